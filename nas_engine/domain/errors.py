@@ -1,0 +1,53 @@
+"""The engine's one error tree. Every message says what is wrong, which value it is, and what to do."""
+
+
+class EngineError(Exception):
+    """Base of every error the engine raises on purpose."""
+
+
+class InvalidSpaceError(EngineError):
+    """A search space is unknown, or its parameters are not ones it takes."""
+
+
+class InvalidGenotypeError(EngineError):
+    """A genotype has the wrong length, or a gene outside its choices."""
+
+
+class InvalidArchitectureError(EngineError):
+    """An architecture document cannot be read, or is not one of this space."""
+
+
+class InvalidGraphError(EngineError):
+    """A layer graph is inconsistent: shapes do not fit, names repeat, edges point forward."""
+
+
+class FormsDifferError(EngineError):
+    """A transform between the SUPERNET and DEPLOYED forms was asked for where it is not exact."""
+
+
+class InfeasibleError(EngineError):
+    """A constraint cannot be met in this space; the message names it and the feasible range."""
+
+
+class InvalidMeasurementError(EngineError):
+    """Samples are empty, non-finite or negative: no statistics are made of them."""
+
+
+class DatasetError(EngineError):
+    """A data set cannot be read, or its content is malformed."""
+
+
+class WeightsError(EngineError):
+    """Weights are missing, of the wrong shape, non-finite, or in a file that cannot be trusted."""
+
+
+class ExportError(EngineError):
+    """A graph cannot be exported, or the exported model disagrees with its source."""
+
+
+class TrainingError(EngineError):
+    """Training cannot start or go on: bad settings, a corrupt checkpoint, a diverged loss."""
+
+
+class SearchStateError(EngineError):
+    """A search checkpoint cannot be restored, or a tell does not match what was asked."""
