@@ -1,0 +1,67 @@
+"""Latency key: what a measurement is filed under.
+
+Latency does not depend on weights or names, so two networks with the same structure, input shape,
+batch and data type share their measurements, whatever they were trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+
+from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.layer_graph import (
+    Activation,
+    BatchNorm,
+    Conv2d,
+    LayerGraph,
+    Linear,
+    Node,
+    Pool,
+    Slice,
+    WeightedSum,
+)
+
+_SCHEMA = 1  # part of the hash: change it when the structure that is hashed changes
+
+
+class DataType(Enum):
+    """Number format a network runs in on the board."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+def latency_key(graph: LayerGraph, *, batch: int, data_type: DataType) -> str:
+    """sha256 (hex) of the graph's structure, input shape, batch and data type."""
+    document: JsonValue = {
+        "schema": _SCHEMA,
+        "batch": batch,
+        "data_type": data_type.value,
+        "output": graph.output,
+        "nodes": [[type(n).__name__, list(n.inputs), list(n.shape), _attributes(n)] for n in graph.nodes],
+    }
+    return hashlib.sha256(canonical_json(document).encode()).hexdigest()
+
+
+def _attributes(node: Node) -> JsonValue:
+    """What changes a node's work beyond its inputs and shape."""
+    match node:
+        case Conv2d():
+            kernel = node.weight.shape[2]
+            return [kernel, node.stride, node.padding, node.groups, node.bias is not None]
+        case BatchNorm():
+            return [node.weight is not None]
+        case Activation():
+            return [node.kind.value]
+        case Pool():
+            return [node.kind.value, node.kernel, node.stride, node.padding, node.count_include_pad]
+        case Slice():
+            return [node.axis, node.start, node.stop, node.step]
+        case Linear():
+            return [node.bias is not None]
+        case WeightedSum():
+            return [len(node.coefficients)]
+        case _:
+            return []

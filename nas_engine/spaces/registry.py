@@ -1,0 +1,38 @@
+"""The search spaces by id. Adding one is a new entry in `_FACTORIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nas_engine.domain.errors import InvalidSpaceError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.spaces.parameters import read_parameters
+from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
+
+Factory = Callable[[Mapping[str, JsonValue]], SearchSpace]
+
+
+def _spos(parameters: Mapping[str, JsonValue]) -> SearchSpace:
+    return ShuffleNetSpace(read_parameters(ShuffleNetParameters, parameters))
+
+
+_FACTORIES: dict[str, Factory] = {
+    "spos": _spos,
+}
+
+
+def space_ids() -> tuple[str, ...]:
+    """Every registered id, in the order they are documented."""
+    return tuple(_FACTORIES)
+
+
+def create_space(space_id: str, parameters: Mapping[str, JsonValue] | None = None) -> SearchSpace:
+    """The space with this id; absent parameters take the published values.
+
+    Raises:
+        InvalidSpaceError: unknown id, unknown parameter, or a value the space refuses.
+    """
+    if space_id not in _FACTORIES:
+        raise InvalidSpaceError(f"unknown search space {space_id!r}: known are {', '.join(_FACTORIES)}")
+    return _FACTORIES[space_id](parameters or {})
