@@ -1,0 +1,60 @@
+# Two commands matter: `make demo` runs the product on this machine, `make test` runs its tests.
+# Both do all set-up. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := server,engine,agent,postgres,dev
+PROTOS := $(wildcard proto/hilnas/v1/*.proto)
+
+.PHONY: help setup demo test test-fast lint types imports check proto proto-check bench docs rknn clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## make the virtual environment and install everything
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	touch $(STAMP)
+
+demo: setup  ## train, search and measure on this machine; KEEP=1 leaves the server up
+	$(BIN)/hilnas demo $(if $(KEEP),--keep)
+
+test: setup  ## every test that needs nothing beside this clone
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: setup  ## the unit and property tiers (seconds)
+	$(BIN)/python -m pytest tests/unit tests/property $(PYTEST_ARGS)
+
+lint: setup  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup  ## mypy --strict
+	$(BIN)/mypy
+
+imports: setup  ## the layers of ARCHITECTURE.md
+	$(BIN)/lint-imports
+
+check: lint types imports proto-check  ## everything that needs no test run
+
+proto: setup  ## regenerate the wire's Python code
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. --pyi_out=. $(PROTOS)
+
+proto-check: proto  ## the committed generated code is up to date
+	git diff --exit-code -- proto
+
+bench: setup  ## every benchmark that needs no external data; each prints a table
+	$(BIN)/python benchmarks/export.py
+
+docs: setup  ## build the documentation into docs/_build
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build -W -b html docs docs/_build
+
+rknn:  ## an environment of its own with the real RKNN converter (.venv-rknn)
+	scripts/make_rknn_env.sh
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) demo docs/_build build dist

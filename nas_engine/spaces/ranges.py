@@ -1,0 +1,115 @@
+"""The range of a cheap metric over a space, so that an impossible constraint is refused before a search starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.complexity import Complexity, complexity
+from nas_engine.domain.errors import InfeasibleError
+from nas_engine.domain.objective import Constraint, Goal, Metric
+from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+
+MAX_PASSES = 4  # coordinate passes; SPOS, whose blocks are independent, needs one
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRange:
+    """Smallest and largest value found, with the genotypes that reach them.
+
+    Exact where every gene's effect is independent of the others or monotone (SPOS, AttentiveNAS);
+    elsewhere the best of a coordinate search from several starts, a true inner range.
+    """
+
+    metric: Metric
+    minimum: float
+    maximum: float
+    smallest: Genotype
+    largest: Genotype
+
+
+def cheap_value(cost: Complexity, metric: Metric) -> float:
+    """One cheap metric of a complexity.
+
+    Raises:
+        InfeasibleError: the metric needs a board or an accuracy evaluation.
+    """
+    match metric:
+        case Metric.MACS:
+            return float(cost.macs)
+        case Metric.PARAMS:
+            return float(cost.params)
+        case Metric.PEAK_ACTIVATION_BYTES:
+            return float(cost.peak_activation_bytes)
+        case _:
+            raise InfeasibleError(f"{metric.label} is not known before a candidate is evaluated")
+
+
+def metric_range(space: SearchSpace, metric: Metric, *, num_starts: int = 2, seed: int = 0) -> MetricRange | None:
+    """The range of one cheap metric; None for a space without layer graphs."""
+    rng = np.random.default_rng(seed)
+    starts = [tuple(0 for _ in space.genes), tuple(g.num_choices - 1 for g in space.genes)]
+    starts += [sample_genotype(space.genes, rng) for _ in range(num_starts)]
+    value = _Evaluator(space, metric)
+    if value(starts[0]) is None:
+        return None
+    low = min((_descend(space, value, start, Goal.MINIMIZE) for start in starts), key=lambda found: found[0])
+    high = max((_descend(space, value, start, Goal.MAXIMIZE) for start in starts), key=lambda found: found[0])
+    return MetricRange(metric, low[0], high[0], low[1], high[1])
+
+
+def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
+    """Raise where no architecture of the space can satisfy a cheap constraint.
+
+    Raises:
+        InfeasibleError: with the bound, the space and the feasible range.
+    """
+    if not constraint.metric.cheap:
+        return
+    found = metric_range(space, constraint.metric)
+    if found is None:
+        return
+    too_low = constraint.maximum is not None and constraint.maximum < found.minimum
+    too_high = constraint.minimum is not None and constraint.minimum > found.maximum
+    if too_low or too_high:
+        bound = f"maximum {constraint.maximum:.0f}" if too_low else f"minimum {constraint.minimum:.0f}"
+        raise InfeasibleError(
+            f"constraint {constraint.metric.label} {bound} cannot be met: architectures of {space.space_id} have "
+            f"{found.minimum:.0f} to {found.maximum:.0f} {constraint.metric.unit}; choose a bound inside that range"
+        )
+
+
+class _Evaluator:
+    """Remembers values by canonical genotype: coordinate passes revisit most of them."""
+
+    def __init__(self, space: SearchSpace, metric: Metric) -> None:
+        self._space = space
+        self._metric = metric
+        self._known: dict[Genotype, float] = {}
+
+    def __call__(self, genotype: Genotype) -> float | None:
+        key = self._space.canonical(genotype)
+        if key not in self._known:
+            graph = self._space.graph(self._space.decode(key), Form.DEPLOYED)
+            if graph is None:
+                return None
+            self._known[key] = cheap_value(complexity(graph), self._metric)
+        return self._known[key]
+
+
+def _descend(space: SearchSpace, value: _Evaluator, start: Genotype, goal: Goal) -> tuple[float, Genotype]:
+    sign = 1.0 if goal is Goal.MINIMIZE else -1.0
+    best, best_value = start, value(start) or 0.0
+    for _ in range(MAX_PASSES):
+        before = best_value
+        for position, gene in enumerate(space.genes):
+            for choice in range(gene.num_choices):
+                neighbour = (*best[:position], choice, *best[position + 1 :])
+                found = value(neighbour)
+                if found is not None and sign * found < sign * best_value:
+                    best, best_value = neighbour, found
+        if best_value == before:
+            break
+    return best_value, space.canonical(best)
