@@ -1,0 +1,297 @@
+"""A measurement: raw samples in blocks, what they say (statistics), and whether they can be trusted (validity).
+
+This is the one module of the engine that a device agent imports, so that statistics are written once. It knows no
+board and no clock: it is pure over integers of nanoseconds.
+
+Sources of the constants are named beside them; [MLPerf] is mlcommons/inference loadgen early_stopping.cc, [NVBench] is
+NVIDIA nvbench measure_cold.cu, [criterion] is criterion.rs, [pyperf] is psf/pyperf.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.domain.environment import (
+    ClockReading,
+    DeviceClass,
+    DeviceIdentity,
+    Dtype,
+    EnvironmentRecord,
+    HardwareKey,
+    ThermalReading,
+)
+from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measurement_profile import MeasurementProfile
+from nas_engine.domain.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
+
+__all__ = [
+    "BlockStatus",
+    "CanaryReading",
+    "ClockReading",
+    "DeviceClass",
+    "DeviceIdentity",
+    "Dtype",
+    "EnvironmentRecord",
+    "HardwareKey",
+    "InvalidMeasurementError",
+    "LatencyStats",
+    "Measurement",
+    "MeasurementProfile",
+    "SampleBlock",
+    "ThermalReading",
+    "Validity",
+    "ValidityFlag",
+    "ValidityPolicy",
+    "compress_blocks",
+    "decompress_blocks",
+    "latency_stats",
+    "median_interval_us",
+    "usable_blocks",
+    "worst_validity",
+]
+
+MIN_SAMPLES_P90 = 64  # [MLPerf] fewest samples for which a p90 has a 99 % confidence bound
+MIN_SAMPLES_P99 = 662  # [MLPerf] the same for p99
+BOOTSTRAP_RESAMPLES = 1000
+CONFIDENCE = 0.95
+TRIM = 0.05  # share cut from each end for the trimmed mean (DyNAS-T cuts 5 % each side)
+TUKEY_MILD, TUKEY_SEVERE = 1.5, 3.0  # [criterion] fences, in interquartile ranges
+MAD_TO_SIGMA = 1.4826  # makes the median absolute deviation estimate sigma of a normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyStats:
+    """What a set of samples says; microseconds. p90 and p99 are None below the sample floors of [MLPerf].
+
+    `ci95_low_us` and `ci95_high_us` enclose the median (block bootstrap, 95 %); `cv` is stdev / mean; `mad_scaled_us`
+    estimates sigma robustly. Outliers are counted (Tukey's fences), never deleted.
+    """
+
+    count: int
+    num_blocks: int
+    min_us: float
+    p10_us: float
+    p50_us: float
+    mean_us: float
+    trimmed_mean_us: float
+    p90_us: float | None
+    p99_us: float | None
+    max_us: float
+    stdev_us: float
+    cv: float
+    mad_scaled_us: float
+    ci95_low_us: float
+    ci95_high_us: float
+    num_outliers_mild: int
+    num_outliers_severe: int
+
+    @property
+    def ci95_relative_half_width(self) -> float:
+        """Half the interval's width over the median: what the stop rule looks at."""
+        return (self.ci95_high_us - self.ci95_low_us) / 2.0 / self.p50_us
+
+    def to_json(self) -> JsonValue:
+        """One entry per field."""
+        return asdict(self)
+
+
+def usable_blocks(blocks: Sequence[SampleBlock]) -> tuple[SampleBlock, ...]:
+    """The clean blocks; where there is none, the dirty ones. Discarded blocks never.
+
+    Raises:
+        InvalidMeasurementError: every block was discarded, or there is none.
+    """
+    for status in (BlockStatus.CLEAN, BlockStatus.DIRTY):
+        chosen = tuple(b for b in blocks if b.status is status)
+        if chosen:
+            return chosen
+    raise InvalidMeasurementError(f"none of {len(blocks)} sample blocks is usable: measure again")
+
+
+def median_interval_us(blocks: Sequence[SampleBlock], rng: np.random.Generator) -> tuple[float, float]:
+    """95 % interval of the median by block bootstrap, in microseconds.
+
+    Blocks, not runs, are drawn with replacement, because runs within a block share the state of the host. A single
+    block gives no view of the spread between blocks, so its runs are drawn instead. The interval is widened to
+    contain the pooled median, which can lie outside it when blocks differ in size.
+    """
+    pooled = np.concatenate([np.asarray(b.e2e_ns, dtype=np.int64) for b in blocks]) / 1e3
+    values = np.array([b.median_ns / 1e3 for b in blocks]) if len(blocks) > 1 else pooled
+    draws = rng.integers(0, len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
+    medians = np.median(values[draws], axis=1)
+    low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    centre = float(np.median(pooled))
+    return min(float(low), centre), max(float(high), centre)
+
+
+def latency_stats(blocks: Sequence[SampleBlock], rng: np.random.Generator) -> LatencyStats:
+    """Statistics over the usable blocks (see `usable_blocks`); deterministic for a given generator state.
+
+    Raises:
+        InvalidMeasurementError: no block is usable.
+    """
+    used = usable_blocks(blocks)
+    samples_us: npt.NDArray[np.float64] = np.concatenate([np.asarray(b.e2e_ns, dtype=np.int64) for b in used]) / 1e3
+    samples_us.sort()
+    count = len(samples_us)
+    p10, p25, p75, p90, p99 = (float(q) for q in np.quantile(samples_us, [0.10, 0.25, 0.75, 0.90, 0.99]))
+    p50 = float(np.median(samples_us))
+    cut = math.floor(TRIM * count)
+    mean = float(samples_us.mean())
+    stdev = float(samples_us.std(ddof=1)) if count > 1 else 0.0
+    fence = p75 - p25
+    outside = np.maximum(p25 - samples_us, samples_us - p75)
+    num_severe = int(np.count_nonzero(outside > TUKEY_SEVERE * fence))
+    low, high = median_interval_us(used, rng)
+    return LatencyStats(
+        count=count,
+        num_blocks=len(used),
+        min_us=float(samples_us[0]),
+        p10_us=p10,
+        p50_us=p50,
+        mean_us=mean,
+        trimmed_mean_us=float(samples_us[cut : count - cut].mean()),
+        p90_us=p90 if count >= MIN_SAMPLES_P90 else None,
+        p99_us=p99 if count >= MIN_SAMPLES_P99 else None,
+        max_us=float(samples_us[-1]),
+        stdev_us=stdev,
+        cv=stdev / mean,
+        mad_scaled_us=float(np.median(np.abs(samples_us - p50))) * MAD_TO_SIGMA,
+        ci95_low_us=low,
+        ci95_high_us=high,
+        num_outliers_mild=int(np.count_nonzero(outside > TUKEY_MILD * fence)) - num_severe,
+        num_outliers_severe=num_severe,
+    )
+
+
+class Validity(Enum):
+    """Whether a measurement can be trusted. Values are only added, never removed or renamed."""
+
+    VALID = "valid"
+    NOISY = "noisy"  # the interval of the median did not close within the time cap
+    DRIFT = "drift"  # the canary ran at another speed after the measurement than before
+    THROTTLED = "throttled"  # clock or temperature left its bounds and did not recover
+    UNPINNED = "unpinned"  # a clock does not stand at what was requested
+    INTERFERED = "interfered"  # other work took the processor from the timing thread
+    DEGRADED_DEVICE = "degraded_device"  # the canary is off its baseline, in speed or in output
+    CPU_FALLBACK = "cpu_fallback"  # operators that should run on the accelerator ran on the processor
+    PARTIAL = "partial"  # cut short: too few blocks or runs
+
+
+# Most severe first: the validity of a measurement is that of its worst flag.
+_SEVERITY = (
+    Validity.DEGRADED_DEVICE,
+    Validity.PARTIAL,
+    Validity.THROTTLED,
+    Validity.DRIFT,
+    Validity.CPU_FALLBACK,
+    Validity.INTERFERED,
+    Validity.UNPINNED,
+    Validity.NOISY,
+    Validity.VALID,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityFlag:
+    """One thing that is wrong with a measurement, and why it is thought so."""
+
+    validity: Validity
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.validity is Validity.VALID or not self.reason:
+            raise InvalidMeasurementError(f"flag {self.validity.value!r} with reason {self.reason!r}: name the trouble")
+
+
+def worst_validity(flags: Iterable[ValidityFlag]) -> Validity:
+    """The most severe of the flags; VALID without any."""
+    found = {flag.validity for flag in flags}
+    return next(v for v in _SEVERITY if v is Validity.VALID or v in found)
+
+
+class ValidityPolicy(Enum):
+    """Which measurements may steer a search."""
+
+    REQUIRE = "require"  # only VALID ones: boards
+    ACCEPT_FLAGGED = "accept_flagged"  # shared hosts: noisy numbers are used, and shown as such
+
+    def accepts(self, flags: Iterable[ValidityFlag]) -> bool:
+        """Whether a measurement with these flags may be used.
+
+        A device whose canary is off, or a measurement cut short, is refused under either policy: those are not noise.
+        """
+        worst = worst_validity(flags)
+        if self is ValidityPolicy.REQUIRE:
+            return worst is Validity.VALID
+        return worst not in (Validity.DEGRADED_DEVICE, Validity.PARTIAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryReading:
+    """One run of the golden model: known answer and known speed.
+
+    Attributes:
+        artifact_sha256: the golden model.
+        median_us: median of its runs.
+        ratio: median over the device's baseline; None before there is a baseline.
+        output_digest: sha256 of its rounded outputs; None where outputs were not looked at.
+    """
+
+    artifact_sha256: str
+    median_us: float
+    ratio: float | None = None
+    output_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [self.median_us] if self.ratio is None else [self.median_us, self.ratio]
+        if not all(math.isfinite(n) and n > 0 for n in numbers):
+            raise InvalidMeasurementError(f"canary reading holds {numbers}: it must be finite and > 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """All of one job's measuring: samples, flags, and the state of the board. Statistics are made from the blocks.
+
+    Attributes:
+        blocks: in the order they were taken, discarded ones included.
+        flags: everything that is wrong with it; none means VALID.
+        environment: the board around it.
+        hardware_key: what it may be compared with.
+        load_us, init_us, first_run_us: one-off costs, microseconds; never part of the latency.
+        canary_before, canary_after: the golden model, where the job asked for it.
+        npu_time_source: which call gave npu_ns; None where there is none.
+        output_digest: sha256 of the model's rounded outputs on the job's fixed input.
+    """
+
+    blocks: tuple[SampleBlock, ...]
+    flags: tuple[ValidityFlag, ...]
+    environment: EnvironmentRecord
+    hardware_key: HardwareKey
+    load_us: float
+    init_us: float
+    first_run_us: float
+    canary_before: CanaryReading | None = None
+    canary_after: CanaryReading | None = None
+    npu_time_source: str | None = None
+    output_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) and v >= 0 for v in (self.load_us, self.init_us, self.first_run_us)):
+            raise InvalidMeasurementError("load, init and first-run times must be finite and >= 0 microseconds")
+
+    @property
+    def validity(self) -> Validity:
+        """The worst of the flags."""
+        return worst_validity(self.flags)
+
+    def stats(self, rng: np.random.Generator) -> LatencyStats:
+        """Statistics of the usable blocks (see `latency_stats`)."""
+        return latency_stats(self.blocks, rng)
