@@ -47,6 +47,7 @@ proto-check: proto  ## the committed generated code is up to date
 	git diff --exit-code -- proto
 
 bench: setup  ## every benchmark that needs no external data; each prints a table
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/export.py
 
 docs: setup  ## build the documentation into docs/_build
