@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.spaces.mobilenet import S1, S2, MobileNetParameters, MobileNetSpace
 from nas_engine.spaces.parameters import read_parameters
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 
@@ -17,8 +18,18 @@ def _spos(parameters: Mapping[str, JsonValue]) -> SearchSpace:
     return ShuffleNetSpace(read_parameters(ShuffleNetParameters, parameters))
 
 
+def _scarlet_s1(parameters: Mapping[str, JsonValue]) -> SearchSpace:
+    return MobileNetSpace(S1, read_parameters(MobileNetParameters, parameters))
+
+
+def _scarlet_s2(parameters: Mapping[str, JsonValue]) -> SearchSpace:
+    return MobileNetSpace(S2, read_parameters(MobileNetParameters, parameters))
+
+
 _FACTORIES: dict[str, Factory] = {
     "spos": _spos,
+    "scarlet-s1": _scarlet_s1,
+    "scarlet-s2": _scarlet_s2,
 }
 
 
