@@ -1,0 +1,210 @@
+"""What every algorithm shares: ask/tell bookkeeping, its checks, and the checkpoint around the algorithm's own part.
+
+An algorithm derives from `LedgeredSearch` and says how it proposes and what it learns; that nothing is asked twice,
+told twice, or told half, is settled here once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.search import state_codec as codec
+from nas_engine.search.algorithm import Rejection, SearchProblem, Told
+from nas_engine.search.archive import EvaluatedArchive
+from nas_engine.search.encoding import Encoding
+from nas_engine.search.ledger import CandidateLedger
+
+SCHEMA_VERSION = 1
+
+
+class LedgeredSearch(ABC):
+    """Base of the algorithms; satisfies `SearchAlgorithm`."""
+
+    def __init__(self, problem: SearchProblem, settings: JsonValue, seed: int) -> None:
+        """Start a search.
+
+        Args:
+            problem: what is searched.
+            settings: the algorithm's name and settings; a checkpoint of other settings is refused.
+            seed: of the algorithm's own generator; equal seeds and results give equal searches.
+        """
+        self.problem = problem
+        self.encoding = Encoding.of(problem.space)
+        self.ledger = CandidateLedger(self.encoding, problem.cheap_filter)
+        self.archive = EvaluatedArchive(problem)
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self._settings = settings
+        self._exhausted = False
+        self._generation = 0
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """How many candidates complete the current generation; >= 1."""
+
+    @abstractmethod
+    def _propose(self, num: int) -> list[Genotype]:
+        """Up to `num` genotypes, each reserved through the ledger; fewer only when no more are found."""
+
+    @abstractmethod
+    def _absorb(self, results: Sequence[Told]) -> None:
+        """Learn new results (already in the archive), in the order asked."""
+
+    def _absorb_revision(self, results: Sequence[Told]) -> None:
+        """Learn changed values of known results; algorithms that read the archive afresh need nothing."""
+        del results
+
+    def _own_state(self) -> Mapping[str, JsonValue]:
+        """State beyond the ledger, the archive and the generator."""
+        return {}
+
+    def _load_own_state(self, state: Mapping[str, JsonValue]) -> None:
+        """Inverse of `_own_state`; ledger, archive and generator are restored by then."""
+        del state
+
+    @property
+    def generation(self) -> int:
+        """Generations completed so far."""
+        return self._generation
+
+    @property
+    def exhausted(self) -> bool:
+        """True once no further admissible genotype was found."""
+        return self._exhausted
+
+    @property
+    def num_asked(self) -> int:
+        """Candidates asked so far."""
+        return len(self.ledger.asked)
+
+    @property
+    def pending(self) -> tuple[Genotype, ...]:
+        """Asked and not yet told, in the order asked."""
+        return tuple(genotype for genotype in self.ledger.asked if genotype not in self.archive)
+
+    @property
+    def results(self) -> tuple[Told, ...]:
+        """Every result told, in the order told."""
+        return self.archive.results
+
+    def front(self) -> tuple[Told, ...]:
+        """The feasible non-dominated results of the whole search."""
+        return self.archive.front()
+
+    def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
+        """Have these asked first; returns those not taken, with the reason."""
+        return self.ledger.enqueue(genotypes)
+
+    def ask(self, num: int) -> list[Genotype]:
+        """At most `num` new canonical genotypes; [] only when exhausted. See `SearchAlgorithm.ask`."""
+        if num < 1:
+            raise SearchStateError(f"ask({num}): ask for at least one candidate")
+        if self._exhausted and not self.ledger.queue:
+            return []
+        try:
+            batch = self.ledger.take_queued(num)
+            if len(batch) < num and not self._exhausted:
+                batch.extend(self._propose(num - len(batch)))
+            self.ledger.commit(batch)
+        finally:
+            self.ledger.restart_batch()
+        if not batch:
+            if not self.ledger.asked:
+                raise self.ledger.infeasible(self._rng)
+            self._exhausted = True
+        return batch
+
+    def tell(self, results: Sequence[Told]) -> None:
+        """Learn the results of asked candidates; all or nothing. See `SearchAlgorithm.tell`."""
+        for told in results:
+            if told.genotype not in self.ledger.asked:
+                raise SearchStateError(f"candidate {told.genotype} was never asked in this search: tell what ask gave")
+            if told.genotype in self.archive:
+                raise SearchStateError(f"candidate {told.genotype} was told before: use revise to change its values")
+        in_order = self._checked(results)
+        for told in in_order:
+            self.archive.add(told)
+        if in_order:
+            self._absorb(in_order)
+
+    def revise(self, results: Sequence[Told]) -> None:
+        """Replace the values of told candidates; all or nothing."""
+        for told in results:
+            if told.genotype not in self.archive:
+                raise SearchStateError(f"candidate {told.genotype} was not told yet: tell it before revising it")
+        in_order = self._checked(results)
+        for told in in_order:
+            self.archive.add(told)
+        if in_order:
+            self._absorb_revision(in_order)
+
+    def _checked(self, results: Sequence[Told]) -> list[Told]:
+        """`results` in the order asked, each complete, each candidate once."""
+        if len({told.genotype for told in results}) != len(results):
+            raise SearchStateError("one call holds two results of the same candidate: give one each")
+        for told in results:
+            self.problem.check_complete(told)
+        return sorted(results, key=lambda told: self.ledger.asked[told.genotype])
+
+    def _identity(self) -> str:
+        """What a checkpoint must agree in with the algorithm that loads it."""
+        problem = self.problem
+        return canonical_json(
+            {
+                "settings": self._settings,
+                "space": problem.space.space_id,
+                "parameters": dict(problem.space.parameters),
+                "num_choices": list(self.encoding.num_choices),
+                "objectives": [[o.name, o.goal.value, o.weight] for o in problem.objectives],
+                "constraints": [[c.metric.label, c.minimum, c.maximum] for c in problem.constraints],
+            }
+        )
+
+    def state(self) -> JsonValue:
+        """The checkpoint: plain JSON."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "identity": self._identity(),
+            "rng": codec.encode_rng(self._rng),
+            "asked": [list(genotype) for genotype in self.ledger.asked],
+            "queue": [list(genotype) for genotype in self.ledger.queue],
+            "results": [codec.encode_told(told) for told in self.archive.results],
+            "exhausted": self._exhausted,
+            "generation": self._generation,
+            "own": self._own_state(),
+        }
+
+    def load_state(self, state: JsonValue) -> None:
+        """Resume exactly. See `SearchAlgorithm.load_state`."""
+        document = codec.as_mapping(state, "state")
+        version = codec.field_of(document, "schema_version")
+        if version != SCHEMA_VERSION:
+            raise SearchStateError(f"checkpoint has schema version {version}, this program reads {SCHEMA_VERSION}")
+        if codec.field_of(document, "identity") != self._identity():
+            raise SearchStateError(
+                "checkpoint belongs to another search: algorithm, settings, space, objectives and constraints must be "
+                f"equal. Checkpoint: {document['identity']}; this search: {self._identity()}"
+            )
+        choices = self.encoding.num_choices
+        ledger = CandidateLedger(self.encoding, self.problem.cheap_filter)
+        ledger.commit(codec.decode_genotypes(codec.field_of(document, "asked"), "asked", choices))
+        ledger.queue.extend(codec.decode_genotypes(codec.field_of(document, "queue"), "queue", choices))
+        ledger.restart_batch()
+        archive = EvaluatedArchive(self.problem)
+        for item in codec.as_sequence(codec.field_of(document, "results"), "results"):
+            told = codec.decode_told(item, choices)
+            if told.genotype not in ledger.asked or told.genotype in archive:
+                raise SearchStateError(f"checkpoint: result of {told.genotype} was not asked, or is there twice")
+            archive.add(told)
+        rng = codec.decode_rng(codec.field_of(document, "rng"))
+        generation = codec.as_int(codec.field_of(document, "generation"), "generation")
+        self.ledger, self.archive, self._rng = ledger, archive, rng
+        self._exhausted = bool(codec.field_of(document, "exhausted"))
+        self._generation = generation
+        self._load_own_state(codec.as_mapping(codec.field_of(document, "own"), "own"))

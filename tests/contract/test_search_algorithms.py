@@ -1,0 +1,231 @@
+"""The contract every search algorithm keeps; each algorithm is one class below."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from typing import cast
+
+import pytest
+
+from nas_engine.domain.errors import InfeasibleError, SearchStateError
+from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.search.algorithm import CheapFilter, SearchAlgorithm, SearchProblem, Told, accept_all
+from nas_engine.search.config import Nsga2Config, RandomSearchConfig
+from nas_engine.search.nsga2 import Nsga2
+from nas_engine.search.random_search import RandomSearch
+from tests.fakes_space import MacsBelow, StagedSpace, tell_all
+
+ACCURACY = Objective(Metric.TOP1, Goal.MAXIMIZE)
+MACS = Objective(Metric.MACS, Goal.MINIMIZE)
+
+
+def round_trip(state: JsonValue) -> JsonValue:
+    """Through canonical JSON text, as the database stores it."""
+    return cast(JsonValue, json.loads(canonical_json(state)))
+
+
+class SearchAlgorithmContract(ABC):
+    """Subclasses say how the algorithm is made; `num_generations` bounds the longer tests."""
+
+    objectives: tuple[Objective, ...] = (ACCURACY, MACS)
+    num_generations = 6
+
+    @abstractmethod
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm: ...
+
+    def problem(
+        self,
+        space: StagedSpace,
+        cheap_filter: CheapFilter = accept_all,
+        constraints: tuple[Constraint, ...] = (),
+    ) -> SearchProblem:
+        return SearchProblem(
+            space=space, objectives=self.objectives, cheap_filter=cheap_filter, constraints=constraints
+        )
+
+    def drive(self, algorithm: SearchAlgorithm, space: StagedSpace, num_generations: int) -> list[list[int]]:
+        """Run whole generations; returns every genotype in the order asked."""
+        asked: list[list[int]] = []
+        for _ in range(num_generations):
+            batch = algorithm.ask(algorithm.batch_size)
+            asked.extend(list(genotype) for genotype in batch)
+            algorithm.tell(tell_all(space, batch))
+        return asked
+
+    def test_asks_canonical_genotypes_and_none_twice(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 1)
+        asked = self.drive(algorithm, space, self.num_generations)
+        assert len(asked) > self.num_generations
+        assert all(list(space.canonical(genotype)) == genotype for genotype in asked)
+        assert len({tuple(genotype) for genotype in asked}) == len(asked) == algorithm.num_asked
+
+    def test_two_asks_before_a_tell_do_not_overlap(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 2)
+        self.drive(algorithm, space, 2)
+        first, second = algorithm.ask(5), algorithm.ask(5)
+        assert len(set(first) | set(second)) == 10
+        assert set(algorithm.pending) == set(first) | set(second)
+
+    def test_equal_seeds_ask_the_same_and_other_seeds_do_not(self) -> None:
+        space = StagedSpace()
+        runs = [self.drive(self.make(self.problem(space), seed), space, 4) for seed in (7, 7, 8)]
+        assert runs[0] == runs[1] != runs[2]
+
+    def test_resumes_exactly_from_a_checkpoint_of_any_generation(self) -> None:
+        space = StagedSpace()
+        undisturbed = self.make(self.problem(space), 3)
+        resumed = self.make(self.problem(space), 3)
+        for _ in range(self.num_generations):
+            successor = self.make(self.problem(space), 99)
+            successor.load_state(round_trip(resumed.state()))
+            assert canonical_json(successor.state()) == canonical_json(resumed.state())
+            resumed = successor
+            assert self.drive(undisturbed, space, 1) == self.drive(resumed, space, 1)
+
+    def test_resumes_exactly_between_ask_and_tell(self) -> None:
+        space = StagedSpace()
+        undisturbed = self.make(self.problem(space), 4)
+        self.drive(undisturbed, space, 2)
+        batch = undisturbed.ask(undisturbed.batch_size)
+        resumed = self.make(self.problem(space), 4)
+        resumed.load_state(round_trip(undisturbed.state()))
+        assert list(resumed.pending) == batch
+        for algorithm in (undisturbed, resumed):
+            algorithm.tell(tell_all(space, batch))
+        assert self.drive(undisturbed, space, 2) == self.drive(resumed, space, 2)
+
+    def test_the_order_within_one_tell_does_not_matter(self) -> None:
+        space = StagedSpace()
+        forward, backward = (self.make(self.problem(space), 5) for _ in range(2))
+        for _ in range(4):
+            batch = forward.ask(forward.batch_size)
+            assert backward.ask(backward.batch_size) == batch
+            forward.tell(tell_all(space, batch))
+            backward.tell(tell_all(space, batch[::-1]))
+        assert canonical_json(forward.state()) == canonical_json(backward.state())
+
+    def test_asks_only_what_the_cheap_filter_admits(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space, MacsBelow(space, 60.0)), 6)
+        asked = self.drive(algorithm, space, 4)
+        assert asked
+        assert all(space.macs(tuple(genotype)) <= 60.0 for genotype in asked)
+
+    def test_finds_a_corner_that_random_draws_miss(self) -> None:
+        space = StagedSpace(num_stages=6, max_depth=3, num_operators=6)
+        smallest = space.macs((0,) * len(space.genes))
+        algorithm = self.make(self.problem(space, MacsBelow(space, smallest + 5.0)), 6)
+        batch = algorithm.ask(3)
+        assert len(batch) == 3
+        assert all(space.macs(genotype) <= smallest + 5.0 for genotype in batch)
+
+    def test_an_infeasible_filter_is_reported_with_what_was_found_after_bounded_tries(self) -> None:
+        space = StagedSpace()
+        impossible = MacsBelow(space, 1.0)
+        with pytest.raises(InfeasibleError, match=r"macs missed by .* at best.*macs \d+ to \d+"):
+            self.make(self.problem(space, impossible), 1).ask(5)
+        assert impossible.num_calls < 60_000
+
+    def test_a_small_space_is_asked_whole_and_then_reported_exhausted(self) -> None:
+        space = StagedSpace(num_stages=1, max_depth=2, num_operators=3)
+        num_architectures = 3 + 9
+        algorithm = self.make(self.problem(space), 1)
+        asked: list[tuple[int, ...]] = []
+        for _ in range(50):
+            batch = algorithm.ask(5)
+            if not batch:
+                break
+            asked.extend(batch)
+            algorithm.tell(tell_all(space, batch))
+        assert len(set(asked)) == len(asked) == num_architectures
+        assert algorithm.exhausted
+        assert algorithm.ask(5) == []
+
+    def test_warm_start_candidates_come_first_and_the_others_are_named_with_the_reason(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space, MacsBelow(space, 100.0)), 1)
+        good, too_big = (0,) * 12, (2, 3, 3, 3) * 3
+        rejections = algorithm.enqueue([good, good, too_big, (9,) * 12])
+        assert algorithm.ask(4)[0] == good
+        assert [rejection.genotype for rejection in rejections] == [good, too_big, (9,) * 12]
+        assert "already" in rejections[0].reason
+        assert "macs" in rejections[1].reason
+        assert "allowed" in rejections[2].reason
+
+    def test_refuses_results_it_cannot_trust_and_takes_nothing_over(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 1)
+        batch = algorithm.ask(4)
+        results = tell_all(space, batch)
+        stranger = tell_all(space, [(1,) * 12])
+        incomplete = Told(genotype=batch[0], objectives={})
+        before = canonical_json(algorithm.state())
+        for bad, message in (
+            ([*results, *stranger], "never asked"),
+            ([*results, results[0]], "two results"),
+            ([incomplete, *results[1:]], "without"),
+        ):
+            with pytest.raises(SearchStateError, match=message):
+                algorithm.tell(bad)
+            assert canonical_json(algorithm.state()) == before
+        with pytest.raises(SearchStateError, match="not told yet"):
+            algorithm.revise(results)
+        algorithm.tell(results)
+        with pytest.raises(SearchStateError, match="told before"):
+            algorithm.tell(results[:1])
+
+    def test_a_revised_value_replaces_the_earlier_one_on_the_front(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 1)
+        self.drive(algorithm, space, 2)
+        best = algorithm.front()[0]
+        worst = {o.metric: (0.0 if o.goal is Goal.MAXIMIZE else 1e6) for o in self.objectives}
+        algorithm.revise([Told(genotype=best.genotype, objectives={**best.objectives, **worst})])
+        assert best.genotype not in {told.genotype for told in algorithm.front()}
+        resumed = self.make(self.problem(space), 1)
+        resumed.load_state(round_trip(algorithm.state()))
+        assert self.drive(resumed, space, 2) == self.drive(algorithm, space, 2)
+
+    def test_an_infeasible_architecture_is_told_without_values_and_never_reaches_the_front(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 1)
+        self.drive(algorithm, space, 1)
+        batch = algorithm.ask(algorithm.batch_size)
+        refused = Told(genotype=batch[0], objectives={}, violations={"npu_support": 1.0})
+        algorithm.tell([refused, *tell_all(space, batch[1:])])
+        assert batch[0] not in {told.genotype for told in algorithm.front()}
+        assert self.drive(algorithm, space, 1)
+
+    def test_refuses_the_checkpoint_of_another_search(self) -> None:
+        space, other = StagedSpace(), StagedSpace(num_stages=2)
+        state = self.make(self.problem(space), 1).state()
+        with pytest.raises(SearchStateError, match="another search"):
+            self.make(self.problem(other), 1).load_state(state)
+        assert isinstance(state, dict)
+        with pytest.raises(SearchStateError, match="schema version"):
+            self.make(self.problem(space), 1).load_state({**state, "schema_version": 999})
+        with pytest.raises(SearchStateError, match="rng"):
+            self.make(self.problem(space), 1).load_state({**state, "rng": {}})
+        with pytest.raises(SearchStateError, match="at least one"):
+            self.make(self.problem(space), 1).ask(0)
+
+
+class TestRandomSearch(SearchAlgorithmContract):
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        return RandomSearch(problem, RandomSearchConfig(batch_size=8), seed)
+
+
+class TestNsga2(SearchAlgorithmContract):
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        return Nsga2(problem, Nsga2Config(population_size=10), seed)
+
+
+class TestNsga2SteadyState(SearchAlgorithmContract):
+    num_generations = 30
+
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        return Nsga2(problem, Nsga2Config(population_size=10, num_offspring=1), seed)
