@@ -7,8 +7,8 @@ batch and data type share their measurements, whatever they were trained on.
 from __future__ import annotations
 
 import hashlib
-from enum import Enum
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import (
     Activation,
@@ -25,20 +25,12 @@ from nas_engine.domain.layer_graph import (
 _SCHEMA = 1  # part of the hash: change it when the structure that is hashed changes
 
 
-class DataType(Enum):
-    """Number format a network runs in on the board."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    INT8 = "int8"
-
-
-def latency_key(graph: LayerGraph, *, batch: int, data_type: DataType) -> str:
+def latency_key(graph: LayerGraph, *, batch: int, dtype: Dtype) -> str:
     """sha256 (hex) of the graph's structure, input shape, batch and data type."""
     document: JsonValue = {
         "schema": _SCHEMA,
         "batch": batch,
-        "data_type": data_type.value,
+        "dtype": dtype.value,
         "output": graph.output,
         "nodes": [[type(n).__name__, list(n.inputs), list(n.shape), _attributes(n)] for n in graph.nodes],
     }

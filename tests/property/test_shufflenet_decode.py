@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_engine.domain.complexity import complexity
-from nas_engine.domain.latency_key import DataType, latency_key
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.search_space import Form
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 
@@ -43,8 +44,5 @@ def test_every_genotype_decodes_to_a_consistent_graph(data: st.DataObject, p: Sh
 def test_latency_keys_tell_structures_apart_and_ignore_nothing_else(data: st.DataObject) -> None:
     space = ShuffleNetSpace()
     one, other = (tuple(data.draw(st.integers(0, gene.num_choices - 1)) for gene in space.genes) for _ in range(2))
-    keys = [
-        latency_key(space.graph(space.decode(g), Form.DEPLOYED), batch=1, data_type=DataType.FLOAT32)
-        for g in (one, other)
-    ]
+    keys = [latency_key(space.graph(space.decode(g), Form.DEPLOYED), batch=1, dtype=Dtype.FP32) for g in (one, other)]
     assert (keys[0] == keys[1]) == (one == other)
