@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.spaces.attentive import AttentiveSpace
+from nas_engine.spaces.attentive_parameters import AttentiveParameters
+from nas_engine.spaces.dense import MBV2_ID, RESNET_ID, DenseSpace
+from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
 from nas_engine.spaces.mobilenet import S1, S2, MobileNetParameters, MobileNetSpace
 from nas_engine.spaces.parameters import read_parameters
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
@@ -26,10 +30,25 @@ def _scarlet_s2(parameters: Mapping[str, JsonValue]) -> SearchSpace:
     return MobileNetSpace(S2, read_parameters(MobileNetParameters, parameters))
 
 
+def _densenas_mbv2(parameters: Mapping[str, JsonValue]) -> SearchSpace:
+    return DenseSpace(read_parameters(DenseMbv2Parameters, parameters))
+
+
+def _densenas_resnet(parameters: Mapping[str, JsonValue]) -> SearchSpace:
+    return DenseSpace(read_parameters(DenseResNetParameters, parameters))
+
+
+def _attentivenas(parameters: Mapping[str, JsonValue]) -> SearchSpace:
+    return AttentiveSpace(read_parameters(AttentiveParameters, parameters))
+
+
 _FACTORIES: dict[str, Factory] = {
     "spos": _spos,
     "scarlet-s1": _scarlet_s1,
     "scarlet-s2": _scarlet_s2,
+    MBV2_ID: _densenas_mbv2,
+    RESNET_ID: _densenas_resnet,
+    "attentivenas": _attentivenas,
 }
 
 
