@@ -1,0 +1,124 @@
+"""Typed failures of jobs, and what each one means for the job, the device and the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class FailureType(Enum):
+    """Why a job failed. Values are only added, never removed or renamed (see the agent protocol)."""
+
+    # Reported by device agents; the wire's ErrorType has the same names.
+    MODEL_REJECTED = "model_rejected"
+    OUT_OF_MEMORY = "out_of_memory"
+    INIT_FAILED = "init_failed"
+    RUN_FAILED = "run_failed"
+    RUNTIME_TIMEOUT = "runtime_timeout"
+    RUNTIME_CRASHED = "runtime_crashed"
+    OUTPUT_MISMATCH = "output_mismatch"
+    THERMAL_TIMEOUT = "thermal_timeout"
+    INTERFERED = "interfered"
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    AGENT_SHUTDOWN = "agent_shutdown"
+    FETCH_FAILED = "fetch_failed"
+    DEVICE_DEGRADED = "device_degraded"
+    UNSUPPORTED = "unsupported"
+    DEVICE_BUSY = "device_busy"
+    AGENT_FAULT = "agent_fault"
+    # Reported by workers.
+    CONVERT_FAILED = "convert_failed"
+    CONVERTER_CRASH = "converter_crash"
+    WORKER_ERROR = "worker_error"
+    INVALID_INPUT = "invalid_input"
+    # Found by the server.
+    INVALID_RESULT = "invalid_result"
+    NO_DEVICE = "no_device"
+
+    @property
+    def policy(self) -> FailurePolicy:
+        """What follows from this failure."""
+        return _POLICIES[self]
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePolicy:
+    """What follows from a failure.
+
+    Attributes:
+        retryable: the job is queued again while attempts are left.
+        penalise_device: counts towards the device's quarantine.
+        penalise_model: counts against the architecture: enough of them make its candidates INFEASIBLE.
+        counts_attempt: False gives the attempt back (nobody's fault).
+    """
+
+    retryable: bool
+    penalise_device: bool = False
+    penalise_model: bool = False
+    counts_attempt: bool = True
+
+
+_POLICIES = {
+    # Deterministic refusals of the model: trying again gives the same answer.
+    FailureType.CONVERT_FAILED: FailurePolicy(retryable=False, penalise_model=True),
+    FailureType.MODEL_REJECTED: FailurePolicy(retryable=False, penalise_model=True),
+    FailureType.INVALID_INPUT: FailurePolicy(retryable=False),
+    FailureType.UNSUPPORTED: FailurePolicy(retryable=False),
+    # Model or machine: tried again, elsewhere if possible; the poison cap decides.
+    FailureType.CONVERTER_CRASH: FailurePolicy(retryable=True, penalise_model=True),
+    FailureType.OUT_OF_MEMORY: FailurePolicy(retryable=True, penalise_model=True),
+    FailureType.RUNTIME_CRASHED: FailurePolicy(retryable=True, penalise_model=True),
+    FailureType.RUN_FAILED: FailurePolicy(retryable=True, penalise_model=True),
+    FailureType.RUNTIME_TIMEOUT: FailurePolicy(retryable=True, penalise_device=True, penalise_model=True),
+    FailureType.OUTPUT_MISMATCH: FailurePolicy(retryable=True, penalise_device=True, penalise_model=True),
+    # The device's side.
+    FailureType.INIT_FAILED: FailurePolicy(retryable=True, penalise_device=True, penalise_model=True),
+    FailureType.DEVICE_DEGRADED: FailurePolicy(retryable=True, penalise_device=True),
+    FailureType.AGENT_FAULT: FailurePolicy(retryable=True, penalise_device=True),
+    FailureType.INVALID_RESULT: FailurePolicy(retryable=True, penalise_device=True),
+    FailureType.THERMAL_TIMEOUT: FailurePolicy(retryable=True),
+    FailureType.INTERFERED: FailurePolicy(retryable=True),
+    FailureType.FETCH_FAILED: FailurePolicy(retryable=True),
+    # Nobody's fault, or the infrastructure's.
+    FailureType.CANCELLED: FailurePolicy(retryable=False),
+    FailureType.LEASE_LOST: FailurePolicy(retryable=True),
+    FailureType.AGENT_SHUTDOWN: FailurePolicy(retryable=True, counts_attempt=False),
+    FailureType.DEVICE_BUSY: FailurePolicy(retryable=True, counts_attempt=False),
+    FailureType.NO_DEVICE: FailurePolicy(retryable=False),
+    FailureType.WORKER_ERROR: FailurePolicy(retryable=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure, as its holder reports it.
+
+    Attributes:
+        type: typed reason.
+        message: one line for people: what went wrong.
+    """
+
+    type: FailureType
+    message: str
+
+
+MAX_FAILURES_ELSEWHERE = 2
+"""A model that is blamed by failures on this many different devices is at fault itself."""
+
+MAX_MODEL_FAILURES = 3
+"""So is one that is blamed this often in all: it would kill a child for ever."""
+
+MAX_DEVICE_FAILURES = 3
+"""A device that is blamed by this many different jobs in a row is quarantined."""
+
+EXCLUDE_AFTER_FAILURES = 2
+"""An agent on which one job failed this often is not given it again, if another device can take it."""
+
+MAX_BACKOFF_S = 60.0
+BASE_BACKOFF_S = 1.0
+
+
+def backoff_s(attempt: int) -> float:
+    """Wait before attempt + 1: 1 s, doubled per attempt, at most 60 s; deterministic, jitter is the callers' polling."""
+    return float(min(BASE_BACKOFF_S * 2 ** max(attempt - 1, 0), MAX_BACKOFF_S))

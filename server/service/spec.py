@@ -1,0 +1,243 @@
+"""The search spec: the one documented document a search is made of. Its JSON Schema comes from here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.objective import Constraint, Metric, Objective
+from server.service.spec_parts import (
+    ConstraintSpec,
+    DtypeName,
+    Identifier,
+    Labels,
+    Name,
+    ObjectiveSpec,
+    Seed,
+    SpaceSpec,
+    SpecPart,
+    parse_spec,
+)
+from server.service.training_spec import TrainingSpec
+
+
+class RandomAlgorithm(SpecPart):
+    """Random search without repetition."""
+
+    kind: Literal["random"] = "random"
+
+    batch_size: int = Field(default=20, ge=1, le=10_000)
+    """Candidates asked at once."""
+
+
+class Nsga2Algorithm(SpecPart):
+    """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
+
+    kind: Literal["nsga2"] = "nsga2"
+
+    population_size: int = Field(default=20, ge=2, le=10_000)
+    """Survivors per generation, and size of the initial sample."""
+
+    num_offspring: int | None = Field(default=None, ge=1, le=10_000)
+    """Candidates per generation; absent: as many as survive."""
+
+    crossover_probability: float = Field(default=0.9, ge=0, le=1)
+    """Of crossing a pair of parents at all."""
+
+    block_probability: float = Field(default=0.5, ge=0, le=1)
+    """Of exchanging whole stages instead of single genes."""
+
+    mutation_probability: float = Field(default=1.0, ge=0, le=1)
+    """Of mutating a child."""
+
+    structural_probability: float = Field(default=0.3, ge=0, le=1)
+    """Of a mutation changing a structural gene (depth, resolution), where the space has one."""
+
+    mean_leaves: float = Field(default=1.0, ge=0, le=1000)
+    """Mean number of leaf genes a mutation changes (at least one is)."""
+
+    constraint_handling: Literal["feasibility_first", "reject"] = "feasibility_first"
+    """Told candidates that violate a constraint stand behind all others, or never enter the population."""
+
+
+AlgorithmSpec = Annotated[Nsga2Algorithm | RandomAlgorithm, Field(discriminator="kind")]
+
+
+class BudgetSpec(SpecPart):
+    """When a search is done."""
+
+    num_candidates: int = Field(ge=1, le=1_000_000)
+    """Architectures asked in all; measuring one again costs nothing of it."""
+
+
+class DeviceSpec(SpecPart):
+    """On what latency is measured. It is resolved to one hardware key when the search is created."""
+
+    device_type: Identifier
+    """Type the devices registered under, e.g. `rk3588`."""
+
+    labels: Labels = Field(default_factory=dict)
+    """Only devices that carry all of these."""
+
+    runtime: Identifier | None = None
+    """Inference engine on the board, e.g. `onnxruntime`; absent: any."""
+
+    core_mask: str | None = Field(default=None, min_length=1, max_length=64)
+    """Cores the model runs on, as the device names them; absent: the device's default."""
+
+    dtype: DtypeName = "fp32"
+    """Arithmetic of the model."""
+
+    batch: int = Field(default=1, ge=1, le=1024)
+    """Images per inference."""
+
+    clocks_profile: str | None = Field(default=None, min_length=1, max_length=64)
+    """Clock setting the device must have in force, e.g. `pinned-max`; absent: any."""
+
+    @property
+    def dtype_value(self) -> Dtype:
+        """As a domain value."""
+        return Dtype(self.dtype)
+
+
+class MeasurementSpec(SpecPart):
+    """How latency is measured."""
+
+    profile: Literal["quick", "standard", "audit"] = "standard"
+    """How thoroughly."""
+
+    validity_policy: Literal["require", "accept_flagged"] = "require"
+    """`require`: only valid measurements steer the search (boards). `accept_flagged`: noisy ones too, shown as such."""
+
+    reuse: bool = True
+    """Take a measurement made before under the same latency key and hardware key instead of measuring again."""
+
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    """Tries per model, after which its candidates are reported as failed."""
+
+    timeout_s: float = Field(default=300.0, gt=0, le=86_400)
+    """Longest one measurement may take on the device, seconds."""
+
+
+class EvaluationSpec(SpecPart):
+    """How accuracy is evaluated."""
+
+    num_calibration_batches: int = Field(default=20, ge=1, le=10_000)
+    """Training batches whose statistics calibrate batch normalisation for each subnet."""
+
+    num_validation_batches: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Validation batches looked at; absent: all."""
+
+    batch_size: int = Field(default=200, ge=1, le=65_536)
+    """Images per batch."""
+
+    calibration: Literal["reference", "cumulative"] = "cumulative"
+    """How statistics are averaged: as in the SPOS reference, or a cumulative mean."""
+
+
+SupernetChoice = Annotated[
+    Annotated[Annotated[str, Field(min_length=1, max_length=100)], Tag("id")]
+    | Annotated[TrainingSpec, Tag("training")],
+    Discriminator(lambda value: "id" if isinstance(value, str) else "training"),
+]
+
+
+class SearchSpec(SpecPart):
+    """Everything a search is. The same spec with the same told results asks the same candidates."""
+
+    name: Name = "search"
+    """For people."""
+
+    space: SpaceSpec
+    """Which architectures."""
+
+    supernet: SupernetChoice | None = None
+    """Id of a trained supernet (`sup_...`), or a training spec that makes one; needed where top1 is wanted."""
+
+    dataset: Identifier | None = None
+    """Data set accuracy is evaluated on; absent: the supernet's."""
+
+    objectives: tuple[ObjectiveSpec, ...] = Field(min_length=1, max_length=5)
+    """What is optimised."""
+
+    constraints: tuple[ConstraintSpec, ...] = Field(default=(), max_length=16)
+    """What must hold."""
+
+    algorithm: AlgorithmSpec = Field(default_factory=Nsga2Algorithm)
+    """Who proposes candidates."""
+
+    budget: BudgetSpec
+    """When it is done."""
+
+    device: DeviceSpec | None = None
+    """On what latency is measured; needed where latency_us is wanted."""
+
+    measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
+    """How latency is measured."""
+
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    """How accuracy is evaluated."""
+
+    seed: Seed = 0
+    """Of the algorithm."""
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Jobs of a search with a higher priority are done first."""
+
+    labels: Labels = Field(default_factory=dict)
+    """For people and filters."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchSpec:
+        names = [objective.metric for objective in self.objectives]
+        if len(set(names)) != len(names):
+            raise ValueError(f"objectives name a metric twice: {', '.join(names)}")
+        wanted = {metric.label for metric in self.metrics()}
+        if "latency_us" in wanted and self.device is None:
+            raise ValueError("latency_us is wanted but no device is named: add device.device_type")
+        if "top1" in wanted and self.supernet is None:
+            raise ValueError("top1 is wanted but no supernet is named: give its id or a training spec")
+        return self
+
+    def domain_objectives(self) -> tuple[Objective, ...]:
+        """The objectives as domain values, in order."""
+        return tuple(o.objective() for o in self.objectives)
+
+    def domain_constraints(self) -> tuple[Constraint, ...]:
+        """The constraints as domain values, in order."""
+        return tuple(c.constraint() for c in self.constraints)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric an objective or a constraint needs, each once."""
+        labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
+        return tuple(dict.fromkeys(Metric.from_label(label) for label in labels))
+
+    def awaited_metrics(self) -> tuple[Metric, ...]:
+        """Those of `metrics` that must be evaluated or measured: a candidate is complete when they are there."""
+        return tuple(metric for metric in self.metrics() if not metric.cheap)
+
+
+def parse_search_spec(document: object) -> SearchSpec:
+    """A search spec from a JSON document.
+
+    Raises:
+        InvalidSpecError: one violation per place that is wrong.
+    """
+    return parse_spec(SearchSpec, document)
+
+
+def parse_training_spec(document: object) -> TrainingSpec:
+    """A training spec from a JSON document. Raises as `parse_search_spec`."""
+    return parse_spec(TrainingSpec, document)
+
+
+def search_spec_schema() -> dict[str, Any]:
+    """JSON Schema of the search spec."""
+    return SearchSpec.model_json_schema()
+
+
+def training_spec_schema() -> dict[str, Any]:
+    """JSON Schema of the training spec."""
+    return TrainingSpec.model_json_schema()

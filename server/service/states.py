@@ -1,0 +1,230 @@
+"""Every state machine of the service: states, and which may follow which. Values are only added, never renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar
+
+from server.service.errors import InvalidStateTransitionError
+
+
+class SearchState(Enum):
+    """What a search does now; what its owner wants is its `DesiredState`."""
+
+    QUEUED = "queued"  # waits for its supernet
+    RUNNING = "running"
+    DRAINING = "draining"  # asks no more, waits for what is in flight, then pauses
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not SEARCH_TRANSITIONS[self]
+
+
+class DesiredState(Enum):
+    """What the owner of a search or supernet wants of it."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+class CandidateState(Enum):
+    """ASKED -> EVALUATING -> one of the final states."""
+
+    ASKED = "asked"
+    EVALUATING = "evaluating"
+    COMPLETE = "complete"
+    INFEASIBLE = "infeasible"  # the architecture's own fault
+    FAILED = "failed"  # ours: reported, never turned into a number
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not CANDIDATE_TRANSITIONS[self]
+
+
+class JobKind(Enum):
+    """What a job does. All kinds share one lease mechanism; MEASURE runs on device agents, the rest on workers."""
+
+    SEARCH_STEP = "search_step"
+    EVALUATE = "evaluate"
+    TRAIN = "train"
+    CONVERT = "convert"
+    MEASURE = "measure"
+
+
+WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN)
+
+
+class JobState(Enum):
+    """QUEUED -> LEASED -> a final state; LEASED -> QUEUED when the lease dies."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not JOB_TRANSITIONS[self]
+
+
+class JobPhase(Enum):
+    """What the holder of a lease is doing; information only, no transition depends on it."""
+
+    ASSIGNED = "assigned"
+    FETCHING = "fetching"
+    PREPARING = "preparing"
+    WARMUP = "warmup"
+    MEASURING = "measuring"
+    UPLOADING = "uploading"
+    WORKING = "working"
+
+
+class LeaseOutcome(Enum):
+    """How a lease ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    NACKED = "nacked"
+    CANCELLED = "cancelled"
+
+
+class DeviceState(Enum):
+    """What a device may be given; whether it is reachable follows from when it was last seen."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"  # finishes what it has, gets nothing new
+    DEGRADED = "degraded"  # its canary is off; gets nothing until it is well again
+    QUARANTINED = "quarantined"  # failed too often, or seems cloned; an engineer must resume it
+    RETIRED = "retired"
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a device in this state is given new jobs."""
+        return self is DeviceState.ACTIVE
+
+
+class SupernetState(Enum):
+    """Life of a supernet."""
+
+    QUEUED = "queued"
+    TRAINING = "training"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not SUPERNET_TRANSITIONS[self]
+
+
+class MeasurementKind(Enum):
+    """Where a latency comes from. Kinds are never mixed in one front, chart or average."""
+
+    MEASURED = "measured"
+    SIMULATED = "simulated"
+    ESTIMATED = "estimated"
+
+
+class EvaluationSource(Enum):
+    """How a value of a candidate was obtained."""
+
+    EVALUATED = "evaluated"  # by a worker, on images
+    MEASURED = "measured"  # by an agent, for this candidate
+    REUSED = "reused"  # measured earlier under the same latency key and hardware key
+
+
+class Role(Enum):
+    """What a token may do."""
+
+    VIEWER = "viewer"
+    ENGINEER = "engineer"
+    AGENT = "agent"
+    ADMIN = "admin"
+
+
+SEARCH_TRANSITIONS: Mapping[SearchState, frozenset[SearchState]] = {
+    SearchState.QUEUED: frozenset({SearchState.RUNNING, SearchState.PAUSED, SearchState.CANCELLED, SearchState.FAILED}),
+    SearchState.RUNNING: frozenset(
+        {
+            SearchState.DRAINING,
+            SearchState.PAUSED,
+            SearchState.COMPLETED,
+            SearchState.CANCELLED,
+            SearchState.FAILED,
+        }
+    ),
+    SearchState.DRAINING: frozenset(
+        {SearchState.RUNNING, SearchState.PAUSED, SearchState.CANCELLED, SearchState.FAILED}
+    ),
+    SearchState.PAUSED: frozenset({SearchState.QUEUED, SearchState.RUNNING, SearchState.CANCELLED}),
+    SearchState.COMPLETED: frozenset(),
+    SearchState.CANCELLED: frozenset(),
+    SearchState.FAILED: frozenset(),
+}
+
+CANDIDATE_TRANSITIONS: Mapping[CandidateState, frozenset[CandidateState]] = {
+    CandidateState.ASKED: frozenset(
+        {CandidateState.EVALUATING, CandidateState.COMPLETE, CandidateState.INFEASIBLE, CandidateState.FAILED}
+    ),
+    CandidateState.EVALUATING: frozenset({CandidateState.COMPLETE, CandidateState.INFEASIBLE, CandidateState.FAILED}),
+    CandidateState.COMPLETE: frozenset(),
+    CandidateState.INFEASIBLE: frozenset(),
+    CandidateState.FAILED: frozenset(),
+}
+
+JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.LEASED, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.LEASED: frozenset({JobState.QUEUED, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+DEVICE_TRANSITIONS: Mapping[DeviceState, frozenset[DeviceState]] = {
+    DeviceState.ACTIVE: frozenset(
+        {DeviceState.DRAINING, DeviceState.DEGRADED, DeviceState.QUARANTINED, DeviceState.RETIRED}
+    ),
+    DeviceState.DRAINING: frozenset(
+        {DeviceState.ACTIVE, DeviceState.DEGRADED, DeviceState.QUARANTINED, DeviceState.RETIRED}
+    ),
+    DeviceState.DEGRADED: frozenset(
+        {DeviceState.ACTIVE, DeviceState.DRAINING, DeviceState.QUARANTINED, DeviceState.RETIRED}
+    ),
+    DeviceState.QUARANTINED: frozenset({DeviceState.ACTIVE, DeviceState.RETIRED}),
+    DeviceState.RETIRED: frozenset(),
+}
+
+SUPERNET_TRANSITIONS: Mapping[SupernetState, frozenset[SupernetState]] = {
+    SupernetState.QUEUED: frozenset(
+        {SupernetState.TRAINING, SupernetState.READY, SupernetState.FAILED, SupernetState.CANCELLED}
+    ),
+    SupernetState.TRAINING: frozenset({SupernetState.READY, SupernetState.FAILED, SupernetState.CANCELLED}),
+    SupernetState.READY: frozenset(),
+    SupernetState.FAILED: frozenset(),
+    SupernetState.CANCELLED: frozenset(),
+}
+
+S = TypeVar("S", bound=Enum)
+
+
+def check_transition(kind: str, id: str, table: Mapping[S, frozenset[S]], current: S, wanted: S) -> None:
+    """Refuse a step that a state machine does not have; staying where one is is always allowed.
+
+    Raises:
+        InvalidStateTransitionError: names the states that are allowed.
+    """
+    if wanted is not current and wanted not in table[current]:
+        allowed = sorted(str(state.value) for state in table[current])
+        raise InvalidStateTransitionError(kind, id, str(current.value), str(wanted.value), allowed)

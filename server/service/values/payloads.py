@@ -1,0 +1,118 @@
+"""What each kind of job is given. Stored as JSON in the job's row; versions only add optional fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+
+from pydantic import ConfigDict, ValidationError
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.json_value import JsonValue
+from server.service.errors import InvalidValueError
+from server.service.spec_parts import DtypeName, SpecPart
+from server.service.values.artifact import ModelFormat
+
+
+class Payload(SpecPart):
+    """Base of the payloads: frozen; fields that a newer server added are ignored by an older worker."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As stored."""
+        return self.model_dump(mode="json")
+
+
+class ArchitectureDocument(Payload):
+    """An architecture as a document."""
+
+    space_id: str
+    parameters: str
+    choices: str
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> ArchitectureDocument:
+        """From the value."""
+        return cls(space_id=architecture.space_id, parameters=architecture.parameters, choices=architecture.choices)
+
+    def architecture(self) -> Architecture:
+        """As the value."""
+        return Architecture(self.space_id, self.parameters, self.choices)
+
+
+class SearchStepPayload(Payload):
+    """Tell what is finished, ask for more. `seq` is the checkpoint this step will write."""
+
+    search_id: str
+    seq: int
+
+
+class EvaluatePayload(Payload):
+    """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec."""
+
+    search_id: str
+    candidate_id: str
+    architecture: ArchitectureDocument
+    supernet_version_id: str
+    attempt: int = 1
+
+
+class ConvertPayload(Payload):
+    """Make the model file of one architecture; the measuring job follows by itself.
+
+    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`.
+    """
+
+    architecture: ArchitectureDocument
+    arch_id: str
+    latency_key: str
+    hardware_key: str
+    format: ModelFormat
+    dtype: DtypeName
+    batch: int
+    weights: Literal["inherited", "random"]
+    supernet_version_id: str | None = None
+    search_id: str | None = None
+    candidate_id: str | None = None
+
+
+class MeasurePayload(Payload):
+    """Measure the latency of one model file."""
+
+    model_sha256: str
+    model_format: ModelFormat
+    profile: Literal["quick", "standard", "audit"]
+    dtype: DtypeName
+    batch: int
+    latency_key: str
+    hardware_key: str
+    core_mask: str
+    validity_policy: Literal["require", "accept_flagged"]
+    timeout_s: float
+    arch_id: str | None = None
+    num_threads: int = 0
+    input_seed: int = 0
+    cpu_operators: tuple[str, ...] = ()
+    label: str = ""
+
+
+class TrainPayload(Payload):
+    """Train a supernet; its spec and its last resumable checkpoint are in its row."""
+
+    supernet_id: str
+
+
+P = TypeVar("P", bound=Payload)
+
+
+def read_payload(kind: type[P], document: Mapping[str, JsonValue]) -> P:
+    """The typed payload of a job.
+
+    Raises:
+        InvalidValueError: the document is not such a payload.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise InvalidValueError(f"payload of the job is not a {kind.__name__}: {error}") from error
