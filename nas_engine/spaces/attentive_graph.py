@@ -52,8 +52,11 @@ class _Block:
 
 
 def make_divisible(value: int, divisor: int = CHANNEL_DIVISOR) -> int:
-    """`value` rounded to a multiple of `divisor`, never by more than 10 % down (MobileNet's channel rule)."""
-    rounded = max(1, (2 * value + divisor) // (2 * divisor) * divisor)
+    """`value` rounded to a multiple of `divisor`, at least one, never by more than 10 % down (MobileNet's rule).
+
+    Below half a divisor the reference gives 1 or 9; the published space never gets there.
+    """
+    rounded = max(divisor, (2 * value + divisor) // (2 * divisor) * divisor)
     return rounded + divisor if 10 * rounded < 9 * value else rounded
 
 
