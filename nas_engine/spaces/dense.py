@@ -27,6 +27,7 @@ from nas_engine.spaces.dense_graphs import image_shape, outside_graph, path_grap
 from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseParameters, DenseResNetParameters
 from nas_engine.spaces.dense_paths import Outside, locate, net_config_of
 from nas_engine.spaces.dense_published import MBV2_MODELS, RESNET_MODELS
+from nas_engine.spaces.dense_sites import OperatorSite, operator_sites
 from nas_engine.spaces.net_config import Ending, NetConfig, parse_net_config, read_net_config
 from nas_engine.spaces.parameters import document_of, require_own
 
@@ -145,6 +146,10 @@ class DenseSpace:
     def supernet_graph(self, selection: OperatorSelection | None = None) -> LayerGraph:
         """All paths at once, with the sampled operators of each layer only (None: all of them)."""
         return supernet_graph(self._p, self._family, self.routing, selection)
+
+    def operator_sites(self) -> Iterator[OperatorSite]:
+        """Every operator of the supernet at every place, alone: the rows of a latency table."""
+        return operator_sites(self._p, self._family, self.routing)
 
     def net_config(self, architecture: Architecture) -> NetConfig:
         """The architecture in the reference's own form."""
