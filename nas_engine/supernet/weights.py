@@ -94,6 +94,18 @@ class WeightStore(Mapping[str, torch.Tensor]):
         buffers = {n: (found[RUNNING_MEAN + n].clone(), found[RUNNING_VARIANCE + n].clone()) for n in running}
         return cls(tensors, {name: ref.role for name, ref in refs.items()}, RunningStatistics(buffers))
 
+    def load_tensors(self, found: Mapping[str, torch.Tensor], source: str) -> None:
+        """Overwrite weights and running statistics in place by tensors named as in `named_tensors`.
+
+        Raises:
+            WeightsError: a name is missing or unknown, a shape or type differs, a number is not finite.
+        """
+        own = self.named_tensors()
+        _check_exact({name: tuple(tensor.shape) for name, tensor in own.items()}, found, source)
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(found[name])
+
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write weights and running statistics atomically.
 

@@ -1,0 +1,123 @@
+"""Accuracy of one architecture with shared weights: calibrate its BN, then count right answers.
+
+Shapes: N images, C channels, H height, W width, K classes. Images should be in channels_last memory,
+which makes both passes two to three times faster on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from nas_engine.domain.errors import WeightsError
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.supernet.calibration import CalibrationMode, calibrate
+from nas_engine.supernet.execute import Calibrated, Norm, forward
+from nas_engine.supernet.norm_statistics import CalibratedStatistics
+from nas_engine.supernet.resolution import fit_resolution
+
+
+class LabelledImages(Protocol):
+    """A batch of normalised images with their classes, on the weights' device."""
+
+    @property
+    def images_NCHW(self) -> torch.Tensor:  # noqa: N802
+        """Images."""
+
+    @property
+    def labels_N(self) -> torch.Tensor:  # noqa: N802
+        """Class indices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Share of right answers on held-out images.
+
+    Attributes:
+        top1: fraction.
+        num_images: how many were classified.
+        standard_error: binomial, sqrt(p (1 - p) / n).
+    """
+
+    top1: float
+    num_images: int
+    standard_error: float
+
+    @classmethod
+    def of(cls, num_correct: int, num_images: int) -> Accuracy:
+        """From counts.
+
+        Raises:
+            WeightsError: there is no image.
+        """
+        if num_images <= 0:
+            raise WeightsError("accuracy of no image: give held-out images")
+        top1 = num_correct / num_images
+        return cls(top1, num_images, math.sqrt(top1 * (1.0 - top1) / num_images))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An architecture's accuracy and the statistics it was taken with.
+
+    Attributes:
+        statistics: by BatchNorm node; an export of this architecture uses them.
+        seconds: wall time of calibration and validation.
+    """
+
+    accuracy: Accuracy
+    statistics: Mapping[str, BatchStatistics]
+    seconds: float
+
+
+def evaluate(
+    graph: LayerGraph,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    calibration_NCHW: Iterable[torch.Tensor],
+    held_out: Iterable[LabelledImages],
+    mode: CalibrationMode = CalibrationMode.CUMULATIVE,
+) -> Evaluated:
+    """Calibrate on training images, then classify held-out images.
+
+    Args:
+        graph: either form (affine BN weights must be stored for a DEPLOYED graph).
+        weights: stored tensors by name.
+        calibration_NCHW: normalised training images.
+        held_out: normalised images that training never saw.
+        mode: how calibration averages batches.
+
+    Raises:
+        WeightsError: there are no images, or activations are not finite.
+    """
+    started = time.monotonic()
+    statistics = calibrate(graph, weights, (fit_resolution(x, graph) for x in calibration_NCHW), mode)
+    device = next(iter(weights.values())).device
+    norm = Calibrated(CalibratedStatistics.from_values(statistics, device))
+    accuracy = classify(graph, weights, norm, held_out)
+    return Evaluated(accuracy, statistics, time.monotonic() - started)
+
+
+def classify(
+    graph: LayerGraph, weights: Mapping[str, torch.Tensor], norm: Norm, held_out: Iterable[LabelledImages]
+) -> Accuracy:
+    """Share of right answers under given statistics.
+
+    Raises:
+        WeightsError: there are no images, or a logit is not finite.
+    """
+    correct, num_images = 0, 0
+    with torch.no_grad():
+        for batch in held_out:
+            logits_NK = forward(fit_resolution(batch.images_NCHW, graph), graph, weights=weights, norm=norm)
+            if not bool(torch.isfinite(logits_NK).all()):
+                raise WeightsError("a logit is not finite: the weights or statistics are unusable")
+            correct += int((logits_NK.argmax(1) == batch.labels_N).sum())
+            num_images += len(batch.labels_N)
+    return Accuracy.of(correct, num_images)

@@ -1,0 +1,231 @@
+"""Image data sets as values: three splits that never leak into each other, with a fingerprint.
+
+Training learns on `train`, search judges candidates on `validation`, reports are made on `test`.
+Shapes: N images, H height, W width, C channels (1 grey or 3 RGB); pixels are uint8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_engine.domain.errors import DatasetError
+from nas_engine.training.randomness import Randomness, Stream
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
+# Images that the normalisation constants are estimated from, at most (evenly spread over the split).
+NORMALISATION_IMAGES = 10_000
+
+
+class Split(Protocol):
+    """Images with labels. `load` is thread-safe."""
+
+    @property
+    def labels(self) -> Labels:
+        """(N,) class indices."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every loaded image."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @property
+    def crops_on_load(self) -> bool:
+        """Whether `load` can take random crops of the original files (finer than crops of resized images)."""
+
+    def load(self, indices: Indices, crop_seeds: Indices | None = None) -> Pixels:
+        """Images as (N, H, W, C) uint8.
+
+        Args:
+            indices: which images.
+            crop_seeds: one seed per image; a split with `crops_on_load` then takes a random resized
+                crop (scale 0.08-1, ratio 3/4-4/3) of each, the others refuse.
+
+        Raises:
+            DatasetError: a file cannot be decoded, or crops are asked of images in memory.
+        """
+
+    def subset(self, indices: Indices) -> Split:
+        """A part of the split, in the order of `indices`."""
+
+    def digest(self) -> str:
+        """sha256 (hex) of what the split holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArraySplit:
+    """Images in memory.
+
+    Attributes:
+        pixels: (N, H, W, C).
+        labels: (N,).
+    """
+
+    pixels: Pixels
+    labels: Labels
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] not in (1, 3):
+            raise DatasetError(
+                f"images are {self.pixels.dtype} {self.pixels.shape}: they must be uint8 (N, H, W, 1 or 3)"
+            )
+        if self.labels.shape != (len(self.pixels),):
+            raise DatasetError(
+                f"{len(self.pixels)} images have labels of shape {self.labels.shape}: give one per image"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        _, height, width, channels = self.pixels.shape
+        return height, width, channels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def crops_on_load(self) -> bool:
+        """No: the originals are gone."""
+        return False
+
+    def load(self, indices: Indices, crop_seeds: Indices | None = None) -> Pixels:
+        """A copy of the chosen images."""
+        if crop_seeds is not None:
+            raise DatasetError("images in memory are not cropped while loading: augment the batch instead")
+        return self.pixels[indices]
+
+    def subset(self, indices: Indices) -> ArraySplit:
+        """A copy of the chosen part."""
+        return ArraySplit(self.pixels[indices], self.labels[indices])
+
+    def digest(self) -> str:
+        """sha256 of shape, pixels and labels."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).tobytes())
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Per-channel mean and standard deviation of training pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDataset:
+    """One data set, ready for training, search and report.
+
+    Attributes:
+        name: for people.
+        train, validation, test: disjoint; validation is carved from the training images.
+        classes: class names by index.
+        normalisation: of the training images alone.
+        fingerprint: sha256 (hex) of all three splits and the class names.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    fingerprint: str
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+
+def make_dataset(
+    name: str,
+    train: Split,
+    test: Split,
+    classes: tuple[str, ...],
+    *,
+    validation_fraction: float = 0.2,
+    validation: Split | None = None,
+    seed: int = 0,
+) -> ImageDataset:
+    """Check the splits, carve the validation images from the training images, estimate normalisation.
+
+    Args:
+        name: for people.
+        train: published training images.
+        test: published test images.
+        classes: class names by index.
+        validation_fraction: share of each class that is held out of training.
+        validation: held-out images where the publisher gives them; nothing is carved then.
+        seed: of the carving.
+
+    Raises:
+        DatasetError: a split is empty, a label has no class, shapes differ, or a class is too small.
+    """
+    for part, split in (("training", train), ("test", test), *((("validation", validation),) if validation else ())):
+        _check_split(f"{name}: {part} images", split, classes)
+        if split.image_shape != train.image_shape:
+            raise DatasetError(
+                f"{name}: {part} images are {split.image_shape}, training images {train.image_shape}: "
+                "give image_size and channels so that both are brought to one shape"
+            )
+    if validation is None:
+        kept, held_out = carve(train.labels, validation_fraction, seed, name)
+        train, validation = train.subset(kept), train.subset(held_out)
+    digest = hashlib.sha256("\n".join([*classes, train.digest(), validation.digest(), test.digest()]).encode())
+    return ImageDataset(name, train, validation, test, classes, _normalisation(train), digest.hexdigest())
+
+
+def carve(labels: Labels, fraction: float, seed: int, name: str) -> tuple[Indices, Indices]:
+    """Stratified split of indices into (kept, held out), both sorted; every class keeps and gives at least one.
+
+    Raises:
+        DatasetError: the fraction is outside (0, 1), or a class has fewer than two images.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise DatasetError(f"{name}: validation_fraction is {fraction}: it must lie between 0 and 1")
+    held_out: list[Indices] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise DatasetError(f"{name}: class {label} has one training image: no validation image can be held out")
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        rng = Randomness(seed).numpy(Stream.VALIDATION_SPLIT, int(label))
+        held_out.append(rng.permutation(members)[:count])
+    chosen = np.sort(np.concatenate(held_out))
+    kept = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
+    return kept.astype(np.int64), chosen.astype(np.int64)
+
+
+def _check_split(what: str, split: Split, classes: tuple[str, ...]) -> None:
+    if len(split) == 0:
+        raise DatasetError(f"{what}: there are none")
+    lowest, highest = int(split.labels.min()), int(split.labels.max())
+    if lowest < 0 or highest >= len(classes):
+        raise DatasetError(f"{what}: labels run from {lowest} to {highest}, there are {len(classes)} classes")
+
+
+def _normalisation(train: Split) -> Normalisation:
+    count = min(len(train), NORMALISATION_IMAGES)
+    chosen = np.linspace(0, len(train) - 1, count).astype(np.int64)
+    total, squares, num_pixels = 0.0, 0.0, 0
+    for start in range(0, count, 500):
+        values = train.load(chosen[start : start + 500]).astype(np.float64) / 255.0
+        total = total + values.sum((0, 1, 2))
+        squares = squares + (values**2).sum((0, 1, 2))
+        num_pixels += values.shape[0] * values.shape[1] * values.shape[2]
+    mean = np.asarray(total) / num_pixels
+    variance = np.maximum(np.asarray(squares) / num_pixels - mean**2, 0.0)
+    # One grey level everywhere has no spread: leave it as it is instead of dividing by zero.
+    std = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
+    return Normalisation(tuple(float(m) for m in mean), tuple(float(s) for s in std))

@@ -1,0 +1,319 @@
+"""The training loop: data, optimiser, schedule, checkpoints, processes and cancellation for any strategy.
+
+A step is a function of (config, data, weights, step) alone, so a run that is killed and resumed goes
+through the same losses as an undisturbed one (same machine, same number of threads).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+import torch
+
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.json_value import canonical_json
+from nas_engine.supernet.execute import Batch
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.augmentation import ALONE, Share
+from nas_engine.training.checkpoint import (
+    OPTIMIZER,
+    STRATEGY,
+    Checkpoint,
+    CurvePoint,
+    optimizer_tensors,
+    restore_optimizer,
+)
+from nas_engine.training.config import TrainConfig
+from nas_engine.training.data import ImageDataset
+from nas_engine.training.documents import to_document
+from nas_engine.training.optimization import Arithmetic, clip_gradients, make_optimizer, set_learning_rate
+from nas_engine.training.processes import agree, average_gradients, mean_over_processes, wait_for_all
+from nas_engine.training.randomness import Randomness
+from nas_engine.training.strategy import StepContext, TrainingStrategy
+from nas_engine.training.stream import TrainingStream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is told while training.
+
+    Attributes:
+        step: updates made.
+        loss, top1: means since the report before, on (augmented) training batches.
+        images_per_s: of all processes together, since this process started or resumed.
+        eta_s: estimated remaining time.
+    """
+
+    step: int
+    num_steps: int
+    loss: float
+    top1: float
+    learning_rate: float
+    images_per_s: float
+    eta_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """How the host of a run takes part in it.
+
+    Attributes:
+        on_progress: called every `report_every_steps` and at the end (first process only).
+        cancelled: asked before each step; a cancelled run writes a checkpoint and returns.
+        pause: context manager around each step; its entry may block (a board on this host is timing).
+    """
+
+    on_progress: Callable[[Progress], None] = lambda _: None
+    cancelled: Callable[[], bool] = lambda: False
+    pause: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+NO_HOOKS = Hooks()
+
+
+class Ending(Enum):
+    """Why a run returned."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """A run's outcome.
+
+    Attributes:
+        weights: trained, on the training device.
+        curve: loss and top-1 over the steps.
+        steps: updates made.
+        seconds: wall time of this process's part of the run.
+    """
+
+    ending: Ending
+    weights: WeightStore
+    curve: tuple[CurvePoint, ...]
+    steps: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Sums since the last report."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    images: float = 0.0
+    steps: float = 0.0
+
+
+@dataclass(slots=True)
+class _State:
+    """What changes from step to step."""
+
+    step: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+    pending: _Pending = field(default_factory=_Pending)
+
+
+def train(
+    strategy: TrainingStrategy,
+    weights: WeightStore,
+    dataset: ImageDataset,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    hooks: Hooks = NO_HOOKS,
+    checkpoint: Path | None = None,
+    share: Share = ALONE,
+) -> TrainResult:
+    """Train until `config.num_steps` updates are made, or until cancelled.
+
+    Args:
+        strategy: what a step does.
+        weights: start; copied. Ignored where the checkpoint exists.
+        dataset: only its training images are used.
+        config: of the run.
+        device: CPU or CUDA.
+        hooks: progress, cancellation, pauses.
+        checkpoint: file that the run is resumed from, and that is rewritten as it goes on.
+        share: rank and number of processes; all call `train` with the same arguments otherwise.
+
+    Raises:
+        TrainingError: the loss is not finite, or the checkpoint is of another run.
+    """
+    return _Run(strategy, weights, dataset, config, device, hooks, checkpoint, share).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        strategy: TrainingStrategy,
+        weights: WeightStore,
+        dataset: ImageDataset,
+        config: TrainConfig,
+        device: torch.device,
+        hooks: Hooks,
+        checkpoint: Path | None,
+        share: Share,
+    ) -> None:
+        self._strategy, self._config, self._device = strategy, config, device
+        self._hooks, self._path, self._share = hooks, checkpoint, share
+        self._identity = _identity(strategy, weights, dataset, config)
+        self._randomness = Randomness(config.seed)
+        self._weights = weights.to(device, channels_last=True)
+        self._optimizer = make_optimizer(self._weights, config.optimizer)
+        self._arithmetic = Arithmetic(config.precision, device)
+        self._state = _State()
+        self._resume()
+        self._stream = TrainingStream(
+            dataset,
+            batch_size=config.batch_size,
+            augmentation=config.augmentation,
+            randomness=self._randomness,
+            device=device,
+            share=share,
+        )
+        self._started, self._first_step = time.monotonic(), self._state.step
+
+    def run(self) -> TrainResult:
+        config, state = self._config, self._state
+        ending = Ending.FINISHED
+        try:
+            while state.step < config.num_steps:
+                if self._is_cancelled():
+                    ending = Ending.CANCELLED
+                    break
+                with self._hooks.pause():
+                    self._step()
+                last = state.step == config.num_steps
+                if last or state.step % config.report_every_steps == 0:
+                    self._report()
+                if last or state.step % config.checkpoint_every_steps == 0:
+                    self._save()
+            if ending is Ending.CANCELLED:
+                self._save()
+        finally:
+            self._stream.close()
+        seconds = time.monotonic() - self._started
+        curve = tuple(state.curve)
+        return TrainResult(ending=ending, weights=self._weights, curve=curve, steps=state.step, seconds=seconds)
+
+    def _step(self) -> None:
+        config, step = self._config, self._state.step
+        self._optimizer.zero_grad(set_to_none=True)
+        batch = self._stream.batch(step)
+        context = StepContext(
+            step=step,
+            num_steps=config.num_steps,
+            rank=self._share.rank,
+            weights=self._weights,
+            randomness=self._randomness,
+            norm=Batch(synchronised=config.synchronised_norm),
+            autocast=self._arithmetic.autocast,
+            backward=self._arithmetic.backward,
+        )
+        outcome = self._strategy.step(batch, context)
+        average_gradients(self._weights, self._share)
+        self._arithmetic.unscale(self._optimizer)
+        clip_gradients(self._weights, config.optimizer)
+        factor = config.schedule.factor(step, config.num_steps)
+        set_learning_rate(self._optimizer, config.optimizer.learning_rate * factor)
+        self._arithmetic.update(self._optimizer)
+        self._count(outcome.loss, outcome.num_correct, len(batch.labels_N))
+        self._state.step += 1
+
+    def _count(self, loss: torch.Tensor, num_correct: torch.Tensor, num_images: int) -> None:
+        told = torch.stack([loss.detach().double(), num_correct.detach().double()])
+        mean_loss, correct = mean_over_processes(told, self._share).tolist()
+        if not math.isfinite(mean_loss):
+            raise TrainingError(
+                f"the loss is {mean_loss} at step {self._state.step}: training has diverged; lower the learning rate "
+                f"(now at most {self._config.optimizer.learning_rate}) or clip gradients"
+            )
+        pending = self._state.pending
+        pending.loss += mean_loss
+        pending.correct += correct
+        pending.images += num_images
+        pending.steps += 1
+
+    def _is_cancelled(self) -> bool:
+        # Processes agree at report steps only: an all-reduce per step would cost more than it is worth.
+        if self._share.num_processes > 1 and self._state.step % self._config.report_every_steps:
+            return False
+        return agree(self._hooks.cancelled(), self._share, self._device)
+
+    def _report(self) -> None:
+        state, config = self._state, self._config
+        pending, state.pending = state.pending, _Pending()
+        if not pending.steps:
+            return
+        loss, top1 = pending.loss / pending.steps, pending.correct / pending.images
+        state.curve.append(CurvePoint(state.step, loss, top1))
+        if self._share.rank:
+            return
+        steps_per_s = (state.step - self._first_step) / max(time.monotonic() - self._started, 1e-9)
+        factor = config.schedule.factor(state.step - 1, config.num_steps)
+        self._hooks.on_progress(
+            Progress(
+                step=state.step,
+                num_steps=config.num_steps,
+                loss=loss,
+                top1=top1,
+                learning_rate=config.optimizer.learning_rate * factor,
+                images_per_s=steps_per_s * config.batch_size,
+                eta_s=(config.num_steps - state.step) / max(steps_per_s, 1e-9),
+            )
+        )
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        if self._share.rank == 0:
+            pending = self._state.pending
+            Checkpoint(
+                step=self._state.step,
+                identity=self._identity,
+                curve=tuple(self._state.curve),
+                pending=(pending.loss, pending.correct, pending.images, pending.steps),
+                tensors={
+                    **self._weights.named_tensors(),
+                    **optimizer_tensors(self._optimizer, self._weights),
+                    **{STRATEGY + name: tensor for name, tensor in self._strategy.tensors().items()},
+                },
+                strategy_state=self._strategy.state(),
+                scaler=self._arithmetic.state(),
+            ).save(self._path)
+        wait_for_all(self._share)
+
+    def _resume(self) -> None:
+        if self._path is None or not self._path.exists():
+            return
+        checkpoint = Checkpoint.load(self._path, self._identity)
+        self._weights.load_tensors(checkpoint.weights(), str(self._path))
+        restore_optimizer(self._optimizer, self._weights, checkpoint.part(OPTIMIZER))
+        self._strategy.restore(checkpoint.part(STRATEGY), checkpoint.strategy_state)
+        self._arithmetic.restore(checkpoint.scaler)
+        self._state = _State(checkpoint.step, list(checkpoint.curve), _Pending(*checkpoint.pending))
+
+
+def _identity(strategy: TrainingStrategy, weights: WeightStore, dataset: ImageDataset, config: TrainConfig) -> str:
+    """Digest of everything that must be the same for two processes to be parts of one run."""
+    # How often a run reports and saves does not change what it computes.
+    essential = replace(config, report_every_steps=1, checkpoint_every_steps=1)
+    document = canonical_json(
+        {
+            "strategy": strategy.name,
+            "settings": strategy.settings(),
+            "config": to_document(essential),
+            "data": dataset.fingerprint,
+            "weights": [[name, list(tensor.shape)] for name, tensor in weights.items()],
+        }
+    )
+    return hashlib.sha256(document.encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""Optimiser, gradient clipping and mixed-precision arithmetic of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from nas_engine.domain.errors import TrainingError
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.config import OptimizerConfig, OptimizerKind, Precision
+
+
+def make_optimizer(weights: WeightStore, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Optimiser over all weights, in two groups: with weight decay and without."""
+    decayed, free = weights.groups(config.decayed_roles)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    match config.kind:
+        case OptimizerKind.SGD:
+            return torch.optim.SGD(
+                groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, foreach=True
+            )
+        case OptimizerKind.ADAMW:
+            return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), foreach=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Learning rate of the next update."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def clip_gradients(weights: WeightStore, config: OptimizerConfig) -> None:
+    """Clamp elements, then limit the total norm, as far as the config asks."""
+    used = [tensor for tensor in weights.values() if tensor.grad is not None]
+    if config.clip_value is not None:
+        torch.nn.utils.clip_grad_value_(used, config.clip_value)
+    if config.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(used, config.clip_norm)
+
+
+class Arithmetic:
+    """Plain float32, or autocast with loss scaling where the GPU has no bfloat16."""
+
+    def __init__(self, precision: Precision, device: torch.device) -> None:
+        """Raises TrainingError: mixed precision is asked for on the CPU, where depthwise layers get slower."""
+        if precision is Precision.MIXED and device.type != "cuda":
+            raise TrainingError(f"mixed precision is for CUDA, the device is {device.type}: use float32 or auto")
+        self._mixed = device.type == "cuda" and precision is not Precision.FLOAT32
+        self._type = torch.float16
+        if self._mixed and torch.cuda.is_bf16_supported():
+            self._type = torch.bfloat16
+        scaled = self._mixed and self._type is torch.float16
+        self._scaler = torch.amp.GradScaler("cuda") if scaled else None
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Around forward passes and losses."""
+        if not self._mixed:
+            return nullcontext()
+        return torch.autocast("cuda", dtype=self._type)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Accumulate gradients."""
+        torch.autograd.backward(loss if self._scaler is None else self._scaler.scale(loss))
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring gradients back to their true size, after they were averaged over processes."""
+        if self._scaler is not None:
+            self._scaler.unscale_(optimizer)
+
+    def update(self, optimizer: torch.optim.Optimizer) -> None:
+        """One optimiser step (left out by the scaler where a scaled gradient overflowed)."""
+        if self._scaler is None:
+            optimizer.step()
+            return
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> Mapping[str, float]:
+        """The scaler's numbers."""
+        return {} if self._scaler is None else {k: float(v) for k, v in self._scaler.state_dict().items()}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Take over `state`."""
+        if self._scaler is not None and state:
+            integral = {"growth_interval", "_growth_tracker"}
+            self._scaler.load_state_dict({k: int(v) if k in integral else v for k, v in state.items()})
