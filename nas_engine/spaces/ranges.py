@@ -47,16 +47,18 @@ def cheap_value(cost: Complexity, metric: Metric) -> float:
             raise InfeasibleError(f"{metric.label} is not known before a candidate is evaluated")
 
 
-def metric_range(space: SearchSpace, metric: Metric, *, num_starts: int = 2, seed: int = 0) -> MetricRange | None:
+def metric_range(space: SearchSpace, metric: Metric, *, num_starts: int = 8, seed: int = 0) -> MetricRange | None:
     """The range of one cheap metric; None for a space without layer graphs."""
     rng = np.random.default_rng(seed)
     starts = [tuple(0 for _ in space.genes), tuple(g.num_choices - 1 for g in space.genes)]
     starts += [sample_genotype(space.genes, rng) for _ in range(num_starts)]
     value = _Evaluator(space, metric)
-    if value(starts[0]) is None:
+    known = [(found, start) for start in starts if (found := value(start)) is not None]
+    if not known:
         return None
-    low = min((_descend(space, value, start, Goal.MINIMIZE) for start in starts), key=lambda found: found[0])
-    high = max((_descend(space, value, start, Goal.MAXIMIZE) for start in starts), key=lambda found: found[0])
+    # One descent each way, from the best start: passes are what costs time in large spaces.
+    low = _descend(space, value, min(known)[1], Goal.MINIMIZE)
+    high = _descend(space, value, max(known)[1], Goal.MAXIMIZE)
     return MetricRange(metric, low[0], high[0], low[1], high[1])
 
 

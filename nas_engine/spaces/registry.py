@@ -1,4 +1,4 @@
-"""The search spaces by id. Adding one is a new entry in `_FACTORIES`."""
+"""The search spaces by id. Adding one is a new entry in `_FACTORIES` and in `_TITLES`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,21 @@ _FACTORIES: dict[str, Factory] = {
     RESNET_ID: _densenas_resnet,
     "attentivenas": _attentivenas,
 }
+
+
+_TITLES: dict[str, str] = {
+    "spos": "ShuffleNetV2 choice blocks (Single Path One-Shot, supernet shifting)",
+    "scarlet-s1": "SCARLET-NAS S1: MobileNetV2 blocks with skips, ReLU6",
+    "scarlet-s2": "SCARLET-NAS S2: MobileNetV2 blocks with skips and squeeze-and-excite, h-swish",
+    MBV2_ID: "DenseNAS, MobileNetV2-based densely connected blocks",
+    RESNET_ID: "DenseNAS, ResNet-based densely connected blocks",
+    "attentivenas": "AttentiveNAS / AlphaNet elastic width, depth, kernel, expansion and resolution",
+}
+
+
+def space_title(space_id: str) -> str:
+    """One line for people; the id itself where there is none."""
+    return _TITLES.get(space_id, space_id)
 
 
 def space_ids() -> tuple[str, ...]:

@@ -1,0 +1,179 @@
+"""Search spaces for the service: decode, count, draw and export, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import cast
+
+from nas_engine.domain.architecture import Architecture, Genotype
+from nas_engine.domain.complexity import complexity
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import InvalidArchitectureError
+from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.latency_key import latency_key
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.objective import Metric
+from nas_engine.domain.picture import draw_architecture, draw_difference
+from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
+from nas_engine.export.onnx import export_onnx
+from nas_engine.export.random_weights import random_weights
+from nas_engine.spaces.ranges import metric_range
+from nas_engine.spaces.registry import create_space, space_ids, space_title
+from server.service.ports.engine import GeneDescription, MetricBounds, SpaceDescription
+from server.service.values.candidate import ArchitectureRecord
+
+MAX_SPACES = 64  # spaces kept with what they have computed once (routing, genes)
+MAX_RECORDS = 4096
+
+
+class EngineSpaceCatalog:
+    """`SpaceCatalog` over `nas_engine.spaces`. Thread-safe: spaces are immutable, caches are locked."""
+
+    def space_ids(self) -> Sequence[str]:
+        """Every registered id."""
+        return space_ids()
+
+    def describe(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SpaceDescription:
+        """A space with its genes and published models."""
+        space = self.space(space_id, parameters)
+        return SpaceDescription(
+            id=space_id,
+            title=space_title(space_id),
+            parameters=space.parameters,
+            genes=tuple(
+                GeneDescription(name=g.name, options=g.options, group=g.group, kind=g.kind.value) for g in space.genes
+            ),
+            size=space.size,
+            num_classes=space.num_classes,
+            input_shapes=space.input_shapes,
+            named={name: model.source for name, model in space.named.items()},
+            has_graphs=any(True for _ in space.supernet_graphs()),
+        )
+
+    def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
+        """Range of each cheap metric, computed when it is looked up and then remembered."""
+        return _bounds(space_id, canonical_json(dict(parameters)))
+
+    def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:
+        """An architecture from a published name, a genotype or the space's own form."""
+        space = self.space(space_id, parameters)
+        return _record(space_id, canonical_json(dict(parameters)), space.parse(document))
+
+    def decode(self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype) -> ArchitectureRecord:
+        """The architecture of a genotype."""
+        space = self.space(space_id, parameters)
+        return _record(space_id, canonical_json(dict(parameters)), space.decode(genotype))
+
+    def latency_key(self, architecture: Architecture, *, dtype: Dtype, batch: int) -> str | None:
+        """What its latency is filed under."""
+        graph = self.graph(architecture)
+        return None if graph is None else latency_key(graph, batch=batch, dtype=dtype)
+
+    def picture_svg(self, architecture: Architecture, compared_with: Architecture | None = None) -> str:
+        """A picture of one architecture, or of the difference of two."""
+        graph, title = _require_graph(self.graph(architecture), architecture), _title(architecture)
+        if compared_with is None:
+            return draw_architecture(graph, title=title)
+        other = _require_graph(self.graph(compared_with), compared_with)
+        names = {"first_name": title, "second_name": _title(compared_with)}
+        return draw_difference(graph, other, title=f"{title} and {_title(compared_with)}", **names)
+
+    def layers(self, architecture: Architecture) -> Sequence[Mapping[str, JsonValue]]:
+        """Cost per layer of the DEPLOYED graph."""
+        graph = _require_graph(self.graph(architecture), architecture)
+        shapes = {node.name: list(node.shape) for node in graph.nodes}
+        return [
+            {
+                "name": layer.name,
+                "block": layer.block,
+                "operator": layer.operator,
+                "shape": shapes[layer.name],
+                "macs": layer.macs,
+                "params": layer.params,
+            }
+            for layer in complexity(graph).layers
+        ]
+
+    def export_onnx(self, architecture: Architecture, *, batch: int, seed: int) -> bytes:
+        """ONNX with seeded random weights: a pure function of its arguments, good for latency only."""
+        graph = _require_graph(self.graph(architecture), architecture)
+        weights, statistics = random_weights(graph, seed)
+        key = latency_key(graph, batch=batch, dtype=Dtype.FP32)
+        metadata = ModelMetadata(arch_id=architecture.arch_id, latency_key=key, weights=WeightOrigin.RANDOM)
+        return export_onnx(graph, weights, statistics, batch=batch, metadata=metadata)
+
+    def space(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SearchSpace:
+        """The space itself, for adapters and workers."""
+        return _space(space_id, canonical_json(dict(parameters)))
+
+    def graph(self, architecture: Architecture, form: Form = Form.DEPLOYED) -> LayerGraph | None:
+        """The layer graph of an architecture; None for a space without graphs."""
+        return _space(architecture.space_id, architecture.parameters).graph(architecture, form)
+
+
+class _LazyBounds(Mapping[Metric, MetricBounds]):
+    """Bounds of the cheap metrics, each computed at its first look-up (seconds in the largest spaces)."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._known: dict[Metric, MetricBounds] = {}
+        has_graphs = any(True for _ in space.supernet_graphs())
+        self._metrics = tuple(m for m in Metric if m.cheap) if has_graphs else ()
+
+    def __getitem__(self, metric: Metric) -> MetricBounds:
+        if metric not in self._metrics:
+            raise KeyError(metric)
+        if metric not in self._known:
+            found = metric_range(self._space, metric)
+            if found is None:
+                raise KeyError(metric)
+            self._known[metric] = MetricBounds(minimum=found.minimum, maximum=found.maximum)
+        return self._known[metric]
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._metrics)
+
+    def __len__(self) -> int:
+        return len(self._metrics)
+
+
+@lru_cache(maxsize=MAX_SPACES)
+def _space(space_id: str, parameters: str) -> SearchSpace:
+    return create_space(space_id, cast(Mapping[str, JsonValue], json.loads(parameters)))
+
+
+@lru_cache(maxsize=MAX_SPACES)
+def _bounds(space_id: str, parameters: str) -> Mapping[Metric, MetricBounds]:
+    return _LazyBounds(_space(space_id, parameters))
+
+
+@lru_cache(maxsize=MAX_RECORDS)
+def _record(space_id: str, parameters: str, architecture: Architecture) -> ArchitectureRecord:
+    space = _space(space_id, parameters)
+    genotype, graph = space.genotype_of(architecture), space.graph(architecture, Form.DEPLOYED)
+    if graph is None:
+        return ArchitectureRecord(architecture=architecture, genotype=genotype)
+    cost = complexity(graph)
+    return ArchitectureRecord(
+        architecture=architecture,
+        genotype=genotype,
+        macs=cost.macs,
+        params=cost.params,
+        peak_activation_bytes=cost.peak_activation_bytes,
+    )
+
+
+def _require_graph(graph: LayerGraph | None, architecture: Architecture) -> LayerGraph:
+    if graph is None:
+        raise InvalidArchitectureError(
+            f"space {architecture.space_id} is a table of results: its architectures cannot be drawn, exported or "
+            "measured"
+        )
+    return graph
+
+
+def _title(architecture: Architecture) -> str:
+    return f"{architecture.space_id} {architecture.arch_id[:12]}"
