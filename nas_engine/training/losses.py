@@ -24,7 +24,7 @@ LIMIT_TOLERANCE = 1e-3
 class DistillationLoss(Protocol):
     """What a student learns from: a frozen value that is called once per student."""
 
-    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, labels_N: torch.Tensor, /) -> torch.Tensor:
         """The scalar to back-propagate; gradients reach the student only."""
 
 
@@ -37,8 +37,8 @@ class AlphaDivergence:
         surrogate_N: what is back-propagated; its gradient is the divergence's, its number may be negative.
     """
 
-    value_N: torch.Tensor
-    surrogate_N: torch.Tensor
+    value_N: torch.Tensor  # noqa: N815 (shape suffix)
+    surrogate_N: torch.Tensor  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,9 @@ class SoftTargets:
     def __post_init__(self) -> None:
         _check_positive("temperature", self.temperature)
 
-    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, _labels_N: torch.Tensor) -> torch.Tensor:
         """Labels are not used."""
-        return _soft_cross_entropy_N(student_NK, teacher_NK, self.temperature).mean()
+        return _soft_cross_entropy(student_NK, teacher_NK, self.temperature).mean()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class SoftAndHardTargets:
 
     def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
         """Weighted sum of both terms."""
-        soft = _soft_cross_entropy_N(student_NK, teacher_NK, self.temperature).mean()
+        soft = _soft_cross_entropy(student_NK, teacher_NK, self.temperature).mean()
         hard = F.cross_entropy(_float(student_NK) / self.temperature, labels_N)
         return self.soft_weight * self.temperature**2 * soft + (1.0 - self.soft_weight) * hard
 
@@ -96,7 +96,7 @@ class KullbackLeibler:
         t = self.temperature
         log_p_NK = F.log_softmax(_float(teacher_NK).detach() / t, dim=1)
         negative_entropy = (log_p_NK.exp() * log_p_NK).sum(dim=1).mean()
-        divergence = negative_entropy + _soft_cross_entropy_N(student_NK, teacher_NK, t).mean()
+        divergence = negative_entropy + _soft_cross_entropy(student_NK, teacher_NK, t).mean()
         hard = F.cross_entropy(_float(student_NK), labels_N)
         return (1.0 - self.beta) * hard + self.beta * t**2 * divergence
 
@@ -112,7 +112,7 @@ class FixedAlpha:
         _check_finite("alpha", self.alpha)
         _check_positive("clip", self.clip)
 
-    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, _labels_N: torch.Tensor) -> torch.Tensor:
         """Labels are not used."""
         return alpha_divergence(student_NK, teacher_NK, alpha=self.alpha, clip=self.clip).surrogate_N.mean()
 
@@ -135,7 +135,7 @@ class AdaptiveAlpha:
         if self.alpha_min > self.alpha_max:
             raise TrainingError(f"alpha_min {self.alpha_min} is above alpha_max {self.alpha_max}: swap them")
 
-    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    def __call__(self, student_NK: torch.Tensor, teacher_NK: torch.Tensor, _labels_N: torch.Tensor) -> torch.Tensor:
         """Labels are not used."""
         low = alpha_divergence(student_NK, teacher_NK, alpha=self.alpha_min, clip=self.clip)
         high = alpha_divergence(student_NK, teacher_NK, alpha=self.alpha_max, clip=self.clip)
@@ -208,7 +208,8 @@ def hardware_aware_loss(
     return cross_entropy + weight * torch.log(cost) / math.log(log_base)
 
 
-def _soft_cross_entropy_N(student_NK: torch.Tensor, teacher_NK: torch.Tensor, temperature: float) -> torch.Tensor:
+def _soft_cross_entropy(student_NK: torch.Tensor, teacher_NK: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Per image, (N,)."""
     p_NK = F.softmax(_float(teacher_NK).detach() / temperature, dim=1)
     return -(p_NK * F.log_softmax(_float(student_NK) / temperature, dim=1)).sum(dim=1)
 
