@@ -18,6 +18,7 @@ class EvaluatedArchive:
     def __init__(self, problem: SearchProblem) -> None:
         self._problem = problem
         self._results: dict[Genotype, Told] = {}
+        self._version = 0
 
     def __len__(self) -> int:
         return len(self._results)
@@ -27,6 +28,11 @@ class EvaluatedArchive:
 
     def __getitem__(self, genotype: Genotype) -> Told:
         return self._results[genotype]
+
+    @property
+    def version(self) -> int:
+        """Grows with every addition and revision; what is computed from the archive is valid for one version."""
+        return self._version
 
     @property
     def results(self) -> tuple[Told, ...]:
@@ -41,6 +47,7 @@ class EvaluatedArchive:
         """
         self._problem.check_complete(told)
         self._results[told.genotype] = told
+        self._version += 1
 
     def feasible(self) -> tuple[Told, ...]:
         """Results that violate nothing."""

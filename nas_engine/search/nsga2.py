@@ -49,7 +49,6 @@ class Nsga2(LedgeredSearch):
         config: Nsga2Config,
         seed: int,
         *,
-        mutation: Mutation | None = None,
         declared: AlgorithmConfig | None = None,
     ) -> None:
         """See class.
@@ -58,13 +57,12 @@ class Nsga2(LedgeredSearch):
             problem: what is searched; the objectives' weights weigh the crowding distance.
             config: settings.
             seed: of the generator.
-            mutation: in place of the hierarchical mutation of `config`.
             declared: the settings a checkpoint names, where another algorithm is built on this one.
         """
         super().__init__(problem, settings_of(declared or config), seed)
         self._config = config
         self._weights = tuple(objective.weight for objective in problem.objectives)
-        self._mutation = mutation or HierarchicalMutation(self.encoding, config.variation)
+        self._mutation = self._make_mutation()
         self._waiting: list[Genotype] = []
         self._num_rejected = 0
         self._pymoo = self._make_pymoo()
@@ -79,6 +77,10 @@ class Nsga2(LedgeredSearch):
     def population(self) -> tuple[Genotype, ...]:
         """The current survivors."""
         return () if self._pymoo.pop is None else tuple(_genotype(individual) for individual in self._pymoo.pop)
+
+    def _make_mutation(self) -> Mutation:
+        """The mutation of offspring; an algorithm built on this one may bring its own."""
+        return HierarchicalMutation(self.encoding, self._config.variation)
 
     def _make_pymoo(self) -> NSGA2:
         num_genes = len(self.encoding.num_choices)

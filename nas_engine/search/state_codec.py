@@ -148,8 +148,8 @@ def decode_told(value: JsonValue, num_choices: Sequence[int]) -> Told:
     document = as_mapping(value, "result")
     return Told(
         genotype=decode_genotype(field_of(document, "genotype"), num_choices),
-        objectives=_decode_metrics(field_of(document, "objectives"), "objectives"),
-        uncertainty=_decode_metrics(field_of(document, "uncertainty"), "uncertainty"),
+        objectives=decode_metrics(field_of(document, "objectives"), "objectives"),
+        uncertainty=decode_metrics(field_of(document, "uncertainty"), "uncertainty"),
         violations={
             name: decode_float(amount, f"violation {name}")
             for name, amount in as_mapping(field_of(document, "violations"), "violations").items()
@@ -157,12 +157,34 @@ def decode_told(value: JsonValue, num_choices: Sequence[int]) -> Told:
     )
 
 
-def _decode_metrics(value: JsonValue, what: str) -> dict[Metric, float]:
+def decode_metrics(value: JsonValue, what: str) -> dict[Metric, float]:
+    """Values by metric label.
+
+    Raises:
+        SearchStateError: an unknown metric or a value that is no number.
+    """
+    return {decode_metric(name): decode_float(v, f"{what}.{name}") for name, v in as_mapping(value, what).items()}
+
+
+def decode_metric(label: str) -> Metric:
+    """The metric of a label.
+
+    Raises:
+        SearchStateError: no metric has that label.
+    """
     try:
-        return {
-            Metric.from_label(name): decode_float(v, f"{what}.{name}") for name, v in as_mapping(value, what).items()
-        }
-    except SearchStateError:
-        raise
+        return Metric.from_label(label)
     except EngineError as error:
-        raise SearchStateError(f"checkpoint: {what}: {error}") from error
+        raise SearchStateError(f"checkpoint: {error}") from error
+
+
+def decode_pair(value: JsonValue, what: str) -> tuple[float, float]:
+    """An array of exactly two numbers.
+
+    Raises:
+        SearchStateError: it is something else.
+    """
+    items = as_sequence(value, what)
+    if len(items) != 2:
+        raise SearchStateError(f"checkpoint: {what} must hold pairs, found {len(items)} values")
+    return decode_float(items[0], what), decode_float(items[1], what)

@@ -1,0 +1,241 @@
+"""Predictors of a metric (latency, accuracy) from the genotype, learned from few evaluations, with uncertainty.
+
+A prediction is an estimate and never stands where a measurement is asked for. Both models are Gaussian posteriors in
+closed form, so every prediction has a standard deviation, and a checkpoint is the training data and five numbers:
+
+- ridge: Bayesian linear regression on the choices (a term per gene and choice, and per-operator counts). With many
+  data it tends to a per-operator latency table.
+- gaussian process: the same plus interactions between genes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import kendalltau
+
+from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Features, Floats
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import Gene, validate_genotype
+
+STATE_VERSION = 1
+MIN_SAMPLES = 3
+LOGARITHMIC_SPAN = 3.0
+"""Positive metrics that span more than this factor are learned on a logarithmic scale: errors are relative there."""
+
+
+class PredictorModel(Enum):
+    """Which covariance the posterior has."""
+
+    RIDGE = "ridge"
+    GAUSSIAN_PROCESS = "gaussian_process"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predictions for a batch, in the metric's unit.
+
+    Attributes:
+        mean: expected value per genotype.
+        standard_deviation: of the true value around it: what the data leave open and what the model cannot express;
+            told measurement errors are not part of it.
+    """
+
+    mean: Floats
+    standard_deviation: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Posterior:
+    """What prediction needs of the training data: features, the solved system, the standardisation."""
+
+    known: Features
+    weights: Floats
+    precision: Floats
+    centre: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Training data in the metric's unit."""
+
+    genotypes: tuple[Genotype, ...]
+    values: Floats
+    standard_errors: Floats
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the metric is learned on a logarithmic scale."""
+        return bool(self.values.min() > 0 and self.values.max() > LOGARITHMIC_SPAN * self.values.min())
+
+    def standardised(self) -> tuple[Floats, Floats, float, float]:
+        """Targets of mean 0 and variance 1, their error variances, and the centre and scale to undo it."""
+        values = np.log(self.values) if self.logarithmic else self.values
+        errors = self.standard_errors / self.values if self.logarithmic else self.standard_errors
+        centre, spread = float(values.mean()), float(values.std())
+        scale = spread if spread > 0 else 1.0
+        return (values - centre) / scale, (errors / scale) ** 2, centre, scale
+
+
+class MetricPredictor:
+    """Predicts one metric over the genotypes of one encoding."""
+
+    def __init__(self, genes: Sequence[Gene], model: PredictorModel = PredictorModel.GAUSSIAN_PROCESS) -> None:
+        """See class.
+
+        Args:
+            genes: of the search space.
+            model: which posterior.
+        """
+        self._genes = tuple(genes)
+        self._model = model
+        self._kernel = ChoiceKernel(self._genes, interactions=model is PredictorModel.GAUSSIAN_PROCESS)
+        self._samples: _Samples | None = None
+        self._covariance = Covariance()
+        self._posterior: _Posterior | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """Evaluations it has learned from."""
+        return 0 if self._samples is None else len(self._samples.genotypes)
+
+    def fit(
+        self,
+        genotypes: Sequence[Sequence[int]],
+        values: Sequence[float],
+        standard_errors: Sequence[float] | None = None,
+    ) -> None:
+        """Learn from evaluations, replacing earlier ones.
+
+        Args:
+            genotypes: what was evaluated.
+            values: what was found.
+            standard_errors: of the values; None takes them as exact.
+
+        Raises:
+            EngineError: fewer than `MIN_SAMPLES`, unequal lengths, a value that is not finite, a negative error.
+        """
+        samples = self._checked(genotypes, values, standard_errors)
+        targets, error_variance, _, _ = samples.standardised()
+        self._covariance = self._kernel.most_likely(self._kernel.features(samples.genotypes), targets, error_variance)
+        self._samples = samples
+        self._posterior = None
+
+    def predict(self, genotypes: Sequence[Sequence[int]]) -> Prediction:
+        """Mean and standard deviation per genotype.
+
+        Raises:
+            EngineError: not fitted yet, or a genotype of another space.
+        """
+        if self._samples is None:
+            raise EngineError("predictor: fit it before asking for predictions")
+        if self._posterior is None:
+            self._posterior = self._condition(self._samples)
+        posterior, hyper = self._posterior, self._covariance
+        asked = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
+        cross = self._kernel.between(asked, posterior.known, hyper)
+        explained = (cross @ posterior.precision * cross).sum(axis=1)
+        variance = np.maximum(self._kernel.variance(asked, hyper) - explained, 0.0) + hyper.noise
+        mean = cross @ posterior.weights * posterior.scale + posterior.centre
+        deviation = np.sqrt(variance) * posterior.scale
+        if self._samples.logarithmic:
+            mean = np.exp(mean)
+            deviation = mean * deviation
+        return Prediction(mean, deviation)
+
+    def state(self) -> JsonValue:
+        """Training data and hyper-parameters as JSON; `from_state` predicts exactly the same."""
+        samples = self._samples
+        return {
+            "state_version": STATE_VERSION,
+            "model": self._model.value,
+            "covariance": list(self._covariance.values()),
+            "samples": None
+            if samples is None
+            else {
+                "genotypes": [list(genotype) for genotype in samples.genotypes],
+                "values": samples.values.tolist(),
+                "standard_errors": samples.standard_errors.tolist(),
+            },
+        }
+
+    @classmethod
+    def from_state(cls, genes: Sequence[Gene], state: JsonValue) -> MetricPredictor:
+        """Inverse of `state`.
+
+        Raises:
+            EngineError: the document is damaged or of another version.
+        """
+        if not isinstance(state, Mapping) or state.get("state_version") != STATE_VERSION:
+            raise EngineError(f"predictor state is damaged or not of version {STATE_VERSION}: fit the predictor anew")
+        try:
+            predictor = cls(genes, PredictorModel(state["model"]))
+            predictor._covariance = Covariance(*_numbers(state["covariance"]))
+            samples = state["samples"]
+            if samples is not None:
+                predictor._samples = predictor._checked(*_sample_arrays(samples))
+        except (KeyError, ValueError, TypeError) as error:
+            raise EngineError(f"predictor state is damaged: {error}; fit the predictor anew") from error
+        return predictor
+
+    def _checked(
+        self,
+        genotypes: Sequence[Sequence[int]],
+        values: Sequence[float],
+        standard_errors: Sequence[float] | None,
+    ) -> _Samples:
+        targets = np.asarray(values, dtype=np.float64)
+        errors = np.zeros(len(targets)) if standard_errors is None else np.asarray(standard_errors, dtype=np.float64)
+        if not len(genotypes) == len(targets) == len(errors) or len(targets) < MIN_SAMPLES:
+            raise EngineError(
+                f"predictor: {len(genotypes)} genotypes, {len(targets)} values, {len(errors)} standard errors; "
+                f"give as many of each, at least {MIN_SAMPLES}"
+            )
+        sound = np.isfinite(targets) & np.isfinite(errors) & (errors >= 0)
+        if not sound.all():
+            raise EngineError(f"predictor: value or standard error {int(np.argmin(sound))} is not finite or negative")
+        return _Samples(tuple(validate_genotype(self._genes, genotype) for genotype in genotypes), targets, errors)
+
+    def _condition(self, samples: _Samples) -> _Posterior:
+        known = self._kernel.features(samples.genotypes)
+        targets, error_variance, centre, scale = samples.standardised()
+        factor = cho_factor(self._kernel.gram(known, self._covariance, error_variance), lower=True)
+        return _Posterior(known, cho_solve(factor, targets), cho_solve(factor, np.eye(len(targets))), centre, scale)
+
+
+def _numbers(value: JsonValue) -> list[float]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"expected an array of numbers, found {value!r}")
+    numbers = []
+    for item in value:
+        if not isinstance(item, (int, float)):
+            raise TypeError(f"expected a number, found {item!r}")
+        numbers.append(float(item))
+    return numbers
+
+
+def _sample_arrays(samples: JsonValue) -> tuple[list[list[int]], list[float], list[float]]:
+    if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
+        raise TypeError("samples must be an object with genotypes, values and standard_errors")
+    genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
+    return genotypes, _numbers(samples["values"]), _numbers(samples["standard_errors"])
+
+
+def kendall_tau(predicted: Sequence[float], actual: Sequence[float]) -> float | None:
+    """Kendall's tau-b between predictions and what was found; None for fewer than 2 points or constant values."""
+    if len(predicted) != len(actual):
+        raise EngineError(
+            f"Kendall's tau of {len(predicted)} predictions and {len(actual)} values: give as many of each"
+        )
+    if len(predicted) < 2:
+        return None
+    tau = float(kendalltau(predicted, actual).statistic)
+    return tau if math.isfinite(tau) else None

@@ -1,0 +1,106 @@
+"""Cheap filters made of what the layer graph tells for free: complexity bounds and operator support."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.complexity import complexity
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.search.algorithm import CheapCheck
+
+MetricsOf = Callable[[Genotype], Mapping[Metric, float]]
+"""The cheap metrics of a canonical genotype."""
+
+UnsupportedIn = Callable[[LayerGraph], Sequence[str]]
+"""Names of the operators in a DEPLOYED graph that the target runtime cannot run."""
+
+CACHE_SIZE = 65_536
+
+
+class MetricFilter:
+    """Bounds on cheap metrics; answers are kept for `CACHE_SIZE` genotypes."""
+
+    def __init__(self, metrics_of: MetricsOf, constraints: Sequence[Constraint]) -> None:
+        """See class.
+
+        Args:
+            metrics_of: a pure function of a canonical genotype (a layer-graph view, or a table's column).
+            constraints: bounds on those metrics.
+        """
+        self._constraints = tuple(constraints)
+        self._metrics_of = metrics_of
+        self._cached = lru_cache(maxsize=CACHE_SIZE)(self._check)
+
+    def __call__(self, genotype: Genotype) -> CheapCheck:
+        """The cheap metrics of `genotype` and the bounds it violates.
+
+        Raises:
+            EngineError: a constrained metric is not among the cheap ones.
+        """
+        return self._cached(genotype)
+
+    def _check(self, genotype: Genotype) -> CheapCheck:
+        values = self._metrics_of(genotype)
+        violations: dict[str, float] = {}
+        for constraint in self._constraints:
+            if constraint.metric not in values:
+                raise EngineError(
+                    f"constraint on {constraint.metric.label} cannot be checked before evaluation: cheap are "
+                    f"{', '.join(metric.label for metric in values)}; pass it as a constraint of the search instead"
+                )
+            amount = constraint.violation(values[constraint.metric])
+            if amount > 0.0:
+                violations[constraint.metric.label] = violations.get(constraint.metric.label, 0.0) + amount
+        return CheapCheck(values, violations)
+
+
+class GraphFilter:
+    """Complexity bounds and operator support of the DEPLOYED graph, before any board time is spent."""
+
+    def __init__(
+        self, space: SearchSpace, constraints: Sequence[Constraint], unsupported_in: UnsupportedIn | None = None
+    ) -> None:
+        """See class.
+
+        Args:
+            space: must have layer graphs.
+            constraints: bounds on MACs, params or peak activation memory.
+            unsupported_in: the target runtime's verdict; None accepts every operator.
+        """
+        self._space = space
+        self._unsupported_in = unsupported_in
+        self._bounds = MetricFilter(self.metrics, constraints)
+        self._support = lru_cache(maxsize=CACHE_SIZE)(self._unsupported)
+
+    def __call__(self, genotype: Genotype) -> CheapCheck:
+        """The complexity of `genotype`, the bounds it violates and whether an operator is unsupported."""
+        check = self._bounds(genotype)
+        unsupported = self._support(genotype)
+        if not unsupported:
+            return check
+        return CheapCheck(check.values, {**check.violations, "operator_support": float(unsupported)})
+
+    def metrics(self, genotype: Genotype) -> Mapping[Metric, float]:
+        """MACs, params and peak activation bytes of a genotype's DEPLOYED graph."""
+        cost = complexity(self._graph(genotype))
+        return {
+            Metric.MACS: float(cost.macs),
+            Metric.PARAMS: float(cost.params),
+            Metric.PEAK_ACTIVATION_BYTES: float(cost.peak_activation_bytes),
+        }
+
+    def _unsupported(self, genotype: Genotype) -> int:
+        return 0 if self._unsupported_in is None else len(self._unsupported_in(self._graph(genotype)))
+
+    def _graph(self, genotype: Genotype) -> LayerGraph:
+        graph = self._space.graph(self._space.decode(genotype), Form.DEPLOYED)
+        if graph is None:
+            raise EngineError(
+                f"space {self._space.space_id!r} has no layer graphs: bound its own columns with MetricFilter"
+            )
+        return graph
