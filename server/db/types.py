@@ -1,0 +1,68 @@
+"""Column types and expressions that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# Every id is a prefix and a ULID; digests are 64 hex digits.
+Id = sa.String(40)
+Digest = sa.String(64)
+Label = sa.String(200)
+Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+class Timestamp(TypeDecorator[datetime]):
+    """A UTC instant, stored as microseconds since 1970: it compares and adds alike on every database."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        """To microseconds; naive datetimes are refused."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone: store UTC instants")
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        """To an aware datetime."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 (reads as the SQL function it is)
+    """The database's clock, as a `Timestamp`. It moves within a transaction."""
+
+    type = Timestamp()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    # julianday has a resolution of about 0.05 ms; SQLite 3.40 knows no finer clock.
+    return "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+def later(seconds: float) -> sa.ColumnElement[datetime]:
+    """The database's clock plus some seconds."""
+    return sa.type_coerce(sa.type_coerce(now(), sa.BigInteger) + round(seconds * 1e6), Timestamp())
+
+
+def finite(column: str) -> sa.CheckConstraint:
+    """Refuse NaN and infinities (SQLite stores NaN as NULL, PostgreSQL sorts it above every number)."""
+    return sa.CheckConstraint(f"{column} >= -1.7e308 AND {column} <= 1.7e308", name=f"{column}_finite")
