@@ -100,7 +100,10 @@ def _pair(archive: NpzFile, path: Path, part: str | None) -> tuple[Pixels, Label
         raise DatasetError(
             f"{path}: {have} stands alone: images and labels come in pairs, e.g. x{suffix} and y{suffix}"
         )
-    return _images(archive[image_key], path, image_key), _labels(archive[label_key], path, label_key)
+    pixels, labels = _images(archive[image_key], path, image_key), _labels(archive[label_key], path, label_key)
+    if len(pixels) != len(labels):
+        raise DatasetError(f"{path}: {image_key} holds {len(pixels)} images and {label_key} {len(labels)} labels")
+    return pixels, labels
 
 
 def _images(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path, key: str) -> Pixels:

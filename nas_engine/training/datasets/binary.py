@@ -113,13 +113,15 @@ def _idx_file(folder: Path, name: str) -> Path:
 def _read_idx(path: Path, num_dimensions: int) -> Pixels:
     content = read_bytes(path)
     header_bytes = 4 + 4 * num_dimensions
-    if len(content) < header_bytes or content[:2] != b"\0\0":
+    if len(content) < 4 or content[:2] != b"\0\0":
         raise DatasetError(f"{path} is no IDX file: it must start with two zero bytes and a header")
     kind, dimensions = content[2], content[3]
     if kind != IDX_UINT8 or dimensions != num_dimensions:
         raise DatasetError(
             f"{path} holds type 0x{kind:02x} in {dimensions} dimensions, expected bytes (0x08) in {num_dimensions}"
         )
+    if len(content) < header_bytes:
+        raise DatasetError(f"{path} ends within its header: it is damaged")
     shape: tuple[int, ...] = struct.unpack(f">{num_dimensions}I", content[4:header_bytes])
     expected = int(np.prod([int(size) for size in shape], dtype=object))
     if expected != len(content) - header_bytes or expected == 0:

@@ -15,7 +15,7 @@ from PIL import Image
 from nas_engine.domain.errors import DatasetError
 from nas_engine.training.data import Pixels
 
-# A decoded member may be this many times the largest published file; more is a decompression bomb.
+# Several times the largest published file; more is a decompression bomb.
 MAX_BYTES = 8 * 2**30
 
 
@@ -25,23 +25,23 @@ def require_folder(path: Path) -> None:
         raise DatasetError(f"{path} is not a folder: give the folder that holds the data set")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Content of a file, unpacked when its name ends in .gz.
 
     Raises:
-        DatasetError: it cannot be read, its gzip data is damaged, or it is larger than 8 GiB.
+        DatasetError: it cannot be read, its gzip data is damaged, or it unpacks to more than `max_bytes`.
     """
     try:
         if path.suffix != ".gz":
             return path.read_bytes()
         with gzip.open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
     except (OSError, EOFError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): download it again") from error
-    if len(content) > MAX_BYTES:
-        raise DatasetError(f"{path} unpacks to more than {MAX_BYTES} bytes: this is no published data set")
+    if len(content) > max_bytes:
+        raise DatasetError(f"{path} unpacks to more than {max_bytes} bytes: this is no published data set")
     return content
 
 
@@ -53,9 +53,10 @@ def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         DatasetError: it cannot be read, or a member holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DatasetError(f"{path} is a single array: give an .npz with images and labels")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DatasetError(f"{path} is a single array: give an .npz with images and labels")
+        with archive:
             yield archive
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
