@@ -1,5 +1,7 @@
 """Column types and expressions that mean the same on SQLite and PostgreSQL."""
 
+# ruff: noqa: ARG001, ARG002 (the signatures are SQLAlchemy's)
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

@@ -1,0 +1,67 @@
+"""What every store shares: its connection, and the statements both databases spell differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from server.db.tables.searching import labels
+from server.service.errors import NotFoundError
+
+T = TypeVar("T")
+CHUNK = 500  # values in one IN list; SQLite allows 999 variables in old builds
+
+
+class Store:
+    """Base of the stores: bound to one connection inside one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def _one(self, statement: sa.Select[Any], kind: str, id: str) -> sa.Row[Any]:
+        """The one row, or NotFoundError."""
+        row = self._connection.execute(statement).one_or_none()
+        if row is None:
+            raise NotFoundError(kind, id)
+        return row
+
+    def _insert_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Insert those rows whose keys are not taken; returns how many were."""
+        if not rows:
+            return 0
+        insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
+        return sum(
+            self._connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing()).rowcount for row in rows
+        )
+
+    def _put_labels(self, owner_id: str, values: Mapping[str, str]) -> None:
+        self._connection.execute(sa.delete(labels).where(labels.c.owner_id == owner_id))
+        if values:
+            rows = [{"owner_id": owner_id, "key": key, "value": value} for key, value in values.items()]
+            self._connection.execute(sa.insert(labels), rows)
+
+
+def with_labels(
+    statement: sa.Select[Any], owner_id: sa.ColumnElement[Any], wanted: Mapping[str, str]
+) -> sa.Select[Any]:
+    """Keep rows whose owner carries all of these labels."""
+    for key, value in wanted.items():
+        carried = sa.exists().where(labels.c.owner_id == owner_id, labels.c.key == key, labels.c.value == value)
+        statement = statement.where(carried)
+    return statement
+
+
+def chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    """Lists of at most `CHUNK` values."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
+
+
+def count_of(connection: sa.Connection, statement: sa.Select[Any]) -> int:
+    """How many rows a statement has."""
+    return int(connection.execute(sa.select(sa.func.count()).select_from(statement.subquery())).scalar_one())
