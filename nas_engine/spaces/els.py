@@ -113,7 +113,8 @@ class _Forms:
         """The stored tensors of one DEPLOYED node."""
         source = self._sources.get(node.name)
         if isinstance(node, BatchNorm) and isinstance(source, BatchNorm) and source.weight is None:
-            return {ref.name: np.full(ref.full_shape, float(ref is node.weight)) for ref in weight_refs(node)}
+            dtype = next((tensor.dtype for tensor in weights.values()), np.dtype(np.float32))
+            return {ref.name: np.full(ref.full_shape, ref is node.weight, dtype) for ref in weight_refs(node)}
         tensors = {ref.name: _stored(weights, ref) for ref in weight_refs(node) if ref != self._merged_ref(node)}
         if isinstance(node, Conv2d) and isinstance(source, Conv2d):
             merged = _used(weights, source.weight)
