@@ -1,5 +1,9 @@
 """The engine's one error tree. Every message says what is wrong, which value it is, and what to do."""
 
+from __future__ import annotations
+
+from enum import Enum
+
 
 class EngineError(Exception):
     """Base of every error the engine raises on purpose."""
@@ -43,6 +47,29 @@ class WeightsError(EngineError):
 
 class ExportError(EngineError):
     """A graph cannot be exported, or the exported model disagrees with its source."""
+
+
+class ConversionFailure(Enum):
+    """Why a board's model compiler gave no model."""
+
+    CONVERT_FAILED = "convert_failed"  # it refuses this model with these settings, and always will
+    CONVERTER_CRASH = "converter_crash"  # this model makes it die of a fault of its own, reproducibly
+    CONVERTER_KILLED = "converter_killed"  # somebody else ended it (out of memory, an operator)
+    CONVERTER_TIMEOUT = "converter_timeout"  # it did not answer in time
+    CONVERTER_FAULT = "converter_fault"  # it is not installed, or answers what it must not
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying the same model again gives the same answer."""
+        return self in (ConversionFailure.CONVERT_FAILED, ConversionFailure.CONVERTER_CRASH)
+
+
+class ConversionError(ExportError):
+    """A model could not be converted for a board; `failure` says whose fault it is."""
+
+    def __init__(self, failure: ConversionFailure, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
 
 
 class TrainingError(EngineError):
