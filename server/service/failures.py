@@ -120,5 +120,5 @@ BASE_BACKOFF_S = 1.0
 
 
 def backoff_s(attempt: int) -> float:
-    """Wait before attempt + 1: 1 s, doubled per attempt, at most 60 s; deterministic, jitter is the callers' polling."""
+    """Wait before the next attempt: 1 s, doubled per attempt, at most 60 s. Jitter comes from the callers' polling."""
     return float(min(BASE_BACKOFF_S * 2 ** max(attempt - 1, 0), MAX_BACKOFF_S))

@@ -78,6 +78,9 @@ class CandidateStore(Protocol):
     def save(self, candidate: Candidate) -> None:
         """Write state, reason, values and artifact of a candidate of a locked search."""
 
+    def mark_evaluating(self, candidate_id: str) -> None:
+        """ASKED becomes EVALUATING; any other state stays."""
+
     def page(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
         """List; those without the sort value come last."""
 

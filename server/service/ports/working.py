@@ -45,8 +45,11 @@ class JobStore(Protocol):
     def lock(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""
 
-    def active_with_key(self, dedupe_key: str) -> Job | None:
-        """The unfinished job with this dedupe key."""
+    def lock_active(self, dedupe_key: str) -> Job | None:
+        """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
+
+    def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
+        """Unfinished jobs for this pair, by id."""
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List, newest first."""
@@ -81,7 +84,10 @@ class JobStore(Protocol):
         """
 
     def expired(self, limit: int) -> tuple[Job, ...]:
-        """Leased jobs whose lease has died, locked; those that another transaction holds are left out."""
+        """Leased jobs whose lease has died, not locked; oldest expiry first."""
+
+    def lock_if_expired(self, job: Job) -> Job | None:
+        """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
 
     def requeue(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""

@@ -1,0 +1,306 @@
+"""Devices: enrolment, credentials, states, labels, reservations, canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from nas_engine.domain.json_value import JsonValue
+from server.service.endings import set_device_state
+from server.service.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
+from server.service.ids import IdPrefix, new_id
+from server.service.paging import Page, PageRequest
+from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
+from server.service.settings import LeaseSettings
+from server.service.states import DeviceState
+from server.service.tokens import digest, new_secret
+from server.service.values.device import (
+    CanaryRecord,
+    Device,
+    DeviceQuery,
+    Enrolment,
+    EnrolmentToken,
+)
+from server.service.values.event import EventType, NewEvent
+from server.service.values.job import Job
+
+MAX_RESERVATION = timedelta(days=7)
+
+
+class Devices:
+    """Use cases of devices."""
+
+    def __init__(self, uow: UnitOfWork, leases: LeaseSettings | None = None) -> None:
+        self._uow = uow
+        self._leases = leases or LeaseSettings()
+
+    def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
+        """Take a device in; returns it with its credential, which is shown this once.
+
+        A name that is known enrols again (new credential, same id) when the device was retired, is offline, or speaks
+        from the same boot of the same host; so an agent that lost its state comes back as itself.
+
+        Raises:
+            NotAuthenticatedError: the enrolment token is unknown, revoked, expired or used up.
+            ConflictError: a live device has that name, or it was of another type.
+        """
+        credential = new_secret("dev")
+
+        def work(tx: Transaction) -> Device:
+            token = self._usable_token(tx, enrolment_secret)
+            tx.devices.use_enrolment_token(token.id)
+            known = tx.devices.by_name(enrolment.name)
+            device = (
+                self._first(tx, enrolment, token, credential)
+                if known is None
+                else self._again(tx, tx.devices.lock(known.id), enrolment, token, credential)
+            )
+            payload: dict[str, JsonValue] = {
+                "name": device.name,
+                "device_type": device.device_type,
+                "state": device.state.value,
+                "reason": "enrolled",
+            }
+            tx.events.append(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
+            return device
+
+        return self._uow.write(work), credential
+
+    def authenticate(self, credential: str) -> Device:
+        """The device with this credential.
+
+        Raises:
+            NotAuthenticatedError: unknown.
+            NotPermittedError: the device was retired.
+        """
+        device = self._uow.read(lambda tx: tx.devices.by_credential(digest(credential)))
+        if device is None:
+            raise NotAuthenticatedError("the device credential is unknown: enrol again")
+        if device.state is DeviceState.RETIRED:
+            raise NotPermittedError(f"device {device.id} was retired: enrol again")
+        return device
+
+    def get(self, device_id: str) -> Device:
+        """One device. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.devices.get(device_id))
+
+    def page(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
+        """List, by name."""
+        return self._uow.read(lambda tx: tx.devices.page(query, page))
+
+    def types(self) -> Mapping[str, int]:
+        """Every device type with its number of devices."""
+        return self._uow.read(lambda tx: tx.devices.types())
+
+    def online(self, device: Device) -> bool:
+        """Whether a device was heard of lately, by the database's clock."""
+        now = self._uow.read(lambda tx: tx.now())
+        return device.online(now, timedelta(seconds=self._leases.device_timeout_s))
+
+    def current_jobs(self, device_id: str) -> tuple[Job, ...]:
+        """Jobs the device holds now."""
+        return self._uow.read(lambda tx: tx.jobs.leases_of(device_id))
+
+    def utilisation(self, device_id: str, window: timedelta) -> float:
+        """Share of the last `window` for which the device held leases, 0 to 1. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> float:
+            since = max(tx.now() - window, tx.devices.get(device_id).enrolled_at)
+            span_s = (tx.now() - since).total_seconds()
+            return min(tx.jobs.busy_s(device_id, since) / span_s, 1.0) if span_s > 0 else 0.0
+
+        return self._uow.read(look)
+
+    def set_state(self, device_id: str, state: DeviceState, reason: str = "") -> Device:
+        """Drain, resume, quarantine or retire a device.
+
+        Raises:
+            NotFoundError: there is no such device.
+            InvalidStateTransitionError: its state does not allow this.
+        """
+        return self._uow.write(lambda tx: set_device_state(tx, tx.devices.lock(device_id), state, reason))
+
+    def set_labels(self, device_id: str, labels: Mapping[str, str]) -> Device:
+        """Replace the labels engineers gave it; its own stay. Raises NotFoundError."""
+
+        def work(tx: Transaction) -> Device:
+            tx.wake(Topic.DEVICE_JOBS)
+            return tx.devices.save(replace(tx.devices.lock(device_id), admin_labels=dict(labels)))
+
+        return self._uow.write(work)
+
+    def reserve(self, device_id: str, holder: str, until: datetime) -> Device:
+        """Keep jobs off a device for a person who needs it; what it has now it finishes.
+
+        Raises:
+            InvalidValueError: `until` is in the past or more than 7 days away.
+            ConflictError: somebody else has it.
+        """
+
+        def work(tx: Transaction) -> Device:
+            now, device = tx.now(), tx.devices.lock(device_id)
+            if not now < until <= now + MAX_RESERVATION:
+                raise InvalidValueError(f"reservation until {until.isoformat()}: it must end within the next 7 days")
+            if device.reserved(now) and device.reserved_by != holder:
+                raise ConflictError(
+                    f"device {device_id} is reserved by {device.reserved_by} until {device.reserved_until}"
+                )
+            return tx.devices.save(replace(device, reserved_by=holder, reserved_until=until))
+
+        return self._uow.write(work)
+
+    def release(self, device_id: str) -> Device:
+        """End a reservation. Raises NotFoundError."""
+
+        def work(tx: Transaction) -> Device:
+            tx.wake(Topic.DEVICE_JOBS)
+            return tx.devices.save(replace(tx.devices.lock(device_id), reserved_by=None, reserved_until=None))
+
+        return self._uow.write(work)
+
+    def record_canary(
+        self,
+        device_id: str,
+        *,
+        artifact_sha256: str,
+        median_us: float,
+        ratio: float | None,
+        passed: bool,
+        reason: str = "",
+    ) -> int:
+        """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
+        its last good canary as suspect; one that passed brings a DEGRADED device back.
+
+        Returns:
+            How many measurements became suspect.
+        """
+
+        def work(tx: Transaction) -> int:
+            device = tx.devices.lock(device_id)
+            good = tx.devices.last_good_canary(device_id)
+            tx.devices.add_canary(
+                CanaryRecord(
+                    id=new_id(IdPrefix.CANARY),
+                    device_id=device_id,
+                    artifact_sha256=artifact_sha256,
+                    median_us=median_us,
+                    ratio=ratio,
+                    passed=passed,
+                    reason=reason,
+                    taken_at=tx.now(),
+                )
+            )
+            device = replace(device, last_canary_at=tx.now(), last_canary_ratio=ratio)
+            if passed:
+                if device.state is DeviceState.DEGRADED:
+                    set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
+                else:
+                    tx.devices.save(device)
+                return 0
+            if device.state in (DeviceState.ACTIVE, DeviceState.DRAINING):
+                set_device_state(tx, device, DeviceState.DEGRADED, reason or "the canary is off")
+            else:
+                tx.devices.save(device)
+            return tx.measurements.mark_suspect(device_id, device.enrolled_at if good is None else good.taken_at)
+
+        return self._uow.write(work)
+
+    def canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
+        """Canary runs of a device, newest first."""
+        return self._uow.read(lambda tx: tx.devices.canaries(device_id, page))
+
+    def create_enrolment_token(
+        self,
+        name: str,
+        *,
+        max_uses: int | None = None,
+        expires_at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[EnrolmentToken, str]:
+        """A new enrolment token and its secret, which is shown this once."""
+        secret = new_secret("enr")
+
+        def work(tx: Transaction) -> EnrolmentToken:
+            token = EnrolmentToken(
+                id=new_id(IdPrefix.ENROLMENT),
+                name=name,
+                secret_sha256=digest(secret),
+                max_uses=max_uses,
+                labels=labels or {},
+                created_at=tx.now(),
+                expires_at=expires_at,
+            )
+            tx.devices.add_enrolment_token(token)
+            return token
+
+        return self._uow.write(work), secret
+
+    def enrolment_tokens(self) -> tuple[EnrolmentToken, ...]:
+        """All of them, oldest first."""
+        return self._uow.read(lambda tx: tx.devices.enrolment_tokens())
+
+    def revoke_enrolment_token(self, token_id: str) -> None:
+        """Let no device enrol with it any more. Raises NotFoundError."""
+        self._uow.write(lambda tx: tx.devices.revoke_enrolment_token(token_id))
+
+    @staticmethod
+    def _usable_token(tx: Transaction, secret: str) -> EnrolmentToken:
+        token = tx.devices.enrolment_token(digest(secret))
+        now = tx.now()
+        if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
+            raise NotAuthenticatedError("the enrolment token is unknown, revoked or expired")
+        if token.max_uses is not None and token.num_uses >= token.max_uses:
+            raise NotAuthenticatedError(
+                f"enrolment token {token.id} was used {token.num_uses} times: that was its limit"
+            )
+        return token
+
+    @staticmethod
+    def _first(tx: Transaction, enrolment: Enrolment, token: EnrolmentToken, credential: str) -> Device:
+        device = Device(
+            id=new_id(IdPrefix.DEVICE),
+            name=enrolment.name,
+            device_type=enrolment.device_type,
+            credential_sha256=digest(credential),
+            capabilities=enrolment.capabilities,
+            labels=dict(enrolment.labels),
+            admin_labels=dict(token.labels),
+            agent_version=enrolment.agent_version,
+            boot_id=enrolment.boot_id,
+            instance_epoch=enrolment.instance_epoch,
+            enrolled_at=tx.now(),
+            last_seen_at=tx.now(),
+        )
+        tx.devices.add(device)
+        return device
+
+    def _again(
+        self, tx: Transaction, known: Device, enrolment: Enrolment, token: EnrolmentToken, credential: str
+    ) -> Device:
+        retired = known.state is DeviceState.RETIRED
+        same_host = bool(enrolment.boot_id) and enrolment.boot_id == known.boot_id
+        live = known.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s))
+        if known.device_type != enrolment.device_type and not retired:
+            raise ConflictError(
+                f"device {known.name!r} is enrolled as {known.device_type!r}, not {enrolment.device_type!r}: "
+                "choose another name, or retire it first"
+            )
+        if live and not same_host and not retired:
+            raise ConflictError(f"a live device is named {known.name!r} already: choose another name")
+        return tx.devices.save(
+            replace(
+                known,
+                device_type=enrolment.device_type,
+                credential_sha256=digest(credential),
+                capabilities=enrolment.capabilities,
+                labels=dict(enrolment.labels),
+                admin_labels={**known.admin_labels, **token.labels},
+                state=DeviceState.ACTIVE if retired else known.state,
+                reason="" if retired else known.reason,
+                agent_version=enrolment.agent_version,
+                boot_id=enrolment.boot_id,
+                instance_epoch=enrolment.instance_epoch,
+                last_seen_at=tx.now(),
+            )
+        )

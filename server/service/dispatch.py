@@ -1,0 +1,245 @@
+"""Dispatch and leases: claim, renew, give back, fail, and put back what died. For jobs of every kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from nas_engine.domain.json_value import JsonValue
+from server.service.endings import cancel_job
+from server.service.errors import InvalidStateTransitionError
+from server.service.failures import Failure, FailureType
+from server.service.job_ends import JobEnds
+from server.service.paging import Page, PageRequest
+from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork, Wakeups
+from server.service.progress import advance, affected_searches
+from server.service.settings import LeaseSettings, SearchSettings
+from server.service.states import (
+    WORKER_KINDS,
+    JobKind,
+    JobPhase,
+    JobState,
+    LeaseOutcome,
+    SearchState,
+)
+from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth
+
+
+class LeaseOrder(Enum):
+    """What a lease holder is told at a renewal."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"  # stop at once: a user cancelled it
+    LOST = "lost"  # stop at once: the lease died
+    DRAIN = "drain"  # go on with this one, take no more
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseVerdict:
+    """Answer to a renewal.
+
+    Attributes:
+        ttl_s: the lease dies after so long unless renewed again.
+    """
+
+    lease: LeaseRef
+    order: LeaseOrder
+    ttl_s: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a sweep found.
+
+    Attributes:
+        num_requeued: leases that had died and whose jobs are queued again.
+        num_failed: those whose jobs had no attempt left.
+        num_advanced: searches whose barrier stood open without a step (none in normal running).
+    """
+
+    num_requeued: int = 0
+    num_failed: int = 0
+    num_advanced: int = 0
+
+
+class Dispatch:
+    """Use cases of jobs and leases, for workers directly and for agents through `AgentSessions`."""
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        wakeups: Wakeups,
+        leases: LeaseSettings | None = None,
+        searches: SearchSettings | None = None,
+    ) -> None:
+        self._uow = uow
+        self._wakeups = wakeups
+        self._leases = leases or LeaseSettings()
+        self._searches = searches or SearchSettings()
+        self._ends = JobEnds(self._searches)
+
+    @property
+    def settings(self) -> LeaseSettings:
+        """How leases live."""
+        return self._leases
+
+    def claim(
+        self, owner: str, kinds: tuple[JobKind, ...] = WORKER_KINDS, labels: Mapping[str, str] | None = None
+    ) -> Job | None:
+        """Lease the next job a worker may do; None where there is none. `job.lease` names the lease."""
+        request = ClaimRequest(owner=owner, kinds=kinds, labels=labels or {}, ttl_s=self._leases.ttl_s)
+        return self._uow.write(lambda tx: claim(tx, request))
+
+    def wait_and_claim(
+        self,
+        owner: str,
+        kinds: tuple[JobKind, ...] = WORKER_KINDS,
+        *,
+        wait_s: float,
+        labels: Mapping[str, str] | None = None,
+    ) -> Job | None:
+        """As `claim`, but waits up to `wait_s` for a job; sweeps dead leases while it is at it."""
+        deadline = time.monotonic() + min(wait_s, self._leases.max_wait_s)
+        while True:
+            token = self._wakeups.token(Topic.WORKER_JOBS)
+            self.sweep()
+            job = self.claim(owner, kinds, labels)
+            left_s = deadline - time.monotonic()
+            if job is not None or left_s <= 0:
+                return job
+            # A lease can die, and a back-off can end, without anybody waking us.
+            self._wakeups.wait(Topic.WORKER_JOBS, token, min(left_s, 1.0))
+
+    def renew(self, lease: LeaseRef, phase: JobPhase | None = None) -> LeaseVerdict:
+        """Keep a lease alive. Call it from a thread of its own, every `settings.renew_every_s`.
+
+        Raises:
+            LeaseLostError: stop working on it.
+        """
+        job = self._uow.write(lambda tx: tx.jobs.renew(lease, self._leases.ttl_s, phase))
+        order = LeaseOrder.CANCEL if job.cancel_requested else LeaseOrder.CONTINUE
+        return LeaseVerdict(lease, order, self._leases.ttl_s)
+
+    def complete(self, lease: LeaseRef, result: JsonValue = None) -> None:
+        """End a job whose effects were committed by other means. Raises LeaseLostError."""
+
+        def work(tx: Transaction) -> None:
+            self._ends.done(tx, tx.jobs.guard(lease), result)
+
+        self._uow.write(work)
+
+    def fail(self, lease: LeaseRef, failure: Failure) -> JobState:
+        """Report that an attempt failed; see FailureType for what follows.
+
+        Returns:
+            QUEUED where it will be tried again, else FAILED or CANCELLED.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+        """
+
+        def work(tx: Transaction) -> JobState:
+            affected_searches(tx, tx.jobs.get(lease.job_id))
+            return self._ends.failed(tx, tx.jobs.guard(lease), failure)
+
+        return self._uow.write(work)
+
+    def give_back(self, lease: LeaseRef, reason: str) -> None:
+        """Return a job undone, at no one's cost (a worker is shutting down). Raises LeaseLostError."""
+
+        def work(tx: Transaction) -> None:
+            affected_searches(tx, tx.jobs.get(lease.job_id))
+            failure = Failure(FailureType.AGENT_SHUTDOWN, reason)
+            self._ends.failed(tx, tx.jobs.guard(lease), failure, outcome=LeaseOutcome.NACKED)
+
+        self._uow.write(work)
+
+    def sweep(self) -> SweepReport:
+        """Put back jobs whose lease has died, and re-open barriers that stand open. Idempotent; any replica may."""
+        dead = self._uow.read(lambda tx: tx.jobs.expired(self._leases.sweep_batch))
+        states = [self._uow.write(lambda tx, j=job: self._expire(tx, j)) for job in dead]  # type: ignore[misc]
+        return SweepReport(
+            num_requeued=states.count(JobState.QUEUED),
+            num_failed=states.count(JobState.FAILED),
+        )
+
+    def reconcile(self) -> SweepReport:
+        """Queue the step of every running search that waits for nothing and has none. For start-up and now and then."""
+        running = (SearchState.RUNNING, SearchState.DRAINING)
+        searches = self._uow.read(lambda tx: tx.searches.in_states(running))
+        num_advanced = sum(self._uow.write(lambda tx, i=search.id: self._reopen(tx, i)) for search in searches)  # type: ignore[misc]
+        return SweepReport(num_advanced=num_advanced)
+
+    def get(self, job_id: str) -> Job:
+        """One job. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.jobs.get(job_id))
+
+    def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
+        """List, newest first."""
+        return self._uow.read(lambda tx: tx.jobs.page(query, page))
+
+    def history(self, job_id: str) -> tuple[LeaseRecord, ...]:
+        """Every lease a job ever had, oldest first. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> tuple[LeaseRecord, ...]:
+            tx.jobs.get(job_id)
+            return tx.jobs.lease_history(job_id)
+
+        return self._uow.read(look)
+
+    def depths(self) -> tuple[QueueDepth, ...]:
+        """How many jobs of each kind wait and run."""
+        return self._uow.read(lambda tx: tx.jobs.depths())
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel one job that belongs to no search and no supernet (a measurement of a user's own model).
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidStateTransitionError: it is final, or belongs to a search or supernet: cancel that.
+        """
+
+        def work(tx: Transaction) -> None:
+            job = tx.jobs.lock(job_id)
+            if job.state.final or job.search_id is not None or job.supernet_id is not None:
+                raise InvalidStateTransitionError("job", job.id, job.state.value, JobState.CANCELLED.value, ())
+            if job.state is JobState.QUEUED:
+                cancel_job(tx, job)
+            else:
+                tx.jobs.request_cancel(job.id)
+
+        self._uow.write(work)
+
+    def _expire(self, tx: Transaction, seen: Job) -> JobState:
+        affected_searches(tx, seen)
+        job = tx.jobs.lock_if_expired(seen)
+        if job is None:
+            return JobState.LEASED
+        return expire(tx, self._ends, job)
+
+    def _reopen(self, tx: Transaction, search_id: str) -> int:
+        search = tx.searches.lock(search_id)
+        if tx.jobs.active_of_search(search_id) or tx.evaluations.num_awaited(search_id) > 0:
+            return 0
+        advance(tx, search, self._searches)
+        return 1
+
+
+def claim(tx: Transaction, request: ClaimRequest) -> Job | None:
+    """Lease a job inside the caller's transaction; its candidate counts as EVALUATING from now on."""
+    job = tx.jobs.claim(request)
+    if job is not None and job.candidate_id is not None:
+        tx.candidates.mark_evaluating(job.candidate_id)
+    return job
+
+
+def expire(tx: Transaction, ends: JobEnds, job: Job, reason: str = "the lease was not renewed in time") -> JobState:
+    """End the dead lease of a locked job. One that its holder never accepted costs no attempt."""
+    if not job.accepted and not job.cancel_requested:
+        failure = Failure(FailureType.AGENT_SHUTDOWN, "the lease was never accepted")
+    else:
+        failure = Failure(FailureType.LEASE_LOST, reason)
+    return ends.failed(tx, job, failure, outcome=LeaseOutcome.EXPIRED)

@@ -1,0 +1,206 @@
+"""How a candidate gets its latency: an earlier measurement, or a job that is under way, or a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_engine.domain.measurement import DeviceClass, ValidityPolicy
+from nas_engine.domain.objective import Metric
+from server.service.errors import InvalidValueError
+from server.service.ports.unit_of_work import Topic, Transaction
+from server.service.progress import profiles_from, record_latency, serves
+from server.service.settings import SearchSettings
+from server.service.spec import DeviceSpec
+from server.service.states import EvaluationSource, JobKind, MeasurementKind
+from server.service.values.artifact import ModelFormat, WeightsOrigin
+from server.service.values.candidate import AwaitedEvaluation, Candidate
+from server.service.values.device import HardwareProfile
+from server.service.values.job import Job, JobTarget, NewJob
+from server.service.values.measurement import MeasurementRecord
+from server.service.values.payloads import ArchitectureDocument, ConvertPayload, MeasurePayload
+from server.service.values.search import Search
+
+
+def format_for(runtime: str) -> ModelFormat:
+    """The model file an inference engine reads."""
+    match runtime:
+        case "rknnlite":
+            return ModelFormat.RKNN
+        case "rk3588-sim":
+            return ModelFormat.RKNN_CYCLES
+        case _:
+            return ModelFormat.ONNX
+
+
+def kind_of(device_class: DeviceClass) -> MeasurementKind:
+    """What kind of number a device of this class gives."""
+    return MeasurementKind.SIMULATED if device_class is DeviceClass.SIMULATED else MeasurementKind.MEASURED
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that can be sent to a device."""
+
+    sha256: str
+    format: ModelFormat
+    cpu_operators: tuple[str, ...] = ()
+
+
+class LatencyWork:
+    """Finds or orders the latency of candidates; runs inside the caller's transaction, on locked searches."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+
+    def request(self, tx: Transaction, search: Search, candidate: Candidate, attempt: int = 1) -> Search:
+        """See to it that a candidate gets a latency: at once where one is known, else by a job.
+
+        A job under way is locked before measurements are looked up, so that it cannot end between the two.
+        """
+        profile = self._hardware(tx, search)
+        latency_key = _latency_key(candidate)
+        under_way = tx.jobs.lock_active(measure_key(search, latency_key)) or tx.jobs.lock_active(
+            _convert_key(profile, latency_key)
+        )
+        known = self.known(tx, search, latency_key)
+        if known is not None and attempt == 1:
+            return record_latency(tx, search, candidate, known, EvaluationSource.REUSED, attempt)
+        tx.evaluations.await_many(
+            [
+                AwaitedEvaluation(
+                    search_id=search.id,
+                    candidate_id=candidate.id,
+                    metric=Metric.LATENCY_US,
+                    attempt=attempt,
+                    latency_key=latency_key,
+                    hardware_key=profile.hardware_key,
+                )
+            ]
+        )
+        if under_way is None:
+            model = self._model(tx, candidate, profile)
+            if model is None:
+                self._order_conversion(tx, search, candidate, profile)
+            else:
+                self.order_measurement(tx, search, candidate, model)
+        return search
+
+    def known(self, tx: Transaction, search: Search, latency_key: str) -> MeasurementRecord | None:
+        """An earlier measurement that may steer this search."""
+        spec = search.spec.measurement
+        if not spec.reuse:
+            return None
+        profile = self._hardware(tx, search)
+        found = tx.measurements.reusable(
+            latency_key,
+            profile.hardware_key,
+            (kind_of(profile.key.identity.device_class),),
+            profiles_from(spec.profile),
+            ValidityPolicy(spec.validity_policy),
+        )
+        return found if found is not None and serves(search, found) else None
+
+    def order_measurement(self, tx: Transaction, search: Search, candidate: Candidate, model: ModelFile) -> Job:
+        """Queue the measuring job of a candidate whose model file is there; shared with whoever awaits the same."""
+        profile = self._hardware(tx, search)
+        device = _device(search)
+        latency_key = _latency_key(candidate)
+        payload = MeasurePayload(
+            model_sha256=model.sha256,
+            model_format=model.format,
+            profile=search.spec.measurement.profile,
+            dtype=device.dtype,
+            batch=device.batch,
+            latency_key=latency_key,
+            hardware_key=profile.hardware_key,
+            core_mask=profile.key.identity.core_mask,
+            validity_policy=search.spec.measurement.validity_policy,
+            timeout_s=search.spec.measurement.timeout_s,
+            arch_id=candidate.arch_id,
+            cpu_operators=model.cpu_operators,
+        )
+        tx.wake(Topic.DEVICE_JOBS)
+        return tx.jobs.add(
+            NewJob(
+                kind=JobKind.MEASURE,
+                payload=payload.to_json(),
+                dedupe_key=measure_key(search, latency_key),
+                priority=search.spec.priority,
+                max_attempts=search.spec.measurement.max_attempts,
+                target=JobTarget(device_type=device.device_type, pool_key=profile.pool_key, labels=dict(device.labels)),
+                search_id=search.id,
+                candidate_id=candidate.id,
+                latency_key=latency_key,
+                hardware_key=profile.hardware_key,
+            )
+        )
+
+    def _order_conversion(
+        self, tx: Transaction, search: Search, candidate: Candidate, profile: HardwareProfile
+    ) -> None:
+        device = _device(search)
+        latency_key = _latency_key(candidate)
+        inherited = search.supernet_version_id is not None
+        payload = ConvertPayload(
+            architecture=ArchitectureDocument.of(candidate.record.architecture),
+            arch_id=candidate.arch_id,
+            latency_key=latency_key,
+            hardware_key=profile.hardware_key,
+            format=format_for(profile.key.identity.runtime),
+            dtype=device.dtype,
+            batch=device.batch,
+            weights="inherited" if inherited else "random",
+            supernet_version_id=search.supernet_version_id,
+            search_id=search.id,
+            candidate_id=candidate.id,
+        )
+        tx.jobs.add(
+            NewJob(
+                kind=JobKind.CONVERT,
+                payload=payload.to_json(),
+                dedupe_key=_convert_key(profile, latency_key),
+                priority=search.spec.priority,
+                max_attempts=self._settings.max_evaluation_attempts,
+                search_id=search.id,
+                candidate_id=candidate.id,
+                latency_key=latency_key,
+                hardware_key=profile.hardware_key,
+            )
+        )
+        tx.wake(Topic.WORKER_JOBS)
+
+    def _model(self, tx: Transaction, candidate: Candidate, profile: HardwareProfile) -> ModelFile | None:
+        format = format_for(profile.key.identity.runtime)
+        if candidate.model_sha256 is not None:
+            return ModelFile(candidate.model_sha256, format)
+        # Latency does not depend on weights: any export under this key will do.
+        export = tx.artifacts.export(_latency_key(candidate), format, tuple(WeightsOrigin), None)
+        return None if export is None else ModelFile(export.sha256, export.format, export.cpu_operators)
+
+    def _hardware(self, tx: Transaction, search: Search) -> HardwareProfile:
+        if search.hardware_key is None:
+            raise InvalidValueError(f"search {search.id} has no hardware key: its spec names no device")
+        return tx.measurements.hardware(search.hardware_key)
+
+
+def measure_key(search: Search, latency_key: str) -> str:
+    """Dedupe key of a measuring job: searches that would accept the same result share it."""
+    spec = search.spec.measurement
+    labels = ",".join(f"{k}={v}" for k, v in sorted(_device(search).labels.items()))
+    return f"measure:{latency_key}:{search.hardware_key}:{spec.profile}:{spec.validity_policy}:{labels}"
+
+
+def _convert_key(profile: HardwareProfile, latency_key: str) -> str:
+    return f"convert:{latency_key}:{format_for(profile.key.identity.runtime).value}:{profile.hardware_key}"
+
+
+def _latency_key(candidate: Candidate) -> str:
+    if candidate.latency_key is None:
+        raise InvalidValueError(f"candidate {candidate.id} has no latency key: its space has no layer graphs")
+    return candidate.latency_key
+
+
+def _device(search: Search) -> DeviceSpec:
+    if search.spec.device is None:
+        raise InvalidValueError(f"the spec of search {search.id} names no device: latency cannot be measured")
+    return search.spec.device

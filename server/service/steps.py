@@ -1,0 +1,348 @@
+"""The search step: what a worker loads, and the one transaction it commits.
+
+A step tells the algorithm what is finished, asks it for more, and commits both with the algorithm's checkpoint. A crash
+anywhere leaves the previous checkpoint and the untold results: the step is done again and asks the same candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
+from server.service.endings import cancel_job, end_search
+from server.service.errors import InvalidValueError, LeaseLostError
+from server.service.ids import IdPrefix, new_id
+from server.service.job_ends import JobEnds
+from server.service.latency_work import LatencyWork
+from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
+from server.service.progress import advance, finish_candidate, set_search_state
+from server.service.settings import SearchSettings
+from server.service.states import CandidateState, DesiredState, JobKind, SearchState
+from server.service.values.candidate import ArchitectureRecord, AwaitedEvaluation, Candidate, Evaluation
+from server.service.values.event import EventType, NewEvent
+from server.service.values.job import Job, LeaseRef, NewJob
+from server.service.values.payloads import ArchitectureDocument, EvaluatePayload, SearchStepPayload, read_payload
+from server.service.values.search import Checkpoint, Search
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCandidate:
+    """A candidate to be told, with every evaluation it has."""
+
+    candidate: Candidate
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInput:
+    """What a step starts from.
+
+    Attributes:
+        checkpoint: of the last committed step; None for the first.
+        finished: candidates in a final state that were not told yet, in the order they were asked. COMPLETE ones are
+            told; INFEASIBLE ones with their reason as violation; FAILED ones are reported, and told nothing of.
+        revised: told candidates that have newer evaluations than the last step knew.
+        num_left: candidates the budget still allows.
+    """
+
+    search: Search
+    checkpoint: Checkpoint | None
+    finished: tuple[FinishedCandidate, ...]
+    revised: tuple[FinishedCandidate, ...]
+    num_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCandidate:
+    """A candidate the algorithm asked.
+
+    Attributes:
+        latency_key: needed where latency is wanted.
+        model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
+        provenance: operator and parents, as the algorithm tells them.
+    """
+
+    genotype: Genotype
+    record: ArchitectureRecord
+    latency_key: str | None = None
+    model_sha256: str | None = None
+    provenance: JsonValue = None
+
+
+class StepStatus(Enum):
+    """What comes after a step."""
+
+    CONTINUE = "continue"
+    COMPLETED = "completed"  # budget used up, or space exhausted
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What a step commits.
+
+    Attributes:
+        told: ids of the candidates of `finished` it took in (FAILED ones too: they are dealt with).
+        asked: new candidates, in the order asked.
+        checkpoint: the algorithm's state after telling and asking.
+        status, reason: what comes next, and why.
+        generation: generations completed.
+        front_size, hypervolume, reference_point: of everything told; see SearchProgress.
+        re_evaluate: ids of told candidates whose accuracy is to be taken again (supernet shifting).
+        re_measure: ids of told candidates whose latency is to be taken again.
+        supernet_version_id: version to evaluate with from now on; None keeps the current one.
+    """
+
+    told: tuple[str, ...]
+    asked: tuple[NewCandidate, ...]
+    checkpoint: JsonValue
+    code_version: str
+    status: StepStatus = StepStatus.CONTINUE
+    reason: str = ""
+    generation: int = 0
+    front_size: int = 0
+    hypervolume: float | None = None
+    reference_point: tuple[float, ...] | None = None
+    re_evaluate: tuple[str, ...] = field(default=())
+    re_measure: tuple[str, ...] = field(default=())
+    supernet_version_id: str | None = None
+
+
+class StepVerdict(Enum):
+    """What became of a step."""
+
+    COMMITTED = "committed"
+    DISCARDED = "discarded"  # the search was paused or cancelled meanwhile: nothing was written, nothing is lost
+
+
+class SearchSteps:
+    """Use cases of the worker that steps searches."""
+
+    def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._settings = settings or SearchSettings()
+        self._latency = LatencyWork(self._settings)
+        self._ends = JobEnds(self._settings)
+
+    def load(self, lease: LeaseRef) -> StepInput:
+        """What the step of a leased SEARCH_STEP job starts from.
+
+        Raises:
+            LeaseLostError: the lease is not current; take other work.
+        """
+
+        def work(tx: Transaction) -> StepInput:
+            job = tx.jobs.get(lease.job_id)
+            payload = read_payload(SearchStepPayload, job.payload)
+            search = tx.searches.get(payload.search_id)
+            if job.lease != lease or payload.seq != search.checkpoint_seq + 1:
+                raise LeaseLostError(lease.job_id, lease.lease_epoch)
+            newer = tx.evaluations.since(search.id, search.checkpoint_seq)
+            revised = tx.candidates.get_many(tuple(dict.fromkeys(e.candidate_id for e in newer)))
+            return StepInput(
+                search=search,
+                checkpoint=tx.checkpoints.latest(search.id),
+                finished=_with_evaluations(tx, tx.candidates.untold(search.id)),
+                revised=_with_evaluations(tx, revised),
+                num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
+            )
+
+        return self._uow.read(work)
+
+    def commit(self, lease: LeaseRef, outcome: StepOutcome) -> StepVerdict:
+        """Commit a step: told marks, new candidates with their jobs, checkpoint, state and events, or nothing at all.
+
+        Raises:
+            LeaseLostError: somebody else steps this search by now; drop the outcome.
+            InvalidValueError: the outcome does not fit the search (over budget, not finished, ...).
+            ConflictError: a candidate is in this search already.
+        """
+        _check_finite(outcome)
+
+        def work(tx: Transaction) -> StepVerdict:
+            payload = read_payload(SearchStepPayload, tx.jobs.get(lease.job_id).payload)
+            search = tx.searches.lock(payload.search_id)
+            job = tx.jobs.guard(lease)
+            if payload.seq != search.checkpoint_seq + 1:
+                raise LeaseLostError(lease.job_id, lease.lease_epoch)
+            if search.state is not SearchState.RUNNING or search.desired_state is not DesiredState.RUNNING:
+                return self._discard(tx, job, search)
+            self._commit(tx, job, search, outcome)
+            return StepVerdict.COMMITTED
+
+        return self._uow.write(work)
+
+    def _discard(self, tx: Transaction, job: Job, search: Search) -> StepVerdict:
+        cancel_job(tx, job)
+        if not search.state.final and search.desired_state is DesiredState.PAUSED:
+            set_search_state(tx, search, SearchState.PAUSED)
+        return StepVerdict.DISCARDED
+
+    def _commit(self, tx: Transaction, job: Job, search: Search, outcome: StepOutcome) -> None:
+        num_left = search.spec.budget.num_candidates - search.progress.num_asked
+        if len(outcome.asked) > num_left:
+            raise InvalidValueError(f"{len(outcome.asked)} candidates asked, the budget allows {num_left} more")
+        seq = search.checkpoint_seq + 1
+        if tx.candidates.mark_told(search.id, outcome.told, seq) != len(set(outcome.told)):
+            raise InvalidValueError("a candidate was told that is not finished, or was told before")
+        tx.checkpoints.add(
+            Checkpoint(
+                search_id=search.id,
+                seq=seq,
+                payload=outcome.checkpoint,
+                code_version=outcome.code_version,
+                created_at=tx.now(),
+            )
+        )
+        tx.checkpoints.prune(search.id, self._settings.keep_checkpoints)
+        search = tx.searches.save(self._updated(search, outcome, seq))
+        tx.events.append(_generation_event(search, outcome))
+        self._ends.done(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
+        search = self._order(tx, search, outcome)
+        match outcome.status:
+            case StepStatus.CONTINUE:
+                self._go_on(tx, search, outcome)
+            case StepStatus.COMPLETED:
+                end_search(tx, search, SearchState.COMPLETED, outcome.reason)
+            case StepStatus.FAILED:
+                end_search(tx, search, SearchState.FAILED, outcome.reason)
+
+    def _go_on(self, tx: Transaction, search: Search, outcome: StepOutcome) -> None:
+        if not (outcome.asked or outcome.told or outcome.re_evaluate or outcome.re_measure):
+            raise InvalidValueError("a step that tells and asks nothing cannot continue: it would repeat for ever")
+        advance(tx, search, self._settings)
+
+    @staticmethod
+    def _updated(search: Search, outcome: StepOutcome, seq: int) -> Search:
+        progress = replace(
+            search.progress,
+            generation=outcome.generation,
+            num_asked=search.progress.num_asked + len(outcome.asked),
+            front_size=outcome.front_size,
+            hypervolume=outcome.hypervolume,
+            reference_point=search.progress.reference_point or outcome.reference_point,
+        )
+        version_id = outcome.supernet_version_id or search.supernet_version_id
+        return replace(search, checkpoint_seq=seq, progress=progress, supernet_version_id=version_id)
+
+    def _order(self, tx: Transaction, search: Search, outcome: StepOutcome) -> Search:
+        first_seq = search.progress.num_asked - len(outcome.asked) + 1
+        candidates = [
+            _candidate(tx, search, asked, first_seq + place, outcome.generation)
+            for place, asked in enumerate(outcome.asked)
+        ]
+        tx.candidates.add_many(candidates)
+        for candidate in candidates:
+            search = self._start(tx, search, candidate)
+        for candidate in tx.candidates.get_many(outcome.re_evaluate):
+            attempt = _next_attempt(tx, candidate, Metric.TOP1)
+            self._evaluate(tx, search, candidate, attempt)
+        for candidate in tx.candidates.get_many(outcome.re_measure):
+            search = self._latency.request(tx, search, candidate, _next_attempt(tx, candidate, Metric.LATENCY_US))
+        return search
+
+    def _start(self, tx: Transaction, search: Search, candidate: Candidate) -> Search:
+        awaited = search.spec.awaited_metrics()
+        if not awaited:
+            return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
+        # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
+        if Metric.TOP1 in awaited:
+            self._evaluate(tx, search, candidate, 1)
+        if Metric.LATENCY_US in awaited:
+            search = self._latency.request(tx, search, candidate)
+            if tx.candidates.get(candidate.id).latency_us is not None:
+                progress = replace(search.progress, num_reused=search.progress.num_reused + 1)
+                search = tx.searches.save(replace(search, progress=progress))
+        return search
+
+    def _evaluate(self, tx: Transaction, search: Search, candidate: Candidate, attempt: int) -> None:
+        if search.supernet_version_id is None:
+            raise InvalidValueError(f"search {search.id} wants top1 and has no supernet version")
+        tx.evaluations.await_many(
+            [
+                AwaitedEvaluation(
+                    search_id=search.id,
+                    candidate_id=candidate.id,
+                    metric=Metric.TOP1,
+                    attempt=attempt,
+                    supernet_version_id=search.supernet_version_id,
+                )
+            ]
+        )
+        payload = EvaluatePayload(
+            search_id=search.id,
+            candidate_id=candidate.id,
+            architecture=ArchitectureDocument.of(candidate.record.architecture),
+            supernet_version_id=search.supernet_version_id,
+            attempt=attempt,
+        )
+        tx.jobs.add(
+            NewJob(
+                kind=JobKind.EVALUATE,
+                payload=payload.to_json(),
+                dedupe_key=f"evaluate:{candidate.id}:{attempt}",
+                priority=search.spec.priority,
+                max_attempts=self._settings.max_evaluation_attempts,
+                search_id=search.id,
+                candidate_id=candidate.id,
+            )
+        )
+        tx.wake(Topic.WORKER_JOBS)
+
+
+def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, generation: int) -> Candidate:
+    return Candidate(
+        id=new_id(IdPrefix.CANDIDATE),
+        search_id=search.id,
+        seq=seq,
+        generation=generation,
+        record=asked.record,
+        genotype=asked.genotype,
+        latency_key=asked.latency_key,
+        model_sha256=asked.model_sha256,
+        provenance=asked.provenance,
+        created_at=tx.now(),
+    )
+
+
+def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:
+    by_candidate: dict[str, list[Evaluation]] = defaultdict(list)
+    for evaluation in tx.evaluations.of_candidates([c.id for c in candidates]):
+        by_candidate[evaluation.candidate_id].append(evaluation)
+    return tuple(FinishedCandidate(c, tuple(by_candidate[c.id])) for c in candidates)
+
+
+def _next_attempt(tx: Transaction, candidate: Candidate, metric: Metric) -> int:
+    attempts = [e.attempt for e in tx.evaluations.of_candidates([candidate.id]) if e.metric is metric]
+    return max(attempts, default=0) + 1
+
+
+def _check_finite(outcome: StepOutcome) -> None:
+    numbers = [*(outcome.reference_point or ()), *([] if outcome.hypervolume is None else [outcome.hypervolume])]
+    if not all(math.isfinite(number) for number in numbers):
+        raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
+
+
+def _generation_event(search: Search, outcome: StepOutcome) -> NewEvent:
+    progress = search.progress
+    return NewEvent(
+        type=EventType.GENERATION,
+        search_id=search.id,
+        payload={
+            "seq": search.checkpoint_seq,
+            "generation": progress.generation,
+            "num_told": len(outcome.told),
+            "num_new": len(outcome.asked),
+            "num_asked": progress.num_asked,
+            "num_complete": progress.num_complete,
+            "num_infeasible": progress.num_infeasible,
+            "num_failed": progress.num_failed,
+            "front_size": progress.front_size,
+            "hypervolume": progress.hypervolume,
+        },
+    )

@@ -1,0 +1,298 @@
+"""Supernets: training ordered, followed, cancelled; versions published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import JsonValue
+from server.service.endings import end_supernet
+from server.service.errors import InvalidSpecError, SpecViolation
+from server.service.ids import IdPrefix, new_id
+from server.service.job_ends import JobEnds
+from server.service.paging import Page, PageRequest
+from server.service.ports.engine import DatasetCatalog, SpaceCatalog
+from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
+from server.service.progress import advance, set_search_state
+from server.service.settings import SearchSettings
+from server.service.states import (
+    SUPERNET_TRANSITIONS,
+    DesiredState,
+    JobKind,
+    SearchState,
+    SupernetState,
+    check_transition,
+)
+from server.service.training_spec import TrainingSpec
+from server.service.values.event import EventType, NewEvent
+from server.service.values.job import LeaseRef, NewJob
+from server.service.values.payloads import TrainPayload, read_payload
+from server.service.values.supernet import Supernet, SupernetQuery, SupernetVersion, TrainingProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """Weights to publish; the artifact is stored already.
+
+    Attributes:
+        statistics: losses and the like, for people; finite numbers.
+        search_id, parent_id: see SupernetVersion.
+    """
+
+    weights_sha256: str
+    statistics: JsonValue = None
+    search_id: str | None = None
+    parent_id: str | None = None
+
+
+class Supernets:
+    """Use cases of supernets."""
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        spaces: SpaceCatalog,
+        datasets: DatasetCatalog,
+        settings: SearchSettings | None = None,
+    ) -> None:
+        self._uow = uow
+        self._spaces = spaces
+        self._datasets = datasets
+        self._settings = settings or SearchSettings()
+        self._ends = JobEnds(self._settings)
+
+    def violations(self, spec: TrainingSpec, pointer: str = "") -> tuple[SpecViolation, ...]:
+        """Everything that is wrong with a training spec; `pointer` is put in front of each place."""
+        found: list[SpecViolation] = []
+        num_classes: int | None = None
+        try:
+            num_classes = self._spaces.describe(spec.space.id, spec.space.parameters).num_classes
+        except EngineError as error:
+            found.append(SpecViolation(f"{pointer}/space", str(error)))
+        dataset = self._datasets.describe(spec.dataset)
+        if dataset is None:
+            known = ", ".join(d.name for d in self._datasets.all())
+            found.append(SpecViolation(f"{pointer}/dataset", f"unknown data set {spec.dataset!r}: known are {known}"))
+        elif num_classes is not None and dataset.num_classes != num_classes:
+            found.append(
+                SpecViolation(
+                    f"{pointer}/space/parameters",
+                    f"the space has {num_classes} classes, data set {dataset.name!r} has {dataset.num_classes}: "
+                    f"set num_classes to {dataset.num_classes}",
+                )
+            )
+        return tuple(found)
+
+    def create(self, spec: TrainingSpec, created_by: str | None = None) -> Supernet:
+        """Queue the training of a supernet.
+
+        Raises:
+            InvalidSpecError: it cannot be trained; every reason is given.
+        """
+        found = self.violations(spec)
+        if found:
+            raise InvalidSpecError(found)
+        return self._uow.write(lambda tx: self.order(tx, spec, created_by))
+
+    def order(self, tx: Transaction, spec: TrainingSpec, created_by: str | None) -> Supernet:
+        """As `create`, inside the caller's transaction and without the checks."""
+        supernet = Supernet(
+            id=new_id(IdPrefix.SUPERNET),
+            spec=spec,
+            state=SupernetState.QUEUED,
+            created_by=created_by,
+            created_at=tx.now(),
+        )
+        tx.supernets.add(supernet)
+        tx.jobs.add(
+            NewJob(
+                kind=JobKind.TRAIN,
+                payload=TrainPayload(supernet_id=supernet.id).to_json(),
+                dedupe_key=f"train:{supernet.id}",
+                max_attempts=self._settings.max_evaluation_attempts,
+                supernet_id=supernet.id,
+            )
+        )
+        tx.events.append(_state_event(supernet))
+        tx.wake(Topic.WORKER_JOBS)
+        return supernet
+
+    def register(self, spec: TrainingSpec, version: NewVersion, created_by: str | None = None) -> Supernet:
+        """Take in a supernet that was trained elsewhere: READY at once.
+
+        Raises:
+            InvalidSpecError: the spec names an unknown space or data set.
+            NotFoundError: the weights are no artifact.
+        """
+        found = self.violations(spec)
+        if found:
+            raise InvalidSpecError(found)
+
+        def work(tx: Transaction) -> Supernet:
+            supernet = Supernet(
+                id=new_id(IdPrefix.SUPERNET),
+                spec=spec,
+                state=SupernetState.QUEUED,
+                created_by=created_by,
+                created_at=tx.now(),
+            )
+            tx.supernets.add(supernet)
+            return self._publish(tx, supernet, version)[0]
+
+        return self._uow.write(work)
+
+    def get(self, supernet_id: str) -> Supernet:
+        """One supernet. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.supernets.get(supernet_id))
+
+    def page(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
+        """List, newest first."""
+        return self._uow.read(lambda tx: tx.supernets.page(query, page))
+
+    def count(self, query: SupernetQuery) -> int:
+        """How many `page` would list in all."""
+        return self._uow.read(lambda tx: tx.supernets.count(query))
+
+    def versions(self, supernet_id: str) -> tuple[SupernetVersion, ...]:
+        """Every version, oldest first. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> tuple[SupernetVersion, ...]:
+            tx.supernets.get(supernet_id)
+            return tx.supernets.versions(supernet_id)
+
+        return self._uow.read(look)
+
+    def version(self, version_id: str) -> SupernetVersion:
+        """One version. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.supernets.version(version_id))
+
+    def cancel(self, supernet_id: str) -> Supernet:
+        """Stop a training; searches that wait for it fail.
+
+        Raises:
+            InvalidStateTransitionError: it is over already.
+        """
+
+        def work(tx: Transaction) -> Supernet:
+            supernet = tx.supernets.lock(supernet_id)
+            tx.supernets.save(replace(supernet, desired_state=DesiredState.CANCELLED))
+            end_supernet(tx, supernet_id, SupernetState.CANCELLED, "cancelled by a user")
+            return tx.supernets.get(supernet_id)
+
+        return self._uow.write(work)
+
+    def start_training(self, lease: LeaseRef) -> Supernet:
+        """What the worker of a TRAIN job starts from: spec and last resumable checkpoint.
+
+        Raises:
+            LeaseLostError: the lease is not current; take other work.
+        """
+
+        def work(tx: Transaction) -> Supernet:
+            supernet = tx.supernets.lock(self._supernet_id(tx, lease))
+            tx.jobs.guard(lease)
+            check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, SupernetState.TRAINING)
+            if supernet.state is SupernetState.TRAINING:
+                return supernet
+            supernet = tx.supernets.save(replace(supernet, state=SupernetState.TRAINING))
+            tx.events.append(_state_event(supernet))
+            return supernet
+
+        return self._uow.write(work)
+
+    def record_progress(self, lease: LeaseRef, progress: TrainingProgress) -> None:
+        """Show how far a training is. Raises LeaseLostError."""
+
+        def work(tx: Transaction) -> None:
+            supernet = tx.supernets.lock(self._supernet_id(tx, lease))
+            tx.jobs.guard(lease)
+            tx.supernets.save(replace(supernet, progress=progress))
+            tx.events.append(_training_event(supernet.id, progress))
+
+        self._uow.write(work)
+
+    def save_checkpoint(self, lease: LeaseRef, artifact_sha256: str, step: int) -> None:
+        """Remember a resumable checkpoint (stored as an artifact). Raises LeaseLostError, NotFoundError."""
+
+        def work(tx: Transaction) -> None:
+            tx.artifacts.get(artifact_sha256)
+            supernet = tx.supernets.lock(self._supernet_id(tx, lease))
+            tx.jobs.guard(lease)
+            tx.supernets.save(replace(supernet, resume_artifact_sha256=artifact_sha256, resume_step=step))
+
+        self._uow.write(work)
+
+    def finish_training(self, lease: LeaseRef, version: NewVersion) -> SupernetVersion:
+        """Publish the trained weights, end the TRAIN job, and start the searches that wait for them.
+
+        Raises:
+            LeaseLostError: somebody else trains it by now; nothing is written.
+            NotFoundError: the weights are no artifact.
+        """
+
+        def work(tx: Transaction) -> SupernetVersion:
+            supernet = tx.supernets.lock(self._supernet_id(tx, lease))
+            job = tx.jobs.guard(lease)
+            _, published = self._publish(tx, supernet, version)
+            self._ends.done(tx, job, {"supernet_version_id": published.id})
+            return published
+
+        return self._uow.write(work)
+
+    def add_version(self, supernet_id: str, version: NewVersion) -> SupernetVersion:
+        """Publish further weights of a READY supernet (shifted by a search). Raises NotFoundError."""
+        return self._uow.write(lambda tx: self._publish(tx, tx.supernets.lock(supernet_id), version)[1])
+
+    def _publish(self, tx: Transaction, supernet: Supernet, new: NewVersion) -> tuple[Supernet, SupernetVersion]:
+        tx.artifacts.get(new.weights_sha256)
+        version = SupernetVersion(
+            id=new_id(IdPrefix.SUPERNET_VERSION),
+            supernet_id=supernet.id,
+            number=len(tx.supernets.versions(supernet.id)) + 1,
+            weights_sha256=new.weights_sha256,
+            statistics=new.statistics,
+            search_id=new.search_id,
+            parent_id=new.parent_id,
+            created_at=tx.now(),
+        )
+        tx.supernets.add_version(version)
+        check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, SupernetState.READY)
+        ready = tx.supernets.save(
+            replace(
+                supernet,
+                state=SupernetState.READY,
+                latest_version_id=version.id,
+                finished_at=supernet.finished_at or tx.now(),
+            )
+        )
+        tx.events.append(_state_event(ready))
+        self._start_waiting(tx, ready, version)
+        return ready, version
+
+    def _start_waiting(self, tx: Transaction, supernet: Supernet, version: SupernetVersion) -> None:
+        for waiting in tx.searches.waiting_for(supernet.id):
+            if waiting.supernet_version_id is not None:
+                continue
+            search = tx.searches.save(replace(tx.searches.lock(waiting.id), supernet_version_id=version.id))
+            if search.state is SearchState.QUEUED:
+                advance(tx, set_search_state(tx, search, SearchState.RUNNING), self._settings)
+
+    @staticmethod
+    def _supernet_id(tx: Transaction, lease: LeaseRef) -> str:
+        return read_payload(TrainPayload, tx.jobs.get(lease.job_id).payload).supernet_id
+
+
+def _state_event(supernet: Supernet) -> NewEvent:
+    payload: Mapping[str, JsonValue] = {"state": supernet.state.value, "reason": supernet.reason}
+    return NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet.id)
+
+
+def _training_event(supernet_id: str, progress: TrainingProgress) -> NewEvent:
+    payload: Mapping[str, JsonValue] = {
+        "step": progress.step,
+        "num_steps": progress.num_steps,
+        "loss": progress.loss,
+        "metrics": dict(progress.metrics),
+    }
+    return NewEvent(type=EventType.TRAINING, payload=payload, supernet_id=supernet_id)

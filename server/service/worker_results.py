@@ -1,0 +1,132 @@
+"""Results of the worker's jobs: accuracies and model files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nas_engine.domain.objective import Metric
+from server.service.errors import InvalidValueError
+from server.service.ids import IdPrefix, new_id
+from server.service.job_ends import JobEnds
+from server.service.latency_work import LatencyWork, ModelFile
+from server.service.ports.unit_of_work import Transaction, UnitOfWork
+from server.service.progress import advance, affected_searches, record_value
+from server.service.settings import SearchSettings
+from server.service.states import EvaluationSource
+from server.service.values.artifact import ModelExport, ModelFormat, WeightsOrigin
+from server.service.values.candidate import Evaluation
+from server.service.values.job import LeaseRef
+from server.service.values.payloads import ConvertPayload, EvaluatePayload, read_payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """An accuracy evaluation.
+
+    Attributes:
+        top1: fraction of images classified rightly, 0 to 1.
+        num_images: how many were looked at; gives the standard error.
+    """
+
+    top1: float
+    num_images: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
+            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
+
+    @property
+    def standard_error(self) -> float:
+        """Of a proportion (binomial, normal approximation)."""
+        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A model file that was made and stored as an artifact.
+
+    Attributes:
+        cpu_operators: operators the converter left on the processor.
+    """
+
+    sha256: str
+    format: ModelFormat
+    weights: WeightsOrigin
+    supernet_version_id: str | None = None
+    cpu_operators: tuple[str, ...] = ()
+
+
+class WorkerResults:
+    """Takes results in from workers."""
+
+    def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._settings = settings or SearchSettings()
+        self._latency = LatencyWork(self._settings)
+        self._ends = JobEnds(self._settings)
+
+    def record_accuracy(self, lease: LeaseRef, accuracy: Accuracy) -> None:
+        """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+        """
+
+        def work(tx: Transaction) -> None:
+            payload = read_payload(EvaluatePayload, tx.jobs.get(lease.job_id).payload)
+            search = tx.searches.lock(payload.search_id)
+            job = tx.jobs.guard(lease)
+            evaluation = Evaluation(
+                id=new_id(IdPrefix.EVALUATION),
+                search_id=search.id,
+                candidate_id=payload.candidate_id,
+                metric=Metric.TOP1,
+                value=accuracy.top1,
+                uncertainty=accuracy.standard_error,
+                source=EvaluationSource.EVALUATED,
+                attempt=payload.attempt,
+                supernet_version_id=payload.supernet_version_id,
+                created_at=tx.now(),
+            )
+            self._ends.done(tx, job, {"top1": accuracy.top1})
+            search = record_value(tx, search, tx.candidates.get(payload.candidate_id), evaluation)
+            advance(tx, search, self._settings)
+
+        self._uow.write(work)
+
+    def record_conversion(self, lease: LeaseRef, conversion: Conversion) -> None:
+        """End a CONVERT job with its model file (an artifact already), and queue the measuring it was made for.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+            NotFoundError: the model file is no artifact.
+        """
+
+        def work(tx: Transaction) -> None:
+            seen = tx.jobs.get(lease.job_id)
+            payload = read_payload(ConvertPayload, seen.payload)
+            tx.artifacts.get(conversion.sha256)
+            affected_searches(tx, seen)
+            job = tx.jobs.guard(lease)
+            tx.artifacts.add_export(
+                ModelExport(
+                    id=new_id(IdPrefix.EXPORT),
+                    arch_id=payload.arch_id,
+                    latency_key=payload.latency_key,
+                    format=conversion.format,
+                    weights=conversion.weights,
+                    sha256=conversion.sha256,
+                    supernet_version_id=conversion.supernet_version_id,
+                    cpu_operators=conversion.cpu_operators,
+                    created_at=tx.now(),
+                )
+            )
+            self._ends.done(tx, job, {"sha256": conversion.sha256})
+            model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
+            searches = affected_searches(tx, job)
+            for awaited in tx.evaluations.awaited_under(payload.latency_key, payload.hardware_key):
+                candidate = tx.candidates.get(awaited.candidate_id)
+                self._latency.order_measurement(tx, searches[awaited.search_id], candidate, model)
+
+        self._uow.write(work)
