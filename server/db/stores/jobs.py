@@ -1,0 +1,232 @@
+"""`JobStore`: jobs and their leases. Expiry is decided by the database's clock alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from server.db.keyset import fetch_page
+from server.db.stores.job_rows import job_from_row, new_job_row
+from server.db.stores.leases import LeaseHistory
+from server.db.tables.working import job_exclusions, jobs
+from server.db.types import later, now
+from server.service.errors import ConflictError, LeaseLostError
+from server.service.failures import Failure
+from server.service.paging import Page, PageRequest
+from server.service.states import JobKind, JobPhase, JobState
+from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRef, NewJob, QueueDepth
+
+MAX_LOOKED_AT = 200  # queued jobs a claim looks at; labels are compared outside SQL
+_ACTIVE = (JobState.QUEUED.value, JobState.LEASED.value)
+
+
+class SqlJobStore(LeaseHistory):
+    """Jobs as rows. Two claimants never get the same one: PostgreSQL skips locked rows, SQLite has one writer."""
+
+    def add(self, job: NewJob) -> Job:
+        """Queue a job, or give back the unfinished one that has its dedupe key."""
+        if job.dedupe_key is not None and (active := self.active_with_key(job.dedupe_key)) is not None:
+            return active
+        row = new_job_row(job)
+        values = {**row, "not_before": later(job.delay_s), "created_at": now()}
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(sa.insert(jobs).values(values))
+        except IntegrityError as error:
+            active = None if job.dedupe_key is None else self.active_with_key(job.dedupe_key)
+            if active is None:
+                raise ConflictError(f"{job.kind.value} job cannot be queued: {error.orig}") from error
+            return active
+        return self.get(row["id"])
+
+    def add_many(self, new: Sequence[NewJob]) -> tuple[Job, ...]:
+        """`add` for each, in order."""
+        return tuple(self.add(job) for job in new)
+
+    def get(self, job_id: str) -> Job:
+        """Read one."""
+        return job_from_row(self._one(sa.select(jobs).where(jobs.c.id == job_id), "job", job_id))
+
+    def lock(self, job_id: str) -> Job:
+        """Read one and hold it until the transaction ends."""
+        return job_from_row(self._one(sa.select(jobs).where(jobs.c.id == job_id).with_for_update(), "job", job_id))
+
+    def active_with_key(self, dedupe_key: str) -> Job | None:
+        """The unfinished job with this dedupe key."""
+        statement = sa.select(jobs).where(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else job_from_row(row)
+
+    def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
+        """List, newest first."""
+        statement = sa.select(jobs)
+        if query.kinds:
+            statement = statement.where(jobs.c.kind.in_([kind.value for kind in query.kinds]))
+        if query.states:
+            statement = statement.where(jobs.c.state.in_([state.value for state in query.states]))
+        for column, wanted in (
+            (jobs.c.search_id, query.search_id),
+            (jobs.c.candidate_id, query.candidate_id),
+            (jobs.c.lease_owner, query.device_id),
+        ):
+            if wanted is not None:
+                statement = statement.where(column == wanted)
+        return fetch_page(
+            self._connection, statement, page, id_column=jobs.c.id, from_row=job_from_row, descending=True
+        )
+
+    def depths(self) -> tuple[QueueDepth, ...]:
+        """Queue depth of every kind."""
+        statement = (
+            sa.select(jobs.c.kind, jobs.c.state, sa.func.count())
+            .where(jobs.c.state.in_(_ACTIVE))
+            .group_by(jobs.c.kind, jobs.c.state)
+        )
+        counts = {(kind, state): int(number) for kind, state, number in self._connection.execute(statement)}
+        return tuple(
+            QueueDepth(
+                kind=kind,
+                num_queued=counts.get((kind.value, JobState.QUEUED.value), 0),
+                num_leased=counts.get((kind.value, JobState.LEASED.value), 0),
+            )
+            for kind in JobKind
+        )
+
+    def active_of_search(self, search_id: str) -> tuple[Job, ...]:
+        """Unfinished jobs of a search, by id."""
+        return self._active(jobs.c.search_id == search_id)
+
+    def active_of_supernet(self, supernet_id: str) -> tuple[Job, ...]:
+        """Unfinished jobs of a supernet, by id."""
+        return self._active(jobs.c.supernet_id == supernet_id)
+
+    def claim(self, request: ClaimRequest) -> Job | None:
+        """Lease the first queued job the claimant may do; None where there is none."""
+        for job_id in self._claimable(request):
+            statement = (
+                sa.select(jobs)
+                .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED.value)
+                .with_for_update(skip_locked=True)
+            )
+            row = self._connection.execute(statement).one_or_none()
+            if row is not None:
+                return self._lease(job_from_row(row), request)
+        return None
+
+    def renew(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
+        """Push the expiry out, and accept the lease."""
+        self.guard(lease)
+        values: dict[str, Any] = {"lease_expires_at": later(ttl_s), "accepted": True}
+        if phase is not None:
+            values["phase"] = phase.value
+        return self._update(lease.job_id, values)
+
+    def guard(self, lease: LeaseRef) -> Job:
+        """Lock the job if `lease` is its current one."""
+        job = self.lock(lease.job_id)
+        if job.state is not JobState.LEASED or job.lease != lease:
+            raise LeaseLostError(lease.job_id, lease.lease_epoch)
+        return job
+
+    def expired(self, limit: int) -> tuple[Job, ...]:
+        """Leased jobs whose lease has died, locked."""
+        statement = (
+            sa.select(jobs)
+            .where(jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at < now())
+            .order_by(jobs.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return tuple(job_from_row(row) for row in self._connection.execute(statement))
+
+    def requeue(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
+        """Put a locked, leased job back into the queue; its old fence can no longer write."""
+        values = {
+            "state": JobState.QUEUED.value,
+            "not_before": later(delay_s),
+            "attempt": job.attempt if count_attempt else max(job.attempt - 1, 0),
+            "lease_expires_at": None,
+            "accepted": False,
+            "phase": None,
+        }
+        return self._update(job.id, values)
+
+    def finish(self, job: Job) -> None:
+        """Write a locked job's final state, failure, phase and result."""
+        values = {
+            "state": job.state.value,
+            "failure_type": None if job.failure_type is None else job.failure_type.value,
+            "failure_message": job.failure_message,
+            "phase": None if job.phase is None else job.phase.value,
+            "result": job.result,
+            "lease_expires_at": None,
+            "finished_at": now() if job.finished_at is None else job.finished_at,
+        }
+        self._update(job.id, values)
+
+    def note_failure(self, job: Job, failure: Failure) -> None:
+        """Write the last failure of a locked job, whatever its state."""
+        self._update(job.id, {"failure_type": failure.type.value, "failure_message": failure.message})
+
+    def request_cancel(self, job_id: str) -> None:
+        """Have the holder told to stop."""
+        self._update(job_id, {"cancel_requested": True})
+
+    def assign_to(self, job_id: str, search_id: str, candidate_id: str, priority: int) -> None:
+        """Let a job go on for another candidate."""
+        self._update(job_id, {"search_id": search_id, "candidate_id": candidate_id, "priority": priority})
+
+    def leases_of(self, owner: str) -> tuple[Job, ...]:
+        """Jobs that a worker or device holds now."""
+        return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED.value)
+
+    def exclude(self, job_id: str, owner: str) -> None:
+        """Do not give this job to this owner again."""
+        self._insert_ignore(job_exclusions, [{"job_id": job_id, "owner": owner}])
+
+    def _claimable(self, request: ClaimRequest) -> list[str]:
+        """Ids of queued jobs the claimant may do, in order."""
+        excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == request.owner)
+        statement = (
+            sa.select(jobs.c.id, jobs.c.target_labels)
+            .where(
+                jobs.c.state == JobState.QUEUED.value,
+                jobs.c.kind.in_([kind.value for kind in request.kinds]),
+                jobs.c.not_before <= now(),
+                sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
+                sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
+                ~excluded,
+            )
+            .order_by(jobs.c.priority.desc(), jobs.c.id)
+            .limit(MAX_LOOKED_AT)
+        )
+        carried = request.labels.items()
+        rows = self._connection.execute(statement)
+        return [row.id for row in rows if dict(row.target_labels).items() <= carried]
+
+    def _lease(self, job: Job, request: ClaimRequest) -> Job:
+        lease_id = self.open_lease(job, request)
+        values = {
+            "state": JobState.LEASED.value,
+            "lease_owner": request.owner,
+            "lease_id": lease_id,
+            "lease_epoch": job.lease_epoch + 1,
+            "lease_expires_at": later(request.ttl_s),
+            "attempt": job.attempt + 1,
+            "accepted": request.accepted,
+            "cancel_requested": False,
+            "phase": JobPhase.ASSIGNED.value,
+            "started_at": now() if job.started_at is None else job.started_at,
+        }
+        return self._update(job.id, values)
+
+    def _update(self, job_id: str, values: dict[str, Any]) -> Job:
+        self._connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(values))
+        return self.get(job_id)
+
+    def _active(self, *conditions: sa.ColumnElement[bool]) -> tuple[Job, ...]:
+        statement = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id)
+        return tuple(job_from_row(row) for row in self._connection.execute(statement))
