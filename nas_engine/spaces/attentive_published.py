@@ -90,11 +90,14 @@ _LARGEST = _subnet(
 )
 
 PUBLISHED = (
-    *(NamedArchitecture(f"attentivenas-{name}", document, _ATTENTIVE) for name, document in _SHARED.items()),
-    NamedArchitecture("attentivenas-a5", _ATTENTIVE_A5, _ATTENTIVE),
-    *(NamedArchitecture(f"alphanet-{name}", document, _ALPHA) for name, document in _SHARED.items()),
-    NamedArchitecture("alphanet-a5-small", _ALPHA_A5_SMALL, _ALPHA),
-    NamedArchitecture("alphanet-a5-base", _ALPHA_A5_BASE, _ALPHA),
+    *(
+        NamedArchitecture(f"attentivenas-{name}", document, _ATTENTIVE)
+        for name, document in sorted({**_SHARED, "a5": _ATTENTIVE_A5}.items())
+    ),
+    *(
+        NamedArchitecture(f"alphanet-{name}", document, _ALPHA)
+        for name, document in sorted({**_SHARED, "a5-small": _ALPHA_A5_SMALL, "a5-base": _ALPHA_A5_BASE}.items())
+    ),
     NamedArchitecture("smallest", _A0, "sample_min_subnet of AttentiveNAS"),
     NamedArchitecture("largest", _LARGEST, "sample_max_subnet of AttentiveNAS"),
 )
