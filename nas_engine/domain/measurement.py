@@ -61,6 +61,7 @@ MIN_SAMPLES_P90 = 64  # [MLPerf] fewest samples for which a p90 has a 99 % confi
 MIN_SAMPLES_P99 = 662  # [MLPerf] the same for p99
 BOOTSTRAP_RESAMPLES = 1000
 CONFIDENCE = 0.95
+MIN_CLEAN_BLOCKS = 3  # fewer say less about the spread than clean and disturbed ones together
 TRIM = 0.05  # share cut from each end for the trimmed mean (DyNAS-T cuts 5 % each side)
 TUKEY_MILD, TUKEY_SEVERE = 1.5, 3.0  # [criterion] fences, in interquartile ranges
 MAD_TO_SIGMA = 1.4826  # makes the median absolute deviation estimate sigma of a normal distribution
@@ -103,16 +104,18 @@ class LatencyStats:
 
 
 def usable_blocks(blocks: Sequence[SampleBlock]) -> tuple[SampleBlock, ...]:
-    """The clean blocks; where there is none, the dirty ones. Discarded blocks never.
+    """The clean blocks where there are enough of them, else clean and dirty ones in order. Discarded blocks never.
 
     Raises:
         InvalidMeasurementError: every block was discarded, or there is none.
     """
-    for status in (BlockStatus.CLEAN, BlockStatus.DIRTY):
-        chosen = tuple(b for b in blocks if b.status is status)
-        if chosen:
-            return chosen
-    raise InvalidMeasurementError(f"none of {len(blocks)} sample blocks is usable: measure again")
+    clean = tuple(b for b in blocks if b.status is BlockStatus.CLEAN)
+    if len(clean) >= MIN_CLEAN_BLOCKS:
+        return clean
+    kept = tuple(b for b in blocks if b.status is not BlockStatus.DISCARDED)
+    if not kept:
+        raise InvalidMeasurementError(f"none of {len(blocks)} sample blocks is usable: measure again")
+    return kept
 
 
 def median_interval_us(blocks: Sequence[SampleBlock], rng: np.random.Generator) -> tuple[float, float]:

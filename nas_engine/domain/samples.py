@@ -20,7 +20,7 @@ class BlockStatus(Enum):
     """Whether the samples of a block may be used."""
 
     CLEAN = 0
-    DIRTY = 1  # something interfered (preemption, a starved thread); kept, used only where no clean block is
+    DIRTY = 1  # something interfered (preemption, a starved thread); kept, used only where too few clean blocks are
     DISCARDED = 2  # taken at the wrong clock or temperature; kept as a record, never used
 
 

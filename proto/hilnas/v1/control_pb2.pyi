@@ -219,14 +219,16 @@ class ArtifactRef(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., format: _Optional[str] = ...) -> None: ...
 
 class CanarySpec(_message.Message):
-    __slots__ = ("model", "baseline_us", "output_digest")
+    __slots__ = ("model", "baseline_us", "output_digest", "tolerance")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     BASELINE_US_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     model: ArtifactRef
     baseline_us: float
     output_digest: str
-    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., baseline_us: _Optional[float] = ..., output_digest: _Optional[str] = ...) -> None: ...
+    tolerance: float
+    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., baseline_us: _Optional[float] = ..., output_digest: _Optional[str] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class MeasureJob(_message.Message):
     __slots__ = ("model", "profile", "dtype", "batch", "num_threads", "core_mask", "canary", "input_seed", "cpu_operators")
@@ -354,22 +356,16 @@ class RenewResponse(_message.Message):
     def __init__(self, verdicts: _Optional[_Iterable[_Union[LeaseVerdict, _Mapping]]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("type", "message", "retryable", "penalise_device", "penalise_model", "phase", "environment_json")
+    __slots__ = ("type", "message", "phase", "environment_json")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
-    PENALISE_DEVICE_FIELD_NUMBER: _ClassVar[int]
-    PENALISE_MODEL_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_JSON_FIELD_NUMBER: _ClassVar[int]
     type: ErrorType
     message: str
-    retryable: bool
-    penalise_device: bool
-    penalise_model: bool
     phase: Phase
     environment_json: str
-    def __init__(self, type: _Optional[_Union[ErrorType, str]] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ..., penalise_device: _Optional[bool] = ..., penalise_model: _Optional[bool] = ..., phase: _Optional[_Union[Phase, str]] = ..., environment_json: _Optional[str] = ...) -> None: ...
+    def __init__(self, type: _Optional[_Union[ErrorType, str]] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., environment_json: _Optional[str] = ...) -> None: ...
 
 class ResultEnvelope(_message.Message):
     __slots__ = ("lease", "measurement", "failure", "fetch_s", "device_s", "total_s")

@@ -1,0 +1,267 @@
+"""The agent's main loop: deliver results, sync, do the job that comes, again. All decisions are taken in one thread.
+
+The main thread waits on one inbox. Signals, finished polls, finished jobs and orders to drain arrive there; the job
+itself runs in a thread of its own (and its measuring in a process), the lease is renewed by a third.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+import grpc
+
+from device_agent.artifacts import ArtifactCache
+from device_agent.backoff import Backoff
+from device_agent.bench import DeviceBench
+from device_agent.child import ChildMeasurer, InProcessMeasurer, Measurer
+from device_agent.failures import AgentError, EnrolmentError, FailureType
+from device_agent.health import HealthMonitor
+from device_agent.jobs import JobRunner, LeasedJob, Outcome
+from device_agent.link import Link, Trouble, describe, trouble
+from device_agent.procedure import Phase
+from device_agent.renewal import DEFAULT_RENEW_EVERY_S, Renewer
+from device_agent.session import ReturnedLease, Session
+from device_agent.settings import AgentSettings
+from device_agent.spool import Spool
+from device_agent.state import StateDirectory
+from device_agent.wire import envelope_to_proto, job_from_proto
+from proto.hilnas.v1 import control_pb2
+
+_log = logging.getLogger(__name__)
+GOODBYE_TIMEOUT_S = 5.0
+MAX_PAUSE_S = 60.0
+_GIVEN_BACK = (FailureType.AGENT_SHUTDOWN, FailureType.UNSUPPORTED, FailureType.DEVICE_BUSY)
+
+
+class ExitCode(IntEnum):
+    """How the agent ended."""
+
+    OK = 0
+    FAILED = 1
+    TAKEN_OVER = 3
+
+
+class _Order(Enum):
+    DRAIN = "drain"  # finish the current job, take no more, leave
+    HURRY = "hurry"  # give the current job back as well
+
+
+@dataclass(frozen=True, slots=True)
+class _SyncDone:
+    future: object
+
+
+@dataclass(frozen=True, slots=True)
+class _JobDone:
+    job: LeasedJob
+    outcome: Outcome
+
+
+_Event = _Order | _SyncDone | _JobDone
+
+
+class Agent:
+    """One agent process. Make it, then `run` it in the main thread.
+
+    Raises:
+        AgentError: the state directory is taken, or the runtime does not work here.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._state = StateDirectory(settings.state_dir)
+        self._link = Link(settings.link)
+        device = DeviceBench(settings.bench)
+        if not settings.isolate and not device.simulated:
+            raise AgentError("only simulated runtimes may measure without a process of their own")
+        cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
+        self._measurer: Measurer = (
+            ChildMeasurer(settings.bench) if settings.isolate else InProcessMeasurer(settings.bench)
+        )
+        self._session = Session(settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache)
+        self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)
+        self._health = HealthMonitor(self._runner)
+        self._inbox: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._backoff = Backoff()
+        self._returned: list[ReturnedLease] = []
+        self._draining = False
+        self._hurrying = False
+        self._taken_over = False
+        self._renew_every_s = DEFAULT_RENEW_EVERY_S
+        self._interrupt: Callable[[], object] = lambda: None
+
+    def handle_signals(self) -> None:
+        """SIGTERM and SIGINT drain; a second one gives the current job back."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+
+    def stop(self) -> None:
+        """Drain; called again, hurry. Safe from signal handlers and any thread."""
+        # SimpleQueue.put may be called while the same thread is inside get, unlike an Event's set.
+        self._inbox.put(_Order.DRAIN)
+
+    def run(self) -> ExitCode:
+        """Serve until told to stop."""
+        try:
+            self._session.resume()
+            self._measurer.prepare()
+            while not (self._draining or self._taken_over):
+                self._turn()
+            self._goodbye()
+            return ExitCode.TAKEN_OVER if self._taken_over else ExitCode.OK
+        finally:
+            self._measurer.close()
+            self._link.close()
+            self._state.close()
+
+    def _turn(self) -> None:
+        """One round: enrol if need be, deliver, sync, work."""
+        try:
+            if not self._session.enrolled:
+                self._session.enroll()
+            self._session.deliver()
+            self._health.probe_if_due()
+            response = self._sync()
+        except EnrolmentError as error:
+            _log.error("%s", error)
+            self._pause(self._backoff.refused_s())
+            return
+        except grpc.RpcError as error:
+            self._after_trouble(error)
+            return
+        if response is not None:
+            self._backoff.succeeded(time.monotonic())
+            self._returned.clear()
+            self._follow(response)
+
+    def _sync(self) -> control_pb2.SyncResponse | None:
+        """Long-poll; None when it was given up in order to drain."""
+        request = self._session.sync_request(
+            returned=self._returned, health=self._health.state, draining=self._draining
+        )
+        future = self._link.sync(request)
+        future.add_done_callback(lambda done: self._inbox.put(_SyncDone(done)))
+        self._interrupt = future.cancel
+        try:
+            self._pump(lambda event: isinstance(event, _SyncDone) and event.future is future, None)
+        finally:
+            self._interrupt = lambda: None
+        try:
+            return future.result()
+        except grpc.FutureCancelledError:
+            return None
+
+    def _follow(self, response: control_pb2.SyncResponse) -> None:
+        """Do what the server says."""
+        if response.session == control_pb2.SESSION_STATE_TAKEN_OVER:
+            _log.error("a newer instance of this agent speaks: leaving (%s)", response.message)
+            self._taken_over = True
+            return
+        if response.renew_every_s > 0:
+            self._renew_every_s = response.renew_every_s
+        if response.session != control_pb2.SESSION_STATE_ACTIVE:
+            _log.info("no jobs for now: %s", response.message)
+        if not response.assignments:
+            self._pause(self._backoff.jittered(min(response.next_sync_s, MAX_PAUSE_S)))
+        for assignment in response.assignments:
+            self._work(job_from_proto(assignment))
+
+    def _work(self, job: LeasedJob) -> None:
+        """Do one job. The lease is kept until its result is on disk."""
+        _log.info("job %s attempt %d", job.lease.job_id, job.lease.attempt)
+        renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s, self._drained_by_server)
+        renewer.start()
+        self._interrupt = lambda: self._hurry(job)
+        try:
+            threading.Thread(
+                target=lambda: self._inbox.put(_JobDone(job, self._runner.run(job))), name="job", daemon=True
+            ).start()
+            if self._hurrying:
+                self._hurry(job)
+            done = self._pump(lambda event: isinstance(event, _JobDone), None)
+            assert isinstance(done, _JobDone)
+            job.phase = Phase.UPLOADING
+            self._conclude(job, done.outcome)
+        finally:
+            self._interrupt = lambda: None
+            renewer.end()
+        if not self._draining:
+            self._measurer.prepare()
+
+    def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
+        """Keep, give back or forget what came out."""
+        what = outcome.failure.value if outcome.failure else "measured"
+        _log.info("job %s: %s %s (%.2f s)", job.lease.job_id, what, outcome.message, outcome.total_s)
+        self._health.note(job, outcome)
+        if outcome.failure is FailureType.LEASE_LOST:
+            return
+        if outcome.failure in _GIVEN_BACK:
+            self._returned.append(ReturnedLease(job.lease, outcome.failure, outcome.message))
+            return
+        self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
+
+    def _goodbye(self) -> None:
+        """Deliver what is left and say that nothing more comes; a server that is away learns it by itself."""
+        if self._taken_over or not self._session.enrolled:
+            return
+        try:
+            self._session.deliver()
+            request = self._session.sync_request(
+                returned=self._returned, health=self._health.state, draining=True, leaving=True
+            )
+            self._link.sync(request).result(GOODBYE_TIMEOUT_S)
+        except (grpc.RpcError, grpc.FutureTimeoutError, grpc.FutureCancelledError) as error:
+            _log.warning(
+                "could not say goodbye: %s", error if not isinstance(error, grpc.RpcError) else describe(error)
+            )
+
+    def _after_trouble(self, error: grpc.RpcError) -> None:
+        kind = trouble(error)
+        if kind is Trouble.UNAUTHENTICATED and self._settings.enrolment_token and self._session.enrolled:
+            _log.error("credential not accepted, enrolling again: %s", describe(error))
+            self._session.forget()
+            self._pause(self._backoff.next_s())
+            return
+        lasting = kind in (Trouble.UNAUTHENTICATED, Trouble.REFUSED, Trouble.INVALID)
+        pause_s = self._backoff.refused_s() if lasting else self._backoff.next_s()
+        _log.warning("server: %s; again in %.1f s", describe(error), pause_s)
+        self._pause(pause_s)
+
+    def _pause(self, seconds: float) -> None:
+        self._pump(lambda _: self._draining, seconds)
+
+    def _pump(self, wanted: Callable[[_Event], bool], seconds: float | None) -> _Event | None:
+        """Handle what arrives until an event is the wanted one, or `seconds` have passed (then None)."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:  # ends at the deadline or with the wanted event, which its sender always sends
+            try:
+                left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+                event = self._inbox.get(timeout=left_s)
+            except queue.Empty:
+                return None
+            if isinstance(event, _Order):
+                self._obey(event)
+            if wanted(event):
+                return event
+
+    def _obey(self, order: _Order) -> None:
+        if order is _Order.HURRY or self._draining:
+            self._hurrying = True
+        if not self._draining:
+            _log.info("draining: finishing the current job, then leaving; a second signal gives it back")
+        self._draining = True
+        self._interrupt()
+
+    def _hurry(self, job: LeasedJob) -> None:
+        if self._hurrying:
+            job.token.stop(FailureType.AGENT_SHUTDOWN, "the agent was told to stop at once")
+
+    def _drained_by_server(self) -> None:
+        """The server gives us nothing more for now; the next sync says so again, so nothing is to be done."""

@@ -1,0 +1,81 @@
+"""The measuring process: loads the engine, waits for one job, measures it, answers, ends.
+
+It is started ahead of its job, so that a job does not pay for imports. It ends by itself when its agent is gone. It
+never sees the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+from dataclasses import replace
+from typing import BinaryIO
+
+from device_agent.bench import BenchSettings, DeviceBench
+from device_agent.child_messages import measurement_to_json, read_frame, request_from_json, write_frame
+from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.host_lock import HostBusyError, HostLock
+from device_agent.procedure import Phase, run_measurement
+from nas_engine.domain.measurement import InvalidMeasurementError
+
+_PREPARE_WAIT_S = 5.0
+
+
+def main() -> int:
+    """Serve one job. Arguments: the settings as JSON, the descriptors to read from and to write to."""
+    settings = BenchSettings.from_json(sys.argv[1])
+    with os.fdopen(int(sys.argv[2]), "rb") as requests, os.fdopen(int(sys.argv[3]), "wb") as answers:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to handle
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        try:
+            bench = _prepare(settings)
+        except RuntimeUnavailableError as error:
+            write_frame(answers, {"event": "unavailable", "message": str(error)})
+            return 1
+        write_frame(answers, {"event": "ready"})
+        message = read_frame(requests)
+        if message is None:
+            return 0
+        threading.Thread(target=_end_with_agent, args=(requests,), daemon=True).start()
+        _serve(bench, message, answers)
+        answers.flush()
+        os._exit(0)  # engines may hang in their destructors; everything is sent
+
+
+def _prepare(settings: BenchSettings) -> DeviceBench:
+    """Load the engine while nobody on the host times; if somebody times for long, load it anyway."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(HostBusyError):
+            held.enter_context(HostLock(settings.lock_path).working(_PREPARE_WAIT_S))
+        return DeviceBench(settings)
+
+
+def _serve(device: DeviceBench, message: dict[str, object], answers: BinaryIO) -> None:
+    def on_phase(phase: Phase) -> None:
+        write_frame(answers, {"event": "phase", "phase": phase.value})
+
+    try:
+        request = request_from_json(message)
+        bench, settings = device.for_job(request.settings)
+        measurement = run_measurement(replace(request, settings=settings), bench, on_phase)
+        write_frame(answers, {"event": "done", "measurement": measurement_to_json(measurement)})
+    except JobFailedError as error:
+        write_frame(answers, {"event": "failed", "type": error.type.value, "message": error.message})
+    except MemoryError:
+        write_frame(answers, {"event": "failed", "type": FailureType.OUT_OF_MEMORY.value, "message": "out of memory"})
+    except (InvalidMeasurementError, OSError, ValueError, RuntimeError) as error:
+        text = f"{type(error).__name__}: {error}"
+        write_frame(answers, {"event": "failed", "type": FailureType.AGENT_FAULT.value, "message": text})
+
+
+def _end_with_agent(requests: BinaryIO) -> None:
+    requests.read(1)  # returns when the agent closes its end or dies
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,205 @@
+"""`hilnas agent`: run an agent on a board, or ask what this board can do (doctor) and whether it measures (selftest).
+
+Top-level imports are of the standard library only, so that `hilnas agent --help` works anywhere and a missing extra is
+named instead of raising ImportError.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from device_agent.bench import BenchSettings
+    from device_agent.settings import AgentSettings
+
+_RUNTIMES = ("onnxruntime", "rknnlite", "rk3588-sim", "fake")
+_DEFAULT_SERVER = "localhost:50051"
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent") -> int:
+    """Parse `arguments` (the process's own by default) and run; returns the exit code."""
+    parsed = build_parser(program).parse_args(arguments)
+    logging.basicConfig(
+        level=getattr(logging, parsed.log_level.upper()), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    missing = _missing_modules()
+    if missing:
+        sys.stderr.write(f"hilnas agent needs {', '.join(missing)}: pip install 'hilnas[agent]'\n")
+        return 2
+    from device_agent.failures import AgentError
+
+    try:
+        match parsed.command:
+            case "doctor":
+                from device_agent.doctor import doctor
+
+                return doctor(_bench(parsed), sys.stdout)
+            case "selftest":
+                from device_agent.doctor import selftest
+
+                return selftest(_bench(parsed), sys.stdout)
+            case _:
+                return _run(parsed)
+    except AgentError as error:
+        sys.stderr.write(f"hilnas agent: {error}\n")
+        return 1
+
+
+def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
+    """The command line. Environment variables give defaults; secrets should come from there."""
+    parser = argparse.ArgumentParser(prog=program, description="Measure models on this device for a hilnas server.")
+    parser.add_argument("command", nargs="?", choices=("run", "doctor", "selftest"), default="run")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    server = parser.add_argument_group("server")
+    server.add_argument("--server", default=os.environ.get("HILNAS_GRPC_SERVER", _DEFAULT_SERVER), metavar="HOST:PORT")
+    server.add_argument(
+        "--enrolment-token",
+        "--token",
+        default=os.environ.get("HILNAS_ENROLMENT_TOKEN", ""),
+        help="one-time token (default: HILNAS_ENROLMENT_TOKEN)",
+    )
+    server.add_argument("--insecure", action="store_true", help="no TLS: for loopback and private networks only")
+    server.add_argument("--ca", type=Path, help="certificate authority of the server")
+    server.add_argument("--cert", type=Path, help="client certificate, where the server asks for one")
+    server.add_argument("--key", type=Path, help="its private key")
+    device = parser.add_argument_group("device")
+    device.add_argument("--name", default=socket.gethostname(), help="unique name of this device")
+    device.add_argument("--device-type", default="", help="what searches select by (default: the runtime's name)")
+    device.add_argument("--labels", nargs="*", default=[], metavar="KEY=VALUE")
+    device.add_argument("--board-model", default="", help="overrides what the board says of itself")
+    device.add_argument("--ambient", default=None, help="surroundings, for the record, e.g. 'rack 3, 24 C'")
+    device.add_argument("--state-dir", type=Path, help="default: $XDG_STATE_HOME/hilnas-agent/NAME")
+    device.add_argument("--cache-bytes", type=int, default=2 * 2**30)
+    device.add_argument("--max-model-bytes", type=int, default=512 * 2**20)
+    device.add_argument("--poll-s", type=float, default=30.0, help="longest poll, seconds")
+    runtime = parser.add_argument_group("runtime")
+    runtime.add_argument("--runtime", choices=_RUNTIMES, default="onnxruntime")
+    runtime.add_argument("--threads", type=int, default=1, help="processor threads of the runtime")
+    runtime.add_argument("--cpus", default="", help="processors to pin measuring to, e.g. 4-7 or 0,2")
+    runtime.add_argument("--core-masks", nargs="*", default=["0x1"], help="NPU core masks that work, default first")
+    runtime.add_argument("--host-lock", type=Path, help="timing lock shared by everything on this host")
+    runtime.add_argument(
+        "--isolation", choices=("process", "none"), default="process", help="none: simulated runtimes only"
+    )
+    runtime.add_argument("--fake-slowdown", type=float, default=1.0, help=argparse.SUPPRESS)
+    runtime.add_argument("--fake-real-time", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Processors from "4-7" or "0,2".
+
+    Raises:
+        ValueError: not a list of numbers and ranges.
+    """
+    cpus: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        cpus.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(cpus))
+
+
+def parse_labels(pairs: Sequence[str]) -> dict[str, str]:
+    """Labels from KEY=VALUE.
+
+    Raises:
+        ValueError: a label without a key or an equals sign.
+    """
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ValueError(f"label {pair!r}: write KEY=VALUE")
+        labels[key] = value
+    return labels
+
+
+def _missing_modules() -> list[str]:
+    import importlib.util
+
+    return [name for name in ("grpc", "numpy", "google.protobuf") if not _findable(importlib.util.find_spec, name)]
+
+
+def _findable(find: object, name: str) -> bool:
+    assert callable(find)
+    try:
+        return find(name) is not None
+    except ModuleNotFoundError:  # a parent package is missing
+        return False
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from device_agent.agent import Agent
+
+    agent = Agent(_settings(parsed))
+    agent.handle_signals()
+    return int(agent.run())
+
+
+def _settings(parsed: argparse.Namespace) -> AgentSettings:
+    from device_agent.failures import AgentError
+    from device_agent.link import LinkSettings
+    from device_agent.settings import AgentSettings
+
+    try:
+        labels = parse_labels(parsed.labels)
+    except ValueError as error:
+        raise AgentError(str(error)) from error
+    state_home = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
+    return AgentSettings(
+        link=LinkSettings(
+            server=parsed.server,
+            insecure=parsed.insecure,
+            ca_path=parsed.ca,
+            certificate_path=parsed.cert,
+            key_path=parsed.key,
+        ),
+        name=parsed.name,
+        device_type=parsed.device_type or parsed.runtime,
+        labels=labels,
+        state_dir=parsed.state_dir or state_home / "hilnas-agent" / parsed.name,
+        enrolment_token=parsed.enrolment_token,
+        bench=_bench(parsed),
+        isolate=parsed.isolation == "process",
+        cache_bytes=parsed.cache_bytes,
+        max_model_bytes=parsed.max_model_bytes,
+        wait_s=parsed.poll_s,
+    )
+
+
+def _bench(parsed: argparse.Namespace) -> BenchSettings:
+    from device_agent.bench import BenchSettings
+    from device_agent.failures import AgentError
+    from device_agent.host_lock import default_lock_path
+    from device_agent.runtime.select import RuntimeName, RuntimeOptions
+
+    try:
+        cpus = parse_cpus(parsed.cpus)
+    except ValueError as error:
+        raise AgentError(f"--cpus {parsed.cpus!r}: write processors like 4-7 or 0,2") from error
+    if parsed.threads < 1:
+        raise AgentError(f"--threads {parsed.threads}: give at least 1")
+    return BenchSettings(
+        runtime=RuntimeName.parse(parsed.runtime),
+        options=RuntimeOptions(
+            cpus=cpus,
+            core_masks=tuple(parsed.core_masks),
+            slowdown=parsed.fake_slowdown,
+            real_time=parsed.fake_real_time,
+        ),
+        num_threads=parsed.threads,
+        board_model=parsed.board_model,
+        ambient_label=parsed.ambient,
+        lock_path=parsed.host_lock or default_lock_path(),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

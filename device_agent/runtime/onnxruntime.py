@@ -1,0 +1,148 @@
+"""ONNX Runtime on the processor: an emulator of a board, never mixed with numbers of real ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.runtime.base import Clock, Loaded, MonotonicClock, Output, RuntimeFacts, SessionSettings
+from device_agent.runtime.onnx_check import check_onnx
+from nas_engine.domain.measurement import DeviceClass, Dtype
+
+_NUMPY_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
+_MEMORY_WORDS = ("bad_alloc", "Failed to allocate", "out of memory")
+
+
+class OnnxRuntime:
+    """onnxruntime's CPU execution provider, set up for timing.
+
+    One intra-op thread count given explicitly (left to itself the engine reads the host's cores, not the affinity,
+    onnxruntime discussion 10916), one inter-op thread, sequential, no spinning, so that an idle session takes nothing
+    from its neighbours.
+
+    Args:
+        cpus: processors to pin this process to; empty leaves the affinity alone.
+    """
+
+    def __init__(self, cpus: tuple[int, ...] = ()) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise RuntimeUnavailableError("onnxruntime is missing: pip install 'hilnas[agent]' onnxruntime") from error
+        if cpus:
+            try:
+                os.sched_setaffinity(0, cpus)
+            except OSError as error:
+                raise RuntimeUnavailableError(f"cannot pin to processors {cpus}: {error}") from error
+        self._engine: Any = onnxruntime
+        self._engine.set_default_logger_severity(3)
+        self._clock = MonotonicClock()
+        self._cpus = cpus
+
+    @property
+    def facts(self) -> RuntimeFacts:
+        """An emulated device on the processor."""
+        return RuntimeFacts(
+            name="onnxruntime",
+            device_class=DeviceClass.EMULATED,
+            versions=(("onnxruntime", str(self._engine.__version__)),),
+            dtypes=(Dtype.FP32, Dtype.FP16, Dtype.W8A8),
+            model_formats=("onnx",),
+            core_masks=(",".join(map(str, self._cpus)) or "any",),
+            uses_processor=True,
+            has_npu_time=False,
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """This machine's monotonic clock."""
+        return self._clock
+
+    def load(self, path: Path, settings: SessionSettings) -> Loaded:
+        """Check the bytes, then build a session from them: never from a path, so nothing beside it can be read."""
+        start_ns = time.perf_counter_ns()
+        data = path.read_bytes()
+        check_onnx(data)
+        loaded_ns = time.perf_counter_ns()
+        try:
+            session = self._engine.InferenceSession(
+                data, sess_options=self._options(settings), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise JobFailedError(_failure(error, FailureType.INIT_FAILED), f"onnxruntime: {error}") from error
+        init_ns = time.perf_counter_ns() - loaded_ns
+        inputs = {i.name: _fixed_input(i, settings, index) for index, i in enumerate(session.get_inputs())}
+        return Loaded(_OnnxSession(session, inputs), loaded_ns - start_ns, init_ns)
+
+    def _options(self, settings: SessionSettings) -> Any:
+        options = self._engine.SessionOptions()
+        options.intra_op_num_threads = settings.num_threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = self._engine.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+
+class _OnnxSession:
+    def __init__(self, session: Any, inputs: dict[str, Output]) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._outputs: list[Output] = []
+
+    def run(self) -> None:
+        try:
+            self._outputs = self._session.run(None, self._inputs)
+        except Exception as error:
+            raise JobFailedError(_failure(error, FailureType.RUN_FAILED), f"onnxruntime: {error}") from error
+
+    def last_npu_ns(self) -> int | None:
+        return None
+
+    def outputs(self) -> Sequence[Output]:
+        return [np.array(o) for o in self._outputs]
+
+    def close(self) -> None:
+        self._session = None
+        self._outputs = []
+
+
+def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output:
+    """Standard normal numbers from the job's seed, or small integers, in the declared shape."""
+    shape = tuple(declared.shape)
+    if not all(isinstance(d, int) and d > 0 for d in shape):
+        raise JobFailedError(
+            FailureType.MODEL_REJECTED,
+            f"input {declared.name} has the dynamic shape {shape}: export it with static ones",
+        )
+    if index == 0 and shape and shape[0] != settings.batch:
+        raise JobFailedError(
+            FailureType.MODEL_REJECTED, f"input {declared.name} has batch {shape[0]}, the job says {settings.batch}"
+        )
+    dtype = _NUMPY_TYPES.get(declared.type)
+    if dtype is None:
+        raise JobFailedError(FailureType.MODEL_REJECTED, f"input {declared.name} is of type {declared.type}: not known")
+    rng = np.random.default_rng([settings.input_seed, index])
+    if np.issubdtype(dtype, np.integer):
+        return rng.integers(0, 100, size=shape).astype(dtype)
+    return rng.standard_normal(size=shape).astype(dtype)
+
+
+def _failure(error: Exception, otherwise: FailureType) -> FailureType:
+    text = str(error)
+    if isinstance(error, MemoryError) or any(word in text for word in _MEMORY_WORDS):
+        return FailureType.OUT_OF_MEMORY
+    return otherwise

@@ -1,0 +1,177 @@
+"""The RK3588's NPU through rknn-toolkit-lite2. Not board-tested: no board was at hand when this was written.
+
+Facts it rests on (rknn_lite.py 2.5.0): methods log and return -1 or None instead of raising, but may also raise on odd
+hosts, so every call is wrapped and its code checked; load_rknn accepts any bytes; float64 inputs are refused;
+`reuse_outputs` avoids an allocation per run; the NPU's own time is only on the private `rknn_runtime.get_run_perf`,
+which is looked for and not relied on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.runtime.base import Clock, Loaded, MonotonicClock, Output, RuntimeFacts, SessionSettings
+from device_agent.runtime.rknn_check import RknnFacts, check_rknn
+from nas_engine.domain.measurement import DeviceClass, Dtype
+
+PLATFORM = "rk3588"
+CORE_MASKS = {"0x1": 1, "0x2": 2, "0x4": 4, "0x3": 3, "0x7": 7}
+NPU_TIME_SOURCE = "rknn_runtime.get_run_perf"
+
+
+class RknnLiteRuntime:
+    """rknnlite.api.RKNNLite on this board.
+
+    Args:
+        versions: of librknnrt and the driver, as found by the agent's probe.
+        core_masks: masks that passed the probe, the default first.
+        make: builds the library's object; None imports it. Tests give a stand-in.
+    """
+
+    def __init__(
+        self,
+        *,
+        versions: tuple[tuple[str, str], ...] = (),
+        core_masks: tuple[str, ...] = ("0x1",),
+        make: Callable[[], Any] | None = None,
+    ) -> None:
+        self._make = make or _import_rknnlite()
+        self._versions = tuple(sorted(versions))
+        self._core_masks = core_masks
+        self._clock = MonotonicClock()
+
+    @property
+    def facts(self) -> RuntimeFacts:
+        """A real board."""
+        return RuntimeFacts(
+            name="rknnlite",
+            device_class=DeviceClass.BOARD,
+            versions=self._versions,
+            dtypes=(Dtype.FP16, Dtype.W8A8),
+            model_formats=("rknn",),
+            core_masks=self._core_masks,
+            uses_processor=False,
+            has_npu_time=False,
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """The board's monotonic clock; `time.time` can be set and is never used for durations."""
+        return self._clock
+
+    def load(self, path: Path, settings: SessionSettings) -> Loaded:
+        """Check the file's header in Python, then load and initialise it, checking every return code."""
+        start_ns = time.perf_counter_ns()
+        data = path.read_bytes()
+        facts = check_rknn(data, PLATFORM)
+        mask = CORE_MASKS.get(settings.core_mask or self._core_masks[0])
+        if mask is None:
+            raise JobFailedError(FailureType.UNSUPPORTED, f"core mask {settings.core_mask!r}: use {list(CORE_MASKS)}")
+        lite = self._make()
+        try:
+            call_rknn(lambda: lite.load_rknn(str(path)), FailureType.MODEL_REJECTED, "load_rknn")
+            loaded_ns = time.perf_counter_ns()
+            call_rknn(lambda: lite.init_runtime(core_mask=mask), FailureType.INIT_FAILED, "init_runtime")
+            init_ns = time.perf_counter_ns() - loaded_ns
+            session = _RknnSession(lite, _fixed_inputs(facts, settings))
+        except JobFailedError:
+            _release(lite)
+            raise
+        return Loaded(session, loaded_ns - start_ns, init_ns)
+
+
+def call_rknn(call: Callable[[], Any], type: FailureType, name: str) -> Any:
+    """Call the library; turn whatever way it fails in into a typed error.
+
+    Raises:
+        JobFailedError: of `type`; the call raised, or returned a code other than 0.
+    """
+    try:
+        code = call()
+    except Exception as error:  # the library raises AttributeError and worse on hosts it does not know
+        raise JobFailedError(type, f"{name} raised {type_name(error)}: {error}") from error
+    if code is None or (isinstance(code, int) and code != 0):
+        raise JobFailedError(type, f"{name} returned {code}: see the library's log on the device")
+    return code
+
+
+def type_name(error: Exception) -> str:
+    """The error's class name."""
+    return type(error).__name__
+
+
+class _RknnSession:
+    def __init__(self, lite: Any, inputs: list[Output]) -> None:
+        self._lite = lite
+        self._inputs = inputs
+        self._outputs: list[Output] = []
+        self._perf = getattr(getattr(lite, "rknn_runtime", None), "get_run_perf", None)
+
+    def run(self) -> None:
+        try:
+            outputs = self._lite.inference(inputs=self._inputs, reuse_outputs=True)
+        except Exception as error:
+            raise JobFailedError(FailureType.RUN_FAILED, f"inference raised {type_name(error)}: {error}") from error
+        if outputs is None:
+            raise JobFailedError(FailureType.RUN_FAILED, "inference returned None: see the library's log on the device")
+        self._outputs = outputs
+
+    def last_npu_ns(self) -> int | None:
+        if self._perf is None:
+            return None
+        try:
+            duration_us = self._perf()
+        except Exception:  # private interface: gone or changed, so there is no npu time from now on
+            self._perf = None
+            return None
+        if isinstance(duration_us, int | float) and duration_us > 0:
+            return round(duration_us * 1000)
+        self._perf = None
+        return None
+
+    def outputs(self) -> Sequence[Output]:
+        return [np.array(o) for o in self._outputs]
+
+    def close(self) -> None:
+        self._outputs = []
+        _release(self._lite)
+
+
+def _release(lite: Any) -> None:
+    try:
+        lite.release()
+    except Exception as error:  # nothing can be done about it, the process ends after the job
+        raise JobFailedError(FailureType.AGENT_FAULT, f"release raised {type_name(error)}: {error}") from error
+
+
+def _fixed_inputs(facts: RknnFacts, settings: SessionSettings) -> list[Output]:
+    """Standard normal float32 numbers from the job's seed; 4-D inputs are NHWC, the library's default."""
+    inputs: list[Output] = []
+    for index, shape in enumerate(facts.input_shapes):
+        if shape[0] != settings.batch:
+            raise JobFailedError(
+                FailureType.MODEL_REJECTED, f"input {index} has batch {shape[0]}, the job says {settings.batch}"
+            )
+        values = np.random.default_rng([settings.input_seed, index]).standard_normal(size=shape).astype(np.float32)
+        inputs.append(np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if len(shape) == 4 else values)
+    return inputs
+
+
+def _import_rknnlite() -> Callable[[], Any]:
+    try:
+        from rknnlite.api import RKNNLite
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            "rknn-toolkit-lite2 is missing: pip install 'hilnas[agent]' on the board (aarch64, Python below 3.13)"
+        ) from error
+
+    def make() -> Any:
+        return RKNNLite(verbose=False)
+
+    return make

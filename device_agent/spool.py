@@ -1,0 +1,72 @@
+"""Results on disk: written and synced before they are sent, deleted only when the server has answered for them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent.durable import sync_directory, write_durably
+
+_log = logging.getLogger(__name__)
+_SUFFIX = ".result"
+_BAD_SUFFIX = ".corrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledResult:
+    """One unsent result.
+
+    Attributes:
+        name: its file's name, unique per lease.
+        envelope: serialised ResultEnvelope.
+        sha256: hex digest of the envelope.
+    """
+
+    name: str
+    envelope: bytes
+    sha256: str
+
+
+class Spool:
+    """Unsent results in one directory. A file is the envelope's digest (32 bytes) followed by the envelope."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        for left in directory.glob(".*.tmp"):  # a write that a power cut ended; its job is measured again
+            left.unlink()
+
+    def put(self, lease_id: str, envelope: bytes) -> SpooledResult:
+        """Store one result durably; the same lease again replaces it.
+
+        Raises:
+            OSError: the disk is full or not writable.
+        """
+        name = hashlib.sha256(lease_id.encode()).hexdigest()[:32]
+        digest = hashlib.sha256(envelope)
+        write_durably(self._directory / (name + _SUFFIX), digest.digest() + envelope)
+        return SpooledResult(name, envelope, digest.hexdigest())
+
+    def pending(self) -> list[SpooledResult]:
+        """Unsent results, oldest first. A file whose digest does not fit is set aside and reported in the log."""
+        paths = sorted(self._directory.glob("*" + _SUFFIX), key=lambda p: p.stat().st_mtime_ns)
+        found: list[SpooledResult] = []
+        for path in paths:
+            raw = path.read_bytes()
+            digest, envelope = raw[:32], raw[32:]
+            if len(raw) < 32 or hashlib.sha256(envelope).digest() != digest:
+                _log.error("spooled result %s is damaged: set aside as %s", path.name, _BAD_SUFFIX)
+                path.rename(path.with_suffix(_BAD_SUFFIX))
+                continue
+            found.append(SpooledResult(path.stem, envelope, digest.hex()))
+        return found
+
+    def remove(self, name: str) -> None:
+        """Forget a result that the server has answered for; a missing one is no error."""
+        (self._directory / (name + _SUFFIX)).unlink(missing_ok=True)
+        sync_directory(self._directory)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._directory.glob("*" + _SUFFIX))

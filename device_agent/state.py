@@ -1,0 +1,68 @@
+"""What an agent keeps between starts: who it is, how often it started, and the right to be the only one here."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from device_agent.durable import write_durably
+from device_agent.failures import AgentError
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """An enrolment: the server it is with, the id it gave, the credential for it."""
+
+    server: str
+    agent_id: str
+    credential: str
+
+
+class StateDirectory:
+    """The agent's directory. Holding it locks out a second agent with the same identity on this host.
+
+    Raises:
+        AgentError: another agent runs with this directory, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise AgentError(f"state directory {path} cannot be used: {error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise AgentError(f"another agent runs with {path}: give each its own --state-dir") from error
+
+    def next_instance_epoch(self) -> int:
+        """One more than the last start's; durable, so that a newer instance always has the higher number."""
+        path = self.path / "epoch"
+        try:
+            epoch = int(path.read_text()) + 1
+        except (FileNotFoundError, ValueError):
+            epoch = 1
+        write_durably(path, str(epoch).encode())
+        return epoch
+
+    def enrolled(self, server: str) -> Enrolled | None:
+        """The enrolment with this server; None without one."""
+        try:
+            found = Enrolled(**json.loads((self.path / "enrolment.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        return found if found.server == server else None
+
+    def remember(self, enrolled: Enrolled) -> None:
+        """Keep an enrolment, readable by this user only."""
+        write_durably(self.path / "enrolment.json", json.dumps(asdict(enrolled)).encode(), mode=0o600)
+
+    def close(self) -> None:
+        """Let another agent have the directory."""
+        os.close(self._lock)
