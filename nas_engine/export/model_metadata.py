@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+ARCH_ID_KEY = "hilnas.arch_id"
+LATENCY_KEY_KEY = "hilnas.latency_key"
+WEIGHTS_KEY = "hilnas.weights"
+
 
 class WeightOrigin(Enum):
     """Where an exported model's weights come from; RANDOM serves latency only, its accuracy means nothing."""
@@ -31,7 +35,7 @@ class ModelMetadata:
     def entries(self) -> dict[str, str]:
         """Keys and values as they stand in the file."""
         return {
-            "hilnas.arch_id": self.arch_id,
-            "hilnas.latency_key": self.latency_key,
-            "hilnas.weights": self.weights.value,
+            ARCH_ID_KEY: self.arch_id,
+            LATENCY_KEY_KEY: self.latency_key,
+            WEIGHTS_KEY: self.weights.value,
         }

@@ -16,6 +16,7 @@ from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import LayerGraph, PoolKind
 from nas_engine.evaluation.parity import run_onnx
+from nas_engine.export.convert_file import convert_file
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights
@@ -23,6 +24,7 @@ from nas_engine.export.rknn import PYTHON_VARIABLE, RknnConverter, find_converte
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn_table import CycleTable
 from tests.sample_graphs import INIT, every_node_graph, small_shufflenet
 
 PYTHON = Path(os.environ.get(PYTHON_VARIABLE) or Path(__file__).parents[2] / ".venv-rknn/bin/python")
@@ -162,3 +164,20 @@ def test_calibration_images_of_another_shape_are_refused_with_the_cause(converte
     with pytest.raises(ConversionError) as caught:
         converter.convert(_export(small_shufflenet()), W8A8, calibration=images)
     assert caught.value.failure is ConversionFailure.CONVERT_FAILED
+
+
+def test_a_file_is_converted_by_hand(tmp_path: Path) -> None:
+    graph = small_shufflenet()
+    source, destination = tmp_path / "model.onnx", tmp_path / "model.rknn"
+    source.write_bytes(_export(graph))
+    np.savez(tmp_path / "images.npz", images=_images(graph, 2, 5))
+    converted = convert_file(source, destination, W8A8, calibration_file=tmp_path / "images.npz", python=PYTHON)
+    assert destination.read_bytes().startswith(b"RKNN")
+    assert CycleTable.from_json(converted.table.read_text()) == converted.cycles
+    assert converted.simulated.latency_us == pytest.approx(converted.cycles.total_cycles / 1e3)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "images.npz",
+        "model.cycles.json",
+        "model.onnx",
+        "model.rknn",
+    ]

@@ -1,0 +1,114 @@
+"""Converts one ONNX file by hand: what `hilnas convert` does."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas_engine.domain.errors import ExportError
+from nas_engine.export.model_metadata import ARCH_ID_KEY
+from nas_engine.export.onnx_check import inspect_onnx
+from nas_engine.export.rknn import RknnConverter, find_converter
+from nas_engine.export.rknn_process import PoolSettings
+from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn_table import CycleTable, SimulatedLatency, simulate_latency
+
+CALIBRATION_KEY = "images"  # array of an .npz file that holds calibration images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedFile:
+    """What `convert_file` has written.
+
+    Attributes:
+        model, table: the .rknn file and its cycle table beside it (``.cycles.json``).
+        cycles: the table.
+        simulated: latency made of it; simulated, never measured.
+        toolkit_version: what converted it.
+    """
+
+    model: Path
+    table: Path
+    cycles: CycleTable
+    simulated: SimulatedLatency
+    toolkit_version: str
+
+
+def convert_file(
+    source: Path,
+    destination: Path,
+    settings: RknnSettings,
+    *,
+    calibration_file: Path | None = None,
+    python: Path | None = None,
+    timeout_s: float = 600.0,
+) -> ConvertedFile:
+    """Check an ONNX file, convert it, and write the model and its cycle table.
+
+    Args:
+        source: ONNX file.
+        destination: the .rknn file to write; replaced where it exists.
+        settings: FP16, or W8A8 with a calibration file.
+        calibration_file: .npy of images (N, C, H, W), or .npz with that array as ``images``.
+        python: Python of the converter's environment; see `find_converter`.
+        timeout_s: for the conversion itself.
+
+    Raises:
+        ExportError: a file cannot be read or written, or is not what it should be.
+        ConversionError: the converter is missing, refuses the model, or dies of it.
+    """
+    onnx = _read(source)
+    arch_id = inspect_onnx(onnx).metadata.get(ARCH_ID_KEY)
+    calibration = None if calibration_file is None else read_calibration(calibration_file)
+    converter = RknnConverter(PoolSettings(command=find_converter(python), job_timeout_s=timeout_s))
+    try:
+        conversion = converter.convert(onnx, settings, calibration=calibration, arch_id=arch_id)
+    finally:
+        converter.close()
+    table = destination.with_suffix(".cycles.json")
+    _write(destination, conversion.model)
+    _write(table, conversion.table.to_json().encode())
+    return ConvertedFile(
+        model=destination,
+        table=table,
+        cycles=conversion.table,
+        simulated=simulate_latency(conversion.table),
+        toolkit_version=converter.toolkit_version,
+    )
+
+
+def read_calibration(file: Path) -> CalibrationImages:
+    """Calibration images of a .npy or .npz file.
+
+    Raises:
+        ExportError: the file is neither, or its array has another form.
+    """
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        images = loaded if isinstance(loaded, np.ndarray) else loaded[CALIBRATION_KEY]
+    except KeyError as error:
+        raise ExportError(f"{file} has no array {CALIBRATION_KEY!r}: store the images under that name") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ExportError(f"cannot read calibration images from {file}: {error}") from error
+    return CalibrationImages(images)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ExportError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _write(file: Path, data: bytes) -> None:
+    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(data)
+        os.replace(scratch, file)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise ExportError(f"cannot write {file}: {error.strerror}") from error
