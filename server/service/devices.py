@@ -143,9 +143,7 @@ class Devices:
             if not now < until <= now + MAX_RESERVATION:
                 raise InvalidValueError(f"reservation until {until.isoformat()}: it must end within the next 7 days")
             if device.reserved(now) and device.reserved_by != holder:
-                raise ConflictError(
-                    f"device {device_id} is reserved by {device.reserved_by} until {device.reserved_until}"
-                )
+                raise ConflictError(f"device {device_id} is {device.reserved_by}'s until {device.reserved_until}")
             return tx.devices.save(replace(device, reserved_by=holder, reserved_until=until))
 
         return self._uow.write(work)
@@ -251,9 +249,7 @@ class Devices:
         if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             raise NotAuthenticatedError("the enrolment token is unknown, revoked or expired")
         if token.max_uses is not None and token.num_uses >= token.max_uses:
-            raise NotAuthenticatedError(
-                f"enrolment token {token.id} was used {token.num_uses} times: that was its limit"
-            )
+            raise NotAuthenticatedError(f"enrolment token {token.id} is used up: {token.num_uses} devices enrolled")
         return token
 
     @staticmethod

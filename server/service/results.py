@@ -243,9 +243,7 @@ class MeasurementResults:
 def _unusable(record: MeasurementRecord, job: Job, payload: MeasurePayload) -> Failure | None:
     """Why a measurement may not stand as this job's result; None where it may."""
     if record.hardware_key != payload.hardware_key:
-        message = (
-            f"measured under hardware key {record.hardware_key[:12]}, the job asks for {payload.hardware_key[:12]}"
-        )
+        message = f"measured under hardware key {record.hardware_key}, the job asks for {payload.hardware_key}"
         return Failure(FailureType.INVALID_RESULT, message)
     if ValidityPolicy(payload.validity_policy).accepts(record.flags):
         return None

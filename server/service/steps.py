@@ -6,13 +6,9 @@ anywhere leaves the previous checkpoint and the untold results: the step is done
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 
-from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from server.service.endings import cancel_job, end_search
 from server.service.errors import InvalidValueError, LeaseLostError
@@ -23,101 +19,12 @@ from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
 from server.service.progress import advance, finish_candidate, set_search_state
 from server.service.settings import SearchSettings
 from server.service.states import CandidateState, DesiredState, JobKind, SearchState
-from server.service.values.candidate import ArchitectureRecord, AwaitedEvaluation, Candidate, Evaluation
+from server.service.values.candidate import AwaitedEvaluation, Candidate, Evaluation
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import Job, LeaseRef, NewJob
 from server.service.values.payloads import ArchitectureDocument, EvaluatePayload, SearchStepPayload, read_payload
 from server.service.values.search import Checkpoint, Search
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedCandidate:
-    """A candidate to be told, with every evaluation it has."""
-
-    candidate: Candidate
-    evaluations: tuple[Evaluation, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepInput:
-    """What a step starts from.
-
-    Attributes:
-        checkpoint: of the last committed step; None for the first.
-        finished: candidates in a final state that were not told yet, in the order they were asked. COMPLETE ones are
-            told; INFEASIBLE ones with their reason as violation; FAILED ones are reported, and told nothing of.
-        revised: told candidates that have newer evaluations than the last step knew.
-        num_left: candidates the budget still allows.
-    """
-
-    search: Search
-    checkpoint: Checkpoint | None
-    finished: tuple[FinishedCandidate, ...]
-    revised: tuple[FinishedCandidate, ...]
-    num_left: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCandidate:
-    """A candidate the algorithm asked.
-
-    Attributes:
-        latency_key: needed where latency is wanted.
-        model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
-        provenance: operator and parents, as the algorithm tells them.
-    """
-
-    genotype: Genotype
-    record: ArchitectureRecord
-    latency_key: str | None = None
-    model_sha256: str | None = None
-    provenance: JsonValue = None
-
-
-class StepStatus(Enum):
-    """What comes after a step."""
-
-    CONTINUE = "continue"
-    COMPLETED = "completed"  # budget used up, or space exhausted
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutcome:
-    """What a step commits.
-
-    Attributes:
-        told: ids of the candidates of `finished` it took in (FAILED ones too: they are dealt with).
-        asked: new candidates, in the order asked.
-        checkpoint: the algorithm's state after telling and asking.
-        status, reason: what comes next, and why.
-        generation: generations completed.
-        front_size, hypervolume, reference_point: of everything told; see SearchProgress.
-        re_evaluate: ids of told candidates whose accuracy is to be taken again (supernet shifting).
-        re_measure: ids of told candidates whose latency is to be taken again.
-        supernet_version_id: version to evaluate with from now on; None keeps the current one.
-    """
-
-    told: tuple[str, ...]
-    asked: tuple[NewCandidate, ...]
-    checkpoint: JsonValue
-    code_version: str
-    status: StepStatus = StepStatus.CONTINUE
-    reason: str = ""
-    generation: int = 0
-    front_size: int = 0
-    hypervolume: float | None = None
-    reference_point: tuple[float, ...] | None = None
-    re_evaluate: tuple[str, ...] = field(default=())
-    re_measure: tuple[str, ...] = field(default=())
-    supernet_version_id: str | None = None
-
-
-class StepVerdict(Enum):
-    """What became of a step."""
-
-    COMMITTED = "committed"
-    DISCARDED = "discarded"  # the search was paused or cancelled meanwhile: nothing was written, nothing is lost
+from server.service.values.step import FinishedCandidate, NewCandidate, StepInput, StepOutcome, StepStatus, StepVerdict
 
 
 class SearchSteps:
@@ -162,7 +69,6 @@ class SearchSteps:
             InvalidValueError: the outcome does not fit the search (over budget, not finished, ...).
             ConflictError: a candidate is in this search already.
         """
-        _check_finite(outcome)
 
         def work(tx: Transaction) -> StepVerdict:
             payload = read_payload(SearchStepPayload, tx.jobs.get(lease.job_id).payload)
@@ -206,16 +112,11 @@ class SearchSteps:
         search = self._order(tx, search, outcome)
         match outcome.status:
             case StepStatus.CONTINUE:
-                self._go_on(tx, search, outcome)
+                advance(tx, search, self._settings)
             case StepStatus.COMPLETED:
                 end_search(tx, search, SearchState.COMPLETED, outcome.reason)
             case StepStatus.FAILED:
                 end_search(tx, search, SearchState.FAILED, outcome.reason)
-
-    def _go_on(self, tx: Transaction, search: Search, outcome: StepOutcome) -> None:
-        if not (outcome.asked or outcome.told or outcome.re_evaluate or outcome.re_measure):
-            raise InvalidValueError("a step that tells and asks nothing cannot continue: it would repeat for ever")
-        advance(tx, search, self._settings)
 
     @staticmethod
     def _updated(search: Search, outcome: StepOutcome, seq: int) -> Search:
@@ -320,12 +221,6 @@ def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tup
 def _next_attempt(tx: Transaction, candidate: Candidate, metric: Metric) -> int:
     attempts = [e.attempt for e in tx.evaluations.of_candidates([candidate.id]) if e.metric is metric]
     return max(attempts, default=0) + 1
-
-
-def _check_finite(outcome: StepOutcome) -> None:
-    numbers = [*(outcome.reference_point or ()), *([] if outcome.hypervolume is None else [outcome.hypervolume])]
-    if not all(math.isfinite(number) for number in numbers):
-        raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
 
 
 def _generation_event(search: Search, outcome: StepOutcome) -> NewEvent:

@@ -1,0 +1,113 @@
+"""What a search step starts from and what it commits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.json_value import JsonValue
+from server.service.errors import InvalidValueError
+from server.service.values.candidate import ArchitectureRecord, Candidate, Evaluation
+from server.service.values.search import Checkpoint, Search
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCandidate:
+    """A candidate to be told, with every evaluation it has."""
+
+    candidate: Candidate
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInput:
+    """What a step starts from.
+
+    Attributes:
+        checkpoint: of the last committed step; None for the first.
+        finished: candidates in a final state that were not told yet, in the order they were asked. COMPLETE ones are
+            told; INFEASIBLE ones with their reason as violation; FAILED ones are reported, and told nothing of.
+        revised: told candidates that have newer evaluations than the last step knew.
+        num_left: candidates the budget still allows.
+    """
+
+    search: Search
+    checkpoint: Checkpoint | None
+    finished: tuple[FinishedCandidate, ...]
+    revised: tuple[FinishedCandidate, ...]
+    num_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCandidate:
+    """A candidate the algorithm asked.
+
+    Attributes:
+        latency_key: needed where latency is wanted.
+        model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
+        provenance: operator and parents, as the algorithm tells them.
+    """
+
+    genotype: Genotype
+    record: ArchitectureRecord
+    latency_key: str | None = None
+    model_sha256: str | None = None
+    provenance: JsonValue = None
+
+
+class StepStatus(Enum):
+    """What comes after a step."""
+
+    CONTINUE = "continue"
+    COMPLETED = "completed"  # budget used up, or space exhausted
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What a step commits.
+
+    Attributes:
+        told: ids of the candidates of `finished` it took in (FAILED ones too: they are dealt with).
+        asked: new candidates, in the order asked.
+        checkpoint: the algorithm's state after telling and asking.
+        status, reason: what comes next, and why.
+        generation: generations completed.
+        front_size, hypervolume, reference_point: of everything told; see SearchProgress.
+        re_evaluate: ids of told candidates whose accuracy is to be taken again (supernet shifting).
+        re_measure: ids of told candidates whose latency is to be taken again.
+        supernet_version_id: version to evaluate with from now on; None keeps the current one.
+    """
+
+    told: tuple[str, ...]
+    asked: tuple[NewCandidate, ...]
+    checkpoint: JsonValue
+    code_version: str
+    status: StepStatus = StepStatus.CONTINUE
+    reason: str = ""
+    generation: int = 0
+    front_size: int = 0
+    hypervolume: float | None = None
+    reference_point: tuple[float, ...] | None = None
+    re_evaluate: tuple[str, ...] = field(default=())
+    re_measure: tuple[str, ...] = field(default=())
+    supernet_version_id: str | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [*(self.reference_point or ()), *([] if self.hypervolume is None else [self.hypervolume])]
+        if not all(math.isfinite(number) for number in numbers):
+            raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
+        orders = bool(self.asked or self.re_evaluate or self.re_measure)
+        if self.status is not StepStatus.CONTINUE and orders:
+            raise InvalidValueError(f"a step that ends its search as {self.status.value} cannot ask for more")
+        if self.status is StepStatus.CONTINUE and not (orders or self.told):
+            raise InvalidValueError("a step that tells and asks nothing cannot continue: it would repeat for ever")
+
+
+class StepVerdict(Enum):
+    """What became of a step."""
+
+    COMMITTED = "committed"
+    DISCARDED = "discarded"  # the search was paused or cancelled meanwhile: nothing was written, nothing is lost
