@@ -57,10 +57,12 @@ class SqlArchitectureStore(Store):
 class SqlCandidateStore(Store):
     """Candidates joined with their architectures."""
 
-    def add_many(self, new: Sequence[Candidate]) -> None:
+    def add_many(self, candidates: Sequence[Candidate]) -> None:
         """Store new candidates with their architectures."""
-        if not new:
-            return
+        if candidates:
+            self._add(candidates)
+
+    def _add(self, new: Sequence[Candidate]) -> None:
         self._insert_ignore(architectures, [_architecture_row(candidate.record) for candidate in new])
         try:
             with self._connection.begin_nested():
@@ -88,6 +90,12 @@ class SqlCandidateStore(Store):
         changing = ("state", "reason", "top1", "latency_us", "latency_flags", "model_sha256", "told_seq", "finished_at")
         values = {name: row[name] for name in changing}
         self._connection.execute(sa.update(candidates).where(candidates.c.id == candidate.id).values(values))
+
+    def mark_evaluating(self, candidate_id: str) -> None:
+        """ASKED becomes EVALUATING; any other state stays."""
+        asked = sa.and_(candidates.c.id == candidate_id, candidates.c.state == CandidateState.ASKED.value)
+        statement = sa.update(candidates).where(asked).values(state=CandidateState.EVALUATING.value)
+        self._connection.execute(statement)
 
     def page(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
         """List; those without the sort value come last."""

@@ -8,13 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype
+from server.db.tables.working import devices
 from server.service.states import DeviceState
 from server.service.values.device import CanaryRecord, Device, DeviceCapabilities, EnrolmentToken
 
-_SAME = (
-    "id name device_type credential_sha256 reason agent_version boot_id instance_epoch num_failures_in_a_row enrolled_at "
-    "last_seen_at reserved_by reserved_until last_canary_at last_canary_ratio version"
-).split()
+_CONVERTED = ("capabilities", "labels", "admin_labels", "state")
+_SAME = tuple(column.name for column in devices.c if column.name not in _CONVERTED)
 
 
 def device_row(device: Device) -> dict[str, Any]:

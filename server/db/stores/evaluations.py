@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.objective import Metric
 from server.db.stores.base import Store, chunks
-from server.db.tables.searching import awaited_evaluations as awaited
-from server.db.tables.searching import candidates, evaluations, searches
+from server.db.tables.searching import awaited_evaluations, candidates, evaluations, searches
 from server.service.states import EvaluationSource
 from server.service.values.candidate import AwaitedEvaluation, Evaluation
 
@@ -62,43 +61,58 @@ class SqlEvaluationStore(Store):
         )
         return tuple(_evaluation(row) for row in self._connection.execute(statement))
 
-    def await_many(self, new: Sequence[AwaitedEvaluation]) -> None:
+    def await_many(self, awaited: Sequence[AwaitedEvaluation]) -> None:
         """Note what jobs will bring."""
-        if new:
-            rows = [{**asdict(item), "metric": item.metric.label} for item in new]
-            self._connection.execute(sa.insert(awaited), rows)
+        if awaited:
+            rows = [{**asdict(item), "metric": item.metric.label} for item in awaited]
+            self._connection.execute(sa.insert(awaited_evaluations), rows)
 
     def awaited_of(self, candidate_id: str) -> tuple[AwaitedEvaluation, ...]:
         """What one candidate still waits for."""
-        return self._awaited(awaited.c.candidate_id == candidate_id)
+        return self._awaited(awaited_evaluations.c.candidate_id == candidate_id)
 
     def awaited_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
         """Every candidate, of any search, that waits for this measurement."""
-        return self._awaited(awaited.c.latency_key == latency_key, awaited.c.hardware_key == hardware_key)
+        return self._awaited(
+            awaited_evaluations.c.latency_key == latency_key, awaited_evaluations.c.hardware_key == hardware_key
+        )
 
     def num_awaited(self, search_id: str) -> int:
         """How many evaluations a search waits for."""
-        statement = sa.select(sa.func.count()).select_from(awaited).where(awaited.c.search_id == search_id)
+        statement = (
+            sa.select(sa.func.count())
+            .select_from(awaited_evaluations)
+            .where(awaited_evaluations.c.search_id == search_id)
+        )
         return int(self._connection.execute(statement).scalar_one())
 
     def settle(self, candidate_id: str, metric: Metric) -> bool:
         """Take one off the list; False where it was not awaited."""
-        return self._settle(awaited.c.candidate_id == candidate_id, awaited.c.metric == metric.label) > 0
+        return (
+            self._settle(
+                awaited_evaluations.c.candidate_id == candidate_id, awaited_evaluations.c.metric == metric.label
+            )
+            > 0
+        )
 
     def settle_candidate(self, candidate_id: str) -> None:
         """Take everything one candidate waits for off the list."""
-        self._settle(awaited.c.candidate_id == candidate_id)
+        self._settle(awaited_evaluations.c.candidate_id == candidate_id)
 
     def settle_search(self, search_id: str) -> None:
         """Take everything a search waits for off the list."""
-        self._settle(awaited.c.search_id == search_id)
+        self._settle(awaited_evaluations.c.search_id == search_id)
 
     def _awaited(self, *conditions: sa.ColumnElement[bool]) -> tuple[AwaitedEvaluation, ...]:
-        statement = sa.select(awaited).where(*conditions).order_by(awaited.c.candidate_id, awaited.c.metric)
+        statement = (
+            sa.select(awaited_evaluations)
+            .where(*conditions)
+            .order_by(awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric)
+        )
         return tuple(_awaited(row) for row in self._connection.execute(statement))
 
     def _settle(self, *conditions: sa.ColumnElement[bool]) -> int:
-        return int(self._connection.execute(sa.delete(awaited).where(*conditions)).rowcount)
+        return int(self._connection.execute(sa.delete(awaited_evaluations).where(*conditions)).rowcount)
 
 
 def _evaluation(row: sa.Row[Any]) -> Evaluation:

@@ -21,6 +21,7 @@ from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRef, New
 
 MAX_LOOKED_AT = 200  # queued jobs a claim looks at; labels are compared outside SQL
 _ACTIVE = (JobState.QUEUED.value, JobState.LEASED.value)
+_DEAD = (jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at < now())
 
 
 class SqlJobStore(LeaseHistory):
@@ -28,7 +29,7 @@ class SqlJobStore(LeaseHistory):
 
     def add(self, job: NewJob) -> Job:
         """Queue a job, or give back the unfinished one that has its dedupe key."""
-        if job.dedupe_key is not None and (active := self.active_with_key(job.dedupe_key)) is not None:
+        if job.dedupe_key is not None and (active := self.lock_active(job.dedupe_key)) is not None:
             return active
         row = new_job_row(job)
         values = {**row, "not_before": later(job.delay_s), "created_at": now()}
@@ -36,15 +37,15 @@ class SqlJobStore(LeaseHistory):
             with self._connection.begin_nested():
                 self._connection.execute(sa.insert(jobs).values(values))
         except IntegrityError as error:
-            active = None if job.dedupe_key is None else self.active_with_key(job.dedupe_key)
+            active = None if job.dedupe_key is None else self.lock_active(job.dedupe_key)
             if active is None:
                 raise ConflictError(f"{job.kind.value} job cannot be queued: {error.orig}") from error
             return active
         return self.get(row["id"])
 
-    def add_many(self, new: Sequence[NewJob]) -> tuple[Job, ...]:
+    def add_many(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
         """`add` for each, in order."""
-        return tuple(self.add(job) for job in new)
+        return tuple(self.add(job) for job in jobs)
 
     def get(self, job_id: str) -> Job:
         """Read one."""
@@ -54,11 +55,15 @@ class SqlJobStore(LeaseHistory):
         """Read one and hold it until the transaction ends."""
         return job_from_row(self._one(sa.select(jobs).where(jobs.c.id == job_id).with_for_update(), "job", job_id))
 
-    def active_with_key(self, dedupe_key: str) -> Job | None:
-        """The unfinished job with this dedupe key."""
+    def lock_active(self, dedupe_key: str) -> Job | None:
+        """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
         statement = sa.select(jobs).where(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
-        row = self._connection.execute(statement).one_or_none()
+        row = self._connection.execute(statement.with_for_update()).one_or_none()
         return None if row is None else job_from_row(row)
+
+    def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
+        """Unfinished jobs for this pair, by id."""
+        return self._active(jobs.c.latency_key == latency_key, jobs.c.hardware_key == hardware_key)
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List, newest first."""
@@ -132,15 +137,17 @@ class SqlJobStore(LeaseHistory):
         return job
 
     def expired(self, limit: int) -> tuple[Job, ...]:
-        """Leased jobs whose lease has died, locked."""
-        statement = (
-            sa.select(jobs)
-            .where(jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at < now())
-            .order_by(jobs.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+        """Leased jobs whose lease has died, not locked; oldest expiry first."""
+        statement = sa.select(jobs).where(*_DEAD).order_by(jobs.c.lease_expires_at, jobs.c.id).limit(limit)
         return tuple(job_from_row(row) for row in self._connection.execute(statement))
+
+    def lock_if_expired(self, job: Job) -> Job | None:
+        """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
+        statement = sa.select(jobs).where(
+            jobs.c.id == job.id, jobs.c.lease_id == job.lease_id, jobs.c.lease_epoch == job.lease_epoch, *_DEAD
+        )
+        row = self._connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
+        return None if row is None else job_from_row(row)
 
     def requeue(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""

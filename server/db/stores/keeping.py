@@ -85,7 +85,7 @@ class SqlArtifactRecords(Store):
 
 
 class SqlEventStore(Store):
-    """The event log. New events wait in memory and get their ids at the end of the transaction, one writer at a time."""
+    """The event log. New events wait in memory and get their ids at the end of the transaction."""
 
     def __init__(self, connection: sa.Connection) -> None:
         super().__init__(connection)

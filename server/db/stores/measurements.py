@@ -20,7 +20,20 @@ from server.service.values.device import HardwareProfile
 from server.service.values.measurement import MeasurementQuery, MeasurementRecord
 
 _COLUMNS = [column for column in measurements.c if column.name != "samples"]
-_JOINED = sa.select(*_COLUMNS, hardware.c.document.label("hardware")).join(
+_CONVERTED = (
+    "kind",
+    "device_class",
+    "p50_us",
+    "min_us",
+    "p90_us",
+    "ci95_low_us",
+    "ci95_high_us",
+    "stats",
+    "validity",
+    "flags",
+)
+_SAME = tuple(column.name for column in _COLUMNS if column.name not in _CONVERTED)
+_JOINED: sa.Select[Any] = sa.select(*_COLUMNS, hardware.c.document.label("hardware")).join(
     hardware, hardware.c.hardware_key == measurements.c.hardware_key
 )
 
@@ -150,14 +163,9 @@ def _filtered(query: MeasurementQuery) -> sa.Select[Any]:
 
 
 def _row(record: MeasurementRecord) -> dict[str, Any]:
-    same = (
-        "id latency_key hardware_key device_type device_id job_id lease_id search_id candidate_id arch_id model_sha256 "
-        "label profile npu_p50_us load_us init_us first_run_us superseded suspect environment canary_before "
-        "canary_after output_digest result_digest created_at"
-    ).split()
     stats = record.stats
     return {
-        **{name: getattr(record, name) for name in same},
+        **{name: getattr(record, name) for name in _SAME},
         "kind": record.kind.value,
         "device_class": record.device_class.value,
         "p50_us": stats.p50_us,

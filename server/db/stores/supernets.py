@@ -17,9 +17,8 @@ from server.service.spec import parse_training_spec
 from server.service.states import DesiredState, SupernetState
 from server.service.values.supernet import Supernet, SupernetQuery, SupernetVersion, TrainingProgress
 
-_SAME = (
-    "id reason latest_version_id resume_artifact_sha256 resume_step created_by created_at finished_at version"
-).split()
+_CONVERTED = ("spec", "space_id", "dataset", "state", "desired_state", "progress")
+_SAME = tuple(column.name for column in supernets.c if column.name not in _CONVERTED)
 
 
 class SqlSupernetStore(Store):

@@ -1,0 +1,79 @@
+"""Engines for SQLite and PostgreSQL, and which of their errors mean 'try again'."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+
+SQLITE_BUSY_TIMEOUT_S = 15.0
+POOL_SIZE = 20  # connections a process may hold: its request threads, agents' long polls and the sweeper
+POOL_OVERFLOW = 20
+STATEMENT_TIMEOUT_MS = 60_000
+# PostgreSQL: serialisation failure, deadlock, lock not available, and lost connections (class 08, 57P0x).
+_RETRYABLE_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03")
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
+
+    Raises:
+        ValueError: another database, or SQLite in memory (processes could not share it).
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError(f"database {url!r} lives in memory: name a file, so that processes can share it")
+        return _open_sqlite(parsed)
+    if parsed.get_backend_name() == "postgresql":
+        return _open_postgresql(parsed.set(drivername="postgresql+psycopg"))
+    raise ValueError(f"database {url!r} is neither sqlite nor postgresql")
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed when it is run again."""
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return "locked" in str(error.orig) or "busy" in str(error.orig)
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(state, str) and (state in _RETRYABLE_STATES or state.startswith("08"))
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: the driver's own is deferred
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A writer takes the lock at once; a deferred one could fail in the middle of its work.
+        immediate = connection.get_execution_options().get("hilnas_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _open_postgresql(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=120000"
+        },
+    )

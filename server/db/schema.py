@@ -1,0 +1,65 @@
+"""Bringing a database to the newest schema, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+# Importing the tables fills the metadata.
+from server.db.tables import keeping, searching, working  # noqa: F401
+from server.db.tables.base import metadata
+
+VERSION_TABLE = "hilnas_schema_version"
+MIGRATION_LOCK = 7_316_000  # PostgreSQL advisory lock
+_SCRIPTS = Path(__file__).parent / "migrations"
+
+__all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate"]
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Upgrade to the newest revision; does nothing where it is there already."""
+    with _exclusive(engine), engine.connect().execution_options(hilnas_write=True) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(_SCRIPTS))
+        config.attributes["connection"] = connection
+        with connection.begin():
+            command.upgrade(config, "head")
+
+
+def current_revision(engine: sa.Engine) -> str | None:
+    """The revision the database is at; None before the first migration."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def head_revision() -> str | None:
+    """The newest revision this code knows."""
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+@contextmanager
+def _exclusive(engine: sa.Engine) -> Iterator[None]:
+    """Hold the right to migrate: an advisory lock on PostgreSQL, a lock file beside a SQLite file."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
+        return
+    database = Path(str(engine.url.database))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.migration-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
