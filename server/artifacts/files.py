@@ -87,7 +87,7 @@ class FileByteStore:
         source = self._open(sha256)
         with contextlib.ExitStack() as on_error:
             on_error.callback(source.close)
-            found = hashlib.file_digest(source, "sha256").hexdigest()
+            found = _digest(source)
             if found != sha256:
                 raise DigestMismatchError(sha256, found)
             source.seek(0)
@@ -127,3 +127,10 @@ class FileByteStore:
             os.fsync(folder)  # the rename itself must survive a power cut
         finally:
             os.close(folder)
+
+
+def _digest(source: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := source.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
