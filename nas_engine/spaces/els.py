@@ -26,6 +26,8 @@ from nas_engine.domain.errors import FormsDifferError, WeightsError
 from nas_engine.domain.layer_graph import Add, BatchNorm, Conv2d, LayerGraph, Node, WeightRef, weight_refs
 
 Array = NDArray[np.floating]
+# A DEPLOYED convolution that takes a stabilizer in is named after the SUPERNET's with this added.
+MERGED = ".merged"
 
 
 def merge(stabilizer: Array, convolution: Array) -> Array:
@@ -93,7 +95,7 @@ class _Forms:
         self._nodes = supernet.nodes
         self._deployed = deployed
         self._sources = {node.name: node for node in supernet.nodes}
-        kept = {node.name for node in deployed.nodes}
+        kept = {node.name.removesuffix(MERGED) for node in deployed.nodes}
         self._stripped = {
             index: node
             for index, node in enumerate(supernet.nodes)
@@ -111,7 +113,7 @@ class _Forms:
 
     def inherit(self, node: Node, weights: Mapping[str, Array]) -> dict[str, Array]:
         """The stored tensors of one DEPLOYED node."""
-        source = self._sources.get(node.name)
+        source = self._source(node)
         if isinstance(node, BatchNorm) and isinstance(source, BatchNorm) and source.weight is None:
             dtype = next((tensor.dtype for tensor in weights.values()), np.dtype(np.float32))
             return {ref.name: np.full(ref.full_shape, ref is node.weight, dtype) for ref in weight_refs(node)}
@@ -125,9 +127,13 @@ class _Forms:
                 tensors[node.weight.name] = merged
         return tensors
 
+    def _source(self, node: Node) -> Node | None:
+        """The SUPERNET node that a DEPLOYED node stands for."""
+        return self._sources.get(node.name.removesuffix(MERGED))
+
     def _merged_ref(self, node: Node) -> WeightRef | None:
         """The weight of a DEPLOYED node that Eq. 4 makes, if any."""
-        source = self._sources.get(node.name)
+        source = self._source(node)
         merges = isinstance(node, Conv2d) and isinstance(source, Conv2d) and bool(self._chain(source))
         return node.weight if merges and isinstance(node, Conv2d) else None
 
@@ -151,7 +157,7 @@ class _Forms:
 
     def _unlike(self, node: Node) -> str | None:
         """Why a DEPLOYED node is not the SUPERNET node of the same name."""
-        source = self._sources.get(node.name)
+        source = self._source(node)
         if source is None or type(source) is not type(node):
             return f"{node.name} stands in the stand-alone network only"
         if source.shape != node.shape:

@@ -26,6 +26,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import ZEROS, ActivationKind, Init, InitKind, LayerGraph, PoolKind
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
 from nas_engine.spaces.documents import resolve_name
+from nas_engine.spaces.els import MERGED
 from nas_engine.spaces.mobilenet_published import PUBLISHED_S1, PUBLISHED_S2
 from nas_engine.spaces.parameters import check, document_of, require_own
 from nas_engine.spaces.squeeze_excite import SqueezeExcite, squeeze_excite
@@ -239,6 +240,7 @@ class _Writer:
         self._variant = variant
         self._form = form
         self._g = GraphBuilder((parameters.input_channels, parameters.input_size, parameters.input_size))
+        self._after_skip = False  # whether the next convolution takes a stripped stabilizer in
 
     def write(self, layers: tuple[_Layer, ...], genotype: Genotype) -> LayerGraph:
         p, g, relu6 = self._p, self._g, ActivationKind.RELU6
@@ -266,6 +268,7 @@ class _Writer:
             return self._g.conv(
                 x, f"{layer.name}.els", out=layer.width, kernel=1, stride=layer.stride, init=_conv_init(layer.width, 1)
             )
+        self._after_skip = True
         if layer.stride == 1:
             return x
         return self._g.pool(x, f"{layer.name}.subsample", PoolKind.MAX, kernel=1, stride=layer.stride)
@@ -304,10 +307,21 @@ class _Writer:
         groups: int = 1,
         act: ActivationKind | None = None,
     ) -> int:
-        """Convolution, BN, and an activation unless it is None."""
-        g = self._g
+        """Convolution, BN, and an activation unless it is None.
+
+        The first convolution after a stripped skip has a name of its own, so that the supernet's weight,
+        which stands after the stabilizer, is never taken for it by mistake.
+        """
+        g, suffix = self._g, MERGED if self._after_skip else ""
+        self._after_skip = False
         x = g.conv(
-            x, f"{name}.conv", out=out, kernel=kernel, stride=stride, groups=groups, init=_conv_init(out, kernel)
+            x,
+            f"{name}.conv{suffix}",
+            out=out,
+            kernel=kernel,
+            stride=stride,
+            groups=groups,
+            init=_conv_init(out, kernel),
         )
         x = g.batch_norm(x, f"{name}.bn", affine=True)
         return x if act is None else g.activation(x, f"{name}.act", act)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 
+from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import ZEROS, LayerGraph
 from nas_engine.domain.search_space import Form
@@ -165,6 +166,10 @@ def test_stripping_without_merging_changes_the_network() -> None:
     rng = np.random.default_rng(1)
     weights = {n: torch.from_numpy(rng.normal(size=ref.full_shape)) for n, ref in supernet.weights.items()}
     x = torch.from_numpy(rng.normal(size=(4, 3, 24, 24)))
+    with pytest.raises(WeightsError, match="merged"):  # so it does not happen by accident
+        forward(x, deployed, weights=weights)
+    for name in set(deployed.weights) - set(weights):
+        weights[name] = weights[name.replace(".merged", "")]
     difference = forward(x, supernet, weights=weights) - forward(x, deployed, weights=weights)
     assert difference.abs().max() > 1e-3
 

@@ -75,7 +75,7 @@ def test_skips_before_a_plain_convolution_merge(positions: tuple[int, ...]) -> N
 def test_a_chain_of_skips_to_the_tail_is_the_product_of_its_stabilizers() -> None:
     supernet, deployed = forms(with_skips(17, 18))
     weights = random_weights(supernet)
-    found = inherited_weights(supernet, deployed, weights)["tail.conv.weight"][:, :, 0, 0]
+    found = inherited_weights(supernet, deployed, weights)["tail.conv.merged.weight"][:, :, 0, 0]
     tail, second, first = (
         weights[f"{name}.weight"][:, :, 0, 0] for name in ("tail.conv", "stage5.layer0.els", "stage4.layer3.els")
     )
@@ -97,8 +97,17 @@ def test_a_skip_that_changes_the_width_is_refused_with_the_reason() -> None:
     supernet, deployed = forms(with_skips(14, 15, 16, 17))
     reason = forms_differ(supernet, deployed)
     assert reason is not None
-    assert "stage5.layer0.e3k3.expand.conv gives (288, 7, 7) in the stand-alone network and (576, 7, 7)" in reason
+    assert (
+        "stage5.layer0.e3k3.expand.conv.merged gives (288, 7, 7) in the stand-alone network and (576, 7, 7)" in reason
+    )
     assert "changes the width" in reason
+
+
+@pytest.mark.parametrize("skip", [1, 8, 14, 18])
+def test_no_weight_of_the_supernet_can_be_taken_for_one_behind_a_stripped_skip(skip: int) -> None:
+    supernet, deployed = forms(with_skips(skip))
+    (behind,) = set(deployed.weights) - set(supernet.weights)
+    assert behind.endswith(".conv.merged.weight")
 
 
 @pytest.mark.parametrize("name", ["scarlet-b", "scarlet-c"])
@@ -115,7 +124,7 @@ def test_the_all_identity_model_merges_into_its_tail() -> None:
     weights = random_weights(supernet)
     chain = [weights[name][:, :, 0, 0] for name in supernet.weights if name.endswith("els.weight")]
     product = np.linalg.multi_dot([weights["tail.conv.weight"][:, :, 0, 0], *reversed(chain)])
-    found = inherited_weights(supernet, deployed, weights)["tail.conv.weight"]
+    found = inherited_weights(supernet, deployed, weights)["tail.conv.merged.weight"]
     assert found.shape == (1280, 16, 1, 1)
     np.testing.assert_allclose(found[:, :, 0, 0], product, rtol=1e-9)
 
