@@ -16,7 +16,7 @@ class Row:
         row: what is compared.
         ours: our figure, in `unit`.
         peer: the other side's figure, in `unit`.
-        ratio: the advantage, > 1 where ours is better.
+        ratio: peer over ours; for costs the advantage, > 1 where ours is lower.
         unit: e.g. ``ms``.
     """
 
