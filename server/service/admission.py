@@ -1,0 +1,241 @@
+"""Admission: whether a search spec can be run at all, and on which hardware. Everything wrong is found at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.measurement import HardwareKey
+from nas_engine.domain.objective import Constraint, Metric
+from server.service.errors import NotFoundError, SpecViolation
+from server.service.ports.engine import DatasetCatalog, MetricBounds, SpaceCatalog, SpaceDescription
+from server.service.ports.unit_of_work import Transaction
+from server.service.spec import DeviceSpec, SearchSpec
+from server.service.states import DeviceState, SupernetState
+from server.service.supernets import Supernets
+from server.service.training_spec import TrainingSpec
+from server.service.values.device import Device, HardwareProfile
+from server.service.values.supernet import Supernet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecReport:
+    """What is known of a spec before it runs.
+
+    Attributes:
+        violations: everything that is wrong; empty when it can be run.
+        bounds: range of every cheap metric over the space.
+        space_size: number of genotypes; None for an unknown space.
+        hardware: what latencies will be filed under; None where latency is not wanted, or nothing fits.
+        num_devices: devices that can measure for it.
+        supernet: the supernet it names; None for an inline one, or none.
+    """
+
+    violations: tuple[SpecViolation, ...]
+    bounds: Mapping[Metric, MetricBounds]
+    space_size: int | None = None
+    hardware: HardwareProfile | None = None
+    num_devices: int = 0
+    supernet: Supernet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    profile: HardwareProfile | None
+    num_devices: int
+    violations: tuple[SpecViolation, ...] = ()
+
+
+class Admission:
+    """Checks search specs against spaces, data sets, supernets and the fleet."""
+
+    def __init__(self, spaces: SpaceCatalog, datasets: DatasetCatalog, supernets: Supernets) -> None:
+        self._spaces = spaces
+        self._datasets = datasets
+        self._supernets = supernets
+
+    def examine(self, tx: Transaction, spec: SearchSpec) -> SpecReport:
+        """Everything that can be said of a spec; never raises for what is wrong with it."""
+        space, found = self._space(spec)
+        violations = list(found)
+        bounds: Mapping[Metric, MetricBounds] = {}
+        if space is not None:
+            bounds = self._spaces.bounds(spec.space.id, spec.space.parameters)
+            violations += _unreachable(spec.domain_constraints(), bounds)
+            violations += _needs_graphs(spec, space)
+        supernet, found = self._supernet(tx, spec, space)
+        violations += found
+        violations += self._dataset(spec, space)
+        fleet = _fleet(tx, spec)
+        violations += fleet.violations
+        return SpecReport(
+            violations=tuple(violations),
+            bounds=bounds,
+            space_size=None if space is None else space.size,
+            hardware=fleet.profile,
+            num_devices=fleet.num_devices,
+            supernet=supernet,
+        )
+
+    def _space(self, spec: SearchSpec) -> tuple[SpaceDescription | None, Sequence[SpecViolation]]:
+        try:
+            return self._spaces.describe(spec.space.id, spec.space.parameters), ()
+        except EngineError as error:
+            known = spec.space.id in self._spaces.space_ids()
+            return None, [SpecViolation("/space/parameters" if known else "/space/id", str(error))]
+
+    def _supernet(
+        self, tx: Transaction, spec: SearchSpec, space: SpaceDescription | None
+    ) -> tuple[Supernet | None, Sequence[SpecViolation]]:
+        match spec.supernet:
+            case None:
+                return None, ()
+            case TrainingSpec() as training:
+                found = list(self._supernets.violations(training, "/supernet"))
+                if space is not None and not found:
+                    found += self._other_space(training, space, "/supernet/space")
+                return None, found
+            case str() as supernet_id:
+                try:
+                    supernet = tx.supernets.get(supernet_id)
+                except NotFoundError as error:
+                    return None, [SpecViolation("/supernet", str(error))]
+                if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
+                    message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
+                    return supernet, [SpecViolation("/supernet", message)]
+                if space is None:
+                    return supernet, ()
+                return supernet, self._other_space(supernet.spec, space, "/supernet")
+
+    def _other_space(self, training: TrainingSpec, space: SpaceDescription, pointer: str) -> Sequence[SpecViolation]:
+        trained = self._spaces.describe(training.space.id, training.space.parameters)
+        same = trained.id == space.id and canonical_json(trained.parameters) == canonical_json(space.parameters)
+        if same:
+            return ()
+        differing = sorted(
+            name
+            for name in {*trained.parameters, *space.parameters}
+            if trained.parameters.get(name) != space.parameters.get(name)
+        )
+        message = f"the supernet is of space {trained.id!r}, the search is in {space.id!r}"
+        if trained.id == space.id:
+            message = f"the supernet's space differs in parameters {', '.join(differing)}: use the same ones"
+        return [SpecViolation(pointer, message)]
+
+    def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
+        if spec.dataset is None:
+            return ()
+        dataset = self._datasets.describe(spec.dataset)
+        if dataset is None:
+            known = ", ".join(d.name for d in self._datasets.all())
+            return [SpecViolation("/dataset", f"unknown data set {spec.dataset!r}: known are {known}")]
+        if space is not None and dataset.num_classes != space.num_classes:
+            message = f"data set {dataset.name!r} has {dataset.num_classes} classes, the space {space.num_classes}"
+            return [SpecViolation("/dataset", message)]
+        return ()
+
+
+def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
+    known = {
+        **bounds,
+        Metric.TOP1: MetricBounds(minimum=0.0, maximum=1.0),
+        Metric.LATENCY_US: MetricBounds(minimum=0.0, maximum=float("inf")),
+    }
+    found: list[SpecViolation] = []
+    for place, constraint in enumerate(constraints):
+        within = known.get(constraint.metric)
+        if within is None:
+            continue
+        if constraint.maximum is not None and constraint.maximum < within.minimum:
+            found.append(_out_of_range(place, "maximum", constraint.metric, constraint.maximum, within))
+        if constraint.minimum is not None and constraint.minimum > within.maximum:
+            found.append(_out_of_range(place, "minimum", constraint.metric, constraint.minimum, within))
+    return found
+
+
+def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
+    upper = None if within.maximum == float("inf") else within.maximum
+    span = f"at least {within.minimum:g}" if upper is None else f"{within.minimum:g} to {upper:g}"
+    return SpecViolation(
+        f"/constraints/{place}/{side}",
+        f"no architecture of the space has {metric.label} {'<=' if side == 'maximum' else '>='} {bound:g} "
+        f"{metric.unit}: the feasible range is {span}",
+        feasible_minimum=within.minimum,
+        feasible_maximum=upper,
+    )
+
+
+def _needs_graphs(spec: SearchSpec, space: SpaceDescription) -> list[SpecViolation]:
+    if space.has_graphs:
+        return []
+    table_only = f"space {space.id!r} is a table of results without layer graphs"
+    wanted = [(f"/objectives/{place}/metric", o.metric) for place, o in enumerate(spec.objectives)]
+    return [
+        SpecViolation(pointer, f"{table_only}: latency cannot be measured")
+        for pointer, metric in wanted
+        if metric == Metric.LATENCY_US.label
+    ]
+
+
+def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
+    """The one hardware key a search resolves to: that of most devices that fit, and why none does."""
+    wanted = spec.device
+    if wanted is None or Metric.LATENCY_US not in spec.metrics():
+        return _Fleet(None, 0)
+    devices = tx.devices.of_type(wanted.device_type)
+    if not devices:
+        types = ", ".join(sorted(tx.devices.types())) or "none yet"
+        message = f"no device of type {wanted.device_type!r} ever registered; registered types: {types}"
+        return _Fleet(None, 0, (SpecViolation("/device/device_type", message),))
+    keys: Counter[str] = Counter()
+    profiles: dict[str, HardwareProfile] = {}
+    for device in devices:
+        profile = profile_of(device, wanted)
+        if profile is not None:
+            # A quarantined device still says what hardware there is, but weighs less than one that works.
+            keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
+            profiles[profile.hardware_key] = profile
+    if not keys:
+        return _Fleet(None, 0, (_misfit(devices, wanted),))
+    chosen = min(keys, key=lambda key: (-keys[key], key))
+    fitting = sum(profile_of(device, wanted) == profiles[chosen] for device in devices)
+    return _Fleet(profiles[chosen], fitting)
+
+
+def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
+    """The hardware profile under which a device would measure for a spec; None where it does not fit."""
+    identity = device.capabilities.identity
+    fits = (
+        all(device.all_labels.get(name) == value for name, value in wanted.labels.items())
+        and wanted.runtime in (None, identity.runtime)
+        and wanted.clocks_profile in (None, identity.clocks_profile)
+        and wanted.dtype_value in device.capabilities.dtypes
+    )
+    masks = {option.core_mask for option in device.capabilities.identities()}
+    core_mask = identity.core_mask if wanted.core_mask is None else wanted.core_mask
+    if not fits or core_mask not in masks:
+        return None
+    key = HardwareKey(identity=replace(identity, core_mask=core_mask), dtype=wanted.dtype_value, batch=wanted.batch)
+    return HardwareProfile(key=key)
+
+
+def _misfit(devices: Sequence[Device], wanted: DeviceSpec) -> SpecViolation:
+    """The first requirement that no device meets, with what there is."""
+    checks: tuple[tuple[str, str | None, set[str]], ...] = (
+        ("runtime", wanted.runtime, {d.capabilities.identity.runtime for d in devices}),
+        ("dtype", wanted.dtype, {dtype.value for d in devices for dtype in d.capabilities.dtypes}),
+        ("clocks_profile", wanted.clocks_profile, {d.capabilities.identity.clocks_profile for d in devices}),
+        ("core_mask", wanted.core_mask, {i.core_mask for d in devices for i in d.capabilities.identities()}),
+    )
+    for name, asked, offered in checks:
+        if asked is not None and asked not in offered:
+            message = f"no device of type {wanted.device_type!r} offers {name} {asked!r}; offered: "
+            return SpecViolation(f"/device/{name}", message + ", ".join(sorted(offered)))
+    labels = [dict(d.all_labels) for d in devices]
+    if wanted.labels and not any(wanted.labels.items() <= held.items() for held in labels):
+        message = f"no device of type {wanted.device_type!r} carries labels {dict(wanted.labels)}; they carry: {labels}"
+        return SpecViolation("/device/labels", message)
+    return SpecViolation("/device", f"no single device of type {wanted.device_type!r} meets all requirements together")

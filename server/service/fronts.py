@@ -1,0 +1,102 @@
+"""The Pareto front of a search: over every complete candidate that meets the constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_engine.domain.objective import Objective
+from server.service.ports.engine import FrontMaths
+from server.service.ports.unit_of_work import Transaction, UnitOfWork
+from server.service.values.candidate import Candidate
+from server.service.values.device import HardwareProfile
+from server.service.values.search import Search
+
+MARGIN = 0.1  # of each objective's span, by which a default reference point lies beyond the worst value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The feasible non-dominated candidates of a search.
+
+    Attributes:
+        objectives: in the spec's order; `values` of the points follow it.
+        points: by the first objective, best first.
+        dominated: the other complete candidates, feasible or not, where they were asked for; by seq.
+        num_complete, num_feasible: what the front was taken from.
+        reference_point: one value per objective; the search's own once it has one, else just beyond the worst value.
+        hypervolume: against it; None without points.
+        hardware: what its latencies were measured on; None where latency is not wanted.
+    """
+
+    search: Search
+    objectives: tuple[Objective, ...]
+    points: tuple[Candidate, ...]
+    dominated: tuple[Candidate, ...]
+    num_complete: int
+    num_feasible: int
+    reference_point: tuple[float, ...] | None
+    hypervolume: float | None
+    hardware: HardwareProfile | None
+
+    def values(self, candidate: Candidate) -> tuple[float, ...]:
+        """A candidate's objectives, in order."""
+        return tuple(candidate.values[o.metric] for o in self.objectives)
+
+
+class Fronts:
+    """Use cases of fronts."""
+
+    def __init__(self, uow: UnitOfWork, maths: FrontMaths) -> None:
+        self._uow = uow
+        self._maths = maths
+
+    def of_search(self, search_id: str, *, with_dominated: bool = False) -> Front:
+        """The front as it stands, also while the search runs. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> tuple[Search, tuple[Candidate, ...], HardwareProfile | None]:
+            search = tx.searches.get(search_id)
+            hardware = None if search.hardware_key is None else tx.measurements.hardware(search.hardware_key)
+            return search, tx.candidates.complete(search_id), hardware
+
+        search, complete, hardware = self._uow.read(look)
+        objectives = search.spec.domain_objectives()
+        known = [c for c in complete if all(o.metric in c.values for o in objectives)]
+        feasible = [c for c in known if _feasible(search, c)]
+        rows = [tuple(c.values[o.metric] for o in objectives) for c in feasible]
+        best = self._maths.non_dominated(objectives, rows)
+        first = objectives[0]
+        points = sorted((feasible[i] for i in best), key=lambda c: (first.minimized(c.values[first.metric]), c.seq))
+        chosen = {point.id for point in points}
+        reference_point = search.progress.reference_point or default_reference(objectives, rows)
+        return Front(
+            search=search,
+            objectives=objectives,
+            points=tuple(points),
+            dominated=tuple(c for c in known if c.id not in chosen) if with_dominated else (),
+            num_complete=len(complete),
+            num_feasible=len(feasible),
+            reference_point=reference_point,
+            hypervolume=None
+            if reference_point is None
+            else self._maths.hypervolume(objectives, [rows[i] for i in best], reference_point),
+            hardware=hardware,
+        )
+
+
+def default_reference(objectives: Sequence[Objective], rows: Sequence[Sequence[float]]) -> tuple[float, ...] | None:
+    """A point a tenth of each objective's span beyond its worst value; None without rows."""
+    if not rows:
+        return None
+    point: list[float] = []
+    for place, objective in enumerate(objectives):
+        turned = [objective.minimized(row[place]) for row in rows]
+        span = max(turned) - min(turned) or abs(max(turned)) or 1.0
+        # Turning is its own inverse.
+        point.append(objective.minimized(max(turned) + MARGIN * span))
+    return tuple(point)
+
+
+def _feasible(search: Search, candidate: Candidate) -> bool:
+    values = candidate.values
+    return all(c.metric not in values or c.satisfied(values[c.metric]) for c in search.spec.domain_constraints())

@@ -1,0 +1,129 @@
+"""The latency database: what other teams query without starting a search, and measuring a model of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from nas_engine.domain.measurement import HardwareKey, SampleBlock, decompress_blocks
+from server.service.admission import profile_of
+from server.service.errors import InvalidSpecError, SpecViolation
+from server.service.latency_work import format_for
+from server.service.paging import Page, PageRequest
+from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
+from server.service.spec import DeviceSpec, MeasurementSpec
+from server.service.spec_parts import Name, SpecPart
+from server.service.states import DeviceState, JobKind
+from server.service.values.artifact import check_sha256
+from server.service.values.device import HardwareProfile
+from server.service.values.job import Job, JobTarget, NewJob
+from server.service.values.measurement import MeasurementQuery, MeasurementRecord
+from server.service.values.payloads import MeasurePayload
+
+
+class ModelMeasurementSpec(SpecPart):
+    """A measurement of a user's own model."""
+
+    model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Digest of the uploaded ONNX model (PUT /api/v1/artifacts/{sha256})."""
+
+    label: Name = "model"
+    """What to call it."""
+
+    device: DeviceSpec
+    """On what to measure."""
+
+    measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
+    """How to measure."""
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Jobs with a higher priority are done first."""
+
+
+class Latencies:
+    """Use cases of the latency database."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def page(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
+        """List, newest first. Only measured, authoritative ones unless the query says otherwise."""
+        return self._uow.read(lambda tx: tx.measurements.page(query, page))
+
+    def count(self, query: MeasurementQuery) -> int:
+        """How many `page` would list in all."""
+        return self._uow.read(lambda tx: tx.measurements.count(query))
+
+    def get(self, measurement_id: str) -> MeasurementRecord:
+        """One measurement. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.measurements.get(measurement_id))
+
+    def samples(self, measurement_id: str) -> Sequence[SampleBlock]:
+        """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
+        packed = self._uow.read(lambda tx: tx.measurements.samples(measurement_id))
+        return () if packed is None else decompress_blocks(packed)
+
+    def hardware(self, hardware_key: str) -> HardwareKey:
+        """What a hardware key stands for. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.measurements.hardware(hardware_key)).key
+
+    def hardware_keys(self) -> tuple[HardwareProfile, ...]:
+        """Every hardware key seen, by digest."""
+        return self._uow.read(lambda tx: tx.measurements.hardware_keys())
+
+    def measure_model(self, spec: ModelMeasurementSpec) -> Job:
+        """Queue the measurement of a model that was uploaded; the job's result names the measurement.
+
+        The caller has validated the model. Its latency key is the digest of its bytes: weights and all.
+
+        Raises:
+            NotFoundError: the model is no artifact.
+            InvalidSpecError: no registered device could ever do this.
+        """
+        check_sha256(spec.model_sha256)
+
+        def work(tx: Transaction) -> Job:
+            tx.artifacts.get(spec.model_sha256)
+            profile = self._profile(tx, spec.device)
+            tx.measurements.put_hardware(profile)
+            tx.wake(Topic.DEVICE_JOBS)
+            return tx.jobs.add(_job(spec, profile))
+
+        return self._uow.write(work)
+
+    @staticmethod
+    def _profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile:
+        devices = tx.devices.of_type(wanted.device_type)
+        fitting = [(d, p) for d in devices if (p := profile_of(d, wanted)) is not None]
+        if not fitting:
+            message = f"no device of type {wanted.device_type!r} that ever registered can do this"
+            raise InvalidSpecError([SpecViolation("/device", message)])
+        return min(fitting, key=lambda pair: (pair[0].state is not DeviceState.ACTIVE, pair[1].hardware_key))[1]
+
+
+def _job(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
+    payload = MeasurePayload(
+        model_sha256=spec.model_sha256,
+        model_format=format_for(profile.key.identity.runtime),
+        profile=spec.measurement.profile,
+        dtype=spec.device.dtype,
+        batch=spec.device.batch,
+        latency_key=spec.model_sha256,
+        hardware_key=profile.hardware_key,
+        core_mask=profile.key.identity.core_mask,
+        validity_policy=spec.measurement.validity_policy,
+        timeout_s=spec.measurement.timeout_s,
+        label=spec.label,
+    )
+    return NewJob(
+        kind=JobKind.MEASURE,
+        payload=payload.to_json(),
+        priority=spec.priority,
+        max_attempts=spec.measurement.max_attempts,
+        target=JobTarget(
+            device_type=spec.device.device_type, pool_key=profile.pool_key, labels=dict(spec.device.labels)
+        ),
+        latency_key=spec.model_sha256,
+        hardware_key=profile.hardware_key,
+    )

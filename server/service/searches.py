@@ -1,0 +1,219 @@
+"""Searches: validate, create, follow, pause, resume, amend, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from server.service.admission import Admission, SpecReport
+from server.service.endings import end_search, stop_job
+from server.service.errors import (
+    InvalidSpecError,
+    InvalidStateTransitionError,
+    PreconditionFailedError,
+    SpecViolation,
+)
+from server.service.ids import IdPrefix, new_id
+from server.service.paging import Page, PageRequest
+from server.service.ports.unit_of_work import Transaction, UnitOfWork
+from server.service.progress import advance, set_search_state
+from server.service.settings import SearchSettings
+from server.service.spec import SearchSpec, parse_search_spec
+from server.service.states import SEARCH_TRANSITIONS, DesiredState, JobKind, JobState, SearchState
+from server.service.supernets import Supernets
+from server.service.training_spec import TrainingSpec
+from server.service.values.search import Checkpoint, Search, SearchAmendment, SearchQuery
+
+
+class Searches:
+    """Use cases of searches."""
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        admission: Admission,
+        supernets: Supernets,
+        settings: SearchSettings | None = None,
+    ) -> None:
+        self._uow = uow
+        self._admission = admission
+        self._supernets = supernets
+        self._settings = settings or SearchSettings()
+
+    def validate(self, spec: SearchSpec) -> SpecReport:
+        """What is known of a spec, without starting it. Never raises for what is wrong with it."""
+        return self._uow.read(lambda tx: self._admission.examine(tx, spec))
+
+    def create(self, spec: SearchSpec, created_by: str | None = None) -> Search:
+        """Start a search; its first step is queued at once, or as soon as its supernet is trained.
+
+        Raises:
+            InvalidSpecError: it cannot be run; every reason is given, with the feasible range.
+        """
+
+        def work(tx: Transaction) -> Search:
+            report = self._admission.examine(tx, spec)
+            if report.violations:
+                raise InvalidSpecError(report.violations)
+            if report.hardware is not None:
+                tx.measurements.put_hardware(report.hardware)
+            supernet_id, version_id = self._supernet(tx, spec, report, created_by)
+            search = Search(
+                id=new_id(IdPrefix.SEARCH),
+                spec=spec,
+                state=SearchState.QUEUED,
+                desired_state=DesiredState.RUNNING,
+                hardware_key=None if report.hardware is None else report.hardware.hardware_key,
+                supernet_id=supernet_id,
+                supernet_version_id=version_id,
+                created_by=created_by,
+                created_at=tx.now(),
+            )
+            tx.searches.add(search)
+            return self._start(tx, search)
+
+        return self._uow.write(work)
+
+    def get(self, search_id: str) -> Search:
+        """One search. Raises NotFoundError."""
+        return self._uow.read(lambda tx: tx.searches.get(search_id))
+
+    def page(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
+        """List, newest first unless the query says otherwise."""
+        return self._uow.read(lambda tx: tx.searches.page(query, page))
+
+    def count(self, query: SearchQuery) -> int:
+        """How many `page` would list in all."""
+        return self._uow.read(lambda tx: tx.searches.count(query))
+
+    def checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
+        """Checkpoints that are kept, newest first. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> Page[Checkpoint]:
+            tx.searches.get(search_id)
+            return tx.checkpoints.page(search_id, page)
+
+        return self._uow.read(look)
+
+    def pause(self, search_id: str) -> Search:
+        """Ask no more candidates; what is in flight is finished first (DRAINING), then the search is PAUSED.
+
+        Raises:
+            NotFoundError: there is no such search.
+            InvalidStateTransitionError: it is over.
+        """
+
+        def work(tx: Transaction) -> Search:
+            search = _locked(tx, search_id, SearchState.PAUSED)
+            if search.desired_state is DesiredState.PAUSED:
+                return search
+            search = tx.searches.save(replace(search, desired_state=DesiredState.PAUSED))
+            if search.state is SearchState.QUEUED:
+                return set_search_state(tx, search, SearchState.PAUSED)
+            search = set_search_state(tx, search, SearchState.DRAINING)
+            steps = [job for job in tx.jobs.active_of_search(search.id) if job.kind is JobKind.SEARCH_STEP]
+            for job in steps:
+                if job.state is JobState.QUEUED:
+                    stop_job(tx, job.id)
+            # A step under way sees the wish when it is committed, and is discarded then.
+            under_way = any(job.state is JobState.LEASED for job in steps)
+            return search if under_way else advance(tx, search, self._settings)
+
+        return self._uow.write(work)
+
+    def resume(self, search_id: str) -> Search:
+        """Go on where a pause stopped. Raises as `pause`."""
+
+        def work(tx: Transaction) -> Search:
+            search = _locked(tx, search_id, SearchState.RUNNING)
+            if search.desired_state is DesiredState.RUNNING:
+                return search
+            search = tx.searches.save(replace(search, desired_state=DesiredState.RUNNING))
+            return self._start(tx, search)
+
+        return self._uow.write(work)
+
+    def cancel(self, search_id: str) -> Search:
+        """Stop a search: queued jobs are dropped, leased ones told to stop, unfinished candidates end as FAILED.
+
+        What was measured stays. Cancelling twice changes nothing.
+
+        Raises:
+            NotFoundError: there is no such search.
+            InvalidStateTransitionError: it is completed or failed.
+        """
+
+        def work(tx: Transaction) -> Search:
+            search = tx.searches.lock(search_id)
+            if search.state is SearchState.CANCELLED:
+                return search
+            search = _locked(tx, search_id, SearchState.CANCELLED)
+            search = tx.searches.save(replace(search, desired_state=DesiredState.CANCELLED))
+            return end_search(tx, search, SearchState.CANCELLED, "cancelled by a user")
+
+        return self._uow.write(work)
+
+    def amend(self, search_id: str, amendment: SearchAmendment, expected_version: int | None = None) -> Search:
+        """Change budget, priority or labels of a search under way; jobs queued from now on have the new priority.
+
+        Raises:
+            NotFoundError: there is no such search.
+            PreconditionFailedError: it has another version than expected.
+            InvalidStateTransitionError: it is over, and its budget or priority is to be changed.
+            InvalidSpecError: the new budget is below what was asked already, or a value is out of range.
+        """
+
+        def work(tx: Transaction) -> Search:
+            search = tx.searches.lock(search_id)
+            if expected_version is not None and expected_version != search.version:
+                raise PreconditionFailedError("search", search.id, expected_version, search.version)
+            if search.state.final and (amendment.num_candidates, amendment.priority) != (None, None):
+                raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", ())
+            spec = _amended(search, amendment)
+            return search if spec == search.spec else tx.searches.save(replace(search, spec=spec))
+
+        return self._uow.write(work)
+
+    def _supernet(
+        self, tx: Transaction, spec: SearchSpec, report: SpecReport, created_by: str | None
+    ) -> tuple[str | None, str | None]:
+        if isinstance(spec.supernet, TrainingSpec):
+            return self._supernets.order(tx, spec.supernet, created_by).id, None
+        if report.supernet is None:
+            return None, None
+        # Locked, so that a version published meanwhile is either seen here or finds this search waiting.
+        supernet = tx.supernets.lock(report.supernet.id)
+        return supernet.id, supernet.latest_version_id
+
+    def _start(self, tx: Transaction, search: Search) -> Search:
+        """Run a locked or new search if it has its weights; else it waits as QUEUED."""
+        if search.supernet_id is not None and search.supernet_version_id is None:
+            return set_search_state(tx, search, SearchState.QUEUED, "waits for its supernet")
+        return advance(tx, set_search_state(tx, search, SearchState.RUNNING), self._settings)
+
+
+def _locked(tx: Transaction, search_id: str, wanted: SearchState) -> Search:
+    search = tx.searches.lock(search_id)
+    if search.state.final:
+        allowed = sorted(state.value for state in SEARCH_TRANSITIONS[search.state])
+        raise InvalidStateTransitionError("search", search.id, search.state.value, wanted.value, allowed)
+    return search
+
+
+def _amended(search: Search, amendment: SearchAmendment) -> SearchSpec:
+    spec = search.spec
+    if amendment.num_candidates is not None:
+        if amendment.num_candidates < search.progress.num_asked:
+            message = f"{search.progress.num_asked} candidates were asked already: the budget cannot be below that"
+            raise InvalidSpecError(
+                [SpecViolation("/budget/num_candidates", message, feasible_minimum=float(search.progress.num_asked))]
+            )
+        spec = _with(spec, {"budget": {"num_candidates": amendment.num_candidates}})
+    if amendment.priority is not None:
+        spec = _with(spec, {"priority": amendment.priority})
+    if amendment.labels is not None:
+        spec = _with(spec, {"labels": dict(amendment.labels)})
+    return spec
+
+
+def _with(spec: SearchSpec, changes: dict[str, object]) -> SearchSpec:
+    return parse_search_spec({**spec.model_dump(mode="json"), **changes})
