@@ -23,7 +23,8 @@ class Metric(Enum):
     evaluation or a board.
     """
 
-    TOP1 = ("top1", "fraction", Goal.MAXIMIZE, False)
+    TOP1 = ("top1", "fraction", Goal.MAXIMIZE, False)  # on validation images: what a search may look at
+    TEST_TOP1 = ("test_top1", "fraction", Goal.MAXIMIZE, False)  # on test images: reported at the end, never searched
     LATENCY_US = ("latency_us", "us", Goal.MINIMIZE, False)
     MACS = ("macs", "macs", Goal.MINIMIZE, True)
     PARAMS = ("params", "params", Goal.MINIMIZE, True)

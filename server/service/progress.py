@@ -128,6 +128,8 @@ def record_value(
     match evaluation.metric:
         case Metric.TOP1:
             updated = replace(candidate, top1=evaluation.value)
+        case Metric.TEST_TOP1:
+            updated = replace(candidate, test_top1=evaluation.value)
         case Metric.LATENCY_US:
             updated = replace(candidate, latency_us=evaluation.value, latency_flags=flags)
         case _:

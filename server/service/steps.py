@@ -143,6 +143,9 @@ class SearchSteps:
         for candidate in tx.candidates.get_many(outcome.re_evaluate):
             attempt = _next_attempt(tx, candidate, Metric.TOP1)
             self._evaluate(tx, search, candidate, attempt)
+        for candidate in tx.candidates.get_many(outcome.finalise):
+            attempt = _next_attempt(tx, candidate, Metric.TEST_TOP1)
+            self._evaluate(tx, search, candidate, attempt, Metric.TEST_TOP1)
         for candidate in tx.candidates.get_many(outcome.re_measure):
             search = self._latency.request(tx, search, candidate, _next_attempt(tx, candidate, Metric.LATENCY_US))
         return search
@@ -161,15 +164,17 @@ class SearchSteps:
                 search = tx.searches.save(replace(search, progress=progress))
         return search
 
-    def _evaluate(self, tx: Transaction, search: Search, candidate: Candidate, attempt: int) -> None:
+    def _evaluate(
+        self, tx: Transaction, search: Search, candidate: Candidate, attempt: int, metric: Metric = Metric.TOP1
+    ) -> None:
         if search.supernet_version_id is None:
-            raise InvalidValueError(f"search {search.id} wants top1 and has no supernet version")
+            raise InvalidValueError(f"search {search.id} wants {metric.label} and has no supernet version")
         tx.evaluations.await_many(
             [
                 AwaitedEvaluation(
                     search_id=search.id,
                     candidate_id=candidate.id,
-                    metric=Metric.TOP1,
+                    metric=metric,
                     attempt=attempt,
                     supernet_version_id=search.supernet_version_id,
                 )
@@ -181,12 +186,13 @@ class SearchSteps:
             architecture=ArchitectureDocument.of(candidate.record.architecture),
             supernet_version_id=search.supernet_version_id,
             attempt=attempt,
+            split="test" if metric is Metric.TEST_TOP1 else "validation",
         )
         tx.jobs.add(
             NewJob(
                 kind=JobKind.EVALUATE,
                 payload=payload.to_json(),
-                dedupe_key=f"evaluate:{candidate.id}:{attempt}",
+                dedupe_key=f"evaluate:{metric.label}:{candidate.id}:{attempt}",
                 priority=search.spec.priority,
                 max_attempts=self._settings.max_evaluation_attempts,
                 search_id=search.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas_engine.domain.objective import Metric
 from server.service.errors import InvalidValueError
@@ -66,8 +66,13 @@ class WorkerResults:
         self._latency = LatencyWork(self._settings)
         self._ends = JobEnds(self._settings)
 
-    def record_accuracy(self, lease: LeaseRef, accuracy: Accuracy) -> None:
+    def record_accuracy(self, lease: LeaseRef, accuracy: Accuracy, final_model: Conversion | None = None) -> None:
         """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
+
+        Args:
+            lease: of the job.
+            accuracy: on the images the job asked for.
+            final_model: with a test accuracy, the network exported with the same weights (an artifact already).
 
         Raises:
             LeaseLostError: somebody else has the job by now; nothing is written.
@@ -81,7 +86,7 @@ class WorkerResults:
                 id=new_id(IdPrefix.EVALUATION),
                 search_id=search.id,
                 candidate_id=payload.candidate_id,
-                metric=Metric.TOP1,
+                metric=Metric.TEST_TOP1 if payload.split == "test" else Metric.TOP1,
                 value=accuracy.top1,
                 uncertainty=accuracy.standard_error,
                 source=EvaluationSource.EVALUATED,
@@ -90,7 +95,12 @@ class WorkerResults:
                 created_at=tx.now(),
             )
             self._ends.done(tx, job, {"top1": accuracy.top1})
-            search = record_value(tx, search, tx.candidates.get(payload.candidate_id), evaluation)
+            candidate = tx.candidates.get(payload.candidate_id)
+            if final_model is not None:
+                tx.artifacts.get(final_model.sha256)
+                candidate = replace(candidate, final_model_sha256=final_model.sha256)
+                tx.candidates.save(candidate)
+            search = record_value(tx, search, candidate, evaluation)
             advance(tx, search, self._settings)
 
         self._uow.write(work)

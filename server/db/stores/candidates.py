@@ -32,8 +32,21 @@ _ARCHITECTURE_COLUMNS = (
 _JOINED = sa.select(candidates, *_ARCHITECTURE_COLUMNS).join(
     architectures, architectures.c.arch_id == candidates.c.arch_id
 )
+_CHANGING = (
+    "state",
+    "reason",
+    "top1",
+    "test_top1",
+    "latency_us",
+    "latency_flags",
+    "model_sha256",
+    "final_model_sha256",
+    "told_seq",
+    "finished_at",
+)
 _VALUE_COLUMNS: Mapping[Metric, sa.ColumnElement[Any]] = {
     Metric.TOP1: candidates.c.top1,
+    Metric.TEST_TOP1: candidates.c.test_top1,
     Metric.LATENCY_US: candidates.c.latency_us,
     Metric.MACS: architectures.c.macs,
     Metric.PARAMS: architectures.c.params,
@@ -87,8 +100,7 @@ class SqlCandidateStore(Store):
     def save(self, candidate: Candidate) -> None:
         """Write what changes in a candidate's life."""
         row = _candidate_row(candidate)
-        changing = ("state", "reason", "top1", "latency_us", "latency_flags", "model_sha256", "told_seq", "finished_at")
-        values = {name: row[name] for name in changing}
+        values = {name: row[name] for name in _CHANGING}
         self._connection.execute(sa.update(candidates).where(candidates.c.id == candidate.id).values(values))
 
     def mark_evaluating(self, candidate_id: str) -> None:
@@ -212,9 +224,11 @@ def _candidate_row(candidate: Candidate) -> dict[str, Any]:
         "state": candidate.state.value,
         "reason": candidate.reason,
         "top1": candidate.top1,
+        "test_top1": candidate.test_top1,
         "latency_us": candidate.latency_us,
         "latency_flags": [validity.value for validity in candidate.latency_flags],
         "model_sha256": candidate.model_sha256,
+        "final_model_sha256": candidate.final_model_sha256,
         "told_seq": candidate.told_seq,
         "provenance": candidate.provenance,
         "created_at": candidate.created_at,
@@ -234,9 +248,11 @@ def _candidate(row: sa.Row[Any]) -> Candidate:
         state=CandidateState(row.state),
         reason=row.reason,
         top1=row.top1,
+        test_top1=row.test_top1,
         latency_us=row.latency_us,
         latency_flags=tuple(Validity(flag) for flag in row.latency_flags),
         model_sha256=row.model_sha256,
+        final_model_sha256=row.final_model_sha256,
         told_seq=row.told_seq,
         provenance=row.provenance,
         created_at=row.created_at,

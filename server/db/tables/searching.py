@@ -64,9 +64,11 @@ candidates = sa.Table(
     sa.Column("state", Label, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("top1", sa.Double),
+    sa.Column("test_top1", sa.Double),
     sa.Column("latency_us", sa.Double),
     sa.Column("latency_flags", Json, nullable=False),
     sa.Column("model_sha256", Digest),
+    sa.Column("final_model_sha256", Digest),
     sa.Column("told_seq", sa.BigInteger),
     sa.Column("provenance", Json),
     sa.Column("created_at", Timestamp, nullable=False),
@@ -75,6 +77,7 @@ candidates = sa.Table(
     sa.UniqueConstraint("search_id", "seq"),
     sa.Index("ix_candidates_search_id_state", "search_id", "state"),
     finite("top1"),
+    finite("test_top1"),
     finite("latency_us"),
 )
 

@@ -69,9 +69,11 @@ class Candidate:
         latency_key: what its latency is filed under; None where latency is not wanted.
         state, reason: where it stands, and why, for people.
         top1: fraction 0 to 1, the current evaluation; None before there is one.
+        test_top1: fraction on test images, taken once the search is over for what is on its front; None elsewhere.
         latency_us: p50 in microseconds, the current evaluation; None before there is one.
         latency_flags: why the latency may not be trusted; empty where valid or absent.
         model_sha256: the exported model that was measured; None where nothing was exported.
+        final_model_sha256: the deployable model with inherited weights, made with `test_top1`.
         told_seq: step in which it was told to the algorithm; None before.
         provenance: how it came about (operator, parents), as the algorithm tells it.
     """
@@ -86,9 +88,11 @@ class Candidate:
     state: CandidateState = CandidateState.ASKED
     reason: str = ""
     top1: float | None = None
+    test_top1: float | None = None
     latency_us: float | None = None
     latency_flags: tuple[Validity, ...] = ()
     model_sha256: str | None = None
+    final_model_sha256: str | None = None
     told_seq: int | None = None
     provenance: JsonValue = None
     created_at: datetime

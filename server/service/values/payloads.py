@@ -49,13 +49,17 @@ class SearchStepPayload(Payload):
 
 
 class EvaluatePayload(Payload):
-    """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec."""
+    """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec.
+
+    `split` test is the final report: the worker then also exports the network with inherited weights.
+    """
 
     search_id: str
     candidate_id: str
     architecture: ArchitectureDocument
     supernet_version_id: str
     attempt: int = 1
+    split: Literal["validation", "test"] = "validation"
 
 
 class ConvertPayload(Payload):

@@ -78,6 +78,7 @@ class StepOutcome:
         front_size, hypervolume, reference_point: of everything told; see SearchProgress.
         re_evaluate: ids of told candidates whose accuracy is to be taken again (supernet shifting).
         re_measure: ids of told candidates whose latency is to be taken again.
+        finalise: ids of told candidates to be classified on test images and exported with inherited weights.
         supernet_version_id: version to evaluate with from now on; None keeps the current one.
     """
 
@@ -93,13 +94,14 @@ class StepOutcome:
     reference_point: tuple[float, ...] | None = None
     re_evaluate: tuple[str, ...] = field(default=())
     re_measure: tuple[str, ...] = field(default=())
+    finalise: tuple[str, ...] = field(default=())
     supernet_version_id: str | None = None
 
     def __post_init__(self) -> None:
         numbers = [*(self.reference_point or ()), *([] if self.hypervolume is None else [self.hypervolume])]
         if not all(math.isfinite(number) for number in numbers):
             raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
-        orders = bool(self.asked or self.re_evaluate or self.re_measure)
+        orders = bool(self.asked or self.re_evaluate or self.re_measure or self.finalise)
         if self.status is not StepStatus.CONTINUE and orders:
             raise InvalidValueError(f"a step that ends its search as {self.status.value} cannot ask for more")
         if self.status is StepStatus.CONTINUE and not (orders or self.told):
