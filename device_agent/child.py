@@ -22,7 +22,13 @@ from typing import Any, BinaryIO, Protocol
 
 import device_agent
 from device_agent.bench import BenchSettings, DeviceBench
-from device_agent.child_messages import measurement_from_json, read_frame, request_to_json, write_frame
+from device_agent.child_messages import (
+    failure_from_json,
+    measurement_from_json,
+    read_frame,
+    request_to_json,
+    write_frame,
+)
 from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
 from device_agent.procedure import MeasureRequest, OnPhase, Phase, run_measurement
 from device_agent.stop import StopToken
@@ -145,8 +151,8 @@ def _converse(
                     raise JobFailedError(
                         FailureType.AGENT_FAULT, f"the child's answer is malformed: {error}"
                     ) from error
-            case {"event": "failed", "type": str() as type, "message": str() as message}:
-                raise JobFailedError(FailureType(type), message)
+            case {"event": "failed", "failure": dict() as failure}:
+                raise failure_from_json(failure)
             case {"event": "unavailable", "message": str() as message}:
                 raise RuntimeUnavailableError(message)
             case {"event": "timeout"}:

@@ -16,7 +16,13 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from device_agent.bench import BenchSettings, DeviceBench
-from device_agent.child_messages import measurement_to_json, read_frame, request_from_json, write_frame
+from device_agent.child_messages import (
+    failure_to_json,
+    measurement_to_json,
+    read_frame,
+    request_from_json,
+    write_frame,
+)
 from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
 from device_agent.host_lock import HostBusyError, HostLock
 from device_agent.procedure import Phase, run_measurement
@@ -64,12 +70,13 @@ def _serve(device: DeviceBench, message: dict[str, object], answers: BinaryIO) -
         measurement = run_measurement(replace(request, settings=settings), bench, on_phase)
         write_frame(answers, {"event": "done", "measurement": measurement_to_json(measurement)})
     except JobFailedError as error:
-        write_frame(answers, {"event": "failed", "type": error.type.value, "message": error.message})
+        write_frame(answers, {"event": "failed", "failure": failure_to_json(error)})
     except MemoryError:
-        write_frame(answers, {"event": "failed", "type": FailureType.OUT_OF_MEMORY.value, "message": "out of memory"})
+        out_of_memory = JobFailedError(FailureType.OUT_OF_MEMORY, "the measuring process ran out of memory")
+        write_frame(answers, {"event": "failed", "failure": failure_to_json(out_of_memory)})
     except (InvalidMeasurementError, OSError, ValueError, RuntimeError) as error:
-        text = f"{type(error).__name__}: {error}"
-        write_frame(answers, {"event": "failed", "type": FailureType.AGENT_FAULT.value, "message": text})
+        fault = JobFailedError(FailureType.AGENT_FAULT, f"{type(error).__name__}: {error}")
+        write_frame(answers, {"event": "failed", "failure": failure_to_json(fault)})
 
 
 def _end_with_agent(requests: BinaryIO) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from device_agent.canary import Canary
+from device_agent.failures import FailureType, JobFailedError
 from device_agent.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from nas_engine.domain.measurement import (
@@ -120,6 +121,16 @@ def measurement_from_json(message: Mapping[str, Any]) -> Measurement:
         npu_time_source=message["npu_time_source"],
         output_digest=message["output_digest"],
     )
+
+
+def failure_to_json(error: JobFailedError) -> Message:
+    """A typed failure as a message body."""
+    return {"type": error.type.value, "message": error.message, "canary": _canary_to_json(error.canary)}
+
+
+def failure_from_json(message: Mapping[str, Any]) -> JobFailedError:
+    """The inverse of `failure_to_json`."""
+    return JobFailedError(FailureType(message["type"]), message["message"], _canary_from_json(message["canary"]))
 
 
 def _canary_to_json(reading: CanaryReading | None) -> Message | None:

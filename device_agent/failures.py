@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from nas_engine.domain.measurement import CanaryReading
+
 
 class AgentError(Exception):
     """Base of every error the agent raises on purpose."""
@@ -44,11 +46,17 @@ class FailureType(Enum):
 
 
 class JobFailedError(AgentError):
-    """A job ended without a measurement."""
+    """A job ended without a measurement.
 
-    def __init__(self, type: FailureType, message: str) -> None:
+    Attributes:
+        type: why.
+        canary: the reading of the golden model that was off, where that is why.
+    """
+
+    def __init__(self, type: FailureType, message: str, canary: CanaryReading | None = None) -> None:
         super().__init__(message)
         self.type = type
+        self.canary = canary
 
     @property
     def message(self) -> str:

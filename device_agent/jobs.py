@@ -18,7 +18,15 @@ from device_agent.failures import AgentError, FailureType, JobFailedError, JobSt
 from device_agent.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.runtime.base import SessionSettings
 from device_agent.stop import StopToken
-from nas_engine.domain.measurement import Dtype, Measurement, MeasurementProfile, Validity, ValidityFlag, usable_blocks
+from nas_engine.domain.measurement import (
+    CanaryReading,
+    Dtype,
+    Measurement,
+    MeasurementProfile,
+    Validity,
+    ValidityFlag,
+    usable_blocks,
+)
 
 _log = logging.getLogger(__name__)
 FetchStream = Callable[[str, int, StopToken], Iterator[tuple[int, bytes]]]
@@ -81,11 +89,12 @@ class LeasedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a job ended: a measurement or a failure, and where its time went."""
+    """How a job ended: a measurement or a failure (with the canary that was off), and where its time went."""
 
     measurement: Measurement | None = None
     failure: FailureType | None = None
     message: str = ""
+    canary: CanaryReading | None = None
     phase: Phase
     fetch_s: float = 0.0
     device_s: float = 0.0
@@ -118,7 +127,7 @@ class JobRunner:
         except JobStoppedError as error:
             outcome = Outcome(failure=error.type, message=str(error), phase=job.phase)
         except JobFailedError as error:
-            outcome = Outcome(failure=error.type, message=error.message, phase=job.phase)
+            outcome = Outcome(failure=error.type, message=error.message, canary=error.canary, phase=job.phase)
         except RuntimeUnavailableError as error:
             outcome = Outcome(failure=FailureType.INIT_FAILED, message=str(error), phase=job.phase)
         except (AgentError, OSError, ValueError, RuntimeError) as error:

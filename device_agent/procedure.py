@@ -160,15 +160,15 @@ def _canary_gate(request: MeasureRequest, bench: Bench) -> CanaryReading | None:
     canary = request.canary
     if canary is None:
         return None
-    complaint = ""
-    for attempt in range(2):
-        if attempt:
-            bench.runtime.clock.sleep(request.profile.backoff_s)
-        reading = run_canary(bench.runtime, canary, _canary_settings(request, canary), bench.lock, request.profile)
-        complaint = canary_complaint(canary, reading, request.profile)
-        if not complaint:
-            return reading
-    raise JobFailedError(FailureType.DEVICE_DEGRADED, complaint)
+    settings = _canary_settings(request, canary)
+    reading = run_canary(bench.runtime, canary, settings, bench.lock, request.profile)
+    if canary_complaint(canary, reading, request.profile):
+        bench.runtime.clock.sleep(request.profile.backoff_s)
+        reading = run_canary(bench.runtime, canary, settings, bench.lock, request.profile)
+    complaint = canary_complaint(canary, reading, request.profile)
+    if complaint:
+        raise JobFailedError(FailureType.DEVICE_DEGRADED, complaint, reading)
+    return reading
 
 
 def _canary_after(

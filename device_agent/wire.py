@@ -157,6 +157,8 @@ def envelope_to_proto(lease: LeaseKey, outcome: Outcome) -> control_pb2.ResultEn
         envelope.failure.CopyFrom(
             control_pb2.Failure(type=ERRORS[type], message=outcome.message, phase=PHASES[outcome.phase])
         )
+        if outcome.canary is not None:
+            envelope.failure.canary.CopyFrom(_canary_to_proto(outcome.canary))
     return envelope
 
 

@@ -356,16 +356,18 @@ class RenewResponse(_message.Message):
     def __init__(self, verdicts: _Optional[_Iterable[_Union[LeaseVerdict, _Mapping]]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("type", "message", "phase", "environment_json")
+    __slots__ = ("type", "message", "phase", "environment_json", "canary")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_JSON_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
     type: ErrorType
     message: str
     phase: Phase
     environment_json: str
-    def __init__(self, type: _Optional[_Union[ErrorType, str]] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., environment_json: _Optional[str] = ...) -> None: ...
+    canary: _measurement_pb2.CanaryReading
+    def __init__(self, type: _Optional[_Union[ErrorType, str]] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., environment_json: _Optional[str] = ..., canary: _Optional[_Union[_measurement_pb2.CanaryReading, _Mapping]] = ...) -> None: ...
 
 class ResultEnvelope(_message.Message):
     __slots__ = ("lease", "measurement", "failure", "fetch_s", "device_s", "total_s")

@@ -1,0 +1,209 @@
+"""The control calls: authenticate, convert, hand to the service, convert back. No decision is taken here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.measurement import Measurement, Validity
+from proto.hilnas.v1 import control_pb2, control_pb2_grpc
+from server.rpc import converters
+from server.rpc.credentials import authenticated
+from server.rpc.errors import answering, refuse
+from server.rpc.ports import RpcServices
+from server.service.agents import AgentOrders, SessionState
+from server.service.dispatch import LeaseOrder, LeaseVerdict
+from server.service.errors import InvalidValueError, NotFoundError
+from server.service.failures import Failure, FailureType
+from server.service.results import ResultReceipt, ResultStatus
+from server.service.values.device import Device
+from server.service.values.job import LeaseRef
+from server.service.values.payloads import MeasurePayload, read_payload
+
+_log = logging.getLogger(__name__)
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+NEXT_SYNC_S = 0.0  # the long-poll itself is the pause
+CROWDED_SYNC_S = 2.0
+INACTIVE_SYNC_S = 5.0
+
+
+class AgentControl(control_pb2_grpc.AgentControlServicer):
+    """hilnas.v1.AgentControl.
+
+    Args:
+        services: the use cases.
+        max_polls: long polls held at a time; agents beyond that are answered at once and told to come back, so that
+            renewals always find a free thread.
+    """
+
+    def __init__(self, services: RpcServices, max_polls: int) -> None:
+        self._services = services
+        self._polls = threading.BoundedSemaphore(max_polls)
+
+    def Enroll(self, request: control_pb2.EnrollRequest, context: grpc.ServicerContext) -> control_pb2.EnrollResponse:  # noqa: N802
+        """See control.proto."""
+        with answering(context):
+            _negotiate(request.agent, context)
+            device, credential = self._services.enrolments.enrol(
+                request.enrolment_token, converters.enrolment_from_proto(request)
+            )
+            return control_pb2.EnrollResponse(agent_id=device.id, credential=credential)
+
+    def Sync(self, request: control_pb2.SyncRequest, context: grpc.ServicerContext) -> control_pb2.SyncResponse:  # noqa: N802
+        """See control.proto."""
+        with answering(context):
+            protocol = _negotiate(request.agent, context)
+            device = authenticated(self._services.enrolments, request.agent.agent_id, context)
+            report = converters.report_from_proto(request)
+            waits = self._polls.acquire(blocking=False)
+            try:
+                orders = self._services.sessions.sync(report, request.wait_s if waits else 0.0)
+            finally:
+                if waits:
+                    self._polls.release()
+            return self._sync_response(device, orders, protocol, crowded=not waits)
+
+    def Renew(self, request: control_pb2.RenewRequest, context: grpc.ServicerContext) -> control_pb2.RenewResponse:  # noqa: N802
+        """See control.proto. An older instance of a device holds nothing any more."""
+        with answering(context):
+            device = authenticated(self._services.enrolments, request.agent.agent_id, context)
+            running = tuple(converters.running_from_proto(r) for r in request.running)
+            if request.agent.instance_epoch < device.instance_epoch:
+                reason = "a newer instance speaks for this device"
+                verdicts = tuple(LeaseVerdict(r.lease, LeaseOrder.LOST, 0.0, reason) for r in running)
+            else:
+                verdicts = self._services.sessions.renew(device.id, running)
+            return control_pb2.RenewResponse(verdicts=[converters.verdict_to_proto(v) for v in verdicts])
+
+    def PutResult(  # noqa: N802
+        self, request: control_pb2.PutResultRequest, context: grpc.ServicerContext
+    ) -> control_pb2.PutResultResponse:
+        """See control.proto."""
+        with answering(context):
+            device = authenticated(self._services.enrolments, request.agent.agent_id, context)
+            digest = hashlib.sha256(request.envelope).hexdigest()
+            if digest != request.envelope_sha256:
+                refuse(context, grpc.StatusCode.DATA_LOSS, "the envelope was damaged on its way: send it again")
+            try:
+                envelope = control_pb2.ResultEnvelope.FromString(request.envelope)
+            except DecodeError as error:
+                refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"not a result envelope: {error}")
+            receipt = self._take(device, envelope, digest)
+            return control_pb2.PutResultResponse(
+                status=converters.RESULT_STATUSES[receipt.status], reason=receipt.reason
+            )
+
+    def _sync_response(
+        self, device: Device, orders: AgentOrders, protocol: int, *, crowded: bool
+    ) -> control_pb2.SyncResponse:
+        active = orders.session is SessionState.ACTIVE
+        pause_s = CROWDED_SYNC_S if crowded else NEXT_SYNC_S
+        settings = self._services.sessions.settings
+        return control_pb2.SyncResponse(
+            protocol=protocol,
+            session=converters.SESSION_STATES[orders.session],
+            assignments=self._assignments(device, orders, settings.ttl_s),
+            verdicts=[converters.verdict_to_proto(v) for v in orders.verdicts],
+            next_sync_s=pause_s if active else INACTIVE_SYNC_S,
+            renew_every_s=settings.renew_every_s,
+            message=orders.message,
+            server_time_unix_ms=time.time_ns() // 1_000_000,
+        )
+
+    def _assignments(self, device: Device, orders: AgentOrders, ttl_s: float) -> list[control_pb2.Assignment]:
+        """What the agent is to do. A job whose model is gone fails here instead of on a board."""
+        assignments: list[control_pb2.Assignment] = []
+        for job in orders.assignments:
+            try:
+                payload = read_payload(MeasurePayload, job.payload)
+                model = self._services.artifacts.get(payload.model_sha256)
+            except (InvalidValueError, NotFoundError) as error:
+                _log.error("job %s cannot be assigned: %s", job.id, error)
+                if job.lease is not None:
+                    failure = Failure(FailureType.INVALID_INPUT, str(error))
+                    digest = hashlib.sha256(job.lease.lease_id.encode()).hexdigest()
+                    self._services.results.put_failure(device.id, job.lease, failure, digest)
+                continue
+            canary = self._services.canaries.plan(device, payload)
+            assignments.append(converters.assignment_to_proto(job, payload, model, canary, ttl_s))
+        return assignments
+
+    def _take(self, device: Device, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
+        lease = converters.lease_from_proto(envelope.lease)
+        results = self._services.results
+        match envelope.WhichOneof("outcome"):
+            case "failure":
+                failure = converters.failure_from_proto(envelope.failure.type, envelope.failure.message)
+                self._record_failed_canary(device, envelope.failure)
+                return results.put_failure(device.id, lease, failure, digest)
+            case "measurement":
+                return self._take_measurement(device, lease, envelope, digest)
+            case _:
+                failure = Failure(FailureType.INVALID_RESULT, "a result of a kind this server does not know")
+                results.put_failure(device.id, lease, failure, digest)
+                return ResultReceipt(ResultStatus.REJECTED, failure.message)
+
+    def _take_measurement(
+        self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str
+    ) -> ResultReceipt:
+        try:
+            measurement = converters.measurement_from_proto(envelope.measurement)
+        except (InvalidMeasurementError, InvalidValueError) as error:
+            failure = Failure(FailureType.INVALID_RESULT, str(error))
+            self._services.results.put_failure(device.id, lease, failure, digest)
+            return ResultReceipt(ResultStatus.REJECTED, failure.message)
+        receipt = self._services.results.put_measurement(device.id, lease, measurement, digest)
+        if receipt.status is ResultStatus.ACCEPTED:
+            self._record_canary(device, measurement)
+        return receipt
+
+    def _record_canary(self, device: Device, measurement: Measurement) -> None:
+        reading = measurement.canary_after
+        if reading is None:
+            return
+        off = [f.reason for f in measurement.flags if f.validity is Validity.DEGRADED_DEVICE]
+        self._services.enrolments.record_canary(
+            device.id,
+            artifact_sha256=reading.artifact_sha256,
+            median_us=reading.median_us,
+            ratio=reading.ratio,
+            passed=not off,
+            reason="; ".join(off),
+        )
+
+    def _record_failed_canary(self, device: Device, failure: control_pb2.Failure) -> None:
+        if not failure.HasField("canary"):
+            return
+        try:
+            reading = converters.canary_from_proto(failure.canary)
+        except InvalidMeasurementError as error:
+            _log.warning("canary of device %s not recorded: %s", device.id, error)
+            return
+        self._services.enrolments.record_canary(
+            device.id,
+            artifact_sha256=reading.artifact_sha256,
+            median_us=reading.median_us,
+            ratio=reading.ratio,
+            passed=False,
+            reason=failure.message[: converters.MAX_MESSAGE_CHARACTERS],
+        )
+
+
+def _negotiate(agent: control_pb2.AgentIdentity, context: grpc.ServicerContext) -> int:
+    """The newest protocol both speak."""
+    newest = min(PROTOCOL_MAX, agent.protocol_max)
+    if newest < max(PROTOCOL_MIN, agent.protocol_min):
+        refuse(
+            context,
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f"this server speaks protocols {PROTOCOL_MIN} to {PROTOCOL_MAX}, the agent {agent.protocol_min} to "
+            f"{agent.protocol_max}: upgrade the older of the two (pip install -U 'hilnas[agent]')",
+        )
+    return newest

@@ -1,0 +1,121 @@
+"""What the servicers need of the service: the use cases of agents, as protocols. Tests give a dispatch by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from nas_engine.domain.measurement import Measurement
+from server.service.agents import AgentOrders, AgentReport, RunningLease
+from server.service.dispatch import LeaseVerdict
+from server.service.failures import Failure
+from server.service.results import ResultReceipt
+from server.service.settings import LeaseSettings
+from server.service.values.artifact import Artifact
+from server.service.values.device import Device, Enrolment
+from server.service.values.job import LeaseRef
+from server.service.values.payloads import MeasurePayload
+
+
+class Enrolments(Protocol):
+    """Devices and their credentials; server.service.devices.Devices."""
+
+    def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
+        """Take a device in."""
+
+    def authenticate(self, credential: str) -> Device:
+        """The device with this credential."""
+
+    def record_canary(
+        self,
+        device_id: str,
+        *,
+        artifact_sha256: str,
+        median_us: float,
+        ratio: float | None,
+        passed: bool,
+        reason: str = "",
+    ) -> int:
+        """Store a run of the golden model."""
+
+
+class Sessions(Protocol):
+    """Agent sessions; server.service.agents.AgentSessions."""
+
+    @property
+    def settings(self) -> LeaseSettings:
+        """How leases live."""
+
+    def sync(self, report: AgentReport, wait_s: float = 0.0) -> AgentOrders:
+        """Take the agent's state, give its orders."""
+
+    def renew(self, device_id: str, running: tuple[RunningLease, ...]) -> tuple[LeaseVerdict, ...]:
+        """Keep leases alive."""
+
+
+class Results(Protocol):
+    """Takes results in; server.service.results.MeasurementResults."""
+
+    def put_measurement(
+        self, device_id: str, lease: LeaseRef, measurement: Measurement, result_digest: str
+    ) -> ResultReceipt:
+        """Store a measurement."""
+
+    def put_failure(self, device_id: str, lease: LeaseRef, failure: Failure, result_digest: str) -> ResultReceipt:
+        """Take in that a job could not be done."""
+
+
+class ArtifactReader(Protocol):
+    """Artifacts by content; server.service.artifacts.Artifacts."""
+
+    def get(self, sha256: str) -> Artifact:
+        """What is known of one."""
+
+    def chunks(self, sha256: str, offset: int = 0, chunk_bytes: int = ...) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) pairs to the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryPlan:
+    """The golden model a device is to run around a measurement.
+
+    Attributes:
+        sha256, size_bytes, format: the artifact.
+        baseline_us: the device's median; None before its first.
+        output_digest: what its outputs must hash to; empty where not known.
+        tolerance: share the speed may be off; None leaves it to the profile.
+    """
+
+    sha256: str
+    size_bytes: int
+    format: str
+    baseline_us: float | None = None
+    output_digest: str = ""
+    tolerance: float | None = None
+
+
+class CanaryPlanner(Protocol):
+    """Decides whether a job has a canary."""
+
+    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
+        """The canary for this job on this device; None for none."""
+
+
+class NoCanaries:
+    """Plans none."""
+
+    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:  # noqa: ARG002 - the port's shape
+        """None."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcServices:
+    """Everything the servicers need."""
+
+    enrolments: Enrolments
+    sessions: Sessions
+    results: Results
+    artifacts: ArtifactReader
+    canaries: CanaryPlanner

@@ -1,0 +1,61 @@
+"""A real agent as a real process, for tests that kill it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fakes_dispatch import ENROLMENT_TOKEN
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class AgentProcess:
+    """`python -m device_agent.cli` against a server in this process."""
+
+    def __init__(
+        self, folder: Path, port: int, *arguments: str, name: str = "bench-1", token: str = ENROLMENT_TOKEN
+    ) -> None:
+        self.state_dir = folder / f"state-{name}"
+        self.log_path = folder / f"{name}.log"
+        command = [
+            sys.executable,
+            "-m",
+            "device_agent.cli",
+            "--insecure",
+            *("--server", f"127.0.0.1:{port}"),
+            *("--name", name),
+            *("--state-dir", str(self.state_dir)),
+            *("--host-lock", str(folder / "timing.lock")),
+            *arguments,
+        ]
+        with self.log_path.open("ab") as log:
+            environment = {**os.environ, "HILNAS_ENROLMENT_TOKEN": token, "OMP_NUM_THREADS": "1"}
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        """Everything it said."""
+        return self.log_path.read_text()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        """Its exit code."""
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(10.0)
+
+    def end(self) -> None:
+        """Make sure that it is gone."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10.0)

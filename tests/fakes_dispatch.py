@@ -1,0 +1,307 @@
+"""A dispatch service by hand, behind the real gRPC servicers: jobs, leases and results in memory, faults on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from nas_engine.domain.measurement import Measurement
+from server.rpc.ports import CanaryPlan, RpcServices
+from server.service.agents import AgentOrders, AgentReport, RunningLease, SessionState
+from server.service.dispatch import LeaseOrder, LeaseVerdict
+from server.service.errors import NotAuthenticatedError, NotFoundError, UnavailableError
+from server.service.failures import Failure
+from server.service.results import ResultReceipt, ResultStatus
+from server.service.settings import LeaseSettings
+from server.service.states import JobKind, JobPhase, JobState
+from server.service.values.artifact import Artifact, ModelFormat
+from server.service.values.device import Device, DeviceCapabilities, Enrolment
+from server.service.values.job import Job, LeaseRef
+from server.service.values.payloads import MeasurePayload
+
+ENROLMENT_TOKEN = "enrolment-token-of-the-tests"
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class FakeJob:
+    """One job and everything that happened to it."""
+
+    payload: MeasurePayload
+    id: str
+    attempt: int = 0
+    lease: LeaseRef | None = None
+    order: LeaseOrder = LeaseOrder.CONTINUE
+    phases: list[JobPhase] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    returned: list[Failure] = field(default_factory=list)
+    superseded: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class CanaryNote:
+    """A recorded canary."""
+
+    passed: bool
+    ratio: float | None
+    reason: str
+
+
+class FakeDispatch:
+    """All ports of the servicers in one object; thread-safe."""
+
+    def __init__(self, *, settings: LeaseSettings | None = None) -> None:
+        self.settings = settings or LeaseSettings(ttl_s=2.0, accept_s=1.0, max_wait_s=5.0)
+        self.changed = threading.Condition()
+        self.jobs: dict[str, FakeJob] = {}
+        self.devices: dict[str, Device] = {}
+        self.credentials: dict[str, str] = {}
+        self.content: dict[str, bytes] = {}
+        self.reports: list[AgentReport] = []
+        self.canaries: list[CanaryNote] = []
+        self.plan_for: CanaryPlan | None = None
+        self.session = SessionState.ACTIVE
+        self.fetches: list[tuple[str, int]] = []
+        self.break_after_bytes: list[int] = []
+        self.corrupt_fetches = 0
+        self.lost: set[str] = set()
+        self.chunk_delay_s = 0.0
+        self.refuse_results = 0
+        self.hide_receipts = 0
+        self._digests: dict[str, str] = {}
+        self._fence = 0
+
+    def services(self) -> RpcServices:
+        """For `start_rpc_server`."""
+        return RpcServices(enrolments=self, sessions=self, results=self, artifacts=self, canaries=self)
+
+    def add_model(self, data: bytes) -> str:
+        """Store an artifact; returns its digest."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.content[sha256] = data
+        return sha256
+
+    def add_job(
+        self, model: bytes, *, profile: str = "quick", model_format: str = "onnx", timeout_s: float = 60.0
+    ) -> FakeJob:
+        """Queue a measuring job."""
+        payload = MeasurePayload(
+            model_sha256=self.add_model(model),
+            model_format=ModelFormat(model_format),
+            profile=profile,  # type: ignore[arg-type]
+            dtype="fp32",
+            batch=1,
+            latency_key="lk",
+            hardware_key="hk",
+            core_mask="",
+            validity_policy="accept_flagged",
+            timeout_s=timeout_s,
+        )
+        with self.changed:
+            job = FakeJob(payload, f"job_{len(self.jobs)}")
+            self.jobs[job.id] = job
+            self.changed.notify_all()
+        return job
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        """Block until something is so; fails the test after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        with self.changed:
+            while not condition():
+                left_s = deadline - time.monotonic()
+                assert left_s > 0, f"nothing of the sort within {timeout_s} s: {list(self.jobs.values())}"
+                self.changed.wait(min(left_s, 0.05))
+
+    def expire(self, job: FakeJob) -> None:
+        """Let a job's lease die, so that it is leased anew."""
+        with self.changed:
+            job.lease = None
+            self.changed.notify_all()
+
+    def take_over(self) -> None:
+        """A newer instance speaks for every device from now on."""
+        with self.changed:
+            self.devices = {i: replace(d, instance_epoch=d.instance_epoch + 1) for i, d in self.devices.items()}
+            self.changed.notify_all()
+
+    # Enrolments
+
+    def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
+        if enrolment_secret != ENROLMENT_TOKEN:
+            raise NotAuthenticatedError("the enrolment token is unknown")
+        with self.changed:
+            known = next((d for d in self.devices.values() if d.name == enrolment.name), None)
+            device_id = known.id if known else f"dev_{len(self.devices)}"
+            credential = f"credential-{device_id}-{len(self.credentials)}"
+            self.devices[device_id] = _device(device_id, enrolment, credential)
+            self.credentials[credential] = device_id
+            self.changed.notify_all()
+            return self.devices[device_id], credential
+
+    def authenticate(self, credential: str) -> Device:
+        with self.changed:
+            if credential not in self.credentials:
+                raise NotAuthenticatedError("the credential is unknown")
+            return self.devices[self.credentials[credential]]
+
+    def record_canary(
+        self,
+        device_id: str,
+        *,
+        artifact_sha256: str,
+        median_us: float,
+        ratio: float | None,
+        passed: bool,
+        reason: str = "",
+    ) -> int:
+        with self.changed:
+            self.canaries.append(CanaryNote(passed, ratio, reason))
+            self.changed.notify_all()
+        return 0
+
+    # Sessions
+
+    def sync(self, report: AgentReport, wait_s: float = 0.0) -> AgentOrders:
+        deadline = time.monotonic() + min(wait_s, self.settings.max_wait_s)
+        with self.changed:
+            self.reports.append(report)
+            device = self.devices[report.device_id]
+            if report.instance_epoch < device.instance_epoch:
+                return AgentOrders(session=SessionState.TAKEN_OVER, message="newer instance")
+            self.devices[report.device_id] = replace(device, instance_epoch=report.instance_epoch)
+            for returned in report.returned:
+                job = self.jobs[returned.lease.job_id]
+                if job.lease == returned.lease:
+                    job.returned.append(returned.failure)
+                    job.lease = None
+            self.changed.notify_all()
+            while True:
+                if report.instance_epoch < self.devices[report.device_id].instance_epoch:
+                    return AgentOrders(session=SessionState.TAKEN_OVER, message="newer instance")
+                queued = [j for j in self.jobs.values() if not j.done and j.lease is None]
+                if self.session is not SessionState.ACTIVE:
+                    return AgentOrders(session=self.session, message="as the test says")
+                if queued and report.free_slots:
+                    return AgentOrders(session=self.session, assignments=(self._lease(queued[0]),))
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    return AgentOrders(session=self.session)
+                self.changed.wait(min(left_s, 0.05))
+
+    def _lease(self, job: FakeJob) -> Job:
+        self._fence += 1
+        job.attempt += 1
+        job.lease = LeaseRef(job.id, f"lease_{self._fence}", self._fence)
+        return Job(
+            id=job.id,
+            kind=JobKind.MEASURE,
+            state=JobState.LEASED,
+            payload=job.payload.to_json(),
+            attempt=job.attempt,
+            lease_id=job.lease.lease_id,
+            lease_epoch=self._fence,
+            not_before=_NOW,
+            created_at=_NOW,
+        )
+
+    def renew(self, device_id: str, running: tuple[RunningLease, ...]) -> tuple[LeaseVerdict, ...]:
+        with self.changed:
+            verdicts = []
+            for one in running:
+                job = self.jobs[one.lease.job_id]
+                order = job.order if job.lease == one.lease else LeaseOrder.LOST
+                if one.phase is not None and (not job.phases or job.phases[-1] is not one.phase):
+                    job.phases.append(one.phase)
+                verdicts.append(LeaseVerdict(one.lease, order, self.settings.ttl_s))
+            self.changed.notify_all()
+            return tuple(verdicts)
+
+    # Results
+
+    def put_measurement(
+        self, device_id: str, lease: LeaseRef, measurement: Measurement, result_digest: str
+    ) -> ResultReceipt:
+        def take(job: FakeJob) -> None:
+            job.measurements.append(measurement)
+
+        return self._put(lease, result_digest, take)
+
+    def put_failure(self, device_id: str, lease: LeaseRef, failure: Failure, result_digest: str) -> ResultReceipt:
+        def take(job: FakeJob) -> None:
+            job.failures.append(failure)
+
+        return self._put(lease, result_digest, take)
+
+    def _put(self, lease: LeaseRef, digest: str, take: Callable[[FakeJob], None]) -> ResultReceipt:
+        with self.changed:
+            if self.refuse_results:
+                self.refuse_results -= 1
+                raise UnavailableError("the database is away, as the test says")
+            if self._digests.get(lease.lease_id) == digest:
+                self.changed.notify_all()
+                return ResultReceipt(ResultStatus.DUPLICATE)
+            self._digests[lease.lease_id] = digest
+            job = self.jobs[lease.job_id]
+            if job.lease is not None and job.lease != lease:
+                job.superseded += 1
+                self.changed.notify_all()
+                return ResultReceipt(ResultStatus.SUPERSEDED)
+            take(job)
+            job.done = True
+            self.changed.notify_all()
+            if self.hide_receipts:
+                self.hide_receipts -= 1
+                raise UnavailableError("the answer is lost, as the test says")
+            return ResultReceipt(ResultStatus.ACCEPTED)
+
+    # Artifacts and canaries
+
+    def get(self, sha256: str) -> Artifact:
+        if sha256 not in self.content:
+            raise NotFoundError("artifact", sha256)
+        size_bytes = len(self.content[sha256])
+        return Artifact(sha256=sha256, size_bytes=size_bytes, media_type="application/octet-stream", created_at=_NOW)
+
+    def chunks(self, sha256: str, offset: int = 0, chunk_bytes: int = 65_536) -> Iterator[tuple[int, bytes]]:
+        with self.changed:
+            self.fetches.append((sha256, offset))
+            if sha256 in self.lost:
+                raise NotFoundError("artifact", sha256)
+            data = self.content[sha256]
+            limit = self.break_after_bytes.pop(0) if self.break_after_bytes else None
+            if self.corrupt_fetches:
+                self.corrupt_fetches -= 1
+                data = data[:offset] + bytes([data[offset] ^ 0xFF]) + data[offset + 1 :]
+            self.changed.notify_all()
+        sent = 0
+        for start in range(offset, len(data), chunk_bytes):
+            if limit is not None and sent >= limit:
+                raise UnavailableError("the stream breaks, as the test says")
+            if self.chunk_delay_s:
+                time.sleep(self.chunk_delay_s)
+            yield start, data[start : start + chunk_bytes]
+            sent += chunk_bytes
+
+    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
+        return self.plan_for
+
+
+def _device(device_id: str, enrolment: Enrolment, credential: str) -> Device:
+    capabilities: DeviceCapabilities = enrolment.capabilities
+    return Device(
+        id=device_id,
+        name=enrolment.name,
+        device_type=enrolment.device_type,
+        credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
+        capabilities=capabilities,
+        labels=enrolment.labels,
+        instance_epoch=enrolment.instance_epoch,
+        enrolled_at=_NOW,
+        last_seen_at=_NOW,
+    )
