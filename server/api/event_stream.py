@@ -50,7 +50,7 @@ class StreamLimits:
     """How long and how many.
 
     Attributes:
-        poll_s: how often the event table is asked for news, once for all streams of this process.
+        poll_s: how often news is looked for, once for all streams of this process.
         ping_s: silence after which a comment keeps proxies from closing the connection.
         max_stream_s: a stream is closed after this long; clients reconnect by themselves.
         max_per_token: open streams per token.
@@ -63,12 +63,17 @@ class StreamLimits:
 
 
 class EventHub:
-    """Wakes the streams of this process when the event table has grown, and ends them when the server stops."""
+    """Wakes the streams of this process when there may be new events, and ends them when the server stops.
 
-    def __init__(self, latest_id: Callable[[], int], limits: StreamLimits | None = None) -> None:
+    Args:
+        change_count: grows whenever events were written, here or by another process; must not block.
+    """
+
+    def __init__(self, change_count: Callable[[], int], limits: StreamLimits | None = None) -> None:
         self.limits = limits or StreamLimits()
-        self._latest_id = latest_id
-        self._known_id = -1
+        self._change_count = change_count
+        self._known_count = -1
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._version = 0
         self._news = asyncio.Condition()
         self._waiting = 0
@@ -81,11 +86,15 @@ class EventHub:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End every stream soon; call from the event loop's thread."""
-        self._stopped.set()
+        """End every stream soon; callable from any thread and from signal handlers."""
+        if self._loop is None or self._loop.is_closed():
+            self._stopped.set()
+        else:
+            self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def run(self) -> None:
-        """Watch the event table until stopped."""
+        """Watch for news until stopped."""
+        self._loop = asyncio.get_running_loop()
         while not self.stopped:
             if self._waiting:
                 await self._look()
@@ -94,9 +103,9 @@ class EventHub:
             self._news.notify_all()
 
     async def _look(self) -> None:
-        latest = await run_in_threadpool(self._latest_id)
-        if latest != self._known_id:
-            self._known_id = latest
+        count = self._change_count()
+        if count != self._known_count:
+            self._known_count = count
             self._version += 1
             async with self._news:
                 self._news.notify_all()

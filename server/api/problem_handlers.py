@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -21,13 +22,17 @@ from server.api.problems import (
     problem_document,
 )
 from server.api.request_context import request_id_of
+from server.api.service_errors import problem_of
+from server.service.errors import ServiceError
 
 _MAX_FIELD_ERRORS = 50
+_log = structlog.get_logger("hilnas.http")
 
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Make `app` answer with problem documents only."""
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
 
@@ -43,6 +48,14 @@ def problem_response(request: Request, problem: Problem) -> Response:
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return problem_response(request, error)
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    problem = problem_of(error)
+    if problem.type is types.INTERNAL_ERROR:
+        _log.error("service error without a problem type", exc_info=error)
+    return problem_response(request, problem)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

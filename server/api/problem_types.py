@@ -78,12 +78,6 @@ INVALID_STATE_TRANSITION = ProblemType(
     "The resource's state does not allow this",
     "Only the transitions in 'allowed' can be made from the state in 'from'.",
 )
-IDEMPOTENCY_IN_PROGRESS = ProblemType(
-    "idempotency-in-progress",
-    HTTPStatus.CONFLICT,
-    "A request with this Idempotency-Key is still running",
-    "Wait, then repeat the same request: its stored answer will be returned.",
-)
 PRECONDITION_FAILED = ProblemType(
     "precondition-failed",
     HTTPStatus.PRECONDITION_FAILED,

@@ -45,11 +45,14 @@ class FieldError:
         detail: what is wrong there and what is allowed.
         pointer: RFC 6901 JSON pointer into the body, or None when the place is not in the body.
         parameter: name of the query, path or header parameter, or None.
+        feasible_minimum, feasible_maximum: the range the value may lie in, where one is known.
     """
 
     detail: str
     pointer: str | None = None
     parameter: str | None = None
+    feasible_minimum: float | None = None
+    feasible_maximum: float | None = None
 
 
 class Problem(Exception):
@@ -96,7 +99,13 @@ def problem_document(problem: Problem, request_id: str) -> dict[str, JsonValue]:
 
 
 def _field_error(error: FieldError) -> dict[str, JsonValue]:
-    members = {"detail": error.detail, "pointer": error.pointer, "parameter": error.parameter}
+    members = {
+        "detail": error.detail,
+        "pointer": error.pointer,
+        "parameter": error.parameter,
+        "feasible_minimum": error.feasible_minimum,
+        "feasible_maximum": error.feasible_maximum,
+    }
     return {name: value for name, value in members.items() if value is not None}
 
 

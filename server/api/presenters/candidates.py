@@ -1,0 +1,143 @@
+"""Candidates as resources: every latency with its kind, its validity and its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nas_engine.domain.measurement import ValidityFlag, worst_validity
+from nas_engine.domain.objective import Metric
+from server.api.schemas.candidates import (
+    CandidateResource,
+    EvaluationResource,
+    FrontObjectiveResource,
+    FrontPointResource,
+    FrontResource,
+    LatencyValue,
+)
+from server.service.fronts import Front
+from server.service.latency_work import kind_of
+from server.service.ports.unit_of_work import Transaction
+from server.service.values.candidate import Candidate, Evaluation
+from server.service.values.device import HardwareProfile
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateContext:
+    """What a candidate alone does not know.
+
+    Attributes:
+        hardware: by search; None where a search wants no latency.
+        evaluations: the current one by (candidate, metric).
+    """
+
+    hardware: Mapping[str, HardwareProfile | None]
+    evaluations: Mapping[tuple[str, Metric], Evaluation]
+
+    @classmethod
+    def of(cls, transaction: Transaction, candidates: Sequence[Candidate]) -> CandidateContext:
+        """Read it for some candidates, in one query per kind of thing."""
+        hardware: dict[str, HardwareProfile | None] = {}
+        for search_id in {candidate.search_id for candidate in candidates}:
+            key = transaction.searches.get(search_id).hardware_key
+            hardware[search_id] = None if key is None else transaction.measurements.hardware(key)
+        evaluations = transaction.evaluations.of_candidates([candidate.id for candidate in candidates])
+        # Ordered by attempt: the last one stays.
+        return cls(hardware, {(e.candidate_id, e.metric): e for e in evaluations})
+
+    def uncertainty(self, candidate: Candidate, metric: Metric) -> float | None:
+        """Standard error of the current value."""
+        evaluation = self.evaluations.get((candidate.id, metric))
+        return None if evaluation is None else evaluation.uncertainty
+
+
+def candidate_resource(candidate: Candidate, context: CandidateContext) -> CandidateResource:
+    """One candidate."""
+    record = candidate.record
+    return CandidateResource(
+        id=candidate.id,
+        search_id=candidate.search_id,
+        seq=candidate.seq,
+        generation=candidate.generation,
+        arch_id=candidate.arch_id,
+        genotype=list(candidate.genotype),
+        architecture=record.architecture.choices_value(),
+        state=candidate.state,
+        reason=candidate.reason,
+        top1=candidate.top1,
+        latency=_latency(candidate, context),
+        macs=record.macs,
+        params=record.params,
+        peak_activation_bytes=record.peak_activation_bytes,
+        latency_key=candidate.latency_key,
+        model_sha256=candidate.model_sha256,
+        told_seq=candidate.told_seq,
+        provenance=candidate.provenance,
+        created_at=candidate.created_at,
+        finished_at=candidate.finished_at,
+    )
+
+
+def _latency(candidate: Candidate, context: CandidateContext) -> LatencyValue | None:
+    hardware = context.hardware.get(candidate.search_id)
+    if candidate.latency_us is None or hardware is None:
+        return None
+    device_class = hardware.key.identity.device_class
+    worst = worst_validity([ValidityFlag(flag, "flag") for flag in candidate.latency_flags])
+    return LatencyValue(
+        p50_us=candidate.latency_us,
+        standard_error_us=context.uncertainty(candidate, Metric.LATENCY_US),
+        kind=kind_of(device_class).value,
+        device_class=device_class.value,
+        validity=worst.value,
+        flags=[flag.value for flag in candidate.latency_flags],
+    )
+
+
+def evaluation_resource(evaluation: Evaluation) -> EvaluationResource:
+    """One evaluation."""
+    return EvaluationResource.model_validate(
+        {
+            "id": evaluation.id,
+            "metric": evaluation.metric.label,
+            "value": evaluation.value,
+            "uncertainty": evaluation.uncertainty,
+            "validity": evaluation.validity.value,
+            "source": evaluation.source,
+            "attempt": evaluation.attempt,
+            "supernet_version_id": evaluation.supernet_version_id,
+            "measurement_id": evaluation.measurement_id,
+            "created_at": evaluation.created_at,
+        }
+    )
+
+
+def front_resource(front: Front, context: CandidateContext) -> FrontResource:
+    """A front: what its latencies are is said once for all of them, and again at each."""
+    device_class = None if front.hardware is None else front.hardware.key.identity.device_class
+    return FrontResource(
+        search_id=front.search.id,
+        objectives=[
+            FrontObjectiveResource.model_validate(
+                {"metric": objective.name, "unit": objective.metric.unit, "goal": objective.goal.value}
+            )
+            for objective in front.objectives
+        ],
+        latency_kind=None if device_class is None else kind_of(device_class).value,
+        device_class=None if device_class is None else device_class.value,
+        hardware_key=front.search.hardware_key,
+        num_complete=front.num_complete,
+        num_feasible=front.num_feasible,
+        points=[_front_point(front, candidate, context) for candidate in front.points],
+        dominated=[_front_point(front, candidate, context) for candidate in front.dominated],
+        hypervolume=front.hypervolume,
+        reference_point=None if front.reference_point is None else list(front.reference_point),
+    )
+
+
+def _front_point(front: Front, candidate: Candidate, context: CandidateContext) -> FrontPointResource:
+    return FrontPointResource(
+        candidate=candidate_resource(candidate, context),
+        values=list(front.values(candidate)),
+        uncertainties=[context.uncertainty(candidate, objective.metric) for objective in front.objectives],
+    )

@@ -1,0 +1,43 @@
+"""Jobs: what workers and devices do now, and what waits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.auth import Viewer
+from server.api.context import Context
+from server.api.listing import answer_page, page_request
+from server.api.openapi import COMMON, problems
+from server.api.presenters.searches import job_resource
+from server.api.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
+from server.api.schemas.jobs import JobResource
+from server.api.schemas.queries import JobListQuery
+from server.api.schemas.wire import Listing
+from server.service.values.job import JobQuery
+
+router = APIRouter(prefix="/api/v1", tags=["jobs"])
+
+
+@router.get("/jobs", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_jobs(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[JobListQuery, Query()]
+) -> Listing[JobResource]:
+    """Jobs, newest first."""
+    wanted = JobQuery(
+        kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
+    )
+    at = page_request(request, query, context.page_tokens)
+    page = context.uow.read(lambda tx: tx.jobs.page(wanted, at))
+    return answer_page(request, response, context.page_tokens, page, [job_resource(job) for job in page.items])
+
+
+@router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
+def get_job(
+    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], context: Context, _: Viewer
+) -> JobResource:
+    """One job."""
+    return job_resource(context.uow.read(lambda tx: tx.jobs.get(job_id)))

@@ -1,0 +1,162 @@
+"""The latency query: measurements of every search, with everything that says how far to trust them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from nas_engine.domain.measurement import DeviceClass, Validity
+from server.api.auth import Viewer
+from server.api.conditional import NOT_MODIFIED, tagged
+from server.api.context import ApiContext, Context
+from server.api.listing import answer_page, page_request
+from server.api.negotiation import CSV, JSON, NDJSON, preferred
+from server.api.openapi import COMMON, problems
+from server.api.presenters.measurements import block_resource, measurement_detail, measurement_resource
+from server.api.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
+from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
+from server.api.schemas.queries import MeasurementListQuery
+from server.api.schemas.wire import Listing
+from server.service.paging import PageRequest
+from server.service.states import MeasurementKind
+from server.service.values.measurement import MeasurementQuery, MeasurementRecord
+
+router = APIRouter(prefix="/api/v1", tags=["measurements"])
+MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+_EXPORT_PAGE = PageRequest(500)
+_EXPORTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}},
+        "description": "One page as JSON; with Accept text/csv or application/x-ndjson all of it, streamed.",
+    }
+}
+
+
+@router.get(
+    "/measurements",
+    response_model=Listing[MeasurementResource],
+    responses={**_EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE)},
+)
+def list_measurements(
+    request: Request, context: Context, _: Viewer, query: Annotated[MeasurementListQuery, Query()]
+) -> Response:
+    """Measurements, newest first. Measured ones only, unless other kinds are asked for by name."""
+    wanted = _query(query)
+    match preferred(request, JSON, CSV, NDJSON):
+        case "text/csv":
+            return _export(_csv_lines(_all(context, wanted)), CSV)
+        case "application/x-ndjson":
+            lines = (measurement_resource(record).model_dump_json() + "\n" for record in _all(context, wanted))
+            return _export(lines, NDJSON)
+        case _:
+            return _page(request, context, query, wanted)
+
+
+def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wanted: MeasurementQuery) -> Response:
+    at = page_request(request, query, context.page_tokens)
+    page = context.latencies.page(wanted, at)
+    total = context.latencies.count(wanted) if query.include_total else None
+    response = Response(media_type=JSON)
+    items = [measurement_resource(record) for record in page.items]
+    listing = answer_page(request, response, context.page_tokens, page, items, total)
+    return Response(listing.model_dump_json(), media_type=JSON, headers=_link(response))
+
+
+@router.get(
+    "/measurements/{measurement_id:id}",
+    response_model=MeasurementDetail,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_measurement(measurement_id: MeasurementId, request: Request, context: Context, _: Viewer) -> Response:
+    """One measurement with the state of the board around it."""
+    return tagged(request, measurement_detail(context.latencies.get(measurement_id)))
+
+
+@router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
+def get_measurement_samples(measurement_id: MeasurementId, context: Context, _: Viewer) -> SamplesResource:
+    """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
+    context.latencies.get(measurement_id)
+    blocks = context.latencies.samples(measurement_id)
+    return SamplesResource(measurement_id=measurement_id, blocks=[block_resource(block) for block in blocks])
+
+
+def _query(query: MeasurementListQuery) -> MeasurementQuery:
+    return MeasurementQuery(
+        device_type=query.device_type,
+        device_id=query.device_id,
+        device_class=None if query.device_class is None else DeviceClass(query.device_class),
+        hardware_key=query.hardware_key,
+        latency_key=query.latency_key,
+        arch_id=query.arch_id,
+        space_id=query.space,
+        search_id=query.search_id,
+        candidate_id=query.candidate_id,
+        kinds=tuple(MeasurementKind(kind) for kind in query.kind),
+        validities=tuple(Validity(validity) for validity in query.validity),
+        include_superseded=query.include_superseded,
+        include_suspect=query.include_suspect,
+        since=query.since,
+        until=query.until,
+    )
+
+
+def _all(context: ApiContext, query: MeasurementQuery) -> Iterator[MeasurementRecord]:
+    """Every record, page by page: no transaction stays open while a client reads slowly."""
+    at: PageRequest | None = _EXPORT_PAGE
+    while at is not None:
+        page = context.latencies.page(query, at)
+        yield from page.items
+        at = None if page.next is None else PageRequest(_EXPORT_PAGE.size, page.next)
+
+
+_COLUMNS: tuple[tuple[str, Callable[[MeasurementRecord], object]], ...] = (
+    ("id", lambda r: r.id),
+    ("created_at", lambda r: r.created_at.isoformat()),
+    ("kind", lambda r: r.kind.value),
+    ("device_class", lambda r: r.device_class.value),
+    ("device_type", lambda r: r.device_type),
+    ("device_id", lambda r: r.device_id),
+    ("hardware_key", lambda r: r.hardware_key),
+    ("latency_key", lambda r: r.latency_key),
+    ("arch_id", lambda r: r.arch_id),
+    ("search_id", lambda r: r.search_id),
+    ("candidate_id", lambda r: r.candidate_id),
+    ("batch", lambda r: r.hardware.batch),
+    ("dtype", lambda r: r.hardware.dtype.value),
+    ("runtime", lambda r: r.hardware.identity.runtime),
+    ("validity", lambda r: r.validity.value),
+    ("count", lambda r: r.stats.count),
+    ("p50_us", lambda r: r.stats.p50_us),
+    ("ci95_low_us", lambda r: r.stats.ci95_low_us),
+    ("ci95_high_us", lambda r: r.stats.ci95_high_us),
+    ("min_us", lambda r: r.stats.min_us),
+    ("p90_us", lambda r: r.stats.p90_us),
+    ("p99_us", lambda r: r.stats.p99_us),
+    ("npu_p50_us", lambda r: r.npu_p50_us),
+)
+
+
+def _csv_lines(records: Iterator[MeasurementRecord]) -> Iterator[str]:
+    yield _csv_line([name for name, _ in _COLUMNS])
+    for record in records:
+        yield _csv_line([cell(record) for _, cell in _COLUMNS])
+
+
+def _csv_line(cells: list[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    return buffer.getvalue()
+
+
+def _export(lines: Iterator[str], media_type: str) -> Response:
+    return StreamingResponse(lines, media_type=media_type)
+
+
+def _link(response: Response) -> dict[str, str]:
+    return {"Link": response.headers["Link"]} if "Link" in response.headers else {}

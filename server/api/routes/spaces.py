@@ -1,0 +1,85 @@
+"""Search spaces and data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import JsonValue
+from server.api.auth import Viewer
+from server.api.conditional import NOT_MODIFIED, tagged
+from server.api.context import Context
+from server.api.listing import answer_page, page_in_memory, page_request
+from server.api.openapi import COMMON, problems
+from server.api.presenters.spaces import dataset_resource, decoded_resource, space_detail, space_resource
+from server.api.problem_types import INVALID_ARCHITECTURE, INVALID_PAGE_TOKEN, NOT_FOUND
+from server.api.schemas.queries import ListQuery
+from server.api.schemas.spaces import DatasetResource, DecodeBody, DecodedResource, SpaceDetail, SpaceResource
+from server.api.schemas.wire import Listing
+from server.api.service_errors import architecture_problem
+from server.service.errors import NotFoundError
+
+router = APIRouter(prefix="/api/v1", tags=["search spaces"])
+SpaceId = Annotated[str, Path(examples=["spos"])]
+
+
+@router.get("/search-spaces", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_search_spaces(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[SpaceResource]:
+    """Every search space, with its published parameters."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(list(context.spaces.space_ids()), str, wanted)
+    items = [space_resource(context.spaces.describe(space_id, {})) for space_id in page.items]
+    return answer_page(request, response, context.page_tokens, page, items)
+
+
+@router.get(
+    "/search-spaces/{space_id:id}",
+    response_model=SpaceDetail,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_search_space(space_id: SpaceId, request: Request, context: Context, _: Viewer) -> Response:
+    """One search space: parameters, genes, published models."""
+    _check_known(context, space_id)
+    return tagged(request, space_detail(context.spaces.describe(space_id, {})))
+
+
+@router.post(
+    "/search-spaces/{space_id:id}:decode",
+    responses=problems(*COMMON, NOT_FOUND, INVALID_ARCHITECTURE),
+)
+def decode_architecture(space_id: SpaceId, body: DecodeBody, context: Context, _: Viewer) -> DecodedResource:
+    """What an architecture is and costs: MACs, parameters, layers, picture. Asks no board."""
+    _check_known(context, space_id)
+    try:
+        space = context.spaces.describe(space_id, body.parameters)
+        record = context.spaces.record(space_id, body.parameters, _plain(body.architecture))
+        layers = context.spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
+        svg = context.spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
+    except EngineError as error:
+        raise architecture_problem(error) from error
+    return decoded_resource(record, space, layers, svg)
+
+
+@router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_datasets(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[DatasetResource]:
+    """Data sets that supernets can be trained on; the operator registers them on the server."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(context.datasets.all(), lambda dataset: dataset.name, wanted)
+    return answer_page(request, response, context.page_tokens, page, [dataset_resource(d) for d in page.items])
+
+
+def _plain(value: object) -> JsonValue:
+    return value  # type: ignore[return-value]  # parsed from JSON by pydantic, as Any
+
+
+def _check_known(context: Context, space_id: str) -> None:
+    if space_id not in context.spaces.space_ids():
+        raise NotFoundError("search space", space_id)

@@ -1,0 +1,38 @@
+"""Jobs on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from server.api.schemas.wire import Id, Resource
+from server.service.states import JobKind, JobPhase, JobState
+
+
+class JobResource(Resource):
+    """One piece of work of a worker or a device."""
+
+    id: Id
+    kind: JobKind
+    state: JobState
+    phase: JobPhase | None
+    """What its holder is doing; null before anybody held it."""
+
+    priority: int
+    attempt: int
+    """Leases so far that count."""
+
+    max_attempts: int
+    search_id: Id | None
+    candidate_id: Id | None
+    supernet_id: Id | None
+    device_type: str | None
+    lease_owner: str | None
+    lease_expires_at: datetime | None
+    cancel_requested: bool
+    failure_type: str | None
+    """Why the last failed attempt failed."""
+
+    failure_message: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None

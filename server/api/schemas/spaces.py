@@ -1,0 +1,115 @@
+"""Search spaces and data sets on the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from server.api.schemas.wire import Body, Json, Resource
+
+
+class NamedArchitectureResource(Resource):
+    """A published model of a space."""
+
+    name: str
+    source: str
+
+
+class GeneResource(Resource):
+    """One position of a genotype."""
+
+    name: str
+    group: str
+    kind: Literal["structural", "leaf"]
+    """Structural genes change which other genes have an effect."""
+
+    options: list[str]
+    """Label of each choice; a genotype holds indices into it."""
+
+
+class SpaceResource(Resource):
+    """A search space with its published parameters."""
+
+    id: str
+    title: str
+    num_genes: int
+    size: int = Field(examples=[1099511627776])
+    """Number of genotypes; may exceed 2**53."""
+
+    num_classes: int
+    input_shapes: list[list[int]]
+    """Every (channels, height, width) an architecture may take."""
+
+    has_graphs: bool
+    """False for a space that is only a table of results: it can be neither exported nor measured."""
+
+    named: list[NamedArchitectureResource]
+
+
+class SpaceDetail(SpaceResource):
+    """A search space with its parameters and genes."""
+
+    parameters: dict[str, Json]
+    genes: list[GeneResource]
+
+
+class DecodeBody(Body):
+    """Which architecture to decode."""
+
+    architecture: Any = Field(examples=["spos-searched", [2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3]])
+    """A published name, a genotype, or the space's own form."""
+
+    parameters: dict[str, Any] = Field(default_factory=dict, max_length=64)
+    """Parameters of the space; absent ones take the published values."""
+
+    include_layers: bool = False
+    """Whether to list every layer."""
+
+    include_svg: bool = False
+    """Whether to draw it."""
+
+
+class LayerResource(Resource):
+    """Cost of one layer that has weights."""
+
+    name: str
+    block: str
+    operator: str
+    macs: int
+    params: int
+
+
+class DecodedResource(Resource):
+    """What an architecture is and costs, before any board is asked."""
+
+    space: str
+    arch_id: str
+    genotype: list[int] | None
+    """Null where the architecture lies outside the space's own choices."""
+
+    architecture: Json
+    """The space's own description."""
+
+    num_classes: int
+    macs: int | None
+    params: int | None
+    peak_activation_bytes: int | None
+    layers: list[LayerResource] | None = None
+    svg: str | None = None
+
+
+class DatasetResource(Resource):
+    """A data set that supernets can be trained on."""
+
+    name: str
+    title: str
+    num_classes: int
+    image_shape: list[int] | None
+    """Channels, height, width as stored; null where images differ."""
+
+    num_train_images: int | None
+    """Null where only a worker can count them; so below."""
+
+    num_validation_images: int | None
+    num_test_images: int | None

@@ -1,0 +1,55 @@
+"""What every document on the wire shares. These models need pydantic alone: the SDK reads answers with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Json = Any
+"""Any JSON value."""
+
+ValidityName = Literal[
+    "valid",
+    "noisy",
+    "drift",
+    "throttled",
+    "unpinned",
+    "interfered",
+    "degraded_device",
+    "cpu_fallback",
+    "partial",
+]
+DeviceClassName = Literal["board", "emulated", "simulated"]
+KindName = Literal["measured", "simulated", "estimated"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Resource(BaseModel):
+    """Base of answers: unknown members are ignored when read, so that servers may add some."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Body(BaseModel):
+    """Base of requests: unknown members and non-finite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+T = TypeVar("T", bound=Resource)
+
+
+class Listing(Resource, Generic[T]):
+    """One page of a list."""
+
+    items: list[T]
+    """In the listing's order."""
+
+    next_page_token: str | None = None
+    """Give it as page_token to get the next page; null on the last one."""
+
+    total: int | None = None
+    """Items of the whole listing; null unless include_total was set."""

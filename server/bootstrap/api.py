@@ -1,0 +1,296 @@
+"""Composition root of the API process: REST, web pages and the agents' endpoint. Holds no torch.
+
+``hilnas server`` runs `main`. Everything is put together here, once, from `Settings`; nothing below reads the
+environment or makes an adapter by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import sqlalchemy as sa
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from server.api.app import create_app
+from server.api.context import ApiContext, ApiSettings
+from server.api.event_stream import EventHub
+from server.api.metrics import Metrics, Sample
+from server.api.paging import PageTokens
+from server.api.schemas.system import ReadinessCheck
+from server.artifacts.files import FileByteStore
+from server.bootstrap.housekeeping import Housekeeping
+from server.bootstrap.logs import configure_logging
+from server.bootstrap.secret_files import secret_key, write_secret
+from server.bootstrap.settings import Settings
+from server.catalog.datasets import RegisteredDatasets
+from server.catalog.fronts import MoocoreFrontMaths
+from server.catalog.spaces import EngineSpaceCatalog
+from server.client.home import ADMIN_TOKEN_FILE, ENROLMENT_TOKEN_FILE
+from server.db.engine import open_engine
+from server.db.schema import current_revision, head_revision, migrate
+from server.db.unit_of_work import SqlUnitOfWork
+from server.db.wakeups import DatabaseWakeups
+from server.rpc.ports import NoCanaries, RpcServices
+from server.rpc.server import RpcServer, start_rpc_server
+from server.service.admission import Admission
+from server.service.agents import AgentSessions
+from server.service.artifacts import Artifacts
+from server.service.devices import Devices
+from server.service.dispatch import Dispatch
+from server.service.events import Events
+from server.service.fronts import Fronts
+from server.service.idempotency import Idempotency
+from server.service.latencies import Latencies
+from server.service.ports.unit_of_work import Topic
+from server.service.results import MeasurementResults
+from server.service.searches import Searches
+from server.service.supernets import Supernets
+from server.service.tokens import Tokens
+
+SERVER_FILE = "server.json"
+_log = structlog.get_logger("hilnas.server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiProcess:
+    """Everything the process runs, put together but not started."""
+
+    app: FastAPI
+    context: ApiContext
+    rpc: RpcServices
+    housekeeping: Housekeeping
+    wakeups: DatabaseWakeups
+    engine: sa.Engine
+
+
+def build(settings: Settings) -> ApiProcess:
+    """Open the database (bringing its schema up to date) and put everything together.
+
+    Raises:
+        OSError, sqlalchemy.exc.SQLAlchemyError: the home folder or the database cannot be used.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(settings.effective_database_url)
+    migrate(engine)
+    wakeups = DatabaseWakeups(engine)
+    uow = SqlUnitOfWork(engine, wakeups)
+    spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
+    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    devices, dispatch = Devices(uow), Dispatch(uow, wakeups)
+    supernets = Supernets(uow, spaces, datasets)
+    events, idempotency = Events(uow, wakeups), Idempotency(uow)
+    context = ApiContext(
+        settings=_api_settings(settings),
+        uow=uow,
+        tokens=Tokens(uow),
+        idempotency=idempotency,
+        events=events,
+        artifacts=artifacts,
+        devices=devices,
+        supernets=supernets,
+        searches=Searches(uow, Admission(spaces, datasets, supernets), supernets),
+        fronts=Fronts(uow, MoocoreFrontMaths()),
+        latencies=Latencies(uow),
+        spaces=spaces,
+        datasets=datasets,
+        page_tokens=PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
+        hub=EventHub(lambda: wakeups.token(Topic.EVENTS)),
+        metrics=Metrics((lambda: _job_samples(dispatch),)),
+        probes=(lambda: _database_check(engine),),
+    )
+    rpc = RpcServices(
+        enrolments=devices,
+        sessions=AgentSessions(uow, wakeups),
+        results=MeasurementResults(uow),
+        artifacts=artifacts,
+        canaries=NoCanaries(),
+    )
+    return ApiProcess(
+        app=create_app(context),
+        context=context,
+        rpc=rpc,
+        housekeeping=Housekeeping(dispatch, events, idempotency),
+        wakeups=wakeups,
+        engine=engine,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT."""
+    try:
+        settings = Settings.load(_overrides(argv))
+    except ValidationError as error:
+        for one in error.errors():
+            place = ".".join(map(str, one["loc"]))
+            sys.stderr.write(
+                f"hilnas server: {place + ': ' if place else ''}{one['msg'].removeprefix('Value error, ')}\n"
+            )
+        return 2
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        run(settings)
+    except OSError as error:
+        sys.stderr.write(f"hilnas server: {error}\n")
+        return 1
+    return 0
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop; everything started here is stopped in the reverse order.
+
+    Raises:
+        OSError: an address is taken, or the home folder cannot be used.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listen(settings.http_host, settings.http_port))
+        process = build(settings)
+        stack.callback(process.engine.dispose)
+        _make_first_tokens(process.context.tokens, settings)
+        process.wakeups.start()
+        stack.callback(process.wakeups.close)
+        process.housekeeping.start()
+        stack.callback(process.housekeeping.stop)
+        rpc = start_rpc_server(process.rpc, _address(settings.grpc_host, settings.grpc_port))
+        stack.callback(rpc.stop, settings.shutdown_s)
+        _announce(stack, settings, listener, rpc)
+        _serve(process, listener, settings.shutdown_s)
+
+
+class _Server(uvicorn.Server):
+    """Ends the open event streams as soon as a signal comes: uvicorn would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, hub: EventHub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """uvicorn's signal handler."""
+        self._hub.stop()
+        super().handle_exit(sig, frame)
+
+
+def _serve(process: ApiProcess, listener: socket.socket, shutdown_s: int) -> None:
+    config = uvicorn.Config(
+        process.app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=shutdown_s,
+        server_header=False,
+        proxy_headers=False,
+    )
+    # uvicorn raises the signals it caught once more when it has ended: ours must not kill us before the clean-up.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    _Server(config, process.context.hub).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {_address(host, port)}: {error.strerror or error}") from error
+    return listener
+
+
+def _make_first_tokens(tokens: Tokens, settings: Settings) -> None:
+    made = tokens.bootstrap(
+        admin_secret=settings.admin_token.get_secret_value() or None,
+        enrolment_secret=settings.enrolment_token.get_secret_value() or None,
+    )
+    if made is None:
+        return
+    for name, secret in ((ADMIN_TOKEN_FILE, made.admin_token), (ENROLMENT_TOKEN_FILE, made.enrolment_token)):
+        write_secret(settings.home / name, secret)
+        _log.info("first token written, readable by its owner alone", file=str(settings.home / name))
+
+
+def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer) -> None:
+    """Say where we listen: in the log, and in a file for programs that start a server on a free port."""
+    http_address = _address(settings.http_host, listener.getsockname()[1])
+    grpc_address = _address(settings.grpc_host, rpc.port)
+    _log.info("serving", http=f"http://{http_address}", grpc=grpc_address, auth=not settings.insecure_no_auth)
+    path = settings.home / SERVER_FILE
+    document = {"pid": os.getpid(), "http_url": f"http://{http_address}", "grpc_address": grpc_address}
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(document), encoding="ascii")
+    partial.replace(path)
+    stack.callback(path.unlink, missing_ok=True)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _api_settings(settings: Settings) -> ApiSettings:
+    return ApiSettings(
+        version=version("hilnas"),
+        auth_required=not settings.insecure_no_auth,
+        allowed_hosts=settings.effective_allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        max_artifact_bytes=settings.max_artifact_bytes,
+    )
+
+
+def _database_check(engine: sa.Engine) -> ReadinessCheck:
+    try:
+        current = current_revision(engine)
+    except sa.exc.SQLAlchemyError as error:
+        return ReadinessCheck(name="database", ok=False, detail=f"not reachable: {type(error).__name__}")
+    newest = head_revision()
+    if current != newest:
+        return ReadinessCheck(name="database", ok=False, detail=f"schema is {current}, this server needs {newest}")
+    return ReadinessCheck(name="database", ok=True, detail=f"schema {current}")
+
+
+def _job_samples(dispatch: Dispatch) -> list[Sample]:
+    name, text = "hilnas_jobs", "Jobs that wait and run."
+    samples = []
+    for depth in dispatch.depths():
+        for state, count in (("queued", depth.num_queued), ("leased", depth.num_leased)):
+            samples.append(Sample(name, text, count, (("kind", depth.kind.value), ("state", state))))
+    return samples
+
+
+def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
+    """Settings that were given as options; options win over the environment."""
+    parser = argparse.ArgumentParser(
+        prog="hilnas server",
+        description="Run the REST API, the web pages and the agents' endpoint.",
+        epilog="Every option is an environment variable too, e.g. HILNAS_HTTP_PORT; see docs/reference/cli.md.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--home", type=Path, help="folder of database, artifacts and tokens")
+    parser.add_argument("--database-url", help="e.g. postgresql+psycopg://user@host/name [SQLite in the home folder]")
+    parser.add_argument("--artifact-dir", type=Path, help="content-addressed store [artifacts in the home folder]")
+    parser.add_argument("--host", dest="http_host", help="address of REST and pages [127.0.0.1]")
+    parser.add_argument("--port", dest="http_port", type=int, help="its port; 0 takes a free one [8080]")
+    parser.add_argument("--grpc-host", help="address that agents dial [127.0.0.1]")
+    parser.add_argument("--grpc-port", type=int, help="its port; 0 takes a free one [50051]")
+    parser.add_argument("--insecure-no-auth", action="store_true", help="everyone is admin; loopback addresses only")
+    parser.add_argument("--datasets-file", type=Path, help="JSON file that registers data sets")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-json", action="store_true", help="one JSON object per log line")
+    return vars(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

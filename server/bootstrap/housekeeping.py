@@ -1,0 +1,53 @@
+"""What every replica does beside serving: bring dead leases back, forget what is old. Idempotent, lock-free."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+
+import structlog
+
+from server.service.dispatch import Dispatch
+from server.service.events import Events
+from server.service.idempotency import Idempotency
+
+_log = structlog.get_logger("hilnas.housekeeping")
+KEEP_EVENTS = timedelta(days=90)
+PRUNE_EVERY_S = 3600.0
+
+
+class Housekeeping:
+    """A thread that sweeps leases and prunes old rows until stopped."""
+
+    def __init__(self, dispatch: Dispatch, events: Events, idempotency: Idempotency) -> None:
+        self._dispatch = dispatch
+        self._events = events
+        self._idempotency = idempotency
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Look first for what an earlier process left behind, then go on in the background."""
+        report = self._dispatch.reconcile()
+        if report.num_requeued or report.num_failed or report.num_advanced:
+            _log.info("took up work of an earlier process", report=str(report))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        next_prune_s = time.monotonic() + PRUNE_EVERY_S
+        while not self._stopped.wait(self._dispatch.settings.renew_every_s):
+            # A failing database must not end the sweeping: it comes back.
+            try:
+                self._dispatch.sweep()
+                if time.monotonic() >= next_prune_s:
+                    next_prune_s = time.monotonic() + PRUNE_EVERY_S
+                    self._events.prune(KEEP_EVENTS)
+                    self._idempotency.prune()
+            except Exception as error:
+                _log.warning("housekeeping failed, it goes on", exc_info=error)

@@ -1,0 +1,111 @@
+"""Settings of the server's processes: environment variables ``HILNAS_*``, overridden by command-line options."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server.client.home import default_home
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; the names of the variables are the fields' in capitals after ``HILNAS_``.
+
+    Attributes:
+        home: folder of the embedded database, artifacts, tokens and the secret key; made when missing.
+        database_url: SQLAlchemy URL; empty means SQLite in `home`. PostgreSQL: ``postgresql+psycopg://...``.
+        artifact_dir: content-addressed store; empty means ``artifacts`` in `home`.
+        http_host, http_port: where REST and the web pages listen; port 0 takes a free one.
+        grpc_host, grpc_port: where agents dial in.
+        insecure_no_auth: everyone is admin; only accepted when both hosts are loopback.
+        allowed_hosts: Host names answered to, comma-separated; empty means loopback names on a loopback
+            bind and any name otherwise.
+        allowed_origins: further web origins that may send changes, comma-separated.
+        secret_key: signs page tokens and sessions; replicas must share it; empty means a key file in `home`.
+        admin_token, enrolment_token: fixed first tokens (``nas_...``), for deployments that set up agents from
+            the same source; empty means they are made and written to `home`.
+        max_artifact_bytes: largest upload.
+        shutdown_s: how long open requests may take after SIGTERM.
+        datasets_file: JSON file that registers data sets beside the embedded one.
+        log_level: debug, info, warning or error.
+        log_json: one JSON object per log line instead of text for people.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HILNAS_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=default_home)
+    database_url: str = ""
+    artifact_dir: Path | None = None
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(default=50051, ge=0, le=65535)
+    insecure_no_auth: bool = False
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    secret_key: SecretStr = SecretStr("")
+    admin_token: SecretStr = SecretStr("")
+    enrolment_token: SecretStr = SecretStr("")
+    max_artifact_bytes: int = Field(default=2 << 30, ge=1)
+    shutdown_s: int = Field(default=5, ge=0, le=600)
+    datasets_file: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_auth_is_for_loopback(self) -> Settings:
+        exposed = [host for host in (self.http_host, self.grpc_host) if not is_loopback(host)]
+        if self.insecure_no_auth and exposed:
+            raise ValueError(
+                f"insecure_no_auth is refused on {', '.join(exposed)}: without tokens the server may listen on "
+                "loopback addresses only (127.0.0.1, ::1, localhost)"
+            )
+        return self
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, object] | None = None) -> Settings:
+        """From the environment; what is in `overrides` wins.
+
+        Raises:
+            pydantic.ValidationError: a value is not allowed.
+        """
+        return cls(**(overrides or {}))  # type: ignore[arg-type]  # pydantic checks every value
+
+    @property
+    def effective_database_url(self) -> str:
+        """`database_url`, or the embedded database."""
+        return self.database_url or f"sqlite:///{self.home / 'hilnas.sqlite3'}"
+
+    @property
+    def effective_artifact_dir(self) -> Path:
+        """`artifact_dir`, or its place in `home`."""
+        return self.artifact_dir or self.home / "artifacts"
+
+    @property
+    def effective_allowed_hosts(self) -> tuple[str, ...]:
+        """`allowed_hosts`, or what suits the bind address."""
+        if self.allowed_hosts:
+            return self.allowed_hosts
+        return (*_LOOPBACK_NAMES, self.http_host) if is_loopback(self.http_host) else ("*",)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a socket bound to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

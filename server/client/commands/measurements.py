@@ -1,0 +1,111 @@
+"""``hilnas measurements``: the latency query."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from server.client.commands.options import JsonOption, LimitOption, ServerOption, TokenOption, connect, print_json
+from server.client.commands.runner import new_app, run
+from server.client.transport import Params
+
+app = new_app("Query measured latencies of every search.")
+_console = Console()
+DeviceTypeOption = Annotated[str | None, typer.Option("--device-type", help="On devices of this type.")]
+ArchOption = Annotated[str | None, typer.Option("--arch-id", help="Of this architecture.")]
+SearchOption = Annotated[str | None, typer.Option("--search", help="Made for this search.")]
+KindOption = Annotated[
+    list[str] | None, typer.Option("--kind", help="measured, simulated or estimated [default: measured].")
+]
+
+
+class ExportFormat(StrEnum):
+    """What an export is written as."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+_MEDIA_TYPES = {ExportFormat.CSV: "text/csv", ExportFormat.NDJSON: "application/x-ndjson"}
+
+
+@app.command("list")
+def list_measurements(
+    device_type: DeviceTypeOption = None,
+    arch_id: ArchOption = None,
+    search: SearchOption = None,
+    kind: KindOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List measurements, newest first."""
+    with connect(server, token) as nas:
+        found = list(nas.measurements.all(_filters(device_type, arch_id, search, kind), limit))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("id", "device type", "kind", "architecture", "p50 [us]", "95 % interval", "p90", "runs", "validity")
+    for one in found:
+        stats = one.stats
+        interval = f"{stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}"
+        p90 = "-" if stats.p90_us is None else f"{stats.p90_us:.1f}"
+        arch = "-" if one.arch_id is None else one.arch_id[:12]
+        table.add_row(
+            one.id,
+            one.device_type,
+            one.kind,
+            arch,
+            f"{stats.p50_us:.1f}",
+            interval,
+            p90,
+            str(stats.count),
+            one.validity,
+        )
+    _console.print(table)
+
+
+@app.command()
+def export(
+    file_format: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.CSV,
+    device_type: DeviceTypeOption = None,
+    arch_id: ArchOption = None,
+    search: SearchOption = None,
+    kind: KindOption = None,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Write everything that matches to standard output."""
+    with connect(server, token) as nas:
+        filters = _filters(device_type, arch_id, search, kind)
+        for chunk in nas.measurements.export(_MEDIA_TYPES[file_format], filters):
+            sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+@app.command()
+def get(
+    measurement_id: Annotated[str, typer.Argument(metavar="MEASUREMENT", help="Id, meas_...")],
+    samples: Annotated[bool, typer.Option(help="The raw samples instead.")] = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Print a measurement as JSON."""
+    with connect(server, token) as nas:
+        print_json(nas.measurements.samples(measurement_id) if samples else nas.measurements.get(measurement_id))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas measurements``."""
+    return run(app, "measurements", argv)
+
+
+def _filters(device_type: str | None, arch_id: str | None, search: str | None, kind: list[str] | None) -> Params:
+    return {"device_type": device_type, "arch_id": arch_id, "search_id": search, "kind": kind or None}

@@ -1,0 +1,42 @@
+"""Options and output that the commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import BaseModel
+
+from server.client.client import Hilnas
+from server.client.home import local_admin_token
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server", envvar="HILNAS_URL", help="Address of the server [default: http://127.0.0.1:8080]."),
+]
+TokenOption = Annotated[
+    str | None, typer.Option("--token", envvar="HILNAS_TOKEN", help="Access token.", show_envvar=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+
+
+def connect(server: str | None, token: str | None) -> Hilnas:
+    """The server that the options name; on this machine the user's own server lets its user in."""
+    nas = Hilnas(server, token)
+    if token is None and urlsplit(nas.url).hostname in _LOOPBACK:
+        return Hilnas(server, local_admin_token())
+    return nas
+
+
+def print_json(model: BaseModel | Iterable[BaseModel]) -> None:
+    """One document, or a list of them."""
+    if isinstance(model, BaseModel):
+        typer.echo(model.model_dump_json())
+    else:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in model]))

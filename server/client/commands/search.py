@@ -1,0 +1,191 @@
+"""``hilnas search``: create, follow and read searches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from server.api.schemas.searches import SearchResource
+from server.client.commands.options import (
+    JsonOption,
+    LimitOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    print_json,
+)
+from server.client.commands.runner import new_app, run
+from server.client.errors import HilnasError
+from server.client.progress import follow_search, front_table, number_text
+from server.client.spec_files import read_spec_file
+from server.service.states import SearchState
+
+app = new_app("Create, follow and read searches.")
+_console = Console()
+SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, srch_...")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
+
+
+@app.command()
+def create(
+    file: Annotated[Path, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")],
+    follow: FollowOption = False,
+    validate_only: Annotated[bool, typer.Option("--validate", help="Only say what the spec would do.")] = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Start a search."""
+    spec = read_spec_file(file)
+    with connect(server, token) as nas:
+        if validate_only:
+            print_json(nas.searches.validate(spec))
+            return
+        search = nas.searches.create(spec)
+        if not follow:
+            print_json(search) if as_json else typer.echo(search.id)
+            return
+        ended = follow_search(nas, search.id, _console)
+        _console.print(front_table(nas.searches.front(search.id)))
+    _fail_unless_completed(ended)
+
+
+@app.command("list")
+def list_searches(
+    state: Annotated[list[SearchState] | None, typer.Option(help="Any of these.")] = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List searches, newest first."""
+    with connect(server, token) as nas:
+        found = list(nas.searches.all(states=[one.value for one in state or ()], limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("id", "name", "state", "space", "evaluated", "front", "hypervolume")
+    for search in found:
+        progress = search.progress
+        finished = progress.num_complete + progress.num_infeasible + progress.num_failed
+        hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
+        evaluated = f"{finished}/{progress.num_candidates}"
+        front = str(progress.front_size)
+        table.add_row(search.id, search.name, search.state.value, search.spec.space.id, evaluated, front, hypervolume)
+    _console.print(table)
+
+
+@app.command()
+def get(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Print a search as JSON."""
+    with connect(server, token) as nas:
+        print_json(nas.searches.get(search_id))
+
+
+@app.command()
+def follow(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Show a search until it ends."""
+    with connect(server, token) as nas:
+        ended = follow_search(nas, search_id, _console)
+        _console.print(front_table(nas.searches.front(search_id)))
+    _fail_unless_completed(ended)
+
+
+@app.command()
+def pause(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Ask no more candidates; what is in flight ends."""
+    with connect(server, token) as nas:
+        _print_state(nas.searches.pause(search_id))
+
+
+@app.command()
+def resume(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Go on with a paused search."""
+    with connect(server, token) as nas:
+        _print_state(nas.searches.resume(search_id))
+
+
+@app.command()
+def cancel(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """End a search for good."""
+    with connect(server, token) as nas:
+        _print_state(nas.searches.cancel(search_id))
+
+
+@app.command()
+def candidates(
+    search_id: SearchArgument,
+    order_by: Annotated[str, typer.Option(help="seq, top1, latency_us, macs, params; -top1 is descending.")] = "seq",
+    where: Annotated[
+        list[str] | None, typer.Option(help="A bound such as latency_us:le:8000.", metavar="METRIC:le|ge:NUMBER")
+    ] = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List candidates."""
+    with connect(server, token) as nas:
+        found = list(nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("seq", "architecture", "state", "top1", "latency p50 [us]", "kind", "MACs", "params", "flags")
+    for one in found:
+        latency = one.latency
+        spread = "" if latency is None or latency.standard_error_us is None else f" ± {latency.standard_error_us:.2g}"
+        table.add_row(
+            str(one.seq),
+            one.arch_id[:12],
+            one.state.value,
+            "-" if one.top1 is None else f"{one.top1:.4f}",
+            "-" if latency is None else number_text(latency.p50_us) + spread,
+            "-" if latency is None else latency.kind,
+            "-" if one.macs is None else f"{one.macs:,}",
+            "-" if one.params is None else f"{one.params:,}",
+            "" if latency is None else ", ".join(latency.flags),
+        )
+    _console.print(table)
+
+
+@app.command()
+def front(
+    search_id: SearchArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show the Pareto front."""
+    with connect(server, token) as nas:
+        found = nas.searches.front(search_id)
+    print_json(found) if as_json else _console.print(front_table(found))
+
+
+@app.command()
+def events(
+    search_id: SearchArgument,
+    after: Annotated[int, typer.Option(min=0, help="Only events with a larger id.")] = 0,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Print events as JSON lines, from the start, until the search ends."""
+    with connect(server, token) as nas:
+        for event in nas.searches.events(search_id, after):
+            typer.echo(json.dumps(event.data))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas search``."""
+    return run(app, "search", argv)
+
+
+def _print_state(search: SearchResource) -> None:
+    typer.echo(f"{search.id}  {search.state.value}  (wanted: {search.desired_state.value})")
+
+
+def _fail_unless_completed(search: SearchResource) -> None:
+    if search.state is not SearchState.COMPLETED:
+        raise HilnasError(f"search {search.id} is {search.state.value}: {search.reason or 'no reason was given'}")

@@ -1,0 +1,69 @@
+"""``hilnas train``: train a supernet on the server's worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from nas_engine.domain.json_value import JsonValue
+from server.client.commands.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from server.client.commands.runner import run
+from server.client.errors import HilnasError, SpecFileError
+from server.client.progress import follow_supernet
+from server.client.spec_files import read_spec_file
+from server.service.states import SupernetState
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_console = Console()
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def train(
+    file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="How subnets are drawn, e.g. uniform.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Update steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights and sampling.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends.")] = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Train a supernet: from a spec file, from options, or from a file with options that win."""
+    spec = {} if file is None else read_spec_file(file)
+    spec.update(
+        _given(name=name, dataset=dataset, epochs=epochs, iterations=iterations, batch_size=batch_size, seed=seed)
+    )
+    if space is not None:
+        spec["space"] = {"id": space}
+    if strategy is not None:
+        spec["strategy"] = {"kind": strategy}
+    if not spec:
+        raise SpecFileError("nothing to train: give a spec file, or at least --space, --dataset and --epochs")
+    with connect(server, token) as nas:
+        supernet = nas.supernets.create(spec)
+        if not follow:
+            print_json(supernet) if as_json else typer.echo(supernet.id)
+            return
+        ended = follow_supernet(nas, supernet.id, _console)
+    if ended.state is not SupernetState.READY:
+        raise HilnasError(f"supernet {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
+    typer.echo(ended.id)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas train``."""
+    return run(app, "train", argv)
+
+
+def _given(**options: JsonValue) -> dict[str, JsonValue]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,142 @@
+"""What the SDK raises. Every problem document of the server becomes a `ProblemError` of a fitting kind.
+
+HilnasError
+  ServerUnreachableError        no connection, or no answer in time
+  ProtocolError                 an answer that this version cannot read
+  SpecFileError                 a spec file that cannot be read
+  ProblemError                  the server refused; `slug` says why, `errors` where
+    AuthenticationError         401
+    PermissionDeniedError       403
+    NotFoundError               404
+    ConflictError               409, 412
+    InvalidRequestError         400, 413, 415, 422
+    TooManyRequestsError        429
+    ServerFailedError           5xx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nas_engine.domain.json_value import JsonValue
+
+
+class HilnasError(Exception):
+    """Base of every error the SDK raises on purpose."""
+
+
+class ServerUnreachableError(HilnasError):
+    """No connection to the server, or no answer in time."""
+
+
+class ProtocolError(HilnasError):
+    """The answer is not one that this version of the SDK can read."""
+
+
+class SpecFileError(HilnasError):
+    """A spec file cannot be read: it is missing, or neither JSON nor YAML."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemPlace:
+    """One wrong place of the request.
+
+    Attributes:
+        detail: what is wrong there.
+        where: JSON pointer or parameter name; empty when the server named none.
+        feasible_minimum, feasible_maximum: the range the value may lie in, where one is known.
+    """
+
+    detail: str
+    where: str = ""
+    feasible_minimum: float | None = None
+    feasible_maximum: float | None = None
+
+
+class ProblemError(HilnasError):
+    """The server refused or failed, and said why.
+
+    Attributes:
+        status: HTTP status.
+        slug: last segment of the problem's type; stable, the thing to switch on.
+        detail: what was wrong this time.
+        errors: the wrong places of the request.
+        request_id: what to look for in the server's log.
+        members: every member of the document.
+    """
+
+    def __init__(self, status: int, document: Mapping[str, JsonValue]) -> None:
+        self.status = status
+        self.slug = str(document.get("type", "about:blank")).rpartition("/")[2]
+        self.detail = str(document.get("detail") or document.get("title") or f"HTTP status {status}")
+        self.errors = _places(document.get("errors"))
+        self.request_id = str(document.get("request_id", ""))
+        self.members = dict(document)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        places = "".join(f"\n  {place.where or '(request)'}: {place.detail}" for place in self.errors)
+        return f"{self.detail} [{self.slug}]{places}"
+
+
+class AuthenticationError(ProblemError):
+    """401: a valid token is needed."""
+
+
+class PermissionDeniedError(ProblemError):
+    """403: the token's role does not permit this."""
+
+
+class NotFoundError(ProblemError):
+    """404: there is no such thing."""
+
+
+class ConflictError(ProblemError):
+    """409 or 412: the resource's state is in the way."""
+
+
+class InvalidRequestError(ProblemError):
+    """400, 413, 415 or 422: the request is wrong; see `errors`."""
+
+
+class TooManyRequestsError(ProblemError):
+    """429: wait, then try again."""
+
+
+class ServerFailedError(ProblemError):
+    """5xx: the server failed or cannot answer now."""
+
+
+def problem_error(status: int, document: Mapping[str, JsonValue]) -> ProblemError:
+    """The error for one problem document."""
+    kinds: dict[int, type[ProblemError]] = {
+        401: AuthenticationError,
+        403: PermissionDeniedError,
+        404: NotFoundError,
+        409: ConflictError,
+        412: ConflictError,
+        429: TooManyRequestsError,
+    }
+    fallback = ServerFailedError if status >= 500 else InvalidRequestError
+    return kinds.get(status, fallback)(status, document)
+
+
+def _places(errors: JsonValue) -> tuple[ProblemPlace, ...]:
+    if not isinstance(errors, Sequence) or isinstance(errors, str):
+        return ()
+    return tuple(_place(error) for error in errors if isinstance(error, Mapping))
+
+
+def _place(error: Mapping[str, JsonValue]) -> ProblemPlace:
+    where = error.get("pointer") or error.get("parameter") or ""
+    return ProblemPlace(
+        detail=str(error.get("detail", "")),
+        where=str(where),
+        feasible_minimum=_number(error.get("feasible_minimum")),
+        feasible_maximum=_number(error.get("feasible_maximum")),
+    )
+
+
+def _number(value: JsonValue) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None

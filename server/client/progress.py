@@ -1,0 +1,176 @@
+"""Live views of searches and trainings in a terminal, fed by their events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from server.api.schemas.candidates import FrontResource
+from server.api.schemas.searches import SearchResource
+from server.api.schemas.supernets import SupernetResource
+from server.client.client import Hilnas
+from server.client.event_source import ReceivedEvent
+
+_REFRESH_S = 0.5
+T = TypeVar("T", SearchResource, SupernetResource)
+
+
+def follow_search(nas: Hilnas, search_id: str, console: Console) -> SearchResource:
+    """Show a search until it ends (or is paused and stays so); returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.searches.events(search_id),
+        read=lambda: nas.searches.get(search_id),
+        render=search_view,
+        line=search_line,
+    )
+
+
+def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> SupernetResource:
+    """Show a training until it ends; returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.supernets.events(supernet_id),
+        read=lambda: nas.supernets.get(supernet_id),
+        render=supernet_view,
+        line=supernet_line,
+    )
+
+
+def _follow(
+    console: Console,
+    *,
+    events: Callable[[], Iterator[ReceivedEvent]],
+    read: Callable[[], T],
+    render: Callable[[T], RenderableType],
+    line: Callable[[T], str],
+) -> T:
+    """Read again whenever something happened, at most twice a second; a log gets a line where a terminal redraws."""
+    current = read()
+    last_line = ""
+    next_read_s = 0.0
+    with Live(render(current), console=console, refresh_per_second=4, transient=False) as live:
+        if not console.is_terminal:
+            live.stop()
+        for _ in events():
+            if time.monotonic() < next_read_s:
+                continue
+            current = read()
+            next_read_s = time.monotonic() + _REFRESH_S
+            if console.is_terminal:
+                live.update(render(current))
+            elif (text := line(current)) != last_line:
+                console.print(text, highlight=False)
+                last_line = text
+        current = read()
+        live.update(render(current))
+    return current
+
+
+def search_view(search: SearchResource) -> RenderableType:
+    """Everything one wants to see of a running search."""
+    progress = search.progress
+    finished = progress.num_complete + progress.num_infeasible + progress.num_failed
+    table = Table(title=f"{search.name}  {search.id}", show_header=False, title_justify="left", min_width=64)
+    table.add_column(style="bold")
+    table.add_column()
+    state = search.state.value if not search.reason else f"{search.state.value}: {search.reason}"
+    table.add_row("state", state)
+    table.add_row("generation", str(progress.generation))
+    table.add_row("evaluated", f"{finished} of {progress.num_candidates}")
+    table.add_row("", ProgressBar(total=progress.num_candidates, completed=finished, width=40))
+    table.add_row("in flight", str(progress.num_in_flight))
+    table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
+    table.add_row("measured before", str(progress.num_reused))
+    table.add_row("front size", str(progress.front_size))
+    table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
+    table.add_row("time left", _eta(search, finished, datetime.now(UTC)))
+    return table
+
+
+def search_line(search: SearchResource) -> str:
+    """The same in one line, for logs."""
+    progress = search.progress
+    finished = progress.num_complete + progress.num_infeasible + progress.num_failed
+    hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
+    return (
+        f"{search.state.value}  generation {progress.generation}  evaluated {finished}/{progress.num_candidates}  "
+        f"in flight {progress.num_in_flight}  front {progress.front_size}  hypervolume {hypervolume}"
+    )
+
+
+def _eta(search: SearchResource, finished: int, now: datetime) -> str:
+    """Time left at the mean pace so far."""
+    if search.started_at is None or search.finished_at is not None or not finished:
+        return "-"
+    elapsed_s = (now - search.started_at).total_seconds()
+    left_s = elapsed_s / finished * max(0, search.progress.num_candidates - finished)
+    return duration_text(left_s)
+
+
+def supernet_view(supernet: SupernetResource) -> RenderableType:
+    """Everything one wants to see of a training."""
+    progress = supernet.progress
+    table = Table(title=f"{supernet.name}  {supernet.id}", show_header=False, title_justify="left", min_width=64)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row(
+        "state", supernet.state.value if not supernet.reason else f"{supernet.state.value}: {supernet.reason}"
+    )
+    table.add_row("step", f"{progress.step} of {progress.num_steps}")
+    table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
+    table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
+    for name, value in sorted(progress.metrics.items()):
+        table.add_row(name, f"{value:.4g}")
+    return table
+
+
+def supernet_line(supernet: SupernetResource) -> str:
+    """The same in one line, for logs."""
+    progress = supernet.progress
+    loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
+    return f"{supernet.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
+
+
+def front_table(front: FrontResource) -> Table:
+    """The front with every value's spread, and what its latencies are."""
+    kind = "" if front.latency_kind is None else f" ({front.latency_kind} latency on a {front.device_class} device)"
+    table = Table(title=f"Pareto front of {front.search_id}{kind}", title_justify="left")
+    table.add_column("architecture")
+    for objective in front.objectives:
+        table.add_column(f"{objective.metric} [{objective.unit}]", justify="right")
+    for name in ("MACs", "params"):
+        table.add_column(name, justify="right")
+    table.add_column("flags")
+    for point in front.points:
+        candidate = point.candidate
+        values = [
+            number_text(value) + ("" if spread is None else f" ± {spread:.2g}")
+            for value, spread in zip(point.values, point.uncertainties, strict=True)
+        ]
+        flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
+        table.add_row(candidate.arch_id[:12], *values, _count(candidate.macs), _count(candidate.params), flags)
+    return table
+
+
+def number_text(value: float) -> str:
+    """A value for people: whole numbers with separators, others with five digits."""
+    return f"{int(value):,}" if value == int(value) and abs(value) >= 1000 else f"{value:.5g}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

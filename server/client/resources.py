@@ -1,0 +1,309 @@
+"""The SDK's groups of calls. Each answers with the very models the API's documents are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from nas_engine.domain.json_value import JsonValue
+from server.api.schemas.candidates import CandidateResource, EvaluationResource, FrontResource
+from server.api.schemas.devices import DeviceDetail, DeviceResource, DeviceTypeResource
+from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
+from server.api.schemas.searches import SearchResource, ValidationReport
+from server.api.schemas.spaces import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
+from server.api.schemas.supernets import SupernetResource, SupernetVersionResource
+from server.api.schemas.system import (
+    ArtifactResource,
+    NewEnrolmentTokenResource,
+    NewTokenResource,
+    RoleName,
+    TokenResource,
+)
+from server.client.errors import ProtocolError
+from server.client.event_source import ReceivedEvent, follow
+from server.client.transport import Params, Transport
+from server.service.spec import SearchSpec
+from server.service.training_spec import TrainingSpec
+
+M = TypeVar("M", bound=BaseModel)
+_CHUNK_BYTES = 1 << 20
+_API = "/api/v1"
+Document = Mapping[str, JsonValue]
+
+
+def read(model: type[M], document: JsonValue) -> M:
+    """An answer as its model.
+
+    Raises:
+        ProtocolError: it is not one.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ProtocolError(f"the server's answer is no {model.__name__}: {error}") from error
+
+
+class _Group:
+    """Calls that share a transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def _items(self, path: str, model: type[M], params: Params, limit: int | None = None) -> Iterator[M]:
+        """Every item of a listing, page by page as it is consumed."""
+        token: str | None = None
+        num = 0
+        page_size = 200 if limit is None else min(limit, 200)
+        while limit is None or num < limit:
+            page = self._transport.get(path, {**params, "page_size": page_size, "page_token": token})
+            if not isinstance(page, Mapping) or not isinstance(page.get("items"), Sequence):
+                raise ProtocolError(f"{path} did not answer with a page of items")
+            for item in cast("Sequence[JsonValue]", page["items"]):
+                yield read(model, item)
+                num += 1
+                if num == limit:
+                    return
+            token = cast("str | None", page.get("next_page_token"))
+            if token is None:
+                return
+
+
+class Searches(_Group):
+    """Searches, their candidates, fronts and events."""
+
+    def create(self, spec: SearchSpec | Document, *, idempotency_key: str | None = None) -> SearchResource:
+        """Start a search. Repeating the call with one key starts one search."""
+        answer = self._transport.post(f"{_API}/searches", _document(spec), idempotency_key=idempotency_key)
+        return read(SearchResource, answer)
+
+    def validate(self, spec: SearchSpec | Document) -> ValidationReport:
+        """What a spec would do, without starting it."""
+        return read(ValidationReport, self._transport.post(f"{_API}/searches:validate", _document(spec)))
+
+    def get(self, search_id: str) -> SearchResource:
+        """One search."""
+        return read(SearchResource, self._transport.get(f"{_API}/searches/{search_id}"))
+
+    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SearchResource]:
+        """Searches, newest first."""
+        return self._items(f"{_API}/searches", SearchResource, {"state": list(states)}, limit)
+
+    def pause(self, search_id: str) -> SearchResource:
+        """Ask no more candidates; what is in flight ends."""
+        return self._act(search_id, "pause")
+
+    def resume(self, search_id: str) -> SearchResource:
+        """Go on with a paused search."""
+        return self._act(search_id, "resume")
+
+    def cancel(self, search_id: str) -> SearchResource:
+        """End a search for good."""
+        return self._act(search_id, "cancel")
+
+    def candidates(
+        self,
+        search_id: str,
+        *,
+        states: Sequence[str] = (),
+        bounds: Sequence[str] = (),
+        order_by: str = "seq",
+        limit: int | None = None,
+    ) -> Iterator[CandidateResource]:
+        """Candidates; `bounds` such as ``latency_us:le:8000``, `order_by` such as ``-top1``."""
+        params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by}
+        return self._items(f"{_API}/searches/{search_id}/candidates", CandidateResource, params, limit)
+
+    def candidate(self, candidate_id: str) -> CandidateResource:
+        """One candidate."""
+        return read(CandidateResource, self._transport.get(f"{_API}/candidates/{candidate_id}"))
+
+    def evaluations(self, candidate_id: str) -> Iterator[EvaluationResource]:
+        """Every evaluation of a candidate."""
+        return self._items(f"{_API}/candidates/{candidate_id}/evaluations", EvaluationResource, {})
+
+    def picture(self, candidate_id: str) -> str:
+        """SVG of a candidate's architecture."""
+        return self._transport.request("GET", f"{_API}/candidates/{candidate_id}/picture.svg").text
+
+    def front(self, search_id: str) -> FrontResource:
+        """The non-dominated candidates."""
+        return read(FrontResource, self._transport.get(f"{_API}/searches/{search_id}/front"))
+
+    def events(self, search_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+        """What happens to a search, from the start or after an event, until it ends."""
+        return follow(self._transport, f"{_API}/searches/{search_id}/events", after_id)
+
+    def _act(self, search_id: str, verb: str) -> SearchResource:
+        return read(SearchResource, self._transport.post(f"{_API}/searches/{search_id}:{verb}"))
+
+
+class Supernets(_Group):
+    """Supernets and their training."""
+
+    def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
+        """Train a supernet."""
+        answer = self._transport.post(f"{_API}/supernets", _document(spec), idempotency_key=idempotency_key)
+        return read(SupernetResource, answer)
+
+    def get(self, supernet_id: str) -> SupernetResource:
+        """One supernet."""
+        return read(SupernetResource, self._transport.get(f"{_API}/supernets/{supernet_id}"))
+
+    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SupernetResource]:
+        """Supernets, newest first."""
+        return self._items(f"{_API}/supernets", SupernetResource, {"state": list(states)}, limit)
+
+    def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
+        """Its weights over time, oldest first."""
+        return self._items(f"{_API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
+
+    def cancel(self, supernet_id: str) -> SupernetResource:
+        """Stop its training for good."""
+        return read(SupernetResource, self._transport.post(f"{_API}/supernets/{supernet_id}:cancel"))
+
+    def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+        """How its training goes, until it ends."""
+        return follow(self._transport, f"{_API}/supernets/{supernet_id}/events", after_id)
+
+
+class Devices(_Group):
+    """Boards."""
+
+    def all(self, *, device_type: str | None = None, states: Sequence[str] = ()) -> Iterator[DeviceResource]:
+        """Boards, by name."""
+        return self._items(f"{_API}/devices", DeviceResource, {"device_type": device_type, "state": list(states)})
+
+    def get(self, device_id: str) -> DeviceDetail:
+        """One board with what it does now."""
+        return read(DeviceDetail, self._transport.get(f"{_API}/devices/{device_id}"))
+
+    def types(self) -> Iterator[DeviceTypeResource]:
+        """Kinds of boards."""
+        return self._items(f"{_API}/device-types", DeviceTypeResource, {})
+
+    def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
+        """``drain``, ``resume``, ``quarantine`` or ``retire`` a board."""
+        answer = self._transport.post(f"{_API}/devices/{device_id}:{verb}", {"reason": reason})
+        return read(DeviceResource, answer)
+
+    def reserve(self, device_id: str, reserved_by: str, duration_s: float) -> DeviceResource:
+        """Keep jobs off a board for a person who needs it."""
+        body: Document = {"reserved_by": reserved_by, "duration_s": duration_s}
+        return read(DeviceResource, self._transport.post(f"{_API}/devices/{device_id}:reserve", body))
+
+    def release(self, device_id: str) -> DeviceResource:
+        """End a reservation."""
+        return read(DeviceResource, self._transport.post(f"{_API}/devices/{device_id}:release"))
+
+
+class Measurements(_Group):
+    """The latency query."""
+
+    def all(self, filters: Params | None = None, limit: int | None = None) -> Iterator[MeasurementResource]:
+        """Measurements, newest first; filters as in ``GET /api/v1/measurements``."""
+        return self._items(f"{_API}/measurements", MeasurementResource, filters or {}, limit)
+
+    def get(self, measurement_id: str) -> MeasurementDetail:
+        """One measurement with the state of the board around it."""
+        return read(MeasurementDetail, self._transport.get(f"{_API}/measurements/{measurement_id}"))
+
+    def samples(self, measurement_id: str) -> SamplesResource:
+        """Its raw samples."""
+        return read(SamplesResource, self._transport.get(f"{_API}/measurements/{measurement_id}/samples"))
+
+    def export(self, media_type: str, filters: Params | None = None) -> Iterator[bytes]:
+        """Everything that matches, as ``text/csv`` or ``application/x-ndjson``."""
+        headers = {"Accept": media_type}
+        with self._transport.stream(f"{_API}/measurements", headers, timeout_s=60.0, params=filters) as response:
+            yield from response.iter_bytes()
+
+
+class Spaces(_Group):
+    """Search spaces and data sets."""
+
+    def all(self) -> Iterator[SpaceResource]:
+        """Every search space."""
+        return self._items(f"{_API}/search-spaces", SpaceResource, {})
+
+    def get(self, space_id: str) -> SpaceDetail:
+        """One search space."""
+        return read(SpaceDetail, self._transport.get(f"{_API}/search-spaces/{space_id}"))
+
+    def decode(self, space_id: str, architecture: JsonValue, parameters: Document | None = None) -> DecodedResource:
+        """What an architecture is and costs."""
+        body: Document = {"architecture": architecture, "parameters": parameters or {}}
+        return read(DecodedResource, self._transport.post(f"{_API}/search-spaces/{space_id}:decode", body))
+
+    def datasets(self) -> Iterator[DatasetResource]:
+        """Data sets that supernets can be trained on."""
+        return self._items(f"{_API}/datasets", DatasetResource, {})
+
+
+class Tokens(_Group):
+    """Access tokens and enrolment tokens."""
+
+    def all(self) -> Iterator[TokenResource]:
+        """Every token."""
+        return self._items(f"{_API}/tokens", TokenResource, {})
+
+    def create(self, name: str, roles: Sequence[RoleName], expires_in_s: int | None = None) -> NewTokenResource:
+        """Make a token; its secret is in this answer only."""
+        body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
+        return read(NewTokenResource, self._transport.post(f"{_API}/tokens", body))
+
+    def revoke(self, token_id: str) -> None:
+        """Let a token be used no more."""
+        self._transport.delete(f"{_API}/tokens/{token_id}")
+
+    def create_enrolment(self, name: str, max_uses: int | None = None) -> NewEnrolmentTokenResource:
+        """Make a token that lets boards enrol; its secret is in this answer only."""
+        body: Document = {"name": name, "max_uses": max_uses}
+        return read(NewEnrolmentTokenResource, self._transport.post(f"{_API}/enrolment-tokens", body))
+
+
+class ArtifactFiles(_Group):
+    """Content-addressed bytes."""
+
+    def upload(self, path: Path, media_type: str = "application/octet-stream") -> ArtifactResource:
+        """Store a file."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        response = self._transport.request(
+            "PUT",
+            f"{_API}/artifacts/{digest}",
+            content=lambda: _chunks(path.open("rb")),
+            headers={"Content-Type": media_type},
+        )
+        return read(ArtifactResource, response.json())
+
+    def download(self, sha256: str, path: Path) -> None:
+        """Fetch a content into a file, which appears whole and verified or not at all.
+
+        Raises:
+            ProtocolError: what came does not have the digest.
+        """
+        partial = path.with_name(path.name + ".part")
+        digest = hashlib.sha256()
+        with partial.open("wb") as file:
+            for chunk in self._transport.download(f"{_API}/artifacts/{sha256}"):
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != sha256:
+            partial.unlink()
+            raise ProtocolError(f"artifact {sha256} came with sha256 {digest.hexdigest()}: fetch it again")
+        os.replace(partial, path)
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _document(spec: BaseModel | Document) -> JsonValue:
+    return cast(JsonValue, spec.model_dump(mode="json")) if isinstance(spec, BaseModel) else spec

@@ -1,0 +1,128 @@
+"""The command's front door: standard library only, and clear about what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.client import cli
+from server.client.commands import spaces
+
+_BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+from server.client.cli import main
+sys.exit(main({argv!r}))
+"""
+
+
+def _run_without(blocked: set[str], argv: list[str]) -> subprocess.CompletedProcess[str]:
+    code = _BLOCKED.format(blocked=blocked, argv=argv)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+def test_importing_the_command_imports_the_standard_library_only() -> None:
+    code = "import sys, server.client.cli; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    foreign = set(json.loads(output.replace("'", '"'))) - set(sys.stdlib_module_names) - {"server"}
+    assert not {name for name in foreign if not name.startswith("_")} - {"__main__", "sitecustomize"}
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
+    result = _run_without({"typer"}, ["search", "list"])
+    assert result.returncode == 3
+    assert "'typer' is not installed" in result.stderr
+    assert "pip install 'hilnas[client]'" in result.stderr
+
+
+def test_version_needs_nothing() -> None:
+    result = _run_without({"typer", "rich", "httpx", "numpy", "fastapi"}, ["version"])
+    assert (result.returncode, result.stdout.split()[0]) == (0, "hilnas")
+
+
+def test_looking_at_spaces_needs_neither_torch_nor_a_server() -> None:
+    blocked = {"torch", "fastapi", "sqlalchemy", "grpc", "httpx", "onnx"}
+    result = _run_without(blocked, ["spaces", "decode", "spos", "-a", "spos-searched", "--json"])
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["macs"] == 322918720
+
+
+@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["nonsense"], 2)])
+def test_usage_lists_every_command(argv: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == status
+    printed = capsys.readouterr()
+    assert "hilnas COMMAND" in printed.out + printed.err
+
+
+def _json(argv: list[str], capsys: pytest.CaptureFixture[str]) -> object:
+    assert spaces.main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_space_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = _json(["list"], capsys)
+    assert isinstance(listed, list)
+    assert "spos" in {space["id"] for space in listed}
+
+
+def test_a_space_is_shown_with_its_genes(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _json(["show", "spos", "-p", "stage_repeats=[1,1,1,1]"], capsys)
+    assert isinstance(shown, dict)
+    assert [gene["name"] for gene in shown["genes"]] == [f"stage{i}.block0" for i in range(4)]
+
+
+def test_a_genotype_decodes_like_the_published_name_it_stands_for(capsys: pytest.CaptureFixture[str]) -> None:
+    by_name = _json(["decode", "spos", "-a", "spos-all-shuffle5", "--num-classes", "10"], capsys)
+    by_genes = _json(["decode", "spos", "-a", json.dumps([1] * 20), "--num-classes", "10"], capsys)
+    assert by_name == by_genes
+
+
+def test_equal_seeds_draw_equal_architectures(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["sample", "spos", "-n", "3", "--seed", "7"]
+    first = _json(argv, capsys)
+    assert isinstance(first, list)
+    assert len({document["arch_id"] for document in first}) == 3
+    assert _json(argv, capsys) == first
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["decode", "nope", "-a", "[1]"], "unknown search space 'nope'"),
+        (["decode", "spos", "-a", "[1]"], "this space has 20"),
+        (["decode", "spos", "-a", json.dumps([9] * 20)], "gene 0"),
+        (["decode", "spos", "-a", "spos-unheard-of"], "not a published model"),
+        (["show", "spos", "-p", "stem_stride"], "name=value"),
+        (["show", "spos", "-p", "stem_stride=x"], "not JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_on_stderr(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert spaces.main(argv) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_an_architecture_is_exported_with_seeded_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["-p", "input_size=32", "-p", "stage_repeats=[1,1,1,1]", "-a", "[0,1,2,3]"]
+    files = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for file in files:
+        assert spaces.main(["decode", "spos", *small, "--onnx", str(file), "--json"]) == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert b"hilnas.arch_id" in files[0].read_bytes()
+
+
+def test_an_architecture_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.svg"
+    assert spaces.main(["decode", "spos", "-a", "spos-searched", "--svg", str(file)]) == 0
+    assert file.read_text(encoding="utf-8").startswith("<svg")
