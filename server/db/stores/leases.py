@@ -39,7 +39,7 @@ class LeaseHistory(Store):
         return lease_id
 
     def end_lease(self, lease: LeaseRef, outcome: LeaseOutcome, failure: Failure | None, digest: str | None) -> None:
-        """Close the lease's history entry, if it is open still."""
+        """Close the lease's history entry, if it is open still; a digest is noted even where it is closed."""
         values = {
             "ended_at": now(),
             "outcome": outcome.value,
@@ -48,7 +48,10 @@ class LeaseHistory(Store):
             "result_digest": digest,
         }
         still_open = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.ended_at.is_(None))
-        self._connection.execute(sa.update(leases).where(still_open).values(values))
+        if self._connection.execute(sa.update(leases).where(still_open).values(values)).rowcount == 0 and digest:
+            # A late result of a lease that had died: remembered, so that its repetition is recognised.
+            unanswered = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.result_digest.is_(None))
+            self._connection.execute(sa.update(leases).where(unanswered).values(result_digest=digest))
 
     def lease_record(self, lease_id: str) -> LeaseRecord | None:
         """One lease by its id."""
@@ -61,19 +64,18 @@ class LeaseHistory(Store):
         return tuple(lease_from_row(row) for row in self._connection.execute(statement))
 
     def model_failures(self, latency_key: str, hardware_key: str) -> Mapping[str, int]:
-        """Leases that ended with a failure blaming the model, per device, for this pair."""
+        """Leases that ended with a failure blaming the model, per device or worker, for this pair."""
         statement = (
-            sa.select(leases.c.device_id, sa.func.count())
+            sa.select(leases.c.owner, sa.func.count())
             .join(jobs, jobs.c.id == leases.c.job_id)
             .where(
                 jobs.c.latency_key == latency_key,
                 jobs.c.hardware_key == hardware_key,
-                leases.c.device_id.is_not(None),
                 leases.c.failure_type.in_(_BLAMES_MODEL),
             )
-            .group_by(leases.c.device_id)
+            .group_by(leases.c.owner)
         )
-        return {str(device): int(number) for device, number in self._connection.execute(statement)}
+        return {str(owner): int(number) for owner, number in self._connection.execute(statement)}
 
     def busy_s(self, device_id: str, since: datetime) -> float:
         """Seconds for which the device held leases since then."""

@@ -122,7 +122,8 @@ checkpoints = sa.Table(
     metadata,
     sa.Column("search_id", Id, sa.ForeignKey("searches.id"), primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True),
-    sa.Column("payload", Json, nullable=False),
+    # Text, not JSONB: an algorithm's state must come back exactly (1e20 as a float, -0.0 with its sign).
+    sa.Column("payload", sa.JSON(none_as_null=True), nullable=False),
     sa.Column("code_version", Label, nullable=False),
     sa.Column("created_at", Timestamp, nullable=False),
 )

@@ -43,7 +43,7 @@ jobs = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
-    sa.Index("ix_jobs_queue", "state", "kind", sa.text("priority DESC"), "id"),
+    sa.Index("ix_jobs_queue", "state", "kind", "priority", "id"),
     sa.Index("ix_jobs_latency_key_hardware_key", "latency_key", "hardware_key"),
     # One unfinished job per dedupe key.
     sa.Index(

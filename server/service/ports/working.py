@@ -105,7 +105,7 @@ class JobStore(Protocol):
         """Let a job go on for another candidate (its own search was cancelled)."""
 
     def end_lease(self, lease: LeaseRef, outcome: LeaseOutcome, failure: Failure | None, digest: str | None) -> None:
-        """Close the lease's history entry, if it is open still."""
+        """Close the lease's history entry, if it is open still; a digest is noted even where it is closed."""
 
     def lease_record(self, lease_id: str) -> LeaseRecord | None:
         """One lease by its id."""
@@ -120,7 +120,7 @@ class JobStore(Protocol):
         """Do not give this job to this owner again."""
 
     def model_failures(self, latency_key: str, hardware_key: str) -> Mapping[str, int]:
-        """Leases that ended with a failure blaming the model, per device, for this pair."""
+        """Leases that ended with a failure blaming the model, per device or worker, for this pair."""
 
     def busy_s(self, device_id: str, since: datetime) -> float:
         """Seconds for which the device held leases since then."""

@@ -345,7 +345,7 @@ def upgrade() -> None:
         "checkpoints",
         sa.Column("search_id", sa.String(length=40), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("payload", JSON, nullable=False),
+        sa.Column("payload", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("code_version", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["search_id"], ["searches.id"], name=op.f("fk_checkpoints_search_id")),
@@ -439,6 +439,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.create_index("ix_jobs_latency_key_hardware_key", ["latency_key", "hardware_key"], unique=False)
+        batch_op.create_index("ix_jobs_queue", ["state", "kind", "priority", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_lease_owner"), ["lease_owner"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_search_id"), ["search_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_supernet_id"), ["supernet_id"], unique=False)
@@ -497,6 +498,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_jobs_supernet_id"))
         batch_op.drop_index(batch_op.f("ix_jobs_search_id"))
         batch_op.drop_index(batch_op.f("ix_jobs_lease_owner"))
+        batch_op.drop_index("ix_jobs_queue")
         batch_op.drop_index("ix_jobs_latency_key_hardware_key")
 
     op.drop_table("jobs")

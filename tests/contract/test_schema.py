@@ -1,0 +1,65 @@
+"""The migrations make exactly the tables the code works with, on every database."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from server.db.engine import open_engine
+from server.db.schema import VERSION_TABLE, current_revision, head_revision, metadata, migrate
+from tests.databases import TestDatabase
+
+
+def test_migrations_and_tables_are_the_same(database: TestDatabase) -> None:
+    with database.engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrating_again_changes_nothing(database: TestDatabase) -> None:
+    before = current_revision(database.engine)
+    migrate(database.engine)
+    assert current_revision(database.engine) == before == head_revision()
+
+
+def test_a_new_database_has_no_revision(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'new.sqlite'}")
+    assert current_revision(engine) is None
+    engine.dispose()
+
+
+def test_processes_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
+    url, failures = f"sqlite:///{tmp_path / 'new.sqlite'}", []
+
+    def start() -> None:
+        engine = open_engine(url)
+        try:
+            migrate(engine)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            engine.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_the_version_table_is_ours(database: TestDatabase) -> None:
+    tables = sa.inspect(database.engine).get_table_names()
+    assert VERSION_TABLE in tables
+    assert "alembic_version" not in tables
+
+
+def test_sqlite_in_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="name a file"):
+        open_engine("sqlite://")
