@@ -76,14 +76,20 @@ class ScheduleConfig:
     Attributes:
         warmup_steps: linear rise from a thousandth of the peak; the decay runs on meanwhile
             (AlphaNet: the cosine is not delayed).
+        final_share: share of the peak that the cosine ends at (DenseNAS: 1e-4 of 0.2; SPOS, AlphaNet: 0).
     """
 
     decay: Decay = Decay.LINEAR
     warmup_steps: int = 0
+    final_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
             raise TrainingError(f"warmup_steps is {self.warmup_steps}: it must be 0 or more")
+        if not 0.0 <= self.final_share < 1.0:
+            raise TrainingError(f"final_share is {self.final_share}: it must lie in [0, 1)")
+        if self.final_share and self.decay is not Decay.COSINE:
+            raise TrainingError(f"final_share is for the cosine, the decay is {self.decay.value}: leave it at 0")
 
     def factor(self, step: int, num_steps: int) -> float:
         """Share of the peak learning rate that update `step` (from 0) is made with.
@@ -99,7 +105,8 @@ class ScheduleConfig:
             case Decay.LINEAR:
                 return warm * (1.0 - (step + 1) / num_steps)
             case Decay.COSINE:
-                return warm * 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
+                falling = 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
+                return warm * (self.final_share + (1.0 - self.final_share) * falling)
             case Decay.CONSTANT:
                 return warm
 

@@ -49,14 +49,13 @@ SMALL = {
     "max_connections": 2,
     "last_channels": 16,
 }
-MBV2 = DenseSpace(
-    DenseMbv2Parameters(
-        **SMALL,  # type: ignore[arg-type]
-        stem_channels=4,
-        head_operators=("mbconv_k3_t1", "mbconv_k3_t3", "mbconv_k5_t3"),
-        stack_operators=("mbconv_k3_t1", "mbconv_k3_t3", "skip_connect"),
-    )
+PARAMETERS = DenseMbv2Parameters(
+    **SMALL,  # type: ignore[arg-type]
+    stem_channels=4,
+    head_operators=("mbconv_k3_t1", "mbconv_k3_t3", "mbconv_k5_t3"),
+    stack_operators=("mbconv_k3_t1", "mbconv_k3_t3", "skip_connect"),
 )
+MBV2 = DenseSpace(PARAMETERS)
 RESNET = DenseSpace(DenseResNetParameters(**SMALL))  # type: ignore[arg-type]
 SPACES = {"mbv2": MBV2, "resnet": RESNET}
 CONFIG = TrainConfig(
