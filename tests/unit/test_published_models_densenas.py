@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,12 @@ def test_documented_macs_and_params_are_computed(row: list[str]) -> None:
 def test_every_shipped_model_is_documented() -> None:
     shipped = [(name, s) for s in ("densenas-mbv2", "densenas-resnet") for name in create_space(s).named]
     assert [(row[0], row[1]) for row in ROWS] == shipped
+
+
+def test_the_documented_small_image_variant_is_a_space() -> None:
+    page = (PAGE.parents[1] / "explanation" / "densenas.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    space = create_space("densenas-mbv2", json.loads(block))
+    graph = space.graph(space.decode([0] * len(space.genes)), Form.DEPLOYED)
+    assert graph is not None
+    assert graph.input_shape == (1, 28, 28)
