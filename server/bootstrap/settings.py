@@ -34,6 +34,11 @@ class Settings(BaseSettings):
         max_artifact_bytes: largest upload.
         shutdown_s: how long open requests may take after SIGTERM.
         datasets_file: JSON file that registers data sets beside the embedded one.
+        worker_name: of this worker in leases and logs; empty means host name and process id.
+        worker_device: where workers run torch: auto takes a CUDA device where there is one.
+        worker_threads: CPU threads of torch; absent means torch's own choice.
+        host_lock: timing lock shared with agents on the same host: torch pauses while one times a block;
+            absent means agents run elsewhere.
         log_level: debug, info, warning or error.
         log_json: one JSON object per log line instead of text for people.
     """
@@ -56,6 +61,10 @@ class Settings(BaseSettings):
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
     shutdown_s: int = Field(default=5, ge=0, le=600)
     datasets_file: Path | None = None
+    worker_name: str = ""
+    worker_device: Literal["auto", "cpu", "cuda"] = "auto"
+    worker_threads: int | None = Field(default=None, ge=1, le=1024)
+    host_lock: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 

@@ -16,27 +16,12 @@ class UniformStrategy(SpecPart):
 
 
 class FlopsBinnedStrategy(SpecPart):
-    """SPOS's MACs-binned sampling: draw a bin, then an architecture whose MACs lie in it."""
+    """SPOS's MACs-binned sampling: draw one of seven bins, then an architecture whose MACs lie in it.
+
+    Bins are the published ones (290M to 360M) for the published space, and quantiles of the space elsewhere.
+    """
 
     kind: Literal["flops_binned"] = "flops_binned"
-
-    num_bins: int = Field(default=7, ge=1, le=1000)
-    """How many bins the range is cut into."""
-
-    minimum_macs: float | None = Field(default=None, gt=0)
-    """Lower end of the first bin; absent: bins are quantiles of the space."""
-
-    maximum_macs: float | None = Field(default=None, gt=0)
-    """Upper end of the last bin; absent: bins are quantiles of the space."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> FlopsBinnedStrategy:
-        given = (self.minimum_macs is not None, self.maximum_macs is not None)
-        if given[0] is not given[1]:
-            raise ValueError("minimum_macs and maximum_macs go together: give both or neither")
-        if self.minimum_macs is not None and self.maximum_macs is not None and self.minimum_macs >= self.maximum_macs:
-            raise ValueError(f"minimum_macs {self.minimum_macs} is not below maximum_macs {self.maximum_macs}")
-        return self
 
 
 StrategySpec = Annotated[UniformStrategy | FlopsBinnedStrategy, Field(discriminator="kind")]

@@ -1,0 +1,158 @@
+"""Composition root of a worker: the process that trains, evaluates and steps searches. The only one with torch.
+
+``hilnas worker`` runs `main`. Any number of workers share one database and one artifact store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import sqlalchemy as sa
+import structlog
+import torch
+from pydantic import ValidationError
+
+from device_agent.host_lock import HostLock
+from nas_engine.domain.errors import EngineError
+from server.artifacts.files import FileByteStore
+from server.bootstrap.logs import configure_logging
+from server.bootstrap.settings import Settings
+from server.catalog.datasets import RegisteredDatasets
+from server.catalog.fronts import MoocoreFrontMaths
+from server.catalog.spaces import EngineSpaceCatalog
+from server.db.engine import open_engine
+from server.db.schema import migrate
+from server.db.unit_of_work import SqlUnitOfWork
+from server.db.wakeups import DatabaseWakeups
+from server.service.admission import Admission
+from server.service.artifacts import Artifacts
+from server.service.dispatch import Dispatch
+from server.service.fronts import Fronts
+from server.service.searches import Searches
+from server.service.states import JobKind
+from server.service.steps import SearchSteps
+from server.service.supernets import Supernets
+from server.service.worker_results import WorkerResults
+from server.worker.converting import ConvertHandler
+from server.worker.evaluating import EvaluateHandler
+from server.worker.handlers import Handler
+from server.worker.loop import Worker
+from server.worker.resources import Resources
+from server.worker.stepping import StepHandler
+from server.worker.training import TrainHandler
+
+_log = structlog.get_logger("hilnas.worker")
+DATABASE_PATIENCE_S = 60.0
+DATABASE_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProcess:
+    """Everything the process runs, put together but not started."""
+
+    worker: Worker
+    wakeups: DatabaseWakeups
+    engine: sa.Engine
+
+
+def build(settings: Settings) -> WorkerProcess:
+    """Open the database and put everything together.
+
+    Raises:
+        OSError, sqlalchemy.exc.SQLAlchemyError: the home folder or the database cannot be used.
+        EngineError: the data set file is not valid.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(settings.effective_database_url)
+    _migrate_patiently(engine)
+    wakeups = DatabaseWakeups(engine)
+    uow = SqlUnitOfWork(engine, wakeups)
+    dispatch = Dispatch(uow, wakeups)
+    owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
+    return WorkerProcess(worker=Worker(dispatch, owner[:40], _handlers(settings, uow)), wakeups=wakeups, engine=engine)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT."""
+    argparse.ArgumentParser(prog="hilnas worker", description=_USAGE).parse_args(argv)
+    try:
+        settings = Settings.load()
+    except ValidationError as error:
+        sys.stderr.write(f"hilnas worker: {error}\n")
+        return 2
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    if settings.worker_threads is not None:
+        torch.set_num_threads(settings.worker_threads)
+    try:
+        with ExitStack() as stack:
+            process = build(settings)
+            stack.callback(process.engine.dispose)
+            process.wakeups.start()
+            stack.callback(process.wakeups.close)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: process.worker.stop())
+            _log.info("worker ready", device=str(_device(settings)))
+            process.worker.run()
+    except (OSError, EngineError) as error:
+        sys.stderr.write(f"hilnas worker: {error}\n")
+        return 1
+    return 0
+
+
+_USAGE = "Train supernets, evaluate candidates and step searches. Settings are HILNAS_* variables, as of the server."
+
+
+def _handlers(settings: Settings, uow: SqlUnitOfWork) -> Mapping[JobKind, Handler]:
+    spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
+    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    supernets = Supernets(uow, spaces, datasets)
+    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
+    results = WorkerResults(uow)
+    resources = Resources(
+        spaces=spaces,
+        datasets=datasets,
+        supernets=supernets,
+        artifacts=artifacts,
+        folder=settings.home / "worker",
+        device=_device(settings),
+        pause=nullcontext if settings.host_lock is None else HostLock(settings.host_lock).working,
+    )
+    code_version = version("hilnas")
+    return {
+        JobKind.SEARCH_STEP: StepHandler(SearchSteps(uow), Fronts(uow, MoocoreFrontMaths()), spaces, code_version),
+        JobKind.CONVERT: ConvertHandler(results, spaces, artifacts),
+        JobKind.EVALUATE: EvaluateHandler(searches, results, resources),
+        JobKind.TRAIN: TrainHandler(supernets, resources),
+    }
+
+
+def _device(settings: Settings) -> torch.device:
+    if settings.worker_device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(settings.worker_device)
+
+
+def _migrate_patiently(engine: sa.Engine) -> None:
+    """Bring the schema up to date; a database that is just starting is waited for."""
+    deadline = time.monotonic() + DATABASE_PATIENCE_S
+    while True:  # ends at the deadline
+        try:
+            migrate(engine)
+            return
+        except sa.exc.OperationalError as error:
+            if time.monotonic() > deadline:
+                raise OSError(f"the database does not answer: {error.orig}") from error
+            time.sleep(DATABASE_PAUSE_S)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,82 @@
+"""Search specs in the engine's own terms: the algorithm, what it is told, what it may not ask."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from nas_engine.domain.objective import Metric
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.search.algorithm import SearchAlgorithm, Told
+from nas_engine.search.cheap_filter import GraphFilter
+from nas_engine.search.config import (
+    AlgorithmConfig,
+    ConstraintHandling,
+    Nsga2Config,
+    RandomSearchConfig,
+    VariationConfig,
+)
+from nas_engine.search.factory import create_algorithm
+from server.service.spec import Nsga2Algorithm, RandomAlgorithm, SearchSpec
+from server.service.states import CandidateState
+from server.service.values.candidate import Evaluation
+from server.service.values.step import FinishedCandidate
+
+
+def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:
+    """The algorithm of a spec, before its first step; cheap constraints become its filter."""
+    constraints = spec.domain_constraints()
+    cheap = tuple(c for c in constraints if c.metric.cheap)
+    told = tuple(c for c in constraints if not c.metric.cheap)
+    return create_algorithm(
+        _config(spec), space, spec.domain_objectives(), told, GraphFilter(space, cheap), seed=spec.seed
+    )
+
+
+def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
+    """What the algorithm is told of a finished candidate; None for one that failed by our fault."""
+    candidate = finished.candidate
+    match candidate.state:
+        case CandidateState.COMPLETE:
+            return Told(
+                genotype=candidate.genotype,
+                objectives={metric: candidate.values[metric] for metric in _metrics(spec)},
+                uncertainty=_uncertainty(finished.evaluations),
+            )
+        case CandidateState.INFEASIBLE:
+            return Told(genotype=candidate.genotype, objectives={}, violations={candidate.reason or "infeasible": 1.0})
+        case _:
+            return None
+
+
+def _metrics(spec: SearchSpec) -> tuple[Metric, ...]:
+    told = [o.metric for o in spec.domain_objectives()]
+    told += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
+    return tuple(dict.fromkeys(told))
+
+
+def _uncertainty(evaluations: tuple[Evaluation, ...]) -> dict[Metric, float]:
+    newest: dict[Metric, Evaluation] = {}
+    for evaluation in sorted(evaluations, key=lambda e: e.attempt):
+        newest[evaluation.metric] = evaluation
+    return {m: e.uncertainty for m, e in newest.items() if e.uncertainty is not None and m is not Metric.TEST_TOP1}
+
+
+def _config(spec: SearchSpec) -> AlgorithmConfig:
+    match spec.algorithm:
+        case RandomAlgorithm(batch_size=batch_size):
+            return RandomSearchConfig(batch_size=batch_size)
+        case Nsga2Algorithm() as own:
+            return Nsga2Config(
+                population_size=own.population_size,
+                num_offspring=own.num_offspring,
+                variation=VariationConfig(
+                    crossover_probability=own.crossover_probability,
+                    block_probability=own.block_probability,
+                    mutation_probability=own.mutation_probability,
+                    structural_probability=own.structural_probability,
+                    mean_leaves=own.mean_leaves,
+                ),
+                constraint_handling=ConstraintHandling(own.constraint_handling),
+            )
+        case _:
+            assert_never(spec.algorithm)

@@ -1,0 +1,114 @@
+"""SEARCH_STEP jobs: tell what is finished, ask for more, and commit both with the algorithm's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.errors import InfeasibleError, SearchStateError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
+from nas_engine.search.algorithm import SearchAlgorithm
+from server.catalog.spaces import EngineSpaceCatalog
+from server.service.fronts import Front, Fronts
+from server.service.spec import SearchSpec
+from server.service.steps import SearchSteps
+from server.service.values.job import Job, LeaseRef
+from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
+from server.worker.algorithms import algorithm_of, told_of
+
+CHECKPOINT_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the algorithm proposed, and why it proposed no more."""
+
+    genotypes: tuple[Genotype, ...] = ()
+    ended: StepStatus | None = None
+    reason: str = ""
+
+
+class StepHandler:
+    """Does SEARCH_STEP jobs. Short: evaluating and measuring are jobs of their own."""
+
+    def __init__(self, steps: SearchSteps, fronts: Fronts, spaces: EngineSpaceCatalog, code_version: str) -> None:
+        self._steps = steps
+        self._fronts = fronts
+        self._spaces = spaces
+        self._code_version = code_version
+
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Do one step; a lost lease drops it without a trace."""
+        given = self._steps.load(lease)
+        algorithm, finalised = self._restore(given)
+        spec = given.search.spec
+        results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
+        if results:
+            algorithm.tell(results)
+        revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
+        if revised:
+            algorithm.revise(revised)
+        if not stopped():
+            self._steps.commit(lease, self._outcome(given, algorithm, finalised))
+
+    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, bool]:
+        spec = given.search.spec
+        algorithm = algorithm_of(spec, self._spaces.space(spec.space.id, spec.space.parameters))
+        if given.checkpoint is None:
+            return algorithm, False
+        document = given.checkpoint.payload
+        if not isinstance(document, dict) or document.get("schema_version") != CHECKPOINT_SCHEMA:
+            raise SearchStateError(f"checkpoint {given.checkpoint.seq} of {given.search.id} is not of this version")
+        algorithm.load_state(cast(JsonValue, document["algorithm"]))
+        return algorithm, bool(document["finalised"])
+
+    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, finalised: bool) -> StepOutcome:
+        asked = self._ask(given, algorithm)
+        front = self._fronts.of_search(given.search.id)
+        finalise: tuple[str, ...] = ()
+        if asked.ended is StepStatus.COMPLETED and not finalised and given.search.supernet_version_id is not None:
+            finalise, finalised = tuple(point.id for point in front.points), True
+        ended = None if finalise else asked.ended
+        return StepOutcome(
+            told=tuple(finished.candidate.id for finished in given.finished),
+            asked=tuple(self._candidate(given.search.spec, genotype) for genotype in asked.genotypes),
+            checkpoint={
+                "schema_version": CHECKPOINT_SCHEMA,
+                "algorithm": algorithm.state(),
+                "finalised": finalised,
+            },
+            code_version=self._code_version,
+            status=ended or StepStatus.CONTINUE,
+            reason=asked.reason if ended else "",
+            generation=algorithm.generation,
+            front_size=len(front.points),
+            hypervolume=front.hypervolume,
+            reference_point=_fixed_reference(given, front),
+            finalise=finalise,
+        )
+
+    def _ask(self, given: StepInput, algorithm: SearchAlgorithm) -> _Asked:
+        if given.num_left == 0:
+            return _Asked(ended=StepStatus.COMPLETED, reason="budget used up")
+        try:
+            genotypes = tuple(algorithm.ask(min(given.num_left, algorithm.batch_size)))
+        except InfeasibleError as error:
+            return _Asked(ended=StepStatus.FAILED, reason=str(error))
+        if not genotypes:
+            return _Asked(ended=StepStatus.COMPLETED, reason="the space holds no further admissible architecture")
+        return _Asked(genotypes)
+
+    def _candidate(self, spec: SearchSpec, genotype: Genotype) -> NewCandidate:
+        record = self._spaces.decode(spec.space.id, spec.space.parameters, genotype)
+        key = None
+        if spec.device is not None and Metric.LATENCY_US in spec.metrics():
+            key = self._spaces.latency_key(record.architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
+        return NewCandidate(genotype=genotype, record=record, latency_key=key)
+
+
+def _fixed_reference(given: StepInput, front: Front) -> tuple[float, ...] | None:
+    """The reference point, fixed by the first generation that is told, so that hypervolumes compare."""
+    return given.search.progress.reference_point or front.reference_point
