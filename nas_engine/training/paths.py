@@ -6,10 +6,10 @@ architectures until one falls into the bin, at most 500 times (megvii-model/Sing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 
 MAX_TRIES = 500
-NUM_BINS = 7
 # SPOS's bins of MACs at 224 pixels and 1000 classes: [290M, 300M), ... [350M, 360M).
 PUBLISHED_EDGES = tuple(float(m) * 1e6 for m in range(290, 361, 10))
 QUANTILE_SAMPLES = 700
@@ -49,18 +48,45 @@ class DrawnPath:
 PathSampler = Callable[[np.random.Generator], DrawnPath]
 
 
-def make_sampler(space: SearchSpace, sampling: PathSampling) -> PathSampler:
-    """The sampler of a space: published bins where the space is the published one, else quantiles.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinConfig:
+    """Bins of MACs.
+
+    Attributes:
+        num_bins: how many (SPOS: 7).
+        minimum_macs, maximum_macs: ends of equally wide bins; None for the published bins where the
+            space is the published one, and for quantiles of the space elsewhere.
+    """
+
+    num_bins: int = 7
+    minimum_macs: float | None = None
+    maximum_macs: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_bins < 1:
+            raise TrainingError(f"num_bins is {self.num_bins}: it must be 1 or more")
+        low, high = self.minimum_macs, self.maximum_macs
+        if (low is None) != (high is None):
+            raise TrainingError("minimum_macs and maximum_macs go together: give both or neither")
+        if low is not None and high is not None and not 0.0 <= low < high < math.inf:
+            raise TrainingError(f"minimum_macs {low} must be below maximum_macs {high}, both finite")
+
+
+DEFAULT_BINS = BinConfig()
+
+
+def make_sampler(space: SearchSpace, sampling: PathSampling, bins: BinConfig = DEFAULT_BINS) -> PathSampler:
+    """The sampler of a space.
 
     Raises:
-        TrainingError: MACs bins are asked for in a space whose architectures all cost the same.
+        TrainingError: quantile bins are asked for in a space whose architectures all cost the same.
     """
     match sampling:
         case PathSampling.UNIFORM:
             return uniform_sampler(space)
         case PathSampling.MACS_BINS:
             counter = MacsCounter(space)
-            return binned_sampler(space, counter.macs, _edges(space, counter.macs))
+            return binned_sampler(space, counter.macs, _edges(space, counter.macs, bins))
 
 
 def uniform_sampler(space: SearchSpace) -> PathSampler:
@@ -121,17 +147,32 @@ def graph_of(space: SearchSpace, genotype: Genotype, form: Form) -> LayerGraph:
     return graph
 
 
-def _edges(space: SearchSpace, macs: Callable[[Genotype], int]) -> tuple[float, ...]:
-    if space.named and space.num_classes == 1000 and space.space_id == "spos":
+def _edges(space: SearchSpace, macs: Callable[[Genotype], int], bins: BinConfig) -> tuple[float, ...]:
+    if bins.minimum_macs is not None and bins.maximum_macs is not None:
+        return tuple(np.linspace(bins.minimum_macs, bins.maximum_macs, bins.num_bins + 1).tolist())
+    if bins == DEFAULT_BINS and space.named and space.num_classes == 1000 and space.space_id == "spos":
         return PUBLISHED_EDGES
     rng = np.random.default_rng(0)
     drawn = [macs(space.canonical(sample_genotype(space.genes, rng))) for _ in range(QUANTILE_SAMPLES)]
-    edges = np.quantile(np.asarray(drawn, dtype=np.float64), np.linspace(0.0, 1.0, NUM_BINS + 1))
+    edges = np.quantile(np.asarray(drawn, dtype=np.float64), np.linspace(0.0, 1.0, bins.num_bins + 1))
     distinct = tuple(float(edge) for edge in np.unique(edges))
     if len(distinct) < 2:
         raise TrainingError(f"all architectures of {space.space_id!r} have {distinct[0]:.0f} MACs: sample uniformly")
     # Open at both ends, so that architectures beyond the sampled range can be drawn too.
-    inner = distinct[1:-1]
-    bounds = (0.0, *inner, float("inf"))
-    assert all(low < high for low, high in pairwise(bounds))
-    return bounds
+    return (0.0, *distinct[1:-1], math.inf)
+
+
+def extreme_genotypes(space: SearchSpace) -> tuple[Genotype, Genotype]:
+    """Genotypes of least and of most MACs, found gene by gene.
+
+    Exact where each gene's cheapest choice does not depend on the others, as in elastic spaces
+    (AttentiveNAS's smallest and largest subnets) and in SPOS's.
+    """
+    found = []
+    for pick in (min, max):
+        genotype = (0,) * len(space.genes)
+        for i, gene in enumerate(space.genes):
+            options = [(*genotype[:i], choice, *genotype[i + 1 :]) for choice in range(gene.num_choices)]
+            genotype = pick(options, key=lambda option: complexity(graph_of(space, option, Form.DEPLOYED)).macs)
+        found.append(space.canonical(genotype))
+    return found[0], found[1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
@@ -19,7 +20,7 @@ from nas_engine.supernet.execute import forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.training.config import check_label_smoothing
 from nas_engine.training.documents import to_document
-from nas_engine.training.paths import PathSampling, graph_of, make_sampler
+from nas_engine.training.paths import DEFAULT_BINS, BinConfig, PathSampling, graph_of, make_sampler
 from nas_engine.training.randomness import Stream
 from nas_engine.training.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 
@@ -31,15 +32,19 @@ class UniformConfig:
     Attributes:
         sampling: uniform over the space, or by MACs bins as SPOS's code does.
         label_smoothing: eps of (1 - eps) on the target plus eps/K on every class.
+        bins: of `sampling` by MACs.
         paths_per_step: single paths whose gradients are averaged in one update (1 in the paper).
     """
 
     sampling: PathSampling = PathSampling.UNIFORM
     label_smoothing: float = 0.1
+    bins: BinConfig = DEFAULT_BINS
     paths_per_step: int = 1
 
     def __post_init__(self) -> None:
         check_label_smoothing(self.label_smoothing)
+        if self.paths_per_step < 1:
+            raise TrainingError(f"paths_per_step is {self.paths_per_step}: it must be 1 or more")
 
 
 class UniformStrategy(Stateless):
@@ -48,7 +53,7 @@ class UniformStrategy(Stateless):
     def __init__(self, space: SearchSpace, config: UniformConfig) -> None:
         self._space = space
         self._config = config
-        self._sampler = make_sampler(space, config.sampling)
+        self._sampler = make_sampler(space, config.sampling, config.bins)
 
     @property
     def name(self) -> str:
@@ -57,11 +62,7 @@ class UniformStrategy(Stateless):
 
     def settings(self) -> JsonValue:
         """Space and config."""
-        return {
-            "space": self._space.space_id,
-            "parameters": dict(self._space.parameters),
-            "config": to_document(self._config),
-        }
+        return strategy_settings(self._space, self._config)
 
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """Forward and backward of one path (or of a few, averaged)."""
@@ -69,6 +70,11 @@ class UniformStrategy(Stateless):
         genotypes = [self._sampler(rng).genotype for _ in range(self._config.paths_per_step)]
         graphs = (graph_of(self._space, genotype, Form.SUPERNET) for genotype in genotypes)
         return train_paths(graphs, batch, context, self._config.label_smoothing, share=1.0 / len(genotypes))
+
+
+def strategy_settings(space: SearchSpace, config: object) -> JsonValue:
+    """What identifies a strategy over a space."""
+    return {"space": space.space_id, "parameters": dict(space.parameters), "config": to_document(config)}
 
 
 def train_paths(
