@@ -76,11 +76,11 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        self._state = StateDirectory(settings.state_dir)
-        self._link = Link(settings.link)
         device = DeviceBench(settings.bench)
         if not settings.isolate and not device.simulated:
             raise AgentError("only simulated runtimes may measure without a process of their own")
+        self._link = Link(settings.link)
+        self._state = StateDirectory(settings.state_dir)
         cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
         self._measurer: Measurer = (
             ChildMeasurer(settings.bench) if settings.isolate else InProcessMeasurer(settings.bench)

@@ -73,7 +73,7 @@ class InProcessMeasurer:
         request: MeasureRequest,
         token: StopToken,
         on_phase: OnPhase,
-        timeout_s: float,  # noqa: ARG002 - part of the port; virtual time takes none
+        timeout_s: float,
     ) -> Measurement:
         """See Measurer; the token is looked at between phases."""
 

@@ -140,7 +140,7 @@ class Sampler:
     def sample(self) -> Sampling:
         """Blocks, and the flags that follow from how sampling ended."""
         sampling = Sampling()
-        timed_s = 0.0
+        timed_ns = 0
         discards_in_row = 0
         for _ in range(self._profile.max_blocks + self._profile.max_discards):
             block, reason = self._block(sampling)
@@ -153,10 +153,10 @@ class Sampler:
                 self._clock.sleep(self._profile.backoff_s * self._profile.backoff_factor ** (discards_in_row - 1))
                 continue
             discards_in_row = 0
-            timed_s += sum(block.e2e_ns) / 1e9
-            if self._finished(sampling, timed_s) or self._capped(sampling, timed_s):
+            timed_ns += sum(block.e2e_ns)
+            if self._finished(sampling, timed_ns / 1e9) or self._capped(sampling, timed_ns / 1e9):
                 break
-        sampling.flags = self._flags(sampling, timed_s)
+        sampling.flags = self._flags(sampling, timed_ns / 1e9)
         return sampling
 
     def _block(self, sampling: Sampling) -> tuple[SampleBlock, str]:

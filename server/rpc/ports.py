@@ -105,7 +105,7 @@ class CanaryPlanner(Protocol):
 class NoCanaries:
     """Plans none."""
 
-    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:  # noqa: ARG002 - the port's shape
+    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
         """None."""
         return None
 

@@ -1,0 +1,181 @@
+"""Between wire and values: both sides map every enum, and a measurement survives the way from agent to server."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from device_agent import wire
+from device_agent.bench import BenchSettings, DeviceBench
+from device_agent.canary import Canary
+from device_agent.child_messages import (
+    failure_from_json,
+    failure_to_json,
+    measurement_from_json,
+    measurement_to_json,
+    request_from_json,
+    request_to_json,
+)
+from device_agent.failures import FailureType as AgentFailureType
+from device_agent.failures import JobFailedError
+from device_agent.jobs import LeaseKey, Outcome
+from device_agent.procedure import MeasureRequest, Phase
+from device_agent.runtime.base import SessionSettings
+from device_agent.runtime.select import RuntimeName, RuntimeOptions
+from nas_engine.domain.measurement import (
+    BlockStatus,
+    CanaryReading,
+    DeviceClass,
+    DeviceIdentity,
+    Dtype,
+    EnvironmentRecord,
+    HardwareKey,
+    InvalidMeasurementError,
+    Measurement,
+    MeasurementProfile,
+    SampleBlock,
+    Validity,
+    ValidityFlag,
+)
+from proto.hilnas.v1 import control_pb2, measurement_pb2
+from server.rpc import converters
+from server.rpc.errors import STATUS, status_of
+from server.service import errors
+from server.service.errors import InvalidValueError
+from server.service.failures import FailureType
+from server.service.results import ResultStatus
+from server.service.states import JobPhase
+
+IDENTITY = DeviceIdentity(
+    board_model="Radxa ROCK 5B",
+    device_class=DeviceClass.BOARD,
+    runtime="rknnlite",
+    runtime_versions=(("librknnrt", "2.3.2"), ("rknnlite", "2.5.0")),
+    clocks_profile="pinned-max",
+    core_mask="0x1",
+)
+CANARY = CanaryReading(artifact_sha256="cd" * 32, median_us=2000.5, ratio=1.01, output_digest="ef" * 32)
+MEASUREMENT = Measurement(
+    blocks=(
+        SampleBlock((1_000_000, 1_100_000), (600_000, 610_000), num_involuntary_switches=1, cpu_time_ns=5),
+        SampleBlock((9_000_000,), (1,), BlockStatus.DISCARDED),
+    ),
+    flags=(ValidityFlag(Validity.DRIFT, "by 3 %"),),
+    environment=EnvironmentRecord(agent_version="1", protocol_version=1, kernel="6.1"),
+    hardware_key=HardwareKey(identity=IDENTITY, dtype=Dtype.W8A8, batch=2),
+    load_us=1.5,
+    init_us=2.5,
+    first_run_us=3.5,
+    canary_before=CANARY,
+    canary_after=replace(CANARY, ratio=None),
+    npu_time_source="rknn_runtime.get_run_perf",
+    output_digest="01" * 32,
+)
+
+
+def test_a_measurement_survives_the_wire() -> None:
+    data = wire.measurement_to_proto(MEASUREMENT).SerializeToString()
+    assert converters.measurement_from_proto(measurement_pb2.Measurement.FromString(data)) == MEASUREMENT
+
+
+def test_a_measurement_and_a_request_survive_the_pipe() -> None:
+    assert measurement_from_json(measurement_to_json(MEASUREMENT)) == MEASUREMENT
+    request = MeasureRequest(
+        model=Path("/m"),
+        settings=SessionSettings(format="rknn", core_mask="0x1"),
+        profile=MeasurementProfile.named("audit"),
+        dtype=Dtype.FP16,
+        canary=Canary(path=Path("/g"), sha256="ab", format="rknn", baseline_us=5.0),
+        cpu_operators=("TopK",),
+    )
+    assert request_from_json(request_to_json(request)) == request
+    error = failure_from_json(failure_to_json(JobFailedError(AgentFailureType.DEVICE_DEGRADED, "off", CANARY)))
+    assert (error.type, error.message, error.canary) == (AgentFailureType.DEVICE_DEGRADED, "off", CANARY)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"samples": b"junk"},
+        {"environment_json": "[]"},
+        {"environment_json": "{"},
+        {"batch": 0},
+        {"load_us": float("nan")},
+        {"dtype": 99},
+    ],
+)
+def test_malformed_measurements_are_refused(spoil: dict[str, object]) -> None:
+    message = wire.measurement_to_proto(MEASUREMENT)
+    for name, value in spoil.items():
+        setattr(message, name, value)
+    with pytest.raises((InvalidMeasurementError, InvalidValueError)):
+        converters.measurement_from_proto(message)
+
+
+@pytest.mark.parametrize("type", list(AgentFailureType))
+def test_every_failure_of_an_agent_reaches_the_service_as_itself(type: AgentFailureType) -> None:
+    outcome = Outcome(failure=type, message="why", phase=Phase.WARMUP, canary=CANARY)
+    envelope = wire.envelope_to_proto(LeaseKey("job_1", 2, "lease_1", 3), outcome)
+    failure = converters.failure_from_proto(envelope.failure.type, envelope.failure.message)
+    assert failure.type is FailureType[type.name]
+    assert envelope.failure.phase == control_pb2.PHASE_WARMUP
+    assert converters.canary_from_proto(envelope.failure.canary) == CANARY
+
+
+def test_a_failure_type_of_a_newer_agent_is_kept_as_text() -> None:
+    failure = converters.failure_from_proto(999, "something new")
+    assert failure.type is FailureType.AGENT_FAULT
+    assert "999" in failure.message
+
+
+def test_every_enum_is_mapped_on_both_sides() -> None:
+    for phase in Phase:
+        assert converters.PHASES[control_pb2.Phase.Value(wire.PHASES[phase])] is JobPhase[phase.name]
+    for validity in Validity:
+        number = measurement_pb2.Validity.Value(wire.VALIDITIES[validity])
+        assert validity is Validity.VALID or converters.VALIDITIES[number] is validity
+    for dtype in Dtype:
+        assert converters.DTYPES[measurement_pb2.Dtype.Value(wire.DTYPES[dtype])] is dtype
+    for status in ResultStatus:
+        assert control_pb2.ResultStatus.Value(converters.RESULT_STATUSES[status])
+    for name in (*converters.SESSION_STATES.values(),):
+        assert control_pb2.SessionState.Value(name)
+    for order, name in converters.LEASE_ORDERS.items():
+        assert wire.lease_order(control_pb2.LeaseOrder.Value(name)).name == order.name
+
+
+def test_capabilities_survive_the_wire(tmp_path: Path) -> None:
+    bench = BenchSettings(runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=tmp_path / "lock")
+    device = DeviceBench(bench)
+    message = wire.capabilities_to_proto(device, max_model_bytes=7, can_pin_clocks=True, num_cpus=3)
+    capabilities = converters.capabilities_from_proto(message)
+    assert capabilities.identity == device.identity()
+    assert capabilities.dtypes == tuple(Dtype)
+    assert capabilities.core_masks == device.core_labels()
+    assert (capabilities.max_model_bytes, capabilities.can_pin_clocks, capabilities.num_cpus) == (7, True, 3)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "tab\there"])
+def test_names_that_are_none_cannot_enrol(name: str) -> None:
+    request = control_pb2.EnrollRequest(name=name, device_type="t")
+    with pytest.raises(InvalidValueError, match="printable"):
+        converters.enrolment_from_proto(request)
+
+
+def test_an_assignment_of_unknown_work_becomes_a_job_that_says_so() -> None:
+    job = wire.job_from_proto(control_pb2.Assignment(lease=control_pb2.LeaseRef(job_id="job_1", lease_id="l")))
+    assert job.order is None
+    assert "upgrade" in job.complaint
+    measure = control_pb2.MeasureJob(profile="lightning", model=control_pb2.ArtifactRef(sha256="ab" * 32))
+    assert "quick, standard or audit" in wire.job_from_proto(control_pb2.Assignment(measure=measure)).complaint
+
+
+def test_every_error_of_the_service_has_a_status() -> None:
+    for _, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, errors.ServiceError):
+            assert kind in STATUS, f"{kind.__name__} has no status"
+    assert status_of(KeyError("x")) is grpc.StatusCode.INTERNAL
