@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from server.api.schemas.wire import DeviceClassName, Id, Json, KindName, Resource, ValidityName
 from server.service.spec_parts import MetricName
@@ -56,6 +57,9 @@ class CandidateResource(Resource):
     top1: float | None
     """Fraction of validation images classified correctly; null before it was evaluated."""
 
+    test_top1: float | None
+    """Fraction of test images, taken once the search is over for what is on its front; null elsewhere."""
+
     latency: LatencyValue | None
     """Null before it was measured, and where latency is not wanted."""
 
@@ -67,6 +71,9 @@ class CandidateResource(Resource):
 
     model_sha256: str | None
     """The measured model: GET /api/v1/artifacts/{sha256}."""
+
+    final_model_sha256: str | None
+    """The deployable model with inherited weights, made with test_top1."""
 
     told_seq: int | None
     """Step of the search in which the algorithm was told; null before."""
@@ -82,7 +89,7 @@ class EvaluationResource(Resource):
     """One value of one metric of one candidate."""
 
     id: Id
-    metric: MetricName
+    metric: Literal["top1", "test_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
     value: float
     """In the metric's unit."""
 
