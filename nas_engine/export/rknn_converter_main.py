@@ -4,7 +4,7 @@ Started by `rknn_process` with that environment's Python, as a plain script: it 
 standard library, numpy and rknn, nothing of ours. It reads jobs from standard input and answers on
 standard output, each message a 4-byte big-endian length and that many bytes of JSON. The toolkit
 prints to both output streams, so they are moved away before it is imported; a job's output goes to
-``log.txt`` in its directory, where model, images and result are exchanged as files too.
+``log.txt`` and ``errors.txt`` in its directory, where model, images and result are exchanged too.
 """
 
 import ctypes
@@ -18,7 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 MODEL, DATASET, PROBE = "model.onnx", "dataset.txt", "probe.npy"
-RESULT, PROBE_RESULT, LOG = "model.rknn", "probe_output.npy", "log.txt"
+RESULT, PROBE_RESULT = "model.rknn", "probe_output.npy"
+LOG, ERROR_LOG = "log.txt", "errors.txt"
 MAX_DETAIL = 16_000  # characters of an error's text that are passed on
 
 
@@ -32,7 +33,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected: leave no core files behind
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _redirect(os.devnull)
+    _write_by_line()
+    _redirect(os.devnull, os.devnull)
     from rknn.api import RKNN
 
     _send(answers, {"ready": version("rknn-toolkit2")})
@@ -52,7 +54,7 @@ def _print_version() -> int:
 
 def _run(rknn_class: Any, job: dict[str, Any]) -> dict[str, Any]:
     os.chdir(job["directory"])  # the toolkit drops intermediate files where it stands
-    _redirect(LOG)
+    _redirect(LOG, ERROR_LOG)
     stage = ["start"]
     try:
         _convert(rknn_class, job, stage)
@@ -62,7 +64,7 @@ def _run(rknn_class: Any, job: dict[str, Any]) -> dict[str, Any]:
     except Exception:
         answer = {"job": job["job"], "ok": False, "kind": "fault", "stage": stage[0], "detail": traceback.format_exc()}
     finally:
-        _redirect(os.devnull)
+        _redirect(os.devnull, os.devnull)
         os.chdir("/")
     if "detail" in answer:
         answer["detail"] = answer["detail"][-MAX_DETAIL:]
@@ -105,15 +107,25 @@ def _require(code: object) -> None:
         raise Refused(f"the toolkit returned {code!r}")
 
 
-def _redirect(path: str) -> None:
-    """Send both output streams to a file, C's buffers included."""
+def _write_by_line() -> None:
+    """Write whole lines: the compiler (through C) and the toolkit (through Python) print to one file, and
+    a buffer that is full in mid-line would cut a row of the table in two.
+    """
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    libc = ctypes.CDLL(None)
+    line_buffered = 1  # _IOLBF
+    libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, line_buffered, ctypes.c_size_t(65536))
+
+
+def _redirect(output: str, errors: str) -> None:
+    """Send standard output and standard error to files, C's buffers included."""
     sys.stdout.flush()
     sys.stderr.flush()
     ctypes.CDLL(None).fflush(None)
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
+    for descriptor, path in ((1, output), (2, errors)):
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(target, descriptor)
+        os.close(target)
 
 
 def _receive(stream: Any) -> dict[str, Any] | None:

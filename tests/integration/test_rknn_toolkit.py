@@ -15,6 +15,7 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import LayerGraph, PoolKind
+from nas_engine.domain.search_space import Form, sample_genotype
 from nas_engine.evaluation.parity import run_onnx
 from nas_engine.export.convert_file import convert_file
 from nas_engine.export.onnx import export_onnx
@@ -25,6 +26,7 @@ from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.export.rknn_table import CycleTable
+from nas_engine.spaces.registry import create_space, space_ids
 from tests.sample_graphs import INIT, every_node_graph, small_shufflenet
 
 PYTHON = Path(os.environ.get(PYTHON_VARIABLE) or Path(__file__).parents[2] / ".venv-rknn/bin/python")
@@ -92,6 +94,16 @@ def test_an_architecture_becomes_a_model_that_stays_on_the_npu(converter: RknnCo
     assert conversion.model.startswith(b"RKNN")
     assert b'"target_platform":["rk3588"]' in conversion.model
     assert conversion.key.custom_string().encode() in conversion.model
+
+
+@pytest.mark.parametrize("space_id", space_ids())
+def test_a_random_architecture_of_every_space_stays_on_the_npu(converter: RknnConverter, space_id: str) -> None:
+    space = create_space(space_id)
+    graph = space.graph(space.decode(sample_genotype(space.genes, np.random.default_rng(7))), Form.DEPLOYED)
+    if graph is None:
+        pytest.skip(f"{space_id} is a table of results and has no network to convert")
+    table = converter.convert(_export(graph), FP16).table
+    assert [layer.name for layer in table.cpu_fallbacks] == []
 
 
 def test_the_simulator_gives_the_answers_of_onnx_runtime(converter: RknnConverter) -> None:
