@@ -15,6 +15,7 @@ import httpx
 from starlette.testclient import TestClient
 
 from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import (
     DeviceClass,
     DeviceIdentity,
@@ -42,7 +43,8 @@ from server.service.worker_results import Conversion, WorkerResults
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
 ENROLMENT = "nas_enr_the-enrolment-token-of-the-tests"
-SMALL_SPACE = {"id": "spos", "parameters": {"input_size": 32, "stage_repeats": [1, 1, 1, 1], "num_classes": 10}}
+SMALL_PARAMETERS: dict[str, JsonValue] = {"input_size": 32, "stage_repeats": [1, 1, 1, 1], "num_classes": 10}
+SMALL_SPACE: dict[str, JsonValue] = {"id": "spos", "parameters": SMALL_PARAMETERS}
 
 
 @dataclass
@@ -205,7 +207,7 @@ def measurement(key: HardwareKey, p50_us: float, flags: tuple[ValidityFlag, ...]
 NOISY = (ValidityFlag(Validity.NOISY, "the interval did not close"),)
 
 
-def latency_spec(num_candidates: int = 3, **changes: object) -> dict[str, object]:
+def latency_spec(num_candidates: int = 3, **changes: JsonValue) -> dict[str, JsonValue]:
     """A search for latency and MACs on a board; needs no supernet."""
     return {
         "name": "latency against MACs",
@@ -218,7 +220,7 @@ def latency_spec(num_candidates: int = 3, **changes: object) -> dict[str, object
     }
 
 
-def cheap_spec(num_candidates: int = 3, **changes: object) -> dict[str, object]:
+def cheap_spec(num_candidates: int = 3, **changes: JsonValue) -> dict[str, JsonValue]:
     """A search over cheap metrics only; needs neither board nor supernet."""
     return {
         "space": SMALL_SPACE,

@@ -7,13 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass
-from tests.api_world import NOISY, SMALL_SPACE, World, cheap_spec, latency_spec
+from tests.api_world import NOISY, SMALL_PARAMETERS, World, cheap_spec, latency_spec
 
 _THREE = ([0, 0, 0, 0], [1, 1, 1, 1], [3, 3, 3, 3])
 
 
-def _created(client: httpx.Client, spec: dict[str, object]) -> str:
+def _created(client: httpx.Client, spec: dict[str, JsonValue]) -> str:
     response = client.post("/api/v1/searches", json=spec)
     assert response.status_code == 202, response.text
     return str(response.json()["id"])
@@ -280,7 +281,7 @@ def test_what_is_not_there_is_404(client: httpx.Client, path: str) -> None:
 
 
 def test_a_supernet_is_ordered_listed_and_cancelled(client: httpx.Client) -> None:
-    space = {"id": "spos", "parameters": {**SMALL_SPACE["parameters"], "input_channels": 1}}  # type: ignore[dict-item]
+    space = {"id": "spos", "parameters": {**SMALL_PARAMETERS, "input_channels": 1}}
     spec = {"space": space, "dataset": "fashion-mnist-12k", "epochs": 1}
     response = client.post("/api/v1/supernets", json=spec)
     assert response.status_code == 202
