@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,3 +77,24 @@ def test_only_the_cosine_ends_above_zero() -> None:
         ScheduleConfig(decay=Decay.LINEAR, final_share=0.1)
     with pytest.raises(TrainingError, match="final_share is 1.0"):
         ScheduleConfig(decay=Decay.COSINE, final_share=1.0)
+
+
+def test_two_processes_find_the_architecture_parameters_of_one_with_twice_the_batch(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    runs = [("one.json", {})] + [("two.json", group | {"RANK": str(rank)}) for rank in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.densenas_run", str(tmp_path / name)], cwd=root, env=environment | more
+        )
+        for name, more in runs
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    alone, parallel = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
+    assert parallel["choices"] == alone["choices"]
+    assert parallel["architecture_loss"] == pytest.approx(alone["architecture_loss"], rel=1e-3)
+    for name, values in alone["logits"].items():
+        np.testing.assert_allclose(parallel["logits"][name], values, rtol=0, atol=1e-3, err_msg=name)
