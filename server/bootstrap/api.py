@@ -90,7 +90,8 @@ def build(settings: Settings) -> ApiProcess:
     uow = SqlUnitOfWork(engine, wakeups)
     spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
-    devices, dispatch = Devices(uow), Dispatch(uow, wakeups)
+    leases = settings.leases
+    devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
     supernets = Supernets(uow, spaces, datasets)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     context = ApiContext(
@@ -114,7 +115,7 @@ def build(settings: Settings) -> ApiProcess:
     )
     rpc = RpcServices(
         enrolments=devices,
-        sessions=AgentSessions(uow, wakeups),
+        sessions=AgentSessions(uow, wakeups, leases),
         results=MeasurementResults(uow),
         artifacts=artifacts,
         canaries=NoCanaries(),

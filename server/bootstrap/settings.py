@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.client.home import default_home
+from server.service.settings import LeaseSettings
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -34,6 +35,9 @@ class Settings(BaseSettings):
         max_artifact_bytes: largest upload.
         shutdown_s: how long open requests may take after SIGTERM.
         datasets_file: JSON file that registers data sets beside the embedded one.
+        lease_ttl_s: a job whose holder is not heard of for so long is given to another; holders renew three times
+            as often. The same value belongs in every process of a deployment.
+        lease_accept_s: an agent must confirm a job within this, or it goes back into the queue at no one's cost.
         worker_name: of this worker in leases and logs; empty means host name and process id.
         worker_device: where workers run torch: auto takes a CUDA device where there is one.
         worker_threads: CPU threads of torch; absent means torch's own choice.
@@ -61,6 +65,8 @@ class Settings(BaseSettings):
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
     shutdown_s: int = Field(default=5, ge=0, le=600)
     datasets_file: Path | None = None
+    lease_ttl_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
+    lease_accept_s: float = Field(default=15.0, gt=0, le=3_600, allow_inf_nan=False)
     worker_name: str = ""
     worker_device: Literal["auto", "cpu", "cuda"] = "auto"
     worker_threads: int | None = Field(default=None, ge=1, le=1024)
@@ -91,6 +97,11 @@ class Settings(BaseSettings):
             pydantic.ValidationError: a value is not allowed.
         """
         return cls(**(overrides or {}))  # type: ignore[arg-type]  # pydantic checks every value
+
+    @property
+    def leases(self) -> LeaseSettings:
+        """How leases live, for everything that hands them out or keeps them."""
+        return LeaseSettings(ttl_s=self.lease_ttl_s, accept_s=self.lease_accept_s)
 
     @property
     def effective_database_url(self) -> str:

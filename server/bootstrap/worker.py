@@ -76,7 +76,7 @@ def build(settings: Settings) -> WorkerProcess:
     _migrate_patiently(engine)
     wakeups = DatabaseWakeups(engine)
     uow = SqlUnitOfWork(engine, wakeups)
-    dispatch = Dispatch(uow, wakeups)
+    dispatch = Dispatch(uow, wakeups, settings.leases)
     owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
     return WorkerProcess(worker=Worker(dispatch, owner[:40], _handlers(settings, uow)), wakeups=wakeups, engine=engine)
 
