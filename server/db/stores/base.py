@@ -34,9 +34,9 @@ class Store:
         if not rows:
             return 0
         insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
-        return sum(
-            self._connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing()).rowcount for row in rows
-        )
+        # Counted by what is returned: the row count of an INSERT is not known with every driver.
+        statements = (insert(table).values(dict(row)).on_conflict_do_nothing() for row in rows)
+        return sum(len(self._connection.execute(one.returning(sa.literal(1))).all()) for one in statements)
 
     def _put_labels(self, owner_id: str, values: Mapping[str, str]) -> None:
         self._connection.execute(sa.delete(labels).where(labels.c.owner_id == owner_id))
