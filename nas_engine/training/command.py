@@ -1,0 +1,200 @@
+"""Train a recipe without a server: ``python -m nas_engine.training.command``, also under torchrun.
+
+    python -m nas_engine.training.command spos-imagenet --data /data/imagenet --out supernet.safetensors
+    torchrun --nproc-per-node 8 -m nas_engine.training.command alphanet-imagenet --data ... --out ...
+
+The recipe is a preset's name or a JSON file (``--show NAME`` writes one). The run goes on from its
+checkpoint (OUT.checkpoint) when it is started again. Progress is one JSON line per report on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.errors import EngineError, TrainingError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.spaces.els import inherited_weights
+from nas_engine.supernet.tensor_file import read_tensors
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.data import ImageDataset
+from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.loop import Hooks, Progress, train
+from nas_engine.training.presets import PRESETS, preset
+from nas_engine.training.processes import share_of_this_process
+from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.recipe import Recipe, make_strategy
+from nas_engine.training.retrain import RetrainConfig, retrain
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.show:
+            sys.stdout.write(json.dumps(preset(options.show).to_json(), indent=2) + "\n")
+            return 0
+        if options.recipe is None or options.out is None:
+            raise TrainingError(f"give a recipe and --out; presets are {', '.join(PRESETS)}")
+        _run(options)
+    except EngineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nas_engine.training.command", description="Train a recipe.")
+    parser.add_argument("recipe", nargs="?", help="preset name, or a JSON file")
+    parser.add_argument("--show", metavar="PRESET", help="write a preset as JSON and stop")
+    parser.add_argument("--format", choices=[kind.value for kind in SourceKind], default=SourceKind.FOLDER.value)
+    parser.add_argument("--data", help="folder or file of the data set (none for fashion-mnist-12k)")
+    parser.add_argument("--out", type=Path, help="safetensors file of the trained weights")
+    parser.add_argument("--architecture", help="retraining: published name, or genotype as JSON")
+    parser.add_argument("--inherit", type=Path, help="retraining: supernet weights to start from")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    recipe = _read_recipe(options.recipe)
+    space = recipe.space()
+    dataset = _open(recipe, options)
+    if dataset.num_classes != space.num_classes:
+        raise TrainingError(
+            f"the data set has {dataset.num_classes} classes, the recipe's space {space.num_classes}: "
+            "set num_classes in space_parameters"
+        )
+    device = _join_processes(options.device)
+    if isinstance(recipe.strategy, RetrainConfig):
+        _retrain(recipe, recipe.strategy, space, dataset, options, device)
+        return
+    rng = Randomness(recipe.train.seed).torch(Stream.INITIAL_WEIGHTS, 0)
+    result = train(
+        make_strategy(space, recipe.strategy),
+        WeightStore.create(space.supernet_graphs(), rng),
+        dataset,
+        recipe.train,
+        device=device,
+        hooks=Hooks(on_progress=_tell),
+        checkpoint=_checkpoint(options.out),
+        share=share_of_this_process(),
+    )
+    if share_of_this_process().rank == 0:
+        result.weights.save(options.out, {"recipe": json.dumps(recipe.to_json(), sort_keys=True)})
+
+
+def _retrain(
+    recipe: Recipe,
+    config: RetrainConfig,
+    space: SearchSpace,
+    dataset: ImageDataset,
+    options: argparse.Namespace,
+    device: torch.device,
+) -> None:
+    architecture = _architecture(space, options.architecture)
+    graph = space.graph(architecture, Form.DEPLOYED)
+    if graph is None:
+        raise TrainingError(f"space {space.space_id!r} is a table of results: there is no network to train")
+    found = retrain(
+        graph,
+        dataset,
+        recipe.train,
+        config,
+        device=device,
+        inherited=None if options.inherit is None else _inherit(space, architecture, options.inherit),
+        hooks=Hooks(on_progress=_tell),
+        checkpoint=_checkpoint(options.out),
+        share=share_of_this_process(),
+    )
+    if share_of_this_process().rank or found.test is None or found.validation is None:
+        return
+    found.weights.save(options.out, {"recipe": json.dumps(recipe.to_json(), sort_keys=True)})
+    report = {"arch_id": architecture.arch_id, "test": asdict(found.test), "validation": asdict(found.validation)}
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def _read_recipe(name: str) -> Recipe:
+    path = Path(name)
+    if path.suffix != ".json":
+        return preset(name)
+    try:
+        document: JsonValue = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"recipe {path} cannot be read: {error}") from error
+    return Recipe.from_json(document)
+
+
+def _open(recipe: Recipe, options: argparse.Namespace) -> ImageDataset:
+    images = recipe.images
+    return open_dataset(
+        DatasetSource(
+            kind=SourceKind(options.format),
+            path=options.data,
+            image_size=images.image_size,
+            channels=images.channels,
+            validation_fraction=images.validation_fraction,
+            centre_crop=images.centre_crop,
+        )
+    )
+
+
+def _join_processes(wish: str) -> torch.device:
+    """The training device; under torchrun the process group is joined first."""
+    cuda = wish == "cuda" or (wish == "auto" and torch.cuda.is_available())
+    if "RANK" not in os.environ:
+        return torch.device("cuda" if cuda else "cpu")
+    dist.init_process_group("nccl" if cuda else "gloo")
+    if not cuda:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _architecture(space: SearchSpace, text: str | None) -> Architecture:
+    if text is None:
+        raise TrainingError("a retraining recipe needs --architecture: a published name, or a genotype as JSON")
+    try:
+        document: JsonValue = json.loads(text)
+    except ValueError:
+        document = text
+    return space.parse(document)
+
+
+def _inherit(
+    space: SearchSpace, architecture: Architecture, path: Path
+) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    graphs = [space.graph(architecture, form) for form in (Form.SUPERNET, Form.DEPLOYED)]
+    supernet, deployed = graphs
+    if supernet is None or deployed is None:
+        raise TrainingError(f"space {space.space_id!r} is a table of results: it has no weights to inherit")
+    stored = {name: tensor.numpy() for name, tensor in read_tensors(path)[0].items()}
+    return {name: np.asarray(w, dtype=np.float32) for name, w in inherited_weights(supernet, deployed, stored).items()}
+
+
+def _checkpoint(out: Path) -> Path:
+    return out.with_name(out.name + ".checkpoint")
+
+
+def _tell(progress: Progress) -> None:
+    sys.stderr.write(json.dumps(asdict(progress)) + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
