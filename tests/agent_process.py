@@ -17,7 +17,13 @@ class AgentProcess:
     """`python -m device_agent.cli` against a server in this process."""
 
     def __init__(
-        self, folder: Path, port: int, *arguments: str, name: str = "bench-1", token: str = ENROLMENT_TOKEN
+        self,
+        folder: Path,
+        port: int,
+        *arguments: str,
+        name: str = "bench-1",
+        token: str = ENROLMENT_TOKEN,
+        insecure: bool = True,
     ) -> None:
         self.state_dir = folder / f"state-{name}"
         self.log_path = folder / f"{name}.log"
@@ -25,7 +31,7 @@ class AgentProcess:
             sys.executable,
             "-m",
             "device_agent.cli",
-            "--insecure",
+            *(("--insecure",) if insecure else ()),
             *("--server", f"127.0.0.1:{port}"),
             *("--name", name),
             *("--state-dir", str(self.state_dir)),

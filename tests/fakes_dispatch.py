@@ -42,6 +42,7 @@ class FakeJob:
     returned: list[Failure] = field(default_factory=list)
     superseded: int = 0
     done: bool = False
+    accept_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -184,6 +185,7 @@ class FakeDispatch:
             while True:
                 if report.instance_epoch < self.devices[report.device_id].instance_epoch:
                     return AgentOrders(session=SessionState.TAKEN_OVER, message="newer instance")
+                self._take_back_unaccepted()
                 queued = [j for j in self.jobs.values() if not j.done and j.lease is None]
                 if self.session is not SessionState.ACTIVE:
                     return AgentOrders(session=self.session, message="as the test says")
@@ -194,7 +196,14 @@ class FakeDispatch:
                     return AgentOrders(session=self.session)
                 self.changed.wait(min(left_s, 0.05))
 
+    def _take_back_unaccepted(self) -> None:
+        """A lease that went out with a poll nobody waits for any more was never accepted."""
+        for job in self.jobs.values():
+            if job.lease is not None and not job.done and 0 < job.accept_until < time.monotonic():
+                job.lease = None
+
     def _lease(self, job: FakeJob) -> Job:
+        job.accept_until = time.monotonic() + self.settings.accept_s
         self._fence += 1
         job.attempt += 1
         job.lease = LeaseRef(job.id, f"lease_{self._fence}", self._fence)
@@ -215,6 +224,8 @@ class FakeDispatch:
             verdicts = []
             for one in running:
                 job = self.jobs[one.lease.job_id]
+                if job.lease == one.lease:
+                    job.accept_until = 0.0
                 order = job.order if job.lease == one.lease else LeaseOrder.LOST
                 if one.phase is not None and (not job.phases or job.phases[-1] is not one.phase):
                     job.phases.append(one.phase)
