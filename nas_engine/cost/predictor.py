@@ -23,12 +23,63 @@ from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Features, Fl
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import Gene, validate_genotype
 
 STATE_VERSION = 1
 MIN_SAMPLES = 3
 LOGARITHMIC_SPAN = 3.0
 """Positive metrics that span more than this factor are learned on a logarithmic scale: errors are relative there."""
+
+
+class Scale(Enum):
+    """The scale a metric is learned on.
+
+    LOG_ERROR is minus the logarithm of what a fraction (accuracy) lacks to 1: accuracies saturate, and the step from
+    92 % to 93 % is as hard to make as many an earlier larger one.
+    """
+
+    LINEAR = "linear"
+    LOG = "log"
+    LOG_ERROR = "log_error"
+
+    @classmethod
+    def fitting(cls, metric: Metric, values: Floats) -> Scale:
+        """The scale for these values of a metric."""
+        if metric.unit == "fraction":
+            return cls.LOG_ERROR if values.max() < 1.0 else cls.LINEAR
+        spans = values.min() > 0 and values.max() > LOGARITHMIC_SPAN * values.min()
+        return cls.LOG if spans else cls.LINEAR
+
+    def forward(self, values: Floats) -> Floats:
+        """Metric values on this scale."""
+        match self:
+            case Scale.LINEAR:
+                return values
+            case Scale.LOG:
+                return np.asarray(np.log(values))
+            case Scale.LOG_ERROR:
+                return np.asarray(-np.log1p(-values))
+
+    def backward(self, values: Floats) -> Floats:
+        """Inverse of `forward`."""
+        match self:
+            case Scale.LINEAR:
+                return values
+            case Scale.LOG:
+                return np.asarray(np.exp(values))
+            case Scale.LOG_ERROR:
+                return np.asarray(-np.expm1(-values))
+
+    def step(self, values: Floats) -> Floats:
+        """How far the metric moves per unit of this scale, at metric values `values`."""
+        match self:
+            case Scale.LINEAR:
+                return np.ones_like(values)
+            case Scale.LOG:
+                return values
+            case Scale.LOG_ERROR:
+                return 1.0 - values
 
 
 class PredictorModel(Enum):
@@ -65,21 +116,17 @@ class _Posterior:
 
 @dataclass(frozen=True, slots=True)
 class _Samples:
-    """Training data in the metric's unit."""
+    """Training data in the metric's unit, and the scale they are learned on."""
 
     genotypes: tuple[Genotype, ...]
     values: Floats
     standard_errors: Floats
-
-    @property
-    def logarithmic(self) -> bool:
-        """Whether the metric is learned on a logarithmic scale."""
-        return bool(self.values.min() > 0 and self.values.max() > LOGARITHMIC_SPAN * self.values.min())
+    learned_on: Scale
 
     def standardised(self) -> tuple[Floats, Floats, float, float]:
         """Targets of mean 0 and variance 1, their error variances, and the centre and scale to undo it."""
-        values = np.log(self.values) if self.logarithmic else self.values
-        errors = self.standard_errors / self.values if self.logarithmic else self.standard_errors
+        values = self.learned_on.forward(self.values)
+        errors = self.standard_errors / self.learned_on.step(self.values)
         centre, spread = float(values.mean()), float(values.std())
         scale = spread if spread > 0 else 1.0
         return (values - centre) / scale, (errors / scale) ** 2, centre, scale
@@ -88,14 +135,18 @@ class _Samples:
 class MetricPredictor:
     """Predicts one metric over the genotypes of one encoding."""
 
-    def __init__(self, genes: Sequence[Gene], model: PredictorModel = PredictorModel.GAUSSIAN_PROCESS) -> None:
+    def __init__(
+        self, genes: Sequence[Gene], metric: Metric, model: PredictorModel = PredictorModel.GAUSSIAN_PROCESS
+    ) -> None:
         """See class.
 
         Args:
             genes: of the search space.
+            metric: what is predicted; decides the scale it is learned on.
             model: which posterior.
         """
         self._genes = tuple(genes)
+        self._metric = metric
         self._model = model
         self._kernel = ChoiceKernel(self._genes, interactions=model is PredictorModel.GAUSSIAN_PROCESS)
         self._samples: _Samples | None = None
@@ -144,18 +195,15 @@ class MetricPredictor:
         cross = self._kernel.between(asked, posterior.known, hyper)
         explained = (cross @ posterior.precision * cross).sum(axis=1)
         variance = np.maximum(self._kernel.variance(asked, hyper) - explained, 0.0) + hyper.noise
-        mean = cross @ posterior.weights * posterior.scale + posterior.centre
-        deviation = np.sqrt(variance) * posterior.scale
-        if self._samples.logarithmic:
-            mean = np.exp(mean)
-            deviation = mean * deviation
-        return Prediction(mean, deviation)
+        mean = self._samples.learned_on.backward(cross @ posterior.weights * posterior.scale + posterior.centre)
+        return Prediction(mean, np.sqrt(variance) * posterior.scale * self._samples.learned_on.step(mean))
 
     def state(self) -> JsonValue:
         """Training data and hyper-parameters as JSON; `from_state` predicts exactly the same."""
         samples = self._samples
         return {
             "state_version": STATE_VERSION,
+            "metric": self._metric.label,
             "model": self._model.value,
             "covariance": list(self._covariance.values()),
             "samples": None
@@ -177,7 +225,7 @@ class MetricPredictor:
         if not isinstance(state, Mapping) or state.get("state_version") != STATE_VERSION:
             raise EngineError(f"predictor state is damaged or not of version {STATE_VERSION}: fit the predictor anew")
         try:
-            predictor = cls(genes, PredictorModel(state["model"]))
+            predictor = cls(genes, Metric.from_label(str(state["metric"])), PredictorModel(state["model"]))
             predictor._covariance = Covariance(*_numbers(state["covariance"]))
             samples = state["samples"]
             if samples is not None:
@@ -202,7 +250,8 @@ class MetricPredictor:
         sound = np.isfinite(targets) & np.isfinite(errors) & (errors >= 0)
         if not sound.all():
             raise EngineError(f"predictor: value or standard error {int(np.argmin(sound))} is not finite or negative")
-        return _Samples(tuple(validate_genotype(self._genes, genotype) for genotype in genotypes), targets, errors)
+        valid = tuple(validate_genotype(self._genes, genotype) for genotype in genotypes)
+        return _Samples(valid, targets, errors, Scale.fitting(self._metric, targets))
 
     def _condition(self, samples: _Samples) -> _Posterior:
         known = self._kernel.features(samples.genotypes)

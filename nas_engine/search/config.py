@@ -66,9 +66,9 @@ class VariationConfig:
 
     crossover_probability: float = 0.9
     block_probability: float = 0.5
-    mutation_probability: float = 1.0
+    mutation_probability: float = 0.8
     structural_probability: float = 0.3
-    mean_leaves: float = 1.0
+    mean_leaves: float = 0.5
 
     def __post_init__(self) -> None:
         _probability("crossover_probability", self.crossover_probability)
@@ -232,7 +232,7 @@ class PredictorAssistedConfig:
     predictor: PredictorKind = PredictorKind.GAUSSIAN_PROCESS
     inner_population: int = 60
     inner_generations: int = 15
-    exploration: float = 0.5
+    exploration: float = 1.0
 
     def __post_init__(self) -> None:
         _at_least("num_initial", self.num_initial, 3)

@@ -99,7 +99,7 @@ class PredictorAssistedSearch(LedgeredSearch):
         predictors = {}
         for metric in self.problem.told_metrics:
             if metric not in known:
-                predictors[metric] = MetricPredictor(self.problem.space.genes, _MODELS[self._config.predictor])
+                predictors[metric] = MetricPredictor(self.problem.space.genes, metric, _MODELS[self._config.predictor])
                 errors = [float(told.uncertainty.get(metric, 0.0)) for told in results]
                 predictors[metric].fit(genotypes, [told.objectives[metric] for told in results], errors)
         self._fitted = (self.archive.version, predictors)

@@ -12,7 +12,15 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import CheapFilter, SearchAlgorithm, SearchProblem, Told, accept_all
-from nas_engine.search.config import Nsga2Config, RandomSearchConfig
+from nas_engine.search.config import (
+    BinnedEvolutionConfig,
+    Nsga2Config,
+    PredictorAssistedConfig,
+    RandomSearchConfig,
+    ScarletConfig,
+    SposEvolutionConfig,
+)
+from nas_engine.search.factory import create_algorithm
 from nas_engine.search.nsga2 import Nsga2
 from nas_engine.search.random_search import RandomSearch
 from tests.fakes_space import MacsBelow, StagedSpace, tell_all
@@ -229,3 +237,41 @@ class TestNsga2SteadyState(SearchAlgorithmContract):
 
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
         return Nsga2(problem, Nsga2Config(population_size=10, num_offspring=1), seed)
+
+
+class TestScarlet(SearchAlgorithmContract):
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        config = ScarletConfig(population_size=10)
+        return create_algorithm(
+            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
+        )
+
+
+class TestSposEvolution(SearchAlgorithmContract):
+    objectives = (ACCURACY,)
+
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        config = SposEvolutionConfig(population_size=10, num_parents=4, num_mutation=5, num_crossover=5)
+        return create_algorithm(
+            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
+        )
+
+
+class TestBinnedEvolution(SearchAlgorithmContract):
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        config = BinnedEvolutionConfig(
+            bin_width=10.0, population_size=12, num_mutation=5, num_crossover=5, include_first=False
+        )
+        return create_algorithm(
+            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
+        )
+
+
+class TestPredictorAssisted(SearchAlgorithmContract):
+    num_generations = 4
+
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        config = PredictorAssistedConfig(num_initial=8, num_chosen=6, inner_population=10, inner_generations=3)
+        return create_algorithm(
+            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
+        )

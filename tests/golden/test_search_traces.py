@@ -1,0 +1,85 @@
+"""Fixed checkpoints and results give fixed asks: what a search proposes must not change unnoticed.
+
+The traces are written by ``python -m tests.golden.test_search_traces``; write them anew only when a change of the
+proposals is meant (another operator, another version of a library below), and say so in the change log.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.search.algorithm import SearchAlgorithm
+from nas_engine.search.config import (
+    AlgorithmConfig,
+    BinnedEvolutionConfig,
+    Nsga2Config,
+    RandomSearchConfig,
+    ScarletConfig,
+    SposEvolutionConfig,
+)
+from nas_engine.search.factory import create_algorithm
+from tests.fakes_space import MacsBelow, StagedSpace, tell_all
+
+FILE = Path(__file__).parent / "search_traces.json"
+SPACE = StagedSpace()
+NUM_BEFORE, NUM_AFTER = 3, 3
+
+# Predictor-assisted search is left out: its fits depend on the rounding of the linear algebra of the machine.
+CONFIGS: tuple[AlgorithmConfig, ...] = (
+    RandomSearchConfig(batch_size=6),
+    Nsga2Config(population_size=8),
+    ScarletConfig(population_size=8),
+    SposEvolutionConfig(population_size=8, num_parents=4, num_mutation=4, num_crossover=4),
+    BinnedEvolutionConfig(bin_width=10.0, population_size=8, num_mutation=4, num_crossover=4),
+)
+
+
+def make(config: AlgorithmConfig, seed: int) -> SearchAlgorithm:
+    objectives = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0))
+    if isinstance(config, SposEvolutionConfig):
+        objectives = objectives[:1]
+    return create_algorithm(config, SPACE, objectives, cheap_filter=MacsBelow(SPACE, 120.0), seed=seed)
+
+
+def generations(algorithm: SearchAlgorithm, num: int) -> list[list[list[int]]]:
+    asked = []
+    for _ in range(num):
+        batch = algorithm.ask(algorithm.batch_size)
+        algorithm.tell(tell_all(SPACE, batch))
+        asked.append([list(genotype) for genotype in batch])
+    return asked
+
+
+def trace(config: AlgorithmConfig) -> dict[str, Any]:
+    algorithm = make(config, seed=20)
+    before = generations(algorithm, NUM_BEFORE)
+    state = algorithm.state()
+    return {"before": before, "state": state, "after": generations(algorithm, NUM_AFTER)}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind.value)
+def test_a_search_from_its_seed_asks_what_it_always_asked(config: AlgorithmConfig) -> None:
+    golden = json.loads(FILE.read_text())[config.kind.value]
+    assert generations(make(config, seed=20), NUM_BEFORE) == golden["before"]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind.value)
+def test_a_stored_checkpoint_still_loads_and_asks_what_it_always_asked(config: AlgorithmConfig) -> None:
+    golden = json.loads(FILE.read_text())[config.kind.value]
+    algorithm = make(config, seed=0)
+    algorithm.load_state(golden["state"])
+    restored: Any = algorithm.state()
+    # The only field that follows the installed library instead of the search.
+    restored["own"] = {**restored["own"], **{k: v for k, v in golden["state"]["own"].items() if k == "pymoo_version"}}
+    assert canonical_json(restored) == canonical_json(golden["state"])
+    assert generations(algorithm, NUM_AFTER) == golden["after"]
+
+
+if __name__ == "__main__":
+    FILE.write_text(canonical_json({config.kind.value: trace(config) for config in CONFIGS}) + "\n")

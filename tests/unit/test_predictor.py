@@ -1,0 +1,150 @@
+"""Predictors learn additive metrics from few samples, know what they do not know, and round-trip through JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance
+from nas_engine.cost.predictor import MetricPredictor, PredictorModel, Scale, kendall_tau
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.objective import Metric
+from nas_engine.domain.search_space import Gene
+
+GENES = tuple(Gene(f"layer{i}", ("skip", "k3", "k5", "k7"), "all") for i in range(8))
+COST_OG = np.random.default_rng(0).uniform(50.0, 400.0, (4, 8))
+
+
+def additive(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """A latency in us: one cost per gene and choice."""
+    return 300.0 + COST_OG[genotypes, np.arange(8)].sum(axis=1)
+
+
+def sample(num: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(seed).integers(4, size=(num, 8))
+
+
+@pytest.mark.parametrize("model", list(PredictorModel))
+def test_an_additive_latency_is_predicted_from_few_samples(model: PredictorModel) -> None:
+    known, unseen = sample(60, 1), sample(200, 2)
+    predictor = MetricPredictor(GENES, Metric.LATENCY_US, model)
+    predictor.fit(known.tolist(), additive(known).tolist())
+    predicted = predictor.predict(unseen.tolist())
+    tau = kendall_tau(predicted.mean.tolist(), additive(unseen).tolist())
+    assert tau is not None
+    assert tau > 0.95
+    assert np.abs(predicted.mean / additive(unseen) - 1).max() < 0.05
+
+
+def test_the_standard_deviation_covers_the_errors_and_shrinks_with_data() -> None:
+    noise = np.random.default_rng(3).normal(0.0, 20.0, 400)
+    unseen = sample(200, 4)
+    widths = []
+    for num in (20, 300):
+        known = sample(num, 5)
+        predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+        predictor.fit(known.tolist(), (additive(known) + noise[:num]).tolist())
+        predicted = predictor.predict(unseen.tolist())
+        standardised = (predicted.mean - additive(unseen)) / predicted.standard_deviation
+        assert np.abs(standardised).mean() < 2.0
+        widths.append(float(predicted.standard_deviation.mean()))
+    assert widths[1] < 0.6 * widths[0]
+
+
+def test_told_standard_errors_are_not_taken_for_signal() -> None:
+    known = sample(80, 6)
+    errors = np.where(np.arange(80) % 2 == 0, 400.0, 1.0)
+    noisy = additive(known) + errors * np.random.default_rng(7).normal(size=80)
+    informed, blind = (MetricPredictor(GENES, Metric.LATENCY_US) for _ in range(2))
+    informed.fit(known.tolist(), noisy.tolist(), errors.tolist())
+    blind.fit(known.tolist(), noisy.tolist())
+    unseen = sample(200, 8)
+    off = [np.abs(p.predict(unseen.tolist()).mean - additive(unseen)).mean() for p in (informed, blind)]
+    assert off[0] < 0.5 * off[1]
+
+
+def test_interactions_are_learned_by_the_gaussian_process_only() -> None:
+    def coupled(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return additive(genotypes) + 600.0 * (genotypes[:, 0] == genotypes[:, 1])
+
+    known, unseen = sample(250, 9), sample(200, 10)
+    off = []
+    for model in (PredictorModel.GAUSSIAN_PROCESS, PredictorModel.RIDGE):
+        predictor = MetricPredictor(GENES, Metric.LATENCY_US, model)
+        predictor.fit(known.tolist(), coupled(known).tolist())
+        off.append(np.abs(predictor.predict(unseen.tolist()).mean - coupled(unseen)).mean())
+    assert off[0] < off[1]
+
+
+def test_scales_are_chosen_by_metric_and_span_and_undo_themselves() -> None:
+    assert Scale.fitting(Metric.TOP1, np.asarray([0.1, 0.9])) is Scale.LOG_ERROR
+    assert Scale.fitting(Metric.TOP1, np.asarray([0.1, 1.0])) is Scale.LINEAR
+    assert Scale.fitting(Metric.LATENCY_US, np.asarray([1.0, 10.0])) is Scale.LOG
+    assert Scale.fitting(Metric.LATENCY_US, np.asarray([5.0, 10.0])) is Scale.LINEAR
+    values = np.asarray([0.2, 0.5, 0.93])
+    for scale in Scale:
+        assert scale.backward(scale.forward(values)).tolist() == pytest.approx(values.tolist())
+        slope = (scale.backward(scale.forward(values) + 1e-6) - values) / 1e-6
+        assert scale.step(values).tolist() == pytest.approx(slope.tolist(), rel=1e-4)
+
+
+def test_the_likelihood_is_at_a_maximum_where_the_optimiser_stops() -> None:
+    kernel = ChoiceKernel(GENES, interactions=True)
+    known = kernel.features(sample(60, 11).tolist())
+    targets = (additive(sample(60, 11)) - 1500.0) / 300.0
+    best = kernel.most_likely(known, targets, np.zeros(60))
+
+    def log_likelihood(hyper: Covariance) -> float:
+        gram = kernel.gram(known, hyper, np.zeros(60))
+        return float(-0.5 * targets @ np.linalg.solve(gram, targets) - 0.5 * np.linalg.slogdet(gram)[1])
+
+    assert log_likelihood(best) > log_likelihood(Covariance())
+    for factor in (0.8, 1.25):
+        for name in ("linear", "counts", "interaction", "length", "stage", "stage_length"):
+            nearby = replace(best, **{name: getattr(best, name) * factor})
+            at_bound = getattr(best, name) < 2e-3 or getattr(best, name) > 7.0
+            assert at_bound or log_likelihood(best) >= log_likelihood(nearby) - 1e-2
+
+
+def test_a_predictor_round_trips_through_json_exactly() -> None:
+    known, unseen = sample(40, 12), sample(20, 13)
+    predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+    predictor.fit(known.tolist(), additive(known).tolist(), [2.0] * 40)
+    restored = MetricPredictor.from_state(GENES, json.loads(canonical_json(predictor.state())))
+    assert restored.num_samples == 40
+    first, second = predictor.predict(unseen.tolist()), restored.predict(unseen.tolist())
+    assert (first.mean == second.mean).all()
+    assert (first.standard_deviation == second.standard_deviation).all()
+
+
+def test_what_it_cannot_learn_from_is_refused() -> None:
+    predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+    with pytest.raises(EngineError, match="fit it before"):
+        predictor.predict([[0] * 8])
+    with pytest.raises(EngineError, match="at least 3"):
+        predictor.fit([[0] * 8], [1.0])
+    with pytest.raises(EngineError, match="1 is not finite"):
+        predictor.fit(sample(4, 0).tolist(), [1.0, float("nan"), 1.0, 1.0])
+    with pytest.raises(EngineError, match="gene 0"):
+        predictor.fit([[9] * 8] * 4, [1.0, 2.0, 3.0, 4.0])
+    for damaged in (None, {"state_version": 99}, {"state_version": 1, "model": "oracle"}):
+        with pytest.raises(EngineError, match="fit the predictor anew"):
+            MetricPredictor.from_state(GENES, damaged)
+
+
+def test_constant_values_are_predicted_as_that_constant() -> None:
+    predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+    predictor.fit(sample(10, 1).tolist(), [7.0] * 10)
+    assert predictor.predict(sample(5, 2).tolist()).mean.tolist() == pytest.approx([7.0] * 5)
+
+
+def test_kendalls_tau_needs_two_different_values() -> None:
+    assert kendall_tau([1.0, 2.0, 3.0], [10.0, 20.0, 30.0]) == pytest.approx(1.0)
+    assert kendall_tau([1.0], [1.0]) is None
+    assert kendall_tau([1.0, 1.0], [1.0, 2.0]) is None
+    with pytest.raises(EngineError, match="give as many"):
+        kendall_tau([1.0], [1.0, 2.0])

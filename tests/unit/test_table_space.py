@@ -1,0 +1,147 @@
+"""A table of results as a search space: read from .npz and CSV, looked up, refused with the row named."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
+from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.search_space import Form
+from nas_engine.search.algorithm import CheapCheck, Told
+from nas_engine.search.config import Nsga2Config
+from nas_engine.search.factory import create_algorithm
+from nas_engine.spaces.table import TableColumn, TableSpace
+from nas_engine.spaces.table_files import read_npz, read_table
+
+GENOTYPES = np.asarray(list(product(range(3), range(2), range(2))))
+
+
+def make_table(**changes: object) -> TableSpace:
+    arguments: dict[str, object] = {
+        "genotypes": GENOTYPES,
+        "columns": [
+            TableColumn(
+                Metric.TOP1, np.stack([GENOTYPES.sum(axis=1) * 10.0, GENOTYPES.sum(axis=1) * 10.0 + 2], 1), 0.01
+            ),
+            TableColumn(Metric.MACS, GENOTYPES @ np.asarray([100.0, 10.0, 1.0])),
+        ],
+        **changes,
+    }
+    return TableSpace("toy", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_row_gives_the_mean_over_runs_and_its_standard_error() -> None:
+    found = make_table().lookup((2, 1, 0))
+    assert found[Metric.TOP1].value == pytest.approx(0.31)
+    assert found[Metric.TOP1].standard_error == pytest.approx(0.01)
+    assert found[Metric.MACS].value == 210.0
+    assert found[Metric.MACS].standard_error == 0.0
+
+
+def test_a_table_is_a_search_space_without_layer_graphs() -> None:
+    table = make_table(options=["skip", "small", "large"], stage_sizes=[1, 2])
+    assert [gene.group for gene in table.genes] == ["stage0", "stage1", "stage1"]
+    assert table.size == 27
+    assert table.missing_rows == 15
+    architecture = table.parse([2, 1, 0])
+    assert table.genotype_of(architecture) == (2, 1, 0)
+    assert table.graph(architecture, Form.DEPLOYED) is None
+    assert list(table.supernet_graphs()) == []
+    with pytest.raises(InvalidGenotypeError, match="gene1"):
+        table.canonical((0, 7, 0))
+    with pytest.raises(InvalidArchitectureError, match="give a list of 3"):
+        table.parse("scarlet-a")
+
+
+def test_another_content_is_another_space() -> None:
+    other = make_table(columns=[TableColumn(Metric.MACS, np.arange(12.0))])
+    assert make_table().decode((0, 0, 0)).arch_id == make_table().decode((0, 0, 0)).arch_id
+    assert make_table().decode((0, 0, 0)).arch_id != other.decode((0, 0, 0)).arch_id
+    with pytest.raises(InvalidArchitectureError):
+        make_table().genotype_of(other.decode((0, 0, 0)))
+
+
+def test_a_genotype_without_a_row_is_refused_and_a_filter_keeps_a_search_among_the_rows() -> None:
+    table = make_table(options=["skip", "small", "large"])
+    with pytest.raises(InvalidArchitectureError, match="holds 12 of 27"):
+        table.lookup((0, 2, 2))
+    algorithm = create_algorithm(
+        Nsga2Config(population_size=4),
+        table,
+        (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE)),
+        cheap_filter=lambda genotype: CheapCheck({}, {} if table.has_row(genotype) else {"table_row": 1.0}),
+    )
+    asked = []
+    while batch := algorithm.ask(4):
+        asked += batch
+        algorithm.tell([Told(genotype=g, objectives={m: v.value for m, v in table.lookup(g).items()}) for g in batch])
+    assert sorted(asked) == sorted(table.rows)
+    assert len(algorithm.front()) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"genotypes": GENOTYPES.astype(float)}, "integers"),
+        ({"genotypes": GENOTYPES - 1}, "row 0: a choice index is negative"),
+        ({"genotypes": np.concatenate([GENOTYPES[:-1], GENOTYPES[:1]])}, "12 rows but 11 distinct"),
+        ({"columns": []}, "no metric column"),
+        ({"columns": [TableColumn(Metric.MACS, np.arange(11.0))]}, "macs has shape"),
+        (
+            {"columns": [TableColumn(Metric.MACS, np.where(np.arange(12) == 4, np.nan, 1.0))]},
+            "row 4: macs is not finite",
+        ),
+        ({"options": ["a", "b"]}, "names only 2 options"),
+        ({"stage_sizes": [1, 1]}, "do not add up to 3 genes"),
+    ],
+)
+def test_malformed_tables_are_refused_with_what_is_wrong(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSpaceError, match=message):
+        make_table(**changes)
+
+
+def test_reads_the_same_table_from_npz_and_csv(tmp_path: Path) -> None:
+    macs = GENOTYPES @ np.asarray([100.0, 10.0, 1.0])
+    np.savez(tmp_path / "toy.npz", genotypes=GENOTYPES, macs=macs)
+    lines = ["gene0,gene1,gene2,macs", *(",".join(map(str, [*g, m])) for g, m in zip(GENOTYPES, macs, strict=True))]
+    (tmp_path / "toy.csv").write_text("\n".join(lines))
+    npz, csv = read_table(tmp_path / "toy.npz"), read_table(tmp_path / "toy.csv")
+    assert npz.parameters == csv.parameters
+    assert csv.lookup((2, 1, 1))[Metric.MACS].value == 211.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gene0,macs\n0,1\n1", "line 3: 1 cells"),
+        ("gene0,macs\n0,1\n1,much", "line 3, column macs: 'much' is not a number"),
+        ("gene0,speed\n0,1", "found gene0, speed"),
+        ("gene0,macs", "at least one row"),
+        ("gene0,macs\n0.5,1", "whole numbers"),
+        ("gene0,macs\n0,nan", "row 0: macs is not finite"),
+    ],
+)
+def test_malformed_csv_files_are_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(InvalidSpaceError, match=message):
+        read_table(tmp_path / "bad.csv")
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpaceError, match="cannot be read"):
+        read_table(tmp_path / "absent.csv")
+    (tmp_path / "noise.npz").write_bytes(b"not a zip")
+    with pytest.raises(InvalidSpaceError, match="cannot be read"):
+        read_npz(tmp_path / "noise.npz")
+    np.savez(tmp_path / "lacking.npz", macs=np.arange(3.0))
+    with pytest.raises(InvalidSpaceError, match="lacks the array 'genotypes'"):
+        read_npz(tmp_path / "lacking.npz")
+    np.savez(tmp_path / "extra.npz", genotypes=GENOTYPES, speed=np.arange(12.0))
+    with pytest.raises(InvalidSpaceError, match="unknown arrays speed"):
+        read_npz(tmp_path / "extra.npz")
+    with pytest.raises(InvalidSpaceError, match=r"suffix '\.txt'"):
+        read_table(tmp_path / "table.txt")
