@@ -1,0 +1,143 @@
+"""Evaluates architectures of one supernet on one data set: what a search worker holds between candidates.
+
+Calibration images are training images, candidates are judged on validation images, and the test
+images are touched by `test` alone, for the final report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.evaluation.accuracy import Accuracy, Evaluated, classify, evaluate
+from nas_engine.spaces.els import inherited_weights
+from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.supernet.execute import Calibrated
+from nas_engine.supernet.norm_statistics import CalibratedStatistics
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.augmentation import NO_AUGMENTATION, Augmentation
+from nas_engine.training.data import ImageDataset
+from nas_engine.training.randomness import Randomness
+from nas_engine.training.stream import CalibrationBatches, PlainBatches, TrainingStream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How candidates are evaluated.
+
+    Attributes:
+        calibration_images: training images for BN recalibration (SPOS: 25,600).
+        batch_size: images per forward pass.
+        mode: how calibration averages batches.
+        augmentation: of the calibration images (SPOS and AttentiveNAS use the training augmentation).
+        max_held_out: judge on the first validation images only; None for all.
+        seed: which calibration images are drawn.
+    """
+
+    calibration_images: int = 1000
+    batch_size: int = 200
+    mode: CalibrationMode = CalibrationMode.CUMULATIVE
+    augmentation: Augmentation = NO_AUGMENTATION
+    max_held_out: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, count in (
+            ("calibration_images", self.calibration_images),
+            ("batch_size", self.batch_size),
+            ("max_held_out", self.max_held_out),
+        ):
+            if count is not None and count < 1:
+                raise TrainingError(f"{name} is {count}: it must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedSubnet:
+    """What the exporter reads.
+
+    Attributes:
+        graph: DEPLOYED form.
+        weights: its full stored tensors, stabilizers merged and affine parts added.
+    """
+
+    graph: LayerGraph
+    weights: Mapping[str, NDArray[np.float32]]
+
+
+class SupernetEvaluator:
+    """Judges architectures with shared weights; keeps prepared images. Not thread-safe."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        weights: WeightStore,
+        dataset: ImageDataset,
+        config: EvaluationConfig,
+        device: torch.device,
+    ) -> None:
+        self._space = space
+        self._config = config
+        self._device = device
+        self._weights = weights.to(device, channels_last=True)
+        batch_size = min(config.batch_size, len(dataset.train))
+        stream = TrainingStream(
+            dataset,
+            batch_size=batch_size,
+            augmentation=config.augmentation,
+            randomness=Randomness(config.seed),
+            device=device,
+        )
+        self._calibration = CalibrationBatches(stream, -(-config.calibration_images // batch_size))
+        stream.close()
+        self._validation, self._test = (
+            PlainBatches(split, dataset.normalisation, batch_size=config.batch_size, device=device, max_images=limit)
+            for split, limit in ((dataset.validation, config.max_held_out), (dataset.test, None))
+        )
+
+    def use(self, weights: WeightStore) -> None:
+        """Take another version of the supernet (after a shift)."""
+        self._weights = weights.to(self._device, channels_last=True)
+
+    def evaluate(self, architecture: Architecture) -> Evaluated:
+        """Calibrate on training images and count right answers on validation images.
+
+        Raises:
+            WeightsError: the weights are of another space, or activations are not finite.
+        """
+        return evaluate(
+            self._graph(architecture, Form.SUPERNET),
+            self._weights,
+            calibration_NCHW=self._calibration,
+            held_out=self._validation,
+            mode=self._config.mode,
+        )
+
+    def test(self, architecture: Architecture, statistics: Mapping[str, BatchStatistics]) -> Accuracy:
+        """Accuracy on the test images, with statistics that `evaluate` gave. For final reports only."""
+        norm = Calibrated(CalibratedStatistics.from_values(statistics, self._device))
+        return classify(self._graph(architecture, Form.SUPERNET), self._weights, norm, self._test)
+
+    def deployed(self, architecture: Architecture) -> DeployedSubnet:
+        """The stand-alone network with inherited weights, for the exporter.
+
+        Raises:
+            FormsDifferError: the forms are not equivalent (SCARLET skips before residual blocks).
+        """
+        supernet, deployed = (self._graph(architecture, form) for form in (Form.SUPERNET, Form.DEPLOYED))
+        inherited = inherited_weights(supernet, deployed, self._weights.arrays())
+        return DeployedSubnet(deployed, {n: np.asarray(w, dtype=np.float32) for n, w in inherited.items()})
+
+    def _graph(self, architecture: Architecture, form: Form) -> LayerGraph:
+        graph = self._space.graph(architecture, form)
+        if graph is None:
+            raise TrainingError(f"space {self._space.space_id!r} is a table of results: there is nothing to execute")
+        return graph

@@ -1,0 +1,70 @@
+"""Order preservation as a study: does the supernet rank architectures as training them alone does?
+
+Source: supernet shifting (arXiv 2403.11380), global and local Kendall tau. Each architecture is judged
+with shared weights and then trained from scratch; entries are independent, so a study is resumed by
+leaving out the architectures that are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.evaluation.accuracy import Accuracy
+from nas_engine.evaluation.ranking import OrderPreservation, order_preservation
+from nas_engine.training.config import TrainConfig
+from nas_engine.training.data import ImageDataset
+from nas_engine.training.evaluator import SupernetEvaluator
+from nas_engine.training.loop import NO_HOOKS, Hooks
+from nas_engine.training.retrain import RetrainConfig, retrain
+
+
+@dataclass(frozen=True, slots=True)
+class StudyEntry:
+    """One architecture of a study, both accuracies on the same validation images.
+
+    Attributes:
+        shared: with the supernet's weights.
+        alone: trained from scratch.
+    """
+
+    architecture: Architecture
+    shared: Accuracy
+    alone: Accuracy
+
+
+def study_architecture(
+    space: SearchSpace,
+    architecture: Architecture,
+    evaluator: SupernetEvaluator,
+    dataset: ImageDataset,
+    train_config: TrainConfig,
+    config: RetrainConfig,
+    *,
+    device: torch.device,
+    hooks: Hooks = NO_HOOKS,
+    checkpoint: Path | None = None,
+) -> StudyEntry | None:
+    """Judge one architecture both ways; None where the run was cancelled.
+
+    Raises:
+        TrainingError: training diverges, or the space has no networks.
+    """
+    graph = space.graph(architecture, Form.DEPLOYED)
+    if graph is None:
+        raise TrainingError(f"space {space.space_id!r} is a table of results: there is nothing to train")
+    found = retrain(graph, dataset, train_config, config, device=device, hooks=hooks, checkpoint=checkpoint)
+    if found.validation is None:
+        return None
+    return StudyEntry(architecture, evaluator.evaluate(architecture).accuracy, found.validation)
+
+
+def summarise(entries: Sequence[StudyEntry], num_local: int) -> OrderPreservation:
+    """Global and local correlation of the two accuracies; local is inside the best `num_local` trained alone."""
+    return order_preservation([e.shared.top1 for e in entries], [e.alone.top1 for e in entries], num_local)
