@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from server.db.engine import open_engine
 from server.db.schema import migrate
 from tests.databases import PostgresServer, TestDatabase, opened, why_no_postgres
+
+# Timings never decide: a property must not fail because the machine is busy.
+settings.register_profile("hilnas", deadline=None)
+settings.load_profile("hilnas")
 
 
 @pytest.fixture(scope="session")

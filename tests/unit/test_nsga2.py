@@ -14,7 +14,7 @@ from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.config import ConstraintHandling, Nsga2Config, RandomSearchConfig, ScarletConfig
 from nas_engine.search.nsga2 import Nsga2
-from nas_engine.search.pareto import HypervolumeReference
+from nas_engine.search.pareto import HypervolumeReference, equispaced
 from nas_engine.search.random_search import RandomSearch
 from nas_engine.search.scarlet import ScarletNsga2
 from tests.fakes_space import StagedSpace, tell_all
@@ -173,3 +173,28 @@ def test_a_damaged_population_is_refused() -> None:
     state["own"]["population"][0]["genotype"] = stranger
     with pytest.raises(SearchStateError, match="has no result"):
         Nsga2(problem(space), Nsga2Config(population_size=5), 0).load_state(state)
+
+
+def test_three_objectives_with_params_maximised_are_searched_and_equispaced_models_picked() -> None:
+    space = StagedSpace()
+    objectives = (
+        Objective(Metric.TOP1, Goal.MAXIMIZE, weight=0.4),
+        Objective(Metric.MACS, Goal.MINIMIZE, weight=0.4),
+        Objective(Metric.PARAMS, Goal.MAXIMIZE, weight=0.2),
+    )
+    algorithm = ScarletNsga2(SearchProblem(space=space, objectives=objectives), ScarletConfig(population_size=10), 0)
+    for _ in range(4):
+        batch = algorithm.ask(algorithm.batch_size)
+        algorithm.tell(
+            [
+                Told(
+                    genotype=told.genotype,
+                    objectives={**told.objectives, Metric.PARAMS: float(sum(told.genotype[1::4]))},
+                )
+                for told in tell_all(space, batch)
+            ]
+        )
+    front = algorithm.front()
+    most = max(told.objectives[Metric.PARAMS] for told in algorithm.results)
+    assert most in {told.objectives[Metric.PARAMS] for told in front}
+    assert len(equispaced(algorithm.archive.points(front), 5)) == 5
