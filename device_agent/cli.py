@@ -65,6 +65,13 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
         default=os.environ.get("HILNAS_ENROLMENT_TOKEN", ""),
         help="one-time token (default: HILNAS_ENROLMENT_TOKEN)",
     )
+    server.add_argument(
+        "--enrolment-token-file",
+        type=Path,
+        default=os.environ.get("HILNAS_ENROLMENT_TOKEN_FILE"),
+        metavar="FILE",
+        help="file with the token (default: HILNAS_ENROLMENT_TOKEN_FILE)",
+    )
     server.add_argument("--insecure", action="store_true", help="no TLS: for loopback and private networks only")
     server.add_argument("--ca", type=Path, help="certificate authority of the server")
     server.add_argument("--cert", type=Path, help="client certificate, where the server asks for one")
@@ -165,13 +172,23 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
         device_type=parsed.device_type or parsed.runtime,
         labels=labels,
         state_dir=parsed.state_dir or state_home / "hilnas-agent" / parsed.name,
-        enrolment_token=parsed.enrolment_token,
+        enrolment_token=parsed.enrolment_token or _token_in(parsed.enrolment_token_file),
         bench=_bench(parsed),
         isolate=parsed.isolation == "process",
         cache_bytes=parsed.cache_bytes,
         max_model_bytes=parsed.max_model_bytes,
         wait_s=parsed.poll_s,
     )
+
+
+def _token_in(path: Path | None) -> str:
+    from device_agent.failures import AgentError
+
+    # A board that has enrolled needs no token any more: a file that is gone is no error.
+    try:
+        return "" if path is None or not path.exists() else path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AgentError(f"enrolment token file {path} cannot be read: {error}") from error
 
 
 def _bench(parsed: argparse.Namespace) -> BenchSettings:

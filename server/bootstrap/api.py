@@ -32,16 +32,16 @@ from server.api.metrics import Metrics, Sample
 from server.api.paging import PageTokens
 from server.api.schemas.system import ReadinessCheck
 from server.artifacts.files import FileByteStore
+from server.bootstrap.database import open_database
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.logs import configure_logging
-from server.bootstrap.secret_files import secret_key, write_secret
+from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
 from server.catalog.datasets import RegisteredDatasets
 from server.catalog.fronts import MoocoreFrontMaths
 from server.catalog.spaces import EngineSpaceCatalog
-from server.client.home import ADMIN_TOKEN_FILE, ENROLMENT_TOKEN_FILE
-from server.db.engine import open_engine
-from server.db.schema import current_revision, head_revision, migrate
+from server.client.home import ADMIN_TOKEN_FILE
+from server.db.schema import current_revision, head_revision
 from server.db.unit_of_work import SqlUnitOfWork
 from server.db.wakeups import DatabaseWakeups
 from server.rpc.ports import NoCanaries, RpcServices
@@ -51,6 +51,7 @@ from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
+from server.service.errors import NotAuthenticatedError
 from server.service.events import Events
 from server.service.fronts import Fronts
 from server.service.idempotency import Idempotency
@@ -59,7 +60,7 @@ from server.service.ports.unit_of_work import Topic
 from server.service.results import MeasurementResults
 from server.service.searches import Searches
 from server.service.supernets import Supernets
-from server.service.tokens import Tokens
+from server.service.tokens import Tokens, new_secret
 
 SERVER_FILE = "server.json"
 _log = structlog.get_logger("hilnas.server")
@@ -83,9 +84,7 @@ def build(settings: Settings) -> ApiProcess:
     Raises:
         OSError, sqlalchemy.exc.SQLAlchemyError: the home folder or the database cannot be used.
     """
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(settings.effective_database_url)
-    migrate(engine)
+    engine = open_database(settings)
     wakeups = DatabaseWakeups(engine)
     uow = SqlUnitOfWork(engine, wakeups)
     spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
@@ -213,15 +212,26 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _make_first_tokens(tokens: Tokens, settings: Settings) -> None:
-    made = tokens.bootstrap(
-        admin_secret=settings.admin_token.get_secret_value() or None,
-        enrolment_secret=settings.enrolment_token.get_secret_value() or None,
-    )
-    if made is None:
-        return
-    for name, secret in ((ADMIN_TOKEN_FILE, made.admin_token), (ENROLMENT_TOKEN_FILE, made.enrolment_token)):
-        write_secret(settings.home / name, secret)
-        _log.info("first token written, readable by its owner alone", file=str(settings.home / name))
+    """At first start make the two tokens that begin everything, and leave them where their readers look."""
+    given_admin, given_enrolment = settings.admin_token.get_secret_value(), settings.enrolment_token.get_secret_value()
+    admin = PendingSecret(settings.home / ADMIN_TOKEN_FILE, given_admin or new_secret("adm"))
+    enrolment = PendingSecret(settings.effective_enrolment_token_file, given_enrolment or new_secret("enr"))
+    made = tokens.bootstrap(admin_secret=admin.secret, enrolment_secret=enrolment.secret)
+    ours = made is not None or (admin.left_behind and _is_known(tokens, admin.secret))
+    for pending in (admin, enrolment):
+        if ours:
+            pending.keep()
+            _log.info("first token written, readable by its owner alone", file=str(pending.path))
+        else:
+            pending.drop()
+
+
+def _is_known(tokens: Tokens, secret: str) -> bool:
+    try:
+        tokens.authenticate(secret)
+    except NotAuthenticatedError:
+        return False
+    return True
 
 
 def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.client.home import default_home
+from server.client.home import ENROLMENT_TOKEN_FILE, default_home
 from server.service.settings import LeaseSettings
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         secret_key: signs page tokens and sessions; replicas must share it; empty means a key file in `home`.
         admin_token, enrolment_token: fixed first tokens (``nas_...``), for deployments that set up agents from
             the same source; empty means they are made and written to `home`.
+        enrolment_token_file: where the first enrolment token is written; absent means `home`. A place of its own
+            lets agents of one deployment read it and nothing else.
         max_artifact_bytes: largest upload.
         shutdown_s: how long open requests may take after SIGTERM.
         datasets_file: JSON file that registers data sets beside the embedded one.
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr = SecretStr("")
     admin_token: SecretStr = SecretStr("")
     enrolment_token: SecretStr = SecretStr("")
+    enrolment_token_file: Path | None = None
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
     shutdown_s: int = Field(default=5, ge=0, le=600)
     datasets_file: Path | None = None
@@ -112,6 +115,11 @@ class Settings(BaseSettings):
     def effective_artifact_dir(self) -> Path:
         """`artifact_dir`, or its place in `home`."""
         return self.artifact_dir or self.home / "artifacts"
+
+    @property
+    def effective_enrolment_token_file(self) -> Path:
+        """`enrolment_token_file`, or its place in `home`."""
+        return self.enrolment_token_file or self.home / ENROLMENT_TOKEN_FILE
 
     @property
     def effective_allowed_hosts(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -24,13 +23,14 @@ from pydantic import ValidationError
 from device_agent.host_lock import HostLock
 from nas_engine.domain.errors import EngineError
 from server.artifacts.files import FileByteStore
+from server.bootstrap.database import open_database
 from server.bootstrap.logs import configure_logging
+from server.bootstrap.pulse import Pulse
 from server.bootstrap.settings import Settings
 from server.catalog.datasets import RegisteredDatasets
 from server.catalog.fronts import MoocoreFrontMaths
 from server.catalog.spaces import EngineSpaceCatalog
-from server.db.engine import open_engine
-from server.db.schema import migrate
+from server.db.schema import current_revision
 from server.db.unit_of_work import SqlUnitOfWork
 from server.db.wakeups import DatabaseWakeups
 from server.service.admission import Admission
@@ -51,8 +51,7 @@ from server.worker.stepping import StepHandler
 from server.worker.training import TrainHandler
 
 _log = structlog.get_logger("hilnas.worker")
-DATABASE_PATIENCE_S = 60.0
-DATABASE_PAUSE_S = 0.5
+ALIVE_FILE = "worker.alive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +70,7 @@ def build(settings: Settings) -> WorkerProcess:
         OSError, sqlalchemy.exc.SQLAlchemyError: the home folder or the database cannot be used.
         EngineError: the data set file is not valid.
     """
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(settings.effective_database_url)
-    _migrate_patiently(engine)
+    engine = open_database(settings)
     wakeups = DatabaseWakeups(engine)
     uow = SqlUnitOfWork(engine, wakeups)
     dispatch = Dispatch(uow, wakeups, settings.leases)
@@ -100,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.callback(process.wakeups.close)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: process.worker.stop())
+            pulse = Pulse(settings.home / ALIVE_FILE, lambda: current_revision(process.engine))
+            pulse.start()
+            stack.callback(pulse.stop)
             _log.info("worker ready", device=str(_device(settings)))
             process.worker.run()
     except (OSError, EngineError) as error:
@@ -139,19 +139,6 @@ def _device(settings: Settings) -> torch.device:
     if settings.worker_device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(settings.worker_device)
-
-
-def _migrate_patiently(engine: sa.Engine) -> None:
-    """Bring the schema up to date; a database that is just starting is waited for."""
-    deadline = time.monotonic() + DATABASE_PATIENCE_S
-    while True:  # ends at the deadline
-        try:
-            migrate(engine)
-            return
-        except sa.exc.OperationalError as error:
-            if time.monotonic() > deadline:
-                raise OSError(f"the database does not answer: {error.orig}") from error
-            time.sleep(DATABASE_PAUSE_S)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 SQLITE_BUSY_TIMEOUT_S = 15.0
 POOL_SIZE = 20  # connections a process may hold: its request threads, agents' long polls and the sweeper
@@ -40,7 +40,9 @@ def is_retryable(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
     state = getattr(error.orig, "sqlstate", None)
-    return isinstance(state, str) and (state in _RETRYABLE_STATES or state.startswith("08"))
+    if state is None:  # no answer at all: the server is down or starting
+        return isinstance(error, OperationalError)
+    return state in _RETRYABLE_STATES or state.startswith("08")
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

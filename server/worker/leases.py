@@ -8,7 +8,7 @@ from types import TracebackType
 import structlog
 
 from server.service.dispatch import Dispatch, LeaseOrder
-from server.service.errors import LeaseLostError, ServiceError
+from server.service.errors import LeaseLostError
 from server.service.states import JobPhase
 from server.service.values.job import LeaseRef
 
@@ -52,6 +52,6 @@ class LeaseKeeper:
                 # Also how the end of the job itself looks from here.
                 self._order = LeaseOrder.LOST
                 return
-            except ServiceError as error:
+            except Exception as error:
                 # The database may be back before the lease dies: go on trying.
                 _log.warning("lease not renewed", job_id=self.lease.job_id, error=str(error))

@@ -63,8 +63,8 @@ class Worker:
                 job = self._dispatch.wait_and_claim(self._owner, kinds, wait_s=CLAIM_WAIT_S)
                 if job is not None:
                     self._do(job)
-            except ServiceError as error:
-                _log.warning("lane in trouble", lane=lane.name, error=str(error))
+            except Exception as error:  # a lane never ends by itself: its jobs would wait for ever
+                _log.warning("lane in trouble", lane=lane.name, error=str(error), exc_info=_unexpected(error))
                 self._stop.wait(TROUBLE_PAUSE_S)
 
     def _do(self, job: Job) -> None:
@@ -95,3 +95,8 @@ class Worker:
             self._dispatch.give_back(job.lease, "the worker stopped before the job was done")
         except LeaseLostError:
             return  # it was done, or it is somebody else's
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    """What is worth a traceback in the log."""
+    return None if isinstance(error, ServiceError) else error
