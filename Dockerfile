@@ -1,38 +1,64 @@
 # One file, three images: `server` (API, no torch), `worker` (torch) and `agent` (an emulated board).
 FROM python:3.11-slim-bookworm AS base
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN useradd --create-home --uid 10001 hilnas && install -d -o hilnas -g hilnas /data
-WORKDIR /src
-COPY docker/wheels /wheels
-COPY constraints.txt pyproject.toml README.md LICENSE NOTICE ./
+# Named volumes take owner and mode from these folders when they are first used.
+RUN useradd --create-home --uid 10001 hilnas \
+ && install -d -o hilnas -g hilnas -m 700 /data \
+ && install -d -o hilnas -g hilnas /artifacts /enrolment /host-lock
+ENV PYTHONUNBUFFERED=1 PATH=/opt/hilnas/bin:$PATH
 
-FROM base AS agent
-COPY nas_engine nas_engine
+# Requirements come before our own code, so that a change of the code rebuilds in seconds.
+FROM base AS build
+ARG PIP_EXTRA_INDEX_URL
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_FIND_LINKS=/wheels PIP_CONSTRAINT=/src/constraints.txt
+WORKDIR /src
+RUN python -m venv /opt/hilnas
+COPY docker/wheels /wheels
+COPY constraints.txt pyproject.toml docker/requirements.py ./
+
+FROM build AS agent-build
+RUN python requirements.py agent > needed.txt && pip install -r needed.txt
+COPY README.md LICENSE NOTICE ./
 COPY proto proto
+COPY nas_engine nas_engine
 COPY device_agent device_agent
 COPY server server
-RUN pip install --find-links /wheels -c constraints.txt ".[agent]"
+RUN pip install --no-deps .
+
+FROM build AS server-needs
+RUN python requirements.py server postgres > needed.txt && pip install -r needed.txt
+
+FROM server-needs AS server-build
+COPY README.md LICENSE NOTICE ./
+COPY proto proto
+COPY nas_engine nas_engine
+COPY device_agent device_agent
+COPY server server
+RUN pip install --no-deps .
+
+FROM server-needs AS worker-build
+RUN python requirements.py engine > needed.txt && pip install -r needed.txt
+COPY README.md LICENSE NOTICE ./
+COPY proto proto
+COPY nas_engine nas_engine
+COPY device_agent device_agent
+COPY server server
+RUN pip install --no-deps .
+
+FROM base AS agent
+COPY --from=agent-build /opt/hilnas /opt/hilnas
 USER hilnas
 WORKDIR /data
 ENTRYPOINT ["hilnas", "agent"]
 
 FROM base AS server
-COPY nas_engine nas_engine
-COPY proto proto
-COPY device_agent device_agent
-COPY server server
-RUN pip install --find-links /wheels -c constraints.txt ".[server,postgres]"
+COPY --from=server-build /opt/hilnas /opt/hilnas
 USER hilnas
 WORKDIR /data
 ENTRYPOINT ["hilnas"]
 CMD ["server"]
 
 FROM base AS worker
-COPY nas_engine nas_engine
-COPY proto proto
-COPY device_agent device_agent
-COPY server server
-RUN pip install --find-links /wheels -c constraints.txt ".[server,engine,postgres]"
+COPY --from=worker-build /opt/hilnas /opt/hilnas
 USER hilnas
 WORKDIR /data
 ENTRYPOINT ["hilnas"]
