@@ -27,6 +27,7 @@ class Stream(IntEnum):
     CALIBRATION = 8
     HEAD = 9
     SHIFTING = 10
+    FILE_CROP = 11
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,16 @@ class TrainingStream:
         """`batch_size` counts the images of all processes together.
 
         Raises:
-            TrainingError: the batch does not divide over the processes, or is larger than the split.
+            TrainingError: the batch does not divide over the processes or is larger than the split, or
+                colours of grey images are to be changed.
         """
         if batch_size < 1 or batch_size % share.num_processes:
             raise TrainingError(f"batch_size {batch_size} does not divide over {share.num_processes} processes")
         if batch_size > len(dataset.train):
             raise TrainingError(f"batch_size {batch_size} exceeds the {len(dataset.train)} training images")
+        channels = dataset.train.image_shape[2]
+        if channels != 3 and (any(augmentation.colour_jitter) or augmentation.auto_augment):
+            raise TrainingError(f"colour augmentation needs 3 channels, the images have {channels}: set channels to 3")
         self._split = dataset.train
         self._normalisation = dataset.normalisation
         self._batch_size = batch_size
@@ -93,7 +97,7 @@ class TrainingStream:
     def _decode(self, step: int, indices: Indices) -> Pixels:
         if not self._crops:
             return self._split.load(indices)
-        seeds = self._randomness.numpy(Stream.CROP, step).integers(0, 2**31, size=self._batch_size)
+        seeds = self._randomness.numpy(Stream.FILE_CROP, step).integers(0, 2**31, size=self._batch_size)
         start = self._share.rank * len(indices)
         return self._split.load(indices, seeds[start : start + len(indices)])
 
