@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from nas_engine.domain.measurement import Measurement
-from server.rpc.ports import CanaryPlan, RpcServices
+from server.rpc.ports import RpcServices
 from server.service.agents import AgentOrders, AgentReport, RunningLease, SessionState
+from server.service.canaries import CanaryPlan
 from server.service.dispatch import LeaseOrder, LeaseVerdict
 from server.service.errors import NotAuthenticatedError, NotFoundError, UnavailableError
 from server.service.failures import Failure

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 import time
+from dataclasses import replace
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -68,6 +69,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             finally:
                 if waits:
                     self._polls.release()
+            device = replace(device, instance_epoch=report.instance_epoch)  # as the sync has just noted
             return self._sync_response(device, orders, protocol, crowded=not waits)
 
     def Renew(self, request: control_pb2.RenewRequest, context: grpc.ServicerContext) -> control_pb2.RenewResponse:  # noqa: N802

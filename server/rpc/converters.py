@@ -21,8 +21,8 @@ from nas_engine.domain.measurement import (
     decompress_blocks,
 )
 from proto.hilnas.v1 import control_pb2, measurement_pb2
-from server.rpc.ports import CanaryPlan
 from server.service.agents import AgentReport, ReturnedLease, RunningLease, SessionState
+from server.service.canaries import CanaryPlan
 from server.service.dispatch import LeaseOrder, LeaseVerdict
 from server.service.errors import InvalidValueError
 from server.service.failures import Failure, FailureType
@@ -201,7 +201,9 @@ def assignment_to_proto(
 def canary_to_proto(plan: CanaryPlan) -> control_pb2.CanarySpec:
     """A golden model to run."""
     return control_pb2.CanarySpec(
-        model=control_pb2.ArtifactRef(sha256=plan.sha256, size_bytes=plan.size_bytes, format=plan.format),
+        model=control_pb2.ArtifactRef(
+            sha256=plan.model.sha256, size_bytes=plan.model.size_bytes, format=plan.model.format.value
+        ),
         baseline_us=plan.baseline_us,
         output_digest=plan.output_digest,
         tolerance=plan.tolerance,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from nas_engine.domain.measurement import Measurement
 from server.service.agents import AgentOrders, AgentReport, RunningLease
+from server.service.canaries import CanaryPlan
 from server.service.dispatch import LeaseVerdict
 from server.service.failures import Failure
 from server.service.results import ResultReceipt
@@ -76,27 +77,8 @@ class ArtifactReader(Protocol):
         """(offset, bytes) pairs to the end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanaryPlan:
-    """The golden model a device is to run around a measurement.
-
-    Attributes:
-        sha256, size_bytes, format: the artifact.
-        baseline_us: the device's median; None before its first.
-        output_digest: what its outputs must hash to; empty where not known.
-        tolerance: share the speed may be off; None leaves it to the profile.
-    """
-
-    sha256: str
-    size_bytes: int
-    format: str
-    baseline_us: float | None = None
-    output_digest: str = ""
-    tolerance: float | None = None
-
-
 class CanaryPlanner(Protocol):
-    """Decides whether a job has a canary."""
+    """Decides whether a job has a canary; server.service.canaries.Canaries."""
 
     def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
         """The canary for this job on this device; None for none."""

@@ -376,3 +376,31 @@ def test_mistakes_on_the_command_line_are_explained(capsys: pytest.CaptureFixtur
     assert "rknn-toolkit-lite2" in said
     assert "process of their own" in said
     assert build_parser().parse_args(["doctor"]).command == "doctor"
+
+
+_ONLY_THE_AGENT_EXTRA = """
+import importlib.abc, sys
+
+class Only(importlib.abc.MetaPathFinder):
+    allowed = {"device_agent", "nas_engine", "proto", "grpc", "google", "numpy", "onnxruntime", "flatbuffers",
+               "packaging", "typing_extensions", "cython_runtime", "_cython_3_2_4"}
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in self.allowed or top in sys.stdlib_module_names or top.startswith("_"):
+            return None
+        raise ModuleNotFoundError(f"{name} is not in the agent extra", name=name)
+
+sys.meta_path.insert(0, Only())
+import device_agent.agent, device_agent.child_main, device_agent.doctor
+from device_agent.cli import main
+sys.exit(main(["selftest", "--runtime", "fake"]) or main(["doctor", "--runtime", "onnxruntime"]))
+"""
+
+
+def test_the_agent_needs_nothing_beyond_its_own_extra() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ONLY_THE_AGENT_EXTRA], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime" in done.stdout
