@@ -156,12 +156,18 @@ class WeightStore(Mapping[str, torch.Tensor]):
         """Trainable numbers in the whole supernet."""
         return sum(tensor.numel() for tensor in self._tensors.values())
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Copies as numpy arrays: what the exporter reads."""
-        return {
-            name: cast(NDArray[np.float32], tensor.detach().cpu().contiguous().numpy().copy())
-            for name, tensor in self._tensors.items()
-        }
+    def arrays(self, names: Iterable[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Copies of all weights (or of those named) as numpy arrays: what the exporter reads.
+
+        Raises:
+            WeightsError: a name is unknown.
+        """
+        return {name: self._array(name) for name in (self._tensors if names is None else names)}
+
+    def _array(self, name: str) -> NDArray[np.float32]:
+        if name not in self._tensors:
+            raise WeightsError(f"no weight {name!r}: the weights belong to another space or to other parameters")
+        return cast(NDArray[np.float32], self._tensors[name].detach().cpu().contiguous().numpy().copy())
 
 
 def collect_weight_refs(graphs: Iterable[LayerGraph]) -> dict[str, WeightRef]:

@@ -133,7 +133,7 @@ class SupernetEvaluator:
             FormsDifferError: the forms are not equivalent (SCARLET skips before residual blocks).
         """
         supernet, deployed = (self._graph(architecture, form) for form in (Form.SUPERNET, Form.DEPLOYED))
-        inherited = inherited_weights(supernet, deployed, self._weights.arrays())
+        inherited = inherited_weights(supernet, deployed, self._weights.arrays(supernet.weights))
         return DeployedSubnet(deployed, {n: np.asarray(w, dtype=np.float32) for n, w in inherited.items()})
 
     def _graph(self, architecture: Architecture, form: Form) -> LayerGraph:
