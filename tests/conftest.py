@@ -60,5 +60,6 @@ def database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
         yield request.getfixturevalue("sqlite_database")
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.database() as url, opened(url) as found:
+    with opened(server.shared_url()) as found:
+        found.empty()
         yield found

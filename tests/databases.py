@@ -16,12 +16,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from server.db.engine import open_engine
-from server.db.schema import migrate
+from server.db.schema import metadata, migrate
 from server.db.unit_of_work import SqlUnitOfWork
 from server.db.wakeups import DatabaseWakeups
 
 _BINARY_FOLDERS = (Path("/usr/lib/postgresql"), Path("/usr/local/pgsql"), Path("/opt/homebrew/opt/postgresql"))
-_TEMPLATE = "hilnas_template"
+_TEMPLATE, _SHARED = "hilnas_template", "hilnas_shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,12 @@ class TestDatabase:
         with self.engine.connect().execution_options(hilnas_write=True) as connection, connection.begin():
             return int(connection.execute(sa.text(statement), values).rowcount)
 
+    def empty(self) -> None:
+        """Delete every row of every table of ours."""
+        with self.engine.connect().execution_options(hilnas_write=True) as connection, connection.begin():
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(sa.delete(table))
+
     def kill_lease(self, job_id: str) -> None:
         """Let a lease die now: as if its time to live had passed."""
         assert self.execute("UPDATE jobs SET lease_expires_at = 1 WHERE id = :id AND state = 'leased'", id=job_id) == 1
@@ -59,6 +65,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self._binaries = postgres_binaries()
         self._folder = folder
+        self._has_shared = False
         self.port = _free_port()
 
     def start(self) -> None:
@@ -87,13 +94,20 @@ class PostgresServer:
 
     @contextmanager
     def database(self, *, migrated: bool = True) -> Iterator[str]:
-        """URL of a fresh database; dropped afterwards."""
+        """URL of a fresh database of one's own (a second to make); dropped afterwards."""
         name = f"test_{uuid.uuid4().hex}"
         self._sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {_TEMPLATE}" if migrated else ""))
         try:
             yield self.url(name)
         finally:
             self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def shared_url(self) -> str:
+        """URL of the session's shared, migrated database; made at the first call. Empty it before every test."""
+        if not self._has_shared:
+            self._sql(f"CREATE DATABASE {_SHARED} TEMPLATE {_TEMPLATE}")
+            self._has_shared = True
+        return self.url(_SHARED)
 
     def _sql(self, statement: str) -> None:
         engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
