@@ -15,6 +15,10 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 
+# Before torch is loaded: waiting threads sleep instead of spinning. On a host shared with boards and servers
+# a spinning pool takes eight times the processor time of the work it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import sqlalchemy as sa
 import structlog
 import torch
@@ -22,6 +26,9 @@ from pydantic import ValidationError
 
 from device_agent.host_lock import HostLock
 from nas_engine.domain.errors import EngineError
+from nas_engine.export.rknn import DEFAULT_PYTHON, RknnConverter, find_converter
+from nas_engine.export.rknn_cache import ConversionCache
+from nas_engine.export.rknn_process import PoolSettings
 from server.artifacts.files import FileByteStore
 from server.bootstrap.database import open_database
 from server.bootstrap.logs import configure_logging
@@ -37,16 +44,19 @@ from server.service.admission import Admission
 from server.service.artifacts import Artifacts
 from server.service.dispatch import Dispatch
 from server.service.fronts import Fronts
+from server.service.latency_work import converter_labels
 from server.service.searches import Searches
 from server.service.states import JobKind
 from server.service.steps import SearchSteps
 from server.service.supernets import Supernets
+from server.service.values.artifact import ModelFormat
 from server.service.worker_results import WorkerResults
 from server.worker.converting import ConvertHandler
 from server.worker.evaluating import EvaluateHandler
 from server.worker.handlers import Handler
 from server.worker.loop import Worker
 from server.worker.resources import Resources
+from server.worker.rknn import RknnMaker
 from server.worker.stepping import StepHandler
 from server.worker.training import TrainHandler
 
@@ -61,6 +71,7 @@ class WorkerProcess:
     worker: Worker
     wakeups: DatabaseWakeups
     engine: sa.Engine
+    rknn: RknnMaker | None = None
 
 
 def build(settings: Settings) -> WorkerProcess:
@@ -75,7 +86,15 @@ def build(settings: Settings) -> WorkerProcess:
     uow = SqlUnitOfWork(engine, wakeups)
     dispatch = Dispatch(uow, wakeups, settings.leases)
     owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
-    return WorkerProcess(worker=Worker(dispatch, owner[:40], _handlers(settings, uow)), wakeups=wakeups, engine=engine)
+    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    rknn = _rknn(settings, artifacts)
+    worker = Worker(
+        dispatch,
+        owner[:40],
+        _handlers(settings, uow, artifacts, rknn),
+        {} if rknn is None else converter_labels(ModelFormat.RKNN),
+    )
+    return WorkerProcess(worker=worker, wakeups=wakeups, engine=engine, rknn=rknn)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             process = build(settings)
             stack.callback(process.engine.dispose)
+            if process.rknn is not None:
+                stack.callback(process.rknn.close)
             process.wakeups.start()
             stack.callback(process.wakeups.close)
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             pulse = Pulse(settings.home / ALIVE_FILE, lambda: current_revision(process.engine))
             pulse.start()
             stack.callback(pulse.stop)
-            _log.info("worker ready", device=str(_device(settings)))
+            _log.info("worker ready", device=str(_device(settings)), rknn=process.rknn is not None)
             process.worker.run()
     except (OSError, EngineError) as error:
         sys.stderr.write(f"hilnas worker: {error}\n")
@@ -111,9 +132,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 _USAGE = "Train supernets, evaluate candidates and step searches. Settings are HILNAS_* variables, as of the server."
 
 
-def _handlers(settings: Settings, uow: SqlUnitOfWork) -> Mapping[JobKind, Handler]:
+def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:
+    """The RKNN converter; None where none is named and none is at the default place.
+
+    Raises:
+        ConversionError: the one that is named does not work.
+    """
+    if settings.rknn_python is None and not DEFAULT_PYTHON.is_file():
+        return None
+    pool = PoolSettings(command=find_converter(settings.rknn_python), num_processes=settings.rknn_processes)
+    return RknnMaker(RknnConverter(pool, ConversionCache(settings.home / "worker" / "rknn")), artifacts)
+
+
+def _handlers(
+    settings: Settings, uow: SqlUnitOfWork, artifacts: Artifacts, rknn: RknnMaker | None
+) -> Mapping[JobKind, Handler]:
     spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
-    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
     results = WorkerResults(uow)
@@ -129,7 +163,7 @@ def _handlers(settings: Settings, uow: SqlUnitOfWork) -> Mapping[JobKind, Handle
     code_version = version("hilnas")
     return {
         JobKind.SEARCH_STEP: StepHandler(SearchSteps(uow), Fronts(uow, MoocoreFrontMaths()), spaces, code_version),
-        JobKind.CONVERT: ConvertHandler(results, spaces, artifacts),
+        JobKind.CONVERT: ConvertHandler(searches, results, resources, rknn),
         JobKind.EVALUATE: EvaluateHandler(searches, results, resources),
         JobKind.TRAIN: TrainHandler(supernets, resources),
     }
