@@ -34,6 +34,7 @@ Failures are `application/problem+json` documents (RFC 9457); their `type` is an
 with `page_size` and `page_token`. Every POST takes an `Idempotency-Key`. Times are RFC 3339 in UTC, latencies
 microseconds, sizes bytes. Measured, simulated and estimated latencies are never mixed unlabelled.
 """
+_SLUGS = "x-problems"  # marks a response until the document is finished
 _UNKNOWN_MEMBERS = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
 
@@ -90,12 +91,13 @@ def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
     by_status: dict[int, list[ProblemType]] = defaultdict(list)
     for kind in kinds:
         by_status[int(kind.status)].append(kind)
+    return {status: {_SLUGS: [kind.slug for kind in group]} for status, group in sorted(by_status.items())}
+
+
+def _problem_response(slugs: list[str]) -> dict[str, Any]:
     return {
-        status: {
-            "description": "; ".join(f"`{kind.slug}`: {kind.title}" for kind in group),
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemDocument")}}},
-        }
-        for status, group in sorted(by_status.items())
+        "description": "; ".join(f"`{slug}`: {types.PROBLEM_TYPES[slug].title}" for slug in slugs),
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemDocument")}}},
     }
 
 
@@ -138,4 +140,33 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, An
     _, extra = models_json_schema(wanted, ref_template=REF)
     schemas.update(extra["$defs"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["components"]["responses"] = _share_problem_responses(document)
     return document
+
+
+def _drop_null_parameters(operation: dict[str, Any]) -> None:
+    """A query or header parameter is absent or has a value; it cannot be null, as the types of ours would have it."""
+    for parameter in operation.get("parameters", ()):
+        options = parameter["schema"].get("anyOf", ())
+        values = [option for option in options if option != {"type": "null"}]
+        if len(values) == 1 and len(options) == 2:
+            del parameter["schema"]["anyOf"]
+            parameter["schema"].update(values[0])
+
+
+def _share_problem_responses(document: dict[str, Any]) -> dict[str, Any]:
+    """Replace marked responses by references; returns what they refer to. Whatever has a body may be too large."""
+    shared: dict[str, Any] = {}
+    operations = (operation for methods in document["paths"].values() for operation in methods.values())
+    for operation in operations:
+        _drop_null_parameters(operation)
+        responses = operation["responses"]
+        if "requestBody" in operation:
+            responses["413"] = {_SLUGS: [types.CONTENT_TOO_LARGE.slug]}
+        for status, response in responses.items():
+            if _SLUGS in response:
+                slugs = response[_SLUGS]
+                shared["_".join(slugs)] = _problem_response(slugs)
+                responses[status] = {"$ref": f"#/components/responses/{'_'.join(slugs)}"}
+        operation["responses"] = dict(sorted(responses.items()))
+    return dict(sorted(shared.items()))

@@ -37,7 +37,7 @@ Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of t
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MEMORY_BYTES = 1 << 20  # uploads above this are spooled to disk while they stream in
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_CONTENT = {"content": {"application/octet-stream": _BINARY}}
+_CONTENT = {"content": {"*/*": _BINARY}}
 
 
 @router.get("/artifacts", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
@@ -91,10 +91,10 @@ def get_artifact(
     "/artifacts/{sha256:id}",
     status_code=201,
     response_model=ArtifactResource,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": _BINARY}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"*/*": _BINARY}}},
     responses={
         200: {"model": ArtifactResource, "description": "It was there already."},
-        **problems(*COMMON, CONTENT_TOO_LARGE, DIGEST_MISMATCH),
+        **problems(*COMMON, NOT_FOUND, CONTENT_TOO_LARGE, DIGEST_MISMATCH),
     },
 )
 async def put_artifact(sha256: Digest, request: Request, context: Context, _: Engineer) -> Response:

@@ -11,7 +11,7 @@ from server.api import metrics
 from server.api.auth import Viewer
 from server.api.context import Context
 from server.api.openapi import COMMON, problems
-from server.api.problem_types import NOT_FOUND, PROBLEM_TYPES
+from server.api.problem_types import INVALID_REQUEST, NOT_FOUND, PROBLEM_TYPES
 from server.api.problems import Problem, ProblemType
 from server.api.schemas.system import (
     HealthResource,
@@ -65,7 +65,7 @@ async def list_problem_types() -> Listing[ProblemTypeResource]:
     return Listing(items=[_resource(kind) for kind in PROBLEM_TYPES.values()])
 
 
-@router.get("/problems/{slug}", responses=problems(NOT_FOUND))
+@router.get("/problems/{slug}", responses=problems(NOT_FOUND, INVALID_REQUEST))
 async def get_problem_type(slug: Annotated[str, Path(max_length=100)]) -> ProblemTypeResource:
     """What a problem's `type` means and what to do about it."""
     kind = PROBLEM_TYPES.get(slug)
