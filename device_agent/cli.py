@@ -12,11 +12,13 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from device_agent.bench import BenchSettings
+    from device_agent.clocks import ClockPinner
     from device_agent.settings import AgentSettings
 
 _RUNTIMES = ("onnxruntime", "rknnlite", "rk3588-sim", "fake")
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
             case "selftest":
                 from device_agent.doctor import selftest
 
-                return selftest(_bench(parsed), sys.stdout)
+                return selftest(_bench(parsed), parsed.golden, sys.stdout)
             case _:
                 return _run(parsed)
     except AgentError as error:
@@ -90,7 +92,9 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     runtime.add_argument("--runtime", choices=_RUNTIMES, default="onnxruntime")
     runtime.add_argument("--threads", type=int, default=1, help="processor threads of the runtime")
     runtime.add_argument("--cpus", default="", help="processors to pin measuring to, e.g. 4-7 or 0,2")
-    runtime.add_argument("--core-masks", nargs="*", default=["0x1"], help="NPU core masks that work, default first")
+    runtime.add_argument("--core-masks", nargs="*", default=["0x1"], help="NPU core masks to offer, default first")
+    runtime.add_argument("--golden", type=Path, help="golden model for the core probe and the selftest (rknnlite)")
+    runtime.add_argument("--pin-clocks", action="store_true", help="set clocks to their highest step; needs root")
     runtime.add_argument("--host-lock", type=Path, help="timing lock shared by everything on this host")
     runtime.add_argument(
         "--isolation", choices=("process", "none"), default="process", help="none: simulated runtimes only"
@@ -144,10 +148,41 @@ def _findable(find: object, name: str) -> bool:
 
 def _run(parsed: argparse.Namespace) -> int:
     from device_agent.agent import Agent
+    from device_agent.clocks import ClockPinner
 
-    agent = Agent(_settings(parsed))
-    agent.handle_signals()
-    return int(agent.run())
+    settings = _settings(parsed)
+    pinner = ClockPinner()
+    try:
+        if parsed.pin_clocks:
+            settings = replace(settings, bench=_pinned(settings.bench, pinner), can_pin_clocks=True)
+        if parsed.golden is not None and parsed.runtime == "rknnlite":
+            settings = replace(settings, bench=_probed(settings.bench, parsed.golden))
+        agent = Agent(settings)
+        agent.handle_signals()
+        return int(agent.run())
+    finally:
+        pinner.restore()
+
+
+def _pinned(bench: BenchSettings, pinner: ClockPinner) -> BenchSettings:
+    """The settings with clocks pinned; what could not be pinned is said, and the hardware key says "unpinned"."""
+    pinned = pinner.pin()
+    for complaint in pinned.complaints:
+        logging.getLogger(__name__).warning("clock not pinned: %s", complaint)
+    return replace(bench, requested_khz=pinned.requested_khz, clocks_profile=pinned.profile)
+
+
+def _probed(bench: BenchSettings, golden: Path) -> BenchSettings:
+    """The settings with the cores that work and the versions found on them."""
+    from device_agent.child import ChildMeasurer
+    from device_agent.probe import probe
+
+    measurer = ChildMeasurer(bench)
+    try:
+        found = probe(measurer, golden, "rknn", bench.options.core_masks)
+    finally:
+        measurer.close()
+    return replace(bench, options=replace(bench.options, core_masks=found.core_masks, versions=found.versions))
 
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:

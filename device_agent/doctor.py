@@ -174,9 +174,13 @@ def _npu(settings: BenchSettings, board: BoardTelemetry) -> list[Finding]:
     return findings
 
 
-def selftest(settings: BenchSettings, out: TextIO) -> int:
-    """Measure the golden model three times in fresh processes; returns 1 when that fails."""
-    data, model_format = golden_model(settings.runtime)
+def selftest(settings: BenchSettings, golden: Path | None, out: TextIO) -> int:
+    """Measure the golden model three times in fresh processes; returns 1 when that fails.
+
+    Args:
+        golden: an .rknn file for the NPU, which has no golden model of its own; None for the built-in one.
+    """
+    data, model_format = golden_model(settings.runtime) if golden is None else (golden.read_bytes(), "rknn")
     with tempfile.TemporaryDirectory(prefix="hilnas-selftest-") as folder:
         model = Path(folder) / "golden"
         model.write_bytes(data)

@@ -238,8 +238,9 @@ def _state_flags(request: MeasureRequest, bench: Bench, before: BoardState, afte
 def _environment(
     bench: Bench, before: BoardState, after: BoardState, sampling: Sampling, monotonic_ns: tuple[int, int]
 ) -> EnvironmentRecord:
+    # Some engines tell their versions only once a model is loaded.
     return complete_environment(
-        bench.environment,
+        replace(bench.environment, runtime_versions=bench.runtime.facts.versions),
         before,
         after,
         sampling.hottest,

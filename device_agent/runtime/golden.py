@@ -32,17 +32,16 @@ def golden_model(runtime: RuntimeName) -> tuple[bytes, str]:
         case RuntimeName.RK3588_SIM:
             layer = {
                 "name": "conv",
-                "op": "Conv",
+                "operator": "Conv",
                 "target": "NPU",
                 "ddr_cycles": 1_000_000,
                 "npu_cycles": 2_000_000,
                 "total_cycles": 2_000_000,
             }
-            table = {"format": "rknn-cycles/1", "target_platform": "rk3588", "toolkit_version": "", "layers": [layer]}
-            return json.dumps(table).encode(), "rknn-cycles"
+            return json.dumps({"layers": [layer]}).encode(), "rknn-cycles"
         case RuntimeName.RKNNLITE:
             raise JobFailedError(
-                FailureType.UNSUPPORTED, "a golden .rknn comes from the server's converter: run a job instead"
+                FailureType.UNSUPPORTED, "there is no built-in .rknn: pass one made by `hilnas convert` with --golden"
             )
 
 

@@ -1,9 +1,9 @@
 """The RK3588 as its compiler sees it: latency from the cycle table of a real conversion, simulated and labelled so.
 
-The artifact (format `rknn-cycles`) is a JSON document that the converter writes beside the model:
+The artifact (format `rknn-cycles`) is the JSON document that nas_engine.export.rknn_table.CycleTable writes:
 
-    {"format": "rknn-cycles/1", "target_platform": "rk3588", "toolkit_version": "2.5.0",
-     "layers": [{"name": "...", "op": "Conv", "target": "NPU", "ddr_cycles": 1, "npu_cycles": 2, "total_cycles": 2}]}
+    {"layers": [{"operator": "Conv", "name": "...", "target": "NPU", "ddr_cycles": 1, "npu_cycles": 2,
+                 "total_cycles": 2, ...}], "internal_memory_bytes": 1, "weight_memory_bytes": 1}
 
 A layer costs max(DDR, NPU) cycles, the table's own total. Limits (measured against published figures): activations,
 launches and CPU operators cost nothing, so true latency is 1.3 to 1.8 times this; the order of networks is right.
@@ -25,7 +25,6 @@ from device_agent.runtime.simulated import SimulatedSession
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
 NPU_HZ = 1_000_000_000  # the RK3588's highest operating point
-TABLE_FORMAT = "rknn-cycles/1"
 _MAX_TABLE_BYTES = 16 * 2**20
 _MODEL_VERSION = "1"
 
@@ -43,21 +42,16 @@ def parse_cycle_table(data: bytes) -> CycleTable:
     """Read and check a cycle table.
 
     Raises:
-        JobFailedError: MODEL_REJECTED; malformed, for another chip, or without any cycle.
+        JobFailedError: MODEL_REJECTED; malformed, or without any cycle.
     """
     if len(data) > _MAX_TABLE_BYTES:
         raise JobFailedError(FailureType.MODEL_REJECTED, f"cycle table of {len(data)} bytes is too large")
     try:
         document = json.loads(data)
-        if document["format"] != TABLE_FORMAT or document["target_platform"] != "rk3588":
-            raise JobFailedError(
-                FailureType.MODEL_REJECTED,
-                f"cycle table is {document['format']} for {document['target_platform']}: use {TABLE_FORMAT} for rk3588",
-            )
         layers: list[Mapping[str, Any]] = list(document["layers"])
         total = sum(_cycles(layer, "total_cycles") for layer in layers)
         npu = sum(_cycles(layer, "npu_cycles") for layer in layers)
-        on_cpu = tuple(str(layer["op"]) for layer in layers if layer["target"] == "CPU")
+        on_cpu = tuple(str(layer["operator"]) for layer in layers if layer["target"] == "CPU")
     except (ValueError, KeyError, TypeError) as error:
         raise JobFailedError(FailureType.MODEL_REJECTED, f"not a cycle table: {error!r}") from error
     if total <= 0:

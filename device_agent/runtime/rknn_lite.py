@@ -8,6 +8,8 @@ which is looked for and not relied on.
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +24,9 @@ from nas_engine.domain.measurement import DeviceClass, Dtype
 
 PLATFORM = "rk3588"
 CORE_MASKS = {"0x1": 1, "0x2": 2, "0x4": 4, "0x3": 3, "0x7": 7}
-NPU_TIME_SOURCE = "rknn_runtime.get_run_perf"
+_API_VERSION = re.compile(r"(?:API|api)[^0-9]*(\d+(?:\.\d+)+)")
+_DRIVER_VERSION = re.compile(r"(?:DRV|[Dd]river)[^0-9]*(\d+(?:\.\d+)+)")
+_log = logging.getLogger(__name__)
 
 
 class RknnLiteRuntime:
@@ -79,6 +83,7 @@ class RknnLiteRuntime:
             loaded_ns = time.perf_counter_ns()
             call_rknn(lambda: lite.init_runtime(core_mask=mask), FailureType.INIT_FAILED, "init_runtime")
             init_ns = time.perf_counter_ns() - loaded_ns
+            self._versions = self._versions or sdk_versions(lite)
             session = _RknnSession(lite, _fixed_inputs(facts, settings))
         except JobFailedError:
             _release(lite)
@@ -99,6 +104,17 @@ def call_rknn(call: Callable[[], Any], type: FailureType, name: str) -> Any:
     if code is None or (isinstance(code, int) and code != 0):
         raise JobFailedError(type, f"{name} returned {code}: see the library's log on the device")
     return code
+
+
+def sdk_versions(lite: Any) -> tuple[tuple[str, str], ...]:
+    """Versions of the library and the driver, as get_sdk_version tells them once the runtime stands."""
+    try:
+        text = str(lite.get_sdk_version())
+    except Exception as error:  # the version is wanted for the record; a job does not fail for it
+        _log.warning("get_sdk_version raised %s: %s", type_name(error), error)
+        return ()
+    found = [("librknnrt", _API_VERSION.search(text)), ("rknpu-driver", _DRIVER_VERSION.search(text))]
+    return tuple((name, match[1]) for name, match in found if match)
 
 
 def type_name(error: Exception) -> str:

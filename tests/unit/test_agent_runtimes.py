@@ -14,7 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from device_agent.bench import BenchSettings, DeviceBench
-from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.probe import probe
+from device_agent.procedure import MeasureRequest, OnPhase, run_measurement
 from device_agent.runtime.base import MonotonicClock, SessionSettings, VirtualClock
 from device_agent.runtime.fake import FakeRuntime, behaviour_of
 from device_agent.runtime.golden import golden_onnx
@@ -24,6 +26,10 @@ from device_agent.runtime.rk3588_sim import Rk3588SimRuntime, parse_cycle_table
 from device_agent.runtime.rknn_check import check_rknn
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime
+from device_agent.stop import StopToken
+from nas_engine.domain.measurement import Measurement
+from nas_engine.export.rknn_table import CycleTable, LayerCycles, Target
+from tests.fakes_board import ScriptedRuntime, ScriptedTelemetry, bench_of
 
 ONNX = SessionSettings(format="onnx")
 
@@ -176,14 +182,29 @@ def test_malformed_fake_models_are_rejected(script: dict[str, Any]) -> None:
 # ---- cycle tables
 
 
+LAYERS = tuple(
+    LayerCycles(
+        operator=operator,
+        name=f"layer-{position}",
+        dtype="INT8",
+        target=Target(target),
+        input_shapes="(1,8,8,8)",
+        output_shape="(1,8,8,8)",
+        ddr_cycles=ddr_cycles,
+        npu_cycles=npu_cycles,
+        total_cycles=max(ddr_cycles, npu_cycles),
+        traffic_kib=1,
+    )
+    for position, (operator, target, ddr_cycles, npu_cycles) in enumerate(
+        [("Conv", "NPU", 500, 900), ("TopK", "CPU", 0, 0), ("Add", "NPU", 2000, 100)]
+    )
+)
+
+
 def table(**changes: Any) -> bytes:
-    layers = [
-        {"name": "a", "op": "Conv", "target": "NPU", "ddr_cycles": 500, "npu_cycles": 900, "total_cycles": 900},
-        {"name": "b", "op": "TopK", "target": "CPU", "ddr_cycles": 0, "npu_cycles": 0, "total_cycles": 0},
-        {"name": "c", "op": "Add", "target": "NPU", "ddr_cycles": 2000, "npu_cycles": 100, "total_cycles": 2000},
-    ]
-    base = {"format": "rknn-cycles/1", "target_platform": "rk3588", "toolkit_version": "2.5.0", "layers": layers}
-    return json.dumps(base | changes).encode()
+    """As the converter writes it, with some keys changed."""
+    written = CycleTable(layers=LAYERS, internal_memory_bytes=1, weight_memory_bytes=1).to_json()
+    return json.dumps(json.loads(written) | changes).encode()
 
 
 def test_a_cycle_table_gives_the_same_simulated_latency_every_time(tmp_path: Path) -> None:
@@ -204,10 +225,8 @@ def test_a_cycle_table_gives_the_same_simulated_latency_every_time(tmp_path: Pat
     [
         b"",
         b"[]",
-        table(target_platform="rk3566"),
-        table(format="other"),
         table(layers=[]),
-        table(layers=[{"name": "a", "op": "x", "target": "NPU", "npu_cycles": 1, "total_cycles": -1}]),
+        table(layers=[{"name": "a", "operator": "x", "target": "NPU", "npu_cycles": 1, "total_cycles": -1}]),
         table(layers=[{"name": "a"}]),
     ],
 )
@@ -264,6 +283,9 @@ class LiteStandIn:
         if any(i.dtype == np.float64 for i in inputs) or self.behaviour.get("fail_run"):
             return None
         return [np.array([[1.0, 2.0]], np.float32)]
+
+    def get_sdk_version(self) -> str | None:
+        return self.behaviour.get("sdk")
 
     def release(self) -> None:
         self.num_released += 1
@@ -380,3 +402,43 @@ def test_jobs_for_other_cores_or_formats_are_unsupported(tmp_path: Path) -> None
         with pytest.raises(JobFailedError) as caught:
             device.for_job(wrong)
         assert refused(caught) is FailureType.UNSUPPORTED
+
+
+def test_versions_are_told_once_a_model_is_loaded(tmp_path: Path) -> None:
+    lite = LiteStandIn(sdk="API: 2.3.2 (429f97ae6b@2025-04-09T09:09:27), DRV: 0.9.8")
+    runtime = RknnLiteRuntime(make=lambda: lite)
+    before = runtime.facts
+    assert before.versions == ()
+    runtime.load(write(tmp_path, rknn_file()), SessionSettings(format="rknn"))
+    assert runtime.facts.versions == (("librknnrt", "2.3.2"), ("rknpu-driver", "0.9.8"))
+    silent = RknnLiteRuntime(make=LiteStandIn)
+    silent.load(write(tmp_path, rknn_file()), SessionSettings(format="rknn"))
+    assert silent.facts.versions == ()
+
+
+class ProbedBoard:
+    """A measurer of a board on which some cores do not work."""
+
+    def __init__(self, *broken: str) -> None:
+        self.broken = broken
+
+    def prepare(self) -> None:
+        return
+
+    def measure(self, request: MeasureRequest, token: StopToken, on_phase: OnPhase, timeout_s: float) -> Measurement:
+        if request.settings.core_mask in self.broken:
+            raise JobFailedError(FailureType.RUN_FAILED, "failed to submit!")
+        runtime = ScriptedRuntime()
+        return run_measurement(request, bench_of(runtime, ScriptedTelemetry()), on_phase)
+
+    def close(self) -> None:
+        return
+
+
+def test_only_cores_that_run_the_golden_model_are_offered(tmp_path: Path) -> None:
+    golden = write(tmp_path, b"golden")
+    found = probe(ProbedBoard("0x2"), golden, "rknn", ("0x1", "0x2", "0x4"))
+    assert found.core_masks == ("0x1", "0x4")
+    assert found.versions == (("scripted", "1"),)
+    with pytest.raises(AgentError, match="no core"):
+        probe(ProbedBoard("0x1", "0x2"), golden, "rknn", ("0x1", "0x2"))

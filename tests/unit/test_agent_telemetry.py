@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.bench import BenchSettings
+from device_agent.clocks import ClockPinner
 from device_agent.doctor import Verdict, doctor, examine
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.telemetry import BoardTelemetry, devfreq_name
@@ -131,3 +132,65 @@ def test_the_doctor_exits_by_whether_this_device_can_measure(root: Path) -> None
     assert doctor(settings(root, RuntimeName.RKNNLITE), out) == 1
     assert "FAIL" in out.getvalue()
     assert doctor(settings(root, RuntimeName.FAKE), io.StringIO()) == 0
+
+
+# ---- pinning
+
+
+class Kernel:
+    """Does what the kernel does when a node is written: the clock follows, unless the test holds it."""
+
+    def __init__(self, root: Path, held: str = "") -> None:
+        self._root = root
+        self._held = held
+        self.written: list[tuple[str, str]] = []
+
+    def __call__(self, path: Path, text: str) -> None:
+        self.written.append((str(path.relative_to(self._root)), text))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        if path.name == "set_freq" and self._held not in ("npu",):
+            (path.parent.parent / "cur_freq").write_text(text)
+        if path.name == "scaling_setspeed":
+            (path.parent / "scaling_cur_freq").write_text(text)
+
+
+def offer_everything(root: Path) -> None:
+    (root / "sys/class/devfreq/dmc/available_frequencies").write_text("528000000 2112000000")
+    policy = root / "sys/devices/system/cpu/cpufreq/policy4"
+    (policy / "scaling_available_frequencies").write_text("408000 2256000")
+
+
+def test_clocks_are_set_to_what_the_board_offers_read_back_and_put_back(root: Path) -> None:
+    offer_everything(root)
+    kernel = Kernel(root)
+    pinner = ClockPinner(root, kernel)
+    pinned = pinner.pin()
+    assert pinned.complaints == ()
+    assert pinned.profile == "pinned-max"
+    assert dict(pinned.requested_khz) == {"cpu-policy4": 2_256_000, "npu": 1_000_000, "dmc": 2_112_000}
+    state = BoardTelemetry(root, requested_khz=dict(pinned.requested_khz)).state()
+    assert all(clock.pinned(0.02) for clock in state.clocks)
+    pinner.restore()
+    assert (root / "sys/class/devfreq/dmc/governor").read_text() == "dmc_ondemand"
+    assert (root / "sys/devices/system/cpu/cpufreq/policy4/scaling_governor").read_text() == "performance"
+
+
+def test_a_clock_that_does_not_read_back_makes_the_profile_unpinned(root: Path) -> None:
+    offer_everything(root)
+    pinned = ClockPinner(root, Kernel(root, held="npu")).pin()
+    assert pinned.profile == "unpinned"
+    assert any("npu: reads 200000000" in complaint for complaint in pinned.complaints)
+
+
+def test_clocks_that_cannot_be_written_are_complained_of_and_not_raised(root: Path) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise PermissionError("root only")
+
+    pinned = ClockPinner(root, refuse).pin()
+    assert (pinned.profile, pinned.requested_khz) == ("unpinned", ())
+    assert any("root only" in complaint for complaint in pinned.complaints)
+
+
+def test_a_machine_without_clocks_is_unpinned(tmp_path: Path) -> None:
+    assert ClockPinner(tmp_path).pin().complaints == ("this machine offers no clocks to pin",)
