@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from nas_engine.search.algorithm import CheapCheck, Told
 from nas_engine.search.config import Nsga2Config
 from nas_engine.search.factory import create_algorithm
 from nas_engine.spaces.table import TableColumn, TableSpace
-from nas_engine.spaces.table_files import read_npz, read_table
+from nas_engine.spaces.table_files import nas_bench_macro, read_npz, read_table
 
 GENOTYPES = np.asarray(list(product(range(3), range(2), range(2))))
 
@@ -145,3 +146,17 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         read_npz(tmp_path / "extra.npz")
     with pytest.raises(InvalidSpaceError, match=r"suffix '\.txt'"):
         read_table(tmp_path / "table.txt")
+
+
+@pytest.mark.data
+def test_nas_bench_macro_is_read_as_any_table() -> None:
+    path = Path(os.environ.get("HILNAS_DATA", "/none")) / "nasbench_macro_cifar10.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing: set HILNAS_DATA to a folder with the public data sets")
+    table = nas_bench_macro(path)
+    assert table.size == len(table.rows) == 6561
+    assert table.missing_rows == 0
+    found = table.lookup((0,) * 8)
+    assert found[Metric.TOP1].value == pytest.approx((45.32 + 45.33 + 45.44) / 300, abs=1e-4)
+    assert found[Metric.MACS].value == 7_713_280.0
+    assert [gene.group for gene in table.genes].count("stage1") == 3
