@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 from typing import cast
 
@@ -79,6 +80,10 @@ class ShuffleNetParameters:
         # The channel split takes every second channel of a half: widths divide by 4 (reference).
         widths_fit = bool(self.stage_channels) and all(c > 0 and c % 4 == 0 for c in self.stage_channels)
         check(widths_fit, "stage_channels", self.stage_channels, "multiples of 4")
+        # A block with stride 2 passes its input's channels on beside the new ones: there must be some.
+        widths_grow = all(wide > narrow for narrow, wide in pairwise((self.stem_channels, *self.stage_channels)))
+        least_widths = f"each above the one before, the first above stem_channels ({self.stem_channels})"
+        check(widths_grow, "stage_channels", self.stage_channels, least_widths)
         check(all(r >= 1 for r in self.stage_repeats), "stage_repeats", self.stage_repeats, "1 or more each")
         same = len(self.stage_repeats) == len(self.stage_channels)
         check(same, "stage_repeats", self.stage_repeats, f"as long as stage_channels ({len(self.stage_channels)})")

@@ -21,7 +21,7 @@ WHERE = {"shuffle3_s1": (0, "stage0.block1"), "shuffle5_s2": (1, "stage1.block0"
 
 def _block(choice: int, block: str) -> LayerGraph:
     parameters = ShuffleNetParameters(
-        num_classes=2, input_size=12, stem_stride=1, stem_channels=4, stage_channels=(4, 8), stage_repeats=(2, 1)
+        num_classes=2, input_size=12, stem_stride=1, stem_channels=2, stage_channels=(4, 8), stage_repeats=(2, 1)
     )
     space = ShuffleNetSpace(parameters)
     return cut_block(space.graph(space.decode([choice] * 3), Form.SUPERNET), block)

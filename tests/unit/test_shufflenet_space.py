@@ -90,6 +90,8 @@ def test_a_wrong_gene_is_named_with_what_is_allowed() -> None:
     [
         ({"num_classes": 1}, "num_classes is 1"),
         ({"stage_channels": [64, 162, 320, 640]}, "multiples of 4"),
+        ({"stage_channels": [64, 160, 160, 640]}, "each above the one before"),
+        ({"stem_channels": 64}, "above stem_channels"),
         ({"stage_repeats": [4, 4]}, "as long as stage_channels"),
         ({"input_size": 16}, "at least 32"),
         ({"depth": 3}, "unknown space parameter 'depth'"),
