@@ -53,13 +53,16 @@ def sqlite_database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[TestDatab
         yield database
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
-    """A migrated database of each kind."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_database")
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    with opened(server.shared_url()) as found:
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[TestDatabase]:
+    """The migrated, empty PostgreSQL database."""
+    with opened(postgres_server.shared_url()) as found:
         found.empty()
         yield found
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> TestDatabase:
+    """A migrated database of each kind."""
+    found: TestDatabase = request.getfixturevalue(f"{request.param}_database")
+    return found

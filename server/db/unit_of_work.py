@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from server.db.engine import is_retryable
@@ -25,7 +25,7 @@ from server.db.stores.searches import SqlCheckpointStore, SqlSearchStore
 from server.db.stores.supernets import SqlSupernetStore
 from server.db.types import now
 from server.db.wakeups import DatabaseWakeups
-from server.service.errors import UnavailableError
+from server.service.errors import InvalidValueError, UnavailableError
 from server.service.ports.unit_of_work import Topic, Transaction
 
 T = TypeVar("T")
@@ -157,6 +157,8 @@ class SqlUnitOfWork:
                 return self._once(work, writes=writes)
             except PoolTimeoutError as error:
                 raise UnavailableError("every database connection is in use: try again later") from error
+            except DataError as error:  # a NUL character, a number that is too large, text that is too long
+                raise InvalidValueError(f"a value cannot be stored: {error.orig}") from error
             except DBAPIError as error:
                 last_try = attempt == MAX_TRIES
                 if last_try and (is_retryable(error) or isinstance(error, OperationalError)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,14 @@ from enum import Enum
 
 from server.service.dispatch import LeaseOrder, LeaseVerdict, claim
 from server.service.endings import set_device_state
-from server.service.errors import LeaseLostError
+from server.service.errors import InvalidValueError, LeaseLostError
 from server.service.failures import Failure, FailureType
 from server.service.job_ends import JobEnds
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork, Wakeups
 from server.service.progress import affected_searches
 from server.service.settings import LeaseSettings, SearchSettings
 from server.service.states import DeviceState, JobKind, JobPhase, LeaseOutcome
-from server.service.values.device import Device, DeviceCapabilities
+from server.service.values.device import Device, DeviceCapabilities, check_device_text, check_labels
 from server.service.values.job import ClaimRequest, Job, LeaseRef
 
 
@@ -73,6 +74,14 @@ class AgentReport:
     degraded: bool = False
     degraded_reason: str = ""
     canary_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        for what, text in (("boot id", self.boot_id), ("agent version", self.agent_version)):
+            if text:
+                check_device_text(what, text)
+        if self.canary_ratio is not None and not (math.isfinite(self.canary_ratio) and self.canary_ratio > 0):
+            raise InvalidValueError(f"canary ratio is {self.canary_ratio}: it must be finite and > 0, or absent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,9 @@ _POLICIES = {
 }
 
 
+MAX_MESSAGE_LENGTH = 2000
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One failure, as its holder reports it.
@@ -101,6 +104,11 @@ class Failure:
 
     type: FailureType
     message: str
+
+    def __post_init__(self) -> None:
+        # It comes from devices and converters: kept to one storable line, whatever they print.
+        line = " ".join("".join(c if c.isprintable() else " " for c in self.message).split())
+        object.__setattr__(self, "message", line[:MAX_MESSAGE_LENGTH])
 
 
 MAX_FAILURES_ELSEWHERE = 2

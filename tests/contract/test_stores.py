@@ -336,6 +336,14 @@ class TestDevices:
         with pytest.raises(NotAuthenticatedError):
             world.devices.authenticate(first.credential)
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"name": ""}, {"name": "a\x00b"}, {"name": "x" * 201}, {"device_type": "rk 3588"}, {"labels": {"a": "\n"}}],
+    )
+    def test_text_that_cannot_be_stored_or_shown_is_refused(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(InvalidValueError):
+            dataclasses.replace(enrolment_of("bench"), **wrong)
+
     def test_a_wrong_enrolment_token_is_refused(self, world: World) -> None:
         with pytest.raises(NotAuthenticatedError):
             world.devices.enrol("nas_enr_wrong", enrolment_of("bench"))
@@ -464,12 +472,45 @@ class TestTransactions:
             world.uow.write(work)
         assert world.searches.count(SearchQuery()) == 0
 
+    def test_what_cannot_be_stored_is_refused_and_not_tried_again(self, world: World) -> None:
+        tries = []
+
+        def work(tx: Transaction) -> None:
+            tries.append(1)
+            tx.searches.add(new_search(reason="a NUL \x00 character"))
+
+        if world.database.name == "sqlite":
+            world.uow.write(work)
+        else:
+            with pytest.raises(InvalidValueError, match="cannot be stored"):
+                world.uow.write(work)
+        assert len(tries) == 1
+
     def test_the_clock_is_utc_and_does_not_stand_still(self, world: World) -> None:
         first = world.uow.read(lambda tx: tx.now())
         second = world.uow.read(lambda tx: tx.now())
         assert first.tzinfo is not None
         assert second >= first
         assert abs(first - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+@pytest.mark.postgres
+def test_a_lost_connection_is_replaced_and_the_work_done_again(postgres_database: TestDatabase) -> None:
+    search, tries = new_search(), []
+
+    def work(tx: Transaction) -> None:
+        tx.searches.add(search)
+        tries.append(1)
+        if len(tries) == 1:
+            postgres_database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            tx.now()
+
+    postgres_database.uow.write(work)
+    assert len(tries) == 2
+    assert postgres_database.uow.read(lambda tx: tx.searches.get(search.id)) == search
 
 
 class TestCandidateStates:

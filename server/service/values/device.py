@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
+from server.service.errors import InvalidValueError
 from server.service.states import DeviceState
+
+MAX_TEXT_LENGTH = 200
+MAX_LABELS = 64
 
 
 def pool_key(identity: DeviceIdentity, dtype: Dtype) -> str:
@@ -174,6 +179,38 @@ class Enrolment:
     agent_version: str = ""
     boot_id: str = ""
     instance_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        check_device_text("name", self.name)
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", self.device_type) is None:
+            raise InvalidValueError(
+                f"device type {self.device_type[:120]!r}: use letters, digits, '_', '.' and '-', at most 100"
+            )
+        check_labels(self.labels)
+
+
+def check_device_text(what: str, text: str) -> None:
+    """Refuse text that cannot be shown on one line or stored.
+
+    Raises:
+        InvalidValueError: empty, longer than 200 characters, or with control characters.
+    """
+    if not 1 <= len(text) <= MAX_TEXT_LENGTH or not text.isprintable():
+        raise InvalidValueError(f"device {what} {text[:220]!r}: use 1 to {MAX_TEXT_LENGTH} printable characters")
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Refuse labels that cannot be stored or shown.
+
+    Raises:
+        InvalidValueError: too many, too long, or with control characters.
+    """
+    if len(labels) > MAX_LABELS:
+        raise InvalidValueError(f"{len(labels)} labels: at most {MAX_LABELS} are taken")
+    for name, value in labels.items():
+        check_device_text("label", name)
+        if len(value) > MAX_TEXT_LENGTH or not value.isprintable():
+            raise InvalidValueError(f"label {name!r} is {value[:220]!r}: use at most {MAX_TEXT_LENGTH} characters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
