@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from device_agent.stop import StopToken
 from nas_engine.domain.measurement import Measurement
 from nas_engine.export.rknn_table import CycleTable, LayerCycles, Target
 from tests.fakes_board import ScriptedRuntime, ScriptedTelemetry, bench_of
+from tests.rknn_files import rknn_file
 
 ONNX = SessionSettings(format="onnx")
 
@@ -237,22 +237,6 @@ def test_malformed_cycle_tables_are_rejected(data: bytes) -> None:
 
 
 # ---- rknn
-
-
-def rknn_file(*, magic: bytes = b"RKNN", version: int = 6, **changes: Any) -> bytes:
-    """A file with the layout of rknn-toolkit2 2.5.0, without the weights."""
-    trailer: dict[str, Any] = {
-        "connection": [],
-        "graph": [
-            {"left": "input", "left_tensor_id": 0, "right": "norm_tensor", "right_tensor_id": 0},
-            {"left": "output", "left_tensor_id": 0, "right": "norm_tensor", "right_tensor_id": 1},
-        ],
-        "norm_tensor": [{"size": [1, 3, 8, 6], "tensor_id": 0}, {"size": [1, 10], "tensor_id": 1}],
-        "target_platform": ["rk3588"],
-        "version": "2.5.0",
-    } | changes
-    body = b"\0" * 100
-    return magic + b"\0" * 4 + struct.pack("<Q", version) + body + json.dumps(trailer, separators=(",", ":")).encode()
 
 
 class LiteStandIn:
