@@ -90,11 +90,15 @@ class World:
         return self.process.context.tokens.create(f"a {role.value}", [role])[1]
 
     def enrol(
-        self, name: str = "bench-1", device_type: str = "rk3588", device_class: DeviceClass = DeviceClass.BOARD
+        self,
+        name: str = "bench-1",
+        device_type: str = "rk3588",
+        device_class: DeviceClass = DeviceClass.BOARD,
+        enrolment_token: str = ENROLMENT,
     ) -> Device:
         """A board that has just enrolled."""
         enrolment = Enrolment(name=name, device_type=device_type, capabilities=capabilities(device_class))
-        return self.process.context.devices.enrol(ENROLMENT, enrolment)[0]
+        return self.process.context.devices.enrol(enrolment_token, enrolment)[0]
 
     def step(self, genotypes: Sequence[Sequence[int]] = (), *, last: bool = False) -> None:
         """Do the next search step: tell what is finished, ask these genotypes; `last` completes the search."""

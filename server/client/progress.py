@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from server.api.schemas.candidates import FrontResource
 from server.api.schemas.searches import SearchResource
@@ -139,10 +140,10 @@ def supernet_line(supernet: SupernetResource) -> str:
     return f"{supernet.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
 
 
-def front_table(front: FrontResource) -> Table:
+def front_table(front: FrontResource) -> RenderableType:
     """The front with every value's spread, and what its latencies are."""
     kind = "" if front.latency_kind is None else f" ({front.latency_kind} latency on a {front.device_class} device)"
-    table = Table(title=f"Pareto front of {front.search_id}{kind}", title_justify="left")
+    table = Table()
     table.add_column("architecture")
     for objective in front.objectives:
         table.add_column(f"{objective.metric} [{objective.unit}]", justify="right")
@@ -157,7 +158,8 @@ def front_table(front: FrontResource) -> Table:
         ]
         flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
         table.add_row(candidate.arch_id[:12], *values, _count(candidate.macs), _count(candidate.params), flags)
-    return table
+    # Not the table's own title: that would be broken into lines as narrow as the table.
+    return Group(Text(f"Pareto front of {front.search_id}{kind}", style="bold"), table)
 
 
 def number_text(value: float) -> str:

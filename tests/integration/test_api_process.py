@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from server.client.client import Hilnas
 from server.client.event_source import parse
+from tests.api_process import RunningServer, running_server
 from tests.api_world import cheap_spec
-
-_START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 20.0
-
-
-@dataclass(frozen=True)
-class _Running:
-    process: subprocess.Popen[bytes]
-    home: Path
-    url: str
-    grpc_address: str
-
-    @property
-    def token(self) -> str:
-        return (self.home / "admin.token").read_text().strip()
-
-    def sdk(self) -> Hilnas:
-        return Hilnas(self.url, self.token)
-
-    def stop(self, number: int = signal.SIGTERM) -> float:
-        """Send a signal; seconds until the process has ended."""
-        start_s = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(_STOP_TIMEOUT_S)
-        return time.monotonic() - start_s
-
-
-@contextmanager
-def _server(home: Path, *options: str) -> Iterator[_Running]:
-    """A server on free ports, waited for by its server.json; ended at the latest here."""
-    command = [sys.executable, "-m", "server.client.cli", "server", "--home", str(home)]
-    command += ["--port", "0", "--grpc-port", "0", *options]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HILNAS_")}
-    log = (home.parent / f"{home.name}.log").open("ab")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        document = _wait_for(process, home / "server.json")
-        yield _Running(process, home, document["http_url"], document["grpc_address"])
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(_STOP_TIMEOUT_S)
-        log.close()
-
-
-def _wait_for(process: subprocess.Popen[bytes], path: Path) -> dict[str, str]:
-    deadline_s = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        assert process.poll() is None, f"the server ended with status {process.returncode}"
-        if path.exists():
-            document: dict[str, str] = json.loads(path.read_text())
-            with httpx.Client() as http:
-                try:
-                    http.get(f"{document['http_url']}/healthz")
-                except httpx.TransportError:
-                    continue
-            return document
-        time.sleep(0.05)
-    raise AssertionError("the server did not start in time")
 
 
 def test_the_api_process_holds_no_torch(tmp_path: Path) -> None:
@@ -98,7 +33,7 @@ def test_the_api_process_holds_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_server_starts_serves_and_ends_clean(tmp_path: Path) -> None:
-    with _server(tmp_path / "home") as server:
+    with running_server(tmp_path / "home") as server:
         for name in ("admin.token", "enrolment.token", "secret.key"):
             assert (server.home / name).stat().st_mode & 0o777 == 0o600
         with server.sdk() as nas:
@@ -114,7 +49,7 @@ def test_a_server_starts_serves_and_ends_clean(tmp_path: Path) -> None:
 
 
 def test_a_stream_replays_goes_on_and_ends_with_its_search(tmp_path: Path) -> None:
-    with _server(tmp_path / "home") as server, server.sdk() as nas:
+    with running_server(tmp_path / "home") as server, server.sdk() as nas:
         search_id = nas.searches.create(cheap_spec()).id
         seen: list[int] = []
         follower = threading.Thread(target=lambda: seen.extend(e.id for e in nas.searches.events(search_id)))
@@ -136,7 +71,7 @@ def test_a_stream_replays_goes_on_and_ends_with_its_search(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_open_streams_do_not_hold_up_the_end(tmp_path: Path, number: int) -> None:
-    with _server(tmp_path / "home") as server, server.sdk() as nas:
+    with running_server(tmp_path / "home") as server, server.sdk() as nas:
         search_id = nas.searches.create(cheap_spec()).id
         headers = {"Authorization": f"Bearer {server.token}", "Accept": "text/event-stream"}
         url = f"{server.url}/api/v1/searches/{search_id}/events"
@@ -151,24 +86,24 @@ def test_open_streams_do_not_hold_up_the_end(tmp_path: Path, number: int) -> Non
 
 def test_a_killed_server_loses_nothing_and_its_clients_go_on(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with _server(home) as server, server.sdk() as nas:
+    with running_server(home) as server, server.sdk() as nas:
         search_id = nas.searches.create(cheap_spec(), idempotency_key="once").id
         before = _event_ids(server, search_id)
         server.stop(signal.SIGKILL)
-    with _server(home) as server, server.sdk() as nas:
+    with running_server(home) as server, server.sdk() as nas:
         assert nas.searches.create(cheap_spec(), idempotency_key="once").id == search_id
         assert _event_ids(server, search_id) == before
         assert nas.searches.cancel(search_id).state.value == "cancelled"
 
 
-def _event_ids(server: _Running, search_id: str) -> list[int]:
+def _event_ids(server: RunningServer, search_id: str) -> list[int]:
     headers = {"Authorization": f"Bearer {server.token}"}
     page = httpx.get(f"{server.url}/api/v1/searches/{search_id}/events", headers=headers).json()
     return [event["id"] for event in page["items"]]
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
-    with _server(tmp_path / "home") as server:
+    with running_server(tmp_path / "home") as server:
         port = server.url.rpartition(":")[2]
         command = [sys.executable, "-m", "server.client.cli", "server", "--home", str(tmp_path / "other")]
         result = subprocess.run([*command, "--port", port, "--grpc-port", "0"], capture_output=True, text=True)
