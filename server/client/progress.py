@@ -53,26 +53,28 @@ def _follow(
     render: Callable[[T], RenderableType],
     line: Callable[[T], str],
 ) -> T:
-    """Read again whenever something happened, at most twice a second; a log gets a line where a terminal redraws."""
-    current = read()
-    last_line = ""
-    next_read_s = 0.0
-    with Live(render(current), console=console, refresh_per_second=4, transient=False) as live:
-        if not console.is_terminal:
-            live.stop()
-        for _ in events():
-            if time.monotonic() < next_read_s:
-                continue
-            current = read()
-            next_read_s = time.monotonic() + _REFRESH_S
-            if console.is_terminal:
+    """Show what `read` gives whenever something happened, at most twice a second, and once more at the end."""
+    if console.is_terminal:
+        with Live(render(read()), console=console, refresh_per_second=4) as live:
+            for current in _changes(events, read):
                 live.update(render(current))
-            elif (text := line(current)) != last_line:
-                console.print(text, highlight=False)
-                last_line = text
-        current = read()
-        live.update(render(current))
-    return current
+        return read()
+    # A log gets a line where a terminal is redrawn.
+    last_line = ""
+    for current in _changes(events, read):
+        if (text := line(current)) != last_line:
+            console.print(text, highlight=False, soft_wrap=True)
+            last_line = text
+    return read()
+
+
+def _changes(events: Callable[[], Iterator[ReceivedEvent]], read: Callable[[], T]) -> Iterator[T]:
+    next_read_s = 0.0
+    for _ in events():
+        if time.monotonic() >= next_read_s:
+            next_read_s = time.monotonic() + _REFRESH_S
+            yield read()
+    yield read()
 
 
 def search_view(search: SearchResource) -> RenderableType:
