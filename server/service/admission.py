@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.objective import Constraint, Metric
 from server.service.errors import NotFoundError, SpecViolation
+from server.service.latency_work import format_for
 from server.service.ports.engine import DatasetCatalog, MetricBounds, SpaceCatalog, SpaceDescription
 from server.service.ports.unit_of_work import Transaction
 from server.service.spec import DeviceSpec, SearchSpec
 from server.service.states import DeviceState, SupernetState
 from server.service.supernets import Supernets
 from server.service.training_spec import TrainingSpec
+from server.service.values.artifact import ModelFormat
 from server.service.values.device import Device, HardwareProfile
 from server.service.values.supernet import Supernet
 
@@ -69,8 +72,10 @@ class Admission:
         supernet, found = self._supernet(tx, spec, space)
         violations += found
         violations += self._dataset(spec, space)
+        violations += _warm_start(tx, spec)
         fleet = _fleet(tx, spec)
         violations += fleet.violations
+        violations += _converted(spec, fleet.profile)
         return SpecReport(
             violations=tuple(violations),
             bounds=bounds,
@@ -138,6 +143,19 @@ class Admission:
         return ()
 
 
+def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
+    if spec.warm_start is None or spec.warm_start.search is None:
+        return ()
+    try:
+        other = tx.searches.get(spec.warm_start.search)
+    except NotFoundError as error:
+        return [SpecViolation("/warm_start/search", str(error))]
+    if other.spec.space.id != spec.space.id:
+        message = f"search {other.id} is in space {other.spec.space.id!r}, this one in {spec.space.id!r}"
+        return [SpecViolation("/warm_start/search", message)]
+    return ()
+
+
 def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
     known = {
         **bounds,
@@ -203,6 +221,25 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     chosen = min(keys, key=lambda key: (-keys[key], key))
     fitting = sum(profile_of(device, wanted) == profiles[chosen] for device in devices)
     return _Fleet(profiles[chosen], fitting)
+
+
+def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[SpecViolation]:
+    """What a conversion for the board would lack."""
+    if profile is None or spec.device is None:
+        return ()
+    if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
+        if not spec.device.npu_only:
+            return ()
+        runtime = profile.key.identity.runtime
+        return [SpecViolation("/device/npu_only", f"runtime {runtime} has no NPU compiler: leave npu_only out")]
+    if spec.device.dtype != Dtype.W8A8.value:
+        return ()
+    found = []
+    if spec.dataset is None and spec.supernet is None:
+        found.append(SpecViolation("/dataset", "w8a8 needs calibration images: name a data set or a supernet"))
+    if spec.device.batch != 1:
+        found.append(SpecViolation("/device/batch", "w8a8 is calibrated image by image: make the batch 1"))
+    return found
 
 
 def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:

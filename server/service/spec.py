@@ -8,6 +8,13 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.objective import Constraint, Metric, Objective
+from server.service.algorithm_spec import (
+    AlgorithmSpec,
+    BinnedEvolutionAlgorithm,
+    Nsga2Algorithm,
+    SposEvolutionAlgorithm,
+    WarmStartSpec,
+)
 from server.service.spec_parts import (
     ConstraintSpec,
     DtypeName,
@@ -21,48 +28,6 @@ from server.service.spec_parts import (
     parse_spec,
 )
 from server.service.training_spec import TrainingSpec
-
-
-class RandomAlgorithm(SpecPart):
-    """Random search without repetition."""
-
-    kind: Literal["random"] = "random"
-
-    batch_size: int = Field(default=20, ge=1, le=10_000)
-    """Candidates asked at once."""
-
-
-class Nsga2Algorithm(SpecPart):
-    """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
-
-    kind: Literal["nsga2"] = "nsga2"
-
-    population_size: int = Field(default=20, ge=2, le=10_000)
-    """Survivors per generation, and size of the initial sample."""
-
-    num_offspring: int | None = Field(default=None, ge=1, le=10_000)
-    """Candidates per generation; absent: as many as survive."""
-
-    crossover_probability: float = Field(default=0.9, ge=0, le=1)
-    """Of crossing a pair of parents at all."""
-
-    block_probability: float = Field(default=0.5, ge=0, le=1)
-    """Of exchanging whole stages instead of single genes."""
-
-    mutation_probability: float = Field(default=1.0, ge=0, le=1)
-    """Of mutating a child."""
-
-    structural_probability: float = Field(default=0.3, ge=0, le=1)
-    """Of a mutation changing a structural gene (depth, resolution), where the space has one."""
-
-    mean_leaves: float = Field(default=1.0, ge=0, le=1000)
-    """Mean number of leaf genes a mutation changes (at least one is)."""
-
-    constraint_handling: Literal["feasibility_first", "reject"] = "feasibility_first"
-    """Told candidates that violate a constraint stand behind all others, or never enter the population."""
-
-
-AlgorithmSpec = Annotated[Nsga2Algorithm | RandomAlgorithm, Field(discriminator="kind")]
 
 
 class BudgetSpec(SpecPart):
@@ -95,6 +60,9 @@ class DeviceSpec(SpecPart):
 
     clocks_profile: str | None = Field(default=None, min_length=1, max_length=64)
     """Clock setting the device must have in force, e.g. `pinned-max`; absent: any."""
+
+    npu_only: bool = False
+    """Refuse architectures of which the board's compiler would leave operators to the CPU: RKNN boards only."""
 
     @property
     def dtype_value(self) -> Dtype:
@@ -171,6 +139,9 @@ class SearchSpec(SpecPart):
     budget: BudgetSpec
     """When it is done."""
 
+    warm_start: WarmStartSpec | None = None
+    """Architectures to evaluate first; absent: the algorithm's own initial sample."""
+
     device: DeviceSpec | None = None
     """On what latency is measured; needed where latency_us is wanted."""
 
@@ -199,7 +170,13 @@ class SearchSpec(SpecPart):
             raise ValueError("latency_us is wanted but no device is named: add device.device_type")
         if "top1" in wanted and self.supernet is None:
             raise ValueError("top1 is wanted but no supernet is named: give its id or a training spec")
-        return self
+        match self.algorithm:
+            case SposEvolutionAlgorithm() if len(names) != 1:
+                raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
+            case BinnedEvolutionAlgorithm(bin_metric=metric) if len(names) != 2 or metric not in names:
+                raise ValueError(f"binned_evolution optimises two objectives, one of them its bin_metric, {metric}")
+            case _:
+                return self
 
     def domain_objectives(self) -> tuple[Objective, ...]:
         """The objectives as domain values, in order."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.objective import Metric
 from server.service.endings import cancel_job, end_search
 from server.service.errors import InvalidValueError, LeaseLostError
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
-from server.service.latency_work import LatencyWork
+from server.service.latency_work import LatencyWork, kind_of
+from server.service.paging import MAX_PAGE_SIZE, PageRequest
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
 from server.service.progress import advance, finish_candidate, set_search_state
 from server.service.settings import SearchSettings
@@ -22,6 +24,7 @@ from server.service.states import CandidateState, DesiredState, JobKind, SearchS
 from server.service.values.candidate import AwaitedEvaluation, Candidate, Evaluation
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import Job, LeaseRef, NewJob
+from server.service.values.measurement import MeasurementQuery
 from server.service.values.payloads import ArchitectureDocument, EvaluatePayload, SearchStepPayload, read_payload
 from server.service.values.search import Checkpoint, Search
 from server.service.values.step import FinishedCandidate, NewCandidate, StepInput, StepOutcome, StepStatus, StepVerdict
@@ -57,6 +60,7 @@ class SearchSteps:
                 finished=_with_evaluations(tx, tx.candidates.untold(search.id)),
                 revised=_with_evaluations(tx, revised),
                 num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
+                measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
             )
 
         return self._uow.read(work)
@@ -127,6 +131,7 @@ class SearchSteps:
             front_size=outcome.front_size,
             hypervolume=outcome.hypervolume,
             reference_point=search.progress.reference_point or outcome.reference_point,
+            report={**search.progress.report, **outcome.report},
         )
         version_id = outcome.supernet_version_id or search.supernet_version_id
         return replace(search, checkpoint_seq=seq, progress=progress, supernet_version_id=version_id)
@@ -245,5 +250,22 @@ def _generation_event(search: Search, outcome: StepOutcome) -> NewEvent:
             "num_failed": progress.num_failed,
             "front_size": progress.front_size,
             "hypervolume": progress.hypervolume,
+            "report": dict(outcome.report),
         },
     )
+
+
+def _measured(tx: Transaction, search: Search) -> tuple[Architecture, ...]:
+    """Architectures measured on the hardware of a search that wants to start from them, newest first."""
+    wanted = search.spec.warm_start
+    if wanted is None or not wanted.measured or search.hardware_key is None:
+        return ()
+    profile = tx.measurements.hardware(search.hardware_key)
+    query = MeasurementQuery(
+        hardware_key=search.hardware_key,
+        space_id=search.spec.space.id,
+        kinds=(kind_of(profile.key.identity.device_class),),
+    )
+    found = tx.measurements.page(query, PageRequest(min(2 * wanted.max_candidates, MAX_PAGE_SIZE))).items
+    arch_ids = tuple(dict.fromkeys(m.arch_id for m in found if m.arch_id is not None))[: wanted.max_candidates]
+    return tuple(tx.architectures.get(arch_id).architecture for arch_id in arch_ids)

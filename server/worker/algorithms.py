@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import SearchAlgorithm, Told
 from nas_engine.search.cheap_filter import GraphFilter
 from nas_engine.search.config import (
     AlgorithmConfig,
+    BinnedEvolutionConfig,
     ConstraintHandling,
     Nsga2Config,
+    PredictorAssistedConfig,
+    PredictorKind,
     RandomSearchConfig,
+    ScarletConfig,
+    SposEvolutionConfig,
     VariationConfig,
 )
 from nas_engine.search.factory import create_algorithm
-from server.service.spec import Nsga2Algorithm, RandomAlgorithm, SearchSpec
+from server.service.algorithm_spec import (
+    AlgorithmSpec,
+    BinnedEvolutionAlgorithm,
+    Nsga2Algorithm,
+    PredictorAssistedAlgorithm,
+    RandomAlgorithm,
+    ScarletNsga2Algorithm,
+    SposEvolutionAlgorithm,
+)
+from server.service.spec import SearchSpec
 from server.service.states import CandidateState
 from server.service.values.candidate import Evaluation
 from server.service.values.step import FinishedCandidate
@@ -27,8 +43,14 @@ def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:
     constraints = spec.domain_constraints()
     cheap = tuple(c for c in constraints if c.metric.cheap)
     told = tuple(c for c in constraints if not c.metric.cheap)
+    unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
     return create_algorithm(
-        _config(spec), space, spec.domain_objectives(), told, GraphFilter(space, cheap), seed=spec.seed
+        config_of(spec.algorithm),
+        space,
+        spec.domain_objectives(),
+        told,
+        GraphFilter(space, cheap, unsupported),
+        seed=spec.seed,
     )
 
 
@@ -48,6 +70,10 @@ def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
             return None
 
 
+def _left_to_cpu(graph: LayerGraph) -> tuple[str, ...]:
+    return tuple(fallback.node for fallback in npu_fallbacks(graph))
+
+
 def _metrics(spec: SearchSpec) -> tuple[Metric, ...]:
     told = [o.metric for o in spec.domain_objectives()]
     told += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
@@ -61,22 +87,64 @@ def _uncertainty(evaluations: tuple[Evaluation, ...]) -> dict[Metric, float]:
     return {m: e.uncertainty for m, e in newest.items() if e.uncertainty is not None and m is not Metric.TEST_TOP1}
 
 
-def _config(spec: SearchSpec) -> AlgorithmConfig:
-    match spec.algorithm:
+def config_of(algorithm: AlgorithmSpec) -> AlgorithmConfig:
+    """The engine's settings of an algorithm."""
+    match algorithm:
         case RandomAlgorithm(batch_size=batch_size):
             return RandomSearchConfig(batch_size=batch_size)
         case Nsga2Algorithm() as own:
-            return Nsga2Config(
+            return _nsga2(own)
+        case ScarletNsga2Algorithm() as own:
+            return ScarletConfig(
                 population_size=own.population_size,
-                num_offspring=own.num_offspring,
-                variation=VariationConfig(
-                    crossover_probability=own.crossover_probability,
-                    block_probability=own.block_probability,
-                    mutation_probability=own.mutation_probability,
-                    structural_probability=own.structural_probability,
-                    mean_leaves=own.mean_leaves,
-                ),
-                constraint_handling=ConstraintHandling(own.constraint_handling),
+                mutation_ratio=own.mutation_ratio,
+                p_random=own.p_random,
+                p_reinforced=own.p_reinforced,
+                p_prior=own.p_prior,
+                p_known=own.p_known,
+                max_rejections=own.max_rejections,
+            )
+        case SposEvolutionAlgorithm() as own:
+            return SposEvolutionConfig(
+                population_size=own.population_size,
+                num_parents=own.num_parents,
+                num_mutation=own.num_mutation,
+                num_crossover=own.num_crossover,
+                gene_mutation_probability=own.gene_mutation_probability,
+            )
+        case BinnedEvolutionAlgorithm() as own:
+            return BinnedEvolutionConfig(
+                bin_metric=Metric.from_label(own.bin_metric),
+                bin_width=own.bin_width,
+                population_size=own.population_size,
+                num_mutation=own.num_mutation,
+                num_crossover=own.num_crossover,
+                gene_mutation_probability=own.gene_mutation_probability,
+                include_first=own.include_first,
+            )
+        case PredictorAssistedAlgorithm() as own:
+            return PredictorAssistedConfig(
+                num_initial=own.num_initial,
+                num_chosen=own.num_chosen,
+                predictor=PredictorKind(own.predictor),
+                inner_population=own.inner_population,
+                inner_generations=own.inner_generations,
+                exploration=own.exploration,
             )
         case _:
-            assert_never(spec.algorithm)
+            assert_never(algorithm)
+
+
+def _nsga2(own: Nsga2Algorithm) -> Nsga2Config:
+    return Nsga2Config(
+        population_size=own.population_size,
+        num_offspring=own.num_offspring,
+        variation=VariationConfig(
+            crossover_probability=own.crossover_probability,
+            block_probability=own.block_probability,
+            mutation_probability=own.mutation_probability,
+            structural_probability=own.structural_probability,
+            mean_leaves=own.mean_leaves,
+        ),
+        constraint_handling=ConstraintHandling(own.constraint_handling),
+    )

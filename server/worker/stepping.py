@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
@@ -18,6 +18,8 @@ from server.service.steps import SearchSteps
 from server.service.values.job import Job, LeaseRef
 from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
 from server.worker.algorithms import algorithm_of, told_of
+from server.worker.step_reports import picked_models, predictor_report
+from server.worker.warm_starting import start_warm
 
 CHECKPOINT_SCHEMA = 1
 
@@ -29,6 +31,32 @@ class _Asked:
     genotypes: tuple[Genotype, ...] = ()
     ended: StepStatus | None = None
     reason: str = ""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a search remembers from step to step beside its algorithm.
+
+    Attributes:
+        finalised: whether its front has been sent to be classified on test images.
+        offered: where genotypes of a warm start that were not asked yet came from.
+        report: topics of this step, for the search's progress.
+    """
+
+    finalised: bool
+    offered: dict[Genotype, str]
+    report: dict[str, JsonValue]
+
+    def document(self) -> dict[str, JsonValue]:
+        """Its part of the checkpoint."""
+        offered: list[JsonValue] = [[list(genotype), source] for genotype, source in self.offered.items()]
+        return {"finalised": self.finalised, "offered": offered}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> _Memory:
+        """From a checkpoint; `offered` is absent from those of earlier versions."""
+        offered = {tuple(genotype): str(source) for genotype, source in document.get("offered", [])}
+        return cls(bool(document["finalised"]), offered, {})
 
 
 class StepHandler:
@@ -43,7 +71,7 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
-        algorithm, finalised = self._restore(given)
+        algorithm, memory = self._restore(given)
         spec = given.search.spec
         results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
         if results:
@@ -52,33 +80,43 @@ class StepHandler:
         if revised:
             algorithm.revise(revised)
         if not stopped():
-            self._steps.commit(lease, self._outcome(given, algorithm, finalised))
+            self._steps.commit(lease, self._outcome(given, algorithm, memory))
 
-    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, bool]:
+    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, _Memory]:
         spec = given.search.spec
-        algorithm = algorithm_of(spec, self._spaces.space(spec.space.id, spec.space.parameters))
+        space = self._spaces.space(spec.space.id, spec.space.parameters)
+        algorithm = algorithm_of(spec, space)
         if given.checkpoint is None:
-            return algorithm, False
+            warm = start_warm(given, algorithm, space, self._fronts)
+            report = {} if spec.warm_start is None else {"warm_start": warm.report()}
+            return algorithm, _Memory(False, warm.source_of, report)
         document = given.checkpoint.payload
         if not isinstance(document, dict) or document.get("schema_version") != CHECKPOINT_SCHEMA:
             raise SearchStateError(f"checkpoint {given.checkpoint.seq} of {given.search.id} is not of this version")
         algorithm.load_state(cast(JsonValue, document["algorithm"]))
-        return algorithm, bool(document["finalised"])
+        return algorithm, _Memory.of(document)
 
-    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, finalised: bool) -> StepOutcome:
+    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory) -> StepOutcome:
         asked = self._ask(given, algorithm)
         front = self._fronts.of_search(given.search.id)
+        report = {**memory.report, **predictor_report(algorithm)}
         finalise: tuple[str, ...] = ()
-        if asked.ended is StepStatus.COMPLETED and not finalised and given.search.supernet_version_id is not None:
-            finalise, finalised = tuple(point.id for point in front.points), True
+        if asked.ended is StepStatus.COMPLETED and not memory.finalised:
+            picked = picked_models(front)
+            if picked is not None:
+                report["picked"] = list(picked)
+            if given.search.supernet_version_id is not None:
+                finalise = tuple(point.id for point in front.points) if picked is None else picked
+                memory.finalised = True
         ended = None if finalise else asked.ended
+        new = tuple(self._candidate(given.search.spec, genotype, memory) for genotype in asked.genotypes)
         return StepOutcome(
             told=tuple(finished.candidate.id for finished in given.finished),
-            asked=tuple(self._candidate(given.search.spec, genotype) for genotype in asked.genotypes),
+            asked=new,
             checkpoint={
                 "schema_version": CHECKPOINT_SCHEMA,
                 "algorithm": algorithm.state(),
-                "finalised": finalised,
+                **memory.document(),
             },
             code_version=self._code_version,
             status=ended or StepStatus.CONTINUE,
@@ -88,6 +126,7 @@ class StepHandler:
             hypervolume=front.hypervolume,
             reference_point=_fixed_reference(given, front),
             finalise=finalise,
+            report=report,
         )
 
     def _ask(self, given: StepInput, algorithm: SearchAlgorithm) -> _Asked:
@@ -101,12 +140,14 @@ class StepHandler:
             return _Asked(ended=StepStatus.COMPLETED, reason="the space holds no further admissible architecture")
         return _Asked(genotypes)
 
-    def _candidate(self, spec: SearchSpec, genotype: Genotype) -> NewCandidate:
+    def _candidate(self, spec: SearchSpec, genotype: Genotype, memory: _Memory) -> NewCandidate:
         record = self._spaces.decode(spec.space.id, spec.space.parameters, genotype)
         key = None
         if spec.device is not None and Metric.LATENCY_US in spec.metrics():
             key = self._spaces.latency_key(record.architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
-        return NewCandidate(genotype=genotype, record=record, latency_key=key)
+        source = memory.offered.pop(genotype, None)
+        provenance = None if source is None else {"operator": "warm_start", "source": source}
+        return NewCandidate(genotype=genotype, record=record, latency_key=key, provenance=provenance)
 
 
 def _fixed_reference(given: StepInput, front: Front) -> tuple[float, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.api.schemas.jobs import JobResource
+from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.searches import (
     CheckpointResource,
     MetricRangeResource,
@@ -14,7 +14,7 @@ from server.api.schemas.searches import (
 from server.api.schemas.supernets import SupernetResource, SupernetVersionResource, TrainingProgressResource
 from server.service.admission import SpecReport
 from server.service.spec import SearchSpec
-from server.service.values.job import Job
+from server.service.values.job import Job, QueuePlace
 from server.service.values.search import Checkpoint, Search
 from server.service.values.supernet import Supernet, SupernetVersion
 
@@ -55,6 +55,7 @@ def _progress(search: Search) -> ProgressResource:
         front_size=progress.front_size,
         hypervolume=progress.hypervolume,
         reference_point=None if reference_point is None else list(reference_point),
+        report=dict(progress.report),
     )
 
 
@@ -150,4 +151,15 @@ def job_resource(job: Job) -> JobResource:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+    )
+
+
+def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
+    """One job with where it stands."""
+    return JobDetail(
+        **job_resource(job).model_dump(),
+        queue_position=None if place is None else place.position,
+        num_takers=None if place is None else place.num_takers,
+        eta_s=None if place is None else place.eta_s,
+        result=job.result,
     )

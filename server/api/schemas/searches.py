@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from server.api.schemas.wire import Body, Id, Resource
+from server.api.schemas.wire import Body, Id, Json, Resource
 from server.service.spec import SearchSpec
 from server.service.spec_parts import Labels, MetricName
 from server.service.states import DesiredState, SearchState
@@ -47,6 +47,9 @@ class ProgressResource(Resource):
 
     reference_point: list[float] | None
     """One value per objective; fixed for the search, so that hypervolumes compare."""
+
+    report: dict[str, Json]
+    """What the algorithm says of itself, by topic: `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
 
 
 class SearchResource(Resource):

@@ -25,6 +25,7 @@ class SearchProgress:
         front_size: feasible non-dominated candidates.
         hypervolume: against `reference_point`, in the objectives' own units; None before the first front.
         reference_point: one value per objective, fixed when first set, so that hypervolumes compare.
+        report: what the algorithm says beside that, by topic (warm start, predictor quality, picked models).
     """
 
     generation: int = 0
@@ -36,6 +37,7 @@ class SearchProgress:
     front_size: int = 0
     hypervolume: float | None = None
     reference_point: tuple[float, ...] | None = None
+    report: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = (*(self.reference_point or ()), *(() if self.hypervolume is None else (self.hypervolume,)))

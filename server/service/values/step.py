@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
 from server.service.errors import InvalidValueError
 from server.service.values.candidate import ArchitectureRecord, Candidate, Evaluation
@@ -31,6 +32,8 @@ class StepInput:
             told; INFEASIBLE ones with their reason as violation; FAILED ones are reported, and told nothing of.
         revised: told candidates that have newer evaluations than the last step knew.
         num_left: candidates the budget still allows.
+        measured: for the first step of a search that starts from the measurement database: architectures measured
+            on its hardware, newest first.
     """
 
     search: Search
@@ -38,6 +41,7 @@ class StepInput:
     finished: tuple[FinishedCandidate, ...]
     revised: tuple[FinishedCandidate, ...]
     num_left: int
+    measured: tuple[Architecture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ class StepOutcome:
         re_measure: ids of told candidates whose latency is to be taken again.
         finalise: ids of told candidates to be classified on test images and exported with inherited weights.
         supernet_version_id: version to evaluate with from now on; None keeps the current one.
+        report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
     """
 
     told: tuple[str, ...]
@@ -96,6 +101,7 @@ class StepOutcome:
     re_measure: tuple[str, ...] = field(default=())
     finalise: tuple[str, ...] = field(default=())
     supernet_version_id: str | None = None
+    report: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = [*(self.reference_point or ()), *([] if self.hypervolume is None else [self.hypervolume])]

@@ -1,0 +1,209 @@
+"""Search algorithms as a spec names them; defaults are the papers'."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from server.service.spec_parts import MetricName, SpecPart
+
+
+class RandomAlgorithm(SpecPart):
+    """Random search without repetition."""
+
+    kind: Literal["random"] = "random"
+
+    batch_size: int = Field(default=20, ge=1, le=10_000)
+    """Candidates asked at once."""
+
+
+class Nsga2Algorithm(SpecPart):
+    """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
+
+    kind: Literal["nsga2"] = "nsga2"
+
+    population_size: int = Field(default=20, ge=2, le=10_000)
+    """Survivors per generation, and size of the initial sample."""
+
+    num_offspring: int | None = Field(default=None, ge=1, le=10_000)
+    """Candidates per generation; absent: as many as survive."""
+
+    crossover_probability: float = Field(default=0.9, ge=0, le=1)
+    """Of crossing a pair of parents at all."""
+
+    block_probability: float = Field(default=0.5, ge=0, le=1)
+    """Of exchanging whole stages instead of single genes."""
+
+    mutation_probability: float = Field(default=1.0, ge=0, le=1)
+    """Of mutating a child."""
+
+    structural_probability: float = Field(default=0.3, ge=0, le=1)
+    """Of a mutation changing a structural gene (depth, resolution), where the space has one."""
+
+    mean_leaves: float = Field(default=1.0, ge=0, le=1000)
+    """Mean number of leaf genes a mutation changes (at least one is)."""
+
+    constraint_handling: Literal["feasibility_first", "reject"] = "feasibility_first"
+    """Told candidates that violate a constraint stand behind all others, or never enter the population."""
+
+
+class ScarletNsga2Algorithm(SpecPart):
+    """SCARLET-NAS's constrained, weighted NSGA-II (Algorithm 1; mutation probabilities of Table 1).
+
+    Cheap constraints are checked before anything is evaluated; a candidate that misses another constraint never
+    enters the population. Objective weights weigh the crowding distance.
+    """
+
+    kind: Literal["scarlet_nsga2"] = "scarlet_nsga2"
+
+    population_size: int = Field(default=70, ge=2, le=10_000)
+    """Survivors per generation."""
+
+    mutation_ratio: float = Field(default=0.8, ge=0, le=1)
+    """Share of children that are mutated."""
+
+    p_random: float = Field(default=0.2, ge=0, le=1)
+    """Of a mutation: natural, by chance."""
+
+    p_reinforced: float = Field(default=0.65, ge=0, le=1)
+    """Of a mutation: by what the search has learned."""
+
+    p_prior: float = Field(default=0.15, ge=0, le=1)
+    """Of a mutation: by prior knowledge."""
+
+    p_known: float = Field(default=0.7, ge=0, le=1)
+    """Of a guided mutation: by an objective that is known without evaluating."""
+
+    max_rejections: int | None = Field(default=None, ge=1)
+    """Candidates of one generation that may violate a constraint before it is reported as unmeetable."""
+
+    num_models: int | None = Field(default=None, ge=1, le=1000)
+    """Models picked at the end, equally spaced along the front; absent: the whole front."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> ScarletNsga2Algorithm:
+        total = self.p_random + self.p_reinforced + self.p_prior
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"p_random + p_reinforced + p_prior is {total}: they must add up to 1")
+        return self
+
+
+class SposEvolutionAlgorithm(SpecPart):
+    """SPOS's evolution for one objective: the best candidates so far are mutated and crossed."""
+
+    kind: Literal["spos_evolution"] = "spos_evolution"
+
+    population_size: int = Field(default=50, ge=1, le=10_000)
+    """Candidates per generation."""
+
+    num_parents: int = Field(default=10, ge=1, le=10_000)
+    """Best candidates that are parents."""
+
+    num_mutation: int = Field(default=25, ge=0, le=10_000)
+    """Mutated children per generation."""
+
+    num_crossover: int = Field(default=25, ge=0, le=10_000)
+    """Crossed children per generation; the rest is random."""
+
+    gene_mutation_probability: float = Field(default=0.1, ge=0, le=1)
+    """Per gene of a mutated child."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> SposEvolutionAlgorithm:
+        if self.num_mutation + self.num_crossover > self.population_size:
+            raise ValueError(
+                f"num_mutation + num_crossover is {self.num_mutation + self.num_crossover}: at most population_size, "
+                f"{self.population_size}"
+            )
+        return self
+
+
+class BinnedEvolutionAlgorithm(SpecPart):
+    """AttentiveNAS's evolution: the best candidate of each bin of one objective breeds the next generation."""
+
+    kind: Literal["binned_evolution"] = "binned_evolution"
+
+    bin_metric: MetricName = "macs"
+    """Objective that is cut into bins."""
+
+    bin_width: float = Field(default=10e6, gt=0)
+    """Width of a bin, in the metric's unit."""
+
+    population_size: int = Field(default=512, ge=1, le=100_000)
+    """Initial sample."""
+
+    num_mutation: int = Field(default=128, ge=0, le=100_000)
+    """Mutated children per generation."""
+
+    num_crossover: int = Field(default=128, ge=0, le=100_000)
+    """Crossed children per generation."""
+
+    gene_mutation_probability: float = Field(default=0.2, ge=0, le=1)
+    """Per gene of a mutated child."""
+
+    include_first: bool = True
+    """Start with every gene's first option."""
+
+    @model_validator(mode="after")
+    def _breeds(self) -> BinnedEvolutionAlgorithm:
+        if self.num_mutation + self.num_crossover < 1:
+            raise ValueError("num_mutation and num_crossover are both 0: give at least one child per generation")
+        return self
+
+
+class PredictorAssistedAlgorithm(SpecPart):
+    """Predictors learned from what has been evaluated, an inner NSGA-II on them, real evaluation of the chosen few."""
+
+    kind: Literal["predictor_assisted"] = "predictor_assisted"
+
+    num_initial: int = Field(default=25, ge=3, le=100_000)
+    """Random candidates before predictors are first fitted."""
+
+    num_chosen: int = Field(default=10, ge=1, le=10_000)
+    """Candidates per generation after that."""
+
+    predictor: Literal["gaussian_process", "ridge"] = "gaussian_process"
+    """Model of each metric that must be evaluated."""
+
+    inner_population: int = Field(default=60, ge=2, le=10_000)
+    """Population of the inner NSGA-II."""
+
+    inner_generations: int = Field(default=15, ge=1, le=10_000)
+    """Its generations."""
+
+    exploration: float = Field(default=1.0, ge=0, le=100)
+    """Standard deviations of optimism when candidates are chosen."""
+
+
+AlgorithmSpec = Annotated[
+    Nsga2Algorithm
+    | RandomAlgorithm
+    | ScarletNsga2Algorithm
+    | SposEvolutionAlgorithm
+    | BinnedEvolutionAlgorithm
+    | PredictorAssistedAlgorithm,
+    Field(discriminator="kind"),
+]
+
+
+class WarmStartSpec(SpecPart):
+    """Architectures that are evaluated first. What becomes of each is reported in the search's progress."""
+
+    architectures: tuple[Any, ...] = Field(default=(), max_length=10_000)
+    """Published names, genotypes, or architectures in the space's own form."""
+
+    search: str | None = Field(default=None, min_length=1, max_length=100)
+    """Id of another search over the same space: its front comes first, then its other candidates."""
+
+    measured: bool = False
+    """Take architectures of this space that were measured on the same hardware, newest first."""
+
+    max_candidates: int = Field(default=50, ge=1, le=10_000)
+    """Most that are taken from `search` and from the measurements, each."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> WarmStartSpec:
+        if not self.architectures and self.search is None and not self.measured:
+            raise ValueError("a warm start needs architectures, a search, or measured: true")
+        return self

@@ -1,0 +1,39 @@
+"""What a step says of its algorithm: the quality of its predictors, the models it would pick."""
+
+from __future__ import annotations
+
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.search.algorithm import SearchAlgorithm
+from nas_engine.search.pareto import equispaced
+from nas_engine.search.predictor_assisted import PredictorAssistedSearch
+from server.service.algorithm_spec import ScarletNsga2Algorithm
+from server.service.fronts import Front
+
+
+def predictor_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
+    """How well candidates were predicted before they were evaluated; nothing for algorithms that do not predict."""
+    if not isinstance(algorithm, PredictorAssistedSearch):
+        return {}
+    metrics: dict[str, JsonValue] = {
+        metric.label: {
+            "kendall_tau": quality.kendall_tau,
+            "mean_absolute_error": quality.mean_absolute_error,
+            "num_fresh": quality.num_fresh,
+        }
+        for metric, quality in algorithm.quality.items()
+    }
+    return {"predictors": metrics} if metrics else {}
+
+
+def picked_models(front: Front) -> tuple[str, ...] | None:
+    """Ids of the K equispaced models a spec wants from its front; None where it wants all of it."""
+    match front.search.spec.algorithm:
+        case ScarletNsga2Algorithm(num_models=int(num)):
+            rows = [
+                [o.minimized(v) for o, v in zip(front.objectives, front.values(point), strict=True)]
+                for point in front.points
+            ]
+            chosen = equispaced(rows, num) if rows else []
+            return tuple(front.points[i].id for i in sorted(chosen))
+        case _:
+            return None
