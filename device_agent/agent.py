@@ -94,6 +94,7 @@ class Agent:
         self._draining = False
         self._hurrying = False
         self._taken_over = False
+        self._last_message = ""
         self._renew_every_s = DEFAULT_RENEW_EVERY_S
         self._interrupt: Callable[[], object] = lambda: None
 
@@ -166,8 +167,9 @@ class Agent:
             return
         if response.renew_every_s > 0:
             self._renew_every_s = response.renew_every_s
-        if response.session != control_pb2.SESSION_STATE_ACTIVE:
-            _log.info("no jobs for now: %s", response.message)
+        if response.message != self._last_message:
+            self._last_message = response.message
+            _log.info("the server says: %s", response.message or "jobs are given again")
         if not response.assignments:
             self._pause(self._backoff.jittered(min(response.next_sync_s, MAX_PAUSE_S)))
         for assignment in response.assignments:

@@ -24,10 +24,12 @@ class AgentProcess:
         name: str = "bench-1",
         token: str = ENROLMENT_TOKEN,
         insecure: bool = True,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.state_dir = folder / f"state-{name}"
         self.log_path = folder / f"{name}.log"
         command = [
+            *prefix,
             sys.executable,
             "-m",
             "device_agent.cli",

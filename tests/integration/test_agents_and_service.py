@@ -82,10 +82,10 @@ class Farm:
     def _devices(self) -> tuple[Device, ...]:
         return self.world.devices.page(DeviceQuery(), PageRequest(100)).items
 
-    def submit(self, model: bytes, *, latency_key: str = "lk", max_attempts: int = 3) -> Job:
-        """Queue a measurement for whatever device is like bench-1."""
+    def submit(self, model: bytes, *, latency_key: str = "lk", max_attempts: int = 3, like: str = "bench-1") -> Job:
+        """Queue a measurement for whatever device is like the one of that name."""
         artifact = self.world.artifacts.put(model, "application/octet-stream")
-        key = HardwareKey(identity=self.device().capabilities.identity, dtype=Dtype.FP32)
+        key = HardwareKey(identity=self.device(like).capabilities.identity, dtype=Dtype.FP32)
         payload = MeasurePayload(
             model_sha256=artifact.sha256,
             model_format=ModelFormat.ONNX,
