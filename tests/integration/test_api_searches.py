@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass
@@ -291,3 +294,11 @@ def test_a_supernet_is_ordered_listed_and_cancelled(client: httpx.Client) -> Non
     assert client.post(f"/api/v1/supernets/{supernet_id}:cancel").json()["state"] == "cancelled"
     wrong = client.post("/api/v1/supernets", json={**spec, "dataset": "nothing"})
     assert "known are fashion-mnist-12k" in str(_problem(wrong, 422, "invalid-supernet-spec")["detail"])
+
+
+def test_the_references_example_can_be_run(world: World, client: httpx.Client) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "search_spec.md").read_text(encoding="utf-8")
+    world.enrol("board-1", "emulated-board", DeviceClass.EMULATED)
+    for example in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL):
+        report = client.post("/api/v1/searches:validate", json=yaml.safe_load(example)).json()
+        assert report["violations"] == []

@@ -1,0 +1,114 @@
+"""The reference of the search spec lists every field there is, straight from the schema; its example runs.
+
+Regenerate the tables after a change with ``python -m tests.golden.test_spec_reference``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from server.service.spec import parse_search_spec, search_spec_schema
+
+_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "search_spec.md"
+_BEGIN, _END = "<!-- fields: begin -->", "<!-- fields: end -->"
+_BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+
+
+def _name(reference: dict[str, Any]) -> str:
+    return str(reference["$ref"]).rpartition("/")[2]
+
+
+def _type(field: dict[str, Any]) -> str:
+    """A field's type in a few words."""
+    if "$ref" in field:
+        return f"[{_name(field)}](#{_name(field).lower()})"
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    options = field.get("anyOf") or field.get("oneOf")
+    if options is not None:
+        return " or ".join(_type(option) for option in options)
+    bounds = " ".join(f"{sign} {field[key]:g}" for key, sign in _BOUNDS if key in field)
+    match field.get("type"):
+        case "array":
+            return f"list of {_type(field['items'])}"
+        case "object":
+            return "mapping"
+        case None:
+            return "any"
+        case plain:
+            return f"{plain} {bounds}".strip()
+
+
+def _default(name: str, field: dict[str, Any], required: list[str]) -> str:
+    if name in required:
+        return "required"
+    if "default" not in field:
+        return ""
+    return f"`{json.dumps(field['default'])}`"
+
+
+def _section(title: str, model: dict[str, Any]) -> list[str]:
+    lines = [f"## {title}", "", str(model.get("description", "")), "", "| field | type | default | meaning |"]
+    lines.append("|---|---|---|---|")
+    for name, field in model.get("properties", {}).items():
+        meaning = str(field.get("description", "")).replace("\n", " ").replace("|", "\\|")
+        cells = (f"`{name}`", _type(field), _default(name, field, model.get("required", [])), meaning)
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _tables() -> str:
+    schema = search_spec_schema()
+    definitions = schema.pop("$defs")
+    lines = _section("SearchSpec", schema)
+    for name in _in_order_of_use(schema, definitions):
+        lines += _section(name, definitions[name])
+    return "\n".join(lines)
+
+
+def _in_order_of_use(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
+    names: list[str] = []
+    waiting = re.findall(r"#/\$defs/(\w+)", json.dumps(schema["properties"]))
+    while waiting:
+        name = waiting.pop(0)
+        if name not in names:
+            names.append(name)
+            waiting = re.findall(r"#/\$defs/(\w+)", json.dumps(definitions[name]["properties"])) + waiting
+    return names
+
+
+def _page_with_tables(page: str) -> str:
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n\n{_tables()}{_END}{after}"
+
+
+def _examples() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", _PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_reference_lists_every_field_there_is() -> None:
+    page = _PAGE.read_text(encoding="utf-8")
+    assert page == _page_with_tables(page), (
+        "the search spec has changed: run `python -m tests.golden.test_spec_reference`"
+    )
+
+
+def test_every_example_of_the_reference_is_a_valid_spec() -> None:
+    examples = _examples()
+    assert examples
+    for example in examples:
+        parse_search_spec(yaml.safe_load(example))
+
+
+if __name__ == "__main__":
+    _PAGE.write_text(_page_with_tables(_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(f"wrote {_PAGE}\n")
