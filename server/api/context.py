@@ -15,11 +15,13 @@ from server.api.paging import PageTokens
 from server.api.schemas.system import ReadinessCheck
 from server.service.artifacts import Artifacts
 from server.service.devices import Devices
+from server.service.dispatch import Dispatch
 from server.service.events import Events
 from server.service.fronts import Fronts
 from server.service.idempotency import Idempotency
 from server.service.latencies import Latencies
 from server.service.ports.engine import DatasetCatalog, SpaceCatalog
+from server.service.ports.models import ModelCheck
 from server.service.ports.unit_of_work import UnitOfWork
 from server.service.searches import Searches
 from server.service.supernets import Supernets
@@ -65,6 +67,8 @@ class ApiContext:
     latencies: Latencies
     devices: Devices
     supernets: Supernets
+    dispatch: Dispatch
+    models: ModelCheck
     spaces: SpaceCatalog
     datasets: DatasetCatalog
     page_tokens: PageTokens

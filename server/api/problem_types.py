@@ -120,6 +120,18 @@ INVALID_SUPERNET_SPEC = ProblemType(
     "The supernet spec cannot be trained",
     "Correct the places listed in 'errors'.",
 )
+INVALID_MEASUREMENT_SPEC = ProblemType(
+    "invalid-measurement-spec",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The model cannot be measured as asked",
+    "Correct the places listed in 'errors'; GET /api/v1/device-types lists what there is to measure on.",
+)
+INVALID_MODEL = ProblemType(
+    "invalid-model",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The uploaded model is none that a board should be given",
+    "Export it as one ONNX file with static shapes, opset 9 to 19 and no external data.",
+)
 INVALID_ARCHITECTURE = ProblemType(
     "invalid-architecture",
     HTTPStatus.UNPROCESSABLE_ENTITY,

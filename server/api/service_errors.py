@@ -41,6 +41,7 @@ _PLAIN: dict[type[errors.ServiceError], ProblemType] = {
     errors.ConflictError: types.CONFLICT,
     errors.PreconditionFailedError: types.PRECONDITION_FAILED,
     errors.LeaseLostError: types.CONFLICT,
+    errors.InvalidModelError: types.INVALID_MODEL,
     errors.NotPermittedError: types.FORBIDDEN,
     errors.IdempotencyKeyReusedError: types.IDEMPOTENCY_KEY_REUSED,
     errors.DigestMismatchError: types.DIGEST_MISMATCH,

@@ -39,13 +39,14 @@ from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
 from server.catalog.datasets import RegisteredDatasets
 from server.catalog.fronts import MoocoreFrontMaths
+from server.catalog.models import SandboxedModelCheck
 from server.catalog.spaces import EngineSpaceCatalog
 from server.client.home import ADMIN_TOKEN_FILE
 from server.db.schema import current_revision, head_revision
 from server.db.unit_of_work import SqlUnitOfWork
 from server.db.wakeups import DatabaseWakeups
 from server.rpc.ports import NoCanaries, RpcServices
-from server.rpc.server import RpcServer, start_rpc_server
+from server.rpc.server import RpcServer, TlsFiles, start_rpc_server
 from server.service.admission import Admission
 from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
@@ -102,6 +103,8 @@ def build(settings: Settings) -> ApiProcess:
         artifacts=artifacts,
         devices=devices,
         supernets=supernets,
+        dispatch=dispatch,
+        models=SandboxedModelCheck(),
         searches=Searches(uow, Admission(spaces, datasets, supernets), supernets),
         fronts=Fronts(uow, MoocoreFrontMaths()),
         latencies=Latencies(uow),
@@ -164,7 +167,7 @@ def run(settings: Settings) -> None:
         stack.callback(process.wakeups.close)
         process.housekeeping.start()
         stack.callback(process.housekeeping.stop)
-        rpc = start_rpc_server(process.rpc, _address(settings.grpc_host, settings.grpc_port))
+        rpc = start_rpc_server(process.rpc, _address(settings.grpc_host, settings.grpc_port), tls=_tls(settings))
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc)
         _serve(process, listener, settings.shutdown_s)
@@ -234,6 +237,12 @@ def _is_known(tokens: Tokens, secret: str) -> bool:
     return True
 
 
+def _tls(settings: Settings) -> TlsFiles | None:
+    if settings.grpc_cert is None or settings.grpc_key is None:
+        return None
+    return TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
+
+
 def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer) -> None:
     """Say where we listen: in the log, and in a file for programs that start a server on a free port."""
     http_address = _address(settings.http_host, listener.getsockname()[1])
@@ -296,6 +305,9 @@ def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
     parser.add_argument("--port", dest="http_port", type=int, help="its port; 0 takes a free one [8080]")
     parser.add_argument("--grpc-host", help="address that agents dial [127.0.0.1]")
     parser.add_argument("--grpc-port", type=int, help="its port; 0 takes a free one [50051]")
+    parser.add_argument("--grpc-cert", type=Path, help="server certificate for agents: switches TLS on")
+    parser.add_argument("--grpc-key", type=Path, help="its private key")
+    parser.add_argument("--grpc-client-ca", type=Path, help="ask agents for certificates of this authority")
     parser.add_argument("--insecure-no-auth", action="store_true", help="everyone is admin; loopback addresses only")
     parser.add_argument("--datasets-file", type=Path, help="JSON file that registers data sets")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))

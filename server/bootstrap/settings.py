@@ -25,6 +25,8 @@ class Settings(BaseSettings):
         artifact_dir: content-addressed store; empty means ``artifacts`` in `home`.
         http_host, http_port: where REST and the web pages listen; port 0 takes a free one.
         grpc_host, grpc_port: where agents dial in.
+        grpc_cert, grpc_key: PEM files that switch TLS on for agents; ``hilnas certs`` makes them. Both or neither.
+        grpc_client_ca: agents must show a certificate signed by this authority (mutual TLS); needs the two above.
         insecure_no_auth: everyone is admin; only accepted when both hosts are loopback.
         allowed_hosts: Host names answered to, comma-separated; empty means loopback names on a loopback
             bind and any name otherwise.
@@ -43,6 +45,9 @@ class Settings(BaseSettings):
         worker_name: of this worker in leases and logs; empty means host name and process id.
         worker_device: where workers run torch: auto takes a CUDA device where there is one.
         worker_threads: CPU threads of torch; absent means torch's own choice.
+        rknn_python: Python of the RKNN converter's environment (`make rknn`); absent means ``.venv-rknn/bin/python``
+            where there is one, and no conversions for RKNN boards otherwise.
+        rknn_processes: conversions at a time.
         host_lock: timing lock shared with agents on the same host: torch pauses while one times a block;
             absent means agents run elsewhere.
         log_level: debug, info, warning or error.
@@ -58,6 +63,9 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535)
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=50051, ge=0, le=65535)
+    grpc_cert: Path | None = None
+    grpc_key: Path | None = None
+    grpc_client_ca: Path | None = None
     insecure_no_auth: bool = False
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -73,6 +81,8 @@ class Settings(BaseSettings):
     worker_name: str = ""
     worker_device: Literal["auto", "cpu", "cuda"] = "auto"
     worker_threads: int | None = Field(default=None, ge=1, le=1024)
+    rknn_python: Path | None = None
+    rknn_processes: int = Field(default=1, ge=1, le=64)
     host_lock: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
@@ -90,6 +100,14 @@ class Settings(BaseSettings):
                 f"insecure_no_auth is refused on {', '.join(exposed)}: without tokens the server may listen on "
                 "loopback addresses only (127.0.0.1, ::1, localhost)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        if (self.grpc_cert is None) != (self.grpc_key is None):
+            raise ValueError("grpc_cert and grpc_key are given together or not at all")
+        if self.grpc_client_ca is not None and self.grpc_cert is None:
+            raise ValueError("grpc_client_ca asks agents for certificates: give grpc_cert and grpc_key as well")
         return self
 
     @classmethod

@@ -38,6 +38,9 @@ _COMMANDS = {
     "spaces": _Command("server.client.commands.spaces", "client,engine", "list, show, decode and sample search spaces"),
     "devices": _Command("server.client.commands.devices", "client", "list boards; drain, quarantine, resume them"),
     "measurements": _Command("server.client.commands.measurements", "client", "query measured latencies"),
+    "measure": _Command("server.client.commands.measure", "client", "measure a model of one's own on a board"),
+    "convert": _Command("server.client.commands.convert", "client,engine", "convert one ONNX file for RKNN boards"),
+    "certs": _Command("server.client.commands.certs", "server", "make certificates for the agents' endpoint"),
     "tokens": _Command("server.client.commands.tokens", "client", "make, list and revoke access tokens"),
     "version": _Command("server.client.commands.version", "client", "print the version"),
 }

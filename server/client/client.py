@@ -17,7 +17,17 @@ from typing import Self
 import httpx
 
 from server.api.schemas.system import VersionResource
-from server.client.resources import ArtifactFiles, Devices, Measurements, Searches, Spaces, Supernets, Tokens, read
+from server.client.resources import (
+    ArtifactFiles,
+    Devices,
+    Jobs,
+    Measurements,
+    Searches,
+    Spaces,
+    Supernets,
+    Tokens,
+    read,
+)
 from server.client.transport import RetryPolicy, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -49,6 +59,7 @@ class Hilnas:
         self.supernets = Supernets(self._transport)
         self.devices = Devices(self._transport)
         self.measurements = Measurements(self._transport)
+        self.jobs = Jobs(self._transport)
         self.spaces = Spaces(self._transport)
         self.tokens = Tokens(self._transport)
         self.artifacts = ArtifactFiles(self._transport)

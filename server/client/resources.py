@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from nas_engine.domain.json_value import JsonValue
 from server.api.schemas.candidates import CandidateResource, EvaluationResource, FrontResource
 from server.api.schemas.devices import DeviceDetail, DeviceResource, DeviceTypeResource
+from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
 from server.api.schemas.searches import SearchResource, ValidationReport
 from server.api.schemas.spaces import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
@@ -212,6 +213,10 @@ class Measurements(_Group):
         """One measurement with the state of the board around it."""
         return read(MeasurementDetail, self._transport.get(f"{_API}/measurements/{measurement_id}"))
 
+    def measure(self, spec: Document, *, idempotency_key: str | None = None) -> JobDetail:
+        """Queue the measurement of a model that was uploaded; see ``POST /api/v1/measurements``."""
+        return read(JobDetail, self._transport.post(f"{_API}/measurements", spec, idempotency_key=idempotency_key))
+
     def samples(self, measurement_id: str) -> SamplesResource:
         """Its raw samples."""
         return read(SamplesResource, self._transport.get(f"{_API}/measurements/{measurement_id}/samples"))
@@ -221,6 +226,22 @@ class Measurements(_Group):
         headers = {"Accept": media_type}
         with self._transport.stream(f"{_API}/measurements", headers, timeout_s=60.0, params=filters) as response:
             yield from response.iter_bytes()
+
+
+class Jobs(_Group):
+    """Work of workers and devices."""
+
+    def get(self, job_id: str) -> JobDetail:
+        """One job with its place in the queue and what it gave."""
+        return read(JobDetail, self._transport.get(f"{_API}/jobs/{job_id}"))
+
+    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[JobResource]:
+        """Jobs, newest first."""
+        return self._items(f"{_API}/jobs", JobResource, {"state": list(states) or None}, limit)
+
+    def cancel(self, job_id: str) -> JobDetail:
+        """Cancel the measurement of a model of one's own."""
+        return read(JobDetail, self._transport.post(f"{_API}/jobs/{job_id}:cancel"))
 
 
 class Spaces(_Group):

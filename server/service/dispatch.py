@@ -24,7 +24,7 @@ from server.service.states import (
     LeaseOutcome,
     SearchState,
 )
-from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth
+from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace
 
 
 class LeaseOrder(Enum):
@@ -187,6 +187,21 @@ class Dispatch:
         def look(tx: Transaction) -> tuple[LeaseRecord, ...]:
             tx.jobs.get(job_id)
             return tx.jobs.lease_history(job_id)
+
+        return self._uow.read(look)
+
+    def place(self, job_id: str) -> QueuePlace | None:
+        """Where a job stands in its queue; None for one that is not waiting. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> QueuePlace | None:
+            job = tx.jobs.get(job_id)
+            if job.state is not JobState.QUEUED:
+                return None
+            num_ahead, duration_s = tx.jobs.num_ahead(job), tx.jobs.mean_duration_s(job)
+            num_takers = tx.devices.num_able(job.target, excluding="") if job.kind is JobKind.MEASURE else None
+            lanes = 1 if num_takers is None else num_takers
+            eta_s = duration_s * (num_ahead // lanes + 1) if duration_s is not None and lanes else None
+            return QueuePlace(position=num_ahead + 1, num_takers=num_takers, eta_s=eta_s)
 
         return self._uow.read(look)
 

@@ -3,6 +3,7 @@
 ServiceError
   NotFoundError                  there is no such thing
   InvalidSpecError               a spec cannot be run; one violation per place, with the feasible range
+  InvalidModelError              an uploaded model is none that a board should be given
   InvalidValueError              a value is non-finite, out of range or malformed
   InvalidStateTransitionError    the resource's state does not allow this
   ConflictError                  something with that identity exists already, or is in use
@@ -68,6 +69,10 @@ class InvalidSpecError(ServiceError):
 
 class InvalidValueError(ServiceError):
     """A value is non-finite, out of range or malformed."""
+
+
+class InvalidModelError(ServiceError):
+    """An uploaded model is none that a board should be given; the message says why."""
 
 
 class InvalidStateTransitionError(ServiceError):

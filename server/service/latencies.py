@@ -6,20 +6,21 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from nas_engine.domain.measurement import HardwareKey, SampleBlock, decompress_blocks
+from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
 from server.service.admission import profile_of
 from server.service.errors import InvalidSpecError, SpecViolation
-from server.service.latency_work import format_for
+from server.service.latency_work import converter_labels, format_for
 from server.service.paging import Page, PageRequest
+from server.service.ports.models import ModelFacts
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
 from server.service.spec import DeviceSpec, MeasurementSpec
-from server.service.spec_parts import Name, SpecPart
+from server.service.spec_parts import Identifier, Name, SpecPart
 from server.service.states import DeviceState, JobKind
-from server.service.values.artifact import check_sha256
+from server.service.values.artifact import ModelFormat, check_sha256
 from server.service.values.device import HardwareProfile
 from server.service.values.job import Job, JobTarget, NewJob
 from server.service.values.measurement import MeasurementQuery, MeasurementRecord
-from server.service.values.payloads import MeasurePayload
+from server.service.values.payloads import ConvertPayload, MeasurePayload, MeasureTarget
 
 
 class ModelMeasurementSpec(SpecPart):
@@ -36,6 +37,9 @@ class ModelMeasurementSpec(SpecPart):
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """How to measure."""
+
+    calibration_dataset: Identifier | None = None
+    """Data set whose images calibrate a w8a8 conversion; needed for that alone."""
 
     priority: int = Field(default=0, ge=-100, le=100)
     """Jobs with a higher priority are done first."""
@@ -72,23 +76,33 @@ class Latencies:
         """Every hardware key seen, by digest."""
         return self._uow.read(lambda tx: tx.measurements.hardware_keys())
 
-    def measure_model(self, spec: ModelMeasurementSpec) -> Job:
+    def measure_model(self, spec: ModelMeasurementSpec, facts: ModelFacts) -> Job:
         """Queue the measurement of a model that was uploaded; the job's result names the measurement.
 
-        The caller has validated the model. Its latency key is the digest of its bytes: weights and all.
+        For a board that does not run ONNX the job is a conversion, whose result names the measuring job. The model's
+        latency key is the digest of its bytes: weights and all.
+
+        Args:
+            spec: which model, and where.
+            facts: of the model, from a `ModelCheck`.
 
         Raises:
             NotFoundError: the model is no artifact.
             InvalidSpecError: no registered device could ever do this.
         """
         check_sha256(spec.model_sha256)
+        _refuse_other_batch(spec, facts)
 
         def work(tx: Transaction) -> Job:
             tx.artifacts.get(spec.model_sha256)
             profile = self._profile(tx, spec.device)
             tx.measurements.put_hardware(profile)
             tx.wake(Topic.DEVICE_JOBS)
-            return tx.jobs.add(_job(spec, profile))
+            tx.wake(Topic.WORKER_JOBS)
+            if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
+                return tx.jobs.add(_measuring(spec, profile))
+            _refuse_uncalibrated(spec)
+            return tx.jobs.add(_conversion(spec, profile))
 
         return self._uow.write(work)
 
@@ -102,8 +116,22 @@ class Latencies:
         return min(fitting, key=lambda pair: (pair[0].state is not DeviceState.ACTIVE, pair[1].hardware_key))[1]
 
 
-def _job(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
-    payload = MeasurePayload(
+def _refuse_other_batch(spec: ModelMeasurementSpec, facts: ModelFacts) -> None:
+    batches = {shape[0] for shape in facts.input_shapes if shape}
+    if batches and batches != {spec.device.batch}:
+        found = ", ".join(map(str, sorted(batches)))
+        message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
+        raise InvalidSpecError([SpecViolation("/device/batch", message)])
+
+
+def _refuse_uncalibrated(spec: ModelMeasurementSpec) -> None:
+    if spec.device.dtype == Dtype.W8A8.value and spec.calibration_dataset is None:
+        message = "w8a8 needs calibration images: name a data set"
+        raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
+
+
+def _payload(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasurePayload:
+    return MeasurePayload(
         model_sha256=spec.model_sha256,
         model_format=format_for(profile.key.identity.runtime),
         profile=spec.measurement.profile,
@@ -116,9 +144,43 @@ def _job(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
         timeout_s=spec.measurement.timeout_s,
         label=spec.label,
     )
+
+
+def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
+    measure = _payload(spec, profile)
+    payload = ConvertPayload(
+        latency_key=measure.latency_key,
+        hardware_key=measure.hardware_key,
+        format=measure.model_format,
+        dtype=measure.dtype,
+        batch=measure.batch,
+        weights="inherited",
+        source_sha256=spec.model_sha256,
+        calibration_dataset=spec.calibration_dataset,
+        npu_only=spec.device.npu_only,
+        measure=measure,
+        measure_target=MeasureTarget(
+            device_type=spec.device.device_type,
+            pool_key=profile.pool_key,
+            labels=dict(spec.device.labels),
+            max_attempts=spec.measurement.max_attempts,
+        ),
+    )
+    return NewJob(
+        kind=JobKind.CONVERT,
+        payload=payload.to_json(),
+        priority=spec.priority,
+        max_attempts=spec.measurement.max_attempts,
+        target=JobTarget(labels=converter_labels(payload.format)),
+        latency_key=measure.latency_key,
+        hardware_key=measure.hardware_key,
+    )
+
+
+def _measuring(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
     return NewJob(
         kind=JobKind.MEASURE,
-        payload=payload.to_json(),
+        payload=_payload(spec, profile).to_json(),
         priority=spec.priority,
         max_attempts=spec.measurement.max_attempts,
         target=JobTarget(

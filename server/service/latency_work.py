@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.measurement import DeviceClass, ValidityPolicy
 from nas_engine.domain.objective import Metric
 from server.service.errors import InvalidValueError
 from server.service.ports.unit_of_work import Topic, Transaction
-from server.service.progress import profiles_from, record_latency, serves
+from server.service.progress import finish_candidate, profiles_from, record_latency, serves
 from server.service.settings import SearchSettings
 from server.service.spec import DeviceSpec
-from server.service.states import EvaluationSource, JobKind, MeasurementKind
+from server.service.states import CandidateState, EvaluationSource, JobKind, MeasurementKind
 from server.service.values.artifact import ModelFormat, WeightsOrigin
 from server.service.values.candidate import AwaitedEvaluation, Candidate
 from server.service.values.device import HardwareProfile
@@ -30,6 +31,15 @@ def format_for(runtime: str) -> ModelFormat:
             return ModelFormat.RKNN_CYCLES
         case _:
             return ModelFormat.ONNX
+
+
+CONVERTER_LABEL = "converter"
+"""Label of workers that can make files other than ONNX; its value names the converter."""
+
+
+def converter_labels(format: ModelFormat) -> dict[str, str]:
+    """What a worker must carry to make a file of this format."""
+    return {} if format is ModelFormat.ONNX else {CONVERTER_LABEL: "rknn"}
 
 
 def kind_of(device_class: DeviceClass) -> MeasurementKind:
@@ -62,6 +72,9 @@ class LatencyWork:
         under_way = tx.jobs.lock_active(measure_key(search, latency_key)) or tx.jobs.lock_active(
             _convert_key(profile, latency_key)
         )
+        model = self._model(tx, candidate, profile)
+        if model is not None and (reason := npu_refusal(search, model.cpu_operators)) and not candidate.state.final:
+            return finish_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
         known = self.known(tx, search, latency_key)
         if known is not None and attempt == 1:
             return record_latency(tx, search, candidate, known, EvaluationSource.REUSED, attempt)
@@ -78,7 +91,6 @@ class LatencyWork:
             ]
         )
         if under_way is None:
-            model = self._model(tx, candidate, profile)
             if model is None:
                 self._order_conversion(tx, search, candidate, profile)
             else:
@@ -160,6 +172,7 @@ class LatencyWork:
                 payload=payload.to_json(),
                 dedupe_key=_convert_key(profile, latency_key),
                 priority=search.spec.priority,
+                target=JobTarget(labels=converter_labels(payload.format)),
                 max_attempts=self._settings.max_evaluation_attempts,
                 search_id=search.id,
                 candidate_id=candidate.id,
@@ -171,10 +184,10 @@ class LatencyWork:
 
     def _model(self, tx: Transaction, candidate: Candidate, profile: HardwareProfile) -> ModelFile | None:
         format = format_for(profile.key.identity.runtime)
-        if candidate.model_sha256 is not None:
-            return ModelFile(candidate.model_sha256, format)
         # Latency does not depend on weights: any export under this key will do.
         export = tx.artifacts.export(_latency_key(candidate), format, tuple(WeightsOrigin), None)
+        if candidate.model_sha256 is not None and (export is None or export.sha256 != candidate.model_sha256):
+            return ModelFile(candidate.model_sha256, format)
         return None if export is None else ModelFile(export.sha256, export.format, export.cpu_operators)
 
     def _hardware(self, tx: Transaction, search: Search) -> HardwareProfile:
@@ -188,6 +201,14 @@ def measure_key(search: Search, latency_key: str) -> str:
     spec = search.spec.measurement
     labels = ",".join(f"{k}={v}" for k, v in sorted(_device(search).labels.items()))
     return f"measure:{latency_key}:{search.hardware_key}:{spec.profile}:{spec.validity_policy}:{labels}"
+
+
+def npu_refusal(search: Search, cpu_operators: Sequence[str]) -> str:
+    """Why the compiler's table makes an architecture infeasible for a search; empty where it does not."""
+    device = search.spec.device
+    if device is None or not device.npu_only or not cpu_operators:
+        return ""
+    return f"npu_only: the compiler leaves operators to the CPU: {', '.join(dict.fromkeys(cpu_operators))}"
 
 
 def _convert_key(profile: HardwareProfile, latency_key: str) -> str:

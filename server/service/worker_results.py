@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.objective import Metric
 from server.service.errors import InvalidValueError
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
-from server.service.latency_work import LatencyWork, ModelFile
-from server.service.ports.unit_of_work import Transaction, UnitOfWork
-from server.service.progress import advance, affected_searches, record_value
+from server.service.latency_work import LatencyWork, ModelFile, npu_refusal
+from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
+from server.service.progress import advance, affected_searches, finish_candidate, record_value
 from server.service.settings import SearchSettings
-from server.service.states import EvaluationSource
+from server.service.states import CandidateState, EvaluationSource, JobKind
 from server.service.values.artifact import ModelExport, ModelFormat, WeightsOrigin
 from server.service.values.candidate import Evaluation
-from server.service.values.job import LeaseRef
+from server.service.values.job import Job, JobTarget, LeaseRef, NewJob
 from server.service.values.payloads import ConvertPayload, EvaluatePayload, read_payload
+from server.service.values.search import Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +107,13 @@ class WorkerResults:
 
         self._uow.write(work)
 
-    def record_conversion(self, lease: LeaseRef, conversion: Conversion) -> None:
+    def record_conversion(self, lease: LeaseRef, conversion: Conversion, *others: Conversion) -> None:
         """End a CONVERT job with its model file (an artifact already), and queue the measuring it was made for.
+
+        Args:
+            lease: of the job.
+            conversion: in the format the job asks for.
+            others: further files that came of the same conversion.
 
         Raises:
             LeaseLostError: somebody else has the job by now; nothing is written.
@@ -116,27 +123,68 @@ class WorkerResults:
         def work(tx: Transaction) -> None:
             seen = tx.jobs.get(lease.job_id)
             payload = read_payload(ConvertPayload, seen.payload)
-            tx.artifacts.get(conversion.sha256)
             affected_searches(tx, seen)
             job = tx.jobs.guard(lease)
-            tx.artifacts.add_export(
-                ModelExport(
-                    id=new_id(IdPrefix.EXPORT),
-                    arch_id=payload.arch_id,
-                    latency_key=payload.latency_key,
-                    format=conversion.format,
-                    weights=conversion.weights,
-                    sha256=conversion.sha256,
-                    supernet_version_id=conversion.supernet_version_id,
-                    cpu_operators=conversion.cpu_operators,
-                    created_at=tx.now(),
-                )
-            )
-            self._ends.done(tx, job, {"sha256": conversion.sha256})
+            for made in (conversion, *others):
+                tx.artifacts.get(made.sha256)
+                if payload.arch_id is not None:
+                    tx.artifacts.add_export(_export(tx, payload, payload.arch_id, made))
             model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
-            searches = affected_searches(tx, job)
-            for awaited in tx.evaluations.awaited_under(payload.latency_key, payload.hardware_key):
-                candidate = tx.candidates.get(awaited.candidate_id)
-                self._latency.order_measurement(tx, searches[awaited.search_id], candidate, model)
+            if payload.measure is not None:
+                self._end_own(tx, job, payload, model)
+                return
+            self._ends.done(tx, job, {"sha256": conversion.sha256})
+            self._order_measurements(tx, affected_searches(tx, job), payload, model)
 
         self._uow.write(work)
+
+    def _order_measurements(
+        self, tx: Transaction, searches: Mapping[str, Search], payload: ConvertPayload, model: ModelFile
+    ) -> None:
+        """Queue what was waiting for the file; where the search wants the NPU alone and it does not do, end that."""
+        current = dict(searches)
+        for awaited in tx.evaluations.awaited_under(payload.latency_key, payload.hardware_key):
+            search, candidate = current[awaited.search_id], tx.candidates.get(awaited.candidate_id)
+            reason = npu_refusal(search, model.cpu_operators)
+            if reason and not candidate.state.final:
+                current[search.id] = finish_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
+            else:
+                self._latency.order_measurement(tx, search, candidate, model)
+        for search in current.values():
+            advance(tx, search, self._settings)
+
+    def _end_own(self, tx: Transaction, job: Job, payload: ConvertPayload, model: ModelFile) -> None:
+        """Queue the measurement of a user's own model; the job's result names it."""
+        if payload.measure is None or payload.measure_target is None:
+            raise InvalidValueError(f"job {job.id} converts a user's model and does not say what follows")
+        target = payload.measure_target
+        measure = payload.measure.model_copy(
+            update={"model_sha256": model.sha256, "cpu_operators": model.cpu_operators}
+        )
+        following = tx.jobs.add(
+            NewJob(
+                kind=JobKind.MEASURE,
+                payload=measure.to_json(),
+                priority=job.priority,
+                max_attempts=target.max_attempts,
+                target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+                latency_key=payload.latency_key,
+                hardware_key=payload.hardware_key,
+            )
+        )
+        tx.wake(Topic.DEVICE_JOBS)
+        self._ends.done(tx, job, {"sha256": model.sha256, "next_job_id": following.id})
+
+
+def _export(tx: Transaction, payload: ConvertPayload, arch_id: str, made: Conversion) -> ModelExport:
+    return ModelExport(
+        id=new_id(IdPrefix.EXPORT),
+        arch_id=arch_id,
+        latency_key=payload.latency_key,
+        format=made.format,
+        weights=made.weights,
+        sha256=made.sha256,
+        supernet_version_id=made.supernet_version_id,
+        cpu_operators=made.cpu_operators,
+        created_at=tx.now(),
+    )

@@ -1,41 +1,95 @@
-"""CONVERT jobs: the model file of one architecture, from which a measuring job follows."""
+"""CONVERT jobs: the model file of one architecture or of a user's own model; a measuring job follows from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from server.catalog.spaces import EngineSpaceCatalog
-from server.service.artifacts import Artifacts
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import ExportError, InvalidArchitectureError
+from nas_engine.export.onnx_check import inspect_onnx
+from nas_engine.export.rknn_settings import CalibrationImages
 from server.service.errors import InvalidValueError
+from server.service.searches import Searches
 from server.service.values.artifact import ModelFormat, WeightsOrigin
 from server.service.values.job import Job, LeaseRef
 from server.service.values.payloads import ConvertPayload, read_payload
 from server.service.worker_results import Conversion, WorkerResults
+from server.worker.resources import Resources
+from server.worker.rknn import RknnMaker, calibration_images
 
 ONNX_MEDIA_TYPE = "application/onnx"
 LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)
 
 
 class ConvertHandler:
-    """Does CONVERT jobs."""
+    """Does CONVERT jobs; those for RKNN boards only where there is a converter."""
 
-    def __init__(self, results: WorkerResults, spaces: EngineSpaceCatalog, artifacts: Artifacts) -> None:
+    def __init__(
+        self, searches: Searches, results: WorkerResults, resources: Resources, rknn: RknnMaker | None = None
+    ) -> None:
+        self._searches = searches
         self._results = results
-        self._spaces = spaces
-        self._artifacts = artifacts
+        self._resources = resources
+        self._rknn = rknn
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
-        """Export one architecture with seeded random weights."""
+        """Export, and convert where the board needs it; seeded random weights: good for latency only."""
         payload = read_payload(ConvertPayload, job.payload)
-        if payload.format is not ModelFormat.ONNX:
-            raise InvalidValueError(
-                f"this worker makes onnx files, not {payload.format.value}: set up the RKNN converter"
-            )
+        onnx = self._onnx(payload)
         if stopped():
             return
+        if payload.format is ModelFormat.ONNX:
+            stored = self._resources.artifacts.put(onnx, ONNX_MEDIA_TYPE)
+            self._results.record_conversion(lease, _made(stored.sha256, ModelFormat.ONNX))
+            return
+        self._convert(payload, onnx, lease)
+
+    def _convert(self, payload: ConvertPayload, onnx: bytes, lease: LeaseRef) -> None:
+        if self._rknn is None:
+            raise InvalidValueError(
+                f"this worker makes no {payload.format.value} files: set up the converter (make rknn)"
+            )
+        dtype = Dtype(payload.dtype)
+        calibration = self._calibration(payload, onnx) if dtype is Dtype.W8A8 else None
+        files = self._rknn.make(onnx, dtype, calibration=calibration, arch_id=payload.arch_id)
+        if payload.npu_only and files.cpu_operators:
+            raise ExportError(f"npu_only: the compiler leaves operators to the CPU: {', '.join(files.cpu_operators)}")
+        model = _made(files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
+        cycles = _made(files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
+        wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
+        self._results.record_conversion(lease, wanted, other)
+
+    def _onnx(self, payload: ConvertPayload) -> bytes:
+        if payload.source_sha256 is not None:
+            return self._resources.artifacts.read(payload.source_sha256)
+        if payload.architecture is None:
+            raise InvalidValueError("a conversion needs an architecture or a model of a user's own")
         architecture = payload.architecture.architecture()
-        model = self._spaces.export_onnx(architecture, batch=payload.batch, seed=LATENCY_SEED)
-        stored = self._artifacts.put(model, ONNX_MEDIA_TYPE)
-        self._results.record_conversion(
-            lease, Conversion(sha256=stored.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
-        )
+        return self._resources.spaces.export_onnx(architecture, batch=payload.batch, seed=LATENCY_SEED)
+
+    def _calibration(self, payload: ConvertPayload, onnx: bytes) -> CalibrationImages:
+        """Images of the search's data set, in the size the network takes."""
+        if payload.batch != 1:
+            raise ExportError(f"w8a8 is calibrated image by image: batch is {payload.batch}, make it 1")
+        inputs = inspect_onnx(onnx).inputs
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            raise ExportError("w8a8 is calibrated with images: the model must have one input (1, C, H, W)")
+        _, channels, height, width = inputs[0].shape
+        name = self._dataset_name(payload)
+        dataset = self._resources.images(name, channels, height)
+        return calibration_images(dataset, (channels, height, width))
+
+    def _dataset_name(self, payload: ConvertPayload) -> str:
+        if payload.calibration_dataset is not None:
+            return payload.calibration_dataset
+        if payload.search_id is not None:
+            spec = self._searches.get(payload.search_id).spec
+            if spec.dataset is not None:
+                return spec.dataset
+        if payload.supernet_version_id is not None:
+            return self._resources.training_spec(payload.supernet_version_id).dataset
+        raise InvalidArchitectureError("w8a8 needs calibration images: name a data set in the spec")
+
+
+def _made(sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:
+    return Conversion(sha256=sha256, format=format, weights=WeightsOrigin.RANDOM, cpu_operators=cpu_operators)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nas_engine.domain.errors import (
+    ConversionError,
+    ConversionFailure,
     DatasetError,
     EngineError,
     ExportError,
@@ -35,6 +37,10 @@ def failure_of(error: Exception) -> Failure:
             kind = FailureType.INVALID_INPUT
         case DatasetError() | NotFoundError():
             kind = FailureType.INVALID_INPUT
+        case ConversionError(failure=ConversionFailure.CONVERTER_CRASH):
+            kind = FailureType.CONVERTER_CRASH
+        case ConversionError(failure=failure) if not failure.is_final:
+            kind = FailureType.WORKER_ERROR
         case ExportError():
             kind = FailureType.CONVERT_FAILED
         case _:

@@ -1,4 +1,4 @@
-"""The worker's loop: claim, do, report. Two lanes, so that short steps never wait behind long work."""
+"""The worker's loop: claim, do, report. Lanes, so that short steps never wait behind long work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Lane:
 
 
 LANES = (
-    Lane("short", (JobKind.SEARCH_STEP, JobKind.CONVERT)),
+    Lane("short", (JobKind.SEARCH_STEP,)),
+    Lane("convert", (JobKind.CONVERT,)),
     Lane("heavy", (JobKind.EVALUATE, JobKind.TRAIN)),
 )
 
@@ -37,10 +38,18 @@ LANES = (
 class Worker:
     """Runs handlers over leased jobs until told to stop."""
 
-    def __init__(self, dispatch: Dispatch, owner: str, handlers: Mapping[JobKind, Handler]) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        owner: str,
+        handlers: Mapping[JobKind, Handler],
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """`labels` say what this worker can do beyond what every worker can."""
         self._dispatch = dispatch
         self._owner = owner
         self._handlers = handlers
+        self._labels = dict(labels or {})
         self._stop = threading.Event()
 
     def run(self) -> None:
@@ -60,7 +69,7 @@ class Worker:
         kinds = tuple(kind for kind in lane.kinds if kind in self._handlers)
         while kinds and not self._stop.is_set():
             try:
-                job = self._dispatch.wait_and_claim(self._owner, kinds, wait_s=CLAIM_WAIT_S)
+                job = self._dispatch.wait_and_claim(self._owner, kinds, wait_s=CLAIM_WAIT_S, labels=self._labels)
                 if job is not None:
                     self._do(job)
             except Exception as error:  # a lane never ends by itself: its jobs would wait for ever

@@ -90,6 +90,15 @@ class Resources:
             )
         return dataset
 
+    def images(self, name: str, channels: int, size: int) -> ImageDataset:
+        """A data set brought to these channels and this size, whatever its classes. Raises DatasetError."""
+        with self._lock:
+            return self._dataset(name, size, channels)
+
+    def training_spec(self, version_id: str) -> TrainingSpec:
+        """How the supernet of a version was trained. Raises NotFoundError."""
+        return self.supernets.get(self.supernets.version(version_id).supernet_id).spec
+
     def supernet(self, version_id: str) -> LoadedSupernet:
         """The weights of one supernet version. Raises NotFoundError, WeightsError."""
         with self._lock:

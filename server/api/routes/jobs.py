@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.api.auth import Viewer
+from server.api.auth import Engineer, Viewer
 from server.api.context import Context
 from server.api.listing import answer_page, page_request
 from server.api.openapi import COMMON, problems
-from server.api.presenters.searches import job_resource
-from server.api.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
-from server.api.schemas.jobs import JobResource
+from server.api.presenters.searches import job_detail, job_resource
+from server.api.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
+from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.queries import JobListQuery
 from server.api.schemas.wire import Listing
 from server.service.values.job import JobQuery
@@ -38,6 +38,17 @@ def list_jobs(
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_job(
     job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], context: Context, _: Viewer
-) -> JobResource:
-    """One job."""
-    return job_resource(context.uow.read(lambda tx: tx.jobs.get(job_id)))
+) -> JobDetail:
+    """One job with its place in the queue and what it gave."""
+    return job_detail(context.dispatch.get(job_id), context.dispatch.place(job_id))
+
+
+@router.post(
+    "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
+)
+def cancel_job(
+    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], context: Context, _: Engineer
+) -> JobDetail:
+    """Cancel the measurement of a model of one's own; jobs of searches and supernets are cancelled with those."""
+    context.dispatch.cancel(job_id)
+    return job_detail(context.dispatch.get(job_id), context.dispatch.place(job_id))

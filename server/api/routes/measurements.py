@@ -15,17 +15,33 @@ from nas_engine.domain.measurement import DeviceClass, Validity
 from server.api.auth import Viewer
 from server.api.conditional import NOT_MODIFIED, tagged
 from server.api.context import ApiContext, Context
+from server.api.idempotency import ONCE, EngineerOnce, stored_response
 from server.api.listing import answer_page, page_request
 from server.api.negotiation import CSV, JSON, NDJSON, preferred
-from server.api.openapi import COMMON, problems
+from server.api.openapi import COMMON, json_body, problems
 from server.api.presenters.measurements import block_resource, measurement_detail, measurement_resource
-from server.api.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
+from server.api.presenters.searches import job_detail
+from server.api.problem_types import (
+    INVALID_MEASUREMENT_SPEC,
+    INVALID_MODEL,
+    INVALID_PAGE_TOKEN,
+    NOT_ACCEPTABLE,
+    NOT_FOUND,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+from server.api.schemas.jobs import JobDetail
 from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
 from server.api.schemas.queries import MeasurementListQuery
 from server.api.schemas.wire import Listing
+from server.api.service_errors import spec_problem
+from server.api.specs import JsonDocument
+from server.service.errors import InvalidSpecError
+from server.service.latencies import ModelMeasurementSpec
 from server.service.paging import PageRequest
+from server.service.spec_parts import parse_spec
 from server.service.states import MeasurementKind
 from server.service.values.measurement import MeasurementQuery, MeasurementRecord
+from server.service.values.token import StoredResponse
 
 router = APIRouter(prefix="/api/v1", tags=["measurements"])
 MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
@@ -66,6 +82,32 @@ def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wa
     items = [measurement_resource(record) for record in page.items]
     listing = answer_page(request, response, context.page_tokens, page, items, total)
     return Response(listing.model_dump_json(), media_type=JSON, headers=_link(response))
+
+
+@router.post(
+    "/measurements",
+    status_code=202,
+    response_model=JobDetail,
+    openapi_extra=json_body(ModelMeasurementSpec),
+    responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
+)
+def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+    """Measure a model of one's own, uploaded as an artifact before; what no registered device could do is refused.
+
+    The job's result names the measurement; that of a conversion names the measuring job that follows it.
+    """
+
+    def action() -> StoredResponse:
+        try:
+            spec = parse_spec(ModelMeasurementSpec, document)
+            facts = context.models.check(context.artifacts.read(spec.model_sha256))
+            job = context.latencies.measure_model(spec, facts)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+        headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
+        return stored_response(202, job_detail(job, context.dispatch.place(job.id)), headers)
+
+    return once(action)
 
 
 @router.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from server.api.schemas.wire import Id, Resource
+from server.api.schemas.wire import Id, Json, Resource
 from server.service.states import JobKind, JobPhase, JobState
 
 
@@ -36,3 +36,19 @@ class JobResource(Resource):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class JobDetail(JobResource):
+    """A job with where it stands and what it gave."""
+
+    queue_position: int | None
+    """1 for the next of its queue; null once it is not waiting."""
+
+    num_takers: int | None
+    """Devices that take such jobs now; null for the workers' jobs."""
+
+    eta_s: float | None
+    """Seconds to its likely end, from how long such jobs took lately; null where nothing is known."""
+
+    result: Json
+    """Small JSON: `measurement_id` of a measuring job, `next_job_id` of a conversion that a measurement follows."""

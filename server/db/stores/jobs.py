@@ -19,6 +19,7 @@ from server.service.paging import Page, PageRequest
 from server.service.states import JobKind, JobPhase, JobState
 from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRef, NewJob, QueueDepth
 
+NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
 MAX_LOOKED_AT = 200  # queued jobs a claim looks at; labels are compared outside SQL
 _ACTIVE = (JobState.QUEUED.value, JobState.LEASED.value)
 _DEAD = (jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at < now())
@@ -82,6 +83,27 @@ class SqlJobStore(LeaseHistory):
         return fetch_page(
             self._connection, statement, page, id_column=jobs.c.id, from_row=job_from_row, descending=True
         )
+
+    def num_ahead(self, job: Job) -> int:
+        """Queued and leased jobs of its kind and pool that come before a queued job."""
+        first = sa.or_(
+            jobs.c.state == JobState.LEASED.value,
+            jobs.c.priority > job.priority,
+            sa.and_(jobs.c.priority == job.priority, jobs.c.id < job.id),
+        )
+        statement = sa.select(sa.func.count()).where(jobs.c.state.in_(_ACTIVE), *_same_pool(job), first)
+        return int(self._connection.execute(statement).scalar_one())
+
+    def mean_duration_s(self, job: Job) -> float | None:
+        """Mean time from first lease to end of the latest done jobs of its kind and pool; None without any."""
+        statement = (
+            sa.select(jobs.c.started_at, jobs.c.finished_at)
+            .where(jobs.c.state == JobState.DONE.value, jobs.c.started_at.is_not(None), *_same_pool(job))
+            .order_by(jobs.c.finished_at.desc())
+            .limit(NUM_TIMED)
+        )
+        spans_s = [(row.finished_at - row.started_at).total_seconds() for row in self._connection.execute(statement)]
+        return sum(spans_s) / len(spans_s) if spans_s else None
 
     def depths(self) -> tuple[QueueDepth, ...]:
         """Queue depth of every kind."""
@@ -237,3 +259,9 @@ class SqlJobStore(LeaseHistory):
     def _active(self, *conditions: sa.ColumnElement[bool]) -> tuple[Job, ...]:
         statement = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id)
         return tuple(job_from_row(row) for row in self._connection.execute(statement))
+
+
+def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    pool_key = job.target.pool_key
+    same = jobs.c.target_pool_key.is_(None) if pool_key is None else jobs.c.target_pool_key == pool_key
+    return (jobs.c.kind == job.kind.value, same)

@@ -54,6 +54,12 @@ class JobStore(Protocol):
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List, newest first."""
 
+    def num_ahead(self, job: Job) -> int:
+        """Queued and leased jobs of its kind and pool that come before a queued job."""
+
+    def mean_duration_s(self, job: Job) -> float | None:
+        """Mean time from first lease to end of the latest done jobs of its kind and pool; None without any."""
+
     def depths(self) -> tuple[QueueDepth, ...]:
         """Queue depth of every kind."""
 

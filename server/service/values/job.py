@@ -181,6 +181,21 @@ class JobQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where a queued job stands.
+
+    Attributes:
+        position: 1 for the next one of those that the same devices or workers do.
+        num_takers: devices that take such jobs now; None for workers, which are not registered.
+        eta_s: until its likely end, from how long such jobs took lately; None before there was one, or without takers.
+    """
+
+    position: int
+    num_takers: int | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepth:
     """How many jobs of a kind wait and run."""
 

@@ -62,25 +62,6 @@ class EvaluatePayload(Payload):
     split: Literal["validation", "test"] = "validation"
 
 
-class ConvertPayload(Payload):
-    """Make the model file of one architecture; the measuring job follows by itself.
-
-    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`.
-    """
-
-    architecture: ArchitectureDocument
-    arch_id: str
-    latency_key: str
-    hardware_key: str
-    format: ModelFormat
-    dtype: DtypeName
-    batch: int
-    weights: Literal["inherited", "random"]
-    supernet_version_id: str | None = None
-    search_id: str | None = None
-    candidate_id: str | None = None
-
-
 class MeasurePayload(Payload):
     """Measure the latency of one model file."""
 
@@ -99,6 +80,41 @@ class MeasurePayload(Payload):
     input_seed: int = 0
     cpu_operators: tuple[str, ...] = ()
     label: str = ""
+
+
+class MeasureTarget(Payload):
+    """Who may do a measuring job that follows a conversion, and how often it may be tried."""
+
+    device_type: str
+    pool_key: str
+    labels: dict[str, str]
+    max_attempts: int
+
+
+class ConvertPayload(Payload):
+    """Make a model file; the measuring job follows by itself.
+
+    It is made of an architecture, or of a user's own ONNX file (`source_sha256`, then `measure` and `measure_target`
+    say what follows). `weights` is random where only latency is wanted of it, else inherited from
+    `supernet_version_id`.
+    """
+
+    architecture: ArchitectureDocument | None = None
+    arch_id: str | None = None
+    latency_key: str
+    hardware_key: str
+    format: ModelFormat
+    dtype: DtypeName
+    batch: int
+    weights: Literal["inherited", "random"]
+    supernet_version_id: str | None = None
+    search_id: str | None = None
+    candidate_id: str | None = None
+    source_sha256: str | None = None
+    calibration_dataset: str | None = None
+    npu_only: bool = False
+    measure: MeasurePayload | None = None
+    measure_target: MeasureTarget | None = None
 
 
 class TrainPayload(Payload):

@@ -1,0 +1,122 @@
+"""``hilnas measure``: how long a model of one's own takes on a board."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from server.api.schemas.jobs import JobDetail
+from server.api.schemas.measurements import MeasurementDetail
+from server.client.client import Hilnas
+from server.client.commands.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from server.client.commands.runner import new_app, run
+from server.client.errors import HilnasError
+
+POLL_S = 1.0
+app = new_app("Measure a model of your own on a board.")
+_console = Console()
+_progress = Console(stderr=True)
+
+
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="ONNX file with static shapes.")],
+    device_type: Annotated[
+        str, typer.Option("--device-type", help="Kind of board; `hilnas devices types` lists them.")
+    ],
+    dtype: Annotated[str, typer.Option(help="fp32, fp16 or w8a8.")] = "fp32",
+    batch: Annotated[int, typer.Option(min=1, help="Images per inference, as the model has it.")] = 1,
+    profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
+    accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
+    calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
+    npu_only: Annotated[bool, typer.Option(help="Refuse operators that the NPU leaves to the CPU.")] = False,
+    follow: Annotated[bool, typer.Option(help="Wait for the result.")] = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Upload a model and queue its measurement."""
+    with connect(server, token) as nas:
+        stored = nas.artifacts.upload(model, "application/onnx")
+        job = nas.measurements.measure(
+            {
+                "model_sha256": stored.sha256,
+                "label": model.name,
+                "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
+                "measurement": {
+                    "profile": profile,
+                    "validity_policy": "accept_flagged" if accept_flagged else "require",
+                },
+                "calibration_dataset": calibration_dataset,
+            }
+        )
+        if not follow:
+            _print_job(job, as_json)
+            return
+        measured = _followed(nas, job)
+    if as_json:
+        print_json(measured)
+    else:
+        _print_measurement(measured)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas measure``."""
+    return run(app, "measure", argv)
+
+
+def _followed(nas: Hilnas, job: JobDetail) -> MeasurementDetail:
+    """The measurement, once it is there; says what it waits for.
+
+    Raises:
+        HilnasError: the job failed or was cancelled.
+    """
+    said = ""
+    while True:
+        if (line := _standing(job)) != said:
+            _progress.print(line)
+            said = line
+        match job.state.value:
+            case "done":
+                result = job.result if isinstance(job.result, dict) else {}
+                if "measurement_id" in result:
+                    return nas.measurements.get(str(result["measurement_id"]))
+                job = nas.jobs.get(str(result["next_job_id"]))
+                continue
+            case "failed" | "cancelled":
+                raise HilnasError(f"{job.id} {job.state.value}: {job.failure_type or '-'}: {job.failure_message}")
+            case _:
+                time.sleep(POLL_S)
+                job = nas.jobs.get(job.id)
+
+
+def _standing(job: JobDetail) -> str:
+    if job.queue_position is None:
+        phase = "" if job.phase is None else f" ({job.phase.value})"
+        return f"{job.kind.value} {job.state.value}{phase}"
+    eta = "" if job.eta_s is None else f", about {job.eta_s:.0f} s to go"
+    waiting = "" if job.num_takers != 0 else "; no board that can do it takes jobs now"
+    return f"{job.kind.value} queued, number {job.queue_position}{eta}{waiting}"
+
+
+def _print_job(job: JobDetail, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        _console.print(f"{job.id}  {_standing(job)}")
+
+
+def _print_measurement(measured: MeasurementDetail) -> None:
+    stats = measured.stats
+    _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
+    _console.print(
+        f"p50 {stats.p50_us:.1f} us (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}), "
+        f"min {stats.min_us:.1f} us, {stats.count} runs"
+    )
+    for flag in measured.flags:
+        _console.print(f"  {flag.validity}: {flag.reason}")

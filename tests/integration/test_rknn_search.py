@@ -1,0 +1,79 @@
+"""Searches for RKNN boards: the real converter, real agent processes, the whole path; only the NPU is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from device_agent.runtime.rk3588_sim import parse_cycle_table
+from nas_engine.domain.measurement import DeviceClass
+from server.service.paging import PageRequest
+from server.service.states import CandidateState, MeasurementKind, SearchState
+from server.service.values.artifact import ModelFormat
+from server.service.values.measurement import MeasurementQuery
+from tests.rknn_installation import RKNN_PYTHON, RknnInstallation
+
+pytestmark = pytest.mark.skipif(
+    not RKNN_PYTHON.is_file(), reason=f"no RKNN converter environment at {RKNN_PYTHON}: make it with `make rknn`"
+)
+SMALL = {
+    "num_classes": 10,
+    "input_size": 32,
+    "input_channels": 1,
+    "stem_channels": 8,
+    "stage_channels": [16, 32],
+    "stage_repeats": [1, 2],
+    "tail_channels": 32,
+}
+SPEC: dict[str, Any] = {
+    "space": {"id": "spos", "parameters": SMALL},
+    "objectives": [{"metric": "latency_us"}, {"metric": "macs", "goal": "maximize"}],
+    "budget": {"num_candidates": 2},
+    "algorithm": {"kind": "random", "batch_size": 2},
+    "device": {"device_type": "rk3588-sim", "dtype": "fp16", "npu_only": True},
+    "measurement": {"profile": "quick"},
+}
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RknnInstallation]:
+    opened = RknnInstallation(tmp_path_factory.mktemp("rknn"))
+    opened.start_board("rk3588-sim", "sim-1")
+    yield opened
+    opened.close()
+
+
+def test_a_simulated_rk3588_gives_a_search_simulated_latencies_of_real_conversions(
+    installation: RknnInstallation,
+) -> None:
+    search = installation.search(SPEC)
+    assert search.state is SearchState.COMPLETED, search.reason
+    candidates = installation.candidates(search)
+    assert [c.state for c in candidates] == [CandidateState.COMPLETE] * 2
+    context = installation.server.context
+    simulated = MeasurementQuery(search_id=search.id, kinds=(MeasurementKind.SIMULATED,))
+    records = {r.candidate_id: r for r in context.latencies.page(simulated, PageRequest(10)).items}
+    assert context.latencies.count(MeasurementQuery(search_id=search.id)) == 0, "nothing was measured on a board"
+    for candidate in candidates:
+        record = records[candidate.id]
+        assert record.device_class is DeviceClass.SIMULATED
+        assert record.stats.p50_us == candidate.latency_us
+        assert record.model_sha256 is not None
+        table = parse_cycle_table(context.artifacts.read(record.model_sha256))
+        assert record.stats.p50_us == pytest.approx(table.total_cycles / 1e3)
+        exports = context.uow.read(lambda tx, c=candidate: tx.artifacts.exports_of(c.arch_id))  # type: ignore[misc]
+        assert {export.format for export in exports} == {ModelFormat.RKNN, ModelFormat.RKNN_CYCLES}
+        (model,) = (export for export in exports if export.format is ModelFormat.RKNN)
+        assert context.artifacts.read(model.sha256).startswith(b"RKNN")
+
+
+def test_w8a8_is_calibrated_with_images_of_the_search_s_data_set(installation: RknnInstallation) -> None:
+    device = {"device_type": "rk3588-sim", "dtype": "w8a8"}
+    search = installation.search(
+        {**SPEC, "device": device, "dataset": "fashion-mnist-12k", "budget": {"num_candidates": 1}}
+    )
+    (candidate,) = installation.candidates(search)
+    assert candidate.state is CandidateState.COMPLETE, candidate.reason
+    assert candidate.latency_us is not None
