@@ -17,13 +17,13 @@ from starlette.responses import Response
 
 from server.api.auth import Caller, Engineer
 from server.api.context import ApiContext, Context
-from server.api.problem_types import IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
+from server.api.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
 from server.api.problems import FieldError, Problem
 from server.api.schemas.wire import Resource
 from server.service.values.token import IdempotencyScope, StoredResponse
 
 MAX_KEY_LENGTH = 255
-ONCE = (IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED)
+ONCE = (IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED, CONFLICT)
 """What a route with an Idempotency-Key may answer besides."""
 IdempotencyKey = Annotated[
     str | None,

@@ -89,7 +89,7 @@ class ProblemDocument(BaseModel):
 def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route for some problem types, grouped by status."""
     by_status: dict[int, list[ProblemType]] = defaultdict(list)
-    for kind in kinds:
+    for kind in dict.fromkeys(kinds):
         by_status[int(kind.status)].append(kind)
     return {status: {_SLUGS: [kind.slug for kind in group]} for status, group in sorted(by_status.items())}
 

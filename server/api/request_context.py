@@ -23,6 +23,8 @@ from server.api.problems import PROBLEM_MEDIA_TYPE, Problem, problem_document
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds by machines
+_CLIENT_LEFT = 499  # as nginx counts it: the client closed before there was a response
 _log = structlog.get_logger("hilnas.http")
 
 
@@ -88,8 +90,17 @@ class RequestContextMiddleware:
                 if response.status is not None:
                     raise
                 await response.fail(request_id)
+            duration_s, route = time.monotonic() - start_s, _route_template(scope)
+            if route not in _QUIET:
+                _log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=response.status,
+                    duration_ms=round(duration_s * 1e3, 1),
+                )
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        self._observer.observe(method, _route_template(scope), response.status or 499, time.monotonic() - start_s)
+        self._observer.observe(method, route, response.status or _CLIENT_LEFT, duration_s)
 
 
 class _ResponseSender:
