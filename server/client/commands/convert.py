@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from nas_engine.domain.environment import Dtype
@@ -15,9 +14,10 @@ from nas_engine.domain.errors import ExportError
 from nas_engine.export.convert_file import ConvertedFile, convert_file
 from nas_engine.export.rknn_settings import RknnSettings
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 
 app = new_app("Convert an ONNX model for RKNN boards.")
-_console = Console()
+_console = make_console()
 
 
 @app.command()

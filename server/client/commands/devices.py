@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from server.api.schemas.devices import DeviceResource
 from server.client.commands.options import JsonOption, ServerOption, TokenOption, connect, print_json
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
-_console = Console()
+_console = make_console()
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id, dev_...")]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
 

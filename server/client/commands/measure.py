@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from server.api.schemas.jobs import JobDetail
 from server.api.schemas.measurements import MeasurementDetail
 from server.client.client import Hilnas
 from server.client.commands.options import JsonOption, ServerOption, TokenOption, connect, print_json
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 from server.client.errors import HilnasError
 
 POLL_S = 1.0
 app = new_app("Measure a model of your own on a board.")
-_console = Console()
-_progress = Console(stderr=True)
+_console = make_console()
+_progress = make_console(stderr=True)
 
 
 @app.command()

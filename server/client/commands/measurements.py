@@ -8,15 +8,15 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from server.client.commands.options import JsonOption, LimitOption, ServerOption, TokenOption, connect, print_json
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 from server.client.transport import Params
 
 app = new_app("Query measured latencies of every search.")
-_console = Console()
+_console = make_console()
 DeviceTypeOption = Annotated[str | None, typer.Option("--device-type", help="On devices of this type.")]
 ArchOption = Annotated[str | None, typer.Option("--arch-id", help="Of this architecture.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help="Made for this search.")]

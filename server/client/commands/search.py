@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from server.api.schemas.searches import SearchResource
@@ -21,13 +20,14 @@ from server.client.commands.options import (
     print_json,
 )
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 from server.client.errors import HilnasError
 from server.client.progress import follow_search, front_table, number_text
 from server.client.spec_files import read_spec_file
 from server.service.states import SearchState
 
 app = new_app("Create, follow and read searches.")
-_console = Console()
+_console = make_console()
 SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, srch_...")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from nas_engine.domain.architecture import Architecture
@@ -17,9 +16,10 @@ from nas_engine.domain.search_space import Gene, SearchSpace
 from nas_engine.spaces.registry import create_space, space_ids
 from server.client import local_spaces
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 
 app = new_app("Look at search spaces and their architectures: on this machine, without server and torch.")
-_console = Console()
+_console = make_console()
 
 SpaceArgument = Annotated[str, typer.Argument(help="Space id, see 'hilnas spaces list'.", metavar="SPACE")]
 ClassesOption = Annotated[int | None, typer.Option("--num-classes", help="Outputs of the classifier [default: 1000].")]

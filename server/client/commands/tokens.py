@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from server.api.schemas.system import RoleName
 from server.client.commands.options import JsonOption, ServerOption, TokenOption, connect, print_json
 from server.client.commands.runner import new_app, run
+from server.client.commands.terminal import make_console
 from server.service.states import Role
 
 app = new_app("Make, list and revoke access tokens.")
-_console = Console()
+_console = make_console()
 _DAY_S = 86_400
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nas_engine.domain.json_value import JsonValue
 from server.client.commands.options import JsonOption, ServerOption, TokenOption, connect, print_json
 from server.client.commands.runner import run
+from server.client.commands.terminal import make_console
 from server.client.errors import HilnasError, SpecFileError
 from server.client.progress import follow_supernet
 from server.client.spec_files import read_spec_file
 from server.service.states import SupernetState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_console = Console()
+_console = make_console()
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
