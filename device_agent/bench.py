@@ -34,6 +34,7 @@ class BenchSettings:
         ambient_label: what an operator says of the surroundings.
         lock_path: the host-wide timing lock.
         root: where /proc and /sys are.
+        model_memory_bytes: address space a model may add to its measuring process; 0 for no limit.
     """
 
     runtime: RuntimeName
@@ -45,6 +46,7 @@ class BenchSettings:
     ambient_label: str | None = None
     lock_path: Path
     root: Path = Path("/")
+    model_memory_bytes: int = 0
 
     def to_json(self) -> str:
         """As text for the command line of a child."""

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 from device_agent.bench import BenchSettings, DeviceBench
@@ -42,6 +43,7 @@ def main() -> int:
         except RuntimeUnavailableError as error:
             write_frame(answers, {"event": "unavailable", "message": str(error)})
             return 1
+        _limit_memory(settings.model_memory_bytes)
         write_frame(answers, {"event": "ready"})
         message = read_frame(requests)
         if message is None:
@@ -58,6 +60,14 @@ def _prepare(settings: BenchSettings) -> DeviceBench:
         with contextlib.suppress(HostBusyError):
             held.enter_context(HostLock(settings.lock_path).working(_PREPARE_WAIT_S))
         return DeviceBench(settings)
+
+
+def _limit_memory(model_bytes: int) -> None:
+    """Let the process grow by so much and no more: a model that wants the whole board fails alone (setrlimit)."""
+    if model_bytes > 0:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + model_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _serve(device: DeviceBench, message: dict[str, object], answers: BinaryIO) -> None:

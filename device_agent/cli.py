@@ -95,6 +95,9 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     runtime.add_argument("--core-masks", nargs="*", default=["0x1"], help="NPU core masks to offer, default first")
     runtime.add_argument("--golden", type=Path, help="golden model for the core probe and the selftest (rknnlite)")
     runtime.add_argument("--pin-clocks", action="store_true", help="set clocks to their highest step; needs root")
+    runtime.add_argument(
+        "--model-memory", type=int, default=0, metavar="BYTES", help="most a model may take; 0: no limit"
+    )
     runtime.add_argument("--host-lock", type=Path, help="timing lock shared by everything on this host")
     runtime.add_argument(
         "--isolation", choices=("process", "none"), default="process", help="none: simulated runtimes only"
@@ -250,6 +253,7 @@ def _bench(parsed: argparse.Namespace) -> BenchSettings:
         board_model=parsed.board_model,
         ambient_label=parsed.ambient,
         lock_path=parsed.host_lock or default_lock_path(),
+        model_memory_bytes=parsed.model_memory,
     )
 
 

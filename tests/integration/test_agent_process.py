@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from device_agent.runtime.golden import golden_onnx
 from nas_engine.domain.measurement import DeviceClass
@@ -18,7 +19,7 @@ from server.service.failures import FailureType
 from server.service.settings import LeaseSettings
 from server.service.states import JobPhase
 from tests.agent_process import AgentProcess
-from tests.fakes_dispatch import FakeDispatch
+from tests.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch
 
 Start = Callable[..., AgentProcess]
 
@@ -40,8 +41,8 @@ def server(dispatch: FakeDispatch) -> Iterator[RpcServer]:
 def start(server: RpcServer, tmp_path: Path) -> Iterator[Start]:
     started: list[AgentProcess] = []
 
-    def begin(*arguments: str, **options: str) -> AgentProcess:
-        agent = AgentProcess(tmp_path, server.port, *arguments, **options)
+    def begin(*arguments: str, token: str = ENROLMENT_TOKEN) -> AgentProcess:
+        agent = AgentProcess(tmp_path, server.port, *arguments, token=token)
         started.append(agent)
         return agent
 
@@ -80,6 +81,28 @@ def test_onnx_runtime_measures_in_a_child_process(dispatch: FakeDispatch, start:
     assert sum(len(b.e2e_ns) for b in measurement.blocks) >= 30
     assert measurement.environment.cpu_affinity
     assert all(b.cpu_time_ns is not None for b in measurement.blocks)
+
+
+def test_a_model_that_wants_the_whole_board_fails_alone(dispatch: FakeDispatch, start: Start) -> None:
+    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [2**28])  # a gibibyte of float32
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["shape"], ["huge"]),
+            helper.make_node("ReduceSum", ["huge"], ["total"], keepdims=1),
+            helper.make_node("Add", ["x", "total"], ["y"]),
+        ],
+        "greedy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [shape],
+    )
+    greedy = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    job = dispatch.add_job(greedy.SerializeToString())
+    sound = dispatch.add_job(golden_onnx())
+    start("--runtime", "onnxruntime", "--device-type", "cpu", "--model-memory", str(512 * 2**20))
+    dispatch.wait_until(lambda: job.done and sound.done)
+    assert [f.type for f in job.failures] == [FailureType.OUT_OF_MEMORY]
+    assert sound.measurements
 
 
 def test_a_broken_fetch_is_resumed_where_it_broke(dispatch: FakeDispatch, start: Start) -> None:
