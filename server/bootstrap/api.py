@@ -25,6 +25,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from nas_engine.domain.measurement import DeviceClass
 from server.api.app import create_app
 from server.api.context import ApiContext, ApiSettings
 from server.api.event_stream import EventHub
@@ -39,17 +40,19 @@ from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
 from server.catalog.datasets import RegisteredDatasets
 from server.catalog.fronts import MoocoreFrontMaths
+from server.catalog.golden import GOLDEN_KEY, golden_onnx
 from server.catalog.models import SandboxedModelCheck
 from server.catalog.spaces import EngineSpaceCatalog
 from server.client.home import ADMIN_TOKEN_FILE
 from server.db.schema import current_revision, head_revision
 from server.db.unit_of_work import SqlUnitOfWork
 from server.db.wakeups import DatabaseWakeups
-from server.rpc.ports import NoCanaries, RpcServices
+from server.rpc.ports import RpcServices
 from server.rpc.server import RpcServer, TlsFiles, start_rpc_server
 from server.service.admission import Admission
 from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
+from server.service.canaries import Canaries, CanarySettings, GoldenModel
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.errors import NotAuthenticatedError
@@ -62,6 +65,8 @@ from server.service.results import MeasurementResults
 from server.service.searches import Searches
 from server.service.supernets import Supernets
 from server.service.tokens import Tokens, new_secret
+from server.service.values.artifact import ModelFormat
+from server.web.app import install_web
 
 SERVER_FILE = "server.json"
 _log = structlog.get_logger("hilnas.server")
@@ -120,16 +125,26 @@ def build(settings: Settings) -> ApiProcess:
         sessions=AgentSessions(uow, wakeups, leases),
         results=MeasurementResults(uow),
         artifacts=artifacts,
-        canaries=NoCanaries(),
+        canaries=_canaries(uow, artifacts, spaces),
     )
+    app = create_app(context)
+    install_web(app)
     return ApiProcess(
-        app=create_app(context),
+        app=app,
         context=context,
         rpc=rpc,
         housekeeping=Housekeeping(dispatch, events, idempotency),
         wakeups=wakeups,
         engine=engine,
     )
+
+
+def _canaries(uow: SqlUnitOfWork, artifacts: Artifacts, spaces: EngineSpaceCatalog) -> Canaries:
+    """Boards run the golden model; emulated and simulated devices would only show their host's noise, or nothing."""
+    onnx = artifacts.put(golden_onnx(spaces), "application/onnx")
+    model = GoldenModel(sha256=onnx.sha256, size_bytes=onnx.size_bytes, format=ModelFormat.ONNX)
+    settings = CanarySettings(device_classes=frozenset({DeviceClass.BOARD}))
+    return Canaries(uow, [model], settings, GOLDEN_KEY)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

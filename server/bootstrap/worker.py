@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ from server.service.values.artifact import ModelFormat
 from server.service.worker_results import WorkerResults
 from server.worker.converting import ConvertHandler
 from server.worker.evaluating import EvaluateHandler
+from server.worker.golden import make_golden
 from server.worker.handlers import Handler
 from server.worker.loop import Worker
 from server.worker.resources import Resources
@@ -71,6 +73,7 @@ class WorkerProcess:
     worker: Worker
     wakeups: DatabaseWakeups
     engine: sa.Engine
+    uow: SqlUnitOfWork
     rknn: RknnMaker | None = None
 
 
@@ -94,7 +97,7 @@ def build(settings: Settings) -> WorkerProcess:
         _handlers(settings, uow, artifacts, rknn),
         {} if rknn is None else converter_labels(ModelFormat.RKNN),
     )
-    return WorkerProcess(worker=worker, wakeups=wakeups, engine=engine, rknn=rknn)
+    return WorkerProcess(worker=worker, wakeups=wakeups, engine=engine, uow=uow, rknn=rknn)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.callback(process.engine.dispose)
             if process.rknn is not None:
                 stack.callback(process.rknn.close)
+                golden = (process.uow, process.rknn, EngineSpaceCatalog())
+                threading.Thread(target=make_golden, args=golden, daemon=True).start()
             process.wakeups.start()
             stack.callback(process.wakeups.close)
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from nas_engine.domain.measurement import DeviceClass
 from server.service.errors import InvalidValueError
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
-from server.service.values.artifact import ModelFormat
+from server.service.values.artifact import ModelFormat, WeightsOrigin
 from server.service.values.device import CanaryRecord, Device
 from server.service.values.payloads import MeasurePayload
 
@@ -68,12 +68,20 @@ class Canaries:
         uow: transactions.
         golden: at most one golden model per format.
         settings: when.
+        golden_key: latency key under which workers file golden models in further formats; empty for none.
     """
 
-    def __init__(self, uow: UnitOfWork, golden: Sequence[GoldenModel], settings: CanarySettings | None = None) -> None:
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        golden: Sequence[GoldenModel],
+        settings: CanarySettings | None = None,
+        golden_key: str = "",
+    ) -> None:
         self._uow = uow
         self._golden = {model.format: model for model in golden}
         self._settings = settings or CanarySettings()
+        self._golden_key = golden_key
         self._lock = threading.Lock()
         self._seen_epochs: dict[str, int] = {}
 
@@ -83,8 +91,10 @@ class Canaries:
         One is due after `every_s`, after a failure that blamed the device, and when its agent was started anew. (Each
         replica of the server remembers starts for itself: at worst a start has one canary per replica.)
         """
-        model = self._golden.get(payload.model_format)
-        if model is None or device.device_class not in self._settings.device_classes:
+        if device.device_class not in self._settings.device_classes:
+            return None
+        model = self._golden.get(payload.model_format) or self._uow.read(lambda tx: self._filed(tx, payload))
+        if model is None:
             return None
 
         with self._lock:
@@ -105,6 +115,16 @@ class Canaries:
         with self._lock:
             self._seen_epochs[device.id] = device.instance_epoch
         return plan
+
+    def _filed(self, tx: Transaction, payload: MeasurePayload) -> GoldenModel | None:
+        """The golden model that a worker made in the format of a job."""
+        if not self._golden_key:
+            return None
+        export = tx.artifacts.export(self._golden_key, payload.model_format, tuple(WeightsOrigin), None)
+        if export is None:
+            return None
+        size_bytes = tx.artifacts.get(export.sha256).size_bytes
+        return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
 
 
 def _baseline_us(last_good: CanaryRecord | None, sha256: str) -> float | None:

@@ -10,10 +10,12 @@ from nas_engine.domain.json_value import JsonValue
 from server.service.endings import set_device_state
 from server.service.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.service.ids import IdPrefix, new_id
+from server.service.latency_work import LatencyWork
 from server.service.paging import Page, PageRequest
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
-from server.service.settings import LeaseSettings
-from server.service.states import DeviceState
+from server.service.settings import LeaseSettings, SearchSettings
+from server.service.states import DEVICE_TRANSITIONS, DeviceState
+from server.service.suspects import Suspects, pool_disagreement
 from server.service.tokens import digest, new_secret
 from server.service.values.device import (
     CanaryRecord,
@@ -34,6 +36,7 @@ class Devices:
     def __init__(self, uow: UnitOfWork, leases: LeaseSettings | None = None) -> None:
         self._uow = uow
         self._leases = leases or LeaseSettings()
+        self._latency = LatencyWork(SearchSettings())
 
     def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
         """Take a device in; returns it with its credential, which is shown this once.
@@ -168,15 +171,22 @@ class Devices:
         reason: str = "",
     ) -> int:
         """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
-        its last good canary as suspect; one that passed brings a DEGRADED device back.
+        its last good canary as suspect, which running searches have measured again; one that passed brings a DEGRADED
+        device back. A device whose canary differs from those of its pool by more than 3 % is quarantined: devices of
+        one hardware key share a pool only while they agree.
 
         Returns:
             How many measurements became suspect.
         """
 
         def work(tx: Transaction) -> int:
-            device = tx.devices.lock(device_id)
             good = tx.devices.last_good_canary(device_id)
+            seen = tx.devices.get(device_id)
+            disagreement = pool_disagreement(tx, seen, artifact_sha256, median_us) if passed else ""
+            well, why = passed and not disagreement, reason or disagreement
+            since = seen.enrolled_at if good is None else good.taken_at
+            suspects = Suspects(tx, () if well else tx.measurements.ids_since(device_id, since))
+            device = tx.devices.lock(device_id)
             tx.devices.add_canary(
                 CanaryRecord(
                     id=new_id(IdPrefix.CANARY),
@@ -184,23 +194,27 @@ class Devices:
                     artifact_sha256=artifact_sha256,
                     median_us=median_us,
                     ratio=ratio,
-                    passed=passed,
-                    reason=reason,
+                    passed=well,
+                    reason=why,
                     taken_at=tx.now(),
                 )
             )
             device = replace(device, last_canary_at=tx.now(), last_canary_ratio=ratio)
-            if passed:
+            if well:
                 if device.state is DeviceState.DEGRADED:
                     set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
                 else:
                     tx.devices.save(device)
                 return 0
-            if device.state in (DeviceState.ACTIVE, DeviceState.DRAINING):
-                set_device_state(tx, device, DeviceState.DEGRADED, reason or "the canary is off")
+            # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
+            worse = DeviceState.QUARANTINED if disagreement else DeviceState.DEGRADED
+            if worse is not device.state and worse in DEVICE_TRANSITIONS[device.state]:
+                set_device_state(tx, device, worse, why or "the canary is off")
             else:
                 tx.devices.save(device)
-            return tx.measurements.mark_suspect(device_id, device.enrolled_at if good is None else good.taken_at)
+            num_suspect = tx.measurements.mark_suspect(device_id, since)
+            suspects.measure_again(self._latency)
+            return num_suspect
 
         return self._uow.write(work)
 

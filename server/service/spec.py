@@ -82,6 +82,10 @@ class MeasurementSpec(SpecPart):
     reuse: bool = True
     """Take a measurement made before under the same latency key and hardware key instead of measuring again."""
 
+    confirm: Literal["none", "front", "confident"] = "none"
+    """What is measured once more before the search ends: nothing, its front, or everything that is not dominated beyond
+    its 95 % confidence interval. A front that changes by it is confirmed again; each candidate at most once."""
+
     max_attempts: int = Field(default=3, ge=1, le=20)
     """Tries per model, after which its candidates are reported as failed."""
 

@@ -117,6 +117,8 @@ class SearchSteps:
         match outcome.status:
             case StepStatus.CONTINUE:
                 advance(tx, search, self._settings)
+            case StepStatus.COMPLETED if tx.evaluations.num_awaited(search.id) > 0:
+                pass  # results became suspect meanwhile: the search ends once they have been measured again
             case StepStatus.COMPLETED:
                 end_search(tx, search, SearchState.COMPLETED, outcome.reason)
             case StepStatus.FAILED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from nas_engine.domain.architecture import Genotype
@@ -18,6 +18,7 @@ from server.service.steps import SearchSteps
 from server.service.values.job import Job, LeaseRef
 from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
 from server.worker.algorithms import algorithm_of, told_of
+from server.worker.confirming import to_confirm
 from server.worker.step_reports import picked_models, predictor_report
 from server.worker.warm_starting import start_warm
 
@@ -41,22 +42,25 @@ class _Memory:
         finalised: whether its front has been sent to be classified on test images.
         offered: where genotypes of a warm start that were not asked yet came from.
         report: topics of this step, for the search's progress.
+        confirmed: candidates that were measured once more before the end.
     """
 
     finalised: bool
     offered: dict[Genotype, str]
     report: dict[str, JsonValue]
+    confirmed: set[str] = field(default_factory=set)
 
     def document(self) -> dict[str, JsonValue]:
         """Its part of the checkpoint."""
         offered: list[JsonValue] = [[list(genotype), source] for genotype, source in self.offered.items()]
-        return {"finalised": self.finalised, "offered": offered}
+        confirmed: list[JsonValue] = [*sorted(self.confirmed)]
+        return {"finalised": self.finalised, "offered": offered, "confirmed": confirmed}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Memory:
-        """From a checkpoint; `offered` is absent from those of earlier versions."""
+        """From a checkpoint; `offered` and `confirmed` are absent from those of earlier versions."""
         offered = {tuple(genotype): str(source) for genotype, source in document.get("offered", [])}
-        return cls(bool(document["finalised"]), offered, {})
+        return cls(bool(document["finalised"]), offered, {}, set(document.get("confirmed", [])))
 
 
 class StepHandler:
@@ -101,14 +105,18 @@ class StepHandler:
         front = self._fronts.of_search(given.search.id)
         report = {**memory.report, **predictor_report(algorithm)}
         finalise: tuple[str, ...] = ()
-        if asked.ended is StepStatus.COMPLETED and not memory.finalised:
+        re_measure: tuple[str, ...] = ()
+        if asked.ended is StepStatus.COMPLETED:
+            re_measure = to_confirm(given.search, algorithm, front, self._fronts, memory.confirmed)
+            memory.confirmed |= set(re_measure)
+        if asked.ended is StepStatus.COMPLETED and not re_measure and not memory.finalised:
             picked = picked_models(front)
             if picked is not None:
                 report["picked"] = list(picked)
             if given.search.supernet_version_id is not None:
                 finalise = tuple(point.id for point in front.points) if picked is None else picked
                 memory.finalised = True
-        ended = None if finalise else asked.ended
+        ended = None if finalise or re_measure else asked.ended
         new = tuple(self._candidate(given.search.spec, genotype, memory) for genotype in asked.genotypes)
         return StepOutcome(
             told=tuple(finished.candidate.id for finished in given.finished),
@@ -126,6 +134,7 @@ class StepHandler:
             hypervolume=front.hypervolume,
             reference_point=_fixed_reference(given, front),
             finalise=finalise,
+            re_measure=re_measure,
             report=report,
         )
 

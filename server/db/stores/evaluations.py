@@ -47,6 +47,14 @@ class SqlEvaluationStore(Store):
             found += [_evaluation(row) for row in rows]
         return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.label, e.attempt)))
 
+    def resting_on(self, measurement_ids: Sequence[str]) -> tuple[Evaluation, ...]:
+        """Evaluations whose value comes from one of these measurements."""
+        found: list[Evaluation] = []
+        for ids in chunks(measurement_ids):
+            rows = self._connection.execute(sa.select(evaluations).where(evaluations.c.measurement_id.in_(ids)))
+            found += [_evaluation(row) for row in rows]
+        return tuple(sorted(found, key=lambda e: e.id))
+
     def since(self, search_id: str, told_seq: int) -> tuple[Evaluation, ...]:
         """Evaluations of already told candidates recorded after step `told_seq`."""
         statement = (

@@ -99,6 +99,15 @@ class SqlMeasurementStore(Store):
                 return record
         return None
 
+    def ids_since(self, device_id: str, since: datetime) -> tuple[str, ...]:
+        """What a device measured since then and is not suspect yet, oldest first."""
+        statement = sa.select(measurements.c.id).where(
+            measurements.c.device_id == device_id,
+            measurements.c.created_at >= since,
+            measurements.c.suspect.is_(False),
+        )
+        return tuple(row.id for row in self._connection.execute(statement.order_by(measurements.c.id)))
+
     def mark_suspect(self, device_id: str, since: datetime) -> int:
         """Flag everything a device measured since then; returns how many."""
         statement = (

@@ -115,6 +115,9 @@ class EvaluationStore(Protocol):
     def of_candidates(self, candidate_ids: Sequence[str]) -> tuple[Evaluation, ...]:
         """Every evaluation of these candidates, by (candidate, metric, attempt)."""
 
+    def resting_on(self, measurement_ids: Sequence[str]) -> tuple[Evaluation, ...]:
+        """Evaluations whose value comes from one of these measurements."""
+
     def since(self, search_id: str, told_seq: int) -> tuple[Evaluation, ...]:
         """Evaluations of already told candidates recorded after step `told_seq`: what `revise` is given."""
 

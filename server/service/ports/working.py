@@ -163,6 +163,9 @@ class MeasurementStore(Protocol):
     ) -> MeasurementRecord | None:
         """The newest authoritative, unsuspected one under this pair that the policy accepts; valid ones first."""
 
+    def ids_since(self, device_id: str, since: datetime) -> tuple[str, ...]:
+        """What a device measured since then and is not suspect yet, oldest first."""
+
     def mark_suspect(self, device_id: str, since: datetime) -> int:
         """Flag everything a device measured since then; returns how many."""
 

@@ -1,0 +1,70 @@
+"""What follows from a canary that is off: which results to take again, and which devices share a pool."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from nas_engine.domain.objective import Metric
+from server.service.latency_work import LatencyWork
+from server.service.ports.unit_of_work import Transaction
+from server.service.progress import lock_searches
+from server.service.states import CandidateState, DeviceState
+from server.service.values.device import Device
+
+POOL_TOLERANCE = 0.03
+"""Share by which the canaries of devices that share a pool may differ."""
+
+
+class Suspects:
+    """Measurements that became suspect, and the searches that rest on them, locked. Make it before locking devices."""
+
+    def __init__(self, tx: Transaction, measurement_ids: Sequence[str]) -> None:
+        self._tx = tx
+        self._ids = frozenset(measurement_ids)
+        resting = tx.evaluations.resting_on(measurement_ids) if measurement_ids else ()
+        self._candidate_ids = tuple(dict.fromkeys(evaluation.candidate_id for evaluation in resting))
+        self._searches = lock_searches(tx, (evaluation.search_id for evaluation in resting))
+
+    def measure_again(self, latency: LatencyWork) -> int:
+        """Order a new measurement for every candidate of a running search whose current latency is suspect.
+
+        Returns:
+            How many were ordered.
+        """
+        tx, num_ordered = self._tx, 0
+        for candidate in tx.candidates.get_many(self._candidate_ids):
+            search = self._searches[candidate.search_id]
+            if search.state.final or candidate.state is not CandidateState.COMPLETE:
+                continue
+            found = [e for e in tx.evaluations.of_candidates([candidate.id]) if e.metric is Metric.LATENCY_US]
+            awaits = any(a.metric is Metric.LATENCY_US for a in tx.evaluations.awaited_of(candidate.id))
+            newest = max(found, key=lambda e: e.attempt, default=None)
+            if newest is None or newest.measurement_id not in self._ids or awaits:
+                continue
+            self._searches[search.id] = latency.request(tx, search, candidate, newest.attempt + 1)
+            num_ordered += 1
+        return num_ordered
+
+
+def pool_disagreement(tx: Transaction, device: Device, artifact_sha256: str, median_us: float) -> str:
+    """How a canary differs from those of its pool; empty where it does not, or nobody else has one."""
+    offered = device.capabilities.pool_keys()
+    medians_us = []
+    for other in tx.devices.of_type(device.device_type):
+        if other.id == device.id or other.state is not DeviceState.ACTIVE:
+            continue
+        if not offered & other.capabilities.pool_keys():
+            continue
+        good = tx.devices.last_good_canary(other.id)
+        if good is not None and good.artifact_sha256 == artifact_sha256:
+            medians_us.append(good.median_us)
+    if not medians_us:
+        return ""
+    pool_us = statistics.median(medians_us)
+    if abs(median_us / pool_us - 1.0) <= POOL_TOLERANCE:
+        return ""
+    return (
+        f"its canary takes {median_us:.1f} us, that of {len(medians_us)} others of its pool {pool_us:.1f} us: "
+        f"within {POOL_TOLERANCE:.0%} they would share a pool; find out why, or give it another clocks profile"
+    )
