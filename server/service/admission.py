@@ -18,10 +18,12 @@ from server.service.ports.unit_of_work import Transaction
 from server.service.spec import DeviceSpec, SearchSpec
 from server.service.states import DeviceState, SupernetState
 from server.service.supernets import Supernets
-from server.service.training_spec import TrainingSpec
+from server.service.training_spec import RetrainStrategy, TrainingSpec
 from server.service.values.artifact import ModelFormat
 from server.service.values.device import Device, HardwareProfile
 from server.service.values.supernet import Supernet
+
+ONE_NETWORK = "this is the retraining of one architecture: a search needs the weights of a whole supernet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,8 @@ class Admission:
         match spec.supernet:
             case None:
                 return None, ()
+            case TrainingSpec(strategy=RetrainStrategy()):
+                return None, [SpecViolation("/supernet/strategy", ONE_NETWORK)]
             case TrainingSpec() as training:
                 found = list(self._supernets.violations(training, "/supernet"))
                 if space is not None and not found:
@@ -108,6 +112,8 @@ class Admission:
                     supernet = tx.supernets.get(supernet_id)
                 except NotFoundError as error:
                     return None, [SpecViolation("/supernet", str(error))]
+                if isinstance(supernet.spec.strategy, RetrainStrategy):
+                    return supernet, [SpecViolation("/supernet", ONE_NETWORK)]
                 if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
                     message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
                     return supernet, [SpecViolation("/supernet", message)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.errors import EngineError
@@ -12,7 +12,7 @@ from server.service.errors import InvalidSpecError, SpecViolation
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
 from server.service.paging import Page, PageRequest
-from server.service.ports.engine import DatasetCatalog, SpaceCatalog
+from server.service.ports.engine import DatasetCatalog, SpaceCatalog, SpaceDescription
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
 from server.service.progress import advance, set_search_state
 from server.service.settings import SearchSettings
@@ -24,7 +24,7 @@ from server.service.states import (
     SupernetState,
     check_transition,
 )
-from server.service.training_spec import TrainingSpec
+from server.service.training_spec import FairStrategy, RetrainStrategy, TrainingSpec
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import LeaseRef, NewJob
 from server.service.values.payloads import TrainPayload, read_payload
@@ -67,7 +67,9 @@ class Supernets:
         found: list[SpecViolation] = []
         num_classes: int | None = None
         try:
-            num_classes = self._spaces.describe(spec.space.id, spec.space.parameters).num_classes
+            space = self._spaces.describe(spec.space.id, spec.space.parameters)
+            num_classes = space.num_classes
+            found += self._misfits(spec, space, pointer)
         except EngineError as error:
             found.append(SpecViolation(f"{pointer}/space", str(error)))
         dataset = self._datasets.describe(spec.dataset)
@@ -83,6 +85,24 @@ class Supernets:
                 )
             )
         return tuple(found)
+
+    def _misfits(self, spec: TrainingSpec, space: SpaceDescription, pointer: str) -> Sequence[SpecViolation]:
+        """Why a strategy cannot train a space."""
+        match spec.strategy:
+            case FairStrategy():
+                numbers = sorted({len(gene.options) for gene in space.genes} - {1})
+                if len(numbers) == 1:
+                    return ()
+                message = f"strict fairness needs layers with one number of choices, {space.id!r} has {numbers}"
+                return [SpecViolation(f"{pointer}/strategy", f"{message}: use uniform or sandwich")]
+            case RetrainStrategy(architecture=architecture):
+                try:
+                    self._spaces.record(spec.space.id, spec.space.parameters, architecture)
+                except EngineError as error:
+                    return [SpecViolation(f"{pointer}/strategy/architecture", str(error))]
+                return ()
+            case _:
+                return ()
 
     def create(self, spec: TrainingSpec, created_by: str | None = None) -> Supernet:
         """Queue the training of a supernet.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,26 +24,108 @@ class FlopsBinnedStrategy(SpecPart):
     kind: Literal["flops_binned"] = "flops_binned"
 
 
-StrategySpec = Annotated[UniformStrategy | FlopsBinnedStrategy, Field(discriminator="kind")]
+class FairStrategy(SpecPart):
+    """Strict fairness (FairNAS, SCARLET): every choice of every layer is trained exactly once per update."""
+
+    kind: Literal["fair"] = "fair"
+
+
+class SandwichStrategy(SpecPart):
+    """The sandwich rule (AttentiveNAS, AlphaNet): the largest subnet teaches random ones and the smallest."""
+
+    kind: Literal["sandwich"] = "sandwich"
+
+    num_random: int = Field(default=2, ge=0, le=64)
+    """Random subnets per update."""
+
+    distillation: Literal["adaptive-alpha", "fixed-alpha", "soft-targets", "kl"] = "adaptive-alpha"
+    """`adaptive-alpha`: AlphaNet. `fixed-alpha`: one divergence. `soft-targets`: cross entropy with the teacher alone
+    (what the published code runs as KL). `kl`: Eq. 7-8 of the supplementary text, with labels."""
+
+    alpha_min: float = Field(default=-1.0, ge=-10, le=10)
+    """Of the adaptive divergence."""
+
+    alpha_max: float = Field(default=1.0, ge=-10, le=10)
+    """Of the adaptive divergence."""
+
+    clip: float = Field(default=5.0, gt=0, le=1000)
+    """Largest importance weight of a divergence."""
+
+    alpha: float = Field(default=1.0, ge=-10, le=10)
+    """Of the fixed divergence."""
+
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    """Of soft targets and KL."""
+
+    beta: float = Field(default=0.9, ge=0, le=1)
+    """Weight of the divergence in KL; the rest is cross entropy with the labels."""
+
+
+class RetrainStrategy(SpecPart):
+    """One architecture alone, as a board runs it; ends with its test accuracy and a deployable ONNX model."""
+
+    kind: Literal["retrain"] = "retrain"
+
+    architecture: Any
+    """A published name, a genotype, or the space's own form."""
+
+    inherit_from: str | None = Field(default=None, min_length=1, max_length=100)
+    """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Before the classifier (SPOS: 0.1)."""
+
+    num_calibration_batches: int = Field(default=50, ge=1, le=100_000)
+    """Training batches for the final statistics of batch normalisation (SPOS: 1,250)."""
+
+
+StrategySpec = Annotated[
+    UniformStrategy | FlopsBinnedStrategy | FairStrategy | SandwichStrategy | RetrainStrategy,
+    Field(discriminator="kind"),
+]
 
 
 class OptimizerSpec(SpecPart):
-    """SGD with momentum; weight decay only on the weights the reference decays."""
+    """Update rule; weight decay only on the weights the reference decays."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent with momentum, or AdamW."""
 
     learning_rate: float = Field(default=0.5, gt=0, le=100)
     """Initial learning rate (SPOS: 0.5 for batches of 1024)."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum."""
+    """Momentum; of AdamW, its first beta."""
+
+    nesterov: bool = False
+    """Nesterov's momentum."""
 
     weight_decay: float = Field(default=4e-5, ge=0, le=1)
     """L2 penalty (SPOS: 4e-5)."""
 
+    decay_all: bool = False
+    """Decay biases and batch normalisation too (DenseNAS), not only convolutions and the classifier."""
+
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls to zero."""
 
+    warmup_steps: int = Field(default=0, ge=0, le=100_000_000)
+    """Steps over which it rises first."""
+
+    final_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the initial learning rate that a cosine ends at."""
+
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient; absent: not clipped."""
+
+    gradient_clip_value: float | None = Field(default=None, gt=0)
+    """Largest magnitude of each element of the gradient (AlphaNet: 1); absent: not clipped."""
+
+    @model_validator(mode="after")
+    def _cosine_ends(self) -> OptimizerSpec:
+        if self.final_share and self.schedule != "cosine":
+            raise ValueError(f"final_share is for the cosine, the schedule is {self.schedule}")
+        return self
 
 
 class TrainingSpec(SpecPart):
@@ -76,8 +158,9 @@ class TrainingSpec(SpecPart):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the target given to all classes alike."""
 
-    augmentation: Literal["none", "light", "imagenet"] = "light"
-    """`none`; `light`: shift and flip; `imagenet`: random resized crop, flip, colour."""
+    augmentation: Literal["none", "light", "inception", "imagenet", "autoaugment"] = "light"
+    """`light`: shift and flip; `inception`: random resized crop and flip; `imagenet`: these and colour;
+    `autoaugment`: these and the AutoAugment policy."""
 
     resolution: int | None = Field(default=None, ge=8, le=1024)
     """Side of the training images, pixels; absent: the space's input."""

@@ -13,10 +13,11 @@ from nas_engine.training.data import ImageDataset
 from nas_engine.training.loop import Ending, Hooks, Progress, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
 from server.service.supernets import NewVersion, Supernets
-from server.service.training_spec import TrainingSpec
+from server.service.training_spec import RetrainStrategy, TrainingSpec
 from server.service.values.job import Job, LeaseRef
 from server.service.values.supernet import Supernet, TrainingProgress
 from server.worker.resources import Resources
+from server.worker.retraining import retrain_architecture, retraining_report
 from server.worker.training_settings import strategy_of, train_config
 
 SAFETENSORS = "application/vnd.safetensors"
@@ -37,6 +38,9 @@ class TrainHandler:
         dataset = self._resources.dataset(spec.dataset, space, spec.resolution)
         checkpoint = self._checkpoint(supernet)
         uploads = _CheckpointUploads(self._supernets, self._resources, lease, checkpoint)
+        if isinstance(spec.strategy, RetrainStrategy):
+            self._retrain(supernet, spec.strategy, space, dataset, checkpoint, stopped, uploads, lease)
+            return
         result = self._train(space, dataset, spec, checkpoint, stopped, uploads)
         if result.ending is Ending.CANCELLED:
             uploads.upload(result.steps)
@@ -53,6 +57,45 @@ class TrainHandler:
         self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics))
         checkpoint.unlink(missing_ok=True)
 
+    def _retrain(
+        self,
+        supernet: Supernet,
+        wanted: RetrainStrategy,
+        space: SearchSpace,
+        dataset: ImageDataset,
+        checkpoint: Path,
+        stopped: Callable[[], bool],
+        uploads: _CheckpointUploads,
+        lease: LeaseRef,
+    ) -> None:
+        spec = supernet.spec
+        found = retrain_architecture(
+            spec,
+            wanted,
+            space,
+            dataset,
+            self._resources,
+            device=_device(spec, self._resources.device),
+            hooks=self._hooks(spec, uploads, stopped),
+            checkpoint=checkpoint,
+        )
+        if found.ending is Ending.CANCELLED:
+            uploads.upload(found.curve[-1].step if found.curve else 0)
+            return
+        statistics = {
+            **retraining_report(found, wanted, space, self._resources),
+            "seconds": round(found.seconds, 1),
+            "dataset_fingerprint": dataset.fingerprint,
+        }
+        weights = self._store(found.weights, supernet)
+        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics))
+        checkpoint.unlink(missing_ok=True)
+
+    def _hooks(self, spec: TrainingSpec, uploads: _CheckpointUploads, stopped: Callable[[], bool]) -> Hooks:
+        if spec.num_threads is not None:
+            torch.set_num_threads(spec.num_threads)
+        return Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
+
     def _train(
         self,
         space: SearchSpace,
@@ -64,16 +107,13 @@ class TrainHandler:
     ) -> TrainResult:
         rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
         weights = WeightStore.create(space.supernet_graphs(), rng)
-        hooks = Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
-        if spec.num_threads is not None:
-            torch.set_num_threads(spec.num_threads)
         return train(
             strategy_of(spec, space),
             weights,
             dataset,
             train_config(spec, len(dataset.train)),
             device=_device(spec, self._resources.device),
-            hooks=hooks,
+            hooks=self._hooks(spec, uploads, stopped),
             checkpoint=checkpoint,
         )
 

@@ -24,18 +24,25 @@ from server.api.problem_types import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from server.api.schemas.queries import ListQuery, SupernetListQuery
-from server.api.schemas.supernets import RegistrationBody, SupernetResource, SupernetVersionResource
+from server.api.schemas.supernets import (
+    RegistrationBody,
+    SupernetResource,
+    SupernetVersionResource,
+    TrainingPresetResource,
+)
 from server.api.schemas.wire import Listing
 from server.api.service_errors import spec_problem
 from server.api.specs import JsonDocument
 from server.service.errors import InvalidSpecError
 from server.service.spec import parse_training_spec
 from server.service.supernets import NewVersion
+from server.service.training_presets import TRAINING_PRESETS, TrainingPreset, training_preset
 from server.service.training_spec import TrainingSpec
 from server.service.values.supernet import Supernet, SupernetQuery
 from server.service.values.token import StoredResponse
 
 router = APIRouter(prefix="/api/v1", tags=["supernets"])
+PresetName = Annotated[str, Path(examples=["spos-imagenet"])]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 
 
@@ -133,6 +140,26 @@ def cancel_supernet(supernet_id: SupernetId, request: Request, context: Context,
         return stored_response(202, supernet_resource(supernet), _headers(supernet))
 
     return once(action)
+
+
+@router.get("/training-presets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_training_presets(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[TrainingPresetResource]:
+    """The papers' training recipes and small ones, by name."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(list(TRAINING_PRESETS.values()), lambda preset: preset.name, wanted)
+    return answer_page(request, response, context.page_tokens, page, [_preset_resource(p) for p in page.items])
+
+
+@router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
+def get_training_preset(name: PresetName, _: Viewer) -> TrainingPresetResource:
+    """One training recipe."""
+    return _preset_resource(training_preset(name))
+
+
+def _preset_resource(preset: TrainingPreset) -> TrainingPresetResource:
+    return TrainingPresetResource(name=preset.name, summary=preset.summary, spec=preset.spec)
 
 
 def _headers(supernet: Supernet) -> dict[str, str]:

@@ -59,6 +59,14 @@ class SupernetVersionResource(Resource):
     created_at: datetime
 
 
+class TrainingPresetResource(Resource):
+    """A recipe that can be launched unchanged: POST its spec to /api/v1/supernets."""
+
+    name: str
+    summary: str
+    spec: TrainingSpec
+
+
 class RegistrationBody(Body):
     """A supernet that was trained elsewhere."""
 

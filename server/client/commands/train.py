@@ -16,6 +16,7 @@ from server.client.errors import HilnasError, SpecFileError
 from server.client.progress import follow_supernet
 from server.client.spec_files import read_spec_file
 from server.service.states import SupernetState
+from server.service.training_presets import TRAINING_PRESETS
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _console = make_console()
@@ -24,6 +25,7 @@ _console = make_console()
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def train(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Recipe to start from; `--preset list` names them.")] = None,
     space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
@@ -37,17 +39,25 @@ def train(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Train a supernet: from a spec file, from options, or from a file with options that win."""
-    spec = {} if file is None else read_spec_file(file)
+    """Train a supernet: from a preset, a spec file, options, or these together: the later ones win."""
+    if preset == "list":
+        for known in TRAINING_PRESETS.values():
+            typer.echo(f"{known.name:32}{known.summary}")
+        return
+    spec = _preset(preset)
+    spec.update({} if file is None else read_spec_file(file))
     spec.update(
         _given(name=name, dataset=dataset, epochs=epochs, iterations=iterations, batch_size=batch_size, seed=seed)
     )
+    if epochs is not None or iterations is not None:
+        # Of a preset's length and one's own, one's own holds.
+        spec.pop("iterations" if epochs is not None else "epochs", None)
     if space is not None:
         spec["space"] = {"id": space}
     if strategy is not None:
         spec["strategy"] = {"kind": strategy}
     if not spec:
-        raise SpecFileError("nothing to train: give a spec file, or at least --space, --dataset and --epochs")
+        raise SpecFileError("nothing to train: give a preset, a spec file, or at least --space, --dataset and --epochs")
     with connect(server, token) as nas:
         supernet = nas.supernets.create(spec)
         if not follow:
@@ -62,6 +72,15 @@ def train(
 def main(argv: Sequence[str]) -> int:
     """Entry of ``hilnas train``."""
     return run(app, "train", argv)
+
+
+def _preset(name: str | None) -> dict[str, JsonValue]:
+    """The document of a preset; empty for none."""
+    if name is None:
+        return {}
+    if name not in TRAINING_PRESETS:
+        raise SpecFileError(f"unknown preset {name!r}: known are {', '.join(TRAINING_PRESETS)}")
+    return TRAINING_PRESETS[name].spec.model_dump(mode="json")
 
 
 def _given(**options: JsonValue) -> dict[str, JsonValue]:
