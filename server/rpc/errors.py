@@ -18,6 +18,7 @@ STATUS: Mapping[type[Exception], grpc.StatusCode] = {
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidValueError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidModelError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidStateTransitionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConflictError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.PreconditionFailedError: grpc.StatusCode.ABORTED,
