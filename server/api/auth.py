@@ -10,7 +10,7 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from server.api.context import Context
+from server.api.context import ApiContext, Context
 from server.api.problem_types import FORBIDDEN, UNAUTHENTICATED
 from server.api.problems import Problem
 from server.service.errors import NotAuthenticatedError
@@ -54,9 +54,18 @@ def _caller(
     context: Context,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
+    return identify(request, context, None if credentials is None else credentials.credentials)
+
+
+def identify(request: Request, context: ApiContext, bearer: str | None) -> Caller:
+    """Who calls: by bearer token, else by session cookie.
+
+    Raises:
+        Problem: unauthenticated; or forbidden, where a cookie alone would change something.
+    """
     if not context.settings.auth_required:
         return Caller(None)
-    secret = credentials.credentials if credentials is not None else _session_secret(request)
+    secret = _session_secret(request) if bearer is None else bearer
     try:
         return Caller(context.tokens.authenticate(secret))
     except NotAuthenticatedError as error:
@@ -74,13 +83,22 @@ def _session_secret(request: Request) -> str:
     return secret
 
 
+def check_role(caller: Caller, role: Role) -> Caller:
+    """The caller, if it may do what `role` may.
+
+    Raises:
+        Problem: forbidden.
+    """
+    token = caller.token
+    if token is not None and not token.permits(role):
+        held = ", ".join(sorted(r.value for r in token.roles))
+        raise Problem(FORBIDDEN, f"this needs the role {role.value}; the token's roles are: {held}")
+    return caller
+
+
 def _requires(role: Role) -> Callable[[Caller], Caller]:
     def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
-        token = caller.token
-        if token is not None and not token.permits(role):
-            held = ", ".join(sorted(r.value for r in token.roles))
-            raise Problem(FORBIDDEN, f"this needs the role {role.value}; the token's roles are: {held}")
-        return caller
+        return check_role(caller, role)
 
     return check
 

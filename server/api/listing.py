@@ -30,7 +30,7 @@ def page_request(request: Request, query: ListQuery, tokens: PageTokens) -> Page
     """
     if query.page_token is None:
         return PageRequest(query.page_size)
-    position = tokens.decode(query.page_token, _bound_query(request))
+    position = tokens.decode(query.page_token, bound_query(request))
     try:
         return PageRequest(query.page_size, Position.from_json(position))
     except InvalidValueError as error:
@@ -49,7 +49,7 @@ def answer_page(
     """The listing of one page, with its Link header."""
     token = None
     if page.next is not None:
-        token = tokens.encode(page.next.to_json(), _bound_query(request))
+        token = tokens.encode(page.next.to_json(), bound_query(request))
         response.headers["Link"] = next_link(request, token)
     return Listing(items=list(items), next_page_token=token, total=total)
 
@@ -69,7 +69,7 @@ def labels_of(texts: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in (text.partition(":") for text in texts)}
 
 
-def _bound_query(request: Request) -> JsonValue:
+def bound_query(request: Request) -> JsonValue:
     """What a page token is bound to: the path and every filter."""
     filters = sorted((name, value) for name, value in request.query_params.multi_items() if name not in _NOT_A_FILTER)
     return {"path": request.url.path, "filters": [list(pair) for pair in filters]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -37,8 +37,15 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
+ProblemRenderer = Callable[[Request, Problem], Response | None]
+"""Shows a problem in another form, e.g. as a page for people; None leaves it to the document."""
+
+
 def problem_response(request: Request, problem: Problem) -> Response:
     """Render one problem for one request."""
+    renderer: ProblemRenderer | None = getattr(request.app.state, "problem_renderer", None)
+    if renderer is not None and (page := renderer(request, problem)) is not None:
+        return page
     content = json.dumps(problem_document(problem, request_id_of(request.scope)), allow_nan=False)
     return Response(
         content, status_code=int(problem.type.status), media_type=PROBLEM_MEDIA_TYPE, headers=problem.headers

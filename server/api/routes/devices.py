@@ -96,12 +96,12 @@ def set_device_labels(device_id: DeviceId, body: DeviceLabelsBody, context: Cont
 def _state_route(verb: str, state: DeviceState, summary: str) -> None:
     def change(
         device_id: DeviceId,
-        body: ReasonBody,
         context: Context,
         once: EngineerOnce,
+        body: ReasonBody | None = None,
     ) -> Response:
         def action() -> StoredResponse:
-            device = context.devices.set_state(device_id, state, body.reason)
+            device = context.devices.set_state(device_id, state, "" if body is None else body.reason)
             return stored_response(200, _present(context, device))
 
         return once(action)

@@ -1,0 +1,91 @@
+"""Pages: templates, how values are written for people, and the headers that keep pages harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from server.api.auth import SESSION_COOKIE
+from server.api.problem_types import UNAUTHENTICATED
+from server.api.problems import Problem
+
+_FOLDER = Path(__file__).parent
+STATIC = _FOLDER / "static"
+# Scripts and styles from this server only; nothing inline, nothing evaluated, nothing framed.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def page(request: Request, template: str, values: Mapping[str, object], *, status: int = 200) -> Response:
+    """Render a template as a page, or as a fragment of one."""
+    context = request.app.state.context
+    html = _templates.get_template(template).render(
+        path=request.url.path,
+        query=request.url.query,
+        server_url=str(request.base_url).rstrip("/"),
+        version=context.settings.version,
+        signed_in=context.settings.auth_required and SESSION_COOKIE in request.cookies,
+        **values,
+    )
+    return Response(html, status_code=status, media_type="text/html", headers=SECURITY_HEADERS)
+
+
+def problem_page(request: Request, problem: Problem) -> Response | None:
+    """A problem as a page, where a browser asked for one; who is not signed in is sent to do so."""
+    wants_page = "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers
+    if not wants_page or request.url.path.startswith("/api/"):
+        return None
+    if problem.type is UNAUTHENTICATED:
+        target = f"/login?next={request.url.path}"
+        if "hx-request" in request.headers:
+            return Response(status_code=401, headers={"HX-Redirect": target})
+        return RedirectResponse(target, status_code=303)
+    return page(request, "problem.html", {"problem": problem}, status=int(problem.type.status))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if not 1000 <= abs(value) < 1e12:
+        return f"{value:.5g}"
+    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    return text.replace(",", "\u202f")
+
+
+def _millions(value: float | None) -> str:
+    return "–" if value is None else f"{value / 1e6:.2f} M"
+
+
+def _time(value: datetime | None) -> str:
+    return "–" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _short(value: str | None) -> str:
+    return "–" if value is None else value[:12]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=_number, millions=_millions, time=_time, short=_short)
+    return environment
+
+
+_templates = _environment()

@@ -1,0 +1,60 @@
+"""Signing in: a token is exchanged for a cookie that scripts cannot read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from server.api.auth import SESSION_COOKIE
+from server.api.context import Context
+from server.service.errors import NotAuthenticatedError
+from server.web.rendering import page
+
+router = APIRouter(include_in_schema=False)
+_MAX_AGE_S = 12 * 3600
+
+
+@router.get("/login")
+def show_login(request: Request, next: Annotated[str, Query(max_length=2000)] = "/") -> Response:
+    """The form."""
+    return page(request, "login.html", {"next": _local(next), "error": ""})
+
+
+@router.post("/login")
+def sign_in(
+    request: Request,
+    context: Context,
+    token: Annotated[str, Form(max_length=500)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Check the token and set the cookie."""
+    try:
+        context.tokens.authenticate(token.strip())
+    except NotAuthenticatedError as error:
+        return page(request, "login.html", {"next": _local(next), "error": str(error)}, status=401)
+    response = RedirectResponse(_local(next), status_code=303)
+    response.set_cookie(
+        SESSION_COOKIE,
+        token.strip(),
+        max_age=_MAX_AGE_S,
+        httponly=True,
+        samesite="lax",  # a link from a chat may open a page; changes need a header that no other site can send
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+@router.post("/logout")
+def sign_out() -> Response:
+    """Forget the cookie."""
+    response = RedirectResponse("/login", status_code=303)
+    response.delete_cookie(SESSION_COOKIE)
+    return response
+
+
+def _local(path: str) -> str:
+    """`path`, if it stays on this server: a login link must not lead elsewhere."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

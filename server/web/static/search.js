@@ -1,0 +1,121 @@
+// The search page: the front and the hypervolume, kept current by the search's event stream.
+(() => {
+  "use strict";
+  const progress = document.getElementById("progress");
+  const id = progress.dataset.search;
+  const api = `/api/v1/searches/${id}`;
+  const axes = { x: document.getElementById("x-axis"), y: document.getElementById("y-axis") };
+  const style = getComputedStyle(document.documentElement);
+  const ink = style.getPropertyValue("--soft").trim();
+  const accent = style.getPropertyValue("--accent").trim();
+  // Tooltips are drawn into the canvas: HTML ones carry inline styles, which the content security policy refuses.
+  const base = { textStyle: { color: ink }, tooltip: { renderMode: "richText", confine: true }, animation: false };
+  const frontChart = echarts.init(document.getElementById("front-chart"));
+  const hypervolumeChart = echarts.init(document.getElementById("hypervolume-chart"));
+  window.addEventListener("resize", () => { frontChart.resize(); hypervolumeChart.resize(); });
+
+  let front = null;
+  let etag = "";
+
+  async function loadFront() {
+    const headers = etag ? { "If-None-Match": etag } : {};
+    const response = await fetch(`${api}/front?include_dominated=true`, { headers });
+    if (!response.ok) return;
+    etag = response.headers.get("ETag") || "";
+    front = await response.json();
+    fillAxes();
+    drawFront();
+  }
+
+  function fillAxes() {
+    if (axes.x.options.length) return;
+    front.objectives.forEach((objective, place) => {
+      for (const axis of [axes.x, axes.y]) axis.add(new Option(`${objective.metric} [${objective.unit}]`, place));
+    });
+    // Costs across, quality up, where there is both.
+    const quality = front.objectives.findIndex((objective) => objective.goal === "maximize");
+    axes.y.value = quality >= 0 ? quality : Math.min(1, front.objectives.length - 1);
+    axes.x.value = Number(axes.y.value) === 0 ? Math.min(1, front.objectives.length - 1) : 0;
+    document.getElementById("front-kind").textContent =
+      front.latency_kind ? `${front.latency_kind} latency, ${front.device_class} device` : "no latency";
+  }
+
+  function drawFront() {
+    const [x, y] = [Number(axes.x.value), Number(axes.y.value)];
+    const asItem = (point) => ({
+      value: [point.values[x], point.values[y], point.uncertainties[x] || 0, point.uncertainties[y] || 0],
+      candidate: point.candidate,
+    });
+    const points = front.points.map(asItem);
+    const axis = (place, name) => ({ type: "value", scale: true, name: front.objectives[place].metric, nameLocation: "middle", axisLabel: { color: ink },
+      nameGap: name === "x" ? 28 : 52, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } });
+    frontChart.setOption({
+      ...base,
+      grid: { left: 72, right: 16, top: 16, bottom: 44 },
+      xAxis: axis(x, "x"), yAxis: axis(y, "y"),
+      tooltip: { ...base.tooltip, formatter: (item) => describe(item.data) },
+      series: [
+        { name: "dominated", type: "scatter", data: front.dominated.map(asItem), symbolSize: 5, itemStyle: { color: ink, opacity: 0.45 } },
+        { name: "spread", type: "custom", silent: true, data: points.map((point) => point.value), renderItem: drawSpread, z: 2 },
+        { name: "front", type: "scatter", data: points, symbolSize: 10, itemStyle: { color: accent }, z: 3 },
+      ],
+    }, { replaceMerge: ["series"] });
+  }
+
+  // Two standard errors to each side, along both axes.
+  function drawSpread(_, values) {
+    const [x, y, dx, dy] = [0, 1, 2, 3].map((place) => values.value(place));
+    const line = (from, to) => {
+      const [x1, y1] = values.coord(from); const [x2, y2] = values.coord(to);
+      return { type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: accent, lineWidth: 1.5, opacity: 0.6 } };
+    };
+    return { type: "group", children: [line([x - 2 * dx, y], [x + 2 * dx, y]), line([x, y - 2 * dy], [x, y + 2 * dy])] };
+  }
+
+  function describe(item) {
+    const { candidate } = item;
+    const lines = [`no. ${candidate.seq}  ${candidate.arch_id.slice(0, 12)}`];
+    if (candidate.top1 !== null) lines.push(`top-1 ${candidate.top1.toFixed(4)}`);
+    if (candidate.latency) {
+      const spread = candidate.latency.standard_error_us === null ? "" : ` ± ${candidate.latency.standard_error_us.toFixed(1)}`;
+      lines.push(`${candidate.latency.kind} p50 ${candidate.latency.p50_us.toFixed(1)}${spread} µs (${candidate.latency.validity})`);
+    }
+    if (candidate.macs !== null) lines.push(`${(candidate.macs / 1e6).toFixed(2)} M MACs, ${(candidate.params / 1e6).toFixed(2)} M params`);
+    return lines.join("\n");
+  }
+
+  const history = [];
+  function noteGeneration(data) {
+    if (data.hypervolume === null) return;
+    history.push([data.seq, data.hypervolume]);
+    hypervolumeChart.setOption({
+      ...base,
+      grid: { left: 84, right: 16, top: 16, bottom: 36 },
+      xAxis: { type: "value", name: "step", nameLocation: "middle", nameGap: 24, minInterval: 1, axisLabel: { color: ink }, splitLine: { show: false } },
+      yAxis: { type: "value", scale: true, axisLabel: { color: ink }, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } },
+      tooltip: { ...base.tooltip, trigger: "axis" },
+      series: [{ type: "line", step: "end", data: history, showSymbol: history.length < 30, lineStyle: { color: accent }, itemStyle: { color: accent } }],
+    });
+  }
+
+  // News come in bursts; the page is brought up to date at most once a second.
+  let waiting = false;
+  function news() {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => { waiting = false; htmx.trigger(progress, "news"); reloadTable(); loadFront(); }, 1000);
+  }
+
+  // The same page of the table, in the same order.
+  function reloadTable() {
+    const shown = document.querySelector("#candidates [data-url]");
+    if (shown) htmx.ajax("GET", shown.dataset.url, "#candidates");
+  }
+
+  for (const axis of [axes.x, axes.y]) axis.addEventListener("change", drawFront);
+  frontChart.on("click", "series", (item) => { if (item.data.candidate) location.href = `/candidates/${item.data.candidate.id}`; });
+  loadFront();
+  const events = new EventSource(`${api}/events`);
+  events.addEventListener("generation", (event) => { noteGeneration(JSON.parse(event.data).data); news(); });
+  for (const type of ["state", "candidate"]) events.addEventListener(type, news);
+})();
