@@ -19,6 +19,7 @@ from server.bootstrap.demo_processes import Rig
 from server.bootstrap.demo_report import write_report
 from server.bootstrap.demo_specs import DEVICE_TYPE, search_spec, training_spec
 from server.client.client import Hilnas
+from server.client.commands.terminal import make_console
 from server.client.progress import follow_search, follow_supernet
 from server.service.states import SearchState, SupernetState
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--candidates", type=int, default=None, help="budget of the search")
     parser.add_argument("--epochs", type=int, default=None, help="epochs of supernet training")
     arguments = parser.parse_args(argv)
-    console = Console()
+    console = make_console()
     shutil.rmtree(arguments.folder, ignore_errors=True)
     started_s = time.monotonic()
     with ExitStack() as stack:

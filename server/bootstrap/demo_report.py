@@ -31,7 +31,7 @@ def write_report(
     shown = "-" if tau is None else f"{tau:.2f}"
     console.print(f"Kendall's tau of MACs and measured latency, {len(candidates)} candidates: {shown}")
     idle = _idle_shares(nas, search_s)
-    console.print("Boards idle during the search: " + ", ".join(f"{n} {100 * s:.0f} %" for n, s in idle.items()))
+    console.print("Share of the search without a job: " + ", ".join(f"{n} {100 * s:.0f} %" for n, s in idle.items()))
     seconds = time.monotonic() - started_s
     report = {
         "seconds": round(seconds, 1),
