@@ -9,11 +9,15 @@ import pytest
 
 from device_agent.runtime.rk3588_sim import parse_cycle_table
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.export.onnx import export_onnx
+from nas_engine.export.random_weights import random_weights
+from server.service.latencies import ModelMeasurementSpec
 from server.service.paging import PageRequest
-from server.service.states import CandidateState, MeasurementKind, SearchState
+from server.service.states import CandidateState, JobKind, MeasurementKind, SearchState
 from server.service.values.artifact import ModelFormat
 from server.service.values.measurement import MeasurementQuery
 from tests.rknn_installation import RKNN_PYTHON, RknnInstallation
+from tests.sample_graphs import small_shufflenet
 
 pytestmark = pytest.mark.skipif(
     not RKNN_PYTHON.is_file(), reason=f"no RKNN converter environment at {RKNN_PYTHON}: make it with `make rknn`"
@@ -77,3 +81,38 @@ def test_w8a8_is_calibrated_with_images_of_the_search_s_data_set(installation: R
     (candidate,) = installation.candidates(search)
     assert candidate.state is CandidateState.COMPLETE, candidate.reason
     assert candidate.latency_us is not None
+
+
+def test_the_front_is_measured_once_more_before_the_search_ends(installation: RknnInstallation) -> None:
+    search = installation.search({**SPEC, "seed": 1, "measurement": {"profile": "quick", "confirm": "front"}})
+    assert search.state is SearchState.COMPLETED, search.reason
+    context = installation.server.context
+    front = {point.id for point in context.fronts.of_search(search.id).points}
+    for candidate in installation.candidates(search):
+        found = context.uow.read(lambda tx, c=candidate: tx.evaluations.of_candidates([c.id]))  # type: ignore[misc]
+        assert len(found) == (2 if candidate.id in front else 1)
+
+
+def test_a_model_of_one_s_own_is_converted_and_then_measured(installation: RknnInstallation) -> None:
+    context = installation.server.context
+    graph = small_shufflenet()
+    content = export_onnx(graph, *random_weights(graph, 0))
+    stored = context.artifacts.put(content, "application/onnx")
+    wanted = ModelMeasurementSpec.model_validate(
+        {
+            "model_sha256": stored.sha256,
+            "device": {"device_type": "rk3588-sim", "dtype": "fp16", "npu_only": True},
+            "measurement": {"profile": "quick"},
+        }
+    )
+    job = context.latencies.measure_model(wanted, context.models.check(content))
+    assert job.kind is JobKind.CONVERT
+    installation.until(lambda: context.dispatch.get(job.id).state.final, 120.0)
+    converted = context.dispatch.get(job.id)
+    assert isinstance(converted.result, dict), converted.failure_message
+    following = str(converted.result["next_job_id"])
+    installation.until(lambda: context.dispatch.get(following).state.final, 60.0)
+    measured = context.dispatch.get(following).result
+    assert isinstance(measured, dict)
+    record = context.latencies.get(str(measured["measurement_id"]))
+    assert (record.kind, record.latency_key) == (MeasurementKind.SIMULATED, stored.sha256)
