@@ -59,6 +59,7 @@ from server.worker.handlers import Handler
 from server.worker.loop import Worker
 from server.worker.resources import Resources
 from server.worker.rknn import RknnMaker
+from server.worker.shifting import Shifting
 from server.worker.stepping import StepHandler
 from server.worker.training import TrainHandler
 
@@ -167,7 +168,9 @@ def _handlers(
     )
     code_version = version("hilnas")
     return {
-        JobKind.SEARCH_STEP: StepHandler(SearchSteps(uow), Fronts(uow, MoocoreFrontMaths()), spaces, code_version),
+        JobKind.SEARCH_STEP: StepHandler(
+            SearchSteps(uow), Fronts(uow, MoocoreFrontMaths()), spaces, Shifting(resources), code_version
+        ),
         JobKind.CONVERT: ConvertHandler(searches, results, resources, rknn),
         JobKind.EVALUATE: EvaluateHandler(searches, results, resources),
         JobKind.TRAIN: TrainHandler(supernets, resources),

@@ -97,6 +97,7 @@ class Admission:
     def _supernet(
         self, tx: Transaction, spec: SearchSpec, space: SpaceDescription | None
     ) -> tuple[Supernet | None, Sequence[SpecViolation]]:
+        new_head = spec.shifting is not None and spec.shifting.new_head
         match spec.supernet:
             case None:
                 return None, ()
@@ -105,7 +106,7 @@ class Admission:
             case TrainingSpec() as training:
                 found = list(self._supernets.violations(training, "/supernet"))
                 if space is not None and not found:
-                    found += self._other_space(training, space, "/supernet/space")
+                    found += self._other_space(training, space, "/supernet/space", new_head=new_head)
                 return None, found
             case str() as supernet_id:
                 try:
@@ -119,11 +120,16 @@ class Admission:
                     return supernet, [SpecViolation("/supernet", message)]
                 if space is None:
                     return supernet, ()
-                return supernet, self._other_space(supernet.spec, space, "/supernet")
+                return supernet, self._other_space(supernet.spec, space, "/supernet", new_head=new_head)
 
-    def _other_space(self, training: TrainingSpec, space: SpaceDescription, pointer: str) -> Sequence[SpecViolation]:
+    def _other_space(
+        self, training: TrainingSpec, space: SpaceDescription, pointer: str, *, new_head: bool
+    ) -> Sequence[SpecViolation]:
         trained = self._spaces.describe(training.space.id, training.space.parameters)
-        same = trained.id == space.id and canonical_json(trained.parameters) == canonical_json(space.parameters)
+        own, wanted = dict(trained.parameters), dict(space.parameters)
+        if new_head:
+            own.pop("num_classes", None), wanted.pop("num_classes", None)
+        same = trained.id == space.id and canonical_json(own) == canonical_json(wanted)
         if same:
             return ()
         differing = sorted(

@@ -207,3 +207,46 @@ class WarmStartSpec(SpecPart):
         if not self.architectures and self.search is None and not self.measured:
             raise ValueError("a warm start needs architectures, a search, or measured: true")
         return self
+
+
+class ShiftingSpec(SpecPart):
+    """Supernet shifting: the search itself moves the shared weights towards the architectures it samples.
+
+    Every generation makes one version of the supernet; its candidates and the survivors before it are scored with that
+    version, so that accuracies of different versions are never compared.
+    """
+
+    mode: Literal["accumulate", "immediate"] = "accumulate"
+    """`accumulate`: losses of a generation add up to one update. `immediate`: steps on one candidate after another."""
+
+    learning_rate: float = Field(default=1e-4, gt=0, le=10)
+    """Constant."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Lives across generations."""
+
+    weight_decay: float = Field(default=4e-5, ge=0, le=1)
+    """L2 penalty."""
+
+    images_per_candidate: int = Field(default=640, ge=1, le=10_000_000)
+    """Training images of a candidate's loss (`accumulate`); a multiple of `batch_size`."""
+
+    steps_per_candidate: int = Field(default=20, ge=1, le=100_000)
+    """Update steps on a candidate (`immediate`)."""
+
+    batch_size: int = Field(default=128, ge=1, le=65_536)
+    """Images per forward pass."""
+
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the target given to all classes alike."""
+
+    new_head: bool = False
+    """Transfer to a data set with other classes: a new classifier is drawn, and trained by the search."""
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> ShiftingSpec:
+        if self.mode == "accumulate" and self.images_per_candidate % self.batch_size:
+            raise ValueError(
+                f"images_per_candidate {self.images_per_candidate} is no multiple of batch_size {self.batch_size}"
+            )
+        return self

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from nas_engine.domain.objective import Objective
+from nas_engine.domain.objective import Metric, Objective
 from server.service.ports.engine import FrontMaths
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
 from server.service.values.candidate import Candidate
@@ -51,13 +51,25 @@ class Fronts:
         self._uow = uow
         self._maths = maths
 
-    def of_search(self, search_id: str, *, with_dominated: bool = False) -> Front:
-        """The front as it stands, also while the search runs. Raises NotFoundError."""
+    def of_search(
+        self, search_id: str, *, with_dominated: bool = False, supernet_version_id: str | None = None
+    ) -> Front:
+        """The front as it stands, also while the search runs.
+
+        A search that shifts its supernet is judged by accuracies of one version alone: of `supernet_version_id`, or of
+        the last one that a whole generation was scored with.
+
+        Raises:
+            NotFoundError: there is no such search.
+        """
 
         def look(tx: Transaction) -> tuple[Search, tuple[Candidate, ...], HardwareProfile | None]:
             search = tx.searches.get(search_id)
             hardware = None if search.hardware_key is None else tx.measurements.hardware(search.hardware_key)
-            return search, tx.candidates.complete(search_id), hardware
+            complete = tx.candidates.complete(search_id)
+            if search.spec.shifting is not None:
+                complete = _scored_with(tx, complete, supernet_version_id or _scored_version(search))
+            return search, complete, hardware
 
         search, complete, hardware = self._uow.read(look)
         objectives = search.spec.domain_objectives()
@@ -100,3 +112,19 @@ def default_reference(objectives: Sequence[Objective], rows: Sequence[Sequence[f
 def _feasible(search: Search, candidate: Candidate) -> bool:
     values = candidate.values
     return all(c.metric not in values or c.satisfied(values[c.metric]) for c in search.spec.domain_constraints())
+
+
+def _scored_version(search: Search) -> str | None:
+    """The version that the last told generation of a shifting search was scored with."""
+    match search.progress.report.get("shifting"):
+        case {"scored_with": str(version_id)}:
+            return version_id
+        case _:
+            return search.supernet_version_id
+
+
+def _scored_with(tx: Transaction, candidates: tuple[Candidate, ...], version_id: str | None) -> tuple[Candidate, ...]:
+    """The candidates that have an accuracy of this supernet version, with that accuracy."""
+    found = tx.evaluations.of_candidates([c.id for c in candidates])
+    top1 = {e.candidate_id: e.value for e in found if e.metric is Metric.TOP1 and e.supernet_version_id == version_id}
+    return tuple(replace(c, top1=top1[c.id]) for c in candidates if c.id in top1)

@@ -12,6 +12,7 @@ from server.service.algorithm_spec import (
     AlgorithmSpec,
     BinnedEvolutionAlgorithm,
     Nsga2Algorithm,
+    ShiftingSpec,
     SposEvolutionAlgorithm,
     WarmStartSpec,
 )
@@ -143,6 +144,9 @@ class SearchSpec(SpecPart):
     budget: BudgetSpec
     """When it is done."""
 
+    shifting: ShiftingSpec | None = None
+    """Move the supernet's weights during the search; absent: they stay as they are. Goes with nsga2."""
+
     warm_start: WarmStartSpec | None = None
     """Architectures to evaluate first; absent: the algorithm's own initial sample."""
 
@@ -174,6 +178,7 @@ class SearchSpec(SpecPart):
             raise ValueError("latency_us is wanted but no device is named: add device.device_type")
         if "top1" in wanted and self.supernet is None:
             raise ValueError("top1 is wanted but no supernet is named: give its id or a training spec")
+        self._check_shifting()
         match self.algorithm:
             case SposEvolutionAlgorithm() if len(names) != 1:
                 raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
@@ -181,6 +186,19 @@ class SearchSpec(SpecPart):
                 raise ValueError(f"binned_evolution optimises two objectives, one of them its bin_metric, {metric}")
             case _:
                 return self
+
+    def _check_shifting(self) -> None:
+        if self.shifting is None:
+            return
+        match self.algorithm:
+            case Nsga2Algorithm(constraint_handling="feasibility_first"):
+                pass
+            case _:
+                raise ValueError("shifting goes with algorithm nsga2 (feasibility_first): its survivors are re-scored")
+        if Metric.TOP1 not in self.metrics():
+            raise ValueError("shifting needs top1 as an objective or a constraint")
+        if self.shifting.new_head and self.dataset is None:
+            raise ValueError("shifting.new_head needs dataset: the one with the new classes")
 
     def domain_objectives(self) -> tuple[Objective, ...]:
         """The objectives as domain values, in order."""

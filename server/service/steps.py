@@ -27,7 +27,16 @@ from server.service.values.job import Job, LeaseRef, NewJob
 from server.service.values.measurement import MeasurementQuery
 from server.service.values.payloads import ArchitectureDocument, EvaluatePayload, SearchStepPayload, read_payload
 from server.service.values.search import Checkpoint, Search
-from server.service.values.step import FinishedCandidate, NewCandidate, StepInput, StepOutcome, StepStatus, StepVerdict
+from server.service.values.step import (
+    FinishedCandidate,
+    NewCandidate,
+    ShiftedWeights,
+    StepInput,
+    StepOutcome,
+    StepStatus,
+    StepVerdict,
+)
+from server.service.values.supernet import SupernetVersion
 
 
 class SearchSteps:
@@ -110,6 +119,8 @@ class SearchSteps:
             )
         )
         tx.checkpoints.prune(search.id, self._settings.keep_checkpoints)
+        if outcome.shifted is not None:
+            outcome = replace(outcome, supernet_version_id=_add_version(tx, search, outcome.shifted))
         search = tx.searches.save(self._updated(search, outcome, seq))
         tx.events.append(_generation_event(search, outcome))
         self._ends.done(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
@@ -222,6 +233,26 @@ def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, g
         provenance=asked.provenance,
         created_at=tx.now(),
     )
+
+
+def _add_version(tx: Transaction, search: Search, shifted: ShiftedWeights) -> str:
+    """A version of the search's own: the supernet's newest version, for others, stays what it is."""
+    if search.supernet_id is None:
+        raise InvalidValueError(f"search {search.id} has no supernet to shift")
+    tx.artifacts.get(shifted.weights_sha256)
+    supernet = tx.supernets.lock(search.supernet_id)
+    version = SupernetVersion(
+        id=new_id(IdPrefix.SUPERNET_VERSION),
+        supernet_id=supernet.id,
+        number=len(tx.supernets.versions(supernet.id)) + 1,
+        weights_sha256=shifted.weights_sha256,
+        statistics=shifted.statistics,
+        search_id=search.id,
+        parent_id=search.supernet_version_id,
+        created_at=tx.now(),
+    )
+    tx.supernets.add_version(version)
+    return version.id
 
 
 def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
+from nas_engine.search.nsga2 import Nsga2
 from nas_engine.search.pareto import equispaced
 from nas_engine.search.predictor_assisted import PredictorAssistedSearch
 from server.service.algorithm_spec import ScarletNsga2Algorithm
@@ -23,6 +25,11 @@ def predictor_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
         for metric, quality in algorithm.quality.items()
     }
     return {"predictors": metrics} if metrics else {}
+
+
+def survivors_of(algorithm: SearchAlgorithm) -> frozenset[Genotype]:
+    """The candidates that the next generation will be compared with; those of NSGA-II are its population."""
+    return frozenset(algorithm.population) if isinstance(algorithm, Nsga2) else frozenset()
 
 
 def picked_models(front: Front) -> tuple[str, ...] | None:

@@ -19,7 +19,8 @@ from server.service.values.job import Job, LeaseRef
 from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
 from server.worker.algorithms import algorithm_of, told_of
 from server.worker.confirming import to_confirm
-from server.worker.step_reports import picked_models, predictor_report
+from server.worker.shifting import Shift, Shifting
+from server.worker.step_reports import picked_models, predictor_report, survivors_of
 from server.worker.warm_starting import start_warm
 
 CHECKPOINT_SCHEMA = 1
@@ -43,31 +44,47 @@ class _Memory:
         offered: where genotypes of a warm start that were not asked yet came from.
         report: topics of this step, for the search's progress.
         confirmed: candidates that were measured once more before the end.
+        shift_state: artifact that supernet shifting goes on from; None before the first shift.
     """
 
     finalised: bool
     offered: dict[Genotype, str]
     report: dict[str, JsonValue]
     confirmed: set[str] = field(default_factory=set)
+    shift_state: str | None = None
 
     def document(self) -> dict[str, JsonValue]:
         """Its part of the checkpoint."""
         offered: list[JsonValue] = [[list(genotype), source] for genotype, source in self.offered.items()]
         confirmed: list[JsonValue] = [*sorted(self.confirmed)]
-        return {"finalised": self.finalised, "offered": offered, "confirmed": confirmed}
+        return {
+            "finalised": self.finalised,
+            "offered": offered,
+            "confirmed": confirmed,
+            "shift_state": self.shift_state,
+        }
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Memory:
         """From a checkpoint; `offered` and `confirmed` are absent from those of earlier versions."""
         offered = {tuple(genotype): str(source) for genotype, source in document.get("offered", [])}
-        return cls(bool(document["finalised"]), offered, {}, set(document.get("confirmed", [])))
+        confirmed, shift_state = set(document.get("confirmed", [])), document.get("shift_state")
+        return cls(bool(document["finalised"]), offered, {}, confirmed, shift_state)
 
 
 class StepHandler:
     """Does SEARCH_STEP jobs. Short: evaluating and measuring are jobs of their own."""
 
-    def __init__(self, steps: SearchSteps, fronts: Fronts, spaces: EngineSpaceCatalog, code_version: str) -> None:
+    def __init__(
+        self,
+        steps: SearchSteps,
+        fronts: Fronts,
+        spaces: EngineSpaceCatalog,
+        shifting: Shifting,
+        code_version: str,
+    ) -> None:
         self._steps = steps
+        self._shifting = shifting
         self._fronts = fronts
         self._spaces = spaces
         self._code_version = code_version
@@ -77,14 +94,16 @@ class StepHandler:
         given = self._steps.load(lease)
         algorithm, memory = self._restore(given)
         spec = given.search.spec
+        revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
+        # Survivors first: where the supernet was shifted, newcomers are compared with their new accuracies.
+        if revised:
+            algorithm.revise(revised)
         results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
         if results:
             algorithm.tell(results)
-        revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
-        if revised:
-            algorithm.revise(revised)
-        if not stopped():
-            self._steps.commit(lease, self._outcome(given, algorithm, memory))
+        outcome = self._outcome(given, algorithm, memory, stopped)
+        if outcome is not None and not stopped():
+            self._steps.commit(lease, outcome)
 
     def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, _Memory]:
         spec = given.search.spec
@@ -100,10 +119,24 @@ class StepHandler:
         algorithm.load_state(cast(JsonValue, document["algorithm"]))
         return algorithm, _Memory.of(document)
 
-    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory) -> StepOutcome:
+    def _outcome(
+        self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory, stopped: Callable[[], bool]
+    ) -> StepOutcome | None:
+        survivors = survivors_of(algorithm) if given.search.spec.shifting is not None else frozenset()
         asked = self._ask(given, algorithm)
-        front = self._fronts.of_search(given.search.id)
+        front = self._fronts.of_search(
+            given.search.id, with_dominated=bool(survivors), supernet_version_id=given.search.supernet_version_id
+        )
         report = {**memory.report, **predictor_report(algorithm)}
+        shift: Shift | None = None
+        if given.search.spec.shifting is not None:
+            report["shifting"] = {"scored_with": given.search.supernet_version_id}
+            if asked.genotypes:
+                shift = self._shifting.shift(given.search, asked.genotypes, memory.shift_state, stopped)
+                if shift is None:
+                    return None
+                memory.shift_state = shift.state_sha256
+                report["shifting"] = {"scored_with": given.search.supernet_version_id, **shift.report}
         finalise: tuple[str, ...] = ()
         re_measure: tuple[str, ...] = ()
         if asked.ended is StepStatus.COMPLETED:
@@ -135,6 +168,10 @@ class StepHandler:
             reference_point=_fixed_reference(given, front),
             finalise=finalise,
             re_measure=re_measure,
+            re_evaluate=()
+            if shift is None
+            else tuple(c.id for c in (*front.points, *front.dominated) if c.genotype in survivors),
+            shifted=None if shift is None else shift.weights,
             report=report,
         )
 

@@ -61,6 +61,18 @@ class NewCandidate:
     provenance: JsonValue = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftedWeights:
+    """Weights that a step has shifted, stored as an artifact; committed as a version with the step's checkpoint.
+
+    Attributes:
+        statistics: losses and the like, for people; `space` where it is not the supernet's own.
+    """
+
+    weights_sha256: str
+    statistics: JsonValue = None
+
+
 class StepStatus(Enum):
     """What comes after a step."""
 
@@ -84,6 +96,7 @@ class StepOutcome:
         re_measure: ids of told candidates whose latency is to be taken again.
         finalise: ids of told candidates to be classified on test images and exported with inherited weights.
         supernet_version_id: version to evaluate with from now on; None keeps the current one.
+        shifted: weights that become a version of the supernet, to evaluate with from now on.
         report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
     """
 
@@ -101,6 +114,7 @@ class StepOutcome:
     re_measure: tuple[str, ...] = field(default=())
     finalise: tuple[str, ...] = field(default=())
     supernet_version_id: str | None = None
+    shifted: ShiftedWeights | None = None
     report: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
