@@ -63,3 +63,17 @@ USER hilnas
 WORKDIR /data
 ENTRYPOINT ["hilnas"]
 CMD ["worker"]
+
+# `worker-rknn`: the worker with the real RKNN converter in an environment of its own (x86-64 only).
+FROM base AS rknn-build
+ARG PIP_EXTRA_INDEX_URL
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_FIND_LINKS=/wheels
+WORKDIR /src
+COPY docker/wheels /wheels
+COPY scripts/make_rknn_env.sh scripts/rknn-requirements.txt scripts/
+COPY nas_engine/export/rknn_converter_main.py nas_engine/export/
+RUN scripts/make_rknn_env.sh /opt/rknn
+
+FROM worker AS worker-rknn
+COPY --from=rknn-build /opt/rknn /opt/rknn
+ENV HILNAS_RKNN_PYTHON=/opt/rknn/bin/python

@@ -14,6 +14,7 @@ from server.client.commands.runner import new_app, run
 from server.client.commands.terminal import make_console
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
+MAX_QUEUE = 100
 _console = make_console()
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id, dev_...")]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
@@ -64,6 +65,27 @@ def get(device_id: DeviceArgument, server: ServerOption = None, token: TokenOpti
     """Print a board as JSON."""
     with connect(server, token) as nas:
         print_json(nas.devices.get(device_id))
+
+
+@app.command()
+def queue(server: ServerOption = None, token: TokenOption = None) -> None:
+    """List jobs that run and wait, with their places and likely ends."""
+    with connect(server, token) as nas:
+        found = [nas.jobs.get(job.id) for job in nas.jobs.all(states=("leased", "queued"), limit=MAX_QUEUE)]
+    table = Table("job", "kind", "state", "device type", "holder", "place", "eta [s]", "devices", "attempt")
+    for job in sorted(found, key=lambda job: (job.queue_position or 0, job.id)):
+        table.add_row(
+            job.id,
+            job.kind.value,
+            job.state.value,
+            job.device_type or "-",
+            job.lease_owner if job.queue_position is None and job.lease_owner else "-",
+            "-" if job.queue_position is None else str(job.queue_position),
+            "-" if job.eta_s is None else f"{job.eta_s:.0f}",
+            "-" if job.num_takers is None else str(job.num_takers),
+            f"{job.attempt} of {job.max_attempts}",
+        )
+    _console.print(table)
 
 
 @app.command()
