@@ -28,7 +28,7 @@ class _Command:
     help: str
 
 
-_COMMANDS = {
+COMMANDS = {
     "server": _Command("server.client.commands.server", "server", "run the API and the agents' endpoint"),
     "worker": _Command("server.bootstrap.worker", "server,engine", "run the process that searches and trains"),
     "agent": _Command("device_agent.cli", "agent", "run on a board: dial in, measure, report"),
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, rest = arguments[0], arguments[1:]
     if name == "--version":
         name = "version"
-    command = _COMMANDS.get(name)
+    command = COMMANDS.get(name)
     if command is None:
         sys.stderr.write(f"hilnas: there is no command {name!r}\n\n{_usage()}")
         return 2
@@ -82,8 +82,8 @@ def _is_ours(module: str | None) -> bool:
 
 
 def _usage() -> str:
-    width = max(map(len, _COMMANDS)) + 2
-    lines = (f"  {name:<{width}}{command.help}" for name, command in _COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    lines = (f"  {name:<{width}}{command.help}" for name, command in COMMANDS.items())
     return (
         "usage: hilnas COMMAND ...\n\n"
         + "\n".join(lines)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.spaces.registry import create_space, space_ids
 from server.client import cli
 from server.client.commands import spaces
 
@@ -126,3 +127,20 @@ def test_an_architecture_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[
     file = tmp_path / "a.svg"
     assert spaces.main(["decode", "spos", "-a", "spos-searched", "--svg", str(file)]) == 0
     assert file.read_text(encoding="utf-8").startswith("<svg")
+
+
+def _own_forms() -> list[tuple[str, str]]:
+    return [(space_id, name) for space_id in space_ids() for name in create_space(space_id).named]
+
+
+@pytest.mark.parametrize(("space_id", "name"), _own_forms())
+def test_every_published_model_is_read_in_the_spaces_own_form_too(
+    space_id: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = create_space(space_id).named[name].document
+    own_form = document if isinstance(document, str) else json.dumps(document)
+    by_name = _json(["decode", space_id, "--architecture", name], capsys)
+    assert _json(["decode", space_id, "--architecture", own_form], capsys) == by_name
+    assert isinstance(by_name, dict)
+    assert {"arch_id", "macs", "params", "input_shape"} <= set(by_name)
+    assert ("note" in by_name) == (by_name["genotype"] is None)
