@@ -77,15 +77,19 @@ class PostgresServer:
             os.chown(self._folder, account.pw_uid, account.pw_gid)
         data = self._folder / "data"
         self._run("initdb", "-D", data, "-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-        self._run("pg_ctl", "-D", data, "-w", "-l", self._folder / "log", "-o", options, "start")
+        self.start_again()
         self._sql(f"CREATE DATABASE {_TEMPLATE}")
         engine = open_engine(self.url(_TEMPLATE))
         migrate(engine)
         engine.dispose()
 
+    def start_again(self) -> None:
+        """Start it once more after `stop`, on the same port."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-l", self._folder / "log", "-o", options, "start")
+
     def stop(self) -> None:
-        """Stop it at once."""
+        """Stop it at once, as a crash does: connections break, and the next start recovers."""
         self._run("pg_ctl", "-D", self._folder / "data", "-m", "immediate", "-w", "stop")
 
     def url(self, database: str) -> str:
