@@ -1,4 +1,4 @@
-# One file, three images: `server` (API, no torch), `worker` (torch) and `agent` (an emulated board).
+# One file, three images: `agent` (an emulated board), `server` (API, no torch) and `worker` (torch).
 FROM python:3.11-slim-bookworm AS base
 # Named volumes take owner and mode from these folders when they are first used.
 RUN useradd --create-home --uid 10001 hilnas \
@@ -24,6 +24,12 @@ COPY device_agent device_agent
 COPY server server
 RUN pip install --no-deps .
 
+FROM base AS agent
+COPY --from=agent-build /opt/hilnas /opt/hilnas
+USER 10001
+WORKDIR /data
+ENTRYPOINT ["hilnas", "agent"]
+
 FROM build AS server-needs
 RUN python requirements.py server postgres > needed.txt && pip install -r needed.txt
 
@@ -35,6 +41,13 @@ COPY device_agent device_agent
 COPY server server
 RUN pip install --no-deps .
 
+FROM base AS server
+COPY --from=server-build /opt/hilnas /opt/hilnas
+USER 10001
+WORKDIR /data
+ENTRYPOINT ["hilnas"]
+CMD ["server"]
+
 FROM server-needs AS worker-build
 RUN python requirements.py engine > needed.txt && pip install -r needed.txt
 COPY README.md LICENSE NOTICE ./
@@ -44,22 +57,9 @@ COPY device_agent device_agent
 COPY server server
 RUN pip install --no-deps .
 
-FROM base AS agent
-COPY --from=agent-build /opt/hilnas /opt/hilnas
-USER hilnas
-WORKDIR /data
-ENTRYPOINT ["hilnas", "agent"]
-
-FROM base AS server
-COPY --from=server-build /opt/hilnas /opt/hilnas
-USER hilnas
-WORKDIR /data
-ENTRYPOINT ["hilnas"]
-CMD ["server"]
-
 FROM base AS worker
 COPY --from=worker-build /opt/hilnas /opt/hilnas
-USER hilnas
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["hilnas"]
 CMD ["worker"]
