@@ -20,6 +20,7 @@ from server.api.routes import (
     devices,
     events,
     jobs,
+    latency_tables,
     measurements,
     searches,
     spaces,
@@ -27,6 +28,7 @@ from server.api.routes import (
     system,
     tokens,
 )
+from server.service.latency_tables import LatencyTableSpec
 from server.service.spec import SearchSpec
 from server.service.training_spec import TrainingSpec
 
@@ -34,6 +36,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     candidates.router,
     measurements.router,
+    latency_tables.router,
     devices.router,
     supernets.router,
     spaces.router,
@@ -61,7 +64,7 @@ def create_app(context: ApiContext) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, (SearchSpec, TrainingSpec))
+    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec))
     settings = context.settings
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.

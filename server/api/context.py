@@ -20,6 +20,7 @@ from server.service.events import Events
 from server.service.fronts import Fronts
 from server.service.idempotency import Idempotency
 from server.service.latencies import Latencies
+from server.service.latency_tables import LatencyTables
 from server.service.ports.engine import DatasetCatalog, SpaceCatalog
 from server.service.ports.models import ModelCheck
 from server.service.ports.unit_of_work import UnitOfWork
@@ -65,6 +66,7 @@ class ApiContext:
     searches: Searches
     fronts: Fronts
     latencies: Latencies
+    latency_tables: LatencyTables
     devices: Devices
     supernets: Supernets
     dispatch: Dispatch

@@ -60,6 +60,7 @@ from server.service.events import Events
 from server.service.fronts import Fronts
 from server.service.idempotency import Idempotency
 from server.service.latencies import Latencies
+from server.service.latency_tables import LatencyTables
 from server.service.ports.unit_of_work import Topic
 from server.service.results import MeasurementResults
 from server.service.searches import Searches
@@ -98,6 +99,7 @@ def build(settings: Settings) -> ApiProcess:
     leases = settings.leases
     devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
     supernets = Supernets(uow, spaces, datasets)
+    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     context = ApiContext(
         settings=_api_settings(settings),
@@ -110,7 +112,8 @@ def build(settings: Settings) -> ApiProcess:
         supernets=supernets,
         dispatch=dispatch,
         models=SandboxedModelCheck(),
-        searches=Searches(uow, Admission(spaces, datasets, supernets), supernets),
+        searches=searches,
+        latency_tables=LatencyTables(uow, searches, spaces),
         fronts=Fronts(uow, MoocoreFrontMaths()),
         latencies=Latencies(uow),
         spaces=spaces,

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
+from nas_engine.cost.operator_space import OPERATORS_ID, OperatorSpace
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.errors import InvalidArchitectureError
+from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import LayerGraph
@@ -41,7 +42,7 @@ class EngineSpaceCatalog:
         space = self.space(space_id, parameters)
         return SpaceDescription(
             id=space_id,
-            title=space_title(space_id),
+            title="Operators of a space, for a latency table" if space_id == OPERATORS_ID else space_title(space_id),
             parameters=space.parameters,
             genes=tuple(
                 GeneDescription(name=g.name, options=g.options, group=g.group, kind=g.kind.value) for g in space.genes
@@ -142,7 +143,17 @@ class _LazyBounds(Mapping[Metric, MetricBounds]):
 
 @lru_cache(maxsize=MAX_SPACES)
 def _space(space_id: str, parameters: str) -> SearchSpace:
-    return create_space(space_id, cast(Mapping[str, JsonValue], json.loads(parameters)))
+    document = cast(Mapping[str, JsonValue], json.loads(parameters))
+    return _operator_space(document) if space_id == OPERATORS_ID else create_space(space_id, document)
+
+
+def _operator_space(document: Mapping[str, JsonValue]) -> OperatorSpace:
+    """The operators of another space: what a latency table has measured."""
+    match document:
+        case {"space": str(space_id), "parameters": Mapping() as parameters, "batch": int(batch), "dtype": str(dtype)}:
+            return OperatorSpace(create_space(space_id, parameters), batch=batch, dtype=Dtype(dtype))
+        case _:
+            raise InvalidSpaceError(f"{OPERATORS_ID} takes space, parameters, batch and dtype: order a latency table")
 
 
 @lru_cache(maxsize=MAX_SPACES)

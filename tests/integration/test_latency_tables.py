@@ -1,0 +1,112 @@
+"""Latency tables through the API, with the real worker and boards played by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from nas_engine.cost.latency_table import operator_graphs
+from nas_engine.domain.environment import Dtype
+from nas_engine.spaces.registry import create_space
+from server.bootstrap import worker as worker_process
+from server.bootstrap.settings import Settings
+from server.service.states import JobKind
+from tests.api_world import World
+from tests.worker_world import TINY_SPACE
+
+BATCH = 4
+
+
+class Worker:
+    """The real worker's steps and conversions, one job at a time."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        context = world.process.context
+        self._handlers = worker_process._handlers(
+            Settings(home=folder, worker_device="cpu"), context.uow, context.artifacts, None
+        )
+
+    def run(self) -> int:
+        """Do every job there is."""
+        kinds = (JobKind.SEARCH_STEP, JobKind.CONVERT)
+        num = 0
+        while (job := self._world.dispatch.claim("worker", kinds)) is not None:
+            assert job.lease is not None
+            self._handlers[job.kind](job, job.lease, lambda: False)
+            num += 1
+        return num
+
+
+@pytest.fixture
+def worker(world: World, tmp_path: Path) -> Worker:
+    return Worker(world, tmp_path)
+
+
+def table_spec(batch: int = BATCH) -> dict[str, Any]:
+    return {"space": TINY_SPACE, "device": {"device_type": "rk3588", "batch": batch}}
+
+
+def ordered(client: httpx.Client, spec: dict[str, Any]) -> Any:
+    answer = client.post("/api/v1/latency-tables", json=spec)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Location"] == f"/api/v1/latency-tables/{answer.json()['id']}"
+    return answer.json()
+
+
+def read(client: httpx.Client, table_id: str) -> Any:
+    answer = client.get(f"/api/v1/latency-tables/{table_id}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_every_operator_of_a_space_is_measured_once_under_its_key(
+    world: World, client: httpx.Client, worker: Worker
+) -> None:
+    board = world.enrol()
+    space = create_space(TINY_SPACE["id"], TINY_SPACE["parameters"])
+    expected = {o.key: o.label for o in operator_graphs(space, batch=BATCH, dtype=Dtype.FP32)}
+    table = ordered(client, table_spec())
+    assert (table["state"], table["num_operators"], table["num_measured"]) == ("running", len(expected), 0)
+    worker.run()
+    assert world.measure_all(board) == len(expected)
+    worker.run()
+    table = read(client, table["id"])
+    assert (table["state"], table["num_measured"], table["batch"]) == ("completed", len(expected), BATCH)
+    assert {row["latency_key"]: row["label"] for row in table["rows"]} == expected
+    assert all(row["latency_us"] > 0 for row in table["rows"])
+
+
+def test_a_second_table_measures_nothing_again_but_another_batch_does(
+    world: World, client: httpx.Client, worker: Worker
+) -> None:
+    board = world.enrol()
+    first = ordered(client, table_spec())
+    worker.run()
+    world.measure_all(board)
+    worker.run()
+    again = ordered(client, table_spec())
+    worker.run()
+    assert world.measure_all(board) == 0
+    assert read(client, again["id"])["rows"][0]["latency_us"] is not None
+    assert read(client, again["id"])["num_measured"] == first["num_operators"]
+    ordered(client, table_spec(batch=1))
+    worker.run()
+    assert world.measure_all(board) > 0
+
+
+def test_a_search_is_no_latency_table(world: World, client: httpx.Client) -> None:
+    world.enrol()
+    spec = {"space": TINY_SPACE, "objectives": [{"metric": "macs"}], "budget": {"num_candidates": 2}}
+    search = client.post("/api/v1/searches", json=spec).json()
+    assert client.get(f"/api/v1/latency-tables/{search['id']}").status_code == 404
+
+
+def test_a_table_of_an_unknown_space_or_device_is_refused(world: World, client: httpx.Client) -> None:
+    for spec in (table_spec(), {**table_spec(), "space": {"id": "operators"}}):
+        answer = client.post("/api/v1/latency-tables", json=spec)
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["Content-Type"] == "application/problem+json"
