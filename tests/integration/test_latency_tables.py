@@ -13,6 +13,7 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.spaces.registry import create_space
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
+from server.db.unit_of_work import SqlUnitOfWork
 from server.service.states import JobKind
 from tests.api_world import World
 from tests.worker_world import TINY_SPACE
@@ -26,6 +27,7 @@ class Worker:
     def __init__(self, world: World, folder: Path) -> None:
         self._world = world
         context = world.process.context
+        assert isinstance(context.uow, SqlUnitOfWork)
         self._handlers = worker_process._handlers(
             Settings(home=folder, worker_device="cpu"), context.uow, context.artifacts, None
         )
