@@ -128,7 +128,8 @@ DENSENAS_RETRAIN = Recipe(
 )
 FASHION_SUPERNET = Recipe(
     name="fashion-mnist-demo",
-    source="ours: the SPOS space at 28 pixels, for two CPU cores",
+    source="ours: the SPOS space at 28 pixels, about 100 s on one CPU core; random subnets reach 80-83 % (augmentation "
+    "costs four points in a run this short)",
     space_id="spos",
     space_parameters={
         "num_classes": 10,
@@ -137,14 +138,14 @@ FASHION_SUPERNET = Recipe(
         "stem_channels": 16,
         "stem_stride": 2,
         "stage_channels": [48, 96, 192],
-        "stage_repeats": [2, 4, 2],
+        "stage_repeats": [2, 2, 2],
         "tail_channels": 256,
         "dropout": 0.0,
     },
     train=TrainConfig(
-        num_steps=3000,
-        batch_size=64,
-        optimizer=OptimizerConfig(kind=OptimizerKind.ADAMW, learning_rate=0.01, weight_decay=0.01),
+        num_steps=2000,
+        batch_size=96,
+        optimizer=OptimizerConfig(kind=OptimizerKind.ADAMW, learning_rate=0.012, weight_decay=0.01),
         schedule=ScheduleConfig(decay=Decay.COSINE, warmup_steps=60),
     ),
     strategy=UniformConfig(label_smoothing=0.0),
