@@ -54,6 +54,16 @@ def answer_page(
     return Listing(items=list(items), next_page_token=token, total=total)
 
 
+def page_response(
+    request: Request, tokens: PageTokens, page: Page[V], items: Sequence[R], total: int | None = None
+) -> Response:
+    """`answer_page` as a response, for routes that answer with other media types too."""
+    response = Response(media_type="application/json")
+    listing = answer_page(request, response, tokens, page, items, total)
+    headers = {"Link": response.headers["Link"]} if "Link" in response.headers else {}
+    return Response(listing.model_dump_json(), media_type="application/json", headers=headers)
+
+
 def page_in_memory(values: Sequence[V], key: Callable[[V], str], wanted: PageRequest) -> Page[V]:
     """A page of a short list; `key` names a value uniquely. A value that is gone starts the list over."""
     start = 0

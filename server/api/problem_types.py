@@ -156,12 +156,6 @@ TOO_MANY_STREAMS = ProblemType(
     "This token has too many open event streams",
     "Close one, or wait as long as Retry-After says.",
 )
-QUOTA_EXCEEDED = ProblemType(
-    "quota-exceeded",
-    HTTPStatus.TOO_MANY_REQUESTS,
-    "Too many of these are active already",
-    "Wait for one to end or cancel it, then try again after Retry-After.",
-)
 INTERNAL_ERROR = ProblemType(
     "internal-error",
     HTTPStatus.INTERNAL_SERVER_ERROR,

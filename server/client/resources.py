@@ -119,6 +119,12 @@ class Searches(_Group):
         params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by}
         return self._items(f"{_API}/searches/{search_id}/candidates", CandidateResource, params, limit)
 
+    def export_candidates(self, search_id: str, media_type: str) -> Iterator[bytes]:
+        """Every candidate, as ``text/csv`` or ``application/x-ndjson``."""
+        path = f"{_API}/searches/{search_id}/candidates"
+        with self._transport.stream(path, {"Accept": media_type}, timeout_s=60.0) as response:
+            yield from response.iter_bytes()
+
     def candidate(self, candidate_id: str) -> CandidateResource:
         """One candidate."""
         return read(CandidateResource, self._transport.get(f"{_API}/candidates/{candidate_id}"))

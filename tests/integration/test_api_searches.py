@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -302,3 +305,27 @@ def test_the_references_example_can_be_run(world: World, client: httpx.Client) -
     for example in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL):
         report = client.post("/api/v1/searches:validate", json=yaml.safe_load(example)).json()
         assert report["violations"] == []
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+def test_every_candidate_that_matches_is_exported(world: World, client: httpx.Client, accept: str) -> None:
+    path = f"/api/v1/searches/{_created(client, cheap_spec(20))}/candidates"
+    world.step([[a, b, 0, c] for a in range(4) for b in range(2) for c in (0, 3)])
+    params = {"order_by": "-macs", "page_size": "3"}
+    response = client.get(path, params=params, headers={"Accept": accept})
+    assert response.headers["content-type"].startswith(accept)
+    if accept == "text/csv":
+        macs = [int(row["macs"]) for row in csv.DictReader(io.StringIO(response.text))]
+    else:
+        macs = [json.loads(line)["macs"] for line in response.text.splitlines()]
+    assert (len(macs), macs) == (16, sorted(macs, reverse=True))
+
+
+def test_a_front_is_whole_and_what_lies_behind_it_can_be_thinned(world: World, client: httpx.Client) -> None:
+    path = f"/api/v1/searches/{_created(client, cheap_spec(20))}/front"
+    world.step([[a, b, 0, c] for a in range(4) for b in range(2) for c in (0, 3)])
+    whole = client.get(path, params={"include_dominated": "true"}).json()
+    thinned = client.get(path, params={"include_dominated": "true", "max_dominated": "3"}).json()
+    assert len(whole["points"]) + len(whole["dominated"]) == 16
+    assert thinned["points"] == whole["points"]
+    assert 0 < len(thinned["dominated"]) <= 3

@@ -56,6 +56,13 @@ def test_looking_at_spaces_needs_neither_torch_nor_a_server() -> None:
     assert json.loads(result.stdout)["macs"] == 322918720
 
 
+def test_a_board_needs_the_agents_extra_only() -> None:
+    blocked = {"typer", "rich", "httpx", "pydantic", "yaml", "fastapi", "sqlalchemy", "torch", "onnx", "structlog"}
+    result = _run_without(blocked, ["agent", "--help"])
+    assert result.returncode == 0, result.stderr
+    assert "--device-type" in result.stdout
+
+
 @pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["nonsense"], 2)])
 def test_usage_lists_every_command(argv: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == status

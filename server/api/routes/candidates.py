@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -12,16 +13,18 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Metric
 from server.api.auth import Viewer
 from server.api.conditional import NOT_MODIFIED, tagged
-from server.api.context import Context
-from server.api.listing import answer_page, page_in_memory, page_request
+from server.api.context import ApiContext, Context
+from server.api.exports import EXPORTS, Column, csv_response, every, ndjson_response
+from server.api.listing import answer_page, page_in_memory, page_request, page_response
+from server.api.negotiation import CSV, JSON, NDJSON, preferred
 from server.api.openapi import COMMON, problems
 from server.api.presenters.candidates import CandidateContext, candidate_resource, evaluation_resource
-from server.api.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
+from server.api.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
 from server.api.schemas.candidates import CandidateResource, EvaluationResource
 from server.api.schemas.queries import CandidateListQuery, ListQuery
 from server.api.schemas.wire import Listing
 from server.api.service_errors import architecture_problem
-from server.service.paging import Page
+from server.service.paging import Page, PageRequest
 from server.service.ports.unit_of_work import Transaction
 from server.service.values.candidate import Candidate, CandidateOrder, CandidateQuery, Evaluation, MetricBound
 
@@ -33,27 +36,66 @@ _SVG: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/searches/{search_id:id}/candidates", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
+@router.get(
+    "/searches/{search_id:id}/candidates",
+    response_model=Listing[CandidateResource],
+    responses={**EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND, NOT_ACCEPTABLE)},
+)
 def list_candidates(
-    search_id: SearchId,
-    request: Request,
-    response: Response,
-    context: Context,
-    _: Viewer,
-    query: Annotated[CandidateListQuery, Query()],
-) -> Listing[CandidateResource]:
+    search_id: SearchId, request: Request, context: Context, _: Viewer, query: Annotated[CandidateListQuery, Query()]
+) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
-    wanted, at = _query(search_id, query), page_request(request, query, context.page_tokens)
+    wanted = _query(search_id, query)
+    context.searches.get(search_id)
+    match preferred(request, JSON, CSV, NDJSON):
+        case "text/csv":
+            return csv_response(_COLUMNS, _every(context, wanted))
+        case "application/x-ndjson":
+            return ndjson_response(_every(context, wanted))
+        case _:
+            page, items = _page(context, wanted, page_request(request, query, context.page_tokens))
+            total = context.uow.read(lambda tx: tx.candidates.count(wanted)) if query.include_total else None
+            return page_response(request, context.page_tokens, page, items, total)
 
-    def look(tx: Transaction) -> tuple[Page[Candidate], CandidateContext, int | None]:
-        tx.searches.get(search_id)
+
+def _page(
+    context: ApiContext, wanted: CandidateQuery, at: PageRequest
+) -> tuple[Page[Candidate], list[CandidateResource]]:
+    def look(tx: Transaction) -> tuple[Page[Candidate], CandidateContext]:
         page = tx.candidates.page(wanted, at)
-        total = tx.candidates.count(wanted) if query.include_total else None
-        return page, CandidateContext.of(tx, page.items), total
+        return page, CandidateContext.of(tx, page.items)
 
-    page, known, total = context.uow.read(look)
-    items = [candidate_resource(candidate, known) for candidate in page.items]
-    return answer_page(request, response, context.page_tokens, page, items, total)
+    page, known = context.uow.read(look)
+    return page, [candidate_resource(candidate, known) for candidate in page.items]
+
+
+def _every(context: ApiContext, wanted: CandidateQuery) -> Iterator[CandidateResource]:
+    def fetch(at: PageRequest) -> Page[CandidateResource]:
+        page, items = _page(context, wanted, at)
+        return Page(tuple(items), page.next)
+
+    return every(fetch)
+
+
+_COLUMNS: tuple[Column[CandidateResource], ...] = (
+    ("id", lambda c: c.id),
+    ("seq", lambda c: c.seq),
+    ("generation", lambda c: c.generation),
+    ("arch_id", lambda c: c.arch_id),
+    ("genotype", lambda c: " ".join(map(str, c.genotype))),
+    ("state", lambda c: c.state.value),
+    ("top1", lambda c: c.top1),
+    ("test_top1", lambda c: c.test_top1),
+    ("latency_p50_us", lambda c: c.latency and c.latency.p50_us),
+    ("latency_standard_error_us", lambda c: c.latency and c.latency.standard_error_us),
+    ("latency_kind", lambda c: c.latency and c.latency.kind),
+    ("latency_validity", lambda c: c.latency and c.latency.validity),
+    ("macs", lambda c: c.macs),
+    ("params", lambda c: c.params),
+    ("peak_activation_bytes", lambda c: c.peak_activation_bytes),
+    ("latency_key", lambda c: c.latency_key),
+    ("model_sha256", lambda c: c.model_sha256),
+)
 
 
 @router.get(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass, Validity
 from server.api.auth import Viewer
 from server.api.conditional import NOT_MODIFIED, tagged
 from server.api.context import ApiContext, Context
+from server.api.exports import EXPORTS, Column, csv_response, every, ndjson_response
 from server.api.idempotency import ONCE, EngineerOnce, stored_response
-from server.api.listing import answer_page, page_request
+from server.api.listing import page_request, page_response
 from server.api.negotiation import CSV, JSON, NDJSON, preferred
 from server.api.openapi import COMMON, json_body, problems
 from server.api.presenters.measurements import block_resource, measurement_detail, measurement_resource
@@ -37,7 +35,6 @@ from server.api.service_errors import spec_problem
 from server.api.specs import JsonDocument
 from server.service.errors import InvalidSpecError
 from server.service.latencies import ModelMeasurementSpec
-from server.service.paging import PageRequest
 from server.service.spec_parts import parse_spec
 from server.service.states import MeasurementKind
 from server.service.values.measurement import MeasurementQuery, MeasurementRecord
@@ -45,19 +42,12 @@ from server.service.values.token import StoredResponse
 
 router = APIRouter(prefix="/api/v1", tags=["measurements"])
 MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-_EXPORT_PAGE = PageRequest(500)
-_EXPORTS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}},
-        "description": "One page as JSON; with Accept text/csv or application/x-ndjson all of it, streamed.",
-    }
-}
 
 
 @router.get(
     "/measurements",
     response_model=Listing[MeasurementResource],
-    responses={**_EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE)},
+    responses={**EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE)},
 )
 def list_measurements(
     request: Request, context: Context, _: Viewer, query: Annotated[MeasurementListQuery, Query()]
@@ -66,10 +56,10 @@ def list_measurements(
     wanted = _query(query)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
-            return _export(_csv_lines(_all(context, wanted)), CSV)
+            return csv_response(_COLUMNS, every(lambda at: context.latencies.page(wanted, at)))
         case "application/x-ndjson":
-            lines = (measurement_resource(record).model_dump_json() + "\n" for record in _all(context, wanted))
-            return _export(lines, NDJSON)
+            found = every(lambda at: context.latencies.page(wanted, at))
+            return ndjson_response(measurement_resource(record) for record in found)
         case _:
             return _page(request, context, query, wanted)
 
@@ -78,10 +68,8 @@ def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wa
     at = page_request(request, query, context.page_tokens)
     page = context.latencies.page(wanted, at)
     total = context.latencies.count(wanted) if query.include_total else None
-    response = Response(media_type=JSON)
     items = [measurement_resource(record) for record in page.items]
-    listing = answer_page(request, response, context.page_tokens, page, items, total)
-    return Response(listing.model_dump_json(), media_type=JSON, headers=_link(response))
+    return page_response(request, context.page_tokens, page, items, total)
 
 
 @router.post(
@@ -97,10 +85,15 @@ def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) 
     The job's result names the measurement; that of a conversion names the measuring job that follows it.
     """
 
+    # Looked at before the transaction begins: reading and checking a large model takes a while.
+    try:
+        spec = parse_spec(ModelMeasurementSpec, document)
+    except InvalidSpecError as error:
+        raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+    facts = context.models.check(context.artifacts.read(spec.model_sha256))
+
     def action() -> StoredResponse:
         try:
-            spec = parse_spec(ModelMeasurementSpec, document)
-            facts = context.models.check(context.artifacts.read(spec.model_sha256))
             job = context.latencies.measure_model(spec, facts)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
@@ -148,16 +141,7 @@ def _query(query: MeasurementListQuery) -> MeasurementQuery:
     )
 
 
-def _all(context: ApiContext, query: MeasurementQuery) -> Iterator[MeasurementRecord]:
-    """Every record, page by page: no transaction stays open while a client reads slowly."""
-    at: PageRequest | None = _EXPORT_PAGE
-    while at is not None:
-        page = context.latencies.page(query, at)
-        yield from page.items
-        at = None if page.next is None else PageRequest(_EXPORT_PAGE.size, page.next)
-
-
-_COLUMNS: tuple[tuple[str, Callable[[MeasurementRecord], object]], ...] = (
+_COLUMNS: tuple[Column[MeasurementRecord], ...] = (
     ("id", lambda r: r.id),
     ("created_at", lambda r: r.created_at.isoformat()),
     ("kind", lambda r: r.kind.value),
@@ -182,23 +166,3 @@ _COLUMNS: tuple[tuple[str, Callable[[MeasurementRecord], object]], ...] = (
     ("p99_us", lambda r: r.stats.p99_us),
     ("npu_p50_us", lambda r: r.npu_p50_us),
 )
-
-
-def _csv_lines(records: Iterator[MeasurementRecord]) -> Iterator[str]:
-    yield _csv_line([name for name, _ in _COLUMNS])
-    for record in records:
-        yield _csv_line([cell(record) for _, cell in _COLUMNS])
-
-
-def _csv_line(cells: list[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
-    return buffer.getvalue()
-
-
-def _export(lines: Iterator[str], media_type: str) -> Response:
-    return StreamingResponse(lines, media_type=media_type)
-
-
-def _link(response: Response) -> dict[str, str]:
-    return {"Link": response.headers["Link"]} if "Link" in response.headers else {}

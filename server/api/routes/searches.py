@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -150,9 +151,14 @@ def get_front(
     context: Context,
     _: Viewer,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
+    max_dominated: Annotated[
+        int, Query(ge=1, le=10_000, description="If there are more of them, every second, third, ... is shown.")
+    ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
     front = context.fronts.of_search(search_id, with_dominated=include_dominated)
+    stride = -(-len(front.dominated) // max_dominated) or 1
+    front = replace(front, dominated=front.dominated[::stride])
     shown = (*front.points, *front.dominated)
     known = context.uow.read(lambda tx: CandidateContext.of(tx, shown))
     return tagged(request, front_resource(front, known))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from server.client.commands.options import JsonOption, LimitOption, ServerOption, TokenOption, connect, print_json
+from server.client.commands.options import (
+    ExportFormat,
+    FormatOption,
+    JsonOption,
+    LimitOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    print_json,
+    write_bytes,
+)
 from server.client.commands.runner import new_app, run
 from server.client.commands.terminal import make_console
 from server.client.transport import Params
@@ -23,16 +31,6 @@ SearchOption = Annotated[str | None, typer.Option("--search", help="Made for thi
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", help="measured, simulated or estimated [default: measured].")
 ]
-
-
-class ExportFormat(StrEnum):
-    """What an export is written as."""
-
-    CSV = "csv"
-    NDJSON = "ndjson"
-
-
-_MEDIA_TYPES = {ExportFormat.CSV: "text/csv", ExportFormat.NDJSON: "application/x-ndjson"}
 
 
 @app.command("list")
@@ -74,7 +72,7 @@ def list_measurements(
 
 @app.command()
 def export(
-    file_format: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.CSV,
+    file_format: FormatOption = ExportFormat.CSV,
     device_type: DeviceTypeOption = None,
     arch_id: ArchOption = None,
     search: SearchOption = None,
@@ -85,9 +83,7 @@ def export(
     """Write everything that matches to standard output."""
     with connect(server, token) as nas:
         filters = _filters(device_type, arch_id, search, kind)
-        for chunk in nas.measurements.export(_MEDIA_TYPES[file_format], filters):
-            sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+        write_bytes(nas.measurements.export(file_format.media_type, filters))
 
 
 @app.command()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -24,6 +26,28 @@ TokenOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+
+
+class ExportFormat(StrEnum):
+    """What an export is written as."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+    @property
+    def media_type(self) -> str:
+        """As HTTP names it."""
+        return "text/csv" if self is ExportFormat.CSV else "application/x-ndjson"
+
+
+FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to write.")]
+
+
+def write_bytes(chunks: Iterable[bytes]) -> None:
+    """Write an export to standard output as it comes."""
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
 
 
 def connect(server: str | None, token: str | None) -> Hilnas:

@@ -12,12 +12,15 @@ from rich.table import Table
 
 from server.api.schemas.searches import SearchResource
 from server.client.commands.options import (
+    ExportFormat,
+    FormatOption,
     JsonOption,
     LimitOption,
     ServerOption,
     TokenOption,
     connect,
     print_json,
+    write_bytes,
 )
 from server.client.commands.runner import new_app, run
 from server.client.commands.terminal import make_console
@@ -152,6 +155,18 @@ def candidates(
             "" if latency is None else ", ".join(latency.flags),
         )
     _console.print(table)
+
+
+@app.command()
+def export(
+    search_id: SearchArgument,
+    file_format: FormatOption = ExportFormat.CSV,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Write every candidate to standard output."""
+    with connect(server, token) as nas:
+        write_bytes(nas.searches.export_candidates(search_id, file_format.media_type))
 
 
 @app.command()
