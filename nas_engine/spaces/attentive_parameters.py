@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
-from nas_engine.spaces.parameters import check
+from nas_engine.spaces.parameters import check, check_depth
 
 Options = tuple[int, ...]
 
@@ -88,6 +88,7 @@ class AttentiveParameters:
             check(len(values) == length, name, values, f"as long as stage_channels ({length})")
             for options in values:
                 _check_options(name, options)
+        check_depth("stage_depths", self.stage_depths, sum(depths[-1] for depths in self.stage_depths))
         for name in ("stage_strides", "stage_squeeze_excite"):
             check(
                 len(getattr(self, name)) == length, name, getattr(self, name), f"as long as stage_channels ({length})"

@@ -28,7 +28,7 @@ from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, valida
 from nas_engine.spaces.documents import resolve_name
 from nas_engine.spaces.els import MERGED
 from nas_engine.spaces.mobilenet_published import PUBLISHED_S1, PUBLISHED_S2
-from nas_engine.spaces.parameters import check, document_of, require_own
+from nas_engine.spaces.parameters import check, check_depth, document_of, require_own
 from nas_engine.spaces.squeeze_excite import SqueezeExcite, squeeze_excite
 
 SKIP = "skip"
@@ -115,6 +115,7 @@ class MobileNetParameters:
         for name, values in (("stage_repeats", self.stage_repeats), ("stage_strides", self.stage_strides)):
             check(len(values) == length, name, values, f"as long as stage_channels ({length})")
         check(all(r >= 1 for r in self.stage_repeats), "stage_repeats", self.stage_repeats, "1 or more each")
+        check_depth("stage_repeats", self.stage_repeats, sum(self.stage_repeats))
         check(all(s in (1, 2) for s in self.stage_strides), "stage_strides", self.stage_strides, "1 or 2 each")
         least = self.stem_stride * prod(self.stage_strides)
         check(self.input_size >= least, "input_size", self.input_size, f"at least {least} for these strides")

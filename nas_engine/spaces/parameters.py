@@ -10,6 +10,11 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 
+# What a document may ask for at most, so that no request makes a network that cannot be built in time.
+MAX_VALUE = 1_000_000  # of any integer; the largest published one is 1,984 (channels)
+MAX_ITEMS = 256  # of any list
+MAX_BLOCKS = 256  # choice blocks one after another; the deepest published network has 37
+
 _P = TypeVar("_P")
 
 
@@ -25,6 +30,11 @@ def check(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raise InvalidSpaceError that names the parameter, its value and what it may be."""
     if not holds:
         raise InvalidSpaceError(f"space parameter {name} is {value!r}: it must be {allowed}")
+
+
+def check_depth(name: str, value: object, num_blocks: int) -> None:
+    """Raise InvalidSpaceError for more choice blocks one after another than a network may have."""
+    check(num_blocks <= MAX_BLOCKS, name, value, f"{MAX_BLOCKS} blocks or fewer in all (these are {num_blocks})")
 
 
 def read_parameters(kind: type[_P], document: Mapping[str, JsonValue]) -> _P:
@@ -75,6 +85,8 @@ def _like(default: object, value: JsonValue, name: str) -> object:
     if isinstance(default, tuple):
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
         check(is_list, name, value, "a list")
+        num_items = len(cast(Sequence[JsonValue], value))
+        check(num_items <= MAX_ITEMS, name, f"a list of {num_items}", f"a list of {MAX_ITEMS} or fewer")
         sample = default[0] if default else 0
         return tuple(_like(sample, item, name) for item in cast(Sequence[JsonValue], value))
     if isinstance(default, bool):
@@ -85,6 +97,7 @@ def _like(default: object, value: JsonValue, name: str) -> object:
         return float(cast(float, value))
     if isinstance(default, int):
         check(isinstance(value, int) and not isinstance(value, bool), name, value, "an integer")
+        check(abs(cast(int, value)) <= MAX_VALUE, name, value, f"{MAX_VALUE:,} or less")
         return value
     check(isinstance(value, type(default)), name, value, f"of type {type(default).__name__}")
     return value

@@ -21,7 +21,7 @@ from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import ActivationKind, Init, InitKind, LayerGraph
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
-from nas_engine.spaces.parameters import check, document_of, require_own
+from nas_engine.spaces.parameters import check, check_depth, document_of, require_own
 
 SPACE_ID = "spos"
 OPERATORS = ("shuffle3", "shuffle5", "shuffle7", "xception")
@@ -85,6 +85,7 @@ class ShuffleNetParameters:
         least_widths = f"each above the one before, the first above stem_channels ({self.stem_channels})"
         check(widths_grow, "stage_channels", self.stage_channels, least_widths)
         check(all(r >= 1 for r in self.stage_repeats), "stage_repeats", self.stage_repeats, "1 or more each")
+        check_depth("stage_repeats", self.stage_repeats, sum(self.stage_repeats))
         same = len(self.stage_repeats) == len(self.stage_channels)
         check(same, "stage_repeats", self.stage_repeats, f"as long as stage_channels ({len(self.stage_channels)})")
         least = self.stem_stride * 2 ** len(self.stage_channels)

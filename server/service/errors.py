@@ -38,7 +38,7 @@ class NotFoundError(ServiceError):
     """
 
     def __init__(self, kind: str, id: str) -> None:
-        super().__init__(f"there is no {kind} {id!r}: check the id against the list of {kind}s")
+        super().__init__(f"there is no {kind} {id!r}: check its id")
         self.kind = kind
         self.id = id
 
