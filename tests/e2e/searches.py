@@ -38,7 +38,7 @@ TRAINING: Mapping[str, Any] = {
     "name": "tiny supernet",
     "space": SPACE,
     "dataset": "fashion-mnist-12k",
-    "iterations": 60,
+    "iterations": 300,
     "batch_size": 16,
     "optimizer": {"learning_rate": 0.05},
     "augmentation": "none",
