@@ -45,6 +45,7 @@ from server.service.admission import Admission
 from server.service.artifacts import Artifacts
 from server.service.dispatch import Dispatch
 from server.service.fronts import Fronts
+from server.service.latency_tables import LatencyTables
 from server.service.latency_work import converter_labels
 from server.service.searches import Searches
 from server.service.states import JobKind
@@ -53,6 +54,7 @@ from server.service.supernets import Supernets
 from server.service.values.artifact import ModelFormat
 from server.service.worker_results import WorkerResults
 from server.worker.converting import ConvertHandler
+from server.worker.densenas import DenseNas
 from server.worker.evaluating import EvaluateHandler
 from server.worker.golden import make_golden
 from server.worker.handlers import Handler
@@ -169,7 +171,12 @@ def _handlers(
     code_version = version("hilnas")
     return {
         JobKind.SEARCH_STEP: StepHandler(
-            SearchSteps(uow), Fronts(uow, MoocoreFrontMaths()), spaces, Shifting(resources), code_version
+            SearchSteps(uow),
+            Fronts(uow, MoocoreFrontMaths()),
+            spaces,
+            Shifting(resources),
+            DenseNas(resources, LatencyTables(uow, searches, spaces)),
+            code_version,
         ),
         JobKind.CONVERT: ConvertHandler(searches, results, resources, rknn),
         JobKind.EVALUATE: EvaluateHandler(searches, results, resources),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from server.service.spec_parts import MetricName, SpecPart
+from server.service.spec_parts import Identifier, MetricName, SpecPart
 
 
 class RandomAlgorithm(SpecPart):
@@ -176,13 +176,56 @@ class PredictorAssistedAlgorithm(SpecPart):
     """Standard deviations of optimism when candidates are chosen."""
 
 
+CostFactor = Annotated[float, Field(ge=0, le=1000)]
+
+
+class DenseNasAlgorithm(SpecPart):
+    """DenseNAS: trains a supernet with architecture parameters, and derives one architecture per cost factor.
+
+    The loss is cross entropy + factor * log(cost) / log(cost_base); a candidate is what the parameters end with.
+    """
+
+    kind: Literal["densenas"] = "densenas"
+
+    cost_factors: tuple[CostFactor, ...] = Field(default=(0.15,), min_length=1, max_length=100)
+    """Lambda of each run (published: 0.15 for latency, 0.2 for MACs)."""
+
+    cost_base: float = Field(default=15.0, gt=1)
+    """Tau, in the unit of the cost: microseconds with a latency table, else millions of MACs."""
+
+    latency_table: str | None = Field(default=None, min_length=1, max_length=100)
+    """Id of a completed latency table of this space; absent: the cost is MACs."""
+
+    dataset: Identifier
+    """Training images move the weights, validation images the architecture parameters."""
+
+    epochs: int = Field(default=150, ge=1, le=100_000)
+    """Of weight steps."""
+
+    first_architecture_epoch: int = Field(default=50, ge=0, le=100_000)
+    """Epochs before the architecture parameters move."""
+
+    batch_size: int = Field(default=352, ge=1, le=65_536)
+    """Images per step."""
+
+    learning_rate: float = Field(default=0.2, gt=0, le=100)
+    """Of the weights: a cosine to a ten thousandth."""
+
+    architecture_learning_rate: float = Field(default=3e-4, gt=0, le=100)
+    """Of the architecture parameters (Adam, constant)."""
+
+    augmentation: Literal["none", "inception"] = "inception"
+    """`inception`: random resized crop and flip."""
+
+
 AlgorithmSpec = Annotated[
     Nsga2Algorithm
     | RandomAlgorithm
     | ScarletNsga2Algorithm
     | SposEvolutionAlgorithm
     | BinnedEvolutionAlgorithm
-    | PredictorAssistedAlgorithm,
+    | PredictorAssistedAlgorithm
+    | DenseNasAlgorithm,
     Field(discriminator="kind"),
 ]
 

@@ -11,6 +11,7 @@ from nas_engine.domain.objective import Constraint, Metric, Objective
 from server.service.algorithm_spec import (
     AlgorithmSpec,
     BinnedEvolutionAlgorithm,
+    DenseNasAlgorithm,
     Nsga2Algorithm,
     ShiftingSpec,
     SposEvolutionAlgorithm,
@@ -182,6 +183,8 @@ class SearchSpec(SpecPart):
         match self.algorithm:
             case SposEvolutionAlgorithm() if len(names) != 1:
                 raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
+            case DenseNasAlgorithm() if "top1" in wanted:
+                raise ValueError("densenas does not evaluate top1: retrain what it derives")
             case BinnedEvolutionAlgorithm(bin_metric=metric) if len(names) != 2 or metric not in names:
                 raise ValueError(f"binned_evolution optimises two objectives, one of them its bin_metric, {metric}")
             case _:

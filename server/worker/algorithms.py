@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
-from nas_engine.search.algorithm import SearchAlgorithm, Told
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
 from nas_engine.search.cheap_filter import GraphFilter
 from nas_engine.search.config import (
     AlgorithmConfig,
@@ -26,6 +27,7 @@ from nas_engine.search.factory import create_algorithm
 from server.service.algorithm_spec import (
     AlgorithmSpec,
     BinnedEvolutionAlgorithm,
+    DenseNasAlgorithm,
     Nsga2Algorithm,
     PredictorAssistedAlgorithm,
     RandomAlgorithm,
@@ -40,17 +42,27 @@ from server.service.values.step import FinishedCandidate
 
 def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:
     """The algorithm of a spec, before its first step; cheap constraints become its filter."""
-    constraints = spec.domain_constraints()
-    cheap = tuple(c for c in constraints if c.metric.cheap)
-    told = tuple(c for c in constraints if not c.metric.cheap)
-    unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
+    problem = problem_of(spec, space)
     return create_algorithm(
         config_of(spec.algorithm),
         space,
-        spec.domain_objectives(),
-        told,
-        GraphFilter(space, cheap, unsupported),
+        problem.objectives,
+        problem.constraints,
+        problem.cheap_filter,
         seed=spec.seed,
+    )
+
+
+def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
+    """What is searched for; cheap constraints become the filter."""
+    constraints = spec.domain_constraints()
+    unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
+    cheap = tuple(c for c in constraints if c.metric.cheap)
+    return SearchProblem(
+        space=space,
+        objectives=spec.domain_objectives(),
+        constraints=tuple(c for c in constraints if not c.metric.cheap),
+        cheap_filter=GraphFilter(space, cheap, unsupported),
     )
 
 
@@ -131,6 +143,8 @@ def config_of(algorithm: AlgorithmSpec) -> AlgorithmConfig:
                 inner_generations=own.inner_generations,
                 exploration=own.exploration,
             )
+        case DenseNasAlgorithm():
+            raise SearchStateError("densenas trains a supernet: server.worker.densenas makes it")
         case _:
             assert_never(algorithm)
 

@@ -10,6 +10,7 @@ from nas_engine.search.pareto import equispaced
 from nas_engine.search.predictor_assisted import PredictorAssistedSearch
 from server.service.algorithm_spec import ScarletNsga2Algorithm
 from server.service.fronts import Front
+from server.worker.densenas import DenseNasSearch
 
 
 def predictor_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
@@ -25,6 +26,11 @@ def predictor_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
         for metric, quality in algorithm.quality.items()
     }
     return {"predictors": metrics} if metrics else {}
+
+
+def derivation_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
+    """What each cost factor of DenseNAS gave, and whether that search collapsed."""
+    return {"derived": list(algorithm.derived)} if isinstance(algorithm, DenseNasSearch) else {}
 
 
 def survivors_of(algorithm: SearchAlgorithm) -> frozenset[Genotype]:

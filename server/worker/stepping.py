@@ -12,6 +12,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import SearchAlgorithm
 from server.catalog.spaces import EngineSpaceCatalog
+from server.service.algorithm_spec import DenseNasAlgorithm
 from server.service.fronts import Front, Fronts
 from server.service.spec import SearchSpec
 from server.service.steps import SearchSteps
@@ -19,8 +20,9 @@ from server.service.values.job import Job, LeaseRef
 from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
 from server.worker.algorithms import algorithm_of, told_of
 from server.worker.confirming import to_confirm
+from server.worker.densenas import DenseNas, SearchInterruptedError
 from server.worker.shifting import Shift, Shifting
-from server.worker.step_reports import picked_models, predictor_report, survivors_of
+from server.worker.step_reports import derivation_report, picked_models, predictor_report, survivors_of
 from server.worker.warm_starting import start_warm
 
 CHECKPOINT_SCHEMA = 1
@@ -81,10 +83,12 @@ class StepHandler:
         fronts: Fronts,
         spaces: EngineSpaceCatalog,
         shifting: Shifting,
+        densenas: DenseNas,
         code_version: str,
     ) -> None:
         self._steps = steps
         self._shifting = shifting
+        self._densenas = densenas
         self._fronts = fronts
         self._spaces = spaces
         self._code_version = code_version
@@ -92,7 +96,7 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
-        algorithm, memory = self._restore(given)
+        algorithm, memory = self._restore(given, stopped)
         spec = given.search.spec
         revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
         # Survivors first: where the supernet was shifted, newcomers are compared with their new accuracies.
@@ -101,14 +105,21 @@ class StepHandler:
         results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
         if results:
             algorithm.tell(results)
-        outcome = self._outcome(given, algorithm, memory, stopped)
+        try:
+            outcome = self._outcome(given, algorithm, memory, stopped)
+        except SearchInterruptedError:
+            return
         if outcome is not None and not stopped():
             self._steps.commit(lease, outcome)
 
-    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, _Memory]:
+    def _restore(self, given: StepInput, stopped: Callable[[], bool]) -> tuple[SearchAlgorithm, _Memory]:
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
-        algorithm = algorithm_of(spec, space)
+        algorithm: SearchAlgorithm
+        if isinstance(spec.algorithm, DenseNasAlgorithm):
+            algorithm = self._densenas.algorithm(given.search, spec.algorithm, space, stopped)
+        else:
+            algorithm = algorithm_of(spec, space)
         if given.checkpoint is None:
             warm = start_warm(given, algorithm, space, self._fronts)
             report = {} if spec.warm_start is None else {"warm_start": warm.report()}
@@ -127,7 +138,7 @@ class StepHandler:
         front = self._fronts.of_search(
             given.search.id, with_dominated=bool(survivors), supernet_version_id=given.search.supernet_version_id
         )
-        report = {**memory.report, **predictor_report(algorithm)}
+        report = {**memory.report, **predictor_report(algorithm), **derivation_report(algorithm)}
         shift: Shift | None = None
         if given.search.spec.shifting is not None:
             report["shifting"] = {"scored_with": given.search.supernet_version_id}
