@@ -157,11 +157,24 @@ class TestNpz:
             ({"x": np.zeros((4, 2, 2), np.uint8), "y": np.zeros(4)}, "labels must be integers"),
             ({"x": np.zeros((4, 2, 2), np.uint8), "y": np.array([0, 0, 1, None])}, "Python objects"),
             ({"x": np.zeros((8, 2, 2), np.uint8), "y": np.zeros(7, int)}, "8 images and y 7 labels"),
+            ({"x": np.zeros((4, 2, 2), np.uint8), "y": np.arange(4) - 1}, "runs from -1 to 2"),
+            ({"x": np.zeros((4, 2, 2), np.uint8), "y": np.arange(4) * 10**9}, "to 3000000000: labels must be class"),
+            ({"x": np.zeros((4, 2, 2), np.uint8), "y": np.full(4, 2**63, np.uint64)}, "labels must be class indices"),
         ],
     )
     def test_malformed_archives_are_refused(self, tmp_path: Path, arrays: dict[str, object], message: str) -> None:
         with pytest.raises(DatasetError, match=message):
             _open(SourceKind.NPZ, self._save(tmp_path / "d.npz", **arrays))
+
+    def test_an_archive_with_damaged_content_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "d.npz"
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+        np.savez_compressed(path, x=pixels, y=np.arange(40) % 4)
+        content = bytearray(path.read_bytes())
+        content[100:200] = b"\xff" * 100
+        path.write_bytes(bytes(content))
+        with pytest.raises(DatasetError, match=r"d\.npz cannot be read"):
+            _open(SourceKind.NPZ, path)
 
     def test_files_that_are_no_archive_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "d.npz"
@@ -253,6 +266,14 @@ class TestFolder:
         path = tmp_path / "a" / "3.png"
         path.write_bytes(path.read_bytes()[:-60])
         with pytest.raises(DatasetError, match=r"a/3\.png cannot be decoded"):
+            _open(SourceKind.FOLDER, tmp_path)
+
+    def test_a_picture_of_more_than_eight_bits_is_refused_not_cut_off(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            _write_pictures(tmp_path / name)
+        deep = np.full((20, 20), 40_000, dtype=np.uint16)
+        Image.fromarray(deep).save(tmp_path / "b" / "2.png")
+        with pytest.raises(DatasetError, match=r"b/2\.png cannot be decoded \(its pixels are of mode I;16"):
             _open(SourceKind.FOLDER, tmp_path)
 
 

@@ -16,6 +16,7 @@ EMBEDDED_FILE = "fashion_mnist_12k.npz"
 # Names under which people save images and labels, most common first.
 IMAGE_KEYS = ("x", "images", "data")
 LABEL_KEYS = ("y", "labels", "targets")
+MAX_CLASSES = 100_000  # several times ImageNet-21k; a label beyond it is no class index
 
 
 def embedded(*, image_size: int | None, channels: int | None, validation_fraction: float, seed: int) -> ImageDataset:
@@ -124,6 +125,11 @@ def _labels(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path
     flat = array.reshape(len(array)) if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
         raise DatasetError(f"{path}: {key} is {array.dtype} {array.shape}: labels must be integers of shape (N,)")
+    if flat.size and not (flat.min() >= 0 and flat.max() < MAX_CLASSES):
+        raise DatasetError(
+            f"{path}: {key} runs from {flat.min()} to {flat.max()}: labels must be class indices 0, 1, 2, ... "
+            f"below {MAX_CLASSES}"
+        )
     return flat.astype(np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             content = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read ({error}): download it again") from error
     if len(content) > max_bytes:
         raise DatasetError(f"{path} unpacks to more than {max_bytes} bytes: this is no published data set")
@@ -62,7 +63,7 @@ def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise DatasetError(f"{path} does not exist") from error
     except ValueError as error:
         raise DatasetError(f"{path} holds Python objects or is no .npz ({error}): save plain arrays") from error
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DatasetError(f"{path} cannot be read as .npz ({error})") from error
 
 
@@ -81,7 +82,13 @@ def fit_array(pixels: NDArray[np.uint8], image_size: int | None, channels: int |
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """A picture as grey (1) or RGB (3)."""
+    """A picture as grey (1) or RGB (3).
+
+    Raises:
+        ValueError: its pixels have more than 8 bits, which would be cut off at 255.
+    """
+    if image.mode[0] in "IF":
+        raise ValueError(f"its pixels are of mode {image.mode}, more than 8 bits: save it with 8 bits")
     return image.convert("L" if channels == 1 else "RGB")
 
 
