@@ -1,6 +1,6 @@
 """Column types and expressions that mean the same on SQLite and PostgreSQL."""
 
-# ruff: noqa: ARG001, ARG002 (the signatures are SQLAlchemy's)
+# ruff: noqa: ARG001 (the signatures are SQLAlchemy's)
 
 from __future__ import annotations
 
