@@ -13,7 +13,7 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 # What a document may ask for at most, so that no request makes a network that cannot be built in time.
 MAX_VALUE = 1_000_000  # of any integer; the largest published one is 1,984 (channels)
 MAX_ITEMS = 256  # of any list
-MAX_BLOCKS = 256  # choice blocks one after another; the deepest published network has 37
+MAX_BLOCKS = 96  # choice blocks one after another; the deepest published network has 37
 
 _P = TypeVar("_P")
 

@@ -220,7 +220,7 @@ def test_an_object_is_checked_field_by_field_and_gene_by_gene() -> None:
         ({"stage_expand_ratios": [[1, 4]] + [[6]] * 6}, r"\(1,\) alone"),
         ({"stage_depths": [[1]]}, r"as long as stage_channels \(7\)"),
         ({"stage_depths": [[0, 1]] * 7}, "positive options"),
-        ({"stage_depths": [[1, 100_000]] * 7}, "256 blocks or fewer in all"),
+        ({"stage_depths": [[1, 100_000]] * 7}, "96 blocks or fewer in all"),
         ({"drop_connect": 1.5}, r"in \[0, 1\)"),
         ({"width": 2}, "unknown space parameter 'width'"),
     ],

@@ -182,7 +182,7 @@ def test_a_wrong_gene_is_named_with_what_is_allowed() -> None:
         ({"stage_channels": [16, 8, 8, 8, 8, 8]}, "never smaller"),
         ({"stage_repeats": [4, 4]}, "as long as stage_channels"),
         ({"stage_strides": [2, 2, 3, 1, 1, 1]}, "1 or 2 each"),
-        ({"stage_repeats": [2, 4, 4, 4, 400, 1]}, "256 blocks or fewer in all"),
+        ({"stage_repeats": [2, 4, 4, 4, 400, 1]}, "96 blocks or fewer in all"),
         ({"input_size": 16}, "at least 32"),
         ({"widths": [1]}, "unknown space parameter 'widths': known are"),
     ],

@@ -97,7 +97,7 @@ def test_a_wrong_gene_is_named_with_what_is_allowed() -> None:
         ({"depth": 3}, "unknown space parameter 'depth'"),
         ({"num_classes": "ten"}, "an integer"),
         ({"stage_repeats": 4}, "a list"),
-        ({"stage_repeats": [4, 4, 1_000_000, 4]}, "256 blocks or fewer in all"),
+        ({"stage_repeats": [4, 4, 1_000_000, 4]}, "96 blocks or fewer in all"),
         ({"stage_repeats": [1] * 257, "stage_channels": [64] * 257}, "a list of 256 or fewer"),
         ({"num_classes": 10**20}, "1,000,000 or less"),
         ({"input_size": 10**9}, "1,000,000 or less"),
