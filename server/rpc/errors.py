@@ -16,7 +16,8 @@ _log = logging.getLogger(__name__)
 
 STATUS: Mapping[type[Exception], grpc.StatusCode] = {
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
-    errors.InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
+    # Agents send no specs: it is a stored one that this version cannot read. INTERNAL lets an agent keep its result.
+    errors.InvalidSpecError: grpc.StatusCode.INTERNAL,
     errors.InvalidValueError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidModelError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidStateTransitionError: grpc.StatusCode.FAILED_PRECONDITION,
