@@ -253,9 +253,7 @@ class GraphBuilder:
         """To one vector."""
         return self._append(Flatten(name=name, inputs=(x,), shape=(num_elements(self.shape(x)),), **self._labels()))
 
-    def linear(
-        self, x: int, name: str, *, out: int, init: Init, bias: Init | None, shared: Shared = NOT_SHARED
-    ) -> int:
+    def linear(self, x: int, name: str, *, out: int, init: Init, bias: Init | None, shared: Shared = NOT_SHARED) -> int:
         """Fully connected layer on a flattened node."""
         features = self.shape(x)
         if len(features) != 1:
