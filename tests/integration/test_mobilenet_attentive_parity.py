@@ -50,6 +50,9 @@ SMALL: Mapping[str, SearchSpace] = {
             "head_channels": [8, 16],
         },
     ),
+    "spos": create_space(
+        "spos", {"num_classes": 10, "input_size": 32, "stage_channels": [32, 64], "stage_repeats": [3, 2]}
+    ),
 }
 
 
