@@ -46,7 +46,7 @@ proto: setup  ## regenerate the wire's Python code
 proto-check: proto  ## the committed generated code is up to date
 	git diff --exit-code -- proto
 
-bench: setup  ## every benchmark that needs no external data; each prints a table
+bench: setup  ## the export benchmark; the others in benchmarks/ say what they need
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/export.py
 

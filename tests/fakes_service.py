@@ -75,6 +75,10 @@ class FakeSpaces:
         del compared_with
         return f'<svg xmlns="http://www.w3.org/2000/svg"><title>{architecture.arch_id}</title></svg>'
 
+    def input_shape(self, architecture: Architecture) -> tuple[int, ...] | None:
+        del architecture
+        return (1, 28, 28)
+
     def layers(self, architecture: Architecture) -> Sequence[Mapping[str, JsonValue]]:
         del architecture
         return ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=None, help="epochs of supernet training")
     arguments = parser.parse_args(argv)
     console = make_console()
+    # A terminated demo ends its processes like one that is done.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     shutil.rmtree(arguments.folder, ignore_errors=True)
     started_s = time.monotonic()
     with ExitStack() as stack:

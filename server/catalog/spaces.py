@@ -82,6 +82,11 @@ class EngineSpaceCatalog:
         names = {"first_name": title, "second_name": _title(compared_with)}
         return draw_difference(graph, other, title=f"{title} and {_title(compared_with)}", **names)
 
+    def input_shape(self, architecture: Architecture) -> tuple[int, ...] | None:
+        """(channels, height, width) of the DEPLOYED graph; None for a space without graphs."""
+        graph = self.graph(architecture)
+        return None if graph is None else graph.input_shape
+
     def layers(self, architecture: Architecture) -> Sequence[Mapping[str, JsonValue]]:
         """Cost per layer of the DEPLOYED graph."""
         graph = _require_graph(self.graph(architecture), architecture)

@@ -18,6 +18,7 @@ from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.picture import draw_architecture
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.export.operators import npu_fallbacks
 from nas_engine.spaces.registry import create_space
 
 
@@ -30,6 +31,7 @@ class Decoded:
         choices: the space's own description.
         input_shape: (channels, height, width).
         peak_activation_bytes: see `nas_engine.domain.complexity.Complexity`.
+        npu_fallbacks: nodes that an RK3588 would run on its processor, with the reason; empty means NPU only.
         num_layers: convolutions, batch normalisations and linear layers.
     """
 
@@ -43,6 +45,7 @@ class Decoded:
     params: int
     peak_activation_bytes: int
     num_layers: int
+    npu_fallbacks: tuple[str, ...]
 
     def document(self) -> dict[str, JsonValue]:
         """Plain JSON; ``note`` says so where the architecture is no genotype of the space."""
@@ -120,6 +123,7 @@ def describe(space: SearchSpace, architecture: Architecture) -> Decoded:
         params=cost.params,
         peak_activation_bytes=cost.peak_activation_bytes,
         num_layers=len(cost.layers),
+        npu_fallbacks=tuple(f"{fallback.node}: {fallback.reason}" for fallback in npu_fallbacks(graph)),
     )
 
 

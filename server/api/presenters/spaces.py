@@ -46,6 +46,7 @@ def space_detail(space: SpaceDescription) -> SpaceDetail:
 def decoded_resource(
     record: ArchitectureRecord,
     space: SpaceDescription,
+    input_shape: Sequence[int] | None,
     layers: Sequence[Mapping[str, JsonValue]] | None,
     svg: str | None,
 ) -> DecodedResource:
@@ -56,6 +57,7 @@ def decoded_resource(
         genotype=None if record.genotype is None else list(record.genotype),
         architecture=record.architecture.choices_value(),
         num_classes=space.num_classes,
+        input_shape=None if input_shape is None else list(input_shape),
         macs=record.macs,
         params=record.params,
         peak_activation_bytes=record.peak_activation_bytes,

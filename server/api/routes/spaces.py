@@ -63,7 +63,7 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, context: Context, _
         svg = context.spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
     except EngineError as error:
         raise architecture_problem(error) from error
-    return decoded_resource(record, space, layers, svg)
+    return decoded_resource(record, space, context.spaces.input_shape(record.architecture), layers, svg)
 
 
 @router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

@@ -92,6 +92,9 @@ class DecodedResource(Resource):
     """The space's own description."""
 
     num_classes: int
+    input_shape: list[int] | None
+    """Channels, height, width; null for a space that is only a table of results."""
+
     macs: int | None
     params: int | None
     peak_activation_bytes: int | None

@@ -94,6 +94,8 @@ def decode(
     if svg is not None:
         svg.write_text(local_spaces.draw(space, found, architecture), encoding="utf-8")
     document = local_spaces.describe(space, found).document()
+    if onnx is not None:
+        document["exported_weights"] = "random (latency only)"
     if as_json:
         _print_json(document)
         return

@@ -99,6 +99,9 @@ class SpaceCatalog(Protocol):
     def picture_svg(self, architecture: Architecture, compared_with: Architecture | None = None) -> str:
         """A deterministic SVG; with a second architecture, of their differences."""
 
+    def input_shape(self, architecture: Architecture) -> tuple[int, ...] | None:
+        """(channels, height, width) of the DEPLOYED graph; None for a space without graphs."""
+
     def layers(self, architecture: Architecture) -> Sequence[Mapping[str, JsonValue]]:
         """Cost per layer of the DEPLOYED graph: name, block, operator, shape, macs, params."""
 
