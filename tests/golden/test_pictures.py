@@ -20,9 +20,9 @@ FOLDER = Path(__file__).parent / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def _published() -> LayerGraph:
-    space = create_space("spos")
-    graph = space.graph(space.parse("spos-searched"), Form.DEPLOYED)
+def _published(space_id: str = "spos", name: str = "spos-searched") -> LayerGraph:
+    space = create_space(space_id)
+    graph = space.graph(space.parse(name), Form.DEPLOYED)
     assert graph is not None
     return graph
 
@@ -30,6 +30,9 @@ def _published() -> LayerGraph:
 def _pictures() -> dict[str, str]:
     return {
         "spos-searched": draw_architecture(_published(), title="spos-searched"),
+        "scarlet-a": draw_architecture(_published("scarlet-s2", "scarlet-a"), title="scarlet-a"),
+        "densenas-a": draw_architecture(_published("densenas-mbv2", "densenas-a"), title="densenas-a"),
+        "alphanet-a0": draw_architecture(_published("attentivenas", "alphanet-a0"), title="alphanet-a0"),
         "every-node": draw_architecture(every_node_graph(), title="every <node> & more"),
         "difference": draw_difference(
             small_shufflenet((0, 1, 2, 3)),

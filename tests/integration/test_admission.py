@@ -13,6 +13,7 @@ from nas_engine.domain.objective import Metric
 from server.artifacts.files import FileByteStore
 from server.service.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.service.latencies import ModelMeasurementSpec
+from server.service.ports.models import ModelFacts
 from server.service.spec import DeviceSpec, MeasurementSpec
 from server.service.states import DeviceState, JobKind, JobState
 from server.service.values.search import SearchQuery
@@ -138,6 +139,9 @@ def test_the_hardware_of_most_working_devices_is_chosen(world: World) -> None:
     assert report.num_devices == 1
 
 
+FACTS = ModelFacts(input_shapes=((1, 3, 32, 32),), opset=17, size_bytes=10)
+
+
 def test_a_model_of_ones_own_is_measured_without_a_search(world: World) -> None:
     device = world.enrol()
     model = world.artifacts.put(b"onnx bytes", "application/onnx")
@@ -145,7 +149,7 @@ def test_a_model_of_ones_own_is_measured_without_a_search(world: World) -> None:
     spec = ModelMeasurementSpec(
         model_sha256=model.sha256, label="mine", device=DeviceSpec(device_type="testboard"), measurement=measuring
     )
-    job = world.latencies.measure_model(spec)
+    job = world.latencies.measure_model(spec, FACTS)
     assert (job.kind, job.state) == (JobKind.MEASURE, JobState.QUEUED)
     assert device.run() == 1
     done = world.dispatch.get(job.id)
@@ -159,7 +163,7 @@ def test_a_model_that_no_device_can_run_is_refused(world: World) -> None:
     model = world.artifacts.put(b"onnx bytes", "application/onnx")
     spec = ModelMeasurementSpec(model_sha256=model.sha256, device=DeviceSpec(device_type="rk3588"))
     with pytest.raises(InvalidSpecError, match="no device of type 'rk3588'"):
-        world.latencies.measure_model(spec)
+        world.latencies.measure_model(spec, FACTS)
     unknown = ModelMeasurementSpec(model_sha256="0" * 64, device=DeviceSpec(device_type="rk3588"))
     with pytest.raises(NotFoundError):
-        world.latencies.measure_model(unknown)
+        world.latencies.measure_model(unknown, FACTS)
