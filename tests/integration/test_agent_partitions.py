@@ -48,7 +48,7 @@ def slow_model(latency_us: float) -> bytes:
 
 def test_a_cut_shorter_than_the_lease_costs_nothing(farm: Farm, wire: CutWire, tmp_path: Path) -> None:
     dial(farm, tmp_path, wire.port)
-    job = farm.submit(slow_model(300_000.0))  # seconds on the board, so that the cut falls into them
+    job = farm.submit(slow_model(500_000.0))  # seconds on the board, so that the cut falls into them
     farm.until(lambda: farm.world.dispatch.get(job.id).phase in (JobPhase.WARMUP, JobPhase.MEASURING))
     wire.cut()
     farm.until(lambda: "measured" in farm.agents[0].log)  # the job ends without the server
@@ -62,7 +62,7 @@ def test_a_result_that_comes_after_another_device_did_the_job_is_kept_but_not_us
     farm: Farm, wire: CutWire, tmp_path: Path
 ) -> None:
     dial(farm, tmp_path, wire.port, name="cut-off")
-    job = farm.submit(slow_model(300_000.0), like="cut-off")
+    job = farm.submit(slow_model(500_000.0), like="cut-off")
     farm.until(lambda: farm.world.dispatch.get(job.id).accepted)
     wire.cut()
     farm.lose(job)

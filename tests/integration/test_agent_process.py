@@ -203,7 +203,7 @@ def test_a_result_whose_answer_was_lost_is_sent_again_and_counts_once(dispatch: 
 
 
 def test_a_job_killed_in_mid_measurement_is_done_by_the_restarted_agent(dispatch: FakeDispatch, start: Start) -> None:
-    job = dispatch.add_job(fake_model(latency_us=20_000.0))
+    job = dispatch.add_job(fake_model(latency_us=100_000.0))
     agent = start(*FAKE_CHILD, "--fake-real-time")
     dispatch.wait_until(lambda: JobPhase.MEASURING in job.phases or JobPhase.WARMUP in job.phases)
     agent.kill()
@@ -249,7 +249,7 @@ def test_a_job_whose_lease_is_lost_stops_and_reports_nothing(dispatch: FakeDispa
 
 
 def test_sigterm_finishes_the_current_job_and_takes_no_more(dispatch: FakeDispatch, start: Start) -> None:
-    job = dispatch.add_job(fake_model(latency_us=20_000.0))
+    job = dispatch.add_job(fake_model(latency_us=100_000.0))
     agent = start(*FAKE_CHILD, "--fake-real-time")
     dispatch.wait_until(lambda: JobPhase.WARMUP in job.phases or JobPhase.MEASURING in job.phases)
     waiting = dispatch.add_job(fake_model())
