@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from server.service.endings import end_supernet
-from server.service.errors import InvalidSpecError, SpecViolation
+from server.service.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
 from server.service.paging import Page, PageRequest
@@ -16,6 +16,7 @@ from server.service.ports.engine import DatasetCatalog, SpaceCatalog, SpaceDescr
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
 from server.service.progress import advance, set_search_state
 from server.service.settings import SearchSettings
+from server.service.spec_parts import SpaceSpec
 from server.service.states import (
     SUPERNET_TRANSITIONS,
     DesiredState,
@@ -95,14 +96,32 @@ class Supernets:
                     return ()
                 message = f"strict fairness needs layers with one number of choices, {space.id!r} has {numbers}"
                 return [SpecViolation(f"{pointer}/strategy", f"{message}: use uniform or sandwich")]
-            case RetrainStrategy(architecture=architecture):
-                try:
-                    self._spaces.record(spec.space.id, spec.space.parameters, architecture)
-                except EngineError as error:
-                    return [SpecViolation(f"{pointer}/strategy/architecture", str(error))]
-                return ()
+            case RetrainStrategy() as wanted:
+                return self._retraining_misfits(spec.space, space, wanted, f"{pointer}/strategy")
             case _:
                 return ()
+
+    def _retraining_misfits(
+        self, spec: SpaceSpec, space: SpaceDescription, wanted: RetrainStrategy, pointer: str
+    ) -> Sequence[SpecViolation]:
+        """Why an architecture cannot be retrained."""
+        found: list[SpecViolation] = []
+        if wanted.architecture is None:
+            message = "which architecture? Give a published name, a genotype, or the space's own form"
+            found.append(SpecViolation(f"{pointer}/architecture", message))
+        elif not space.has_graphs:
+            found.append(SpecViolation(pointer, f"space {space.id!r} is a table of results: it has no networks"))
+        else:
+            try:
+                self._spaces.record(spec.id, spec.parameters, wanted.architecture)
+            except EngineError as error:
+                found.append(SpecViolation(f"{pointer}/architecture", str(error)))
+        if wanted.inherit_from is not None:
+            try:
+                self.version(wanted.inherit_from)
+            except NotFoundError as error:
+                found.append(SpecViolation(f"{pointer}/inherit_from", str(error)))
+        return found
 
     def create(self, spec: TrainingSpec, created_by: str | None = None) -> Supernet:
         """Queue the training of a supernet.

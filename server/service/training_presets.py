@@ -26,7 +26,8 @@ class TrainingPreset:
 
     Attributes:
         summary: what it trains, for people.
-        spec: all of it. A retraining takes the published architecture unless another is given.
+        spec: all of it. A retraining takes the published architecture unless another is given; where none was
+            published it has none, and is refused until one is given.
     """
 
     summary: str
@@ -142,11 +143,11 @@ TRAINING_PRESETS = {
         ),
         TrainingPreset("The supernet that supernet shifting starts from, on 100 classes", _SHIFTING),
         TrainingPreset(
-            "A network found by supernet shifting, on 100 classes",
+            "A network found by supernet shifting, on 100 classes: give its architecture",
             _SHIFTING.model_copy(
                 update={
                     "name": "shifting-imagenet100-retrain",
-                    "strategy": _SPOS_RETRAIN.model_copy(update={"architecture": [0] * 20}),
+                    "strategy": _SPOS_RETRAIN.model_copy(update={"architecture": None}),
                     "iterations": 120_000,
                 }
             ),

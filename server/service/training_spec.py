@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -62,12 +62,12 @@ class SandwichStrategy(SpecPart):
 
 
 class RetrainStrategy(SpecPart):
-    """One architecture alone, as a board runs it; ends with its test accuracy and a deployable ONNX model."""
+    """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
 
     kind: Literal["retrain"] = "retrain"
 
-    architecture: Any
-    """A published name, a genotype, or the space's own form."""
+    architecture: Any = None
+    """A published name, a genotype, or the space's own form. Absent in presets only: without it nothing is launched."""
 
     inherit_from: str | None = Field(default=None, min_length=1, max_length=100)
     """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
@@ -77,6 +77,20 @@ class RetrainStrategy(SpecPart):
 
     num_calibration_batches: int = Field(default=50, ge=1, le=100_000)
     """Training batches for the final statistics of batch normalisation (SPOS: 1,250)."""
+
+    formats: tuple[Literal["onnx", "rknn"], ...] = ("onnx",)
+    """Model files wanted at the end; ONNX is always made. `rknn` waits for a worker that has the converter."""
+
+    rknn_dtype: Literal["fp16", "w8a8"] = "fp16"
+    """Arithmetic of the RKNN file; `w8a8` is calibrated with training images of the data set."""
+
+    rknn_target: Literal["rk3562", "rk3566", "rk3568", "rk3576", "rk3588"] = "rk3588"
+    """Chip the RKNN file is made for."""
+
+    @property
+    def wants_rknn(self) -> bool:
+        """Whether a conversion follows."""
+        return "rknn" in self.formats
 
 
 StrategySpec = Annotated[
@@ -128,20 +142,8 @@ class OptimizerSpec(SpecPart):
         return self
 
 
-class TrainingSpec(SpecPart):
-    """How a supernet is trained. `POST /api/v1/supernets` takes it, and a search spec may hold it inline."""
-
-    name: Name = "supernet"
-    """For people."""
-
-    space: SpaceSpec
-    """Whose supernet."""
-
-    dataset: Identifier
-    """Registered data set; GET /api/v1/datasets lists them."""
-
-    strategy: StrategySpec = Field(default_factory=UniformStrategy)
-    """Which subnets a step trains."""
+class TrainingSettings(SpecPart):
+    """How weights are trained, whatever is trained: a supernet, or one network alone."""
 
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
     """How weights are updated."""
@@ -153,7 +155,7 @@ class TrainingSpec(SpecPart):
     """Update steps; give this or `epochs`."""
 
     batch_size: int = Field(default=256, ge=1, le=65_536)
-    """Images per step."""
+    """Images per step, of all processes together."""
 
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the target given to all classes alike."""
@@ -178,13 +180,39 @@ class TrainingSpec(SpecPart):
     """Where to train."""
 
     num_threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; absent: the worker's own setting."""
+    """CPU threads of each process; absent: the worker's own setting, shared out over the processes."""
+
+    num_processes: Annotated[int, Field(ge=1, le=256)] | Literal["gpus"] = 1
+    """Processes that train together on the worker's host, each on its part of every batch; on CUDA each has a GPU of
+    its own. `gpus`: one for each GPU of the worker."""
+
+    synchronised_norm: bool = False
+    """Statistics of batch normalisation over all processes, so that N of them equal one; off, as in the papers, each
+    takes its own."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) is (self.iterations is None):
+            raise ValueError("give exactly one of epochs and iterations")
+        if isinstance(self.num_processes, int) and self.batch_size % self.num_processes:
+            raise ValueError(f"batch_size {self.batch_size} does not divide over {self.num_processes} processes")
+        return self
+
+
+class TrainingSpec(TrainingSettings):
+    """How a supernet is trained. `POST /api/v1/supernets` takes it, and a search spec may hold it inline."""
+
+    name: Name = "supernet"
+    """For people."""
+
+    space: SpaceSpec
+    """Whose supernet."""
+
+    dataset: Identifier
+    """Registered data set; GET /api/v1/datasets lists them."""
+
+    strategy: StrategySpec = Field(default_factory=UniformStrategy)
+    """Which subnets a step trains."""
 
     labels: Labels = Field(default_factory=dict)
     """For people and filters."""
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainingSpec:
-        if (self.epochs is None) is (self.iterations is None):
-            raise ValueError("give exactly one of epochs and iterations")
-        return self

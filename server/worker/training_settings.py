@@ -63,6 +63,7 @@ def train_config(spec: TrainingSpec, num_images: int) -> TrainConfig:
             final_share=spec.optimizer.final_share,
         ),
         augmentation=_augmentation(spec),
+        synchronised_norm=spec.synchronised_norm,
         report_every_steps=max(num_steps // REPORTS_PER_RUN, 1),
         checkpoint_every_steps=spec.checkpoint_every_steps,
     )

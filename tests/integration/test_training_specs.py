@@ -36,7 +36,7 @@ def test_a_preset_is_the_recipe_of_its_name(name: str) -> None:
     assert strategy_config(spec) == recipe.strategy
     space = create_space(spec.space.id, spec.space.parameters)
     assert (space.space_id, space.parameters) == (recipe.space().space_id, recipe.space().parameters)
-    if isinstance(spec.strategy, RetrainStrategy):
+    if isinstance(spec.strategy, RetrainStrategy) and spec.strategy.architecture is not None:
         space.parse(spec.strategy.architecture)
 
 
@@ -58,6 +58,25 @@ def test_every_distillation_has_a_name_in_the_spec(kind: str) -> None:
     config = strategy_config(parsed(strategy={"kind": "sandwich", "distillation": kind}))
     assert isinstance(config, SandwichConfig)
     assert config.distillation is DistillationKind(kind)
+
+
+def test_a_retraining_of_what_a_search_found_has_no_architecture_of_its_own() -> None:
+    without = [
+        name
+        for name, preset in TRAINING_PRESETS.items()
+        if isinstance(preset.spec.strategy, RetrainStrategy) and preset.spec.strategy.architecture is None
+    ]
+    assert without == ["shifting-imagenet100-retrain"]
+
+
+@pytest.mark.parametrize(("num_processes", "batch_size", "fits"), [(2, 16, True), (3, 16, False), ("gpus", 7, True)])
+def test_a_batch_divides_over_its_processes(num_processes: Any, batch_size: int, fits: bool) -> None:
+    changes = {"num_processes": num_processes, "batch_size": batch_size}
+    if fits:
+        assert parsed(**changes).num_processes == num_processes
+        return
+    with pytest.raises(InvalidSpecError, match="does not divide over 3 processes"):
+        parsed(**changes)
 
 
 def test_only_a_cosine_ends_above_zero() -> None:

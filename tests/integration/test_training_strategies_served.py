@@ -10,10 +10,12 @@ import pytest
 
 from server.service.errors import InvalidSpecError
 from server.service.spec import parse_training_spec
+from server.service.spec_parts import SpaceSpec
 from server.service.states import SupernetState
+from server.service.training_presets import training_preset
 from server.service.values.supernet import Supernet
 from tests.databases import TestDatabase
-from tests.worker_world import TRAINING, WorkerWorld
+from tests.worker_world import TINY_SPACE, TRAINING, WorkerWorld
 
 ARCHITECTURE = [0, 2, 1]
 
@@ -85,6 +87,22 @@ def test_an_unknown_architecture_cannot_be_retrained(world: WorkerWorld) -> None
     spec = parse_training_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": "nothing"}})
     with pytest.raises(InvalidSpecError, match="nothing"):
         world.supernets.create(spec)
+
+
+def test_a_retraining_preset_without_an_architecture_is_refused_until_one_is_given(world: WorkerWorld) -> None:
+    preset = training_preset("shifting-imagenet100-retrain").spec.model_copy(
+        update={"space": SpaceSpec.model_validate(TINY_SPACE), "dataset": "stripes"}
+    )
+    with pytest.raises(InvalidSpecError, match="which architecture"):
+        world.supernets.create(preset)
+    strategy = preset.strategy.model_copy(update={"architecture": ARCHITECTURE})
+    assert world.supernets.create(preset.model_copy(update={"strategy": strategy})).state is SupernetState.QUEUED
+
+
+def test_weights_to_inherit_must_be_there(world: WorkerWorld) -> None:
+    strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "inherit_from": "supv_none"}
+    with pytest.raises(InvalidSpecError, match="supv_none"):
+        world.supernets.create(parse_training_spec({**TRAINING, "strategy": strategy}))
 
 
 def test_a_search_cannot_take_its_weights_from_a_retraining(world: WorkerWorld) -> None:
