@@ -1,10 +1,19 @@
-"""Files with the layout of rknn-toolkit2 2.5.0, without weights: what the agent's own check reads."""
+"""RKNN for tests: where the real converter is, and files with the layout of rknn-toolkit2 2.5.0, without weights."""
 
 from __future__ import annotations
 
 import json
+import os
 import struct
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+RKNN_PYTHON = Path(os.environ.get("HILNAS_RKNN_PYTHON") or Path(__file__).parents[1] / ".venv-rknn/bin/python")
+NEEDS_CONVERTER = pytest.mark.skipif(
+    not RKNN_PYTHON.is_file(), reason=f"no RKNN converter environment at {RKNN_PYTHON}: make it with `make rknn`"
+)
 
 
 def rknn_file(*, magic: bytes = b"RKNN", version: int = 6, **changes: Any) -> bytes:

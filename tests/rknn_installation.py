@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas_engine.export.rknn import PYTHON_VARIABLE
 from server.bootstrap import api, worker
 from server.bootstrap.settings import Settings
 from server.rpc.server import start_rpc_server
@@ -19,8 +17,7 @@ from server.service.values.candidate import Candidate, CandidateQuery
 from server.service.values.device import Device, DeviceQuery
 from server.service.values.search import Search
 from tests.agent_process import AgentProcess
-
-RKNN_PYTHON = Path(os.environ.get(PYTHON_VARIABLE) or Path(__file__).parents[1] / ".venv-rknn/bin/python")
+from tests.rknn_files import RKNN_PYTHON
 
 
 class RknnInstallation:

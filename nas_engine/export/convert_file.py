@@ -61,12 +61,23 @@ def convert_file(
         ExportError: a file cannot be read or written, or is not what it should be.
         ConversionError: the converter is missing, refuses the model, or dies of it.
     """
+    if not destination.parent.is_dir():
+        raise ExportError(f"cannot write {destination}: there is no folder {destination.parent}")
+    if destination.resolve() == source.resolve():
+        raise ExportError(f"{destination} is the ONNX file itself: write to another one")
     onnx = _read(source)
-    arch_id = inspect_onnx(onnx).metadata.get(ARCH_ID_KEY)
+    try:
+        inspected = inspect_onnx(onnx)
+    except ExportError as error:
+        raise ExportError(f"{source}: {error}") from error
     calibration = None if calibration_file is None else read_calibration(calibration_file)
+    if calibration is not None and calibration_file is not None:
+        _check_images(calibration, calibration_file, settings, inspected.inputs[0].shape if inspected.inputs else ())
     converter = RknnConverter(PoolSettings(command=find_converter(python), job_timeout_s=timeout_s))
     try:
-        conversion = converter.convert(onnx, settings, calibration=calibration, arch_id=arch_id)
+        conversion = converter.convert(
+            onnx, settings, calibration=calibration, arch_id=inspected.metadata.get(ARCH_ID_KEY)
+        )
     finally:
         converter.close()
     table = destination.with_suffix(".cycles.json")
@@ -95,6 +106,20 @@ def read_calibration(file: Path) -> CalibrationImages:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ExportError(f"cannot read calibration images from {file}: {error}") from error
     return CalibrationImages(images)
+
+
+def _check_images(
+    calibration: CalibrationImages, file: Path, settings: RknnSettings, input_shape: tuple[int, ...]
+) -> None:
+    """Raise where the images are not for this conversion: the toolkit's own words name a file that nobody knows."""
+    if not settings.is_quantised:
+        raise ExportError(f"{settings.dtype.value} needs no calibration images: leave them out, or convert to w8a8")
+    found, wanted = calibration.images_NCHW.shape[1:], input_shape[1:]
+    if found == wanted:
+        return
+    is_NHWC = len(wanted) == 3 and found == (*wanted[1:], wanted[0])
+    hint = "; channels come before height and width" if is_NHWC else ""
+    raise ExportError(f"{file} holds images of shape {found}, the model takes {wanted}{hint}")
 
 
 def _read(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from nas_engine.export.rknn_settings import CalibrationImages, ConversionKey, Rk
 from nas_engine.export.rknn_table import parse_cycle_table
 
 PYTHON_VARIABLE = "HILNAS_RKNN_PYTHON"
-DEFAULT_PYTHON = Path(".venv-rknn/bin/python")
+_MADE_PYTHON = Path(".venv-rknn/bin/python")  # what `make rknn` makes, in the repository's root
 _MAX_CAUSE = 300
 _EXCEPTION = re.compile(r"^(?:[\w.]*(?:Error|Exception)): *(?P<cause>.+)$")
 _OWN_FAULTS = ("MemoryError", "No space left on device", "Cannot allocate memory", "Too many open files")
@@ -127,13 +128,20 @@ class RknnConverter:
             return _read_result(folder, key, has_probe=probe_NCHW is not None)
 
 
+def installed_converter() -> Path | None:
+    """The Python that `make rknn` has made: below the working folder, or beside the environment we run in."""
+    places = (Path.cwd() / _MADE_PYTHON, Path(sys.prefix).parent / _MADE_PYTHON)
+    return next((place for place in places if place.is_file()), None)
+
+
 def find_converter(python: Path | None = None) -> tuple[str, ...]:
-    """The command that starts the converter: the given Python, the one the environment names, or the default.
+    """The command that starts the converter: the given Python, the one the environment names, or the installed one.
 
     Raises:
         ConversionError: there is no such Python.
     """
-    chosen = python or Path(os.environ.get(PYTHON_VARIABLE) or DEFAULT_PYTHON)
+    named = os.environ.get(PYTHON_VARIABLE)
+    chosen = python or (Path(named) if named else installed_converter() or Path.cwd() / _MADE_PYTHON)
     if not chosen.is_file():
         raise ConversionError(
             ConversionFailure.CONVERTER_FAULT,

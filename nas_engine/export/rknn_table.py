@@ -21,9 +21,10 @@ RK3588_NPU_CLOCK_HZ = 1_000_000_000  # the highest NPU clock of RK3588
 
 _HEADING = "Network Layer Information Table"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# Tables of some chips (rk3576) have a column more, the share of weights that are left out as zeros.
 _ROW = re.compile(
     r"\] (?P<position>\d+)\s+(?P<operator>\S+)\s+(?P<dtype>[A-Z]+\d*)\s+(?P<target>NPU|CPU|GPU)\s+"
-    r"(?P<input>\S+)\s+(?P<output>\S+)\s+(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?P<traffic>\d+)\s+(?P<name>\S+)"
+    r"(?P<input>\S+)\s+(?P<output>\S+)\s+(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?:\d+%\s+)?(?P<traffic>\d+)\s+(?P<name>\S+)"
 )
 _MEMORY = re.compile(r"Total (?P<kind>Internal|Weight) Memory Size: (?P<kilobytes>[\d.]+)KB")
 _NOT_LAYERS = ("InputOperator", "OutputOperator")

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         worker_name: of this worker in leases and logs; empty means host name and process id.
         worker_device: where workers run torch: auto takes a CUDA device where there is one.
         worker_threads: CPU threads of torch; absent means torch's own choice.
-        rknn_python: Python of the RKNN converter's environment (`make rknn`); absent means ``.venv-rknn/bin/python``
+        rknn_python: Python of the RKNN converter's environment; absent means the one that `make rknn` has made,
             where there is one, and no conversions for RKNN boards otherwise.
         rknn_processes: conversions at a time.
         host_lock: timing lock shared with agents on the same host: torch pauses while one times a block;

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from device_agent.host_lock import HostLock
 from nas_engine.domain.errors import EngineError
-from nas_engine.export.rknn import DEFAULT_PYTHON, RknnConverter, find_converter
+from nas_engine.export.rknn import RknnConverter, find_converter, installed_converter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from server.artifacts.files import FileByteStore
@@ -47,13 +47,17 @@ from server.service.dispatch import Dispatch
 from server.service.fronts import Fronts
 from server.service.latency_tables import LatencyTables
 from server.service.latency_work import converter_labels
+from server.service.search_work import SearchWork
 from server.service.searches import Searches
+from server.service.shifts import Shifts
 from server.service.states import JobKind
 from server.service.steps import SearchSteps
 from server.service.supernets import Supernets
 from server.service.values.artifact import ModelFormat
 from server.service.worker_results import WorkerResults
+from server.worker.accuracies import Accuracies
 from server.worker.converting import ConvertHandler
+from server.worker.cost_reports import CostReports
 from server.worker.densenas import DenseNas
 from server.worker.evaluating import EvaluateHandler
 from server.worker.golden import make_golden
@@ -61,7 +65,7 @@ from server.worker.handlers import Handler
 from server.worker.loop import Worker
 from server.worker.resources import Resources
 from server.worker.rknn import RknnMaker
-from server.worker.shifting import Shifting
+from server.worker.shifting import ShiftHandler
 from server.worker.stepping import StepHandler
 from server.worker.training import TrainHandler
 
@@ -146,7 +150,7 @@ def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:
     Raises:
         ConversionError: the one that is named does not work.
     """
-    if settings.rknn_python is None and not DEFAULT_PYTHON.is_file():
+    if settings.rknn_python is None and installed_converter() is None:
         return None
     pool = PoolSettings(command=find_converter(settings.rknn_python), num_processes=settings.rknn_processes)
     return RknnMaker(RknnConverter(pool, ConversionCache(settings.home / "worker" / "rknn")), artifacts)
@@ -167,19 +171,23 @@ def _handlers(
         folder=settings.home / "worker",
         device=_device(settings),
         pause=nullcontext if settings.host_lock is None else HostLock(settings.host_lock).working,
+        host_lock=settings.host_lock,
     )
+    accuracies = Accuracies(resources)
     code_version = version("hilnas")
+    tables = LatencyTables(uow, searches, spaces)
     return {
         JobKind.SEARCH_STEP: StepHandler(
             SearchSteps(uow),
             Fronts(uow, MoocoreFrontMaths()),
             spaces,
-            Shifting(resources),
-            DenseNas(resources, LatencyTables(uow, searches, spaces)),
+            DenseNas(resources, tables),
+            CostReports(tables),
             code_version,
         ),
         JobKind.CONVERT: ConvertHandler(searches, results, resources, rknn),
-        JobKind.EVALUATE: EvaluateHandler(searches, results, resources),
+        JobKind.EVALUATE: EvaluateHandler(searches, results, resources, accuracies),
+        JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, accuracies),
         JobKind.TRAIN: TrainHandler(supernets, resources),
     }
 

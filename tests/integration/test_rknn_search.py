@@ -16,12 +16,11 @@ from server.service.paging import PageRequest
 from server.service.states import CandidateState, JobKind, MeasurementKind, SearchState
 from server.service.values.artifact import ModelFormat
 from server.service.values.measurement import MeasurementQuery
-from tests.rknn_installation import RKNN_PYTHON, RknnInstallation
+from tests.rknn_files import NEEDS_CONVERTER
+from tests.rknn_installation import RknnInstallation
 from tests.sample_graphs import small_shufflenet
 
-pytestmark = pytest.mark.skipif(
-    not RKNN_PYTHON.is_file(), reason=f"no RKNN converter environment at {RKNN_PYTHON}: make it with `make rknn`"
-)
+pytestmark = NEEDS_CONVERTER
 SMALL = {
     "num_classes": 10,
     "input_size": 32,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,24 +20,22 @@ from nas_engine.export.convert_file import convert_file
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights
-from nas_engine.export.rknn import PYTHON_VARIABLE, RknnConverter, find_converter
+from nas_engine.export.rknn import RknnConverter, find_converter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.export.rknn_table import CycleTable
 from nas_engine.spaces.registry import create_space, space_ids
+from tests.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
 from tests.sample_graphs import INIT, every_node_graph, small_shufflenet
 
-PYTHON = Path(os.environ.get(PYTHON_VARIABLE) or Path(__file__).parents[2] / ".venv-rknn/bin/python")
-pytestmark = pytest.mark.skipif(
-    not PYTHON.is_file(), reason=f"no RKNN converter environment at {PYTHON}: make it with `make rknn`"
-)
+pytestmark = NEEDS_CONVERTER
 FP16, W8A8 = RknnSettings(dtype=Dtype.FP16), RknnSettings(dtype=Dtype.W8A8)
 
 
 @pytest.fixture(scope="module")
 def converter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RknnConverter]:
-    settings = PoolSettings(command=find_converter(PYTHON), job_timeout_s=240.0)
+    settings = PoolSettings(command=find_converter(RKNN_PYTHON), job_timeout_s=240.0)
     made = RknnConverter(settings, ConversionCache(tmp_path_factory.mktemp("conversions")))
     yield made
     made.close()
@@ -183,7 +180,7 @@ def test_a_file_is_converted_by_hand(tmp_path: Path) -> None:
     source, destination = tmp_path / "model.onnx", tmp_path / "model.rknn"
     source.write_bytes(_export(graph))
     np.savez(tmp_path / "images.npz", images=_images(graph, 2, 5))
-    converted = convert_file(source, destination, W8A8, calibration_file=tmp_path / "images.npz", python=PYTHON)
+    converted = convert_file(source, destination, W8A8, calibration_file=tmp_path / "images.npz", python=RKNN_PYTHON)
     assert destination.read_bytes().startswith(b"RKNN")
     assert CycleTable.from_json(converted.table.read_text()) == converted.cycles
     assert converted.simulated.latency_us == pytest.approx(converted.cycles.total_cycles / 1e3)

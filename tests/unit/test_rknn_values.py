@@ -50,6 +50,12 @@ def test_cycles_over_the_clock_are_a_simulated_latency() -> None:
     assert simulated.num_layers == 5
 
 
+def test_a_table_with_a_column_of_sparse_weights_is_read_too() -> None:
+    sparse = LOG.replace("113/432/432     2 ", "113/432/432     0%    2 ")
+    assert sparse != LOG
+    assert parse_cycle_table(sparse) == parse_cycle_table(LOG)
+
+
 def test_the_last_table_counts_where_the_compiler_printed_two() -> None:
     assert parse_cycle_table(LOG.replace("432", "999") + LOG).total_cycles == 964
 

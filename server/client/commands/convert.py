@@ -48,9 +48,9 @@ def convert(
         python=python,
         timeout_s=timeout_s,
     )
-    _print(made)
+    _print(made, target)
     if npu_only and not made.cycles.npu_only:
-        raise ExportError(f"{len(made.cycles.cpu_fallbacks)} operators are left to the CPU")
+        raise ExportError(f"{len(made.cycles.cpu_fallbacks)} operators are left to the CPU, and --npu-only allows none")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,12 +58,13 @@ def main(argv: Sequence[str]) -> int:
     return run(app, "convert", argv)
 
 
-def _print(made: ConvertedFile) -> None:
+def _print(made: ConvertedFile, target: str) -> None:
     cycles = made.cycles
     _console.print(f"{made.model} and {made.table}, by rknn-toolkit2 {made.toolkit_version}")
+    # Only this chip's clock is known.
+    time = f": {made.simulated.latency_us:.1f} us [bold]simulated[/bold], not measured" if target == "rk3588" else ""
     _console.print(
-        f"{len(cycles.layers)} layers, {cycles.total_cycles} cycles: {made.simulated.latency_us:.1f} us "
-        "[bold]simulated[/bold], not measured; weights "
+        f"{len(cycles.layers)} layers, {cycles.total_cycles} cycles{time}; weights "
         f"{cycles.weight_memory_bytes} bytes, activations {cycles.internal_memory_bytes} bytes"
     )
     if cycles.cpu_fallbacks:
