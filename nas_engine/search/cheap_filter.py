@@ -1,4 +1,4 @@
-"""Cheap filters made of what the layer graph tells for free: complexity bounds and operator support."""
+"""Cheap filters: what the layer graph tells for free (complexity bounds, operator support), or a table's columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Constraint, Metric
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.search.algorithm import CheapCheck
+from nas_engine.search.algorithm import CheapCheck, CheapFilter
+from nas_engine.spaces.table import TableSpace
 
 MetricsOf = Callable[[Genotype], Mapping[Metric, float]]
 """The cheap metrics of a canonical genotype."""
@@ -101,6 +102,36 @@ class GraphFilter:
         graph = self._space.graph(self._space.decode(genotype), Form.DEPLOYED)
         if graph is None:
             raise EngineError(
-                f"space {self._space.space_id!r} has no layer graphs: bound its own columns with MetricFilter"
+                f"space {self._space.space_id!r} has no layer graphs: bound its own columns with TableFilter"
             )
         return graph
+
+
+class TableFilter:
+    """Keeps a search among the rows of a table; bounds on MACs and the like are looked up in its columns."""
+
+    def __init__(self, table: TableSpace, constraints: Sequence[Constraint]) -> None:
+        """See class."""
+        self._table = table
+        self._bounds = MetricFilter(self.metrics, constraints)
+
+    def __call__(self, genotype: Genotype) -> CheapCheck:
+        """The cheap columns of a row and the bounds it violates; a genotype without a row violates ``table_row``."""
+        if not self._table.has_row(genotype):
+            return CheapCheck({}, {"table_row": 1.0})
+        return self._bounds(genotype)
+
+    def metrics(self, genotype: Genotype) -> Mapping[Metric, float]:
+        """The cheap columns of a row."""
+        return {metric: found.value for metric, found in self._table.lookup(genotype).items() if metric.cheap}
+
+
+def filter_of(
+    space: SearchSpace, constraints: Sequence[Constraint], unsupported_in: UnsupportedIn | None = None
+) -> CheapFilter:
+    """The filter that suits a space: `TableFilter` for a table of results, else `GraphFilter`."""
+    return (
+        TableFilter(space, constraints)
+        if isinstance(space, TableSpace)
+        else GraphFilter(space, constraints, unsupported_in)
+    )

@@ -2,12 +2,12 @@
 
 A table has one row per architecture: its genotype and the metrics that were found for it. There is no layer graph, so
 `graph()` answers None and only what needs one (export, measurement, training) refuses. Genotypes without a row are
-outside the table; `missing_rows` tells how many, and a cheap filter on `has_row` keeps a search among the rows.
+outside the table; `missing_rows` tells how many, and `nas_engine.search.cheap_filter.TableFilter` keeps a search among
+the rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -22,23 +22,21 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
 from nas_engine.spaces.parameters import require_own
+from nas_engine.spaces.table_checks import (
+    TableColumn,
+    checked_genotypes,
+    checked_runs,
+    digest_of,
+    mean_and_error,
+    named_choices,
+    own_genes,
+    rows_by_genotype,
+    shared_genes,
+)
+
+__all__ = ["SPACE_ID", "TableColumn", "TableSpace", "TableValue"]
 
 SPACE_ID = "table"
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumn:
-    """One metric of a table.
-
-    Attributes:
-        metric: what the column holds.
-        values: one value per row; several per row (repeated runs) are averaged and give a standard error.
-        scale: factor from the column's unit to the metric's (0.01 for an accuracy in percent).
-    """
-
-    metric: Metric
-    values: NDArray[np.float64]
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,40 +58,40 @@ class TableSpace:
         *,
         options: Sequence[str] | None = None,
         stage_sizes: Sequence[int] | None = None,
+        genes: Sequence[Gene] | None = None,
         num_classes: int = 10,
         input_shape: tuple[int, int, int] = (3, 32, 32),
+        sha256: str | None = None,
     ) -> None:
         """See class.
 
         Args:
-            name: of the table; with the content it identifies the space.
+            name: of the table, for people.
             genotypes: (num_rows, num_genes) choice indices.
             columns: the metrics, each with one entry per row.
             options: labels of the choices, shared by all genes; None numbers them.
             stage_sizes: genes per stage, for stage-block crossover; None makes one stage.
+            genes: the genes themselves, instead of `options` and `stage_sizes`.
             num_classes: outputs of the networks behind the table.
             input_shape: (channels, height, width) they take.
+            sha256: of the file the table came from, which then identifies the space; None takes that of the rows.
 
         Raises:
-            InvalidSpaceError: shapes disagree, a genotype repeats, a value is not finite; the row is named.
+            InvalidSpaceError: shapes disagree, a genotype repeats, a value cannot be; the row is named.
         """
-        rows = _checked_genotypes(name, genotypes)
-        self._columns = {column.metric: _checked_column(name, column, len(rows)) for column in columns}
+        rows = checked_genotypes(name, genotypes)
+        self._runs = {column.metric: checked_runs(name, column, len(rows)) for column in columns}
+        self._columns = {metric: mean_and_error(runs) for metric, runs in self._runs.items()}
         if not self._columns:
             raise InvalidSpaceError(f"table {name!r} has no metric column: give at least one")
         num_choices = [int(n) for n in rows.max(axis=0) + 1]
-        if options is not None:
-            if max(num_choices) > len(options):
-                raise InvalidSpaceError(
-                    f"table {name!r} uses choice {max(num_choices) - 1} but names only {len(options)} options"
-                )
-            num_choices = [len(options)] * len(num_choices)
-        self._genes = _genes(name, num_choices, options, stage_sizes)
-        self._row_of: dict[Genotype, int] = {tuple(int(g) for g in row): i for i, row in enumerate(rows)}
-        if len(self._row_of) != len(rows):
-            raise InvalidSpaceError(f"table {name!r} has {len(rows)} rows but {len(self._row_of)} distinct genotypes")
+        if genes is not None:
+            self._genes = own_genes(name, num_choices, genes)
+        else:
+            self._genes = shared_genes(name, named_choices(name, num_choices, options), options, stage_sizes)
+        self._row_of = rows_by_genotype(name, rows)
         self._name, self._num_classes, self._input_shape = name, num_classes, input_shape
-        self._digest = _digest(rows, columns)
+        self._digest = digest_of(rows, columns) if sha256 is None else sha256
 
     @property
     def space_id(self) -> str:
@@ -102,8 +100,13 @@ class TableSpace:
 
     @property
     def parameters(self) -> Mapping[str, JsonValue]:
-        """The table's name and the digest of its content: another table is another space."""
-        return {"name": self._name, "sha256": self._digest, "num_classes": self._num_classes}
+        """The digest of the table's content: another table is another space."""
+        return {"sha256": self._digest}
+
+    @property
+    def name(self) -> str:
+        """Of the table, for people."""
+        return self._name
 
     @property
     def genes(self) -> tuple[Gene, ...]:
@@ -196,64 +199,29 @@ class TableSpace:
         Raises:
             InvalidArchitectureError: the table has no such row.
         """
+        row = self._row(genotype)
+        return {
+            metric: TableValue(float(mean[row]), float(error[row])) for metric, (mean, error) in self._columns.items()
+        }
+
+    def runs(self, genotype: Sequence[int]) -> Mapping[Metric, tuple[float, ...]]:
+        """Every run of a row, by metric. Raises as `lookup`."""
+        row = self._row(genotype)
+        return {metric: tuple(values[row].tolist()) for metric, values in self._runs.items()}
+
+    def extremes(self, metric: Metric) -> tuple[float, float] | None:
+        """Smallest and largest value of a column; None for a metric that the table does not hold."""
+        if metric not in self._columns:
+            return None
+        mean, _ = self._columns[metric]
+        return float(mean.min()), float(mean.max())
+
+    def _row(self, genotype: Sequence[int]) -> int:
         canonical = self.canonical(genotype)
         row = self._row_of.get(canonical)
         if row is None:
             raise InvalidArchitectureError(
                 f"table {self._name!r} has no row for {list(canonical)}: it holds {len(self._row_of)} of {self.size} "
-                "genotypes; keep the search among them with a cheap filter on has_row"
+                "genotypes; keep the search among them with TableFilter"
             )
-        return {
-            metric: TableValue(float(mean[row]), float(error[row])) for metric, (mean, error) in self._columns.items()
-        }
-
-
-def _checked_genotypes(name: str, genotypes: NDArray[np.generic]) -> NDArray[np.int64]:
-    if genotypes.ndim != 2 or 0 in genotypes.shape or not np.issubdtype(genotypes.dtype, np.integer):
-        raise InvalidSpaceError(
-            f"table {name!r}: genotypes are {genotypes.dtype} of shape {genotypes.shape}; give integers (rows, genes)"
-        )
-    rows = genotypes.astype(np.int64)
-    if (rows < 0).any():
-        raise InvalidSpaceError(f"table {name!r}, row {int(np.argwhere(rows < 0)[0, 0])}: a choice index is negative")
-    return rows
-
-
-def _checked_column(name: str, column: TableColumn, num_rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    values = np.asarray(column.values, dtype=np.float64) * column.scale
-    values = values[:, None] if values.ndim == 1 else values
-    if values.ndim != 2 or len(values) != num_rows or values.shape[1] == 0:
-        raise InvalidSpaceError(
-            f"table {name!r}: column {column.metric.label} has shape {column.values.shape} for {num_rows} rows"
-        )
-    if not np.isfinite(values).all():
-        row = int(np.argwhere(~np.isfinite(values))[0, 0])
-        raise InvalidSpaceError(f"table {name!r}, row {row}: {column.metric.label} is not finite")
-    num_runs = values.shape[1]
-    error = values.std(axis=1, ddof=1) / np.sqrt(num_runs) if num_runs > 1 else np.zeros(num_rows)
-    return values.mean(axis=1), error
-
-
-def _genes(
-    name: str, num_choices: Sequence[int], options: Sequence[str] | None, stage_sizes: Sequence[int] | None
-) -> tuple[Gene, ...]:
-    sizes = list(stage_sizes) if stage_sizes is not None else [len(num_choices)]
-    if sum(sizes) != len(num_choices) or min(sizes) < 1:
-        raise InvalidSpaceError(f"table {name!r}: stages of {sizes} genes do not add up to {len(num_choices)} genes")
-    stages = [stage for stage, size in enumerate(sizes) for _ in range(size)]
-    return tuple(
-        Gene(
-            name=f"gene{position}",
-            options=tuple(options) if options is not None else tuple(str(o) for o in range(count)),
-            group=f"stage{stage}",
-        )
-        for position, (count, stage) in enumerate(zip(num_choices, stages, strict=True))
-    )
-
-
-def _digest(rows: NDArray[np.int64], columns: Sequence[TableColumn]) -> str:
-    content = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes())
-    for column in sorted(columns, key=lambda c: c.metric.label):
-        content.update(column.metric.label.encode())
-        content.update(np.ascontiguousarray(column.values * column.scale, dtype="<f8").tobytes())
-    return content.hexdigest()
+        return row

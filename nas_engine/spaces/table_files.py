@@ -1,8 +1,7 @@
-"""Reading tables of results: a published benchmark, or a table of your own as ``.npz`` or CSV."""
+"""Reading tables of results: a published benchmark, or a table of your own as ``.npz``, JSON or CSV."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.objective import Metric
 from nas_engine.spaces.table import TableColumn, TableSpace
+from nas_engine.spaces.table_document import MAX_BYTES, parse_table
 
 
 def read_table(path: Path) -> TableSpace:
-    """A table of your own, by the file's suffix: `read_npz` or `read_csv`.
+    """A table of your own, by the file's suffix: `read_npz` or `read_document`.
 
     Raises:
         InvalidSpaceError: another suffix, or as the readers.
@@ -23,10 +23,10 @@ def read_table(path: Path) -> TableSpace:
     match path.suffix.lower():
         case ".npz":
             return read_npz(path)
-        case ".csv":
-            return read_csv(path)
+        case ".csv" | ".json":
+            return read_document(path)
         case suffix:
-            raise InvalidSpaceError(f"table {path}: suffix {suffix!r} is not known; give .npz or .csv")
+            raise InvalidSpaceError(f"table {path}: suffix {suffix!r} is not known; give .npz, .csv or .json")
 
 
 def nas_bench_macro(path: Path) -> TableSpace:
@@ -77,46 +77,19 @@ def read_npz(path: Path) -> TableSpace:
     )
 
 
-def read_csv(path: Path) -> TableSpace:
-    """A table of your own from a CSV file: columns ``gene...`` in genotype order and one column per metric label.
+def read_document(path: Path) -> TableSpace:
+    """A table of your own from a JSON or CSV file; see `nas_engine.spaces.table_document`.
 
     Raises:
-        InvalidSpaceError: the file cannot be read, or a cell is malformed (line and column are named).
+        InvalidSpaceError: the file cannot be read, or a value is malformed (its row or line is named).
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidSpaceError(f"table {path} cannot be read: {error}") from error
-    if len(lines) < 2:
-        raise InvalidSpaceError(f"table {path} needs a header line and at least one row")
-    header = [name.strip() for name in lines[0]]
-    labels = {metric.label: metric for metric in Metric}
-    unknown = [name for name in header if not name.startswith("gene") and name not in labels]
-    if unknown or len(set(header)) != len(header):
-        raise InvalidSpaceError(
-            f"table {path}: columns must be gene1, gene2, ... and {', '.join(labels)}, each once; "
-            f"found {', '.join(header)}"
-        )
-    cells = np.asarray([_numbers(path, header, number, line) for number, line in enumerate(lines[1:], start=2)])
-    genes = [i for i, name in enumerate(header) if name.startswith("gene")]
-    genotypes = cells[:, genes]
-    if not (np.isfinite(genotypes).all() and (genotypes == np.round(genotypes)).all()):
-        raise InvalidSpaceError(f"table {path}: gene columns must hold whole numbers")
-    columns = [TableColumn(labels[name], cells[:, i]) for i, name in enumerate(header) if name in labels]
-    return TableSpace(path.stem, genotypes.astype(np.int64), columns)
-
-
-def _numbers(path: Path, header: list[str], number: int, line: list[str]) -> list[float]:
-    if len(line) != len(header):
-        raise InvalidSpaceError(f"table {path}, line {number}: {len(line)} cells, the header has {len(header)}")
-    values = []
-    for name, cell in zip(header, line, strict=True):
-        try:
-            values.append(float(cell))
-        except ValueError as error:
-            raise InvalidSpaceError(f"table {path}, line {number}, column {name}: {cell!r} is not a number") from error
-    return values
+        if path.stat().st_size > MAX_BYTES:
+            raise InvalidSpaceError(f"table {path} has more than {MAX_BYTES:,} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidSpaceError(f"table {path} cannot be read: {error.strerror}") from error
+    return parse_table(content, path.stem)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
