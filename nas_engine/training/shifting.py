@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -41,6 +42,7 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.stream import TrainingStream
 
 HEADER = "hilnas.shifting"
+Pause = Callable[[], AbstractContextManager[None]]
 SHIFTING_OPTIMIZER = OptimizerConfig(learning_rate=1e-4, momentum=0.9, weight_decay=4e-5)
 
 
@@ -125,11 +127,12 @@ class SupernetShifter:
         self._num_candidates, self._visited = num_candidates, 0
         self._optimizer.zero_grad(set_to_none=True)
 
-    def visit(self, graph: LayerGraph) -> float:
+    def visit(self, graph: LayerGraph, pause: Pause = nullcontext) -> float:
         """Compute one candidate's training loss (ACCUMULATE: weights stay; IMMEDIATE: they are trained).
 
         Args:
             graph: SUPERNET form.
+            pause: entered around every batch.
 
         Returns:
             Mean loss over the images used.
@@ -142,9 +145,9 @@ class SupernetShifter:
             raise TrainingError("no further candidate is expected: begin a generation that counts this one")
         match self._config.mode:
             case ShiftingMode.ACCUMULATE:
-                loss = self._accumulate(graph, self._num_candidates)
+                loss = self._accumulate(graph, self._num_candidates, pause)
             case ShiftingMode.IMMEDIATE:
-                loss = self._train(graph)
+                loss = self._train(graph, pause)
         self._visited += 1
         return loss
 
@@ -203,21 +206,23 @@ class SupernetShifter:
         restore_optimizer(self._optimizer, self.weights, buffers)
         self.version = version
 
-    def _accumulate(self, graph: LayerGraph, num_candidates: int) -> float:
+    def _accumulate(self, graph: LayerGraph, num_candidates: int, pause: Pause) -> float:
         num_batches = self._config.images_per_candidate // self._config.batch_size
-        return sum(
-            self._backward(graph, number, scale=1.0 / (num_batches * num_candidates)) / num_batches
-            for number in range(num_batches)
-        )
+        total = 0.0
+        for number in range(num_batches):
+            with pause():
+                total += self._backward(graph, number, scale=1.0 / (num_batches * num_candidates)) / num_batches
+        return total
 
-    def _train(self, graph: LayerGraph) -> float:
+    def _train(self, graph: LayerGraph, pause: Pause) -> float:
         steps = self._config.steps_per_candidate
         total = 0.0
         for number in range(steps):
-            self._optimizer.zero_grad(set_to_none=True)
-            total += self._backward(graph, number, scale=1.0)
-            clip_gradients(self.weights, self._config.optimizer)
-            self._optimizer.step()
+            with pause():
+                self._optimizer.zero_grad(set_to_none=True)
+                total += self._backward(graph, number, scale=1.0)
+                clip_gradients(self.weights, self._config.optimizer)
+                self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return total / steps
 

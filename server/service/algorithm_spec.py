@@ -255,8 +255,8 @@ class WarmStartSpec(SpecPart):
 class ShiftingSpec(SpecPart):
     """Supernet shifting: the search itself moves the shared weights towards the architectures it samples.
 
-    Every generation makes one version of the supernet; its candidates and the survivors before it are scored with that
-    version, so that accuracies of different versions are never compared.
+    Each batch of candidates ends with a new version of the supernet; the candidates and the survivors they are compared
+    with are scored with that version, so that accuracies of different versions are never compared.
     """
 
     mode: Literal["accumulate", "immediate"] = "accumulate"
@@ -293,3 +293,9 @@ class ShiftingSpec(SpecPart):
                 f"images_per_candidate {self.images_per_candidate} is no multiple of batch_size {self.batch_size}"
             )
         return self
+    compare: Literal["last_version", "immediate"] = "last_version"
+    """What counts of a candidate (`immediate` mode): its accuracy with the last version of its batch, or, as in the
+    released code, the one taken right after it was trained. Such accuracies cross versions, which the report says."""
+
+        if self.mode == "accumulate" and self.compare == "immediate":
+            raise ValueError("compare: immediate goes with mode immediate: in accumulate there is one accuracy")

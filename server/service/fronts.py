@@ -57,7 +57,7 @@ class Fronts:
         """The front as it stands, also while the search runs.
 
         A search that shifts its supernet is judged by accuracies of one version alone: of `supernet_version_id`, or of
-        the last one that a whole generation was scored with.
+        the last one that a whole generation was scored with; unless its spec has versions compared.
 
         Raises:
             NotFoundError: there is no such search.
@@ -67,7 +67,7 @@ class Fronts:
             search = tx.searches.get(search_id)
             hardware = None if search.hardware_key is None else tx.measurements.hardware(search.hardware_key)
             complete = tx.candidates.complete(search_id)
-            if search.spec.shifting is not None:
+            if search.spec.shifting is not None and not search.spec.crosses_versions:
                 complete = _scored_with(tx, complete, supernet_version_id or _scored_version(search))
             return search, complete, hardware
 

@@ -104,7 +104,7 @@ class JobEnds:
                 self._fail_waiting(tx, job, failure, blame_model=blame_model)
             case JobKind.EVALUATE:
                 self._fail_evaluated(tx, job, failure)
-            case JobKind.SEARCH_STEP:
+            case JobKind.SEARCH_STEP | JobKind.SHIFT:
                 self._fail_search(tx, job, failure)
             case JobKind.TRAIN:
                 self._fail_supernet(tx, job, failure)
@@ -186,7 +186,8 @@ class JobEnds:
             return
         search = tx.searches.lock(job.search_id)
         if not search.state.final:
-            end_search(tx, search, SearchState.FAILED, f"a search step failed: {failure.type.value}: {failure.message}")
+            what = "a search step" if job.kind is JobKind.SEARCH_STEP else f"{job.kind.value} work of the search"
+            end_search(tx, search, SearchState.FAILED, f"{what} failed: {failure.type.value}: {failure.message}")
 
     def _fail_supernet(self, tx: Transaction, job: Job, failure: Failure) -> None:
         if job.supernet_id is None:

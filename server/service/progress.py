@@ -17,6 +17,7 @@ from server.service.settings import SearchSettings
 from server.service.states import (
     CANDIDATE_TRANSITIONS,
     SEARCH_TRANSITIONS,
+    SEARCH_WORK_KINDS,
     CandidateState,
     DesiredState,
     EvaluationSource,
@@ -178,8 +179,13 @@ def serves(search: Search, measurement: MeasurementRecord) -> bool:
 
 
 def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search:
-    """Open the generation barrier of a locked search if nothing is awaited: pause it, or queue its next step."""
+    """Open the generation barrier of a locked search: pause it, or queue its next step.
+
+    It stands while an evaluation is awaited, or heavy work that a step ordered is under way.
+    """
     if search.state not in (SearchState.RUNNING, SearchState.DRAINING) or tx.evaluations.num_awaited(search.id) > 0:
+        return search
+    if any(job.kind in SEARCH_WORK_KINDS for job in tx.jobs.active_of_search(search.id)):
         return search
     if search.desired_state is DesiredState.PAUSED:
         return set_search_state(tx, search, SearchState.PAUSED)

@@ -214,6 +214,11 @@ class SearchSpec(SpecPart):
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric an objective or a constraint needs, each once."""
         labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
+    @property
+    def crosses_versions(self) -> bool:
+        """Whether accuracies of several supernet versions are compared, as this spec asks for."""
+        return self.shifting is not None and self.shifting.compare == "immediate"
+
         return tuple(dict.fromkeys(Metric.from_label(label) for label in labels))
 
     def awaited_metrics(self) -> tuple[Metric, ...]:

@@ -53,13 +53,17 @@ class JobKind(Enum):
     """What a job does. All kinds share one lease mechanism; MEASURE runs on device agents, the rest on workers."""
 
     SEARCH_STEP = "search_step"
+    SHIFT = "shift"
     EVALUATE = "evaluate"
     TRAIN = "train"
     CONVERT = "convert"
     MEASURE = "measure"
 
 
-WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN)
+WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN, JobKind.SHIFT)
+
+SEARCH_WORK_KINDS = frozenset({JobKind.SHIFT})
+"""Heavy work that a search step orders: one job at a time per search, and the next step waits for its end."""
 
 
 class JobState(Enum):

@@ -9,34 +9,35 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.objective import Metric
+from server.service.accuracy_work import AccuracyWork, expect, next_attempt
 from server.service.endings import cancel_job, end_search
 from server.service.errors import InvalidValueError, LeaseLostError
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
 from server.service.latency_work import LatencyWork, kind_of
 from server.service.paging import MAX_PAGE_SIZE, PageRequest
-from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
+from server.service.ports.unit_of_work import Transaction, UnitOfWork
 from server.service.progress import advance, finish_candidate, set_search_state
+from server.service.search_work import finished_work, order_work
 from server.service.settings import SearchSettings
-from server.service.states import CandidateState, DesiredState, JobKind, SearchState
-from server.service.values.candidate import AwaitedEvaluation, Candidate, Evaluation
+from server.service.states import CandidateState, DesiredState, SearchState
+from server.service.values.candidate import Candidate, Evaluation
 from server.service.values.event import EventType, NewEvent
-from server.service.values.job import Job, LeaseRef, NewJob
+from server.service.values.job import Job, LeaseRef
 from server.service.values.measurement import MeasurementQuery
-from server.service.values.payloads import ArchitectureDocument, EvaluatePayload, SearchStepPayload, read_payload
+from server.service.values.payloads import SearchStepPayload, read_payload
 from server.service.values.search import Checkpoint, Search
 from server.service.values.step import (
     FinishedCandidate,
     NewCandidate,
-    ShiftedWeights,
+    ShiftOrder,
     StepInput,
     StepOutcome,
     StepStatus,
     StepVerdict,
 )
-from server.service.values.supernet import SupernetVersion
 
 
 class SearchSteps:
@@ -46,6 +47,7 @@ class SearchSteps:
         self._uow = uow
         self._settings = settings or SearchSettings()
         self._latency = LatencyWork(self._settings)
+        self._accuracy = AccuracyWork(self._settings)
         self._ends = JobEnds(self._settings)
 
     def load(self, lease: LeaseRef) -> StepInput:
@@ -70,6 +72,8 @@ class SearchSteps:
                 revised=_with_evaluations(tx, revised),
                 num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
                 measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
+                work=finished_work(tx, search),
+                comparable=_comparable(tx, search),
             )
 
         return self._uow.read(work)
@@ -119,8 +123,6 @@ class SearchSteps:
             )
         )
         tx.checkpoints.prune(search.id, self._settings.keep_checkpoints)
-        if outcome.shifted is not None:
-            outcome = replace(outcome, supernet_version_id=_add_version(tx, search, outcome.shifted))
         search = tx.searches.save(self._updated(search, outcome, seq))
         tx.events.append(_generation_event(search, outcome))
         self._ends.done(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
@@ -146,8 +148,7 @@ class SearchSteps:
             reference_point=search.progress.reference_point or outcome.reference_point,
             report={**search.progress.report, **outcome.report},
         )
-        version_id = outcome.supernet_version_id or search.supernet_version_id
-        return replace(search, checkpoint_seq=seq, progress=progress, supernet_version_id=version_id)
+        return replace(search, checkpoint_seq=seq, progress=progress)
 
     def _order(self, tx: Transaction, search: Search, outcome: StepOutcome) -> Search:
         first_seq = search.progress.num_asked - len(outcome.asked) + 1
@@ -157,67 +158,30 @@ class SearchSteps:
         ]
         tx.candidates.add_many(candidates)
         for candidate in candidates:
-            search = self._start(tx, search, candidate)
-        for candidate in tx.candidates.get_many(outcome.re_evaluate):
-            attempt = _next_attempt(tx, candidate, Metric.TOP1)
-            self._evaluate(tx, search, candidate, attempt)
+            search = self._start(tx, search, candidate, shifting=isinstance(outcome.work, ShiftOrder))
+        if outcome.work is not None:
+            order_work(tx, search, outcome.work, candidates, self._settings)
         for candidate in tx.candidates.get_many(outcome.finalise):
-            attempt = _next_attempt(tx, candidate, Metric.TEST_TOP1)
-            self._evaluate(tx, search, candidate, attempt, Metric.TEST_TOP1)
+            self._accuracy.order(tx, search, candidate, Metric.TEST_TOP1)
         for candidate in tx.candidates.get_many(outcome.re_measure):
-            search = self._latency.request(tx, search, candidate, _next_attempt(tx, candidate, Metric.LATENCY_US))
+            search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, Metric.LATENCY_US))
         return search
 
-    def _start(self, tx: Transaction, search: Search, candidate: Candidate) -> Search:
+    def _start(self, tx: Transaction, search: Search, candidate: Candidate, *, shifting: bool) -> Search:
         awaited = search.spec.awaited_metrics()
         if not awaited:
             return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
         # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
-        if Metric.TOP1 in awaited:
-            self._evaluate(tx, search, candidate, 1)
+        if Metric.TOP1 in awaited and shifting:
+            expect(tx, search, candidate, Metric.TOP1, 1, None)  # of a version that does not exist yet
+        elif Metric.TOP1 in awaited:
+            self._accuracy.order(tx, search, candidate)
         if Metric.LATENCY_US in awaited:
             search = self._latency.request(tx, search, candidate)
             if tx.candidates.get(candidate.id).latency_us is not None:
                 progress = replace(search.progress, num_reused=search.progress.num_reused + 1)
                 search = tx.searches.save(replace(search, progress=progress))
         return search
-
-    def _evaluate(
-        self, tx: Transaction, search: Search, candidate: Candidate, attempt: int, metric: Metric = Metric.TOP1
-    ) -> None:
-        if search.supernet_version_id is None:
-            raise InvalidValueError(f"search {search.id} wants {metric.label} and has no supernet version")
-        tx.evaluations.await_many(
-            [
-                AwaitedEvaluation(
-                    search_id=search.id,
-                    candidate_id=candidate.id,
-                    metric=metric,
-                    attempt=attempt,
-                    supernet_version_id=search.supernet_version_id,
-                )
-            ]
-        )
-        payload = EvaluatePayload(
-            search_id=search.id,
-            candidate_id=candidate.id,
-            architecture=ArchitectureDocument.of(candidate.record.architecture),
-            supernet_version_id=search.supernet_version_id,
-            attempt=attempt,
-            split="test" if metric is Metric.TEST_TOP1 else "validation",
-        )
-        tx.jobs.add(
-            NewJob(
-                kind=JobKind.EVALUATE,
-                payload=payload.to_json(),
-                dedupe_key=f"evaluate:{metric.label}:{candidate.id}:{attempt}",
-                priority=search.spec.priority,
-                max_attempts=self._settings.max_evaluation_attempts,
-                search_id=search.id,
-                candidate_id=candidate.id,
-            )
-        )
-        tx.wake(Topic.WORKER_JOBS)
 
 
 def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, generation: int) -> Candidate:
@@ -235,24 +199,16 @@ def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, g
     )
 
 
-def _add_version(tx: Transaction, search: Search, shifted: ShiftedWeights) -> str:
-    """A version of the search's own: the supernet's newest version, for others, stays what it is."""
-    if search.supernet_id is None:
-        raise InvalidValueError(f"search {search.id} has no supernet to shift")
-    tx.artifacts.get(shifted.weights_sha256)
-    supernet = tx.supernets.lock(search.supernet_id)
-    version = SupernetVersion(
-        id=new_id(IdPrefix.SUPERNET_VERSION),
-        supernet_id=supernet.id,
-        number=len(tx.supernets.versions(supernet.id)) + 1,
-        weights_sha256=shifted.weights_sha256,
-        statistics=shifted.statistics,
-        search_id=search.id,
-        parent_id=search.supernet_version_id,
-        created_at=tx.now(),
+def _comparable(tx: Transaction, search: Search) -> frozenset[Genotype] | None:
+    """Told candidates with an accuracy of the current version, where a search compares within one alone."""
+    if search.spec.shifting is None or search.spec.crosses_versions:
+        return None
+    told = {candidate.id: candidate.genotype for candidate in tx.candidates.told(search.id)}
+    return frozenset(
+        told[e.candidate_id]
+        for e in tx.evaluations.of_candidates(tuple(told))
+        if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
     )
-    tx.supernets.add_version(version)
-    return version.id
 
 
 def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:
@@ -260,11 +216,6 @@ def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tup
     for evaluation in tx.evaluations.of_candidates([c.id for c in candidates]):
         by_candidate[evaluation.candidate_id].append(evaluation)
     return tuple(FinishedCandidate(c, tuple(by_candidate[c.id])) for c in candidates)
-
-
-def _next_attempt(tx: Transaction, candidate: Candidate, metric: Metric) -> int:
-    attempts = [e.attempt for e in tx.evaluations.of_candidates([candidate.id]) if e.metric is metric]
-    return max(attempts, default=0) + 1
 
 
 def _generation_event(search: Search, outcome: StepOutcome) -> NewEvent:

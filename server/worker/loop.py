@@ -10,7 +10,7 @@ import structlog
 
 from server.service.dispatch import Dispatch, LeaseOrder
 from server.service.errors import LeaseLostError, ServiceError, UnavailableError
-from server.service.states import JobKind
+from server.service.states import SEARCH_WORK_KINDS, JobKind
 from server.service.values.job import Job
 from server.worker.handlers import Handler, failure_of
 from server.worker.leases import LeaseKeeper
@@ -31,7 +31,7 @@ class Lane:
 LANES = (
     Lane("short", (JobKind.SEARCH_STEP,)),
     Lane("convert", (JobKind.CONVERT,)),
-    Lane("heavy", (JobKind.EVALUATE, JobKind.TRAIN)),
+    Lane("heavy", (JobKind.EVALUATE, JobKind.TRAIN, *sorted(SEARCH_WORK_KINDS, key=lambda kind: kind.value))),
 )
 
 

@@ -1,100 +1,110 @@
-"""Supernet shifting inside a search: each generation moves the weights before its candidates are scored.
+"""SHIFT jobs: a generation moves the supernet's weights, and its candidates are scored with what comes of it.
 
-Weights and optimiser are artifacts named by the search's checkpoint, so they are committed with the generation or not
-at all: after a crash the generation is computed again from the same state, to the same bytes.
+Weights and optimiser are artifacts; the search's checkpoint and the job's payload name those a shift starts from, and
+they are committed with the versions or not at all: after a crash the generation is computed again, to the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.errors import InvalidArchitectureError, SearchStateError
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.search_space import SearchSpace
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.config import OptimizerConfig
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.shifting import ShiftingConfig, ShiftingMode, SupernetShifter, transfer_to
 from server.service.algorithm_spec import ShiftingSpec
-from server.service.values.search import Search
-from server.service.values.step import ShiftedWeights
+from server.service.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
+from server.service.spec import SearchSpec
+from server.service.training_spec import TrainingSpec
+from server.service.values.job import Job, LeaseRef
+from server.service.worker_results import Accuracy
+from server.worker.accuracies import Accuracies, supernet_graph
 from server.worker.resources import Resources
 
 SAFETENSORS = "application/vnd.safetensors"
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """One generation's shift.
+class ShiftHandler:
+    """Does SHIFT jobs, one candidate after another."""
 
-    Attributes:
-        weights: to be committed as a version.
-        state_sha256: artifact that the next generation goes on from: weights, optimiser, version number.
-        report: for the search's progress.
-    """
-
-    weights: ShiftedWeights
-    state_sha256: str
-    report: dict[str, JsonValue]
-
-
-class Shifting:
-    """Shifts supernets for search steps."""
-
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, shifts: Shifts, resources: Resources, accuracies: Accuracies) -> None:
+        self._shifts = shifts
         self._resources = resources
+        self._accuracies = accuracies
 
-    def shift(
-        self,
-        search: Search,
-        genotypes: Sequence[Genotype],
-        state_sha256: str | None,
-        stopped: Callable[[], bool],
-    ) -> Shift | None:
-        """Shift towards a generation's candidates, in the order asked; None where stopped.
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Shift one generation; returns early and without a trace once stopped."""
+        given = self._shifts.load(lease)
+        outcome = self._shift(given, stopped, lambda progress: self._shifts.report(lease, progress))
+        if outcome is not None and not stopped():
+            self._shifts.commit(lease, given.payload, outcome)
 
-        Raises:
-            SearchStateError: the search does not shift, or has no supernet version.
-            TrainingError: a loss is not finite.
-        """
-        spec = search.spec
-        if spec.shifting is None or search.supernet_version_id is None:
-            raise SearchStateError(f"search {search.id} has no supernet to shift")
+    def _shift(
+        self, given: ShiftInput, stopped: Callable[[], bool], report: Callable[[Mapping[str, JsonValue]], None]
+    ) -> ShiftOutcome | None:
+        spec = given.search.spec
+        wanted = spec.shifting
+        if wanted is None:
+            raise SearchStateError(f"search {given.search.id} shifts no supernet")
         space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
-        shifter = self._shifter(search, spec.shifting, space, state_sha256)
-        losses: list[JsonValue] = []
-        shifter.begin_generation(len(genotypes))
-        for genotype in genotypes:
+        training = self._resources.training_spec(given.payload.supernet_version_id)
+        shifter = self._shifter(given, wanted, space, training)
+        shifter.begin_generation(len(given.architectures))
+        losses: list[float] = []
+        versions: list[ShiftedVersion] = []
+        for place, architecture in enumerate(given.architectures):
             if stopped():
                 return None
-            with self._resources.pause():
-                losses.append(shifter.visit(_graph(space, genotype)))
+            losses.append(shifter.visit(supernet_graph(space, architecture), self._resources.pause))
+            progress: dict[str, JsonValue] = {
+                "candidate_id": given.payload.candidate_ids[place],
+                "done": place + 1,
+                "total": len(given.architectures),
+                "loss": losses[-1],
+            }
+            if wanted.mode == "immediate":
+                taken = self._accuracy(architecture, space, shifter, spec, training, stopped)
+                if taken is None:
+                    return None
+                statistics = _statistics(spec, shifter.version + 1, losses[-1:]) | {"place": place + 1}
+                stored = self._stored(shifter.weights.save)
+                versions.append(ShiftedVersion(weights_sha256=stored, statistics=statistics, accuracy=taken))
+                progress["top1"] = taken.top1
+            report(progress)
         number = shifter.end_generation()
-        statistics: dict[str, JsonValue] = {
-            "mode": spec.shifting.mode,
-            "shift": number,
-            "losses": losses,
-            "space": {"id": spec.space.id, "parameters": dict(spec.space.parameters)},
-        }
-        folder = self._folder(search)
-        weights = self._stored(folder / "weights.safetensors", shifter.weights.save)
-        state = self._stored(folder / "state.safetensors", shifter.save)
-        mean = sum(float(str(loss)) for loss in losses) / len(losses)
-        return Shift(
-            ShiftedWeights(weights_sha256=weights, statistics=statistics), state, {"shift": number, "loss": mean}
+        if wanted.mode == "accumulate":
+            statistics = _statistics(spec, number, losses)
+            versions.append(ShiftedVersion(weights_sha256=self._stored(shifter.weights.save), statistics=statistics))
+        told: dict[str, JsonValue] = {"shift": number, "loss": sum(losses) / len(losses), "num_versions": len(versions)}
+        return ShiftOutcome(versions=tuple(versions), state_sha256=self._stored(shifter.save), report=told)
+
+    def _accuracy(
+        self,
+        architecture: Architecture,
+        space: SearchSpace,
+        shifter: SupernetShifter,
+        spec: SearchSpec,
+        training: TrainingSpec,
+        stopped: Callable[[], bool],
+    ) -> Accuracy | None:
+        """Accuracy with the weights as they are right now; None where stopped."""
+        found = self._accuracies.evaluate(
+            architecture, space, shifter.weights, spec=spec, training=training, split="validation", stopped=stopped
         )
+        return None if found is None else Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
 
     def _shifter(
-        self, search: Search, wanted: ShiftingSpec, space: SearchSpace, state_sha256: str | None
+        self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace, training: TrainingSpec
     ) -> SupernetShifter:
-        assert search.supernet_version_id is not None
-        training = self._resources.training_spec(search.supernet_version_id)
-        dataset = self._resources.dataset(search.spec.dataset or training.dataset, space, training.resolution)
+        spec = given.search.spec
+        dataset = self._resources.dataset(spec.dataset or training.dataset, space, training.resolution)
         config = ShiftingConfig(
             mode=ShiftingMode(wanted.mode),
             images_per_candidate=wanted.images_per_candidate,
@@ -104,39 +114,38 @@ class Shifting:
             optimizer=OptimizerConfig(
                 learning_rate=wanted.learning_rate, momentum=wanted.momentum, weight_decay=wanted.weight_decay
             ),
-            seed=search.spec.seed,
+            seed=spec.seed,
         )
-        shifter = SupernetShifter(self._weights(search, wanted, space), dataset, config, self._resources.device)
-        if state_sha256 is not None:
-            shifter.load(self._resources.weights_file(state_sha256))
+        shifter = SupernetShifter(self._weights(given, wanted, space), dataset, config, self._resources.device)
+        if given.payload.state_sha256 is not None:
+            shifter.load(self._resources.weights_file(given.payload.state_sha256))
         return shifter
 
-    def _weights(self, search: Search, wanted: ShiftingSpec, space: SearchSpace) -> WeightStore:
-        """The supernet's weights as the search found them; the classifier drawn anew where that is wanted."""
-        assert search.supernet_version_id is not None
-        version = self._resources.supernets.version(search.supernet_version_id)
+    def _weights(self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace) -> WeightStore:
+        """The supernet's weights as the shift finds them; the classifier drawn anew where that is wanted."""
+        version = self._resources.supernets.version(given.payload.supernet_version_id)
         path = self._resources.weights_file(version.weights_sha256)
-        if wanted.new_head and version.search_id != search.id:
-            rng = Randomness(search.spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
+        if wanted.new_head and version.search_id != given.search.id:
+            rng = Randomness(given.search.spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
             return transfer_to(space, read_tensors(path)[0], rng)
         return WeightStore.load(path, space.supernet_graphs())
 
-    def _folder(self, search: Search) -> Path:
-        folder = self._resources.folder / "shifting" / search.id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def _stored(self, path: Path, save: Callable[[Path], None]) -> str:
-        save(path)
-        try:
+    def _stored(self, save: Callable[[Path], None]) -> str:
+        """Digest of the artifact that `save` writes."""
+        folder = self._resources.folder / "shifting"
+        folder.mkdir(exist_ok=True)
+        # A folder of its own: a worker that lost this job may still be writing.
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            path = Path(own) / "stored.safetensors"
+            save(path)
             with path.open("rb") as source:
                 return self._resources.artifacts.put(source, SAFETENSORS).sha256
-        finally:
-            path.unlink(missing_ok=True)
 
 
-def _graph(space: SearchSpace, genotype: Genotype) -> LayerGraph:
-    graph = space.graph(space.decode(genotype), Form.SUPERNET)
-    if graph is None:
-        raise InvalidArchitectureError(f"space {space.space_id!r} is a table of results: there is nothing to shift")
-    return graph
+def _statistics(spec: SearchSpec, number: int, losses: list[float]) -> dict[str, JsonValue]:
+    return {
+        "mode": None if spec.shifting is None else spec.shifting.mode,
+        "shift": number,
+        "losses": list(losses),
+        "space": {"id": spec.space.id, "parameters": dict(spec.space.parameters)},
+    }

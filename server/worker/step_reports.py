@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
-from nas_engine.search.nsga2 import Nsga2
 from nas_engine.search.pareto import equispaced
 from nas_engine.search.predictor_assisted import PredictorAssistedSearch
 from server.service.algorithm_spec import ScarletNsga2Algorithm
@@ -31,11 +29,6 @@ def predictor_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
 def derivation_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
     """What each cost factor of DenseNAS gave, and whether that search collapsed."""
     return {"derived": list(algorithm.derived)} if isinstance(algorithm, DenseNasSearch) else {}
-
-
-def survivors_of(algorithm: SearchAlgorithm) -> frozenset[Genotype]:
-    """The candidates that the next generation will be compared with; those of NSGA-II are its population."""
-    return frozenset(algorithm.population) if isinstance(algorithm, Nsga2) else frozenset()
 
 
 def picked_models(front: Front) -> tuple[str, ...] | None:

@@ -21,8 +21,8 @@ from server.service.values.step import NewCandidate, StepInput, StepOutcome, Ste
 from server.worker.algorithms import algorithm_of, told_of
 from server.worker.confirming import to_confirm
 from server.worker.densenas import DenseNas, SearchInterruptedError
-from server.worker.shifting import Shift, Shifting
-from server.worker.step_reports import derivation_report, picked_models, predictor_report, survivors_of
+from server.worker.shifting_steps import shift_order, shift_state, shifting_report, survivors_of
+from server.worker.step_reports import derivation_report, picked_models, predictor_report
 from server.worker.warm_starting import start_warm
 
 CHECKPOINT_SCHEMA = 1
@@ -82,12 +82,10 @@ class StepHandler:
         steps: SearchSteps,
         fronts: Fronts,
         spaces: EngineSpaceCatalog,
-        shifting: Shifting,
         densenas: DenseNas,
         code_version: str,
     ) -> None:
         self._steps = steps
-        self._shifting = shifting
         self._densenas = densenas
         self._fronts = fronts
         self._spaces = spaces
@@ -133,21 +131,20 @@ class StepHandler:
     def _outcome(
         self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory, stopped: Callable[[], bool]
     ) -> StepOutcome | None:
-        survivors = survivors_of(algorithm) if given.search.spec.shifting is not None else frozenset()
+        survivors = survivors_of(algorithm)
         asked = self._ask(given, algorithm)
         front = self._fronts.of_search(
-            given.search.id, with_dominated=bool(survivors), supernet_version_id=given.search.supernet_version_id
+            given.search.id,
+            with_dominated=given.comparable is not None,
+            supernet_version_id=given.search.supernet_version_id,
         )
         report = {**memory.report, **predictor_report(algorithm), **derivation_report(algorithm)}
-        shift: Shift | None = None
+        work = None
         if given.search.spec.shifting is not None:
-            report["shifting"] = {"scored_with": given.search.supernet_version_id}
+            report["shifting"] = shifting_report(given)
+            memory.shift_state = shift_state(given) or memory.shift_state
             if asked.genotypes:
-                shift = self._shifting.shift(given.search, asked.genotypes, memory.shift_state, stopped)
-                if shift is None:
-                    return None
-                memory.shift_state = shift.state_sha256
-                report["shifting"] = {"scored_with": given.search.supernet_version_id, **shift.report}
+                work = shift_order(given, front, survivors, memory.shift_state)
         finalise: tuple[str, ...] = ()
         re_measure: tuple[str, ...] = ()
         if asked.ended is StepStatus.COMPLETED:
@@ -179,10 +176,7 @@ class StepHandler:
             reference_point=_fixed_reference(given, front),
             finalise=finalise,
             re_measure=re_measure,
-            re_evaluate=()
-            if shift is None
-            else tuple(c.id for c in (*front.points, *front.dominated) if c.genotype in survivors),
-            shifted=None if shift is None else shift.weights,
+            work=work,
             report=report,
         )
 

@@ -11,7 +11,9 @@ from server.api.schemas.wire import Body, Id, Json, NameText, Resource, Sha256
 from server.service.spec_parts import Labels
 
 RoleName = Literal["viewer", "engineer", "agent", "admin"]
-EventTypeName = Literal["state", "generation", "candidate", "measurement", "job", "supernet", "training", "device"]
+EventTypeName = Literal[
+    "state", "generation", "work", "candidate", "measurement", "job", "supernet", "training", "device"
+]
 
 
 class TokenBody(Body):

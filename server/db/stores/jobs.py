@@ -64,6 +64,17 @@ class SqlJobStore(LeaseHistory):
 
     def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
         """Unfinished jobs for this pair, by id."""
+    def done_with(self, dedupe_key: str) -> Job | None:
+        """The newest DONE job with this dedupe key."""
+        statement = (
+            sa.select(jobs)
+            .where(jobs.c.dedupe_key == dedupe_key, jobs.c.state == JobState.DONE.value)
+            .order_by(jobs.c.id.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else job_from_row(row)
+
         return self._active(jobs.c.latency_key == latency_key, jobs.c.hardware_key == hardware_key)
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:

@@ -48,6 +48,9 @@ class JobStore(Protocol):
     def lock_active(self, dedupe_key: str) -> Job | None:
         """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
 
+    def done_with(self, dedupe_key: str) -> Job | None:
+        """The newest DONE job with this dedupe key."""
+
     def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
         """Unfinished jobs for this pair, by id."""
 

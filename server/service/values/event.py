@@ -15,6 +15,7 @@ class EventType(Enum):
 
     STATE = "state"  # a search changed its state
     GENERATION = "generation"  # a search step was committed
+    WORK = "work"  # progress of heavy work that a search step ordered
     CANDIDATE = "candidate"  # a candidate finished
     MEASUREMENT = "measurement"  # a measurement was stored
     JOB = "job"  # a job was requeued, failed or cancelled

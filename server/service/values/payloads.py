@@ -48,6 +48,26 @@ class SearchStepPayload(Payload):
     seq: int
 
 
+class SearchWorkPayload(Payload):
+    """Base of heavy work that a step ordered. `seq` is the checkpoint written with the order."""
+
+    search_id: str
+    seq: int
+
+
+class ShiftPayload(SearchWorkPayload):
+    """Shift a supernet towards a generation's candidates, in the order asked.
+
+    `state_sha256` is what the last shift ended with (weights, optimiser, version number); absent before the first.
+    `survivors` are compared with the candidates, and scored again with the version that comes of it.
+    """
+
+    candidate_ids: tuple[str, ...]
+    survivors: tuple[str, ...] = ()
+    supernet_version_id: str
+    state_sha256: str | None = None
+
+
 class EvaluatePayload(Payload):
     """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec.
 

@@ -10,6 +10,7 @@ from enum import Enum
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
 from server.service.errors import InvalidValueError
+from server.service.states import JobKind
 from server.service.values.candidate import ArchitectureRecord, Candidate, Evaluation
 from server.service.values.search import Checkpoint, Search
 
@@ -34,6 +35,9 @@ class StepInput:
         num_left: candidates the budget still allows.
         measured: for the first step of a search that starts from the measurement database: architectures measured
             on its hardware, newest first.
+        work: what the work that the last step ordered ended with; None where it ordered none.
+        comparable: for a search that shifts its supernet and compares within one version: genotypes of the told
+            candidates that have an accuracy of the current version; None for every other search.
     """
 
     search: Search
@@ -42,6 +46,8 @@ class StepInput:
     revised: tuple[FinishedCandidate, ...]
     num_left: int
     measured: tuple[Architecture, ...] = ()
+    work: FinishedWork | None = None
+    comparable: frozenset[Genotype] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +68,28 @@ class NewCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShiftedWeights:
-    """Weights that a step has shifted, stored as an artifact; committed as a version with the step's checkpoint.
+class ShiftOrder:
+    """Heavy work that a step orders: shift the supernet towards the candidates asked with it, then score them.
 
     Attributes:
-        statistics: losses and the like, for people; `space` where it is not the supernet's own.
+        survivors: ids of told candidates that they will be compared with: scored again with the same version.
+        state_sha256: what the last shift ended with; None before the first.
     """
 
-    weights_sha256: str
-    statistics: JsonValue = None
+    survivors: tuple[str, ...] = ()
+    state_sha256: str | None = None
+
+
+WorkOrder = ShiftOrder
+"""Heavy work that a step may order; see `server.service.search_work`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedWork:
+    """Heavy work that the last step ordered, and what it ended with."""
+
+    kind: JobKind
+    result: JsonValue
 
 
 class StepStatus(Enum):
@@ -92,11 +111,9 @@ class StepOutcome:
         status, reason: what comes next, and why.
         generation: generations completed.
         front_size, hypervolume, reference_point: of everything told; see SearchProgress.
-        re_evaluate: ids of told candidates whose accuracy is to be taken again (supernet shifting).
         re_measure: ids of told candidates whose latency is to be taken again.
         finalise: ids of told candidates to be classified on test images and exported with inherited weights.
-        supernet_version_id: version to evaluate with from now on; None keeps the current one.
-        shifted: weights that become a version of the supernet, to evaluate with from now on.
+        work: heavy work that must be done before the next step; with a ShiftOrder, accuracies follow from it.
         report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
     """
 
@@ -110,18 +127,16 @@ class StepOutcome:
     front_size: int = 0
     hypervolume: float | None = None
     reference_point: tuple[float, ...] | None = None
-    re_evaluate: tuple[str, ...] = field(default=())
     re_measure: tuple[str, ...] = field(default=())
     finalise: tuple[str, ...] = field(default=())
-    supernet_version_id: str | None = None
-    shifted: ShiftedWeights | None = None
+    work: WorkOrder | None = None
     report: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = [*(self.reference_point or ()), *([] if self.hypervolume is None else [self.hypervolume])]
         if not all(math.isfinite(number) for number in numbers):
             raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
-        orders = bool(self.asked or self.re_evaluate or self.re_measure or self.finalise)
+        orders = bool(self.asked or self.work or self.re_measure or self.finalise)
         if self.status is not StepStatus.CONTINUE and orders:
             raise InvalidValueError(f"a step that ends its search as {self.status.value} cannot ask for more")
         if self.status is StepStatus.CONTINUE and not (orders or self.told):

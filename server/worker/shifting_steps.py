@@ -1,0 +1,55 @@
+"""What a search step of a shifting search orders and says."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.search.algorithm import SearchAlgorithm
+from nas_engine.search.nsga2 import Nsga2
+from server.service.fronts import Front
+from server.service.states import JobKind
+from server.service.values.step import ShiftOrder, StepInput
+
+
+def survivors_of(algorithm: SearchAlgorithm) -> frozenset[Genotype]:
+    """The candidates that the next generation will be compared with; those of NSGA-II are its population."""
+    return frozenset(algorithm.population) if isinstance(algorithm, Nsga2) else frozenset()
+
+
+def shift_state(given: StepInput) -> str | None:
+    """Artifact that the shift ordered by the last step ended with; None where it ordered none.
+
+    Raises:
+        SearchStateError: the result of that shift does not name one.
+    """
+    if given.work is None or given.work.kind is not JobKind.SHIFT:
+        return None
+    match given.work.result:
+        case {"state_sha256": str(sha256)}:
+            return sha256
+        case other:
+            raise SearchStateError(f"the shift before this step of {given.search.id} ended with {other!r}: no state")
+
+
+def shift_order(given: StepInput, front: Front, survivors: Set[Genotype], state_sha256: str | None) -> ShiftOrder:
+    """Shift towards what is asked now; `survivors` are scored again, where one version alone is compared."""
+    if given.comparable is None:
+        return ShiftOrder(state_sha256=state_sha256)
+    compared = [c for c in (*front.points, *front.dominated) if c.genotype in survivors]
+    ids = tuple(c.id for c in sorted(compared, key=lambda c: c.seq))
+    return ShiftOrder(survivors=ids, state_sha256=state_sha256)
+
+
+def shifting_report(given: StepInput) -> dict[str, JsonValue]:
+    """With which version the told candidates are compared, and what the last shift said of itself."""
+    spec = given.search.spec
+    report: dict[str, JsonValue] = {
+        "scored_with": given.search.supernet_version_id,
+        "crosses_versions": spec.crosses_versions,
+    }
+    if given.work is not None and given.work.kind is JobKind.SHIFT and isinstance(given.work.result, dict):
+        report |= {key: value for key, value in given.work.result.items() if key != "state_sha256"}
+    return report
