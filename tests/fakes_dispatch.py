@@ -157,11 +157,13 @@ class FakeDispatch:
         self,
         device_id: str,
         *,
+        pool_key: str,
         artifact_sha256: str,
         median_us: float,
         ratio: float | None,
         passed: bool,
         reason: str = "",
+        output_digest: str | None = None,
     ) -> int:
         with self.changed:
             self.canaries.append(CanaryNote(passed, ratio, reason))
@@ -301,8 +303,11 @@ class FakeDispatch:
             yield start, data[start : start + chunk_bytes]
             sent += chunk_bytes
 
-    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
+    def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         return self.plan_for
+
+    def pool_key(self, device: Device, job_id: str) -> str:
+        return "0" * 64
 
 
 def _device(device_id: str, enrolment: Enrolment, credential: str) -> Device:

@@ -24,7 +24,7 @@ from server.db.stores.measurements import SqlMeasurementStore
 from server.db.stores.searches import SqlCheckpointStore, SqlSearchStore
 from server.db.stores.supernets import SqlSupernetStore
 from server.db.types import now
-from server.db.wakeups import DatabaseWakeups
+from server.db.wakeups import DatabaseWakeups, notification
 from server.service.errors import InvalidValueError, UnavailableError
 from server.service.ports.unit_of_work import Topic, Transaction
 
@@ -119,9 +119,8 @@ class SqlTransaction:
         if self.events.has_new:
             self._topics.add(Topic.EVENTS)
         self.events.flush()
-        if self._connection.dialect.name == "postgresql":
-            for topic in sorted(self._topics, key=lambda t: t.value):
-                self._connection.execute(sa.select(sa.func.pg_notify(topic.value, "")))
+        for topic in sorted(self._topics, key=lambda t: t.value):
+            self._connection.execute(notification(self._connection.dialect, topic))
         return frozenset(self._topics)
 
 

@@ -2,7 +2,7 @@
 
 Threads of this process are woken by a condition. Other processes are heard through LISTEN/NOTIFY on
 PostgreSQL (0.06 ms), and on SQLite through ``PRAGMA data_version``, which changes with every commit of
-another connection and costs microseconds to look at.
+another connection and costs microseconds to look at; which topics were woken, a small table then tells.
 """
 
 from __future__ import annotations
@@ -10,12 +10,25 @@ from __future__ import annotations
 import threading
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
+from server.db.tables.keeping import wake_counts
 from server.service.ports.unit_of_work import Topic
 
 SQLITE_LOOK_S = 0.05  # how often another process' commits are looked for
 LISTEN_S = 1.0  # how long one wait for notifications lasts, so that close() is heard
 RECONNECT_S = 1.0
+
+
+def notification(dialect: sa.Dialect, topic: Topic) -> sa.Executable:
+    """The statement that tells other processes of a wake, with the transaction it is part of."""
+    if dialect.name == "postgresql":
+        return sa.select(sa.func.pg_notify(topic.value, ""))
+    return (
+        sqlite.insert(wake_counts)
+        .values(topic=topic.value, num_wakes=1)
+        .on_conflict_do_update(index_elements=["topic"], set_={"num_wakes": wake_counts.c.num_wakes + 1})
+    )
 
 
 class DatabaseWakeups:
@@ -66,12 +79,19 @@ class DatabaseWakeups:
     def _look_sqlite(self) -> None:
         connection = self._engine.raw_connection()
         try:
-            last = None
+            cursor = connection.cursor()
+            last: object = None
+            counts: dict[str, int] | None = None
             while not self._closed.wait(SQLITE_LOOK_S):
-                version = connection.cursor().execute("PRAGMA data_version").fetchone()
-                if last is not None and version != last:
-                    self._wake_all()
+                version = cursor.execute("PRAGMA data_version").fetchone()
+                if version == last:
+                    continue
                 last = version
+                found = dict(cursor.execute("SELECT topic, num_wakes FROM wake_counts").fetchall())
+                for topic in Topic:
+                    if counts is None or found.get(topic.value) != counts.get(topic.value):
+                        self.wake(topic)
+                counts = found
         finally:
             connection.close()
 

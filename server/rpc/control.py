@@ -133,7 +133,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
                     digest = hashlib.sha256(job.lease.lease_id.encode()).hexdigest()
                     self._services.results.put_failure(device.id, job.lease, failure, digest)
                 continue
-            canary = self._services.canaries.plan(device, payload)
+            canary = self._services.canaries.plan(device, job)
             assignments.append(converters.assignment_to_proto(job, payload, model, canary, ttl_s))
         return assignments
 
@@ -143,7 +143,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         match envelope.WhichOneof("outcome"):
             case "failure":
                 failure = converters.failure_from_proto(envelope.failure.type, envelope.failure.message)
-                self._record_failed_canary(device, envelope.failure)
+                self._record_failed_canary(device, lease, envelope.failure)
                 return results.put_failure(device.id, lease, failure, digest)
             case "measurement":
                 return self._take_measurement(device, lease, envelope, digest)
@@ -163,24 +163,26 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return ResultReceipt(ResultStatus.REJECTED, failure.message)
         receipt = self._services.results.put_measurement(device.id, lease, measurement, digest)
         if receipt.status is ResultStatus.ACCEPTED:
-            self._record_canary(device, measurement)
+            self._record_canary(device, lease, measurement)
         return receipt
 
-    def _record_canary(self, device: Device, measurement: Measurement) -> None:
+    def _record_canary(self, device: Device, lease: LeaseRef, measurement: Measurement) -> None:
         reading = measurement.canary_after
         if reading is None:
             return
         off = [f.reason for f in measurement.flags if f.validity is Validity.DEGRADED_DEVICE]
         self._services.enrolments.record_canary(
             device.id,
+            pool_key=self._services.canaries.pool_key(device, lease.job_id),
             artifact_sha256=reading.artifact_sha256,
             median_us=reading.median_us,
             ratio=reading.ratio,
             passed=not off,
             reason="; ".join(off),
+            output_digest=reading.output_digest,
         )
 
-    def _record_failed_canary(self, device: Device, failure: control_pb2.Failure) -> None:
+    def _record_failed_canary(self, device: Device, lease: LeaseRef, failure: control_pb2.Failure) -> None:
         if not failure.HasField("canary"):
             return
         try:
@@ -190,11 +192,13 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return
         self._services.enrolments.record_canary(
             device.id,
+            pool_key=self._services.canaries.pool_key(device, lease.job_id),
             artifact_sha256=reading.artifact_sha256,
             median_us=reading.median_us,
             ratio=reading.ratio,
             passed=False,
             reason=failure.message[: converters.MAX_MESSAGE_CHARACTERS],
+            output_digest=reading.output_digest,
         )
 
 

@@ -15,8 +15,7 @@ from server.service.results import ResultReceipt
 from server.service.settings import LeaseSettings
 from server.service.values.artifact import Artifact
 from server.service.values.device import Device, Enrolment
-from server.service.values.job import LeaseRef
-from server.service.values.payloads import MeasurePayload
+from server.service.values.job import Job, LeaseRef
 
 
 class Enrolments(Protocol):
@@ -32,11 +31,13 @@ class Enrolments(Protocol):
         self,
         device_id: str,
         *,
+        pool_key: str,
         artifact_sha256: str,
         median_us: float,
         ratio: float | None,
         passed: bool,
         reason: str = "",
+        output_digest: str | None = None,
     ) -> int:
         """Store a run of the golden model."""
 
@@ -80,16 +81,11 @@ class ArtifactReader(Protocol):
 class CanaryPlanner(Protocol):
     """Decides whether a job has a canary; server.service.canaries.Canaries."""
 
-    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
+    def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         """The canary for this job on this device; None for none."""
 
-
-class NoCanaries:
-    """Plans none."""
-
-    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
-        """None."""
-        return None
+    def pool_key(self, device: Device, job_id: str) -> str:
+        """What a canary that ran with this job is filed under."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

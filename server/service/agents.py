@@ -143,7 +143,9 @@ class AgentSessions:
             # A back-off can end without anybody waking us.
             self._wakeups.wait(Topic.DEVICE_JOBS, token, min(left_s, 1.0))
             token = self._wakeups.token(Topic.DEVICE_JOBS)
-            orders = replace(self._uow.write(lambda tx: self._assign(tx, idle)), verdicts=orders.verdicts)
+            # A waiting agent only reads: the transaction that writes is for when there is something to write.
+            if self._uow.read(lambda tx: self._worth_a_look(tx, idle)):
+                orders = replace(self._uow.write(lambda tx: self._assign(tx, idle)), verdicts=orders.verdicts)
         return orders
 
     def renew(self, device_id: str, running: tuple[RunningLease, ...]) -> tuple[LeaseVerdict, ...]:
@@ -202,14 +204,16 @@ class AgentSessions:
             return set_device_state(tx, told, DeviceState.ACTIVE, "the agent is well again")
         return told
 
-    def _assign(self, tx: Transaction, report: AgentReport) -> AgentOrders:
+    def _worth_a_look(self, tx: Transaction, report: AgentReport) -> bool:
+        """Whether `_assign` has anything to say to a waiting agent: orders, or a job that it may claim."""
         device = tx.devices.get(report.device_id)
         if report.instance_epoch < device.instance_epoch:
-            return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
-        session, message = _session(device, device.reserved(tx.now()))
-        if session is not SessionState.ACTIVE or report.draining or report.leaving:
-            return AgentOrders(session=session, message=message)
-        request = ClaimRequest(
+            return True
+        session, _ = _session(device, device.reserved(tx.now()))
+        return session is not SessionState.ACTIVE or tx.jobs.has_claimable(self._request(device, report))
+
+    def _request(self, device: Device, report: AgentReport) -> ClaimRequest:
+        return ClaimRequest(
             owner=device.id,
             kinds=(JobKind.MEASURE,),
             device_id=device.id,
@@ -218,6 +222,15 @@ class AgentSessions:
             ttl_s=self._leases.accept_s,
             accepted=False,
         )
+
+    def _assign(self, tx: Transaction, report: AgentReport) -> AgentOrders:
+        device = tx.devices.get(report.device_id)
+        if report.instance_epoch < device.instance_epoch:
+            return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
+        session, message = _session(device, device.reserved(tx.now()))
+        if session is not SessionState.ACTIVE or report.draining or report.leaving:
+            return AgentOrders(session=session, message=message)
+        request = self._request(device, report)
         assigned: list[Job] = []
         for _ in range(report.free_slots):
             job = claim(tx, request)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.measurement import DeviceClass, Dtype
 from server.service.errors import InvalidValueError
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
+from server.service.suspects import known_answer, pool_canaries
 from server.service.values.artifact import ModelFormat, WeightsOrigin
-from server.service.values.device import CanaryRecord, Device
-from server.service.values.payloads import MeasurePayload
+from server.service.values.device import CanaryRecord, Device, pool_key
+from server.service.values.job import Job
+from server.service.values.payloads import MeasurePayload, read_payload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +83,40 @@ class Canaries:
         self._golden = {model.format: model for model in golden}
         self._settings = settings or CanarySettings()
         self._golden_key = golden_key
-        self._lock = threading.Lock()
-        self._seen_epochs: dict[str, int] = {}
 
-    def plan(self, device: Device, payload: MeasurePayload) -> CanaryPlan | None:
+    def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         """The canary for a job on a device; None where none is due or there is no golden model in its format.
 
-        One is due after `every_s`, after a failure that blamed the device, and when its agent was started anew. (Each
-        replica of the server remembers starts for itself: at worst a start has one canary per replica.)
+        One is due after `every_s`, after a failure that blamed the device, when its agent was started anew, and when it
+        runs as something else than before: a new runtime version or another core mask begins with its own baseline.
         """
         if device.device_class not in self._settings.device_classes:
             return None
-        model = self._golden.get(payload.model_format) or self._uow.read(lambda tx: self._filed(tx, payload))
+        payload = read_payload(MeasurePayload, job.payload)
+        return self._uow.read(lambda tx: self._plan(tx, device, payload, _pool_key(device, job)))
+
+    def pool_key(self, device: Device, job_id: str) -> str:
+        """What a canary that ran with a job is filed under. Raises NotFoundError."""
+        return _pool_key(device, self._uow.read(lambda tx: tx.jobs.get(job_id)))
+
+    def _plan(self, tx: Transaction, device: Device, payload: MeasurePayload, pool_key: str) -> CanaryPlan | None:
+        model = self._golden.get(payload.model_format) or self._filed(tx, payload)
         if model is None:
             return None
-
-        with self._lock:
-            restarted = self._seen_epochs.get(device.id) != device.instance_epoch
-
-        def look(tx: Transaction) -> CanaryPlan | None:
-            last = device.last_canary_at
-            fresh = last is not None and tx.now() - last < timedelta(seconds=self._settings.every_s)
-            if fresh and not restarted and device.num_failures_in_a_row == 0:
+        last = tx.devices.last_canary_under(device.id, pool_key, model.sha256, passed=False)
+        if last is not None and device.num_failures_in_a_row == 0 and last.instance_epoch == device.instance_epoch:
+            age = tx.now() - last.taken_at
+            # A canary of the future was taken before the clock was set back: it says nothing about now.
+            if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
                 return None
-            return CanaryPlan(
-                model=model,
-                baseline_us=_baseline_us(tx.devices.last_good_canary(device.id), model.sha256),
-                tolerance=self._settings.tolerance,
-            )
-
-        plan = self._uow.read(look)
-        with self._lock:
-            self._seen_epochs[device.id] = device.instance_epoch
-        return plan
+        good = tx.devices.last_canary_under(device.id, pool_key, model.sha256, passed=True)
+        answer = known_answer([good]) if good is not None else ""
+        return CanaryPlan(
+            model=model,
+            baseline_us=None if good is None else _baseline_us(good),
+            output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256)),
+            tolerance=self._settings.tolerance,
+        )
 
     def _filed(self, tx: Transaction, payload: MeasurePayload) -> GoldenModel | None:
         """The golden model that a worker made in the format of a job."""
@@ -127,8 +129,13 @@ class Canaries:
         return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
 
 
-def _baseline_us(last_good: CanaryRecord | None, sha256: str) -> float | None:
+def _baseline_us(good: CanaryRecord) -> float:
     """The first median, which every later record still tells: its own median over its ratio."""
-    if last_good is None or last_good.artifact_sha256 != sha256:
-        return None
-    return last_good.median_us if last_good.ratio is None else last_good.median_us / last_good.ratio
+    return good.median_us if good.ratio is None else good.median_us / good.ratio
+
+
+def _pool_key(device: Device, job: Job) -> str:
+    """What the device runs the job as, without the batch: canaries have a batch of their own."""
+    if job.target.pool_key is not None:
+        return job.target.pool_key
+    return pool_key(device.capabilities.identity, Dtype(read_payload(MeasurePayload, job.payload).dtype))

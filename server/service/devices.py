@@ -15,7 +15,7 @@ from server.service.paging import Page, PageRequest
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
 from server.service.settings import LeaseSettings, SearchSettings
 from server.service.states import DEVICE_TRANSITIONS, DeviceState
-from server.service.suspects import Suspects, pool_disagreement
+from server.service.suspects import Suspects, pool_canaries, pool_disagreement
 from server.service.tokens import digest, new_secret
 from server.service.values.device import (
     CanaryRecord,
@@ -164,16 +164,18 @@ class Devices:
         self,
         device_id: str,
         *,
+        pool_key: str,
         artifact_sha256: str,
         median_us: float,
         ratio: float | None,
         passed: bool,
         reason: str = "",
+        output_digest: str | None = None,
     ) -> int:
         """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
         its last good canary as suspect, which running searches have measured again; one that passed brings a DEGRADED
-        device back. A device whose canary differs from those of its pool by more than 3 % is quarantined: devices of
-        one hardware key share a pool only while they agree.
+        device back. A device whose canary differs from those of its pool by more than 3 %, or gives other outputs, is
+        quarantined: devices of one hardware key share a pool only while they agree.
 
         Returns:
             How many measurements became suspect.
@@ -182,7 +184,8 @@ class Devices:
         def work(tx: Transaction) -> int:
             good = tx.devices.last_good_canary(device_id)
             seen = tx.devices.get(device_id)
-            disagreement = pool_disagreement(tx, seen, artifact_sha256, median_us) if passed else ""
+            pool = pool_canaries(tx, seen, pool_key, artifact_sha256) if passed else ()
+            disagreement = pool_disagreement(pool, median_us, output_digest)
             well, why = passed and not disagreement, reason or disagreement
             since = seen.enrolled_at if good is None else good.taken_at
             suspects = Suspects(tx, () if well else tx.measurements.ids_since(device_id, since))
@@ -197,6 +200,9 @@ class Devices:
                     passed=well,
                     reason=why,
                     taken_at=tx.now(),
+                    pool_key=pool_key,
+                    output_digest=output_digest,
+                    instance_epoch=device.instance_epoch,
                 )
             )
             device = replace(device, last_canary_at=tx.now(), last_canary_ratio=ratio)

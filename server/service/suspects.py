@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from nas_engine.domain.objective import Metric
 from server.service.latency_work import LatencyWork
 from server.service.ports.unit_of_work import Transaction
 from server.service.progress import lock_searches
 from server.service.states import CandidateState, DeviceState
-from server.service.values.device import Device
+from server.service.values.device import CanaryRecord, Device
 
 POOL_TOLERANCE = 0.03
 """Share by which the canaries of devices that share a pool may differ."""
@@ -47,24 +48,37 @@ class Suspects:
         return num_ordered
 
 
-def pool_disagreement(tx: Transaction, device: Device, artifact_sha256: str, median_us: float) -> str:
-    """How a canary differs from those of its pool; empty where it does not, or nobody else has one."""
-    offered = device.capabilities.pool_keys()
-    medians_us = []
+def pool_canaries(tx: Transaction, device: Device, pool_key: str, artifact_sha256: str) -> tuple[CanaryRecord, ...]:
+    """The last good canaries of the other active devices that offer this pool key."""
+    found = []
     for other in tx.devices.of_type(device.device_type):
         if other.id == device.id or other.state is not DeviceState.ACTIVE:
             continue
-        if not offered & other.capabilities.pool_keys():
-            continue
-        good = tx.devices.last_good_canary(other.id)
-        if good is not None and good.artifact_sha256 == artifact_sha256:
-            medians_us.append(good.median_us)
-    if not medians_us:
+        if pool_key in other.capabilities.pool_keys():
+            good = tx.devices.last_canary_under(other.id, pool_key, artifact_sha256, passed=True)
+            found += [] if good is None else [good]
+    return tuple(found)
+
+
+def known_answer(canaries: Iterable[CanaryRecord]) -> str:
+    """The output digest that most of them gave; empty where none told one."""
+    digests = Counter(canary.output_digest for canary in canaries if canary.output_digest)
+    return digests.most_common(1)[0][0] if digests else ""
+
+
+def pool_disagreement(
+    others: Sequence[CanaryRecord], median_us: float, output_digest: str | None, tolerance: float = POOL_TOLERANCE
+) -> str:
+    """How a canary differs from those of its pool; empty where it does not, or nobody else has one."""
+    if not others:
         return ""
-    pool_us = statistics.median(medians_us)
-    if abs(median_us / pool_us - 1.0) <= POOL_TOLERANCE:
+    answer = known_answer(others)
+    if output_digest and answer and output_digest != answer:
+        return f"its canary gives other outputs than {len(others)} others of its pool: find out which of them are right"
+    pool_us = statistics.median(canary.median_us for canary in others)
+    if abs(median_us / pool_us - 1.0) <= tolerance:
         return ""
     return (
-        f"its canary takes {median_us:.1f} us, that of {len(medians_us)} others of its pool {pool_us:.1f} us: "
-        f"within {POOL_TOLERANCE:.0%} they would share a pool; find out why, or give it another clocks profile"
+        f"its canary takes {median_us:.1f} us, that of {len(others)} others of its pool {pool_us:.1f} us: "
+        f"within {tolerance:.0%} they would share a pool; find out why, or give it another clocks profile"
     )

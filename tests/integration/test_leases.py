@@ -371,7 +371,7 @@ def test_higher_priority_goes_first_then_age(world: World) -> None:
 def test_a_failed_canary_degrades_the_device_and_makes_its_recent_results_suspect(world: World) -> None:
     device = world.enrol()
     search = measuring(world, num_candidates=2)
-    canary = {"artifact_sha256": "0" * 64, "median_us": 100.0}
+    canary = {"pool_key": "1" * 64, "artifact_sha256": "0" * 64, "median_us": 100.0}
     device.measure(taken(device))
     world.devices.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
     device.measure(taken(device))

@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
+from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.objective import Metric
 from server.artifacts.files import FileByteStore
 from server.service.states import CandidateState, DeviceState, SearchState
 from server.service.values.candidate import Candidate, Evaluation
+from server.service.values.device import pool_key
 from tests.databases import TestDatabase
 from tests.integration.test_agents_and_service import FAKE, Farm, fake_model
-from tests.service_world import PlayedDevice, World, run_to_end
+from tests.service_world import IDENTITY, PlayedDevice, World, run_to_end
 
 HOUR = timedelta(hours=1)
-GOLDEN: dict[str, Any] = {"artifact_sha256": "0" * 64, "median_us": 100.0}
+POOL_KEY = pool_key(IDENTITY, Dtype.FP32)
+GOLDEN: dict[str, Any] = {"pool_key": POOL_KEY, "artifact_sha256": "0" * 64, "median_us": 100.0}
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_devices_share_a_pool_only_while_their_canaries_agree(
 ) -> None:
     first, second = world.enrol("first"), world.enrol("second")
     world.devices.record_canary(first.id, **GOLDEN, ratio=None, passed=True)
-    world.devices.record_canary(second.id, artifact_sha256="0" * 64, median_us=median_us, ratio=None, passed=True)
+    world.devices.record_canary(second.id, **GOLDEN | {"median_us": median_us}, ratio=None, passed=True)
     found = world.devices.get(second.id)
     assert found.state is state
     assert ("others of its pool 100.0 us" in found.reason) == (state is DeviceState.QUARANTINED)

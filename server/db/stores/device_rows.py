@@ -64,6 +64,9 @@ def canary_from_row(row: sa.Row[Any]) -> CanaryRecord:
         passed=row.passed,
         reason=row.reason,
         taken_at=row.taken_at,
+        pool_key=row.pool_key,
+        output_digest=row.output_digest,
+        instance_epoch=row.instance_epoch,
     )
 
 

@@ -141,12 +141,23 @@ class SqlDeviceStore(Store):
 
     def last_good_canary(self, device_id: str) -> CanaryRecord | None:
         """The newest that passed."""
-        statement = (
-            sa.select(canaries)
-            .where(canaries.c.device_id == device_id, canaries.c.passed.is_(True))
-            .order_by(canaries.c.id.desc())
-            .limit(1)
-        )
+        return self._newest_canary(canaries.c.device_id == device_id, canaries.c.passed.is_(True))
+
+    def last_canary_under(
+        self, device_id: str, pool_key: str, artifact_sha256: str, *, passed: bool
+    ) -> CanaryRecord | None:
+        """The newest of this model under this pool key; with `passed`, of those that did."""
+        conditions = [
+            canaries.c.device_id == device_id,
+            canaries.c.pool_key == pool_key,
+            canaries.c.artifact_sha256 == artifact_sha256,
+        ]
+        if passed:
+            conditions.append(canaries.c.passed.is_(True))
+        return self._newest_canary(*conditions)
+
+    def _newest_canary(self, *conditions: sa.ColumnElement[bool]) -> CanaryRecord | None:
+        statement = sa.select(canaries).where(*conditions).order_by(canaries.c.id.desc()).limit(1)
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else canary_from_row(row)
 

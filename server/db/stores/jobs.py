@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from server.db.keyset import fetch_page
 from server.db.stores.job_rows import job_from_row, new_job_row
 from server.db.stores.leases import LeaseHistory
+from server.db.tables.searching import labels
 from server.db.tables.working import job_exclusions, jobs
 from server.db.types import later, now
 from server.service.errors import ConflictError, LeaseLostError
@@ -20,7 +21,6 @@ from server.service.states import JobKind, JobPhase, JobState
 from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRef, NewJob, QueueDepth
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
-MAX_LOOKED_AT = 200  # queued jobs a claim looks at; labels are compared outside SQL
 _ACTIVE = (JobState.QUEUED.value, JobState.LEASED.value)
 _DEAD = (jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at < now())
 
@@ -42,6 +42,8 @@ class SqlJobStore(LeaseHistory):
             if active is None:
                 raise ConflictError(f"{job.kind.value} job cannot be queued: {error.orig}") from error
             return active
+        if job.target.labels:
+            self._put_labels(row["id"], job.target.labels)
         return self.get(row["id"])
 
     def add_many(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
@@ -62,8 +64,6 @@ class SqlJobStore(LeaseHistory):
         row = self._connection.execute(statement.with_for_update()).one_or_none()
         return None if row is None else job_from_row(row)
 
-    def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
-        """Unfinished jobs for this pair, by id."""
     def done_with(self, dedupe_key: str) -> Job | None:
         """The newest DONE job with this dedupe key."""
         statement = (
@@ -75,6 +75,8 @@ class SqlJobStore(LeaseHistory):
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else job_from_row(row)
 
+    def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
+        """Unfinished jobs for this pair, by id."""
         return self._active(jobs.c.latency_key == latency_key, jobs.c.hardware_key == hardware_key)
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
@@ -143,16 +145,14 @@ class SqlJobStore(LeaseHistory):
 
     def claim(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""
-        for job_id in self._claimable(request):
-            statement = (
-                sa.select(jobs)
-                .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED.value)
-                .with_for_update(skip_locked=True)
-            )
-            row = self._connection.execute(statement).one_or_none()
-            if row is not None:
-                return self._lease(job_from_row(row), request)
-        return None
+        statement = _claimable(sa.select(jobs), request).with_for_update(skip_locked=True, of=jobs)
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else self._lease(job_from_row(row), request)
+
+    def has_claimable(self, request: ClaimRequest) -> bool:
+        """Whether `claim` would look at a job now; writes and locks nothing."""
+        statement = _claimable(sa.select(sa.literal(1)).select_from(jobs), request)
+        return self._connection.execute(statement).first() is not None
 
     def renew(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
         """Push the expiry out, and accept the lease."""
@@ -227,26 +227,6 @@ class SqlJobStore(LeaseHistory):
         """Do not give this job to this owner again."""
         self._insert_ignore(job_exclusions, [{"job_id": job_id, "owner": owner}])
 
-    def _claimable(self, request: ClaimRequest) -> list[str]:
-        """Ids of queued jobs the claimant may do, in order."""
-        excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == request.owner)
-        statement = (
-            sa.select(jobs.c.id, jobs.c.target_labels)
-            .where(
-                jobs.c.state == JobState.QUEUED.value,
-                jobs.c.kind.in_([kind.value for kind in request.kinds]),
-                jobs.c.not_before <= now(),
-                sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
-                sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
-                ~excluded,
-            )
-            .order_by(jobs.c.priority.desc(), jobs.c.id)
-            .limit(MAX_LOOKED_AT)
-        )
-        carried = request.labels.items()
-        rows = self._connection.execute(statement)
-        return [row.id for row in rows if dict(row.target_labels).items() <= carried]
-
     def _lease(self, job: Job, request: ClaimRequest) -> Job:
         lease_id = self.open_lease(job, request)
         values = {
@@ -276,3 +256,25 @@ def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     pool_key = job.target.pool_key
     same = jobs.c.target_pool_key.is_(None) if pool_key is None else jobs.c.target_pool_key == pool_key
     return (jobs.c.kind == job.kind.value, same)
+
+
+def _claimable(statement: sa.Select[Any], request: ClaimRequest) -> sa.Select[Any]:
+    """The first queued job that the claimant may do, in the order of the index."""
+    excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == request.owner)
+    carried = [sa.and_(labels.c.key == key, labels.c.value == value) for key, value in request.labels.items()]
+    uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
+    kinds = [kind.value for kind in request.kinds]
+    return (
+        statement.where(
+            jobs.c.state == JobState.QUEUED.value,
+            # One kind as an equality: the index then gives the order, and the first match ends the search.
+            jobs.c.kind == kinds[0] if len(kinds) == 1 else jobs.c.kind.in_(kinds),
+            jobs.c.not_before <= now(),
+            sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
+            sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
+            ~excluded,
+            ~uncarried,
+        )
+        .order_by(jobs.c.priority.desc(), jobs.c.id)
+        .limit(1)
+    )

@@ -108,3 +108,11 @@ idempotency_keys = sa.Table(
     sa.Column("body", sa.Text),
     sa.Column("created_at", Timestamp, nullable=False, index=True),
 )
+
+# How often each topic was woken. SQLite has no notifications: other processes compare these counts.
+wake_counts = sa.Table(
+    "wake_counts",
+    metadata,
+    sa.Column("topic", Label, primary_key=True),
+    sa.Column("num_wakes", sa.BigInteger, nullable=False),
+)

@@ -43,13 +43,15 @@ jobs = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
-    sa.Index("ix_jobs_queue", "state", "kind", "priority", "id"),
     sa.Index("ix_jobs_latency_key_hardware_key", "latency_key", "hardware_key"),
     # One unfinished job per dedupe key.
     sa.Index(
         "uq_jobs_active_dedupe_key", "dedupe_key", unique=True, sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED
     ),
 )
+
+# In the order of claims, so that the first match ends a search for work.
+sa.Index("ix_jobs_queue", jobs.c.state, jobs.c.kind, jobs.c.priority.desc(), jobs.c.id)
 
 job_exclusions = sa.Table(
     "job_exclusions",
@@ -181,6 +183,9 @@ canaries = sa.Table(
     sa.Column("passed", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("taken_at", Timestamp, nullable=False),
+    sa.Column("pool_key", Digest),
+    sa.Column("output_digest", sa.String(128)),
+    sa.Column("instance_epoch", sa.BigInteger, nullable=False),
     sa.Index("ix_canaries_device_id_id", "device_id", "id"),
     finite("median_us"),
     finite("ratio"),

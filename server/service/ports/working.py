@@ -78,6 +78,9 @@ class JobStore(Protocol):
         Order is by priority (highest first), then age. Two claimants never get the same job.
         """
 
+    def has_claimable(self, request: ClaimRequest) -> bool:
+        """Whether `claim` would look at a job now; writes and locks nothing."""
+
     def renew(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
         """Push the expiry out, and accept the lease.
 
@@ -245,6 +248,11 @@ class DeviceStore(Protocol):
 
     def last_good_canary(self, device_id: str) -> CanaryRecord | None:
         """The newest that passed."""
+
+    def last_canary_under(
+        self, device_id: str, pool_key: str, artifact_sha256: str, *, passed: bool
+    ) -> CanaryRecord | None:
+        """The newest of this model under this pool key; with `passed`, of those that did."""
 
 
 WAKES_DEVICES = frozenset({JobKind.MEASURE})

@@ -241,6 +241,10 @@ class CanaryRecord:
     Attributes:
         ratio: median over the device's baseline; None before there is one.
         passed: within tolerance, and outputs right.
+        pool_key: what it ran as: a canary is compared with those under the same key only, so that a new runtime or
+            another core mask begins with a baseline of its own. None for runs before this was kept.
+        output_digest: sha256 of what it gave; that of a good run is the known answer of the next.
+        instance_epoch: the agent's start it belongs to.
     """
 
     id: str
@@ -251,3 +255,6 @@ class CanaryRecord:
     passed: bool
     reason: str = ""
     taken_at: datetime
+    pool_key: str | None = None
+    output_digest: str | None = None
+    instance_epoch: int = 0
