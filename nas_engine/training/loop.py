@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -38,6 +39,9 @@ from nas_engine.training.processes import agree, average_gradients, mean_over_pr
 from nas_engine.training.randomness import Randomness
 from nas_engine.training.strategy import StepContext, TrainingStrategy
 from nas_engine.training.stream import TrainingStream
+
+T = TypeVar("T")
+AGREE_EVERY_STEPS = 20  # how often several processes ask each other whether the run is cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,12 @@ class Hooks:
     on_progress: Callable[[Progress], None] = lambda _: None
     cancelled: Callable[[], bool] = lambda: False
     pause: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def paused(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches, each worked on inside `pause`: for what is evaluated before or after the loop."""
+        for batch in batches:
+            with self.pause():
+                yield batch
 
 
 NO_HOOKS = Hooks()
@@ -244,8 +254,8 @@ class _Run:
         pending.steps += 1
 
     def _is_cancelled(self) -> bool:
-        # Processes agree at report steps only: an all-reduce per step would cost more than it is worth.
-        if self._share.num_processes > 1 and self._state.step % self._config.report_every_steps:
+        # Processes agree now and then only: an all-reduce per step would cost more than it is worth.
+        if self._share.num_processes > 1 and self._state.step % AGREE_EVERY_STEPS:
             return False
         return agree(self._hooks.cancelled(), self._share, self._device)
 

@@ -31,7 +31,7 @@ from nas_engine.training.checkpoint import CurvePoint
 from nas_engine.training.config import TrainConfig, check_label_smoothing
 from nas_engine.training.data import ImageDataset
 from nas_engine.training.documents import to_document
-from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, train
+from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.stream import PlainBatches, TrainingStream
@@ -70,6 +70,7 @@ class Retrained:
         weights: of the DEPLOYED graph.
         statistics: its BN statistics, by node.
         validation, test: accuracy on images that training never saw; None where the run was cancelled.
+        curve, steps, seconds: of the training loop.
     """
 
     ending: Ending
@@ -78,6 +79,7 @@ class Retrained:
     validation: Accuracy | None
     test: Accuracy | None
     curve: tuple[CurvePoint, ...]
+    steps: int
     seconds: float
 
 
@@ -143,26 +145,37 @@ def retrain(
         share=share,
     )
     if result.ending is Ending.CANCELLED:
-        return Retrained(
-            ending=result.ending,
-            weights=result.weights,
-            statistics={},
-            validation=None,
-            test=None,
-            curve=result.curve,
-            seconds=result.seconds,
-        )
-    statistics = _final_statistics(graph, result.weights, dataset, train_config, config, device)
+        return _outcome(result, {}, None, None)
+    return _judged(graph, result, dataset, train_config, config, device, hooks)
+
+
+def _judged(
+    graph: LayerGraph,
+    result: TrainResult,
+    dataset: ImageDataset,
+    train_config: TrainConfig,
+    config: RetrainConfig,
+    device: torch.device,
+    hooks: Hooks,
+) -> Retrained:
+    """The finished run with its final BN statistics and its accuracies."""
+    statistics = _final_statistics(graph, result.weights, dataset, train_config, config, device, hooks)
     norm = Calibrated(CalibratedStatistics.from_values(statistics, device))
-    validation, test = (
-        classify(
-            graph,
-            result.weights,
-            norm,
-            PlainBatches(split, dataset.normalisation, batch_size=config.evaluation_batch_size, device=device),
-        )
+    size = config.evaluation_batch_size
+    held_out = (
+        PlainBatches(split, dataset.normalisation, batch_size=size, device=device)
         for split in (dataset.validation, dataset.test)
     )
+    validation, test = (classify(graph, result.weights, norm, hooks.paused(batches)) for batches in held_out)
+    return _outcome(result, statistics, validation, test)
+
+
+def _outcome(
+    result: TrainResult,
+    statistics: Mapping[str, BatchStatistics],
+    validation: Accuracy | None,
+    test: Accuracy | None,
+) -> Retrained:
     return Retrained(
         ending=result.ending,
         weights=result.weights,
@@ -170,6 +183,7 @@ def retrain(
         validation=validation,
         test=test,
         curve=result.curve,
+        steps=result.steps,
         seconds=result.seconds,
     )
 
@@ -222,6 +236,7 @@ def _final_statistics(
     train_config: TrainConfig,
     config: RetrainConfig,
     device: torch.device,
+    hooks: Hooks,
 ) -> dict[str, BatchStatistics]:
     stream = TrainingStream(
         dataset,
@@ -232,6 +247,6 @@ def _final_statistics(
     )
     try:
         batches = (stream.batch(number).images_NCHW for number in range(config.calibration_batches))
-        return calibrate(graph, weights, (fit_resolution(x_NCHW, graph) for x_NCHW in batches))
+        return calibrate(graph, weights, hooks.paused(fit_resolution(x_NCHW, graph) for x_NCHW in batches))
     finally:
         stream.close()

@@ -59,14 +59,19 @@ class Resources:
         folder: Path,
         device: torch.device,
         pause: Pause = nullcontext,
+        host_lock: Path | None = None,
     ) -> None:
-        """`folder` keeps weights and training checkpoints; `pause` is entered around every short torch step."""
+        """`folder` keeps weights and training checkpoints; `pause` is entered around every short torch step.
+
+        `host_lock` is what `pause` takes, for processes that cannot be given a function.
+        """
         self.spaces = spaces
         self.artifacts = artifacts
         self.supernets = supernets
         self.device = device
         self.folder = folder
         self.pause = pause
+        self.host_lock = host_lock
         self._registered = datasets
         self._lock = threading.Lock()
         self._dataset = lru_cache(maxsize=MAX_DATASETS)(self._open_dataset)
@@ -122,9 +127,17 @@ class Resources:
             with self.pause():
                 yield batch
 
+    def source(self, name: str, space: SearchSpace, resolution: int | None = None) -> DatasetSource:
+        """Where `dataset` reads from, for processes of their own. Raises DatasetError."""
+        channels, size, _ = space.input_shapes[-1]
+        return self._source(name, resolution or size, channels)
+
     def _open_dataset(self, name: str, image_size: int, channels: int) -> ImageDataset:
+        return replace(open_dataset(self._source(name, image_size, channels)), name=name)
+
+    def _source(self, name: str, image_size: int, channels: int) -> DatasetSource:
         registered = self._registered.registered(name)
-        source = DatasetSource(
+        return DatasetSource(
             kind=SourceKind(registered.kind),
             path=None if registered.kind == EMBEDDED else registered.path,
             image_size=image_size,
@@ -132,7 +145,6 @@ class Resources:
             validation_fraction=registered.validation_fraction,
             seed=registered.seed,
         )
-        return replace(open_dataset(source), name=name)
 
     def _load_supernet(self, version_id: str) -> LoadedSupernet:
         version = self.supernets.version(version_id)

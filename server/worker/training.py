@@ -1,26 +1,28 @@
-"""TRAIN jobs: train a supernet, show its progress, keep resumable checkpoints, publish the weights."""
+"""TRAIN jobs: train a supernet or one network, show progress, keep resumable checkpoints, publish what came of it."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from nas_engine.domain.search_space import SearchSpace
-from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.data import ImageDataset
-from nas_engine.training.loop import Ending, Hooks, Progress, TrainResult, train
-from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.domain.errors import TrainingError
+from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
+from nas_engine.training.loop import Ending, Hooks
 from server.service.supernets import NewVersion, Supernets
-from server.service.training_spec import RetrainStrategy, TrainingSpec
+from server.service.training_spec import RetrainStrategy, TrainingSettings
 from server.service.values.job import Job, LeaseRef
-from server.service.values.supernet import Supernet, TrainingProgress
+from server.service.values.supernet import Supernet
+from server.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
 from server.worker.resources import Resources
-from server.worker.retraining import retrain_architecture, retraining_report
-from server.worker.training_settings import strategy_of, train_config
+from server.worker.retraining import weights_to_inherit
+from server.worker.training_order import TrainingOrder
+from server.worker.training_processes import perform_in_processes
+from server.worker.training_run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, limited, perform
 
-SAFETENSORS = "application/vnd.safetensors"
+ONNX_MEDIA_TYPE = "application/onnx"
 
 
 class TrainHandler:
@@ -33,146 +35,104 @@ class TrainHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train until done, cancelled, or the lease is lost."""
         supernet = self._supernets.start_training(lease)
+        folder = self._resources.folder / "training"
+        artifacts = self._resources.artifacts
+        checkpoint = local_checkpoint(folder / f"{supernet.id}.checkpoint", artifacts, supernet.resume_artifact_sha256)
+        uploads = CheckpointUploads(
+            artifacts,
+            checkpoint,
+            report=lambda progress: self._supernets.record_progress(lease, progress),
+            keep=lambda sha256, step: self._supernets.save_checkpoint(lease, sha256, step),
+        )
+        files = folder / supernet.id
+        files.mkdir(exist_ok=True)
+        try:
+            end = self._perform(self._run(supernet, checkpoint, files), uploads, stopped)
+            if end.ending is Ending.CANCELLED:
+                uploads.upload(end.steps)
+                return
+            self._publish(lease, files, end)
+        finally:
+            shutil.rmtree(files, ignore_errors=True)
+        checkpoint.unlink(missing_ok=True)
+
+    def _run(self, supernet: Supernet, checkpoint: Path, files: Path) -> TrainingRun:
         spec = supernet.spec
         space = self._resources.space(spec)
-        dataset = self._resources.dataset(spec.dataset, space, spec.resolution)
-        checkpoint = self._checkpoint(supernet)
-        uploads = _CheckpointUploads(self._supernets, self._resources, lease, checkpoint)
+        inherited = None
         if isinstance(spec.strategy, RetrainStrategy):
-            self._retrain(supernet, spec.strategy, space, dataset, checkpoint, stopped, uploads, lease)
-            return
-        result = self._train(space, dataset, spec, checkpoint, stopped, uploads)
-        if result.ending is Ending.CANCELLED:
-            uploads.upload(result.steps)
-            return
-        weights = self._store(result.weights, supernet)
-        last = result.curve[-1] if result.curve else None
-        statistics = {
-            "steps": result.steps,
-            "seconds": round(result.seconds, 1),
-            "loss": None if last is None else last.loss,
-            "num_parameters": result.weights.num_parameters(),
-            "dataset_fingerprint": dataset.fingerprint,
-        }
-        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics))
-        checkpoint.unlink(missing_ok=True)
-
-    def _retrain(
-        self,
-        supernet: Supernet,
-        wanted: RetrainStrategy,
-        space: SearchSpace,
-        dataset: ImageDataset,
-        checkpoint: Path,
-        stopped: Callable[[], bool],
-        uploads: _CheckpointUploads,
-        lease: LeaseRef,
-    ) -> None:
-        spec = supernet.spec
-        found = retrain_architecture(
-            spec,
-            wanted,
-            space,
-            dataset,
-            self._resources,
-            device=_device(spec, self._resources.device),
-            hooks=self._hooks(spec, uploads, stopped),
+            inherited = weights_to_inherit(spec.strategy, space, self._resources)
+        return TrainingRun(
+            spec=spec,
+            space=space,
+            dataset=limited(self._resources.dataset(spec.dataset, space, spec.resolution), spec.max_train_images),
+            inherited=inherited,
             checkpoint=checkpoint,
+            folder=files,
         )
-        if found.ending is Ending.CANCELLED:
-            uploads.upload(found.curve[-1].step if found.curve else 0)
-            return
-        statistics = {
-            **retraining_report(found, wanted, space, self._resources),
-            "seconds": round(found.seconds, 1),
-            "dataset_fingerprint": dataset.fingerprint,
-        }
-        weights = self._store(found.weights, supernet)
-        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics))
-        checkpoint.unlink(missing_ok=True)
 
-    def _hooks(self, spec: TrainingSpec, uploads: _CheckpointUploads, stopped: Callable[[], bool]) -> Hooks:
+    def _perform(self, run: TrainingRun, uploads: CheckpointUploads, stopped: Callable[[], bool]) -> RunEnd:
+        spec = run.spec
+        device = training_device(spec, self._resources.device)
+        num_processes = _num_processes(spec, device)
+        if num_processes > 1:
+            order = self._order(run, device, num_processes)
+            return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
         if spec.num_threads is not None:
             torch.set_num_threads(spec.num_threads)
-        return Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
+        hooks = Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
+        return perform(run, device, hooks)
 
-    def _train(
-        self,
-        space: SearchSpace,
-        dataset: ImageDataset,
-        spec: TrainingSpec,
-        checkpoint: Path,
-        stopped: Callable[[], bool],
-        uploads: _CheckpointUploads,
-    ) -> TrainResult:
-        rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
-        weights = WeightStore.create(space.supernet_graphs(), rng)
-        return train(
-            strategy_of(spec, space),
-            weights,
-            dataset,
-            train_config(spec, len(dataset.train)),
-            device=_device(spec, self._resources.device),
-            hooks=self._hooks(spec, uploads, stopped),
-            checkpoint=checkpoint,
+    def _order(self, run: TrainingRun, device: torch.device, num_processes: int) -> TrainingOrder:
+        spec, folder = run.spec, run.folder.absolute()
+        inherited = None
+        if run.inherited is not None:
+            inherited = folder / "inherited.safetensors"
+            tensors = {name: torch.from_numpy(tensor) for name, tensor in run.inherited.items()}
+            write_atomically(inherited, encode_tensors(tensors, {}))
+        return TrainingOrder(
+            spec=spec,
+            dataset_name=spec.dataset,
+            dataset=self._resources.source(spec.dataset, run.space, spec.resolution),
+            inherited=inherited,
+            checkpoint=run.checkpoint.absolute(),
+            folder=folder,
+            rendezvous=folder / "rendezvous",
+            device="cuda" if device.type == "cuda" else "cpu",
+            num_threads=spec.num_threads or max(torch.get_num_threads() // num_processes, 1),
+            host_lock=self._resources.host_lock,
         )
 
-    def _checkpoint(self, supernet: Supernet) -> Path:
-        """The local checkpoint; fetched where another worker made the last one."""
-        path = self._resources.folder / "training" / f"{supernet.id}.checkpoint"
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists() and supernet.resume_artifact_sha256 is not None:
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(self._resources.artifacts.read(supernet.resume_artifact_sha256))
-            partial.replace(path)
-        return path
-
-    def _store(self, weights: WeightStore, supernet: Supernet) -> str:
-        path = self._resources.folder / "training" / f"{supernet.id}.safetensors"
-        weights.save(path)
-        try:
-            with path.open("rb") as source:
-                return self._resources.artifacts.put(source, SAFETENSORS).sha256
-        finally:
-            path.unlink(missing_ok=True)
+    def _publish(self, lease: LeaseRef, files: Path, end: RunEnd) -> None:
+        statistics = dict(end.statistics)
+        model = files / MODEL_FILE
+        if model.exists():
+            statistics["model_sha256"] = self._resources.artifacts.put(model.read_bytes(), ONNX_MEDIA_TYPE).sha256
+        with (files / WEIGHTS_FILE).open("rb") as source:
+            weights = self._resources.artifacts.put(source, SAFETENSORS).sha256
+        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics))
 
 
-class _CheckpointUploads:
-    """Reports progress, and stores each new checkpoint file where other workers can find it."""
-
-    def __init__(self, supernets: Supernets, resources: Resources, lease: LeaseRef, checkpoint: Path) -> None:
-        self._supernets = supernets
-        self._resources = resources
-        self._lease = lease
-        self._checkpoint = checkpoint
-        self._stored_at_ns = _modified_ns(checkpoint)
-
-    def on_progress(self, progress: Progress) -> None:
-        """Called by the training loop. Raises LeaseLostError, which ends the training."""
-        numbers = {
-            "top1": progress.top1,
-            "learning_rate": progress.learning_rate,
-            "images_per_s": progress.images_per_s,
-            "eta_s": progress.eta_s,
-        }
-        shown = TrainingProgress(step=progress.step, num_steps=progress.num_steps, loss=progress.loss, metrics=numbers)
-        self._supernets.record_progress(self._lease, shown)
-        self.upload(progress.step)
-
-    def upload(self, step: int) -> None:
-        """Store the checkpoint file if it is newer than the stored one."""
-        modified = _modified_ns(self._checkpoint)
-        if modified == self._stored_at_ns or modified == 0:
-            return
-        with self._checkpoint.open("rb") as source:
-            stored = self._resources.artifacts.put(source, SAFETENSORS)
-        self._supernets.save_checkpoint(self._lease, stored.sha256, step)
-        self._stored_at_ns = modified
-
-
-def _modified_ns(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def _device(spec: TrainingSpec, default: torch.device) -> torch.device:
+def training_device(spec: TrainingSettings, default: torch.device) -> torch.device:
+    """Where a spec wants to be trained."""
     return default if spec.device == "auto" else torch.device(spec.device)
+
+
+def _num_processes(spec: TrainingSettings, device: torch.device) -> int:
+    """How many processes train.
+
+    Raises:
+        TrainingError: this worker has not as many GPUs, or the batch does not divide over them.
+    """
+    wanted = spec.num_processes
+    if device.type != "cuda":
+        if isinstance(wanted, str):
+            raise TrainingError(f"num_processes is {wanted}, this worker trains on the CPU: give a number")
+        return wanted
+    num_gpus = torch.cuda.device_count()
+    number = num_gpus if isinstance(wanted, str) else wanted
+    if number > num_gpus:
+        raise TrainingError(f"num_processes is {number}, this worker has {num_gpus} GPUs: each process needs its own")
+    if spec.batch_size % number:
+        raise TrainingError(f"batch_size {spec.batch_size} does not divide over {number} GPUs: change it")
+    return number
