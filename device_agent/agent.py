@@ -199,7 +199,7 @@ class Agent:
 
     def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
         """Keep, give back or forget what came out."""
-        what = outcome.failure.value if outcome.failure else "measured"
+        what = outcome.failure.value if outcome.failure else "classified" if outcome.classification else "measured"
         _log.info("job %s: %s %s (%.2f s)", job.lease.job_id, what, outcome.message, outcome.total_s)
         self._health.note(job, outcome)
         if outcome.failure is FailureType.LEASE_LOST:

@@ -20,7 +20,7 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRef:
-    """Content-addressed bytes: hex sha256, size in bytes, and format (`onnx`, `rknn`, `rknn-cycles`)."""
+    """Content-addressed bytes: hex sha256, size in bytes, and format (`onnx`, `rknn`, `rknn-cycles`, `images`)."""
 
     sha256: str
     size_bytes: int
@@ -43,12 +43,12 @@ Fetch = Callable[[str, int], Iterator[tuple[int, bytes]]]
 
 
 class ArtifactCache:
-    """An LRU cache of artifacts in one directory, limited by bytes. Used by one thread at a time."""
+    """An LRU cache of artifacts in one directory, limited by `max_bytes`. Used by one thread at a time."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
         self._objects = directory / "objects"
         self._partial = directory / "partial"
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._pinned: dict[str, int] = {}
         for made in (self._objects, self._partial):
             made.mkdir(parents=True, exist_ok=True)
@@ -66,10 +66,10 @@ class ArtifactCache:
             JobFailedError: FETCH_FAILED after five tries, AGENT_FAULT (disk full), MODEL_REJECTED (larger than the
                 cache).
         """
-        if ref.size_bytes > self._max_bytes:
+        if ref.size_bytes > self.max_bytes:
             raise JobFailedError(
                 FailureType.MODEL_REJECTED,
-                f"artifact of {ref.size_bytes} bytes is larger than this agent's cache of {self._max_bytes}",
+                f"artifact of {ref.size_bytes} bytes is larger than this agent's cache of {self.max_bytes}",
             )
         self._pinned[ref.sha256] = self._pinned.get(ref.sha256, 0) + 1
         try:
@@ -147,7 +147,7 @@ class ArtifactCache:
         paths = sorted(self._objects.glob("*/*"), key=lambda p: p.stat().st_mtime_ns)
         used_bytes = sum(p.stat().st_size for p in paths)
         for path in paths:
-            if used_bytes + wanted_bytes <= self._max_bytes:
+            if used_bytes + wanted_bytes <= self.max_bytes:
                 return
             if path.parent.name + path.name in self._pinned:
                 continue

@@ -16,25 +16,32 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 import device_agent
 from device_agent.bench import BenchSettings, DeviceBench
 from device_agent.child_messages import (
+    Message,
+    classification_from_json,
+    classify_request_to_json,
     failure_from_json,
     measurement_from_json,
     read_frame,
     request_to_json,
     write_frame,
 )
+from device_agent.classify import ClassifyRequest, run_classification
 from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
 from device_agent.procedure import MeasureRequest, OnPhase, Phase, run_measurement
 from device_agent.stop import StopToken
+from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
 
 _log = logging.getLogger(__name__)
+A = TypeVar("A")
 TERM_GRACE_S = 3.0
 START_TIMEOUT_S = 60.0
 _STDERR_TAIL_BYTES = 2000
@@ -42,7 +49,7 @@ _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "OMP_NUM_THREADS",
 
 
 class Measurer(Protocol):
-    """Measures one request at a time."""
+    """Measures, or classifies, one request at a time."""
 
     def prepare(self) -> None:
         """Get ready for the next request, as far as that can be done ahead."""
@@ -54,6 +61,11 @@ class Measurer(Protocol):
             JobFailedError: there is no measurement; the type says why.
             JobStoppedError: the token was set.
         """
+
+    def classify(
+        self, request: ClassifyRequest, token: StopToken, on_phase: OnPhase, timeout_s: float
+    ) -> Classification:
+        """Classify an image set. Raises as `measure`."""
 
     def close(self) -> None:
         """End everything that was started."""
@@ -76,13 +88,19 @@ class InProcessMeasurer:
         timeout_s: float,
     ) -> Measurement:
         """See Measurer; the token is looked at between phases."""
-
-        def report(phase: Phase) -> None:
-            token.check()
-            on_phase(phase)
-
         bench, settings = self._device.for_job(request.settings)
-        return run_measurement(replace(request, settings=settings), bench, report)
+        return run_measurement(replace(request, settings=settings), bench, _stoppable(token, on_phase))
+
+    def classify(
+        self,
+        request: ClassifyRequest,
+        token: StopToken,
+        on_phase: OnPhase,
+        timeout_s: float,
+    ) -> Classification:
+        """See Measurer; the token is looked at between turns."""
+        bench, settings = self._device.for_job(request.settings)
+        return run_classification(replace(request, settings=settings), bench, _stoppable(token, on_phase))
 
     def close(self) -> None:
         """Nothing to do."""
@@ -109,13 +127,25 @@ class ChildMeasurer:
 
     def measure(self, request: MeasureRequest, token: StopToken, on_phase: OnPhase, timeout_s: float) -> Measurement:
         """See Measurer."""
+        return self._ask(
+            _Question(request_to_json(request), "measurement", measurement_from_json), token, on_phase, timeout_s
+        )
+
+    def classify(
+        self, request: ClassifyRequest, token: StopToken, on_phase: OnPhase, timeout_s: float
+    ) -> Classification:
+        """See Measurer."""
+        question = _Question(classify_request_to_json(request), "classification", classification_from_json)
+        return self._ask(question, token, on_phase, timeout_s)
+
+    def _ask(self, question: _Question[A], token: StopToken, on_phase: OnPhase, timeout_s: float) -> A:
         deadline = time.monotonic() + timeout_s
         self.prepare()
         child, self._standby = self._standby, None
         assert child is not None
         try:
             with token.interrupting(child.interrupt):
-                return _converse(child, request, token, on_phase, deadline)
+                return _converse(child, question, token, on_phase, deadline)
         finally:
             child.end()
 
@@ -129,9 +159,24 @@ class ChildMeasurer:
             self._standby = None
 
 
-def _converse(
-    child: _Child, request: MeasureRequest, token: StopToken, on_phase: OnPhase, deadline: float
-) -> Measurement:
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[A]):
+    """What a child is asked: the message, the member of its answer, and how that is read."""
+
+    message: Message
+    member: str
+    read: Callable[[Message], A]
+
+
+def _stoppable(token: StopToken, on_phase: OnPhase) -> OnPhase:
+    def report(phase: Phase) -> None:
+        on_phase(phase)
+        token.check()
+
+    return report
+
+
+def _converse(child: _Child, question: _Question[A], token: StopToken, on_phase: OnPhase, deadline: float) -> A:
     """Wait for the child to be ready, hand it the request, follow it to its answer."""
     start_deadline = time.monotonic() + START_TIMEOUT_S
     sent = False
@@ -140,13 +185,13 @@ def _converse(
         token.check()
         match event:
             case {"event": "ready"}:
-                child.send(request_to_json(request))
+                child.send(question.message)
                 sent = True
             case {"event": "phase", "phase": str() as phase}:
                 on_phase(Phase(phase))
-            case {"event": "done", "measurement": dict() as measurement}:
+            case {"event": "done"} if isinstance(answer := event.get(question.member), dict):
                 try:
-                    return measurement_from_json(measurement)
+                    return question.read(answer)
                 except (InvalidMeasurementError, ValueError, KeyError, TypeError) as error:
                     raise JobFailedError(
                         FailureType.AGENT_FAULT, f"the child's answer is malformed: {error}"

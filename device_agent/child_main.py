@@ -1,4 +1,4 @@
-"""The measuring process: loads the engine, waits for one job, measures it, answers, ends.
+"""The measuring process: loads the engine, waits for one job, does it, answers, ends.
 
 It is started ahead of its job, so that a job does not pay for imports. It ends by itself when its agent is gone. It
 never sees the network.
@@ -18,12 +18,15 @@ from typing import BinaryIO
 
 from device_agent.bench import BenchSettings, DeviceBench
 from device_agent.child_messages import (
+    classification_to_json,
+    classify_request_from_json,
     failure_to_json,
     measurement_to_json,
     read_frame,
     request_from_json,
     write_frame,
 )
+from device_agent.classify import run_classification
 from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
 from device_agent.host_lock import HostBusyError, HostLock
 from device_agent.procedure import Phase, run_measurement
@@ -75,6 +78,12 @@ def _serve(device: DeviceBench, message: dict[str, object], answers: BinaryIO) -
         write_frame(answers, {"event": "phase", "phase": phase.value})
 
     try:
+        classify = classify_request_from_json(message)
+        if classify is not None:
+            bench, settings = device.for_job(classify.settings)
+            answers_given = run_classification(replace(classify, settings=settings), bench, on_phase)
+            write_frame(answers, {"event": "done", "classification": classification_to_json(answers_given)})
+            return
         request = request_from_json(message)
         bench, settings = device.for_job(request.settings)
         measurement = run_measurement(replace(request, settings=settings), bench, on_phase)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from device_agent.canary import Canary
+from device_agent.classify import ClassifyRequest
 from device_agent.failures import FailureType, JobFailedError
 from device_agent.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
+from nas_engine.domain.classification import Classification, compress_predictions, decompress_predictions
 from nas_engine.domain.measurement import (
     CanaryReading,
     Dtype,
@@ -82,6 +84,62 @@ def request_from_json(message: Mapping[str, Any]) -> MeasureRequest:
         dtype=Dtype(message["dtype"]),
         canary=None if canary is None else Canary(**{**canary, "path": Path(canary["path"])}),
         cpu_operators=tuple(message["cpu_operators"]),
+    )
+
+
+def classify_request_to_json(request: ClassifyRequest) -> Message:
+    """A request to classify as a message body."""
+    return {
+        "classify": {
+            "model": str(request.model),
+            "images": str(request.images),
+            "images_sha256": request.images_sha256,
+            "num_images": request.num_images,
+            "settings": asdict(request.settings),
+            "dtype": request.dtype.value,
+        }
+    }
+
+
+def classify_request_from_json(message: Mapping[str, Any]) -> ClassifyRequest | None:
+    """The inverse of `classify_request_to_json`; None for a request to measure."""
+    body = message.get("classify")
+    if body is None:
+        return None
+    return ClassifyRequest(
+        model=Path(body["model"]),
+        images=Path(body["images"]),
+        images_sha256=body["images_sha256"],
+        num_images=body["num_images"],
+        settings=SessionSettings(**body["settings"]),
+        dtype=Dtype(body["dtype"]),
+    )
+
+
+def classification_to_json(classification: Classification) -> Message:
+    """Answers as a message body; predictions are compressed, in base64."""
+    return {
+        "predictions": base64.b64encode(compress_predictions(classification.predictions)).decode(),
+        "num_images": len(classification.predictions),
+        "num_classes": classification.num_classes,
+        "images_sha256": classification.images_sha256,
+        "hardware_key": classification.hardware_key.to_json(),
+        "environment": classification.environment.to_json(),
+    }
+
+
+def classification_from_json(message: Mapping[str, Any]) -> Classification:
+    """The inverse of `classification_to_json`.
+
+    Raises:
+        InvalidMeasurementError: predictions or records are malformed.
+    """
+    return Classification(
+        predictions=decompress_predictions(base64.b64decode(message["predictions"]), message["num_images"]),
+        num_classes=message["num_classes"],
+        images_sha256=message["images_sha256"],
+        hardware_key=HardwareKey.from_json(message["hardware_key"]),
+        environment=EnvironmentRecord.from_json(message["environment"]),
     )
 
 

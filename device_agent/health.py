@@ -35,7 +35,7 @@ class HealthMonitor:
 
     def note(self, job: LeasedJob, outcome: Outcome) -> None:
         """Learn from a job's canaries."""
-        if job.order is not None and job.order.canary is not None:
+        if isinstance(job.order, MeasureOrder) and job.order.canary is not None:
             self._canary = job.order.canary
         if outcome.failure is FailureType.DEVICE_DEGRADED:
             self.state = Health(degraded=True, reason=outcome.message)

@@ -1,4 +1,4 @@
-"""One leased job from assignment to result: fetch, measure (several times for audits), and the outcome either way."""
+"""One leased job from assignment to result: fetch, measure (several times for audits) or classify, and the outcome."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from device_agent.artifacts import ArtifactCache, ArtifactRef
 from device_agent.backoff import Backoff
 from device_agent.canary import Canary
 from device_agent.child import Measurer
+from device_agent.classify import ClassifyRequest
 from device_agent.failures import AgentError, FailureType, JobFailedError, JobStoppedError, RuntimeUnavailableError
 from device_agent.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.runtime.base import SessionSettings
 from device_agent.stop import StopToken
+from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import (
     CanaryReading,
     Dtype,
@@ -68,6 +70,19 @@ class MeasureOrder:
     cpu_operators: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyOrder:
+    """What the server wants classified: the first `num_images` of an image set."""
+
+    model: ArtifactRef
+    images: ArtifactRef
+    num_images: int
+    dtype: Dtype
+    batch: int
+    num_threads: int
+    core_mask: str
+
+
 @dataclass(slots=True, kw_only=True)
 class LeasedJob:
     """A job this agent holds. `phase` is written by the job's thread and read by the renewing one.
@@ -79,7 +94,7 @@ class LeasedJob:
     """
 
     lease: LeaseKey
-    order: MeasureOrder | None
+    order: MeasureOrder | ClassifyOrder | None
     complaint: str = ""
     ttl_s: float
     timeout_s: float
@@ -89,9 +104,12 @@ class LeasedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a job ended: a measurement or a failure (with the canary that was off), and where its time went."""
+    """How a job ended: a measurement, answers to images, or a failure (with the canary that was off), and where its
+    time went.
+    """
 
     measurement: Measurement | None = None
+    classification: Classification | None = None
     failure: FailureType | None = None
     message: str = ""
     canary: CanaryReading | None = None
@@ -122,8 +140,7 @@ class JobRunner:
         start = time.monotonic()
         timing = _Timing()
         try:
-            measurement = self._measure(job, timing, start + job.timeout_s)
-            outcome = Outcome(measurement=measurement, phase=job.phase)
+            outcome = self._do(job, timing, start + job.timeout_s)
         except JobStoppedError as error:
             outcome = Outcome(failure=error.type, message=str(error), phase=job.phase)
         except JobFailedError as error:
@@ -138,15 +155,48 @@ class JobRunner:
         total_s = time.monotonic() - start
         return replace(outcome, fetch_s=timing.fetch_s, device_s=timing.device_s, total_s=total_s)
 
-    def _measure(self, job: LeasedJob, timing: _Timing, deadline: float) -> Measurement:
-        order = job.order
-        if order is None:
-            raise JobFailedError(FailureType.UNSUPPORTED, job.complaint)
-        if order.model.size_bytes > self._max_model_bytes:
+    def _do(self, job: LeasedJob, timing: _Timing, deadline: float) -> Outcome:
+        match job.order:
+            case None:
+                raise JobFailedError(FailureType.UNSUPPORTED, job.complaint)
+            case MeasureOrder() as order:
+                self._refuse_large(order.model)
+                return Outcome(measurement=self._measure(job, order, timing, deadline), phase=job.phase)
+            case ClassifyOrder() as order:
+                self._refuse_large(order.model)
+                return Outcome(classification=self._classify(job, order, timing, deadline), phase=job.phase)
+
+    def _refuse_large(self, model: ArtifactRef) -> None:
+        if model.size_bytes > self._max_model_bytes:
             raise JobFailedError(
                 FailureType.MODEL_REJECTED,
-                f"model of {order.model.size_bytes} bytes: this device takes at most {self._max_model_bytes}",
+                f"model of {model.size_bytes} bytes: this device takes at most {self._max_model_bytes}",
             )
+
+    def _classify(self, job: LeasedJob, order: ClassifyOrder, timing: _Timing, deadline: float) -> Classification:
+        if order.images.size_bytes > self._cache.max_bytes:
+            raise JobFailedError(
+                FailureType.UNSUPPORTED,
+                f"image set of {order.images.size_bytes} bytes: this agent's cache holds {self._cache.max_bytes}",
+            )
+        with contextlib.ExitStack() as held:
+            job.phase = Phase.FETCHING
+            fetch_start = time.monotonic()
+            images = held.enter_context(self._artifact(order.images, job.token))
+            model = held.enter_context(self._artifact(order.model, job.token))
+            timing.fetch_s = time.monotonic() - fetch_start
+            job.phase = Phase.PREPARING
+            device_start = time.monotonic()
+            remaining_s = deadline - device_start
+            if remaining_s <= 0:
+                raise JobFailedError(FailureType.RUNTIME_TIMEOUT, f"fetching took longer than {job.timeout_s:.0f} s")
+            try:
+                request = _classify_request(order, model, images)
+                return self._measurer.classify(request, job.token, _phase_setter(job), remaining_s)
+            finally:
+                timing.device_s = time.monotonic() - device_start
+
+    def _measure(self, job: LeasedJob, order: MeasureOrder, timing: _Timing, deadline: float) -> Measurement:
         with contextlib.ExitStack() as held:
             job.phase = Phase.FETCHING
             fetch_start = time.monotonic()
@@ -242,6 +292,22 @@ def _request(order: MeasureOrder, model: Path, canary: Canary | None) -> Measure
         dtype=order.dtype,
         canary=canary,
         cpu_operators=order.cpu_operators,
+    )
+
+
+def _classify_request(order: ClassifyOrder, model: Path, images: Path) -> ClassifyRequest:
+    return ClassifyRequest(
+        model=model,
+        images=images,
+        images_sha256=order.images.sha256,
+        num_images=order.num_images,
+        settings=SessionSettings(
+            format=order.model.format,
+            num_threads=max(1, order.num_threads),
+            core_mask=order.core_mask,
+            batch=order.batch,
+        ),
+        dtype=order.dtype,
     )
 
 

@@ -8,8 +8,9 @@ from enum import Enum
 from device_agent.artifacts import ArtifactRef
 from device_agent.bench import DeviceBench
 from device_agent.failures import FailureType, JobFailedError
-from device_agent.jobs import CanaryOrder, LeasedJob, LeaseKey, MeasureOrder, Outcome
+from device_agent.jobs import CanaryOrder, ClassifyOrder, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.procedure import Phase
+from nas_engine.domain.classification import Classification, compress_predictions
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measurement import (
     CanaryReading,
@@ -86,14 +87,14 @@ def capabilities_to_proto(
         has_npu_load=board.state().npu_load_percent is not None,
         timer_resolution_ns=device.environment().timer_resolution_ns or 0,
         core_masks=device.core_labels(),
-        features=["canary"],
+        features=["canary", *(["classify"] if facts.executes else [])],
     )
 
 
 def job_from_proto(assignment: control_pb2.Assignment) -> LeasedJob:
     """A leased job; work that is unknown or malformed becomes a job without an order, which fails with the reason."""
     lease = assignment.lease
-    order: MeasureOrder | None = None
+    order: MeasureOrder | ClassifyOrder | None = None
     complaint = ""
     try:
         order = _order_from_proto(assignment)
@@ -108,10 +109,31 @@ def job_from_proto(assignment: control_pb2.Assignment) -> LeasedJob:
     )
 
 
-def _order_from_proto(assignment: control_pb2.Assignment) -> MeasureOrder:
-    if assignment.WhichOneof("work") != "measure":
-        raise ValueError("this agent does not know that kind of work: upgrade it")
-    measure = assignment.measure
+def _order_from_proto(assignment: control_pb2.Assignment) -> MeasureOrder | ClassifyOrder:
+    match assignment.WhichOneof("work"):
+        case "measure":
+            return _measure_order(assignment.measure)
+        case "classify":
+            return _classify_order(assignment.classify)
+        case _:
+            raise ValueError("this agent does not know that kind of work: upgrade it")
+
+
+def _classify_order(classify: control_pb2.ClassifyJob) -> ClassifyOrder:
+    if classify.batch < 1 or classify.num_images < 1:
+        raise ValueError(f"{classify.num_images} images in batches of {classify.batch}: both must be at least 1")
+    return ClassifyOrder(
+        model=_artifact(classify.model),
+        images=_artifact(classify.images),
+        num_images=classify.num_images,
+        dtype=_dtype(classify.dtype),
+        batch=classify.batch,
+        num_threads=classify.num_threads,
+        core_mask=classify.core_mask,
+    )
+
+
+def _measure_order(measure: control_pb2.MeasureJob) -> MeasureOrder:
     return MeasureOrder(
         model=_artifact(measure.model),
         profile=MeasurementProfile.named(measure.profile),
@@ -152,6 +174,8 @@ def envelope_to_proto(lease: LeaseKey, outcome: Outcome) -> control_pb2.ResultEn
     )
     if outcome.measurement is not None:
         envelope.measurement.CopyFrom(measurement_to_proto(outcome.measurement))
+    elif outcome.classification is not None:
+        envelope.classification.CopyFrom(classification_to_proto(outcome.classification))
     else:
         type = outcome.failure or FailureType.AGENT_FAULT
         envelope.failure.CopyFrom(
@@ -160,6 +184,21 @@ def envelope_to_proto(lease: LeaseKey, outcome: Outcome) -> control_pb2.ResultEn
         if outcome.canary is not None:
             envelope.failure.canary.CopyFrom(_canary_to_proto(outcome.canary))
     return envelope
+
+
+def classification_to_proto(classification: Classification) -> measurement_pb2.Classification:
+    """Answers to an image set; right ones are counted by the server."""
+    key = classification.hardware_key
+    return measurement_pb2.Classification(
+        identity=identity_to_proto(key.identity),
+        dtype=DTYPES[key.dtype],
+        batch=key.batch,
+        images_sha256=classification.images_sha256,
+        num_images=len(classification.predictions),
+        num_classes=classification.num_classes,
+        predictions=compress_predictions(classification.predictions),
+        environment_json=canonical_json(classification.environment.to_json()),
+    )
 
 
 def measurement_to_proto(measurement: Measurement) -> measurement_pb2.Measurement:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from device_agent.failures import FailureType, JobFailedError
 from device_agent.procedure import Bench
-from device_agent.runtime.base import Loaded, Output, RuntimeFacts, SessionSettings, VirtualClock
+from device_agent.runtime.base import Classifier, Loaded, Output, RuntimeFacts, SessionSettings, VirtualClock
 from device_agent.telemetry import BoardState, Usage
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, EnvironmentRecord
 
@@ -78,6 +79,9 @@ class ScriptedRuntime:
         session = ScriptedSession(self.clock, durations, npu_ns=self.npu_ns, output=output)
         self.sessions.append(session)
         return Loaded(session, 10_000, 20_000)
+
+    def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
+        raise JobFailedError(FailureType.UNSUPPORTED, f"a scripted board classifies nothing with {path.name}")
 
 
 class ScriptedTelemetry:

@@ -70,6 +70,7 @@ class RuntimeFacts:
         core_masks: usable core masks, the default first.
         uses_processor: the timing thread does the work itself, so preemption shows in its own counters.
         has_npu_time: whether sessions tell the accelerator's own time.
+        executes: it computes outputs of inputs; False where only latencies are computed.
     """
 
     name: str
@@ -80,6 +81,7 @@ class RuntimeFacts:
     core_masks: tuple[str, ...]
     uses_processor: bool
     has_npu_time: bool
+    executes: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,27 @@ class Session(Protocol):
         ...
 
 
+class Classifier(Protocol):
+    """One loaded model that is given images."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """What the model declares for its only input, batch first; None where it takes anything (test doubles)."""
+        ...
+
+    def outputs(self, x: npt.NDArray[np.float32]) -> Output:
+        """Its only output for one batch of the declared shape.
+
+        Raises:
+            JobFailedError: RUN_FAILED; or MODEL_REJECTED, where it takes no such numbers.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A session and what it cost to get it: reading and checking the model, and building the session."""
@@ -155,5 +178,13 @@ class Runtime(Protocol):
 
         Raises:
             JobFailedError: MODEL_REJECTED, INIT_FAILED or OUT_OF_MEMORY.
+        """
+        ...
+
+    def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
+        """As `load`, for a model that is to be given inputs.
+
+        Raises:
+            JobFailedError: as `load`; UNSUPPORTED where this runtime executes nothing.
         """
         ...

@@ -4,7 +4,10 @@ It serves tests and soaks. Its numbers are labelled simulated. Any bytes are a m
 with the key `hilnas_fake` say themselves how they behave:
 
     {"hilnas_fake": 1, "latency_us": 900.0, "noise": 0.01, "fault": "crash" | "hang" | "reject" | "init" | "oom" |
-     "run" | "nan"}
+     "run" | "nan", "predictions": [3, 1, 4], "num_classes": 10}
+
+It answers images with its scripted predictions, over and over; a model without a script is not classified with: no
+accuracy is made up.
 """
 
 from __future__ import annotations
@@ -19,13 +22,17 @@ from enum import Enum
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from device_agent.failures import FailureType, JobFailedError
 from device_agent.runtime.base import (
+    Classifier,
     Clock,
     Loaded,
     MonotonicClock,
+    Output,
     RuntimeFacts,
+    Session,
     SessionSettings,
     VirtualClock,
 )
@@ -55,11 +62,13 @@ class FakeFault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FakeBehaviour:
-    """How one model behaves: microseconds per run, relative noise, fault."""
+    """How one model behaves: microseconds per run, relative noise, fault; which classes it answers, of how many."""
 
     latency_us: float
     noise: float = 0.005
     fault: FakeFault = FakeFault.NONE
+    predictions: tuple[int, ...] = ()
+    num_classes: int = 0
 
 
 def behaviour_of(data: bytes) -> FakeBehaviour:
@@ -75,6 +84,8 @@ def behaviour_of(data: bytes) -> FakeBehaviour:
                 latency_us=float(script.get("latency_us", _BASE_US)),
                 noise=float(script.get("noise", 0.005)),
                 fault=FakeFault(script.get("fault", "none")),
+                predictions=tuple(int(p) for p in script.get("predictions", ())),
+                num_classes=int(script.get("num_classes", 0)),
             )
         except (ValueError, TypeError) as error:
             raise JobFailedError(FailureType.MODEL_REJECTED, f"fake model cannot be read: {error}") from error
@@ -134,6 +145,19 @@ class FakeRuntime:
         session.fault = behaviour.fault
         return Loaded(session, _LOAD_NS, _INIT_NS)
 
+    def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
+        """Answer as the model's script says.
+
+        Raises:
+            JobFailedError: UNSUPPORTED; there is no script, or it names no predictions.
+        """
+        behaviour = behaviour_of(path.read_bytes())
+        if not behaviour.predictions or behaviour.num_classes <= max(behaviour.predictions):
+            raise JobFailedError(
+                FailureType.UNSUPPORTED, "a fake device computes nothing: script predictions and num_classes"
+            )
+        return _FakeClassifier(self.load(path, settings).session, behaviour)
+
 
 class _FakeSession(SimulatedSession):
     fault = FakeFault.NONE
@@ -148,6 +172,31 @@ class _FakeSession(SimulatedSession):
                 raise JobFailedError(FailureType.RUN_FAILED, "fake model fails while running")
             case _:
                 super().run()
+
+
+class _FakeClassifier:
+    def __init__(self, session: Session, behaviour: FakeBehaviour) -> None:
+        self._session = session
+        self._behaviour = behaviour
+        self._num_answered = 0
+
+    @property
+    def input_shape(self) -> None:
+        return None
+
+    def outputs(self, x: npt.NDArray[np.float32]) -> Output:
+        """One run per batch, then the next predictions as one-hot rows."""
+        self._session.run()
+        script = self._behaviour.predictions
+        hot = [script[(self._num_answered + row) % len(script)] for row in range(len(x))]
+        self._num_answered += len(x)
+        one = np.nan if self._behaviour.fault is FakeFault.NAN else 1.0
+        outputs_NK = np.zeros((len(x), self._behaviour.num_classes), dtype=np.float32)
+        outputs_NK[np.arange(len(x)), hot] = one
+        return outputs_NK
+
+    def close(self) -> None:
+        self._session.close()
 
 
 def _fail_on_load(fault: FakeFault) -> None:

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
-from device_agent.runtime.base import Clock, Loaded, MonotonicClock, Output, RuntimeFacts, SessionSettings
+from device_agent.runtime.base import (
+    Classifier,
+    Clock,
+    Loaded,
+    MonotonicClock,
+    Output,
+    RuntimeFacts,
+    SessionSettings,
+)
 from device_agent.runtime.onnx_check import check_onnx
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
@@ -78,15 +87,32 @@ class OnnxRuntime:
         data = path.read_bytes()
         check_onnx(data)
         loaded_ns = time.perf_counter_ns()
+        session = self._session(data, settings)
+        init_ns = time.perf_counter_ns() - loaded_ns
+        inputs = {i.name: _fixed_input(i, settings, index) for index, i in enumerate(session.get_inputs())}
+        return Loaded(_OnnxSession(session, inputs), loaded_ns - start_ns, init_ns)
+
+    def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
+        """As `load`; the model must have one input and one output."""
+        data = path.read_bytes()
+        check_onnx(data)
+        session = self._session(data, settings)
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise JobFailedError(
+                FailureType.MODEL_REJECTED,
+                f"a classifier has one input and one output, this model {len(inputs)} and {len(outputs)}",
+            )
+        _fixed_input(inputs[0], settings, 0)  # refuses shapes and types that cannot be fed
+        return _OnnxClassifier(session, inputs[0])
+
+    def _session(self, data: bytes, settings: SessionSettings) -> Any:
         try:
-            session = self._engine.InferenceSession(
+            return self._engine.InferenceSession(
                 data, sess_options=self._options(settings), providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise JobFailedError(_failure(error, FailureType.INIT_FAILED), f"onnxruntime: {error}") from error
-        init_ns = time.perf_counter_ns() - loaded_ns
-        inputs = {i.name: _fixed_input(i, settings, index) for index, i in enumerate(session.get_inputs())}
-        return Loaded(_OnnxSession(session, inputs), loaded_ns - start_ns, init_ns)
 
     def _options(self, settings: SessionSettings) -> Any:
         options = self._engine.SessionOptions()
@@ -118,6 +144,36 @@ class _OnnxSession:
     def close(self) -> None:
         self._session = None
         self._outputs = []
+
+
+class _OnnxClassifier:
+    def __init__(self, session: Any, declared: Any) -> None:
+        self._session = session
+        self._name: str = declared.name
+        self._dtype = _NUMPY_TYPES[declared.type]
+        self._shape = tuple(int(d) for d in declared.shape)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def outputs(self, x: npt.NDArray[np.float32]) -> Output:
+        """The only output; a model of integers is given integers only, never rounded fractions."""
+        converted = x.astype(self._dtype)
+        if np.issubdtype(self._dtype, np.integer) and not np.array_equal(converted.astype(np.float32), x):
+            raise JobFailedError(
+                FailureType.MODEL_REJECTED,
+                f"input {self._name} takes {np.dtype(self._dtype).name}, the image set's preprocessing gives other "
+                "numbers: pack it with --mean 0 --std 1",
+            )
+        try:
+            (output,) = self._session.run(None, {self._name: converted})
+        except Exception as error:
+            raise JobFailedError(_failure(error, FailureType.RUN_FAILED), f"onnxruntime: {error}") from error
+        return np.array(output)
+
+    def close(self) -> None:
+        self._session = None
 
 
 def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output:

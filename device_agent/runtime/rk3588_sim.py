@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from device_agent.failures import FailureType, JobFailedError
-from device_agent.runtime.base import Clock, Loaded, RuntimeFacts, SessionSettings, VirtualClock
+from device_agent.runtime.base import Classifier, Clock, Loaded, RuntimeFacts, SessionSettings, VirtualClock
 from device_agent.runtime.simulated import SimulatedSession
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
@@ -84,6 +84,7 @@ class Rk3588SimRuntime:
             core_masks=("0x1",),
             uses_processor=False,
             has_npu_time=True,
+            executes=False,
         )
 
     @property
@@ -104,3 +105,10 @@ class Rk3588SimRuntime:
             npu_share=min(1.0, table.npu_cycles / table.total_cycles),
         )
         return Loaded(session, 0, 0)
+
+    def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
+        """Refused: a cycle table says how long a model takes, not what it answers."""
+        raise JobFailedError(
+            FailureType.UNSUPPORTED,
+            "rk3588-sim computes latencies from a cycle table and executes nothing: use a board",
+        )

@@ -16,9 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
-from device_agent.runtime.base import Clock, Loaded, MonotonicClock, Output, RuntimeFacts, SessionSettings
+from device_agent.runtime.base import (
+    Classifier,
+    Clock,
+    Loaded,
+    MonotonicClock,
+    Output,
+    RuntimeFacts,
+    SessionSettings,
+)
 from device_agent.runtime.rknn_check import RknnFacts, check_rknn
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
@@ -72,8 +81,27 @@ class RknnLiteRuntime:
     def load(self, path: Path, settings: SessionSettings) -> Loaded:
         """Check the file's header in Python, then load and initialise it, checking every return code."""
         start_ns = time.perf_counter_ns()
-        data = path.read_bytes()
-        facts = check_rknn(data, PLATFORM)
+        facts = check_rknn(path.read_bytes(), PLATFORM)
+        lite, loaded_ns, initialised_ns = self._initialised(path, settings)
+        try:
+            session = _RknnSession(lite, _fixed_inputs(facts, settings))
+        except JobFailedError:
+            _release(lite)
+            raise
+        return Loaded(session, loaded_ns - start_ns, initialised_ns - loaded_ns)
+
+    def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
+        """As `load`; the model must have one input."""
+        facts = check_rknn(path.read_bytes(), PLATFORM)
+        if len(facts.input_shapes) != 1:
+            raise JobFailedError(
+                FailureType.MODEL_REJECTED, f"a classifier has one input, this model {len(facts.input_shapes)}"
+            )
+        lite, _, _ = self._initialised(path, settings)
+        return _RknnClassifier(lite, facts.input_shapes[0])
+
+    def _initialised(self, path: Path, settings: SessionSettings) -> tuple[Any, int, int]:
+        """The library's object with the model on the NPU, and when it was loaded and initialised."""
         mask = CORE_MASKS.get(settings.core_mask or self._core_masks[0])
         if mask is None:
             raise JobFailedError(FailureType.UNSUPPORTED, f"core mask {settings.core_mask!r}: use {list(CORE_MASKS)}")
@@ -82,13 +110,12 @@ class RknnLiteRuntime:
             call_rknn(lambda: lite.load_rknn(str(path)), FailureType.MODEL_REJECTED, "load_rknn")
             loaded_ns = time.perf_counter_ns()
             call_rknn(lambda: lite.init_runtime(core_mask=mask), FailureType.INIT_FAILED, "init_runtime")
-            init_ns = time.perf_counter_ns() - loaded_ns
-            self._versions = self._versions or sdk_versions(lite)
-            session = _RknnSession(lite, _fixed_inputs(facts, settings))
         except JobFailedError:
             _release(lite)
             raise
-        return Loaded(session, loaded_ns - start_ns, init_ns)
+        initialised_ns = time.perf_counter_ns()
+        self._versions = self._versions or sdk_versions(lite)
+        return lite, loaded_ns, initialised_ns
 
 
 def call_rknn(call: Callable[[], Any], type: FailureType, name: str) -> Any:
@@ -130,13 +157,7 @@ class _RknnSession:
         self._perf = getattr(getattr(lite, "rknn_runtime", None), "get_run_perf", None)
 
     def run(self) -> None:
-        try:
-            outputs = self._lite.inference(inputs=self._inputs, reuse_outputs=True)
-        except Exception as error:
-            raise JobFailedError(FailureType.RUN_FAILED, f"inference raised {type_name(error)}: {error}") from error
-        if outputs is None:
-            raise JobFailedError(FailureType.RUN_FAILED, "inference returned None: see the library's log on the device")
-        self._outputs = outputs
+        self._outputs = _inference(self._lite, self._inputs)
 
     def last_npu_ns(self) -> int | None:
         if self._perf is None:
@@ -159,6 +180,46 @@ class _RknnSession:
         _release(self._lite)
 
 
+class _RknnClassifier:
+    """Gives the library normalised float32, the numbers a w8a8 model was calibrated with: the library quantises them
+    with the input's own scale. Raw uint8 would be right only for a model converted with mean and std inside, and ours
+    are converted without.
+    """
+
+    def __init__(self, lite: Any, shape: tuple[int, ...]) -> None:
+        self._lite = lite
+        self._shape = shape
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def outputs(self, x: npt.NDArray[np.float32]) -> Output:
+        """The only output, dequantised by the library."""
+        outputs = _inference(self._lite, [_as_library_takes(x)])
+        if len(outputs) != 1:
+            raise JobFailedError(FailureType.MODEL_REJECTED, f"a classifier has one output, this model {len(outputs)}")
+        return np.array(outputs[0])
+
+    def close(self) -> None:
+        _release(self._lite)
+
+
+def _inference(lite: Any, inputs: list[Output]) -> list[Output]:
+    try:
+        outputs: list[Output] | None = lite.inference(inputs=inputs, reuse_outputs=True)
+    except Exception as error:
+        raise JobFailedError(FailureType.RUN_FAILED, f"inference raised {type_name(error)}: {error}") from error
+    if outputs is None:
+        raise JobFailedError(FailureType.RUN_FAILED, "inference returned None: see the library's log on the device")
+    return outputs
+
+
+def _as_library_takes(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """4-D inputs are NHWC, the library's default, whatever the model was exported with."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else x
+
+
 def _release(lite: Any) -> None:
     try:
         lite.release()
@@ -175,7 +236,7 @@ def _fixed_inputs(facts: RknnFacts, settings: SessionSettings) -> list[Output]:
                 FailureType.MODEL_REJECTED, f"input {index} has batch {shape[0]}, the job says {settings.batch}"
             )
         values = np.random.default_rng([settings.input_seed, index]).standard_normal(size=shape).astype(np.float32)
-        inputs.append(np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if len(shape) == 4 else values)
+        inputs.append(_as_library_takes(values))
     return inputs
 
 

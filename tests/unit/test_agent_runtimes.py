@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from device_agent.bench import BenchSettings, DeviceBench
+from device_agent.classify import ClassifyRequest
 from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
 from device_agent.probe import probe
 from device_agent.procedure import MeasureRequest, OnPhase, run_measurement
@@ -26,6 +27,7 @@ from device_agent.runtime.rknn_check import check_rknn
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime
 from device_agent.stop import StopToken
+from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import Measurement
 from nas_engine.export.rknn_table import CycleTable, LayerCycles, Target
 from tests.fakes_board import ScriptedRuntime, ScriptedTelemetry, bench_of
@@ -414,6 +416,11 @@ class ProbedBoard:
             raise JobFailedError(FailureType.RUN_FAILED, "failed to submit!")
         runtime = ScriptedRuntime()
         return run_measurement(request, bench_of(runtime, ScriptedTelemetry()), on_phase)
+
+    def classify(
+        self, request: ClassifyRequest, token: StopToken, on_phase: OnPhase, timeout_s: float
+    ) -> Classification:
+        raise JobFailedError(FailureType.UNSUPPORTED, "a probe classifies nothing")
 
     def close(self) -> None:
         return

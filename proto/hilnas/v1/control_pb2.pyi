@@ -252,17 +252,37 @@ class MeasureJob(_message.Message):
     cpu_operators: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., profile: _Optional[str] = ..., dtype: _Optional[_Union[_measurement_pb2.Dtype, str]] = ..., batch: _Optional[int] = ..., num_threads: _Optional[int] = ..., core_mask: _Optional[str] = ..., canary: _Optional[_Union[CanarySpec, _Mapping]] = ..., input_seed: _Optional[int] = ..., cpu_operators: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class ClassifyJob(_message.Message):
+    __slots__ = ("model", "images", "dtype", "batch", "num_threads", "core_mask", "num_images")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    NUM_THREADS_FIELD_NUMBER: _ClassVar[int]
+    CORE_MASK_FIELD_NUMBER: _ClassVar[int]
+    NUM_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    model: ArtifactRef
+    images: ArtifactRef
+    dtype: _measurement_pb2.Dtype
+    batch: int
+    num_threads: int
+    core_mask: str
+    num_images: int
+    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., images: _Optional[_Union[ArtifactRef, _Mapping]] = ..., dtype: _Optional[_Union[_measurement_pb2.Dtype, str]] = ..., batch: _Optional[int] = ..., num_threads: _Optional[int] = ..., core_mask: _Optional[str] = ..., num_images: _Optional[int] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("lease", "ttl_s", "timeout_s", "measure")
+    __slots__ = ("lease", "ttl_s", "timeout_s", "measure", "classify")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
+    CLASSIFY_FIELD_NUMBER: _ClassVar[int]
     lease: LeaseRef
     ttl_s: float
     timeout_s: float
     measure: MeasureJob
-    def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., ttl_s: _Optional[float] = ..., timeout_s: _Optional[float] = ..., measure: _Optional[_Union[MeasureJob, _Mapping]] = ...) -> None: ...
+    classify: ClassifyJob
+    def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., ttl_s: _Optional[float] = ..., timeout_s: _Optional[float] = ..., measure: _Optional[_Union[MeasureJob, _Mapping]] = ..., classify: _Optional[_Union[ClassifyJob, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
     __slots__ = ("agent", "capabilities", "labels", "free_slots", "running", "nacks", "num_spooled_results", "draining", "leaving", "wait_s", "cached_sha256", "health")
@@ -370,20 +390,22 @@ class Failure(_message.Message):
     def __init__(self, type: _Optional[_Union[ErrorType, str]] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., environment_json: _Optional[str] = ..., canary: _Optional[_Union[_measurement_pb2.CanaryReading, _Mapping]] = ...) -> None: ...
 
 class ResultEnvelope(_message.Message):
-    __slots__ = ("lease", "measurement", "failure", "fetch_s", "device_s", "total_s")
+    __slots__ = ("lease", "measurement", "failure", "classification", "fetch_s", "device_s", "total_s")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
     FETCH_S_FIELD_NUMBER: _ClassVar[int]
     DEVICE_S_FIELD_NUMBER: _ClassVar[int]
     TOTAL_S_FIELD_NUMBER: _ClassVar[int]
     lease: LeaseRef
     measurement: _measurement_pb2.Measurement
     failure: Failure
+    classification: _measurement_pb2.Classification
     fetch_s: float
     device_s: float
     total_s: float
-    def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., measurement: _Optional[_Union[_measurement_pb2.Measurement, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., fetch_s: _Optional[float] = ..., device_s: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., measurement: _Optional[_Union[_measurement_pb2.Measurement, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., classification: _Optional[_Union[_measurement_pb2.Classification, _Mapping]] = ..., fetch_s: _Optional[float] = ..., device_s: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class PutResultRequest(_message.Message):
     __slots__ = ("agent", "envelope", "envelope_sha256")

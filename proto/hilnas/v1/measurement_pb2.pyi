@@ -125,3 +125,23 @@ class Measurement(_message.Message):
     npu_time_source: str
     output_digest: str
     def __init__(self, identity: _Optional[_Union[DeviceIdentity, _Mapping]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., batch: _Optional[int] = ..., samples: _Optional[bytes] = ..., flags: _Optional[_Iterable[_Union[ValidityFlag, _Mapping]]] = ..., environment_json: _Optional[str] = ..., load_us: _Optional[float] = ..., init_us: _Optional[float] = ..., first_run_us: _Optional[float] = ..., canary_before: _Optional[_Union[CanaryReading, _Mapping]] = ..., canary_after: _Optional[_Union[CanaryReading, _Mapping]] = ..., npu_time_source: _Optional[str] = ..., output_digest: _Optional[str] = ...) -> None: ...
+
+class Classification(_message.Message):
+    __slots__ = ("identity", "dtype", "batch", "images_sha256", "num_images", "num_classes", "predictions", "environment_json")
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_SHA256_FIELD_NUMBER: _ClassVar[int]
+    NUM_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NUM_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_JSON_FIELD_NUMBER: _ClassVar[int]
+    identity: DeviceIdentity
+    dtype: Dtype
+    batch: int
+    images_sha256: str
+    num_images: int
+    num_classes: int
+    predictions: bytes
+    environment_json: str
+    def __init__(self, identity: _Optional[_Union[DeviceIdentity, _Mapping]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., batch: _Optional[int] = ..., images_sha256: _Optional[str] = ..., num_images: _Optional[int] = ..., num_classes: _Optional[int] = ..., predictions: _Optional[bytes] = ..., environment_json: _Optional[str] = ...) -> None: ...
