@@ -56,6 +56,21 @@ class RoutingCosts:
         rows = [[[list(row) for row in block.heads], [list(row) for row in block.stacks]] for block in self.blocks]
         return [self.input_block, rows, list(self.endings), self.classifier]
 
+    def scaled(self, factor: float, unit: str) -> RoutingCosts:
+        """Every cost times a factor, in another unit."""
+
+        def times(row: Row) -> Row:
+            return tuple(cost * factor for cost in row)
+
+        blocks = tuple(BlockCosts(tuple(map(times, b.heads)), tuple(map(times, b.stacks))) for b in self.blocks)
+        return RoutingCosts(
+            unit=unit,
+            input_block=self.input_block * factor,
+            blocks=blocks,
+            endings=times(self.endings),
+            classifier=self.classifier * factor,
+        )
+
     def head(self, routing: Routing, source: int, target: int) -> Row:
         """Costs of the head operators of edge source -> target."""
         edge = routing.edge_between[source, target]

@@ -28,6 +28,7 @@ from server.api.routes import (
     system,
     tokens,
 )
+from server.service.cost_reports import CostReportSpec
 from server.service.latency_tables import LatencyTableSpec
 from server.service.spec import SearchSpec
 from server.service.training_spec import TrainingSpec
@@ -64,7 +65,7 @@ def create_app(context: ApiContext) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec))
+    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec))
     settings = context.settings
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.

@@ -41,6 +41,7 @@ from server.bootstrap.settings import Settings
 from server.catalog.datasets import RegisteredDatasets
 from server.catalog.fronts import MoocoreFrontMaths
 from server.catalog.golden import GOLDEN_KEY, golden_onnx
+from server.catalog.latency_tables import EngineEstimateMaths
 from server.catalog.models import SandboxedModelCheck
 from server.catalog.spaces import EngineSpaceCatalog
 from server.client.home import ADMIN_TOKEN_FILE
@@ -53,6 +54,7 @@ from server.service.admission import Admission
 from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
 from server.service.canaries import Canaries, CanarySettings, GoldenModel
+from server.service.cost_reports import CostReports
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.errors import NotAuthenticatedError
@@ -100,6 +102,7 @@ def build(settings: Settings) -> ApiProcess:
     devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
+    tables = LatencyTables(uow, searches, spaces)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     context = ApiContext(
         settings=_api_settings(settings),
@@ -113,7 +116,8 @@ def build(settings: Settings) -> ApiProcess:
         dispatch=dispatch,
         models=SandboxedModelCheck(),
         searches=searches,
-        latency_tables=LatencyTables(uow, searches, spaces),
+        latency_tables=tables,
+        cost_reports=CostReports(uow, searches, tables, EngineEstimateMaths()),
         fronts=Fronts(uow, MoocoreFrontMaths()),
         latencies=Latencies(uow),
         spaces=spaces,

@@ -11,6 +11,7 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.objective import Constraint, Metric
+from server.service.algorithm_spec import DenseNasAlgorithm
 from server.service.errors import NotFoundError, SpecViolation
 from server.service.latency_work import format_for
 from server.service.ports.engine import DatasetCatalog, MetricBounds, SpaceCatalog, SpaceDescription
@@ -18,6 +19,7 @@ from server.service.ports.unit_of_work import Transaction
 from server.service.spec import DeviceSpec, SearchSpec
 from server.service.states import DeviceState, SupernetState
 from server.service.supernets import Supernets
+from server.service.table_checks import table_violations
 from server.service.training_spec import RetrainStrategy, TrainingSpec
 from server.service.values.artifact import ModelFormat
 from server.service.values.device import Device, HardwareProfile
@@ -78,6 +80,7 @@ class Admission:
         fleet = _fleet(tx, spec)
         violations += fleet.violations
         violations += _converted(spec, fleet.profile)
+        violations += table_violations(tx, self._spaces, spec, space, fleet.profile)
         return SpecReport(
             violations=tuple(violations),
             bounds=bounds,
@@ -143,16 +146,20 @@ class Admission:
         return [SpecViolation(pointer, message)]
 
     def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
-        if spec.dataset is None:
-            return ()
-        dataset = self._datasets.describe(spec.dataset)
+        found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
+        if isinstance(spec.algorithm, DenseNasAlgorithm):
+            found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
+        return found
+
+    def _dataset_named(self, name: str, pointer: str, space: SpaceDescription | None) -> list[SpecViolation]:
+        dataset = self._datasets.describe(name)
         if dataset is None:
             known = ", ".join(d.name for d in self._datasets.all())
-            return [SpecViolation("/dataset", f"unknown data set {spec.dataset!r}: known are {known}")]
+            return [SpecViolation(pointer, f"unknown data set {name!r}: known are {known}")]
         if space is not None and dataset.num_classes != space.num_classes:
             message = f"data set {dataset.name!r} has {dataset.num_classes} classes, the space {space.num_classes}"
-            return [SpecViolation("/dataset", message)]
-        return ()
+            return [SpecViolation(pointer, message)]
+        return []
 
 
 def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:

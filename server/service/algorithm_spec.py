@@ -218,6 +218,22 @@ class DenseNasAlgorithm(SpecPart):
     """`inception`: random resized crop and flip."""
 
 
+class CostReportAlgorithm(SpecPart):
+    """Sampled networks that are measured end to end, to compare with what a latency table says of them.
+
+    `POST /api/v1/latency-tables/{id}/reports` makes such searches. Networks of a DenseNAS space are derived from random
+    architecture parameters; those of other spaces are drawn uniformly.
+    """
+
+    kind: Literal["cost_report"] = "cost_report"
+
+    latency_table: str = Field(min_length=1, max_length=100)
+    """Id of a completed latency table of this space."""
+
+    logit_std: float = Field(default=1.0, gt=0, le=1000)
+    """Standard deviation of the architecture parameters: the larger, the more decided they are."""
+
+
 AlgorithmSpec = Annotated[
     Nsga2Algorithm
     | RandomAlgorithm
@@ -225,7 +241,8 @@ AlgorithmSpec = Annotated[
     | SposEvolutionAlgorithm
     | BinnedEvolutionAlgorithm
     | PredictorAssistedAlgorithm
-    | DenseNasAlgorithm,
+    | DenseNasAlgorithm
+    | CostReportAlgorithm,
     Field(discriminator="kind"),
 ]
 
@@ -283,6 +300,10 @@ class ShiftingSpec(SpecPart):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the target given to all classes alike."""
 
+    compare: Literal["last_version", "immediate"] = "last_version"
+    """What counts of a candidate (`immediate` mode): its accuracy with the last version of its batch, or, as in the
+    released code, the one taken right after it was trained. Such accuracies cross versions, which the report says."""
+
     new_head: bool = False
     """Transfer to a data set with other classes: a new classifier is drawn, and trained by the search."""
 
@@ -292,10 +313,6 @@ class ShiftingSpec(SpecPart):
             raise ValueError(
                 f"images_per_candidate {self.images_per_candidate} is no multiple of batch_size {self.batch_size}"
             )
-        return self
-    compare: Literal["last_version", "immediate"] = "last_version"
-    """What counts of a candidate (`immediate` mode): its accuracy with the last version of its batch, or, as in the
-    released code, the one taken right after it was trained. Such accuracies cross versions, which the report says."""
-
         if self.mode == "accumulate" and self.compare == "immediate":
             raise ValueError("compare: immediate goes with mode immediate: in accumulate there is one accuracy")
+        return self

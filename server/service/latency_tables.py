@@ -6,6 +6,7 @@ reuses what was measured before, survives restarts, and can be followed, paused 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -14,17 +15,19 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from server.service.errors import InvalidSpecError, NotFoundError, SpecViolation
-from server.service.paging import MAX_PAGE_SIZE, PageRequest, Position
+from server.service.paging import MAX_PAGE_SIZE, Page, PageRequest, Position
 from server.service.ports.engine import SpaceCatalog
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
 from server.service.searches import Searches
 from server.service.spec import DeviceSpec, MeasurementSpec, SearchSpec, parse_search_spec
 from server.service.spec_parts import Labels, Name, SpaceSpec, SpecPart, parse_spec
+from server.service.table_checks import OPERATORS_SPACE
 from server.service.values.candidate import Candidate, CandidateQuery
-from server.service.values.search import Search
+from server.service.values.search import Search, SearchQuery
 
-OPERATORS_SPACE = "operators"
 MAX_BATCH = 10_000
+# Provenance of a network that was sampled for a report: what the table said of it before it was measured.
+SAMPLED, ESTIMATES, MISSING = "sampled", "estimates_us", "missing"
 
 
 class LatencyTableSpec(SpecPart):
@@ -74,6 +77,12 @@ class MeasuredTable:
     rows: tuple[TableRow, ...]
     num_operators: int
 
+    @property
+    def space_parameters(self) -> Mapping[str, JsonValue]:
+        """Of the space the operators are of."""
+        parameters: Mapping[str, JsonValue] = self.search.spec.space.parameters["parameters"]
+        return parameters
+
 
 class LatencyTables:
     """Use cases of latency tables."""
@@ -94,6 +103,10 @@ class LatencyTables:
             raise InvalidSpecError([SpecViolation("/space/id", f"unknown space {spec.space.id!r}: known are {known}")])
         return self._searches.create(self._search_spec(spec), created_by)
 
+    def page(self, page: PageRequest) -> Page[Search]:
+        """The searches that measure tables, newest first."""
+        return self._searches.page(SearchQuery(space_id=OPERATORS_SPACE), page)
+
     def get(self, table_id: str) -> MeasuredTable:
         """A table as it stands, also while it is measured.
 
@@ -106,7 +119,7 @@ class LatencyTables:
             raise NotFoundError("latency table", table_id)
         labels = self._spaces.describe(OPERATORS_SPACE, search.spec.space.parameters).genes[0].options
         rows = tuple(
-            TableRow(label=labels[c.genotype[0]].partition(":")[2], candidate=c) for c in self._candidates(table_id)
+            TableRow(label=labels[c.genotype[0]].partition(":")[2], candidate=c) for c in self.candidates(table_id)
         )
         return MeasuredTable(
             search=search,
@@ -143,7 +156,9 @@ class LatencyTables:
             }
         )
 
-    def _candidates(self, search_id: str) -> tuple[Candidate, ...]:
+    def candidates(self, search_id: str) -> tuple[Candidate, ...]:
+        """Every candidate of a search, in the order asked."""
+
         def look(tx: Transaction) -> tuple[Candidate, ...]:
             found: list[Candidate] = []
             after: Position | None = None

@@ -11,6 +11,7 @@ from nas_engine.domain.objective import Constraint, Metric, Objective
 from server.service.algorithm_spec import (
     AlgorithmSpec,
     BinnedEvolutionAlgorithm,
+    CostReportAlgorithm,
     DenseNasAlgorithm,
     Nsga2Algorithm,
     ShiftingSpec,
@@ -185,6 +186,8 @@ class SearchSpec(SpecPart):
                 raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
             case DenseNasAlgorithm() if "top1" in wanted:
                 raise ValueError("densenas does not evaluate top1: retrain what it derives")
+            case CostReportAlgorithm() if names != ["latency_us"]:
+                raise ValueError("cost_report measures latencies: its one objective is latency_us")
             case BinnedEvolutionAlgorithm(bin_metric=metric) if len(names) != 2 or metric not in names:
                 raise ValueError(f"binned_evolution optimises two objectives, one of them its bin_metric, {metric}")
             case _:
@@ -211,14 +214,14 @@ class SearchSpec(SpecPart):
         """The constraints as domain values, in order."""
         return tuple(c.constraint() for c in self.constraints)
 
-    def metrics(self) -> tuple[Metric, ...]:
-        """Every metric an objective or a constraint needs, each once."""
-        labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
     @property
     def crosses_versions(self) -> bool:
         """Whether accuracies of several supernet versions are compared, as this spec asks for."""
         return self.shifting is not None and self.shifting.compare == "immediate"
 
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric an objective or a constraint needs, each once."""
+        labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
         return tuple(dict.fromkeys(Metric.from_label(label) for label in labels))
 
     def awaited_metrics(self) -> tuple[Metric, ...]:

@@ -27,6 +27,7 @@ from nas_engine.search.factory import create_algorithm
 from server.service.algorithm_spec import (
     AlgorithmSpec,
     BinnedEvolutionAlgorithm,
+    CostReportAlgorithm,
     DenseNasAlgorithm,
     Nsga2Algorithm,
     PredictorAssistedAlgorithm,
@@ -145,6 +146,8 @@ def config_of(algorithm: AlgorithmSpec) -> AlgorithmConfig:
             )
         case DenseNasAlgorithm():
             raise SearchStateError("densenas trains a supernet: server.worker.densenas makes it")
+        case CostReportAlgorithm():
+            raise SearchStateError("cost_report reads a latency table: server.worker.cost_reports makes it")
         case _:
             assert_never(algorithm)
 

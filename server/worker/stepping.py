@@ -12,7 +12,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import SearchAlgorithm
 from server.catalog.spaces import EngineSpaceCatalog
-from server.service.algorithm_spec import DenseNasAlgorithm
+from server.service.algorithm_spec import CostReportAlgorithm, DenseNasAlgorithm
 from server.service.fronts import Front, Fronts
 from server.service.spec import SearchSpec
 from server.service.steps import SearchSteps
@@ -20,6 +20,7 @@ from server.service.values.job import Job, LeaseRef
 from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
 from server.worker.algorithms import algorithm_of, told_of
 from server.worker.confirming import to_confirm
+from server.worker.cost_reports import CostReports, sampled_provenance
 from server.worker.densenas import DenseNas, SearchInterruptedError
 from server.worker.shifting_steps import shift_order, shift_state, shifting_report, survivors_of
 from server.worker.step_reports import derivation_report, picked_models, predictor_report
@@ -83,10 +84,12 @@ class StepHandler:
         fronts: Fronts,
         spaces: EngineSpaceCatalog,
         densenas: DenseNas,
+        reports: CostReports,
         code_version: str,
     ) -> None:
         self._steps = steps
         self._densenas = densenas
+        self._reports = reports
         self._fronts = fronts
         self._spaces = spaces
         self._code_version = code_version
@@ -116,6 +119,8 @@ class StepHandler:
         algorithm: SearchAlgorithm
         if isinstance(spec.algorithm, DenseNasAlgorithm):
             algorithm = self._densenas.algorithm(given.search, spec.algorithm, space, stopped)
+        elif isinstance(spec.algorithm, CostReportAlgorithm):
+            algorithm = self._reports.algorithm(given.search, spec.algorithm, space)
         else:
             algorithm = algorithm_of(spec, space)
         if given.checkpoint is None:
@@ -158,7 +163,7 @@ class StepHandler:
                 finalise = tuple(point.id for point in front.points) if picked is None else picked
                 memory.finalised = True
         ended = None if finalise or re_measure else asked.ended
-        new = tuple(self._candidate(given.search.spec, genotype, memory) for genotype in asked.genotypes)
+        new = tuple(self._candidate(given.search.spec, genotype, memory, algorithm) for genotype in asked.genotypes)
         return StepOutcome(
             told=tuple(finished.candidate.id for finished in given.finished),
             asked=new,
@@ -191,13 +196,17 @@ class StepHandler:
             return _Asked(ended=StepStatus.COMPLETED, reason="the space holds no further admissible architecture")
         return _Asked(genotypes)
 
-    def _candidate(self, spec: SearchSpec, genotype: Genotype, memory: _Memory) -> NewCandidate:
+    def _candidate(
+        self, spec: SearchSpec, genotype: Genotype, memory: _Memory, algorithm: SearchAlgorithm
+    ) -> NewCandidate:
         record = self._spaces.decode(spec.space.id, spec.space.parameters, genotype)
         key = None
         if spec.device is not None and Metric.LATENCY_US in spec.metrics():
             key = self._spaces.latency_key(record.architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
         source = memory.offered.pop(genotype, None)
-        provenance = None if source is None else {"operator": "warm_start", "source": source}
+        provenance = sampled_provenance(algorithm, genotype)
+        if source is not None:
+            provenance = {"operator": "warm_start", "source": source}
         return NewCandidate(genotype=genotype, record=record, latency_key=key, provenance=provenance)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +13,14 @@ import pytest
 from nas_engine.cost.latency_table import operator_graphs
 from nas_engine.domain.environment import Dtype
 from nas_engine.spaces.registry import create_space
-from server.bootstrap import worker as worker_process
-from server.bootstrap.settings import Settings
-from server.db.unit_of_work import SqlUnitOfWork
-from server.service.states import JobKind
 from tests.api_world import World
+from tests.table_world import BATCH, StepWorker
 from tests.worker_world import TINY_SPACE
-
-BATCH = 4
-
-
-class Worker:
-    """The real worker's steps and conversions, one job at a time."""
-
-    def __init__(self, world: World, folder: Path) -> None:
-        self._world = world
-        context = world.process.context
-        assert isinstance(context.uow, SqlUnitOfWork)
-        self._handlers = worker_process._handlers(
-            Settings(home=folder, worker_device="cpu"), context.uow, context.artifacts, None
-        )
-
-    def run(self) -> int:
-        """Do every job there is."""
-        kinds = (JobKind.SEARCH_STEP, JobKind.CONVERT)
-        num = 0
-        while (job := self._world.dispatch.claim("worker", kinds)) is not None:
-            assert job.lease is not None
-            self._handlers[job.kind](job, job.lease, lambda: False)
-            num += 1
-        return num
 
 
 @pytest.fixture
-def worker(world: World, tmp_path: Path) -> Worker:
-    return Worker(world, tmp_path)
+def worker(world: World, tmp_path: Path) -> StepWorker:
+    return StepWorker(world, tmp_path)
 
 
 def table_spec(batch: int = BATCH) -> dict[str, Any]:
@@ -66,7 +41,7 @@ def read(client: httpx.Client, table_id: str) -> Any:
 
 
 def test_every_operator_of_a_space_is_measured_once_under_its_key(
-    world: World, client: httpx.Client, worker: Worker
+    world: World, client: httpx.Client, worker: StepWorker
 ) -> None:
     board = world.enrol()
     space = create_space(TINY_SPACE["id"], TINY_SPACE["parameters"])
@@ -83,7 +58,7 @@ def test_every_operator_of_a_space_is_measured_once_under_its_key(
 
 
 def test_a_second_table_measures_nothing_again_but_another_batch_does(
-    world: World, client: httpx.Client, worker: Worker
+    world: World, client: httpx.Client, worker: StepWorker
 ) -> None:
     board = world.enrol()
     first = ordered(client, table_spec())
@@ -112,3 +87,20 @@ def test_a_table_of_an_unknown_space_or_device_is_refused(world: World, client: 
         answer = client.post("/api/v1/latency-tables", json=spec)
         assert answer.status_code == 422, answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_tables_are_listed_and_their_rows_exported(world: World, client: httpx.Client, worker: StepWorker) -> None:
+    board = world.enrol()
+    table = ordered(client, table_spec())
+    worker.run()
+    world.measure_all(board)
+    listed = client.get("/api/v1/latency-tables").json()["items"]
+    assert [(one["id"], one["num_operators"]) for one in listed] == [(table["id"], table["num_operators"])]
+    assert "rows" not in listed[0]
+    exported = client.get(f"/api/v1/latency-tables/{table['id']}", headers={"Accept": "text/csv"}).text
+    rows = list(csv.DictReader(io.StringIO(exported)))
+    assert [float(row["latency_us"]) for row in rows] == [
+        row["latency_us"] for row in read(client, table["id"])["rows"]
+    ]
+    lines = client.get(f"/api/v1/latency-tables/{table['id']}", headers={"Accept": "application/x-ndjson"}).text
+    assert len(lines.splitlines()) == table["num_operators"]

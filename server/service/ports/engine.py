@@ -119,6 +119,34 @@ class DatasetCatalog(Protocol):
         """Every one, by name."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateAgreement:
+    """How well one estimator agrees with what was measured.
+
+    Attributes:
+        num_networks: how many were compared.
+        kendall_tau: tau-b of estimates and measurements; None where all of one of them are equal.
+        mean_relative_error: mean of |estimate - measured| / measured.
+        mean_error_us: mean of estimate - measured; positive where the estimator is too high.
+    """
+
+    estimator: str
+    num_networks: int
+    kendall_tau: float | None
+    mean_absolute_error_us: float
+    mean_relative_error: float
+    mean_error_us: float
+
+
+class EstimateMaths(Protocol):
+    """Order and error of latency estimates."""
+
+    def compare(
+        self, estimates_us: Mapping[str, Sequence[float]], measured_us: Sequence[float]
+    ) -> Sequence[EstimateAgreement]:
+        """One per estimator; two or more networks, all measured latencies positive."""
+
+
 class FrontMaths(Protocol):
     """Dominance and hypervolume. Values are in the metrics' own units and directions; all finite."""
 
