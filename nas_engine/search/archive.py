@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.dominance import CONFIDENCE_Z
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.pareto import Floats, HypervolumeReference, confidently_non_dominated, non_dominated
@@ -58,7 +59,7 @@ class EvaluatedArchive:
         feasible = self.feasible()
         return _pick(feasible, non_dominated(self.points(feasible)))
 
-    def confident_front(self, z: float = 1.96) -> tuple[Told, ...]:
+    def confident_front(self, z: float = CONFIDENCE_Z) -> tuple[Told, ...]:
         """Feasible results no other dominates beyond the told uncertainty: what to re-measure before concluding."""
         feasible = self.feasible()
         errors = [self._problem.standard_errors(told) for told in feasible]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import ClassVar, Union
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
@@ -40,6 +41,10 @@ class PredictorKind(Enum):
 
     GAUSSIAN_PROCESS = "gaussian_process"
     RIDGE = "ridge"
+
+
+_LATER: Mapping[str, bool] = {"later": True}
+"""Marks settings that came after checkpoints were stored: at their default they are left out of a search's identity."""
 
 
 def _probability(name: str, value: float) -> None:
@@ -101,6 +106,7 @@ class Nsga2Config:
         constraint_handling: what becomes of told candidates that violate a constraint.
         max_rejections: with REJECT, infeasible candidates allowed per generation before the search reports that the
             constraint cannot be met; None: 20 times the population.
+        dominance: what ranks survivors and decides tournaments: values, or their confidence intervals.
     """
 
     kind: ClassVar[AlgorithmKind] = AlgorithmKind.NSGA2
@@ -109,6 +115,7 @@ class Nsga2Config:
     variation: VariationConfig = field(default_factory=VariationConfig)
     constraint_handling: ConstraintHandling = ConstraintHandling.FEASIBILITY_FIRST
     max_rejections: int | None = None
+    dominance: Dominance = field(default=Dominance.POINT, metadata=_LATER)
 
     def __post_init__(self) -> None:
         _at_least("population_size", self.population_size, 2)
@@ -138,7 +145,7 @@ class ScarletConfig:
         p_prior: p_pr, mutation by prior knowledge.
         p_known: p_M, guided by the objectives known without evaluation (MACs, params); the rest, p_{K-M}, by the
             objectives that must be evaluated.
-        max_rejections: as in `Nsga2Config`.
+        max_rejections, dominance: as in `Nsga2Config`.
     """
 
     kind: ClassVar[AlgorithmKind] = AlgorithmKind.SCARLET
@@ -149,6 +156,7 @@ class ScarletConfig:
     p_prior: float = 0.15
     p_known: float = 0.7
     max_rejections: int | None = None
+    dominance: Dominance = field(default=Dominance.POINT, metadata=_LATER)
 
     def __post_init__(self) -> None:
         _at_least("population_size", self.population_size, 2)
@@ -261,7 +269,11 @@ def settings_of(config: AlgorithmConfig) -> Mapping[str, JsonValue]:
 def _document(value: object) -> dict[str, JsonValue]:
     if not is_dataclass(value):
         raise EngineError(f"{value!r} is not a settings value")
-    return {f.name: _json(getattr(value, f.name)) for f in fields(value)}
+    return {
+        f.name: _json(getattr(value, f.name))
+        for f in fields(value)
+        if not (f.metadata.get("later") and getattr(value, f.name) == f.default)
+    }
 
 
 def _json(value: object) -> JsonValue:

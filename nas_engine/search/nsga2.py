@@ -7,7 +7,7 @@ first), the initial sample (filled), and the state (JSON, with rank and crowding
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search import state_codec as codec
@@ -35,6 +36,8 @@ from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.ledgered import LedgeredSearch
 from nas_engine.search.operators import Crossover, HierarchicalMutation, Mutation, StageBlockCrossover
 from nas_engine.search.survival import select_survivors
+
+ErrorsOf = Callable[[Sequence[Genotype]], Sequence[Sequence[float]]]
 
 MAX_MATING_ROUNDS = 25
 """Rounds of mating per ask before the batch is topped up with random immigrants."""
@@ -78,6 +81,23 @@ class Nsga2(LedgeredSearch):
         """The current survivors."""
         return () if self._pymoo.pop is None else tuple(_genotype(individual) for individual in self._pymoo.pop)
 
+    def front(self) -> tuple[Told, ...]:
+        """The feasible results of the whole search that none dominates, in the dominance of the settings."""
+        return self.archive.confident_front() if self._confident else self.archive.front()
+
+    @property
+    def _confident(self) -> bool:
+        return self._config.dominance is Dominance.CONFIDENT
+
+    def _errors(self, genotypes: Sequence[Genotype]) -> list[tuple[float, ...]]:
+        """Standard errors of the objectives, as told last."""
+        return [self.problem.standard_errors(self.archive[genotype]) for genotype in genotypes]
+
+    @property
+    def survivors(self) -> tuple[Genotype, ...]:
+        """The population, and what waits for its generation to be full."""
+        return (*self.population, *self._waiting)
+
     def _make_mutation(self) -> Mutation:
         """The mutation of offspring; an algorithm built on this one may bring its own."""
         return HierarchicalMutation(self.encoding, self._config.variation)
@@ -99,9 +119,12 @@ class Nsga2(LedgeredSearch):
             n_offsprings=self._config.offspring,
             sampling=None,
             mating=mating,
-            survival=_WeightedSurvival(self._weights),
+            survival=_WeightedSurvival(self._weights, self._errors if self._confident else None),
             output=None,
         )
+        if self._confident:
+            # Values alone must not decide a tournament; ranks are those of confident dominance.
+            algorithm.tournament_type = "comp_by_rank_and_crowding"
         bounds = np.asarray(self.encoding.num_choices) - 1
         definition = Problem(
             n_var=num_genes, n_obj=len(self._weights), n_ieq_constr=1, xl=np.zeros(num_genes, int), xu=bounds, vtype=int
@@ -275,7 +298,7 @@ class _Admission(DuplicateElimination):  # type: ignore[misc]
 class _WeightedSurvival(Survival):  # type: ignore[misc]
     """`select_survivors` in pymoo's interface."""
 
-    def __init__(self, weights: tuple[float, ...]) -> None:
+    def __init__(self, weights: tuple[float, ...], errors_of: ErrorsOf | None) -> None:
         super().__init__(filter_infeasible=False)
         self._weights = weights
 
@@ -290,7 +313,9 @@ class _WeightedSurvival(Survival):  # type: ignore[misc]
     ) -> Population:
         del problem, args, kwargs
         points, violations = pop.get("F"), pop.get("G")[:, 0]
-        chosen = select_survivors(points, violations, n_survive, self._weights, random_state)
+        errors = None if self._errors_of is None else self._errors_of([_genotype(individual) for individual in pop])
+        chosen = select_survivors(points, violations, n_survive, self._weights, random_state, errors)
+        self._errors_of = errors_of
         survivors = pop[chosen.indices]
         survivors.set("rank", chosen.rank)
         survivors.set("crowding", chosen.crowding)

@@ -10,6 +10,7 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nas_engine.domain.dominance import CONFIDENCE_Z, confidence_limits, confidently_undominated
 from nas_engine.domain.errors import EngineError
 
 Floats = NDArray[np.float64]
@@ -50,29 +51,33 @@ def pareto_ranks(points_NM: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(moocore.pareto_rank(points), dtype=np.int64)
 
 
-def confidently_non_dominated(points_NM: ArrayLike, errors_NM: ArrayLike, z: float = 1.96) -> NDArray[np.bool_]:
+def confidently_non_dominated(points_NM: ArrayLike, errors_NM: ArrayLike, z: float = CONFIDENCE_Z) -> NDArray[np.bool_]:
     """Points that no other point dominates beyond measurement noise: a superset of `non_dominated`.
 
-    A dominates B confidently when A's upper confidence limit is not above B's lower one in every objective and below
-    it in one (limits: value -/+ z standard errors, i.e. normal intervals; z = 1.96 is 95 % per objective).
+    See `nas_engine.domain.dominance`.
 
     Args:
         points_NM: values, minimised.
         errors_NM: standard errors, >= 0.
         z: half-width of the interval in standard errors; 0 gives plain dominance.
     """
+    lower, upper = confidence_limits(as_points(points_NM), as_points(errors_NM, "standard errors"), z)
+    return confidently_undominated(lower, upper, non_dominated(upper))
+
+
+def confident_ranks(points_NM: ArrayLike, errors_NM: ArrayLike, z: float = CONFIDENCE_Z) -> NDArray[np.int64]:
+    """Rank of each point in the non-dominated sort by confident dominance; 0 is the front.
+
+    With errors of 0 these are `pareto_ranks`. Arguments as of `confidently_non_dominated`.
+    """
     points, errors = as_points(points_NM), as_points(errors_NM, "standard errors")
-    if points.shape != errors.shape or (errors < 0).any() or not (math.isfinite(z) and z >= 0):
-        raise EngineError(
-            f"standard errors must be >= 0 and shaped like the values {points.shape}, and z finite and >= 0"
-        )
-    upper, lower = points + z * errors, points - z * errors
-    # Only non-dominated upper limits can dominate anything: O(N x front) instead of O(N^2).
-    challengers = upper[non_dominated(upper)]
-    keep = np.ones(len(points), dtype=np.bool_)
-    for challenger in challengers:
-        keep &= ~((challenger <= lower).all(axis=1) & (challenger < lower).any(axis=1))
-    return keep
+    ranks = np.zeros(len(points), dtype=np.int64)
+    left, rank = np.arange(len(points)), 0
+    while len(left):  # every round takes at least one point: a strict partial order has minimal elements
+        front = confidently_non_dominated(points[left], errors[left], z)
+        ranks[left[front]] = rank
+        left, rank = left[~front], rank + 1
+    return ranks
 
 
 @dataclass(frozen=True, slots=True)

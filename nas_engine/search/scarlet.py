@@ -48,6 +48,7 @@ class ScarletNsga2(Nsga2):
             variation=VariationConfig(mutation_probability=config.mutation_ratio),
             constraint_handling=ConstraintHandling.REJECT,
             max_rejections=config.max_rejections,
+            dominance=config.dominance,
         )
         super().__init__(problem, base, seed, declared=config)
 

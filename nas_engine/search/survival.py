@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas_engine.domain.errors import EngineError
-from nas_engine.search.pareto import Floats, as_points, pareto_ranks
+from nas_engine.search.pareto import Floats, as_points, confident_ranks, pareto_ranks
 
 
 def weighted_crowding_distance(points_NM: ArrayLike, weights_M: Sequence[float]) -> Floats:
@@ -40,7 +40,9 @@ def weighted_crowding_distance(points_NM: ArrayLike, weights_M: Sequence[float])
     return distance
 
 
-def constrained_ranks(points_NM: ArrayLike, violations_N: ArrayLike) -> NDArray[np.int64]:
+def constrained_ranks(
+    points_NM: ArrayLike, violations_N: ArrayLike, errors_NM: ArrayLike | None = None
+) -> NDArray[np.int64]:
     """Rank under constrained dominance (Deb et al. 2002, VI-A): feasible points by non-dominated sort, first.
 
     Infeasible points follow, ordered by total violation; equal violations share a rank. Objectives of infeasible
@@ -49,6 +51,7 @@ def constrained_ranks(points_NM: ArrayLike, violations_N: ArrayLike) -> NDArray[
     Args:
         points_NM: objective values, minimised.
         violations_N: total violation per point, 0 when feasible.
+        errors_NM: standard errors of the values: feasible points are then sorted by confident dominance.
     """
     points, violations = as_points(points_NM), np.asarray(violations_N, dtype=np.float64)
     if violations.shape != (len(points),) or not np.isfinite(violations).all() or (violations < 0).any():
@@ -57,7 +60,11 @@ def constrained_ranks(points_NM: ArrayLike, violations_N: ArrayLike) -> NDArray[
     feasible = violations == 0.0
     num_feasible_ranks = 0
     if feasible.any():
-        ranks[feasible] = pareto_ranks(points[feasible])
+        ranks[feasible] = (
+            pareto_ranks(points[feasible])
+            if errors_NM is None
+            else confident_ranks(points[feasible], as_points(errors_NM, "standard errors")[feasible])
+        )
         num_feasible_ranks = int(ranks[feasible].max()) + 1
     if not feasible.all():
         _, order = np.unique(violations[~feasible], return_inverse=True)
@@ -87,10 +94,15 @@ def select_survivors(
     num: int,
     weights_M: Sequence[float],
     rng: np.random.Generator,
+    errors_NM: ArrayLike | None = None,
 ) -> Survivors:
-    """The best `num` points: by rank, then by weighted crowding distance; ties are broken by `rng`."""
+    """The best `num` points: by rank, then by weighted crowding distance; ties are broken by `rng`.
+
+    With standard errors the ranks are those of confident dominance: what cannot be told apart shares a rank, and the
+    crowding distance decides.
+    """
     points, violations = as_points(points_NM), np.asarray(violations_N, dtype=np.float64)
-    ranks = constrained_ranks(points, violations)
+    ranks = constrained_ranks(points, violations, errors_NM)
     crowding = np.zeros(len(points))
     chosen: list[int] = []
     for rank in range(int(ranks.max(initial=-1)) + 1):

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
@@ -105,6 +106,38 @@ class SearchAlgorithmContract(ABC):
         for algorithm in (undisturbed, resumed):
             algorithm.tell(tell_all(space, batch))
         assert self.drive(undisturbed, space, 2) == self.drive(resumed, space, 2)
+
+    def test_what_is_withdrawn_is_compared_with_nothing_and_never_asked_again(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 9)
+        self.drive(algorithm, space, 3)
+        told, pending = algorithm.results, algorithm.ask(2)
+        gone = [result.genotype for result in told[::2]]
+        algorithm.withdraw(gone)
+        assert algorithm.results == told[1::2]
+        assert not set(gone) & {*algorithm.survivors, *(result.genotype for result in algorithm.front())}
+        assert list(algorithm.pending) == pending
+        with pytest.raises(SearchStateError, match="was not told, or was withdrawn"):
+            algorithm.withdraw([algorithm.results[0].genotype, gone[0]])
+        with pytest.raises(SearchStateError, match="told before"):
+            algorithm.tell(tell_all(space, gone[:1]))
+        assert algorithm.results == told[1::2]
+        algorithm.tell(tell_all(space, pending))
+        resumed = self.make(self.problem(space), 99)
+        resumed.load_state(round_trip(algorithm.state()))
+        asked = self.drive(algorithm, space, 3)
+        assert self.drive(resumed, space, 3) == asked
+        assert not {tuple(genotype) for genotype in asked} & {result.genotype for result in told}
+
+    def test_a_search_goes_on_when_everything_was_withdrawn(self) -> None:
+        space = StagedSpace()
+        algorithm = self.make(self.problem(space), 10)
+        self.drive(algorithm, space, 2)
+        algorithm.withdraw([result.genotype for result in algorithm.results])
+        assert algorithm.results == algorithm.survivors == algorithm.front() == ()
+        asked = self.drive(algorithm, space, 3)
+        assert len(asked) >= 3
+        assert len(algorithm.results) == len(asked)
 
     def test_the_order_within_one_tell_does_not_matter(self) -> None:
         space = StagedSpace()
@@ -230,6 +263,11 @@ class TestRandomSearch(SearchAlgorithmContract):
 class TestNsga2(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
         return Nsga2(problem, Nsga2Config(population_size=10), seed)
+
+
+class TestNsga2WithConfidentDominance(SearchAlgorithmContract):
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        return Nsga2(problem, Nsga2Config(population_size=10, dominance=Dominance.CONFIDENT), seed)
 
 
 class TestNsga2SteadyState(SearchAlgorithmContract):

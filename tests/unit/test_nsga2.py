@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
@@ -198,3 +199,49 @@ def test_three_objectives_with_params_maximised_are_searched_and_equispaced_mode
     most = max(told.objectives[Metric.PARAMS] for told in algorithm.results)
     assert most in {told.objectives[Metric.PARAMS] for told in front}
     assert len(equispaced(algorithm.archive.points(front), 5)) == 5
+
+
+def noisy(genotypes: list[tuple[int, ...]], space: StagedSpace, error: float) -> list[Told]:
+    return [
+        Told(genotype=t.genotype, objectives=t.objectives, uncertainty={Metric.TOP1: error, Metric.MACS: 0.0})
+        for t in tell_all(space, genotypes)
+    ]
+
+
+def test_confident_dominance_gives_one_rank_to_what_cannot_be_told_apart() -> None:
+    space = StagedSpace()
+    ranks: dict[float, set[int]] = {}
+    for error in (0.0, 100.0):
+        algorithm = Nsga2(problem(space), Nsga2Config(population_size=12, dominance=Dominance.CONFIDENT), 0)
+        batch = algorithm.ask(12)
+        algorithm.tell(noisy(batch, space, error))
+        ranks[error] = {int(individual.get("rank")) for individual in algorithm._pymoo.pop}
+        front = {told.genotype for told in algorithm.front()}
+        assert front >= {told.genotype for told in algorithm.archive.front()}
+        assert (front == set(batch)) == (error > 0)
+    assert ranks[100.0] == {0}
+    assert ranks[0.0] > {0}
+
+
+def test_confident_dominance_resumes_exactly_with_the_errors_it_was_told() -> None:
+    space, config = StagedSpace(), Nsga2Config(population_size=8, dominance=Dominance.CONFIDENT)
+    whole, resumed = (Nsga2(problem(space), config, 3) for _ in range(2))
+    for _ in range(3):
+        whole.tell(noisy(whole.ask(8), space, 0.05))
+    resumed.load_state(json.loads(canonical_json(whole.state())))
+    for _ in range(3):
+        batch = whole.ask(8)
+        assert resumed.ask(8) == batch
+        for one in (whole, resumed):
+            one.tell(noisy(batch, space, 0.05))
+    with pytest.raises(SearchStateError, match="another search"):
+        Nsga2(problem(space), Nsga2Config(population_size=8), 3).load_state(whole.state())
+
+
+def test_a_revised_error_ranks_the_survivors_anew() -> None:
+    space = StagedSpace()
+    algorithm = Nsga2(problem(space), Nsga2Config(population_size=12, dominance=Dominance.CONFIDENT), 0)
+    batch = algorithm.ask(12)
+    algorithm.tell(noisy(batch, space, 0.0))
+    algorithm.revise(noisy(batch, space, 100.0))
+    assert {int(individual.get("rank")) for individual in algorithm._pymoo.pop} == {0}
