@@ -21,6 +21,13 @@ from server.service.states import DeviceState, JobKind, JobPhase, LeaseOutcome
 from server.service.values.device import Device, DeviceCapabilities, check_device_text, check_labels
 from server.service.values.job import ClaimRequest, Job, LeaseRef
 
+LOOK_AGAIN_S = 5.0
+"""A waiting agent looks for work this often although nobody wakes it: a job may come from outside the service."""
+
+
+BEATEN_S = 0.2
+"""Pause of a waiting agent whose claim came to nothing."""
+
 
 class SessionState(Enum):
     """What the server thinks of an agent's session."""
@@ -140,12 +147,15 @@ class AgentSessions:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 break
-            # A back-off can end without anybody waking us.
-            self._wakeups.wait(Topic.DEVICE_JOBS, token, min(left_s, 1.0))
-            token = self._wakeups.token(Topic.DEVICE_JOBS)
             # A waiting agent only reads: the transaction that writes is for when there is something to write.
-            if self._uow.read(lambda tx: self._worth_a_look(tx, idle)):
+            pause_s = self._uow.read(lambda tx: self._nothing_for_s(tx, idle))
+            if pause_s == 0:
                 orders = replace(self._uow.write(lambda tx: self._assign(tx, idle)), verdicts=orders.verdicts)
+                if orders.worth_sending:
+                    break
+                pause_s = BEATEN_S  # another agent was quicker, or holds the job's row right now
+            self._wakeups.wait(Topic.DEVICE_JOBS, token, min(left_s, pause_s))
+            token = self._wakeups.token(Topic.DEVICE_JOBS)
         return orders
 
     def renew(self, device_id: str, running: tuple[RunningLease, ...]) -> tuple[LeaseVerdict, ...]:
@@ -167,6 +177,8 @@ class AgentSessions:
             set_device_state(tx, device, DeviceState.QUARANTINED, reason)
             return AgentOrders(session=SessionState.PAUSED, message=reason)
         restarted = report.instance_epoch > device.instance_epoch
+        if restarted:
+            tx.wake(Topic.DEVICE_JOBS)  # the older instance may still be waiting: it is to hear that it is over
         device = self._note(tx, device, report)
         for one in report.returned:
             self._return(tx, device, one)
@@ -204,13 +216,16 @@ class AgentSessions:
             return set_device_state(tx, told, DeviceState.ACTIVE, "the agent is well again")
         return told
 
-    def _worth_a_look(self, tx: Transaction, report: AgentReport) -> bool:
-        """Whether `_assign` has anything to say to a waiting agent: orders, or a job that it may claim."""
+    def _nothing_for_s(self, tx: Transaction, report: AgentReport) -> float:
+        """How long `_assign` will have nothing to say to a waiting agent unless somebody wakes it; 0 where it has."""
         device = tx.devices.get(report.device_id)
         if report.instance_epoch < device.instance_epoch:
-            return True
+            return 0.0
         session, _ = _session(device, device.reserved(tx.now()))
-        return session is not SessionState.ACTIVE or tx.jobs.has_claimable(self._request(device, report))
+        if session is not SessionState.ACTIVE:
+            return 0.0
+        claimable_in_s = tx.jobs.claimable_in_s(self._request(device, report))
+        return LOOK_AGAIN_S if claimable_in_s is None else min(claimable_in_s, LOOK_AGAIN_S)
 
     def _request(self, device: Device, report: AgentReport) -> ClaimRequest:
         return ClaimRequest(

@@ -149,10 +149,14 @@ class SqlJobStore(LeaseHistory):
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else self._lease(job_from_row(row), request)
 
-    def has_claimable(self, request: ClaimRequest) -> bool:
-        """Whether `claim` would look at a job now; writes and locks nothing."""
-        statement = _claimable(sa.select(sa.literal(1)).select_from(jobs), request)
-        return self._connection.execute(statement).first() is not None
+    def claimable_in_s(self, request: ClaimRequest) -> float | None:
+        """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
+        ready = _claimable(sa.select(sa.literal(1)).select_from(jobs), request)
+        if self._connection.execute(ready).first() is not None:
+            return 0.0
+        statement = sa.select(sa.func.min(jobs.c.not_before), now()).where(*_suits(request))
+        soonest, current = self._connection.execute(statement).one()
+        return None if soonest is None else max(0.0, (soonest - current).total_seconds())
 
     def renew(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
         """Push the expiry out, and accept the lease."""
@@ -259,22 +263,26 @@ def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _claimable(statement: sa.Select[Any], request: ClaimRequest) -> sa.Select[Any]:
-    """The first queued job that the claimant may do, in the order of the index."""
+    """The first queued job that the claimant may do now, in the order of the index."""
+    return (
+        statement.where(*_suits(request), jobs.c.not_before <= now())
+        .order_by(jobs.c.priority.desc(), jobs.c.id)
+        .limit(1)
+    )
+
+
+def _suits(request: ClaimRequest) -> tuple[sa.ColumnElement[bool], ...]:
+    """Queued jobs that the claimant may do, now or once their back-off is over."""
     excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == request.owner)
     carried = [sa.and_(labels.c.key == key, labels.c.value == value) for key, value in request.labels.items()]
     uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
     kinds = [kind.value for kind in request.kinds]
     return (
-        statement.where(
-            jobs.c.state == JobState.QUEUED.value,
-            # One kind as an equality: the index then gives the order, and the first match ends the search.
-            jobs.c.kind == kinds[0] if len(kinds) == 1 else jobs.c.kind.in_(kinds),
-            jobs.c.not_before <= now(),
-            sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
-            sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
-            ~excluded,
-            ~uncarried,
-        )
-        .order_by(jobs.c.priority.desc(), jobs.c.id)
-        .limit(1)
+        jobs.c.state == JobState.QUEUED.value,
+        # One kind as an equality: the index then gives the order, and the first match ends the search.
+        jobs.c.kind == kinds[0] if len(kinds) == 1 else jobs.c.kind.in_(kinds),
+        sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
+        sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
+        ~excluded,
+        ~uncarried,
     )

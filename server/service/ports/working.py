@@ -78,8 +78,8 @@ class JobStore(Protocol):
         Order is by priority (highest first), then age. Two claimants never get the same job.
         """
 
-    def has_claimable(self, request: ClaimRequest) -> bool:
-        """Whether `claim` would look at a job now; writes and locks nothing."""
+    def claimable_in_s(self, request: ClaimRequest) -> float | None:
+        """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
 
     def renew(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
         """Push the expiry out, and accept the lease.
