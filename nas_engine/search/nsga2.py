@@ -301,6 +301,7 @@ class _WeightedSurvival(Survival):  # type: ignore[misc]
     def __init__(self, weights: tuple[float, ...], errors_of: ErrorsOf | None) -> None:
         super().__init__(filter_infeasible=False)
         self._weights = weights
+        self._errors_of = errors_of
 
     def _do(
         self,
@@ -315,7 +316,6 @@ class _WeightedSurvival(Survival):  # type: ignore[misc]
         points, violations = pop.get("F"), pop.get("G")[:, 0]
         errors = None if self._errors_of is None else self._errors_of([_genotype(individual) for individual in pop])
         chosen = select_survivors(points, violations, n_survive, self._weights, random_state, errors)
-        self._errors_of = errors_of
         survivors = pop[chosen.indices]
         survivors.set("rank", chosen.rank)
         survivors.set("crowding", chosen.crowding)
