@@ -182,7 +182,7 @@ class SearchAlgorithm(Protocol):
 
     @property
     def pending(self) -> tuple[Genotype, ...]:
-        """Asked and not yet told, in the order asked."""
+        """Asked and not told yet, in the order asked."""
 
     @property
     def num_asked(self) -> int:
@@ -190,7 +190,11 @@ class SearchAlgorithm(Protocol):
 
     @property
     def results(self) -> tuple[Told, ...]:
-        """Every result told, revised values in place, in the order told."""
+        """Every result told and not withdrawn, revised values in place, in the order told."""
+
+    @property
+    def survivors(self) -> tuple[Genotype, ...]:
+        """Told candidates that what is asked next is compared with; () where the algorithm compares nothing."""
 
     def front(self) -> tuple[Told, ...]:
         """The feasible non-dominated results of the whole search, in the order told."""
@@ -214,6 +218,15 @@ class SearchAlgorithm(Protocol):
 
     def revise(self, results: Sequence[Told]) -> None:
         """Replace the values of told candidates (re-measured, or re-scored after supernet shifting). Raises as tell."""
+
+    def withdraw(self, genotypes: Sequence[Genotype]) -> None:
+        """Compare these told candidates with nothing any more: their values do not hold now. They are not asked again.
+
+        After supernet shifting, those that were not scored with its new version.
+
+        Raises:
+            SearchStateError: a candidate was not told; nothing is withdrawn then.
+        """
 
     def state(self) -> JsonValue:
         """Everything needed to resume exactly, as JSON with a schema_version."""

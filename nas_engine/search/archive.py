@@ -14,7 +14,9 @@ from nas_engine.search.pareto import Floats, HypervolumeReference, confidently_n
 
 
 class EvaluatedArchive:
-    """Results in the order told, one per genotype; revised values replace the earlier ones in place."""
+    """Results in the order told, one per genotype; revised values replace the earlier ones in place.
+
+    What was withdrawn is gone, so that nothing is compared with it."""
 
     def __init__(self, problem: SearchProblem) -> None:
         self._problem = problem
@@ -48,6 +50,11 @@ class EvaluatedArchive:
         """
         self._problem.check_complete(told)
         self._results[told.genotype] = told
+        self._version += 1
+
+    def remove(self, genotype: Genotype) -> None:
+        """Take a result out. Raises KeyError."""
+        del self._results[genotype]
         self._version += 1
 
     def feasible(self) -> tuple[Told, ...]:

@@ -42,8 +42,13 @@ class BinnedEvolution(LedgeredSearch):
     @property
     def batch_size(self) -> int:
         """The initial sample until it is told, then the children of one generation."""
-        left = self._config.population_size - len(self.archive)
+        left = self._config.population_size - self.num_told
         return left if left > 0 else self._config.num_mutation + self._config.num_crossover
+
+    @property
+    def survivors(self) -> tuple[Genotype, ...]:
+        """The best of every bin."""
+        return tuple(told.genotype for told in self.best_per_bin().values())
 
     def best_per_bin(self) -> dict[int, Told]:
         """Bin number (value / width, rounded) to its best feasible candidate; ties keep the earlier one."""
@@ -81,5 +86,5 @@ class BinnedEvolution(LedgeredSearch):
 
     def _absorb(self, results: Sequence[Told]) -> None:
         del results
-        if len(self.archive) >= self._config.population_size:
+        if self.num_told >= self._config.population_size:
             self._generation += 1

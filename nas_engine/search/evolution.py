@@ -43,6 +43,11 @@ class SposEvolution(LedgeredSearch):
         """Candidates of one generation."""
         return self._config.population_size
 
+    @property
+    def survivors(self) -> tuple[Genotype, ...]:
+        """The parents."""
+        return tuple(self.parents())
+
     def parents(self) -> list[Genotype]:
         """The best candidates told so far, best first; feasible ones before the others, ties in the order told."""
         ranked = sorted(self.archive.results, key=lambda t: (self.problem.violation(t), self.problem.minimized(t)))

@@ -7,7 +7,7 @@ told twice, or told half, is settled here once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class LedgeredSearch(ABC):
         self._settings = settings
         self._exhausted = False
         self._generation = 0
+        self._withdrawn: set[Genotype] = set()
 
     @property
     @abstractmethod
@@ -59,6 +60,10 @@ class LedgeredSearch(ABC):
     def _absorb_revision(self, results: Sequence[Told]) -> None:
         """Learn changed values of known results; algorithms that read the archive afresh need nothing."""
         del results
+
+    def _absorb_withdrawal(self, genotypes: Set[Genotype]) -> None:
+        """Drop candidates that are in the archive no more; algorithms that read it afresh need nothing."""
+        del genotypes
 
     def _own_state(self) -> Mapping[str, JsonValue]:
         """State beyond the ledger, the archive and the generator."""
@@ -86,12 +91,23 @@ class LedgeredSearch(ABC):
     @property
     def pending(self) -> tuple[Genotype, ...]:
         """Asked and not yet told, in the order asked."""
-        return tuple(genotype for genotype in self.ledger.asked if genotype not in self.archive)
+        told = self.archive
+        return tuple(g for g in self.ledger.asked if g not in told and g not in self._withdrawn)
+
+    @property
+    def num_told(self) -> int:
+        """Candidates told so far, withdrawn or not."""
+        return len(self.archive) + len(self._withdrawn)
 
     @property
     def results(self) -> tuple[Told, ...]:
-        """Every result told, in the order told."""
+        """Every result told and not withdrawn, in the order told."""
         return self.archive.results
+
+    @property
+    def survivors(self) -> tuple[Genotype, ...]:
+        """Told candidates that what is asked next is compared with."""
+        return ()
 
     def front(self) -> tuple[Told, ...]:
         """The feasible non-dominated results of the whole search."""
@@ -125,7 +141,7 @@ class LedgeredSearch(ABC):
         for told in results:
             if told.genotype not in self.ledger.asked:
                 raise SearchStateError(f"candidate {told.genotype} was never asked in this search: tell what ask gave")
-            if told.genotype in self.archive:
+            if told.genotype in self.archive or told.genotype in self._withdrawn:
                 raise SearchStateError(f"candidate {told.genotype} was told before: use revise to change its values")
         in_order = self._checked(results)
         for told in in_order:
@@ -143,6 +159,18 @@ class LedgeredSearch(ABC):
             self.archive.add(told)
         if in_order:
             self._absorb_revision(in_order)
+
+    def withdraw(self, genotypes: Sequence[Genotype]) -> None:
+        """Compare these told candidates with nothing any more; all or nothing. See `SearchAlgorithm.withdraw`."""
+        for genotype in genotypes:
+            if genotype not in self.archive:
+                raise SearchStateError(f"candidate {genotype} was not told, or was withdrawn before")
+        gone = set(genotypes)
+        for genotype in gone:
+            self.archive.remove(genotype)
+        self._withdrawn |= gone
+        if gone:
+            self._absorb_withdrawal(gone)
 
     def _checked(self, results: Sequence[Told]) -> list[Told]:
         """`results` in the order asked, each complete, each candidate once."""
@@ -168,6 +196,7 @@ class LedgeredSearch(ABC):
 
     def state(self) -> JsonValue:
         """The checkpoint: plain JSON."""
+        withdrawn: JsonValue = [list(genotype) for genotype in sorted(self._withdrawn)]
         return {
             "schema_version": SCHEMA_VERSION,
             "identity": self._identity(),
@@ -178,6 +207,7 @@ class LedgeredSearch(ABC):
             "exhausted": self._exhausted,
             "generation": self._generation,
             "own": self._own_state(),
+            **({"withdrawn": withdrawn} if withdrawn else {}),
         }
 
     def load_state(self, state: JsonValue) -> None:
@@ -202,9 +232,14 @@ class LedgeredSearch(ABC):
             if told.genotype not in ledger.asked or told.genotype in archive:
                 raise SearchStateError(f"checkpoint: result of {told.genotype} was not asked, or is there twice")
             archive.add(told)
+        # Absent from checkpoints of earlier versions, which withdrew nothing.
+        withdrawn = set(codec.decode_genotypes(document.get("withdrawn", []), "withdrawn", choices))
+        if not withdrawn <= ledger.asked.keys() or any(genotype in archive for genotype in withdrawn):
+            raise SearchStateError("checkpoint: a candidate was withdrawn that was not asked, or has a result still")
         rng = codec.decode_rng(codec.field_of(document, "rng"))
         generation = codec.as_int(codec.field_of(document, "generation"), "generation")
         self.ledger, self.archive, self._rng = ledger, archive, rng
         self._exhausted = bool(codec.field_of(document, "exhausted"))
         self._generation = generation
+        self._withdrawn = withdrawn
         self._load_own_state(codec.as_mapping(codec.field_of(document, "own"), "own"))

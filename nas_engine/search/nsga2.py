@@ -137,7 +137,8 @@ class Nsga2(LedgeredSearch):
     def _propose(self, num: int) -> list[Genotype]:
         if self._num_rejected > self._config.rejection_limit:
             raise self._constraint_unmet()
-        if not self._pymoo.is_initialized or len(self.ledger.asked) < self._config.population_size:
+        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < self._config.population_size
+        if initial or not self.population:
             return self.ledger.immigrants(num, self._rng)
         self._pymoo.n_offsprings = num
         offspring = self._pymoo.ask()
@@ -162,13 +163,25 @@ class Nsga2(LedgeredSearch):
         self._generation += 1
 
     def _absorb_revision(self, results: Sequence[Told]) -> None:
-        """Rank the survivors anew with the revised values; who survived earlier is not reconsidered."""
+        """Rank the survivors anew with the revised values; who survived earlier is not reconsidered.
+
+        What waits for its generation to be full has not survived anything: it must meet the constraints now.
+        """
+        kept = [genotype for genotype in self._waiting if self.problem.violation(self.archive[genotype]) == 0.0]
+        self._num_rejected += len(self._waiting) - len(kept)
+        self._waiting = kept
         if not {told.genotype for told in results} & set(self.population):
             return
         population = self._individuals(self.population)
         self._pymoo.pop = self._pymoo.survival.do(
             self._pymoo.problem, population, n_survive=len(population), random_state=self._rng
         )
+
+    def _absorb_withdrawal(self, genotypes: Set[Genotype]) -> None:
+        self._waiting = [genotype for genotype in self._waiting if genotype not in genotypes]
+        if self._pymoo.pop is not None:
+            kept = [place for place, genotype in enumerate(self.population) if genotype not in genotypes]
+            self._pymoo.pop = self._pymoo.pop[kept]
 
     def _individuals(self, genotypes: Sequence[Genotype]) -> Population:
         individuals = []

@@ -114,7 +114,12 @@ class Shifts:
                 self._order_scores(tx, search, payload)
             return search
 
-        return self._work.finish(lease, {"state_sha256": outcome.state_sha256, **outcome.report}, write)
+        result: dict[str, JsonValue] = {
+            **outcome.report,
+            "state_sha256": outcome.state_sha256,
+            "survivors": list(payload.survivors),
+        }
+        return self._work.finish(lease, result, write)
 
     def _record(
         self, tx: Transaction, search: Search, candidate_id: str, version: SupernetVersion, accuracy: Accuracy

@@ -14,10 +14,13 @@ from server.service.algorithm_spec import (
     CostReportAlgorithm,
     DenseNasAlgorithm,
     Nsga2Algorithm,
+    PredictorAssistedAlgorithm,
+    ScarletNsga2Algorithm,
     ShiftingSpec,
     SposEvolutionAlgorithm,
     WarmStartSpec,
 )
+from server.service.final_spec import FinalSpec
 from server.service.spec_parts import (
     ConstraintSpec,
     DtypeName,
@@ -147,7 +150,8 @@ class SearchSpec(SpecPart):
     """When it is done."""
 
     shifting: ShiftingSpec | None = None
-    """Move the supernet's weights during the search; absent: they stay as they are. Goes with nsga2."""
+    """Move the supernet's weights during the search; absent: they stay as they are. Goes with nsga2, scarlet_nsga2,
+    spos_evolution and binned_evolution."""
 
     warm_start: WarmStartSpec | None = None
     """Architectures to evaluate first; absent: the algorithm's own initial sample."""
@@ -160,6 +164,9 @@ class SearchSpec(SpecPart):
 
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     """How accuracy is evaluated."""
+
+    final: FinalSpec = Field(default_factory=FinalSpec)
+    """What is done with the front once nothing more is asked."""
 
     seed: Seed = 0
     """Of the algorithm."""
@@ -180,6 +187,8 @@ class SearchSpec(SpecPart):
             raise ValueError("latency_us is wanted but no device is named: add device.device_type")
         if "top1" in wanted and self.supernet is None:
             raise ValueError("top1 is wanted but no supernet is named: give its id or a training spec")
+        if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
+            raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         self._check_shifting()
         match self.algorithm:
             case SposEvolutionAlgorithm() if len(names) != 1:
@@ -197,10 +206,17 @@ class SearchSpec(SpecPart):
         if self.shifting is None:
             return
         match self.algorithm:
-            case Nsga2Algorithm(constraint_handling="feasibility_first"):
+            case Nsga2Algorithm() | ScarletNsga2Algorithm() | SposEvolutionAlgorithm() | BinnedEvolutionAlgorithm():
                 pass
-            case _:
-                raise ValueError("shifting goes with algorithm nsga2 (feasibility_first): its survivors are re-scored")
+            case PredictorAssistedAlgorithm():
+                raise ValueError(
+                    "shifting does not go with predictor_assisted: its predictor would learn accuracies of several "
+                    "versions of the supernet; take nsga2"
+                )
+            case other:
+                raise ValueError(
+                    f"shifting does not go with {other.kind}: it has no survivors that are scored again; take nsga2"
+                )
         if Metric.TOP1 not in self.metrics():
             raise ValueError("shifting needs top1 as an objective or a constraint")
         if self.shifting.new_head and self.dataset is None:

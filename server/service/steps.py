@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from nas_engine.domain.architecture import Architecture, Genotype
+from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.objective import Metric
 from server.service.accuracy_work import AccuracyWork, expect, next_attempt
 from server.service.endings import cancel_job, end_search
@@ -22,7 +22,7 @@ from server.service.ports.unit_of_work import Transaction, UnitOfWork
 from server.service.progress import advance, finish_candidate, set_search_state
 from server.service.search_work import finished_work, order_work
 from server.service.settings import SearchSettings
-from server.service.states import CandidateState, DesiredState, SearchState
+from server.service.states import CandidateState, DesiredState, JobKind, SearchState
 from server.service.values.candidate import Candidate, Evaluation
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import Job, LeaseRef
@@ -30,7 +30,9 @@ from server.service.values.measurement import MeasurementQuery
 from server.service.values.payloads import SearchStepPayload, read_payload
 from server.service.values.search import Checkpoint, Search
 from server.service.values.step import (
+    Comparable,
     FinishedCandidate,
+    FinishedWork,
     NewCandidate,
     ShiftOrder,
     StepInput,
@@ -199,16 +201,26 @@ def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, g
     )
 
 
-def _comparable(tx: Transaction, search: Search) -> frozenset[Genotype] | None:
-    """Told candidates with an accuracy of the current version, where a search compares within one alone."""
+def _comparable(tx: Transaction, search: Search) -> Comparable | None:
     if search.spec.shifting is None or search.spec.crosses_versions:
         return None
-    told = {candidate.id: candidate.genotype for candidate in tx.candidates.told(search.id)}
-    return frozenset(
-        told[e.candidate_id]
+    told = {candidate.id: candidate for candidate in tx.candidates.told(search.id)}
+    scored = {
+        e.candidate_id
         for e in tx.evaluations.of_candidates(tuple(told))
         if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
-    )
+    }
+    compared = {c.genotype for c in told.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
+    return Comparable(frozenset(compared), tuple(i for i in _last_survivors(tx, search) if i not in scored))
+
+
+def _last_survivors(tx: Transaction, search: Search) -> tuple[str, ...]:
+    """Candidates that the last step had scored again."""
+    match finished_work(tx, search):
+        case FinishedWork(JobKind.SHIFT, {"survivors": list(ids)}):
+            return tuple(str(candidate_id) for candidate_id in ids)
+        case _:
+            return ()
 
 
 def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:

@@ -36,7 +36,7 @@ def to_confirm(
 def _confident(search: Search, algorithm: SearchAlgorithm, fronts: Fronts) -> tuple[Candidate, ...]:
     """Candidates that no other one dominates beyond the confidence intervals, by seq."""
     objectives = search.spec.domain_objectives()
-    whole = fronts.of_search(search.id, with_dominated=True)
+    whole = fronts.of_search(search.id, with_dominated=True, supernet_version_id=search.supernet_version_id)
     errors = {told.genotype: told.uncertainty for told in algorithm.results}
     rows = [c for c in (*whole.points, *whole.dominated) if c.genotype in errors]
     if not rows:

@@ -1,4 +1,4 @@
-"""What a search step of a shifting search orders and says."""
+"""What a search step of a shifting search takes in, orders and says."""
 
 from __future__ import annotations
 
@@ -8,15 +8,30 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
-from nas_engine.search.nsga2 import Nsga2
 from server.service.fronts import Front
 from server.service.states import JobKind
 from server.service.values.step import ShiftOrder, StepInput
+from server.worker.algorithms import told_of
 
 
-def survivors_of(algorithm: SearchAlgorithm) -> frozenset[Genotype]:
-    """The candidates that the next generation will be compared with; those of NSGA-II are its population."""
-    return frozenset(algorithm.population) if isinstance(algorithm, Nsga2) else frozenset()
+def take_in(given: StepInput, algorithm: SearchAlgorithm) -> None:
+    """Tell the algorithm everything that is new.
+
+    A search that shifts its supernet and compares within one version first withdraws what was not scored with the
+    current one: of those told earlier, the survivors that were scored again remain, with their new accuracies, before
+    the newcomers are compared with them.
+    """
+    spec, comparable = given.search.spec, given.comparable
+    if comparable is not None:
+        algorithm.withdraw([told.genotype for told in algorithm.results if told.genotype not in comparable.genotypes])
+    revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
+    if comparable is not None:  # a latency that was measured again may be of a candidate that was withdrawn
+        revised = [told for told in revised if told.genotype in comparable.genotypes]
+    if revised:
+        algorithm.revise(revised)
+    results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
+    if results:
+        algorithm.tell(results)
 
 
 def shift_state(given: StepInput) -> str | None:
@@ -45,11 +60,13 @@ def shift_order(given: StepInput, front: Front, survivors: Set[Genotype], state_
 
 def shifting_report(given: StepInput) -> dict[str, JsonValue]:
     """With which version the told candidates are compared, and what the last shift said of itself."""
-    spec = given.search.spec
     report: dict[str, JsonValue] = {
         "scored_with": given.search.supernet_version_id,
-        "crosses_versions": spec.crosses_versions,
+        "crosses_versions": given.search.spec.crosses_versions,
     }
+    if given.comparable is not None and given.comparable.not_scored:
+        report["not_scored"] = list(given.comparable.not_scored)
     if given.work is not None and given.work.kind is JobKind.SHIFT and isinstance(given.work.result, dict):
-        report |= {key: value for key, value in given.work.result.items() if key != "state_sha256"}
+        hidden = ("state_sha256", "survivors")
+        report |= {key: value for key, value in given.work.result.items() if key not in hidden}
     return report

@@ -18,11 +18,11 @@ from server.service.spec import SearchSpec
 from server.service.steps import SearchSteps
 from server.service.values.job import Job, LeaseRef
 from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
-from server.worker.algorithms import algorithm_of, told_of
+from server.worker.algorithms import algorithm_of
 from server.worker.confirming import to_confirm
 from server.worker.cost_reports import CostReports, sampled_provenance
 from server.worker.densenas import DenseNas, SearchInterruptedError
-from server.worker.shifting_steps import shift_order, shift_state, shifting_report, survivors_of
+from server.worker.shifting_steps import shift_order, shift_state, shifting_report, take_in
 from server.worker.step_reports import derivation_report, picked_models, predictor_report
 from server.worker.warm_starting import start_warm
 
@@ -98,14 +98,7 @@ class StepHandler:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
         algorithm, memory = self._restore(given, stopped)
-        spec = given.search.spec
-        revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
-        # Survivors first: where the supernet was shifted, newcomers are compared with their new accuracies.
-        if revised:
-            algorithm.revise(revised)
-        results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
-        if results:
-            algorithm.tell(results)
+        take_in(given, algorithm)
         try:
             outcome = self._outcome(given, algorithm, memory, stopped)
         except SearchInterruptedError:
@@ -136,7 +129,7 @@ class StepHandler:
     def _outcome(
         self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory, stopped: Callable[[], bool]
     ) -> StepOutcome | None:
-        survivors = survivors_of(algorithm)
+        survivors = frozenset(algorithm.survivors)
         asked = self._ask(given, algorithm)
         front = self._fronts.of_search(
             given.search.id,

@@ -11,47 +11,26 @@ import torch
 from safetensors.torch import load
 
 from nas_engine.domain.layer_graph import weight_refs
-from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import Form
 from server.service.errors import InvalidSpecError
 from server.service.states import JobKind, JobState, SearchState
-from server.service.values.candidate import Evaluation
 from server.service.values.job import Job
-from server.service.values.search import Search
-from server.service.values.supernet import Supernet, SupernetVersion
+from server.service.values.supernet import SupernetVersion
 from tests.databases import TestDatabase
-from tests.worker_world import EVALUATION, TINY_SPACE, WorkerWorld
-
-POPULATION, BUDGET = 3, 9
-SHIFTING: dict[str, Any] = {"images_per_candidate": 16, "batch_size": 8, "learning_rate": 0.01}
+from tests.shifting_searches import (
+    BUDGET,
+    POPULATION,
+    SHIFTING,
+    accuracies,
+    own_versions,
+    shifting_spec,
+)
+from tests.worker_world import TINY_SPACE, WorkerWorld
 
 
 @pytest.fixture
 def world(sqlite_database: TestDatabase, tmp_path: Path) -> WorkerWorld:
     return WorkerWorld(sqlite_database, tmp_path)
-
-
-def shifting_spec(supernet: Supernet, **changes: Any) -> dict[str, Any]:
-    return {
-        "objectives": [{"metric": "top1"}, {"metric": "macs"}],
-        "supernet": supernet.id,
-        "algorithm": {"kind": "nsga2", "population_size": POPULATION},
-        "evaluation": EVALUATION,
-        "budget": {"num_candidates": BUDGET},
-        "shifting": SHIFTING,
-        **changes,
-    }
-
-
-def own_versions(world: WorkerWorld, search: Search) -> list[SupernetVersion]:
-    assert search.supernet_id is not None
-    return [v for v in world.supernets.versions(search.supernet_id) if v.search_id == search.id]
-
-
-def accuracies(world: WorkerWorld, search: Search) -> tuple[Evaluation, ...]:
-    ids = [c.id for c in world.candidates(search)]
-    found = world.uow.read(lambda tx: tx.evaluations.of_candidates(ids))
-    return tuple(e for e in found if e.metric is Metric.TOP1)
 
 
 def tensors(world: WorkerWorld, version: SupernetVersion) -> dict[str, torch.Tensor]:
@@ -123,14 +102,6 @@ def test_a_crash_before_the_commit_shifts_the_same_generation_to_the_same_weight
     assert [c.genotype for c in world.candidates(search)] == [c.genotype for c in world.candidates(undisturbed)]
 
 
-def test_immediate_shifting_trains_on_one_candidate_after_another(world: WorkerWorld) -> None:
-    shifting = {"mode": "immediate", "steps_per_candidate": 2, "batch_size": 8, "learning_rate": 0.01}
-    search = world.ran(**shifting_spec(world.ready_supernet(), shifting=shifting))
-    assert search.state is SearchState.COMPLETED, search.reason
-    assert len({v.weights_sha256 for v in own_versions(world, search)}) == BUDGET  # one for each candidate
-    assert world.report(search, "shifting")["scored_with"] == search.supernet_version_id
-
-
 def test_a_supernet_is_transferred_to_other_classes_by_a_new_head(world: WorkerWorld) -> None:
     supernet = world.ready_supernet()
     space = {**TINY_SPACE, "parameters": {**TINY_SPACE["parameters"], "num_classes": 2}}
@@ -150,7 +121,6 @@ def test_a_supernet_is_transferred_to_other_classes_by_a_new_head(world: WorkerW
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"algorithm": {"kind": "random"}}, "goes with algorithm nsga2"),
         ({"objectives": [{"metric": "macs"}]}, "needs top1"),
         ({"shifting": {"images_per_candidate": 10, "batch_size": 4}}, "multiple"),
         ({"shifting": {"new_head": True}}, "needs dataset"),

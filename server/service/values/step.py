@@ -23,6 +23,19 @@ class FinishedCandidate:
     evaluations: tuple[Evaluation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """Which told candidates may be compared, as their accuracies are of the search's current supernet version.
+
+    Attributes:
+        genotypes: those, and the infeasible ones, which have no accuracy to compare.
+        not_scored: ids of candidates that were to be scored with this version and could not be.
+    """
+
+    genotypes: frozenset[Genotype]
+    not_scored: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepInput:
     """What a step starts from.
@@ -36,8 +49,7 @@ class StepInput:
         measured: for the first step of a search that starts from the measurement database: architectures measured
             on its hardware, newest first.
         work: what the work that the last step ordered ended with; None where it ordered none.
-        comparable: for a search that shifts its supernet and compares within one version: genotypes of the told
-            candidates that have an accuracy of the current version; None for every other search.
+        comparable: where a search shifts its supernet and compares within one version; else None.
     """
 
     search: Search
@@ -47,7 +59,7 @@ class StepInput:
     num_left: int
     measured: tuple[Architecture, ...] = ()
     work: FinishedWork | None = None
-    comparable: frozenset[Genotype] | None = None
+    comparable: Comparable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
