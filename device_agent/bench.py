@@ -17,7 +17,7 @@ from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runt
 from device_agent.telemetry import BoardTelemetry, SilentTelemetry, Telemetry
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, EnvironmentRecord
 
-LOCK_WAIT_S = 120.0
+LOCK_WAIT_S = 120.0  # a timed block takes a second or so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class BenchSettings:
         requested_khz: clock -> what it was pinned to.
         ambient_label: what an operator says of the surroundings.
         lock_path: the host-wide timing lock.
+        lock_wait_s: a lock that is not to be had for so long ends the job.
         root: where /proc and /sys are.
         model_memory_bytes: address space a model may add to its measuring process; 0 for no limit.
     """
@@ -45,6 +46,7 @@ class BenchSettings:
     requested_khz: tuple[tuple[str, int], ...] = ()
     ambient_label: str | None = None
     lock_path: Path
+    lock_wait_s: float = LOCK_WAIT_S
     root: Path = Path("/")
     model_memory_bytes: int = 0
 
@@ -81,10 +83,14 @@ class DeviceBench:
 
     def __init__(self, settings: BenchSettings) -> None:
         self._settings = settings
-        self.runtime = create_runtime(settings.runtime, settings.options)
         self.board = BoardTelemetry(
             settings.root, requested_khz=dict(settings.requested_khz), whole_process=settings.num_threads > 1
         )
+        options = settings.options
+        if settings.runtime is RuntimeName.RKNNLITE and not options.versions:
+            # They are part of the hardware key, so they must be known before the library tells them of a loaded model.
+            options = replace(options, versions=self.board.npu_versions())
+        self.runtime = create_runtime(settings.runtime, options)
 
     @property
     def simulated(self) -> bool:
@@ -144,7 +150,7 @@ class DeviceBench:
         lock = HostLock(self._settings.lock_path)
 
         def take() -> _BusyAsFailure:
-            return _BusyAsFailure(lock)
+            return _BusyAsFailure(lock, self._settings.lock_wait_s)
 
         return take
 
@@ -152,8 +158,8 @@ class DeviceBench:
 class _BusyAsFailure:
     """The timing lock; a lock that cannot be had is a typed failure of the job."""
 
-    def __init__(self, lock: HostLock) -> None:
-        self._held = lock.timing(LOCK_WAIT_S)
+    def __init__(self, lock: HostLock, wait_s: float) -> None:
+        self._held = lock.timing(wait_s)
 
     def __enter__(self) -> None:
         try:

@@ -46,12 +46,12 @@ def main() -> int:
         except RuntimeUnavailableError as error:
             write_frame(answers, {"event": "unavailable", "message": str(error)})
             return 1
-        _limit_memory(settings.model_memory_bytes)
         write_frame(answers, {"event": "ready"})
         message = read_frame(requests)
         if message is None:
             return 0
         threading.Thread(target=_end_with_agent, args=(requests,), daemon=True).start()
+        _limit_memory(settings.model_memory_bytes)
         _serve(bench, message, answers)
         answers.flush()
         os._exit(0)  # engines may hang in their destructors; everything is sent

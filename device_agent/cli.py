@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from device_agent.bench import BenchSettings
-    from device_agent.clocks import ClockPinner
+    from device_agent.clocks import Pinned
     from device_agent.settings import AgentSettings
 
 _RUNTIMES = ("onnxruntime", "rknnlite", "rk3588-sim", "fake")
@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
             case "doctor":
                 from device_agent.doctor import doctor
 
-                return doctor(_bench(parsed), sys.stdout)
+                return doctor(_bench(parsed), sys.stdout, as_json=parsed.json)
             case "selftest":
-                from device_agent.doctor import selftest
+                from device_agent.selftest import selftest
 
-                return selftest(_bench(parsed), parsed.golden, sys.stdout)
+                return selftest(_bench(parsed), parsed.golden, sys.stdout, as_json=parsed.json)
             case _:
                 return _run(parsed)
     except AgentError as error:
@@ -58,6 +58,7 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     """The command line. Environment variables give defaults; secrets should come from there."""
     parser = argparse.ArgumentParser(prog=program, description="Measure models on this device for a hilnas server.")
     parser.add_argument("command", nargs="?", choices=("run", "doctor", "selftest"), default="run")
+    parser.add_argument("--json", action="store_true", help="doctor and selftest answer as JSON")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     server = parser.add_argument_group("server")
     server.add_argument("--server", default=os.environ.get("HILNAS_GRPC_SERVER", _DEFAULT_SERVER), metavar="HOST:PORT")
@@ -93,7 +94,7 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     runtime.add_argument("--threads", type=int, default=1, help="processor threads of the runtime")
     runtime.add_argument("--cpus", default="", help="processors to pin measuring to, e.g. 4-7 or 0,2")
     runtime.add_argument("--core-masks", nargs="*", default=["0x1"], help="NPU core masks to offer, default first")
-    runtime.add_argument("--golden", type=Path, help="golden model for the core probe and the selftest (rknnlite)")
+    runtime.add_argument("--golden", type=Path, help="golden model, for the core probe (rknnlite) and the selftest")
     runtime.add_argument("--pin-clocks", action="store_true", help="set clocks to their highest step; needs root")
     runtime.add_argument(
         "--model-memory", type=int, default=0, metavar="BYTES", help="most a model may take; 0: no limit"
@@ -157,7 +158,9 @@ def _run(parsed: argparse.Namespace) -> int:
     pinner = ClockPinner()
     try:
         if parsed.pin_clocks:
-            settings = replace(settings, bench=_pinned(settings.bench, pinner), can_pin_clocks=True)
+            settings = replace(settings, bench=_pinned(settings.bench, pinner.pin()), can_pin_clocks=True)
+        elif parsed.runtime == "rknnlite":
+            settings = replace(settings, bench=_pinned(settings.bench, pinner.standing()))
         if parsed.golden is not None and parsed.runtime == "rknnlite":
             settings = replace(settings, bench=_probed(settings.bench, parsed.golden))
         agent = Agent(settings)
@@ -167,9 +170,8 @@ def _run(parsed: argparse.Namespace) -> int:
         pinner.restore()
 
 
-def _pinned(bench: BenchSettings, pinner: ClockPinner) -> BenchSettings:
-    """The settings with clocks pinned; what could not be pinned is said, and the hardware key says "unpinned"."""
-    pinned = pinner.pin()
+def _pinned(bench: BenchSettings, pinned: Pinned) -> BenchSettings:
+    """The settings with the clocks that are pinned; for any that is not the hardware key says "unpinned"."""
     for complaint in pinned.complaints:
         logging.getLogger(__name__).warning("clock not pinned: %s", complaint)
     return replace(bench, requested_khz=pinned.requested_khz, clocks_profile=pinned.profile)

@@ -8,6 +8,7 @@ not read back as asked is reported: the profile is then "unpinned".
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from device_agent.telemetry import devfreq_name
 _log = logging.getLogger(__name__)
 PINNED, UNPINNED = "pinned-max", "unpinned"
 READ_BACK_TOLERANCE = 0.02
+FIXED_GOVERNORS = ("performance", "userspace")
+# An NPU that has been idle for 3 s is powered off and parked at this clock (vendor kernel, rknpu_devfreq.c,
+# POWER_DOWN_FREQ): it says nothing about the clock it runs at, which is looked at after every block of runs.
+SLEEPING_NPU_KHZ = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,38 @@ class ClockPinner:
                 requested.append((node.name, self._pin(node)))
             except (OSError, ValueError) as error:
                 complaints.append(f"{node.name}: {error}")
+        return self._read_back(requested, complaints)
+
+    def standing(self) -> Pinned:
+        """What stands at its highest step already, held there by a fixed governor that somebody else has set."""
+        requested: list[tuple[str, int]] = []
+        complaints: list[str] = []
+        for node in self._nodes():
+            try:
+                governor, highest_khz = _text(node.governor), _highest(node) // node.per_khz
+            except (OSError, ValueError) as error:
+                complaints.append(f"{node.name}: {error}")
+                continue
+            if governor in FIXED_GOVERNORS:
+                requested.append((node.name, highest_khz))
+            else:
+                complaints.append(f"{node.name}: governor {governor} changes it with load")
+        return self._read_back(requested, complaints)
+
+    def may_pin(self, may_use: Callable[[Path, int], bool] = os.access) -> bool:
+        """Whether this user may write every governor; `may_use` is asked with os.W_OK."""
+        return all(may_use(node.governor, os.W_OK) for node in self._nodes())
+
+    def restore(self) -> None:
+        """Put everything that was written back."""
+        for path, text in reversed(self._before):
+            try:
+                self._write(path, text)
+            except OSError as error:
+                _log.warning("%s not restored to %s: %s", path, text, error)
+        self._before.clear()
+
+    def _read_back(self, requested: list[tuple[str, int]], complaints: list[str]) -> Pinned:
         for node in self._nodes():
             wanted = dict(requested).get(node.name)
             if wanted is not None and not _reads_back(node, wanted):
@@ -87,26 +124,21 @@ class ClockPinner:
         profile = UNPINNED if complaints else PINNED
         return Pinned(tuple(sorted(requested)), profile, tuple(complaints))
 
-    def restore(self) -> None:
-        """Put every governor back."""
-        for path, text in reversed(self._before):
-            try:
-                self._write(path, text)
-            except OSError as error:
-                _log.warning("%s not restored to %s: %s", path, text, error)
-        self._before.clear()
-
     def _pin(self, node: ClockNode) -> int:
         """Returns what was asked for, in kHz."""
-        steps = [int(step) for step in _text(node.available).split()]
-        if not steps:
-            raise ValueError("offers no steps")
-        governor = _text(node.governor)
-        if governor != "userspace":
+        highest, governor = _highest(node), _text(node.governor)
+        if governor == "userspace":
+            if node.setting.is_file():
+                self._before.append((node.setting, _text(node.setting)))
+        else:
             self._before.append((node.governor, governor))
-            self._write(node.governor, "userspace")
-        self._write(node.setting, str(max(steps)))
-        return max(steps) // node.per_khz
+            try:
+                self._write(node.governor, "userspace")
+            except OSError:  # a kernel without that governor: this one holds the highest step too
+                self._write(node.governor, "performance")
+                return highest // node.per_khz
+        self._write(node.setting, str(highest))
+        return highest // node.per_khz
 
     def _nodes(self) -> list[ClockNode]:
         nodes = [
@@ -132,11 +164,21 @@ class ClockPinner:
         return nodes
 
 
+def _highest(node: ClockNode) -> int:
+    """The highest step a clock offers, in its own unit."""
+    steps = [int(step) for step in _text(node.available).split()]
+    if not steps:
+        raise ValueError("offers no steps")
+    return max(steps)
+
+
 def _reads_back(node: ClockNode, wanted_khz: int) -> bool:
     try:
-        return int(_text(node.current)) // node.per_khz >= wanted_khz * (1.0 - READ_BACK_TOLERANCE)
+        read_khz = int(_text(node.current)) // node.per_khz
     except (OSError, ValueError):
         return False
+    is_asleep = node.name == "npu" and read_khz == SLEEPING_NPU_KHZ
+    return is_asleep or read_khz >= wanted_khz * (1.0 - READ_BACK_TOLERANCE)
 
 
 def _text(path: Path) -> str:

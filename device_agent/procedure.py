@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from device_agent.canary import Canary, canary_complaint, output_digest, run_canary
+from device_agent.clocks import PINNED
 from device_agent.environment import complete_environment
 from device_agent.failures import FailureType, JobFailedError
 from device_agent.measure import Lock, Sampler, Sampling, warm_up
@@ -109,6 +110,7 @@ def run_measurement(request: MeasureRequest, bench: Bench, on_phase: OnPhase) ->
         on_phase(Phase.WARMUP)
         with bench.lock():
             warm_up(loaded.session, clock, profile)
+        awake = bench.telemetry.state()  # an NPU that was idle before reads the clock it is parked at
         on_phase(Phase.MEASURING)
         sampling = _sampler(loaded, bench, profile).sample()
     finally:
@@ -117,7 +119,8 @@ def run_measurement(request: MeasureRequest, bench: Bench, on_phase: OnPhase) ->
         raise JobFailedError(FailureType.THERMAL_TIMEOUT, f"every block was discarded: {sampling.discard_reasons[-1]}")
     canary_after, drift = _canary_after(request, bench, canary_before)
     after = bench.telemetry.state()
-    flags = (*sampling.flags, *drift, *_state_flags(request, bench, before, after))
+    clock_flags = _clock_flags(request, bench, (awake, after))
+    flags = (*sampling.flags, *drift, *clock_flags, *_interference_flags(request, bench, before, after))
     return Measurement(
         blocks=tuple(sampling.blocks),
         flags=flags,
@@ -156,7 +159,7 @@ def cool_down(telemetry: Telemetry, clock: Clock, profile: MeasurementProfile) -
 
 
 def _canary_gate(request: MeasureRequest, bench: Bench) -> CanaryReading | None:
-    """The canary before the job; one more try after a pause."""
+    """The canary before the job; one more try after a pause and, on a warm board, cooling down."""
     canary = request.canary
     if canary is None:
         return None
@@ -164,6 +167,7 @@ def _canary_gate(request: MeasureRequest, bench: Bench) -> CanaryReading | None:
     reading = run_canary(bench.runtime, canary, settings, bench.lock, request.profile)
     if canary_complaint(canary, reading, request.profile):
         bench.runtime.clock.sleep(request.profile.backoff_s)
+        cool_down(bench.telemetry, bench.runtime.clock, request.profile)
         reading = run_canary(bench.runtime, canary, settings, bench.lock, request.profile)
     complaint = canary_complaint(canary, reading, request.profile)
     if complaint:
@@ -212,18 +216,31 @@ def _sampler(loaded: Loaded, bench: Bench, profile: MeasurementProfile) -> Sampl
     )
 
 
-def _state_flags(request: MeasureRequest, bench: Bench, before: BoardState, after: BoardState) -> list[ValidityFlag]:
-    """Flags that follow from the board's state at both ends."""
-    flags: list[ValidityFlag] = []
+def _clock_flags(request: MeasureRequest, bench: Bench, states: tuple[BoardState, ...]) -> list[ValidityFlag]:
+    """Whether every clock stood at what was asked for, in readings taken right after runs."""
     tolerance = 1.0 - request.profile.clock_floor
-    off = [c for state in (before, after) for c in state.clocks if c.pinned(tolerance) is False]
-    if off:
-        reason = f"clock {off[0].name} reads {off[0].effective_khz} kHz, {off[0].requested_khz} requested"
-        flags.append(ValidityFlag(Validity.UNPINNED, reason))
-    elif bench.identity.device_class is DeviceClass.BOARD and not any(c.requested_khz for c in before.clocks):
-        flags.append(
-            ValidityFlag(Validity.UNPINNED, "no clock of this board is pinned: run the agent with --pin-clocks")
-        )
+    clocks = [clock for state in states for clock in state.clocks]
+    off = next((c for c in clocks if c.pinned(tolerance) is False), None)
+    if off is not None:
+        reason = f"clock {off.name} reads {off.effective_khz} kHz, {off.requested_khz} requested"
+        return [ValidityFlag(Validity.UNPINNED, reason)]
+    if bench.identity.device_class is not DeviceClass.BOARD:
+        return []
+    if not any(clock.requested_khz for clock in clocks):
+        reason = "no clock of this board is pinned: run the agent with --pin-clocks"
+        return [ValidityFlag(Validity.UNPINNED, reason)]
+    if bench.identity.clocks_profile != PINNED:
+        loose = sorted({c.name for c in clocks if c.requested_khz is None and c.name != "gpu"})
+        reason = f"not every clock could be pinned, see the agent's log: {', '.join(loose) or 'one did not read back'}"
+        return [ValidityFlag(Validity.UNPINNED, reason)]
+    return []
+
+
+def _interference_flags(
+    request: MeasureRequest, bench: Bench, before: BoardState, after: BoardState
+) -> list[ValidityFlag]:
+    """Flags for work that others did, or that the accelerator left undone."""
+    flags: list[ValidityFlag] = []
     busy = max(before.npu_load_percent or (0,))
     if busy > MAX_IDLE_NPU_PERCENT:
         flags.append(ValidityFlag(Validity.INTERFERED, f"the NPU was at {busy} % before the measurement began"))

@@ -6,6 +6,7 @@ drivers/rknpu (debugfs `load`, `version`), Linux cpufreq, devfreq, thermal and c
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import re
@@ -13,6 +14,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from nas_engine.domain.measurement import ClockReading
 _LOAD = re.compile(r"Core\d+:\s*(\d+)%|NPU load:\s*(\d+)%")
 _MAX_PLAUSIBLE_PERCENT = 100  # the driver has shown 429496 %: more than 100 is unknown
 _MAX_NODE_BYTES = 65_536
+_LIBRARY_VERSION = re.compile(rb"librknnrt version: (\d+(?:\.\d+)+)")  # as `strings librknnrt.so` shows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,27 @@ class BoardTelemetry:
                 return found[1]
         return None
 
+    def npu_versions(self) -> tuple[tuple[str, str], ...]:
+        """What can be known of the NPU's software without a model: library, Python package and driver."""
+        found = {
+            "librknnrt": self.npu_library_version(),
+            "rknnlite": _package_version("rknn-toolkit-lite2"),
+            "rknpu-driver": self.npu_driver_version(),
+        }
+        return tuple((name, version) for name, version in found.items() if version is not None)
+
+    def npu_library_version(self) -> str | None:
+        """The version of librknnrt that stands in the file itself, e.g. 2.3.2; None without the file."""
+        try:
+            with (
+                (self._root / "usr/lib/librknnrt.so").open("rb") as file,
+                mmap(file.fileno(), 0, access=ACCESS_READ) as m,
+            ):
+                found = _LIBRARY_VERSION.search(m)
+                return found[1].decode() if found else None
+        except (OSError, ValueError):  # ValueError: an empty file
+            return None
+
     def memory_bytes(self, field: str = "MemTotal") -> int | None:
         """A line of /proc/meminfo in bytes."""
         found = re.search(rf"^{field}:\s+(\d+) kB", self._text("proc/meminfo") or "", re.MULTILINE)
@@ -221,6 +245,13 @@ def devfreq_name(node: str) -> str | None:
     if node.endswith(".gpu") or node == "gpu":
         return "gpu"
     return "dmc" if node == "dmc" else None
+
+
+def _package_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _read(path: Path) -> str | None:

@@ -9,6 +9,7 @@ this comes first.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 from device_agent.failures import FailureType, JobFailedError
 
 SUPPORTED_FORMAT = 6
+CONVERTER_VERSION = "2.5.0"  # of the toolkit whose files were read; a board's library should be no older
 _MAGIC = b"RKNN"
 _TRAILER = b'{"connection"'
 _HEADER_BYTES = 16
@@ -49,6 +51,15 @@ def check_rknn(data: bytes, platform: str) -> RknnFacts:
     if platform.lower() not in names:
         raise _rejected(f"model is built for {', '.join(names)}, this board is {platform}: convert it for that")
     return RknnFacts(version, names, str(document.get("version", "")), _input_shapes(document))
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether a dotted version comes before another; only its numbers count."""
+    return _numbers(version) < _numbers(than)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _input_shapes(document: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:

@@ -82,7 +82,7 @@ class RknnLiteRuntime:
         """Check the file's header in Python, then load and initialise it, checking every return code."""
         start_ns = time.perf_counter_ns()
         facts = check_rknn(path.read_bytes(), PLATFORM)
-        lite, loaded_ns, initialised_ns = self._initialised(path, settings)
+        lite, loaded_ns, initialised_ns = self._initialised(path, facts, settings)
         try:
             session = _RknnSession(lite, _fixed_inputs(facts, settings))
         except JobFailedError:
@@ -97,10 +97,10 @@ class RknnLiteRuntime:
             raise JobFailedError(
                 FailureType.MODEL_REJECTED, f"a classifier has one input, this model {len(facts.input_shapes)}"
             )
-        lite, _, _ = self._initialised(path, settings)
+        lite, _, _ = self._initialised(path, facts, settings)
         return _RknnClassifier(lite, facts.input_shapes[0])
 
-    def _initialised(self, path: Path, settings: SessionSettings) -> tuple[Any, int, int]:
+    def _initialised(self, path: Path, facts: RknnFacts, settings: SessionSettings) -> tuple[Any, int, int]:
         """The library's object with the model on the NPU, and when it was loaded and initialised."""
         mask = CORE_MASKS.get(settings.core_mask or self._core_masks[0])
         if mask is None:
@@ -110,11 +110,13 @@ class RknnLiteRuntime:
             call_rknn(lambda: lite.load_rknn(str(path)), FailureType.MODEL_REJECTED, "load_rknn")
             loaded_ns = time.perf_counter_ns()
             call_rknn(lambda: lite.init_runtime(core_mask=mask), FailureType.INIT_FAILED, "init_runtime")
-        except JobFailedError:
+        except JobFailedError as error:
             _release(lite)
-            raise
+            library = dict(self._versions).get("librknnrt", "of an unknown version")
+            made_by = f"the model is made by toolkit {facts.toolkit_version or 'unknown'}, librknnrt is {library}"
+            raise JobFailedError(error.type, f"{error.message}; {made_by}") from error
         initialised_ns = time.perf_counter_ns()
-        self._versions = self._versions or sdk_versions(lite)
+        self._versions = tuple(sorted((dict(self._versions) | dict(sdk_versions(lite))).items()))
         return lite, loaded_ns, initialised_ns
 
 

@@ -25,7 +25,7 @@ class MeasurementProfile:
     warmup_min_s: float = 0.5  # [ours] wakes an NPU that powers off after 3 s idle, and lets governors rise
     warmup_window: int = 5  # [ours] steady: the medians of this many last groups of runs ...
     warmup_tolerance: float = 0.02  # [ours] ... lie within this share of each other
-    warmup_cap_s: float = 5.0  # [ours] a host that never gets steady is measured all the same, and flagged
+    warmup_cap_s: float = 5.0  # [ours] a host that never gets steady is measured all the same: the stop rule judges it
     max_blocks: int = 150  # bound of the loop: cap_s / block_min_s
     block_min_runs: int = 10  # [ours] enough runs for a median per block
     block_min_s: float = 0.1  # [TVM] min_repeat_ms = 100

@@ -73,6 +73,7 @@ def test_a_sound_file_passes_the_library_and_stops_at_the_missing_npu(board: Pat
     error = measure(board, rknn_file())
     assert error.type is FailureType.INIT_FAILED
     assert "init_runtime returned -1" in error.message
+    assert "made by toolkit 2.5.0" in error.message
 
 
 def test_a_file_that_the_library_would_take_is_refused_before_it_sees_it(board: Path) -> None:

@@ -247,6 +247,18 @@ def test_a_canary_that_recovers_at_the_second_try_lets_the_job_go_on() -> None:
     assert measure(runtime, ScriptedTelemetry(COOL), canary=CANARY).validity is Validity.VALID
 
 
+def test_a_canary_that_is_slow_on_a_warm_board_is_tried_again_once_it_has_cooled() -> None:
+    runtime = ScriptedRuntime()
+    runtime.durations["golden"] = lambda _: 1_300_000 if len(runtime.loads) < 2 else 1_000_000
+    states = [at(50.0), at(50.0), at(78.0), at(70.0), at(58.0), replace(COOL, temperatures_c=())]
+    before_ns = runtime.clock.now_ns()
+    telemetry = ScriptedTelemetry(*states)
+    assert measure(runtime, telemetry, canary=CANARY).validity is Validity.VALID
+    waited_s = STANDARD.backoff_s + 2 * STANDARD.thermal_poll_s
+    assert runtime.clock.now_ns() - before_ns > waited_s * 1e9
+    assert telemetry.num_states > 5
+
+
 def test_the_server_may_allow_a_canary_more() -> None:
     runtime = ScriptedRuntime()
     runtime.durations["golden"] = lambda _: 1_300_000
@@ -287,9 +299,27 @@ def test_a_board_without_pinned_clocks_is_flagged() -> None:
 
 def test_a_clock_that_left_its_setting_is_flagged() -> None:
     wrong = BoardState(clocks=(SLOW_CLOCK,))
-    states = [wrong, wrong, *[COOL] * 20]  # before, gate, then the blocks
+    states = [COOL, COOL, wrong, *[COOL] * 20]  # before, gate, after the warm-up, then the blocks
     measurement = measure(ScriptedRuntime(), ScriptedTelemetry(*states))
     assert flags_of(measurement) == {Validity.UNPINNED}
+
+
+def test_an_npu_that_slept_before_the_job_is_not_flagged_for_it() -> None:
+    asleep = BoardState(clocks=(SLOW_CLOCK,))
+    measurement = measure(ScriptedRuntime(), ScriptedTelemetry(asleep, asleep, COOL))
+    assert measurement.validity is Validity.VALID
+
+
+def test_a_board_of_which_one_clock_could_not_be_pinned_is_flagged() -> None:
+    memory = ClockReading(name="dmc", governor="dmc_ondemand", effective_khz=2_112_000)
+    graphics = ClockReading(name="gpu", governor="simple_ondemand", effective_khz=300_000)
+    runtime = ScriptedRuntime()
+    bench = bench_of(runtime, ScriptedTelemetry(replace(COOL, clocks=(PINNED, memory, graphics))))
+    assert run_measurement(request(), bench, lambda _: None).flags == ()
+    half = replace(bench, identity=replace(bench.identity, clocks_profile="unpinned"))
+    (flag,) = run_measurement(request(), half, lambda _: None).flags
+    assert flag.validity is Validity.UNPINNED
+    assert flag.reason.endswith(": dmc")
 
 
 def test_work_of_others_on_the_npu_is_flagged() -> None:

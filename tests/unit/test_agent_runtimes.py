@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from device_agent.bench import BenchSettings, DeviceBench
 from device_agent.classify import ClassifyRequest
 from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.host_lock import HostLock
 from device_agent.probe import probe
 from device_agent.procedure import MeasureRequest, OnPhase, run_measurement
 from device_agent.runtime.base import MonotonicClock, SessionSettings, VirtualClock
@@ -388,6 +389,22 @@ def test_jobs_for_other_cores_or_formats_are_unsupported(tmp_path: Path) -> None
         with pytest.raises(JobFailedError) as caught:
             device.for_job(wrong)
         assert refused(caught) is FailureType.UNSUPPORTED
+
+
+def test_a_host_that_somebody_else_times_on_for_too_long_gives_the_job_back(tmp_path: Path) -> None:
+    settings = BenchSettings(
+        runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "lock", lock_wait_s=0.01
+    )
+    bench, _ = DeviceBench(settings).for_job(ONNX)
+    with (
+        HostLock(tmp_path / "lock").timing(),
+        pytest.raises(JobFailedError, match="held by another") as caught,
+        bench.lock(),
+    ):
+        pass
+    assert refused(caught) is FailureType.DEVICE_BUSY
+    with bench.lock():
+        pass
 
 
 def test_versions_are_told_once_a_model_is_loaded(tmp_path: Path) -> None:
