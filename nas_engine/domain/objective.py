@@ -25,6 +25,7 @@ class Metric(Enum):
 
     TOP1 = ("top1", "fraction", Goal.MAXIMIZE, False)  # on validation images: what a search may look at
     TEST_TOP1 = ("test_top1", "fraction", Goal.MAXIMIZE, False)  # on test images: reported at the end, never searched
+    DEVICE_TOP1 = ("device_top1", "fraction", Goal.MAXIMIZE, False)  # on test images by a device: reported, too
     LATENCY_US = ("latency_us", "us", Goal.MINIMIZE, False)
     MACS = ("macs", "macs", Goal.MINIMIZE, True)
     PARAMS = ("params", "params", Goal.MINIMIZE, True)

@@ -16,12 +16,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from server.db.engine import is_retryable
 from server.db.stores.candidates import SqlArchitectureStore, SqlCandidateStore
+from server.db.stores.classifications import SqlClassificationStore
 from server.db.stores.devices import SqlDeviceStore
 from server.db.stores.evaluations import SqlEvaluationStore
 from server.db.stores.jobs import SqlJobStore
 from server.db.stores.keeping import SqlArtifactRecords, SqlEventStore, SqlIdempotencyStore, SqlTokenStore
 from server.db.stores.measurements import SqlMeasurementStore
 from server.db.stores.searches import SqlCheckpointStore, SqlSearchStore
+from server.db.stores.space_tables import SqlSpaceTableStore
 from server.db.stores.supernets import SqlSupernetStore
 from server.db.types import now
 from server.db.wakeups import DatabaseWakeups, notification
@@ -77,6 +79,11 @@ class SqlTransaction:
         return SqlMeasurementStore(self._connection)
 
     @cached_property
+    def classifications(self) -> SqlClassificationStore:
+        """Answers to image sets."""
+        return SqlClassificationStore(self._connection)
+
+    @cached_property
     def devices(self) -> SqlDeviceStore:
         """Devices."""
         return SqlDeviceStore(self._connection)
@@ -90,6 +97,11 @@ class SqlTransaction:
     def artifacts(self) -> SqlArtifactRecords:
         """Artifacts."""
         return SqlArtifactRecords(self._connection)
+
+    @cached_property
+    def space_tables(self) -> SqlSpaceTableStore:
+        """Tables of results that are search spaces."""
+        return SqlSpaceTableStore(self._connection)
 
     @cached_property
     def events(self) -> SqlEventStore:

@@ -12,6 +12,7 @@ from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.objective import Constraint, Metric
 from server.service.algorithm_spec import DenseNasAlgorithm
+from server.service.classification_work import unclassifiable
 from server.service.errors import NotFoundError, SpecViolation
 from server.service.latency_work import format_for
 from server.service.ports.engine import DatasetCatalog, MetricBounds, SpaceCatalog, SpaceDescription
@@ -220,7 +221,7 @@ def _needs_graphs(spec: SearchSpec, space: SpaceDescription) -> list[SpecViolati
 def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     """The one hardware key a search resolves to: that of most devices that fit, and why none does."""
     wanted = spec.device
-    if wanted is None or Metric.LATENCY_US not in spec.metrics():
+    if wanted is None or not (Metric.LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
         return _Fleet(None, 0)
     devices = tx.devices.of_type(wanted.device_type)
     if not devices:
@@ -239,7 +240,10 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
         return _Fleet(None, 0, (_misfit(devices, wanted),))
     chosen = min(keys, key=lambda key: (-keys[key], key))
     fitting = sum(profile_of(device, wanted) == profiles[chosen] for device in devices)
-    return _Fleet(profiles[chosen], fitting)
+    found: Sequence[SpecViolation] = ()
+    if spec.final.on_device_accuracy:
+        found = unclassifiable(profiles[chosen], devices, wanted.dtype_value, "/final/on_device_accuracy")
+    return _Fleet(profiles[chosen], fitting, tuple(found))
 
 
 def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[SpecViolation]:

@@ -17,7 +17,7 @@ from server.service.job_ends import JobEnds
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork, Wakeups
 from server.service.progress import affected_searches
 from server.service.settings import LeaseSettings, SearchSettings
-from server.service.states import DeviceState, JobKind, JobPhase, LeaseOutcome
+from server.service.states import DeviceState, JobPhase, LeaseOutcome
 from server.service.values.device import Device, DeviceCapabilities, check_device_text, check_labels
 from server.service.values.job import ClaimRequest, Job, LeaseRef
 
@@ -230,7 +230,7 @@ class AgentSessions:
     def _request(self, device: Device, report: AgentReport) -> ClaimRequest:
         return ClaimRequest(
             owner=device.id,
-            kinds=(JobKind.MEASURE,),
+            kinds=report.capabilities.job_kinds,
             device_id=device.id,
             pool_keys=report.capabilities.pool_keys(),
             labels=device.all_labels,

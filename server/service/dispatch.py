@@ -14,6 +14,7 @@ from server.service.failures import Failure, FailureType
 from server.service.job_ends import JobEnds
 from server.service.paging import Page, PageRequest
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork, Wakeups
+from server.service.ports.working import WAKES_DEVICES
 from server.service.progress import advance, affected_searches
 from server.service.settings import LeaseSettings, SearchSettings
 from server.service.states import (
@@ -198,7 +199,8 @@ class Dispatch:
             if job.state is not JobState.QUEUED:
                 return None
             num_ahead, duration_s = tx.jobs.num_ahead(job), tx.jobs.mean_duration_s(job)
-            num_takers = tx.devices.num_able(job.target, excluding="") if job.kind is JobKind.MEASURE else None
+            on_devices = job.kind in WAKES_DEVICES
+            num_takers = tx.devices.num_able(job.target, excluding="", kind=job.kind) if on_devices else None
             lanes = 1 if num_takers is None else num_takers
             eta_s = duration_s * (num_ahead // lanes + 1) if duration_s is not None and lanes else None
             return QueuePlace(position=num_ahead + 1, num_takers=num_takers, eta_s=eta_s)

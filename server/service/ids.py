@@ -28,6 +28,7 @@ class IdPrefix(Enum):
     TOKEN = "tok"
     ENROLMENT = "enr"
     CANARY = "can"
+    CLASSIFICATION = "cls"
 
 
 class _Ulids:

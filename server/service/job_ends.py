@@ -100,9 +100,11 @@ class JobEnds:
         )
         self._event(tx, job, "failed", failure)
         match job.kind:
+            case JobKind.CONVERT if job.payload.get("classify") is not None and job.candidate_id is not None:
+                self._fail_evaluated(tx, job, failure)  # a finalist keeps what it has
             case JobKind.MEASURE | JobKind.CONVERT:
                 self._fail_waiting(tx, job, failure, blame_model=blame_model)
-            case JobKind.EVALUATE:
+            case JobKind.EVALUATE | JobKind.CLASSIFY:
                 self._fail_evaluated(tx, job, failure)
             case JobKind.SEARCH_STEP | JobKind.SHIFT:
                 self._fail_search(tx, job, failure)
@@ -114,10 +116,10 @@ class JobEnds:
         owner = job.lease_owner
         tx.jobs.note_failure(job, failure)
         tx.jobs.requeue(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)
-        if owner is not None and counts and job.kind is JobKind.MEASURE:
+        if owner is not None and counts and job.kind in WAKES_DEVICES:
             failures = [r for r in tx.jobs.lease_history(job.id) if r.owner == owner and _counted(r.outcome)]
             # Only where another device can take it: a job that nobody may do would wait for ever.
-            if len(failures) >= EXCLUDE_AFTER_FAILURES and tx.devices.num_able(job.target, excluding=owner) > 0:
+            if len(failures) >= EXCLUDE_AFTER_FAILURES and tx.devices.num_able(job.target, owner, job.kind) > 0:
                 tx.jobs.exclude(job.id, owner)
         self._event(tx, job, "requeued", failure)
         tx.wake(topic_of(job.kind))

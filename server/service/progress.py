@@ -131,6 +131,8 @@ def record_value(
             updated = replace(candidate, top1=evaluation.value)
         case Metric.TEST_TOP1:
             updated = replace(candidate, test_top1=evaluation.value)
+        case Metric.DEVICE_TOP1:
+            updated = replace(candidate, device_top1=evaluation.value)
         case Metric.LATENCY_US:
             updated = replace(candidate, latency_us=evaluation.value, latency_flags=flags)
         case _:

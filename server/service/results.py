@@ -28,7 +28,7 @@ from server.service.latency_work import kind_of
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
 from server.service.progress import advance, affected_searches, record_latency, serves
 from server.service.settings import SearchSettings
-from server.service.states import EvaluationSource, JobState, LeaseOutcome
+from server.service.states import EvaluationSource, JobKind, JobState, LeaseOutcome
 from server.service.values.artifact import check_sha256
 from server.service.values.device import Device, HardwareProfile
 from server.service.values.event import EventType, NewEvent
@@ -55,6 +55,27 @@ class ResultReceipt:
     measurement_id: str | None = None
 
 
+def open_result(tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> Job | ResultReceipt:
+    """The locked job of a result that came in, its searches locked too; or the receipt of one not to be taken."""
+    tx.devices.touch(device_id)
+    try:
+        seen = tx.jobs.get(lease.job_id)
+    except NotFoundError as error:
+        return ResultReceipt(ResultStatus.REJECTED, str(error))
+    affected_searches(tx, seen)
+    job = tx.jobs.lock(lease.job_id)
+    record = tx.jobs.lease_record(lease.lease_id)
+    known = record is not None and (record.job_id, record.lease_epoch) == (lease.job_id, lease.lease_epoch)
+    if record is None or not known or record.device_id != device_id:
+        return ResultReceipt(ResultStatus.REJECTED, f"lease {lease.lease_id} is not one of this device")
+    if record.result_digest is not None:
+        if record.result_digest != digest:
+            return ResultReceipt(ResultStatus.REJECTED, f"lease {lease.lease_id} brought another result before")
+        stored = tx.measurements.of_lease(lease.lease_id)
+        return ResultReceipt(ResultStatus.DUPLICATE, measurement_id=None if stored is None else stored.id)
+    return job
+
+
 class MeasurementResults:
     """Takes results in from agents."""
 
@@ -79,7 +100,7 @@ class MeasurementResults:
             return self.put_failure(device_id, lease, failure, result_digest)
 
         def work(tx: Transaction) -> ResultReceipt:
-            opened = self._open(tx, device_id, lease, result_digest)
+            opened = open_result(tx, device_id, lease, result_digest)
             if isinstance(opened, ResultReceipt):
                 return opened
             return self._take(tx, tx.devices.get(device_id), opened, lease, measurement, stats, result_digest)
@@ -91,7 +112,7 @@ class MeasurementResults:
         check_sha256(result_digest)
 
         def work(tx: Transaction) -> ResultReceipt:
-            opened = self._open(tx, device_id, lease, result_digest)
+            opened = open_result(tx, device_id, lease, result_digest)
             if isinstance(opened, ResultReceipt):
                 return opened
             if opened.lease_epoch != lease.lease_epoch or opened.state is not JobState.LEASED:
@@ -104,26 +125,6 @@ class MeasurementResults:
 
         return self._uow.write(work)
 
-    def _open(self, tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> Job | ResultReceipt:
-        """The locked job, or the receipt of a result that is not to be taken."""
-        tx.devices.touch(device_id)
-        try:
-            seen = tx.jobs.get(lease.job_id)
-        except NotFoundError as error:
-            return ResultReceipt(ResultStatus.REJECTED, str(error))
-        affected_searches(tx, seen)
-        job = tx.jobs.lock(lease.job_id)
-        record = tx.jobs.lease_record(lease.lease_id)
-        known = record is not None and (record.job_id, record.lease_epoch) == (lease.job_id, lease.lease_epoch)
-        if record is None or not known or record.device_id != device_id:
-            return ResultReceipt(ResultStatus.REJECTED, f"lease {lease.lease_id} is not one of this device")
-        if record.result_digest is not None:
-            if record.result_digest != digest:
-                return ResultReceipt(ResultStatus.REJECTED, f"lease {lease.lease_id} brought another result before")
-            stored = tx.measurements.of_lease(lease.lease_id)
-            return ResultReceipt(ResultStatus.DUPLICATE, measurement_id=None if stored is None else stored.id)
-        return job
-
     def _take(
         self,
         tx: Transaction,
@@ -134,6 +135,9 @@ class MeasurementResults:
         stats: LatencyStats,
         digest: str,
     ) -> ResultReceipt:
+        if job.kind is not JobKind.MEASURE:
+            other = Failure(FailureType.INVALID_RESULT, f"job {job.id} asks for no measurement")
+            return self._refuse(tx, job, lease, device, other, digest)
         payload = read_payload(MeasurePayload, job.payload)
         key = measurement.hardware_key
         if (key.dtype.value, key.batch) != (payload.dtype, payload.batch):

@@ -50,7 +50,9 @@ class CandidateState(Enum):
 
 
 class JobKind(Enum):
-    """What a job does. All kinds share one lease mechanism; MEASURE runs on device agents, the rest on workers."""
+    """What a job does. All kinds share one lease mechanism; MEASURE and CLASSIFY run on device agents, the
+    rest on workers.
+    """
 
     SEARCH_STEP = "search_step"
     SHIFT = "shift"
@@ -58,6 +60,7 @@ class JobKind(Enum):
     TRAIN = "train"
     CONVERT = "convert"
     MEASURE = "measure"
+    CLASSIFY = "classify"
 
 
 WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN, JobKind.SHIFT)

@@ -6,7 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from nas_engine.domain.classification import Predictions, compress_predictions, top1
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
+from server.service.classification_results import store_compared
+from server.service.classification_work import ClassificationWork, ImageChoice, queue_classification
 from server.service.errors import InvalidValueError
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
@@ -16,9 +21,10 @@ from server.service.progress import advance, affected_searches, finish_candidate
 from server.service.settings import SearchSettings
 from server.service.states import CandidateState, EvaluationSource, JobKind
 from server.service.values.artifact import ModelExport, ModelFormat, WeightsOrigin
-from server.service.values.candidate import Evaluation
+from server.service.values.candidate import Candidate, Evaluation
+from server.service.values.classification import ClassificationRecord, Labels
 from server.service.values.job import Job, JobTarget, LeaseRef, NewJob
-from server.service.values.payloads import ConvertPayload, EvaluatePayload, read_payload
+from server.service.values.payloads import ConvertPayload, EvaluatePayload, MeasurePayload, read_payload
 from server.service.values.search import Search
 
 
@@ -44,6 +50,21 @@ class Accuracy:
         return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatAnswers:
+    """What the float network of a finalist answers to the images a device is given.
+
+    Attributes:
+        images_sha256: the image set, an artifact already.
+        predictions, labels: (N,), one per image of the set.
+    """
+
+    images_sha256: str
+    num_classes: int
+    predictions: Predictions
+    labels: Labels
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
     """A model file that was made and stored as an artifact.
@@ -66,15 +87,23 @@ class WorkerResults:
         self._uow = uow
         self._settings = settings or SearchSettings()
         self._latency = LatencyWork(self._settings)
+        self._classification = ClassificationWork(self._settings)
         self._ends = JobEnds(self._settings)
 
-    def record_accuracy(self, lease: LeaseRef, accuracy: Accuracy, final_model: Conversion | None = None) -> None:
+    def record_accuracy(
+        self,
+        lease: LeaseRef,
+        accuracy: Accuracy,
+        final_model: Conversion | None = None,
+        answers: FloatAnswers | None = None,
+    ) -> None:
         """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
 
         Args:
             lease: of the job.
             accuracy: on the images the job asked for.
             final_model: with a test accuracy, the network exported with the same weights (an artifact already).
+            answers: of that network to the images a device is to classify with it; the device's job follows.
 
         Raises:
             LeaseLostError: somebody else has the job by now; nothing is written.
@@ -102,10 +131,38 @@ class WorkerResults:
                 tx.artifacts.get(final_model.sha256)
                 candidate = replace(candidate, final_model_sha256=final_model.sha256)
                 tx.candidates.save(candidate)
+            if final_model is not None and answers is not None and not search.state.final:
+                self._classify(tx, search, candidate, final_model, answers)
             search = record_value(tx, search, candidate, evaluation)
             advance(tx, search, self._settings)
 
         self._uow.write(work)
+
+    def _classify(
+        self, tx: Transaction, search: Search, candidate: Candidate, model: Conversion, answers: FloatAnswers
+    ) -> None:
+        """Keep the float network's answers as the reference, and have the device give its own."""
+        tx.artifacts.get(answers.images_sha256)
+        record = ClassificationRecord(
+            id=new_id(IdPrefix.CLASSIFICATION),
+            source=EvaluationSource.EVALUATED,
+            images_sha256=answers.images_sha256,
+            num_images=len(answers.labels),
+            num_classes=answers.num_classes,
+            num_correct=top1(answers.predictions, answers.labels).num_correct,
+            model_sha256=model.sha256,
+            source_sha256=model.sha256,
+            dtype=Dtype.FP32,
+            batch=1,
+            search_id=search.id,
+            candidate_id=candidate.id,
+            arch_id=candidate.arch_id,
+            predictions=compress_predictions(answers.predictions),
+            created_at=tx.now(),
+        )
+        store_compared(tx, record, answers.labels)
+        images = ImageChoice(sha256=answers.images_sha256, num_images=len(answers.labels))
+        self._classification.order(tx, search, candidate, images)
 
     def record_conversion(self, lease: LeaseRef, conversion: Conversion, *others: Conversion) -> None:
         """End a CONVERT job with its model file (an artifact already), and queue the measuring it was made for.
@@ -130,7 +187,7 @@ class WorkerResults:
                 if payload.arch_id is not None:
                     tx.artifacts.add_export(_export(tx, payload, payload.arch_id, made))
             model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
-            if payload.measure is not None:
+            if payload.measure is not None or payload.classify is not None:
                 self._end_own(tx, job, payload, model)
                 return
             self._ends.done(tx, job, {"sha256": conversion.sha256})
@@ -154,13 +211,28 @@ class WorkerResults:
             advance(tx, search, self._settings)
 
     def _end_own(self, tx: Transaction, job: Job, payload: ConvertPayload, model: ModelFile) -> None:
-        """Queue the measurement of a user's own model; the job's result names it."""
-        if payload.measure is None or payload.measure_target is None:
-            raise InvalidValueError(f"job {job.id} converts a user's model and does not say what follows")
+        """Queue what was asked of a model that was there as ONNX; the job's result names what was queued."""
+        if payload.measure_target is None:
+            raise InvalidValueError(f"job {job.id} converts a model and does not say who is to run it")
+        result: dict[str, JsonValue] = {"sha256": model.sha256}
+        if payload.classify is not None:
+            classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
+            candidate = None if job.candidate_id is None else tx.candidates.get(job.candidate_id)
+            queued = queue_classification(
+                tx, classify, payload.measure_target, priority=job.priority, candidate=candidate
+            )
+            result["classify_job_id"] = queued.id
+        if payload.measure is not None:
+            result["next_job_id"] = self._measure_own(tx, job, payload, payload.measure, model).id
+        self._ends.done(tx, job, result)
+
+    @staticmethod
+    def _measure_own(
+        tx: Transaction, job: Job, payload: ConvertPayload, wanted: MeasurePayload, model: ModelFile
+    ) -> Job:
         target = payload.measure_target
-        measure = payload.measure.model_copy(
-            update={"model_sha256": model.sha256, "cpu_operators": model.cpu_operators}
-        )
+        assert target is not None
+        measure = wanted.model_copy(update={"model_sha256": model.sha256, "cpu_operators": model.cpu_operators})
         following = tx.jobs.add(
             NewJob(
                 kind=JobKind.MEASURE,
@@ -173,7 +245,7 @@ class WorkerResults:
             )
         )
         tx.wake(Topic.DEVICE_JOBS)
-        self._ends.done(tx, job, {"sha256": model.sha256, "next_job_id": following.id})
+        return following
 
 
 def _export(tx: Transaction, payload: ConvertPayload, arch_id: str, made: Conversion) -> ModelExport:

@@ -16,7 +16,7 @@ from server.db.tables.working import canaries, devices, enrolment_tokens
 from server.db.types import now
 from server.service.errors import ConflictError
 from server.service.paging import Page, PageRequest
-from server.service.states import DeviceState
+from server.service.states import DeviceState, JobKind
 from server.service.values.device import CanaryRecord, Device, DeviceQuery, EnrolmentToken
 from server.service.values.job import JobTarget
 
@@ -91,14 +91,14 @@ class SqlDeviceStore(Store):
         )
         return {str(device_type): int(number) for device_type, number in self._connection.execute(statement)}
 
-    def num_able(self, target: JobTarget, excluding: str) -> int:
-        """Devices, other than `excluding`, that could do a job with this target and take jobs."""
+    def num_able(self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE) -> int:
+        """Devices, other than `excluding`, that could do a job of this kind with this target and take jobs."""
         conditions: list[sa.ColumnElement[bool]] = [devices.c.id != excluding]
         if target.device_type is not None:
             conditions.append(devices.c.device_type == target.device_type)
         if target.device_id is not None:
             conditions.append(devices.c.id == target.device_id)
-        return sum(_able(device, target) for device in self._all(*conditions))
+        return sum(_able(device, target, kind) for device in self._all(*conditions))
 
     def add_enrolment_token(self, token: EnrolmentToken) -> None:
         """Store a new one."""
@@ -173,6 +173,7 @@ class SqlDeviceStore(Store):
         self._connection.execute(sa.update(enrolment_tokens).where(enrolment_tokens.c.id == token_id).values(values))
 
 
-def _able(device: Device, target: JobTarget) -> bool:
+def _able(device: Device, target: JobTarget, kind: JobKind) -> bool:
     offers = target.pool_key is None or target.pool_key in device.capabilities.pool_keys()
-    return device.state.takes_jobs and offers and target.labels.items() <= device.all_labels.items()
+    knows = kind in device.capabilities.job_kinds
+    return device.state.takes_jobs and knows and offers and target.labels.items() <= device.all_labels.items()

@@ -65,6 +65,7 @@ candidates = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("top1", sa.Double),
     sa.Column("test_top1", sa.Double),
+    sa.Column("device_top1", sa.Double),
     sa.Column("latency_us", sa.Double),
     sa.Column("latency_flags", Json, nullable=False),
     sa.Column("model_sha256", Digest),
@@ -78,6 +79,7 @@ candidates = sa.Table(
     sa.Index("ix_candidates_search_id_state", "search_id", "state"),
     finite("top1"),
     finite("test_top1"),
+    finite("device_top1"),
     finite("latency_us"),
 )
 

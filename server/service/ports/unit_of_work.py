@@ -7,7 +7,15 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeVar
 
-from server.service.ports.keeping import ArtifactRecords, EventStore, IdempotencyStore, SupernetStore, TokenStore
+from server.service.ports.classifying import ClassificationStore
+from server.service.ports.keeping import (
+    ArtifactRecords,
+    EventStore,
+    IdempotencyStore,
+    SpaceTableStore,
+    SupernetStore,
+    TokenStore,
+)
 from server.service.ports.searching import (
     ArchitectureStore,
     CandidateStore,
@@ -46,11 +54,15 @@ class Transaction(Protocol):
     @property
     def measurements(self) -> MeasurementStore: ...
     @property
+    def classifications(self) -> ClassificationStore: ...
+    @property
     def devices(self) -> DeviceStore: ...
     @property
     def supernets(self) -> SupernetStore: ...
     @property
     def artifacts(self) -> ArtifactRecords: ...
+    @property
+    def space_tables(self) -> SpaceTableStore: ...
     @property
     def events(self) -> EventStore: ...
     @property

@@ -222,8 +222,8 @@ class DeviceStore(Protocol):
     def types(self) -> Mapping[str, int]:
         """Every device type with its number of devices that are not retired."""
 
-    def num_able(self, target: JobTarget, excluding: str) -> int:
-        """Devices, other than `excluding`, that could do a job with this target and take jobs."""
+    def num_able(self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE) -> int:
+        """Devices, other than `excluding`, that could do a job of this kind with this target and take jobs."""
 
     def add_enrolment_token(self, token: EnrolmentToken) -> None:
         """Store a new one."""
@@ -255,5 +255,5 @@ class DeviceStore(Protocol):
         """The newest of this model under this pool key; with `passed`, of those that did."""
 
 
-WAKES_DEVICES = frozenset({JobKind.MEASURE})
+WAKES_DEVICES = frozenset({JobKind.MEASURE, JobKind.CLASSIFY})
 """Kinds whose arrival wakes waiting agents; the others wake workers."""

@@ -70,6 +70,7 @@ class Candidate:
         state, reason: where it stands, and why, for people.
         top1: fraction 0 to 1, the current evaluation; None before there is one.
         test_top1: fraction on test images, taken once the search is over for what is on its front; None elsewhere.
+        device_top1: fraction on test images as a device answers them, with the model it runs; None where not asked for.
         latency_us: p50 in microseconds, the current evaluation; None before there is one.
         latency_flags: why the latency may not be trusted; empty where valid or absent.
         model_sha256: the exported model that was measured; None where nothing was exported.
@@ -89,6 +90,7 @@ class Candidate:
     reason: str = ""
     top1: float | None = None
     test_top1: float | None = None
+    device_top1: float | None = None
     latency_us: float | None = None
     latency_flags: tuple[Validity, ...] = ()
     model_sha256: str | None = None

@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
 from server.service.errors import InvalidValueError
-from server.service.states import DeviceState
+from server.service.states import DeviceState, JobKind
 
 MAX_TEXT_LENGTH = 200
 MAX_LABELS = 64
+CLASSIFY_FEATURE = "classify"
+"""Feature of agents that execute models on given images."""
 
 
 def pool_key(identity: DeviceIdentity, dtype: Dtype) -> str:
@@ -57,6 +59,11 @@ class DeviceCapabilities:
     def pool_keys(self) -> frozenset[str]:
         """Everything it offers: one key per core mask and dtype."""
         return frozenset(pool_key(identity, dtype) for identity in self.identities() for dtype in self.dtypes)
+
+    @property
+    def job_kinds(self) -> tuple[JobKind, ...]:
+        """Jobs it can be given: an agent that does not know a kind, or executes nothing, gets none of it."""
+        return (JobKind.MEASURE, *([JobKind.CLASSIFY] if CLASSIFY_FEATURE in self.features else []))
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON document."""

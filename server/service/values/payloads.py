@@ -102,8 +102,30 @@ class MeasurePayload(Payload):
     label: str = ""
 
 
+class ClassifyPayload(Payload):
+    """Classify the first images of an image set with one model file.
+
+    `source_sha256` is the ONNX the file was made of; the same where no converter lies between.
+    """
+
+    model_sha256: str
+    source_sha256: str
+    model_format: ModelFormat
+    images_sha256: str
+    num_images: int
+    dtype: DtypeName
+    batch: int
+    hardware_key: str
+    core_mask: str
+    timeout_s: float
+    num_threads: int = 0
+    arch_id: str | None = None
+    attempt: int = 1
+    label: str = ""
+
+
 class MeasureTarget(Payload):
-    """Who may do a measuring job that follows a conversion, and how often it may be tried."""
+    """Who may do a measuring or classifying job that follows a conversion, and how often it may be tried."""
 
     device_type: str
     pool_key: str
@@ -114,9 +136,10 @@ class MeasureTarget(Payload):
 class ConvertPayload(Payload):
     """Make a model file; the measuring job follows by itself.
 
-    It is made of an architecture, or of a user's own ONNX file (`source_sha256`, then `measure` and `measure_target`
-    say what follows). `weights` is random where only latency is wanted of it, else inherited from
-    `supernet_version_id`.
+    It is made of an architecture, or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
+    say what follows). A w8a8 conversion is calibrated with images of a data set, or of an image set.
+
+    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`.
     """
 
     architecture: ArchitectureDocument | None = None
@@ -133,7 +156,9 @@ class ConvertPayload(Payload):
     source_sha256: str | None = None
     calibration_dataset: str | None = None
     npu_only: bool = False
+    calibration_images_sha256: str | None = None
     measure: MeasurePayload | None = None
+    classify: ClassifyPayload | None = None
     measure_target: MeasureTarget | None = None
 
 

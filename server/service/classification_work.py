@@ -1,0 +1,143 @@
+"""Orders classifications on devices: of a finalist's deployable model, and of a user's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.objective import Metric
+from server.service.accuracy_work import expect, next_attempt
+from server.service.errors import InvalidValueError, SpecViolation
+from server.service.latency_work import converter_labels, format_for
+from server.service.ports.unit_of_work import Topic, Transaction
+from server.service.settings import SearchSettings
+from server.service.states import JobKind
+from server.service.values.artifact import ModelFormat
+from server.service.values.candidate import Candidate
+from server.service.values.device import Device, HardwareProfile
+from server.service.values.job import Job, JobTarget, NewJob
+from server.service.values.payloads import ClassifyPayload, ConvertPayload, MeasureTarget
+from server.service.values.search import Search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChoice:
+    """The first `num_images` of an image set."""
+
+    sha256: str
+    num_images: int
+
+
+class ClassificationWork:
+    """Runs inside the caller's transaction, on locked searches."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+
+    def order(self, tx: Transaction, search: Search, candidate: Candidate, images: ImageChoice) -> None:
+        """Have a finalist's model classified with on the search's hardware; the search does not end before.
+
+        RKNN boards get it converted first, as they get it for measuring.
+        """
+        device = search.spec.device
+        if search.hardware_key is None or device is None or candidate.final_model_sha256 is None:
+            raise InvalidValueError(f"candidate {candidate.id} has no model, or its search no device, to classify with")
+        profile = tx.measurements.hardware(search.hardware_key)
+        attempt = next_attempt(tx, candidate, Metric.DEVICE_TOP1)
+        expect(tx, search, candidate, Metric.DEVICE_TOP1, attempt, search.supernet_version_id)
+        classify = ClassifyPayload(
+            model_sha256=candidate.final_model_sha256,
+            source_sha256=candidate.final_model_sha256,
+            model_format=format_for(profile.key.identity.runtime),
+            images_sha256=images.sha256,
+            num_images=images.num_images,
+            dtype=device.dtype,
+            batch=device.batch,
+            hardware_key=profile.hardware_key,
+            core_mask=profile.key.identity.core_mask,
+            timeout_s=search.spec.final.timeout_s,
+            arch_id=candidate.arch_id,
+            attempt=attempt,
+        )
+        target = MeasureTarget(
+            device_type=device.device_type,
+            pool_key=profile.pool_key,
+            labels=dict(device.labels),
+            max_attempts=search.spec.measurement.max_attempts,
+        )
+        if classify.model_format is ModelFormat.ONNX:
+            queue_classification(tx, classify, target, priority=search.spec.priority, candidate=candidate)
+            return
+        convert = ConvertPayload(
+            arch_id=candidate.arch_id,
+            latency_key=classify.source_sha256,
+            hardware_key=classify.hardware_key,
+            format=classify.model_format,
+            dtype=device.dtype,
+            batch=device.batch,
+            weights="inherited",
+            supernet_version_id=search.supernet_version_id,
+            search_id=search.id,
+            candidate_id=candidate.id,
+            source_sha256=classify.source_sha256,
+            classify=classify,
+            measure_target=target,
+        )
+        tx.jobs.add(
+            NewJob(
+                kind=JobKind.CONVERT,
+                payload=convert.to_json(),
+                dedupe_key=f"convert-final:{candidate.id}:{attempt}",
+                priority=search.spec.priority,
+                target=JobTarget(labels=converter_labels(classify.model_format)),
+                max_attempts=self._settings.max_evaluation_attempts,
+                search_id=search.id,
+                candidate_id=candidate.id,
+            )
+        )
+        tx.wake(Topic.WORKER_JOBS)
+
+
+def queue_classification(
+    tx: Transaction,
+    payload: ClassifyPayload,
+    target: MeasureTarget,
+    *,
+    priority: int,
+    candidate: Candidate | None = None,
+) -> Job:
+    """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
+    tx.wake(Topic.DEVICE_JOBS)
+    return tx.jobs.add(
+        NewJob(
+            kind=JobKind.CLASSIFY,
+            payload=payload.to_json(),
+            dedupe_key=None if candidate is None else f"classify:{candidate.id}:{payload.attempt}",
+            priority=priority,
+            max_attempts=target.max_attempts,
+            target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+            search_id=None if candidate is None else candidate.search_id,
+            candidate_id=None if candidate is None else candidate.id,
+            latency_key=payload.source_sha256,
+            hardware_key=payload.hardware_key,
+        )
+    )
+
+
+def unclassifiable(
+    profile: HardwareProfile, devices: Sequence[Device], dtype: Dtype, pointer: str
+) -> list[SpecViolation]:
+    """Why no device of a profile can classify images with an exported network; empty where one can."""
+    runtime = profile.key.identity.runtime
+    offering = [d.capabilities for d in devices if profile.pool_key in d.capabilities.pool_keys()]
+    if not any(JobKind.CLASSIFY in capabilities.job_kinds for capabilities in offering):
+        message = (
+            f"no device with runtime {runtime} classifies images: simulated ones execute nothing, and older agents do "
+            "not know how; use a board, or upgrade its agent"
+        )
+        return [SpecViolation(pointer, message)]
+    if format_for(runtime) is ModelFormat.ONNX and dtype is not Dtype.FP32:
+        message = f"runtime {runtime} is given networks as fp32 ONNX, {dtype.value} would be a label only: make it fp32"
+        return [SpecViolation(pointer, message)]
+    return []
