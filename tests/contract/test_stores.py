@@ -48,6 +48,7 @@ from server.service.values.candidate import (
 from server.service.values.device import DeviceCapabilities, DeviceQuery, Enrolment
 from server.service.values.measurement import MeasurementQuery
 from server.service.values.search import Search, SearchQuery
+from server.service.values.space_table import SpaceTable
 from server.service.values.token import IdempotencyScope, StoredResponse
 from tests.databases import TestDatabase
 from tests.fakes_service import toy_record
@@ -388,6 +389,23 @@ class TestDevices:
         world.worker.run()
         assert device.take() is not None
         assert 0.0 < world.devices.utilisation(device.id, timedelta(hours=1)) <= 1.0
+
+
+class TestSpaceTables:
+    def test_an_id_stands_for_the_table_it_was_registered_with(self, world: World) -> None:
+        now = datetime(2026, 1, 2, tzinfo=UTC)
+        mine = SpaceTable(id="mine", sha256="a" * 64, created_by="tok_1", created_at=now)
+        other = dataclasses.replace(mine, sha256="b" * 64)
+        assert world.uow.write(lambda tx: [tx.space_tables.add(mine), tx.space_tables.add(other)]) == [True, False]
+        world.uow.write(lambda tx: tx.space_tables.add(dataclasses.replace(other, id="another")))
+        assert world.uow.read(lambda tx: tx.space_tables.find("mine")) == mine
+        assert world.uow.read(lambda tx: tx.space_tables.find("nobody")) is None
+        assert [one.id for one in world.uow.read(lambda tx: tx.space_tables.all())] == ["another", "mine"]
+
+    @pytest.mark.parametrize("wrong", [{"id": "a/b"}, {"id": ""}, {"id": "x" * 101}, {"sha256": "short"}])
+    def test_an_id_that_no_spec_could_name_is_refused(self, wrong: dict[str, str]) -> None:
+        with pytest.raises(InvalidValueError):
+            SpaceTable(**{"id": "mine", "sha256": "a" * 64, "created_at": datetime.now(UTC), **wrong})  # type: ignore[arg-type]
 
 
 class TestTokens:

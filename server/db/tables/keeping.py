@@ -81,6 +81,15 @@ events = sa.Table(
     sqlite_autoincrement=True,  # ids of pruned events are never given again
 )
 
+space_tables = sa.Table(
+    "space_tables",
+    metadata,
+    sa.Column("id", Label, primary_key=True),
+    sa.Column("sha256", Digest, nullable=False),
+    sa.Column("created_by", Id),
+    sa.Column("created_at", Timestamp, nullable=False),
+)
+
 api_tokens = sa.Table(
     "api_tokens",
     metadata,

@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 from server.service.paging import Page, PageRequest
 from server.service.values.artifact import Artifact, ModelExport, ModelFormat, StoredBytes, WeightsOrigin
 from server.service.values.event import Event, EventQuery, NewEvent
+from server.service.values.space_table import SpaceTable
 from server.service.values.supernet import Supernet, SupernetQuery, SupernetVersion
 from server.service.values.token import ApiToken, IdempotencyScope, StoredResponse
 
@@ -77,6 +78,19 @@ class ArtifactRecords(Protocol):
 
     def exports_of(self, arch_id: str) -> tuple[ModelExport, ...]:
         """Every export of an architecture, oldest first."""
+
+
+class SpaceTableStore(Protocol):
+    """Tables of results that are registered as search spaces."""
+
+    def add(self, table: SpaceTable) -> bool:
+        """Store one; False where the id is taken."""
+
+    def find(self, space_id: str) -> SpaceTable | None:
+        """Read one, None where there is none."""
+
+    def all(self) -> tuple[SpaceTable, ...]:
+        """Every one, by id."""
 
 
 class EventStore(Protocol):
