@@ -24,11 +24,12 @@ from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import ZEROS, ActivationKind, Init, InitKind, LayerGraph, PoolKind
-from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
+from nas_engine.domain.search_space import Form, Gene, NamedArchitecture
+from nas_engine.spaces.choice_space import ChoiceSpace
 from nas_engine.spaces.documents import resolve_name
 from nas_engine.spaces.els import MERGED
 from nas_engine.spaces.mobilenet_published import PUBLISHED_S1, PUBLISHED_S2
-from nas_engine.spaces.parameters import check, check_depth, document_of, require_own
+from nas_engine.spaces.parameters import check, check_depth, require_own
 from nas_engine.spaces.squeeze_excite import SqueezeExcite, squeeze_excite
 
 SKIP = "skip"
@@ -131,12 +132,12 @@ class _Layer:
     stride: int
 
 
-class MobileNetSpace:
+class MobileNetSpace(ChoiceSpace[MobileNetParameters]):
     """`SearchSpace` of SCARLET S1 or S2; see the module docstring."""
 
     def __init__(self, variant: Variant, parameters: MobileNetParameters | None = None) -> None:
         self._variant = variant
-        self._p = parameters or MobileNetParameters()
+        super().__init__(parameters or MobileNetParameters())
 
     @property
     def space_id(self) -> str:
@@ -144,39 +145,15 @@ class MobileNetSpace:
         return self._variant.space_id
 
     @cached_property
-    def parameters(self) -> Mapping[str, JsonValue]:
-        """Every parameter with its value."""
-        return document_of(self._p)
-
-    @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """One gene per choice layer, in depth order."""
         return tuple(Gene(layer.name, self._variant.labels, layer.stage) for layer in self._layers)
-
-    @property
-    def size(self) -> int:
-        """7 or 13 to the number of layers."""
-        return prod(gene.num_choices for gene in self.genes)
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs of the classifier."""
-        return self._p.num_classes
-
-    @property
-    def input_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """The one input shape of the space."""
-        return ((self._p.input_channels, self._p.input_size, self._p.input_size),)
 
     @cached_property
     def named(self) -> Mapping[str, NamedArchitecture]:
         """Published models, where only the number of classes differs from the published space."""
         published = replace(MobileNetParameters(), num_classes=self._p.num_classes)
         return {model.name: model for model in self._variant.published} if self._p == published else {}
-
-    def canonical(self, genotype: Sequence[int]) -> Genotype:
-        """Validated genotype; every gene of these spaces has an effect."""
-        return validate_genotype(self.genes, genotype)
 
     def decode(self, genotype: Sequence[int]) -> Architecture:
         """The architecture of a genotype; its choices are the labels of the layers."""

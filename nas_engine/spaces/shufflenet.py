@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from math import prod
 from typing import cast
 
 from nas_engine.domain.architecture import Architecture, Genotype
@@ -20,8 +19,10 @@ from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import ActivationKind, Init, InitKind, LayerGraph
-from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
-from nas_engine.spaces.parameters import check, check_depth, document_of, require_own
+from nas_engine.domain.search_space import Form, Gene, NamedArchitecture
+from nas_engine.spaces.choice_space import ChoiceSpace
+from nas_engine.spaces.documents import resolve_name
+from nas_engine.spaces.parameters import check, check_depth, require_own
 
 SPACE_ID = "spos"
 OPERATORS = ("shuffle3", "shuffle5", "shuffle7", "xception")
@@ -92,21 +93,16 @@ class ShuffleNetParameters:
         check(self.input_size >= least, "input_size", self.input_size, f"at least {least} for this many strides")
 
 
-class ShuffleNetSpace:
+class ShuffleNetSpace(ChoiceSpace[ShuffleNetParameters]):
     """`SearchSpace` of SPOS; see the module docstring."""
 
     def __init__(self, parameters: ShuffleNetParameters | None = None) -> None:
-        self._p = parameters or ShuffleNetParameters()
+        super().__init__(parameters or ShuffleNetParameters())
 
     @property
     def space_id(self) -> str:
         """``spos``."""
         return SPACE_ID
-
-    @cached_property
-    def parameters(self) -> Mapping[str, JsonValue]:
-        """Every parameter with its value."""
-        return document_of(self._p)
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
@@ -117,30 +113,11 @@ class ShuffleNetSpace:
             for block in range(repeats)
         )
 
-    @property
-    def size(self) -> int:
-        """4 to the number of blocks."""
-        return prod(gene.num_choices for gene in self.genes)
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs of the classifier."""
-        return self._p.num_classes
-
-    @property
-    def input_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """The one input shape of the space."""
-        return ((self._p.input_channels, self._p.input_size, self._p.input_size),)
-
     @cached_property
     def named(self) -> Mapping[str, NamedArchitecture]:
         """Published models, where only the number of classes differs from the published space."""
         published = replace(ShuffleNetParameters(), num_classes=self._p.num_classes)
         return {model.name: model for model in PUBLISHED} if self._p == published else {}
-
-    def canonical(self, genotype: Sequence[int]) -> Genotype:
-        """Validated genotype; every gene of this space has an effect."""
-        return validate_genotype(self.genes, genotype)
 
     def decode(self, genotype: Sequence[int]) -> Architecture:
         """The architecture of a genotype."""
@@ -148,13 +125,7 @@ class ShuffleNetSpace:
 
     def parse(self, document: JsonValue) -> Architecture:
         """Read a published name or a genotype."""
-        if isinstance(document, str):
-            if document not in self.named:
-                known = ", ".join(self.named) or "none with these parameters"
-                raise InvalidArchitectureError(
-                    f"{document!r} is not a published model of {SPACE_ID}: known are {known}"
-                )
-            document = self.named[document].document
+        document = resolve_name(SPACE_ID, self.named, document)
         if not isinstance(document, Sequence):
             raise InvalidArchitectureError(
                 f"cannot read {document!r}: give a published name or a list of choice indices"
