@@ -100,9 +100,10 @@ class Link:
         """What calls authenticate with from now on."""
         self._credential = credential
 
-    def enroll(self, request: control_pb2.EnrollRequest) -> control_pb2.EnrollResponse:
-        """Raises grpc.RpcError, as the other calls."""
-        response: control_pb2.EnrollResponse = self._control.Enroll(request, timeout=CALL_TIMEOUT_S)
+    def enroll(self, request: control_pb2.EnrollRequest, wanted: str = "") -> control_pb2.EnrollResponse:
+        """Ask for the credential `wanted`; empty leaves it to the server. Raises grpc.RpcError, as the other calls."""
+        metadata = _bearer(wanted) if wanted else None
+        response: control_pb2.EnrollResponse = self._control.Enroll(request, timeout=CALL_TIMEOUT_S, metadata=metadata)
         return response
 
     def sync(self, request: control_pb2.SyncRequest) -> grpc.Future[control_pb2.SyncResponse]:
@@ -144,7 +145,11 @@ class Link:
         self._channel.close()
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self._credential}"),)
+        return _bearer(self._credential)
+
+
+def _bearer(credential: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {credential}"),)
 
 
 @contextlib.contextmanager

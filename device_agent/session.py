@@ -117,7 +117,7 @@ class Session:
             labels=dict(self._settings.labels),
         )
         try:
-            answer = self._link.enroll(request)
+            answer = self._link.enroll(request, self._state.wanted_credential())
         except grpc.RpcError as error:
             if trouble(error) is Trouble.RETRY:
                 raise

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from device_agent.durable import write_durably
 from device_agent.failures import AgentError
+
+_MIN_CREDENTIAL_LENGTH = 43  # 32 random bytes in base 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,23 @@ class StateDirectory:
             return None
         return found if found.server == server else None
 
+    def wanted_credential(self) -> str:
+        """The credential to enrol with: made once and kept until an enrolment is, so that an enrolment whose answer was
+        late or lost is repeated with the same one, also after a crash."""
+        path = self.path / "wanted_credential"
+        try:
+            wanted = path.read_text(encoding="ascii").strip()
+        except (FileNotFoundError, ValueError):
+            wanted = ""
+        if len(wanted) < _MIN_CREDENTIAL_LENGTH:
+            wanted = f"nas_dev_{secrets.token_urlsafe(32)}"
+            write_durably(path, wanted.encode("ascii"), mode=0o600)
+        return wanted
+
     def remember(self, enrolled: Enrolled) -> None:
         """Keep an enrolment, readable by this user only."""
         write_durably(self.path / "enrolment.json", json.dumps(asdict(enrolled)).encode(), mode=0o600)
+        (self.path / "wanted_credential").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another agent have the directory."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import Measurement
 from server.rpc.ports import RpcServices
 from server.service.agents import AgentOrders, AgentReport, RunningLease, SessionState
@@ -22,7 +23,7 @@ from server.service.states import JobKind, JobPhase, JobState
 from server.service.values.artifact import Artifact, ModelFormat
 from server.service.values.device import Device, DeviceCapabilities, Enrolment
 from server.service.values.job import Job, LeaseRef
-from server.service.values.payloads import MeasurePayload
+from server.service.values.payloads import ClassifyPayload, MeasurePayload
 
 ENROLMENT_TOKEN = "enrolment-token-of-the-tests"
 ACCEPT_S = 3.0  # longer than the settings say, which are short so that agents renew often: a busy machine loses none
@@ -33,13 +34,14 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class FakeJob:
     """One job and everything that happened to it."""
 
-    payload: MeasurePayload
+    payload: MeasurePayload | ClassifyPayload
     id: str
     attempt: int = 0
     lease: LeaseRef | None = None
     order: LeaseOrder = LeaseOrder.CONTINUE
     phases: list[JobPhase] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
+    classifications: list[Classification] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     returned: list[Failure] = field(default_factory=list)
     superseded: int = 0
@@ -77,12 +79,16 @@ class FakeDispatch:
         self.chunk_delay_s = 0.0
         self.refuse_results = 0
         self.hide_receipts = 0
+        self.hide_enrolments = 0
+        self.enrolments: list[str] = []
         self._digests: dict[str, str] = {}
         self._fence = 0
 
     def services(self) -> RpcServices:
         """For `start_rpc_server`."""
-        return RpcServices(enrolments=self, sessions=self, results=self, artifacts=self, canaries=self)
+        return RpcServices(
+            enrolments=self, sessions=self, results=self, classifications=self, artifacts=self, canaries=self
+        )
 
     def add_model(self, data: bytes) -> str:
         """Store an artifact; returns its digest."""
@@ -106,6 +112,26 @@ class FakeDispatch:
             validity_policy="accept_flagged",
             timeout_s=timeout_s,
         )
+        return self._queue(payload)
+
+    def add_classify_job(self, model: bytes, images: bytes, num_images: int) -> FakeJob:
+        """Queue a classifying job."""
+        sha256 = self.add_model(model)
+        payload = ClassifyPayload(
+            model_sha256=sha256,
+            source_sha256=sha256,
+            model_format=ModelFormat.ONNX,
+            images_sha256=self.add_model(images),
+            num_images=num_images,
+            dtype="fp32",
+            batch=1,
+            hardware_key="hk",
+            core_mask="",
+            timeout_s=60.0,
+        )
+        return self._queue(payload)
+
+    def _queue(self, payload: MeasurePayload | ClassifyPayload) -> FakeJob:
         with self.changed:
             job = FakeJob(payload, f"job_{len(self.jobs)}")
             self.jobs[job.id] = job
@@ -135,16 +161,20 @@ class FakeDispatch:
 
     # Enrolments
 
-    def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
+    def enrol(self, enrolment_secret: str, enrolment: Enrolment, credential: str | None = None) -> tuple[Device, str]:
         if enrolment_secret != ENROLMENT_TOKEN:
             raise NotAuthenticatedError("the enrolment token is unknown")
         with self.changed:
             known = next((d for d in self.devices.values() if d.name == enrolment.name), None)
             device_id = known.id if known else f"dev_{len(self.devices)}"
-            credential = f"credential-{device_id}-{len(self.credentials)}"
+            credential = credential or f"credential-{device_id}-{len(self.credentials)}"
             self.devices[device_id] = _device(device_id, enrolment, credential)
             self.credentials[credential] = device_id
+            self.enrolments.append(credential)
             self.changed.notify_all()
+            if self.hide_enrolments:
+                self.hide_enrolments -= 1
+                raise UnavailableError("the answer is lost, as the test says")
             return self.devices[device_id], credential
 
     def authenticate(self, credential: str) -> Device:
@@ -213,7 +243,7 @@ class FakeDispatch:
         job.lease = LeaseRef(job.id, f"lease_{self._fence}", self._fence)
         return Job(
             id=job.id,
-            kind=JobKind.MEASURE,
+            kind=JobKind.MEASURE if isinstance(job.payload, MeasurePayload) else JobKind.CLASSIFY,
             state=JobState.LEASED,
             payload=job.payload.to_json(),
             attempt=job.attempt,
@@ -244,6 +274,12 @@ class FakeDispatch:
     ) -> ResultReceipt:
         def take(job: FakeJob) -> None:
             job.measurements.append(measurement)
+
+        return self._put(lease, result_digest, take)
+
+    def put(self, device_id: str, lease: LeaseRef, classification: Classification, result_digest: str) -> ResultReceipt:
+        def take(job: FakeJob) -> None:
+            job.classifications.append(classification)
 
         return self._put(lease, result_digest, take)
 

@@ -15,7 +15,8 @@ from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.measurement import Measurement, Validity
 from proto.hilnas.v1 import control_pb2, control_pb2_grpc
 from server.rpc import converters
-from server.rpc.credentials import authenticated
+from server.rpc.classification import classification_from_proto, classify_assignment
+from server.rpc.credentials import authenticated, offered
 from server.rpc.errors import answering, refuse
 from server.rpc.ports import RpcServices
 from server.service.agents import AgentOrders, SessionState
@@ -23,9 +24,10 @@ from server.service.dispatch import LeaseOrder, LeaseVerdict
 from server.service.errors import InvalidValueError, NotFoundError
 from server.service.failures import Failure, FailureType
 from server.service.results import ResultReceipt, ResultStatus
+from server.service.states import JobKind
 from server.service.values.device import Device
-from server.service.values.job import LeaseRef
-from server.service.values.payloads import MeasurePayload, read_payload
+from server.service.values.job import Job, LeaseRef
+from server.service.values.payloads import ClassifyPayload, MeasurePayload, read_payload
 
 _log = logging.getLogger(__name__)
 PROTOCOL_MIN = 1
@@ -53,7 +55,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         with answering(context):
             _negotiate(request.agent, context)
             device, credential = self._services.enrolments.enrol(
-                request.enrolment_token, converters.enrolment_from_proto(request)
+                request.enrolment_token, converters.enrolment_from_proto(request), offered(context)
             )
             return control_pb2.EnrollResponse(agent_id=device.id, credential=credential)
 
@@ -124,18 +126,26 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         assignments: list[control_pb2.Assignment] = []
         for job in orders.assignments:
             try:
-                payload = read_payload(MeasurePayload, job.payload)
-                model = self._services.artifacts.get(payload.model_sha256)
+                assignments.append(self._assignment(device, job, ttl_s))
             except (InvalidValueError, NotFoundError) as error:
                 _log.error("job %s cannot be assigned: %s", job.id, error)
                 if job.lease is not None:
                     failure = Failure(FailureType.INVALID_INPUT, str(error))
                     digest = hashlib.sha256(job.lease.lease_id.encode()).hexdigest()
                     self._services.results.put_failure(device.id, job.lease, failure, digest)
-                continue
-            canary = self._services.canaries.plan(device, job)
-            assignments.append(converters.assignment_to_proto(job, payload, model, canary, ttl_s))
         return assignments
+
+    def _assignment(self, device: Device, job: Job, ttl_s: float) -> control_pb2.Assignment:
+        """Raises InvalidValueError, NotFoundError: a payload cannot be read, an artifact is gone."""
+        artifacts = self._services.artifacts
+        if job.kind is JobKind.CLASSIFY:
+            classify = read_payload(ClassifyPayload, job.payload)
+            model, images = artifacts.get(classify.model_sha256), artifacts.get(classify.images_sha256)
+            return classify_assignment(job, classify, model, images, ttl_s)
+        payload = read_payload(MeasurePayload, job.payload)
+        model = artifacts.get(payload.model_sha256)
+        canary = self._services.canaries.plan(device, job)
+        return converters.assignment_to_proto(job, payload, model, canary, ttl_s)
 
     def _take(self, device: Device, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
         lease = converters.lease_from_proto(envelope.lease)
@@ -147,6 +157,8 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
                 return results.put_failure(device.id, lease, failure, digest)
             case "measurement":
                 return self._take_measurement(device, lease, envelope, digest)
+            case "classification":
+                return self._take_classification(device, lease, envelope, digest)
             case _:
                 failure = Failure(FailureType.INVALID_RESULT, "a result of a kind this server does not know")
                 results.put_failure(device.id, lease, failure, digest)
@@ -165,6 +177,17 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         if receipt.status is ResultStatus.ACCEPTED:
             self._record_canary(device, lease, measurement)
         return receipt
+
+    def _take_classification(
+        self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str
+    ) -> ResultReceipt:
+        try:
+            classification = classification_from_proto(envelope.classification)
+        except (InvalidMeasurementError, InvalidValueError) as error:
+            failure = Failure(FailureType.INVALID_RESULT, str(error))
+            self._services.results.put_failure(device.id, lease, failure, digest)
+            return ResultReceipt(ResultStatus.REJECTED, failure.message)
+        return self._services.classifications.put(device.id, lease, classification, digest)
 
     def _record_canary(self, device: Device, lease: LeaseRef, measurement: Measurement) -> None:
         reading = measurement.canary_after

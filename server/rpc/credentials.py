@@ -17,11 +17,19 @@ def bearer(context: grpc.ServicerContext) -> str:
     Raises:
         NotAuthenticatedError: the call carries none.
     """
+    found = offered(context)
+    if found is None:
+        raise NotAuthenticatedError("no credential: send the metadata `authorization: Bearer <credential>`")
+    return found
+
+
+def offered(context: grpc.ServicerContext) -> str | None:
+    """The credential a call carries; None for none. One that enrols carries the one it wants to have."""
     for key, value in context.invocation_metadata():
         text = value if isinstance(value, str) else value.decode(errors="replace")
         if key == "authorization" and text[: len(_SCHEME)].lower() == _SCHEME:
             return text[len(_SCHEME) :].strip()
-    raise NotAuthenticatedError("no credential: send the metadata `authorization: Bearer <credential>`")
+    return None
 
 
 def authenticated(enrolments: Enrolments, agent_id: str | None, context: grpc.ServicerContext) -> Device:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import Measurement
 from server.service.agents import AgentOrders, AgentReport, RunningLease
 from server.service.canaries import CanaryPlan
@@ -21,7 +22,7 @@ from server.service.values.job import Job, LeaseRef
 class Enrolments(Protocol):
     """Devices and their credentials; server.service.devices.Devices."""
 
-    def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
+    def enrol(self, enrolment_secret: str, enrolment: Enrolment, credential: str | None = None) -> tuple[Device, str]:
         """Take a device in."""
 
     def authenticate(self, credential: str) -> Device:
@@ -68,6 +69,13 @@ class Results(Protocol):
         """Take in that a job could not be done."""
 
 
+class ClassificationTaker(Protocol):
+    """Takes answers to image sets in; server.service.classification_results.ClassificationResults."""
+
+    def put(self, device_id: str, lease: LeaseRef, classification: Classification, result_digest: str) -> ResultReceipt:
+        """Store answers."""
+
+
 class ArtifactReader(Protocol):
     """Artifacts by content; server.service.artifacts.Artifacts."""
 
@@ -95,5 +103,6 @@ class RpcServices:
     enrolments: Enrolments
     sessions: Sessions
     results: Results
+    classifications: ClassificationTaker
     artifacts: ArtifactReader
     canaries: CanaryPlanner

@@ -28,6 +28,7 @@ from server.service.values.event import EventType, NewEvent
 from server.service.values.job import Job
 
 MAX_RESERVATION = timedelta(days=7)
+MIN_CREDENTIAL_LENGTH = 40  # characters; 32 random bytes in base 64 have 43
 
 
 class Devices:
@@ -38,26 +39,41 @@ class Devices:
         self._leases = leases or LeaseSettings()
         self._latency = LatencyWork(SearchSettings())
 
-    def enrol(self, enrolment_secret: str, enrolment: Enrolment) -> tuple[Device, str]:
+    def enrol(self, enrolment_secret: str, enrolment: Enrolment, credential: str | None = None) -> tuple[Device, str]:
         """Take a device in; returns it with its credential, which is shown this once.
+
+        An agent makes its credential itself and keeps it on its disk before it asks: then an enrolment that it sends
+        twice, because an answer was late or lost, ends the same in whatever order the two are taken, and uses its token
+        once. (If every enrolment made a fresh one, a late one would replace the credential of its own repetition.)
 
         A name that is known enrols again (new credential, same id) when the device was retired, is offline, or speaks
         from the same boot of the same host; so an agent that lost its state comes back as itself.
 
+        Args:
+            credential: what the agent wants to show from now on; None makes one.
+
         Raises:
             NotAuthenticatedError: the enrolment token is unknown, revoked, expired or used up.
             ConflictError: a live device has that name, or it was of another type.
+            InvalidValueError: the credential is shorter than a secret should be.
         """
-        credential = new_secret("dev")
+        secret = new_secret("dev") if credential is None else credential
+        if len(secret) < MIN_CREDENTIAL_LENGTH:
+            raise InvalidValueError(
+                f"the credential asked for has {len(secret)} characters: use at least {MIN_CREDENTIAL_LENGTH}"
+            )
 
         def work(tx: Transaction) -> Device:
-            token = self._usable_token(tx, enrolment_secret)
-            tx.devices.use_enrolment_token(token.id)
+            token = self._known_token(tx, enrolment_secret)
+            again = tx.devices.by_credential(digest(secret))
+            if again is not None and again.name == enrolment.name and again.state is not DeviceState.RETIRED:
+                return again
+            self._use_token(tx, token)
             known = tx.devices.by_name(enrolment.name)
             device = (
-                self._first(tx, enrolment, token, credential)
+                self._first(tx, enrolment, token, secret)
                 if known is None
-                else self._again(tx, tx.devices.lock(known.id), enrolment, token, credential)
+                else self._again(tx, tx.devices.lock(known.id), enrolment, token, secret)
             )
             payload: dict[str, JsonValue] = {
                 "name": device.name,
@@ -68,7 +84,7 @@ class Devices:
             tx.events.append(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
             return device
 
-        return self._uow.write(work), credential
+        return self._uow.write(work), secret
 
     def authenticate(self, credential: str) -> Device:
         """The device with this credential.
@@ -263,14 +279,19 @@ class Devices:
         self._uow.write(lambda tx: tx.devices.revoke_enrolment_token(token_id))
 
     @staticmethod
-    def _usable_token(tx: Transaction, secret: str) -> EnrolmentToken:
+    def _known_token(tx: Transaction, secret: str) -> EnrolmentToken:
+        """The token, locked: enrolments with one token take turns."""
         token = tx.devices.enrolment_token(digest(secret))
         now = tx.now()
         if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             raise NotAuthenticatedError("the enrolment token is unknown, revoked or expired")
+        return token
+
+    @staticmethod
+    def _use_token(tx: Transaction, token: EnrolmentToken) -> None:
         if token.max_uses is not None and token.num_uses >= token.max_uses:
             raise NotAuthenticatedError(f"enrolment token {token.id} is used up: {token.num_uses} devices enrolled")
-        return token
+        tx.devices.use_enrolment_token(token.id)
 
     @staticmethod
     def _first(tx: Transaction, enrolment: Enrolment, token: EnrolmentToken, credential: str) -> Device:

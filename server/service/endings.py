@@ -18,6 +18,7 @@ from server.service.states import (
     SupernetState,
     check_transition,
 )
+from server.service.values.candidate import Candidate
 from server.service.values.device import Device
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import Job
@@ -54,12 +55,23 @@ def end_search(tx: Transaction, search: Search, state: SearchState, reason: str)
     return set_search_state(tx, search, state, reason)
 
 
-def _hand_on(tx: Transaction, job: Job) -> bool:
-    """Give a measurement that another search waits for to that search."""
+def end_candidate(tx: Transaction, search: Search, candidate: Candidate, state: CandidateState, reason: str) -> Search:
+    """End a candidate of a locked search that will not complete: what still runs for it is stopped or handed on.
+
+    Its jobs are locked before the candidate, as a claim does.
+    """
+    for job in tx.jobs.active_of_search(search.id):
+        if job.candidate_id == candidate.id and not _hand_on(tx, job, to_own_search=True):
+            stop_job(tx, job.id)
+    return finish_candidate(tx, search, candidate, state, reason)
+
+
+def _hand_on(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool:
+    """Give a measurement that another search waits for to that search, or to another candidate of its own."""
     if job.latency_key is None or job.hardware_key is None:
         return False
     for awaited in tx.evaluations.awaited_under(job.latency_key, job.hardware_key):
-        if awaited.search_id != job.search_id:
+        if awaited.search_id != job.search_id or (to_own_search and awaited.candidate_id != job.candidate_id):
             heir = tx.searches.get(awaited.search_id)
             tx.jobs.assign_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority)
             return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas_engine.domain.json_value import JsonValue
-from server.service.endings import cancel_job, end_search, end_supernet, set_device_state
+from server.service.endings import cancel_job, end_candidate, end_search, end_supernet, set_device_state
 from server.service.failures import (
     EXCLUDE_AFTER_FAILURES,
     MAX_DEVICE_FAILURES,
@@ -16,10 +16,11 @@ from server.service.failures import (
 )
 from server.service.ports.unit_of_work import Topic, Transaction
 from server.service.ports.working import WAKES_DEVICES
-from server.service.progress import advance, affected_searches, finish_candidate
+from server.service.progress import advance, affected_searches
 from server.service.settings import SearchSettings
 from server.service.states import (
     DEVICE_TRANSITIONS,
+    SEARCH_WORK_KINDS,
     CandidateState,
     DeviceState,
     JobKind,
@@ -76,6 +77,7 @@ class JobEnds:
             self._penalise(tx, device_id, job, failure)
         if job.cancel_requested:
             cancel_job(tx, job)
+            self._go_on(tx, job)
             return JobState.CANCELLED
         poisoned = policy.penalise_model and self._poisoned(tx, job)
         attempts_left = job.attempt < job.max_attempts or not policy.counts_attempt
@@ -106,10 +108,15 @@ class JobEnds:
                 self._fail_waiting(tx, job, failure, blame_model=blame_model)
             case JobKind.EVALUATE | JobKind.CLASSIFY:
                 self._fail_evaluated(tx, job, failure)
-            case JobKind.SEARCH_STEP | JobKind.SHIFT:
+            case JobKind.SEARCH_STEP | JobKind.SHIFT | JobKind.DERIVE:
                 self._fail_search(tx, job, failure)
             case JobKind.TRAIN:
                 self._fail_supernet(tx, job, failure)
+
+    def _go_on(self, tx: Transaction, job: Job) -> None:
+        """Open the barrier of a search whose heavy work was stopped by a pause."""
+        if job.kind in SEARCH_WORK_KINDS and job.search_id is not None:
+            advance(tx, tx.searches.lock(job.search_id), self._settings)
 
     def _retry(self, tx: Transaction, job: Job, failure: Failure) -> None:
         counts = failure.type.policy.counts_attempt
@@ -173,7 +180,7 @@ class JobEnds:
         if candidate.state.final:  # a re-evaluation failed: the candidate keeps what it has
             tx.evaluations.settle_candidate(candidate_id)
             return
-        searches[search_id] = finish_candidate(tx, searches[search_id], candidate, state, reason)
+        searches[search_id] = end_candidate(tx, searches[search_id], candidate, state, reason)
 
     def _fail_evaluated(self, tx: Transaction, job: Job, failure: Failure) -> None:
         if job.search_id is None or job.candidate_id is None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from nas_engine.domain.measurement import DeviceClass, ValidityPolicy
 from nas_engine.domain.objective import Metric
+from server.service.endings import end_candidate
 from server.service.errors import InvalidValueError
 from server.service.ports.unit_of_work import Topic, Transaction
-from server.service.progress import finish_candidate, profiles_from, record_latency, serves
+from server.service.progress import profiles_from, record_latency, serves
 from server.service.settings import SearchSettings
 from server.service.spec import DeviceSpec
 from server.service.states import CandidateState, EvaluationSource, JobKind, MeasurementKind
@@ -74,7 +75,7 @@ class LatencyWork:
         )
         model = self._model(tx, candidate, profile)
         if model is not None and (reason := npu_refusal(search, model.cpu_operators)) and not candidate.state.final:
-            return finish_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
+            return end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
         known = self.known(tx, search, latency_key)
         if known is not None and attempt == 1:
             return record_latency(tx, search, candidate, known, EvaluationSource.REUSED, attempt)

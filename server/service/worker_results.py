@@ -12,12 +12,13 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from server.service.classification_results import store_compared
 from server.service.classification_work import ClassificationWork, ImageChoice, queue_classification
+from server.service.endings import end_candidate
 from server.service.errors import InvalidValueError
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
 from server.service.latency_work import LatencyWork, ModelFile, npu_refusal
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
-from server.service.progress import advance, affected_searches, finish_candidate, record_value
+from server.service.progress import advance, affected_searches, record_value
 from server.service.settings import SearchSettings
 from server.service.states import CandidateState, EvaluationSource, JobKind
 from server.service.values.artifact import ModelExport, ModelFormat, WeightsOrigin
@@ -204,7 +205,7 @@ class WorkerResults:
             search, candidate = current[awaited.search_id], tx.candidates.get(awaited.candidate_id)
             reason = npu_refusal(search, model.cpu_operators)
             if reason and not candidate.state.final:
-                current[search.id] = finish_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
+                current[search.id] = end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
             else:
                 self._latency.order_measurement(tx, search, candidate, model)
         for search in current.values():
