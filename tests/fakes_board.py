@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,19 @@ from device_agent.failures import FailureType, JobFailedError
 from device_agent.procedure import Bench
 from device_agent.runtime.base import Classifier, Loaded, Output, RuntimeFacts, SessionSettings, VirtualClock
 from device_agent.telemetry import BoardState, Usage
-from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, EnvironmentRecord
+from nas_engine.domain.measurement import (
+    ClockReading,
+    DeviceClass,
+    DeviceIdentity,
+    Dtype,
+    EnvironmentRecord,
+    MeasurementProfile,
+)
+
+STANDARD = MeasurementProfile.named("standard")
+PINNED = ClockReading(name="npu", governor="userspace", requested_khz=1_000_000, effective_khz=1_000_000)
+SLOW_CLOCK = replace(PINNED, effective_khz=200_000)
+COOL = BoardState(clocks=(PINNED,), temperatures_c=(("npu-thermal", 45.0),))
 
 Durations = Callable[[int], int]
 """Run number from 0 -> nanoseconds."""
