@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import torch
 
@@ -22,6 +22,7 @@ from nas_engine.supernet.weights import WeightStore
 
 HEADER = "hilnas.checkpoint"
 VERSION = 1
+MAX_HEADER_BYTES = 100 * 2**20  # as safetensors itself allows
 OPTIMIZER, STRATEGY = "optimizer/", "strategy/"
 
 
@@ -147,3 +148,21 @@ def restore_optimizer(
         weight = weights[name]
         value = stored if stored.dim() == 0 else torch.empty_like(weight).copy_(stored)
         optimizer.state[weight][key] = value.detach().clone() if stored.dim() == 0 else value.detach()
+
+
+def step_in(source: BinaryIO) -> int:
+    """The step of the checkpoint in an open file, from its header alone; leaves the file at its beginning.
+
+    Raises:
+        TrainingError: it is no checkpoint.
+    """
+    try:
+        size_bytes = int.from_bytes(source.read(8), "little")
+        if not 0 < size_bytes <= MAX_HEADER_BYTES:
+            raise ValueError(f"header of {size_bytes} bytes")
+        header = json.loads(source.read(size_bytes))
+        step = int(json.loads(header["__metadata__"][HEADER])["step"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"no checkpoint of a training run ({error!r}): delete it to start anew") from error
+    source.seek(0)
+    return step

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from nas_engine.training.checkpoint import step_in
 from nas_engine.training.loop import Progress
 from server.service.artifacts import Artifacts
 from server.service.values.supernet import TrainingProgress
@@ -51,14 +52,15 @@ class CheckpointUploads:
         self._report(
             TrainingProgress(step=progress.step, num_steps=progress.num_steps, loss=progress.loss, metrics=numbers)
         )
-        self.upload(progress.step)
+        self.upload()
 
-    def upload(self, step: int) -> None:
-        """Store the checkpoint file if it is newer than the stored one."""
+    def upload(self) -> None:
+        """Store the checkpoint file if it is newer than the stored one, under the step that the file itself names."""
         modified = _modified_ns(self._checkpoint)
         if modified == self._stored_at_ns or modified == 0:
             return
         with self._checkpoint.open("rb") as source:
+            step = step_in(source)
             stored = self._artifacts.put(source, SAFETENSORS)
         self._keep(stored.sha256, step)
         self._stored_at_ns = modified

@@ -49,7 +49,7 @@ class TrainHandler:
         try:
             end = self._perform(self._run(supernet, checkpoint, files), uploads, stopped)
             if end.ending is Ending.CANCELLED:
-                uploads.upload(end.steps)
+                uploads.upload()
                 return
             self._publish(lease, files, end)
         finally:
