@@ -22,6 +22,8 @@ from nas_engine.domain.measurement import (
 from server.service.admission import Admission
 from server.service.agents import AgentOrders, AgentReport, AgentSessions, RunningLease
 from server.service.artifacts import Artifacts
+from server.service.classification_results import ClassificationResults
+from server.service.classifications import Classifications
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.failures import Failure, FailureType
@@ -82,6 +84,8 @@ class World:
         self.dispatch = Dispatch(self.uow, wakeups, leases, searches)
         self.sessions = AgentSessions(self.uow, wakeups, leases, searches)
         self.results = MeasurementResults(self.uow, searches)
+        self.classification_results = ClassificationResults(self.uow, Artifacts(self.uow, store), searches)
+        self.classifications = Classifications(self.uow)
         self.steps = SearchSteps(self.uow, searches)
         self.worker_results = WorkerResults(self.uow, searches)
         self.artifacts = Artifacts(self.uow, store)

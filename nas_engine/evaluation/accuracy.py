@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
@@ -121,3 +123,21 @@ def classify(
             correct += int((logits_NK.argmax(1) == batch.labels_N).sum())
             num_images += len(batch.labels_N)
     return Accuracy.of(correct, num_images)
+
+
+def predict(
+    graph: LayerGraph, weights: Mapping[str, torch.Tensor], norm: Norm, images_NCHW: Iterable[torch.Tensor]
+) -> NDArray[np.uint16]:
+    """The class ranked first for every image, in order; of equal ones the first.
+
+    Raises:
+        WeightsError: a logit is not finite.
+    """
+    found: list[NDArray[np.uint16]] = []
+    with torch.no_grad():
+        for x_NCHW in images_NCHW:
+            logits_NK = forward(fit_resolution(x_NCHW, graph), graph, weights=weights, norm=norm)
+            if not bool(torch.isfinite(logits_NK).all()):
+                raise WeightsError("a logit is not finite: the weights or statistics are unusable")
+            found.append(logits_NK.argmax(1).cpu().numpy().astype(np.uint16))
+    return np.concatenate(found) if found else np.empty(0, dtype=np.uint16)

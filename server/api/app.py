@@ -17,6 +17,7 @@ from server.api.request_context import RequestContextMiddleware
 from server.api.routes import (
     artifacts,
     candidates,
+    classifications,
     devices,
     events,
     jobs,
@@ -37,6 +38,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     candidates.router,
     measurements.router,
+    classifications.router,
     latency_tables.router,
     devices.router,
     supernets.router,

@@ -15,6 +15,7 @@ from server.api.paging import PageTokens
 from server.api.schemas.system import ReadinessCheck
 from server.service.artifacts import Artifacts
 from server.service.cost_reports import CostReports
+from server.service.classifications import Classifications
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.events import Events
@@ -67,6 +68,7 @@ class ApiContext:
     searches: Searches
     fronts: Fronts
     latencies: Latencies
+    classifications: Classifications
     latency_tables: LatencyTables
     cost_reports: CostReports
     devices: Devices

@@ -55,6 +55,8 @@ from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
 from server.service.canaries import Canaries, CanarySettings, GoldenModel
 from server.service.cost_reports import CostReports
+from server.service.classification_results import ClassificationResults
+from server.service.classifications import Classifications
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.errors import NotAuthenticatedError
@@ -120,6 +122,7 @@ def build(settings: Settings) -> ApiProcess:
         cost_reports=CostReports(uow, searches, tables, EngineEstimateMaths()),
         fronts=Fronts(uow, MoocoreFrontMaths()),
         latencies=Latencies(uow),
+        classifications=Classifications(uow),
         spaces=spaces,
         datasets=datasets,
         page_tokens=PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
@@ -131,6 +134,7 @@ def build(settings: Settings) -> ApiProcess:
         enrolments=devices,
         sessions=AgentSessions(uow, wakeups, leases),
         results=MeasurementResults(uow),
+        classifications=ClassificationResults(uow, artifacts),
         artifacts=artifacts,
         canaries=_canaries(uow, artifacts, spaces),
     )

@@ -171,9 +171,6 @@ def assignment_to_proto(
     job: Job, payload: MeasurePayload, model: Artifact, canary: CanaryPlan | None, ttl_s: float
 ) -> control_pb2.Assignment:
     """A job for an agent."""
-    if job.lease is None:
-        raise InvalidValueError(f"job {job.id} is not leased: it cannot be assigned")
-    lease = job.lease
     measure = control_pb2.MeasureJob(
         model=control_pb2.ArtifactRef(
             sha256=payload.model_sha256, size_bytes=model.size_bytes, format=payload.model_format.value
@@ -189,13 +186,30 @@ def assignment_to_proto(
     if canary is not None:
         measure.canary.CopyFrom(canary_to_proto(canary))
     return control_pb2.Assignment(
-        lease=control_pb2.LeaseRef(
-            job_id=lease.job_id, attempt=job.attempt, lease_id=lease.lease_id, fence=lease.lease_epoch
-        ),
+        lease=lease_to_proto(job),
         ttl_s=ttl_s,
         timeout_s=payload.timeout_s,
         measure=measure,
     )
+
+
+def lease_to_proto(job: Job) -> control_pb2.LeaseRef:
+    """The name of a leased job's lease.
+
+    Raises:
+        InvalidValueError: nobody has leased it.
+    """
+    lease = job.lease
+    if lease is None:
+        raise InvalidValueError(f"job {job.id} is not leased: it cannot be assigned")
+    return control_pb2.LeaseRef(
+        job_id=lease.job_id, attempt=job.attempt, lease_id=lease.lease_id, fence=lease.lease_epoch
+    )
+
+
+def dtype_from_proto(dtype: int) -> Dtype:
+    """Arithmetic of a model. Raises InvalidValueError: a newer agent's."""
+    return _known(DTYPES, dtype, "dtype")
 
 
 def canary_to_proto(plan: CanaryPlan) -> control_pb2.CanarySpec:

@@ -125,19 +125,24 @@ def queue_classification(
     )
 
 
+def none_classifies(profile: HardwareProfile, devices: Sequence[Device], pointer: str) -> list[SpecViolation]:
+    """Why no device of a profile classifies images; empty where one does."""
+    offering = [d.capabilities for d in devices if profile.pool_key in d.capabilities.pool_keys()]
+    if any(JobKind.CLASSIFY in capabilities.job_kinds for capabilities in offering):
+        return []
+    message = (
+        f"no device with runtime {profile.key.identity.runtime} classifies images: simulated ones execute nothing, and "
+        "older agents do not know how; use a board, or upgrade its agent"
+    )
+    return [SpecViolation(pointer, message)]
+
+
 def unclassifiable(
     profile: HardwareProfile, devices: Sequence[Device], dtype: Dtype, pointer: str
 ) -> list[SpecViolation]:
-    """Why no device of a profile can classify images with an exported network; empty where one can."""
+    """Why the finalists of a search cannot be classified with on this hardware; empty where they can."""
     runtime = profile.key.identity.runtime
-    offering = [d.capabilities for d in devices if profile.pool_key in d.capabilities.pool_keys()]
-    if not any(JobKind.CLASSIFY in capabilities.job_kinds for capabilities in offering):
-        message = (
-            f"no device with runtime {runtime} classifies images: simulated ones execute nothing, and older agents do "
-            "not know how; use a board, or upgrade its agent"
-        )
-        return [SpecViolation(pointer, message)]
     if format_for(runtime) is ModelFormat.ONNX and dtype is not Dtype.FP32:
         message = f"runtime {runtime} is given networks as fp32 ONNX, {dtype.value} would be a label only: make it fp32"
         return [SpecViolation(pointer, message)]
-    return []
+    return none_classifies(profile, devices, pointer)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
+from nas_engine.domain.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
 from server.service.admission import profile_of
+from server.service.classification_work import none_classifies, queue_classification
 from server.service.errors import InvalidSpecError, SpecViolation
+from server.service.final_spec import FinalSpec
 from server.service.latency_work import converter_labels, format_for
 from server.service.paging import Page, PageRequest
 from server.service.ports.models import ModelFacts
@@ -20,7 +23,17 @@ from server.service.values.artifact import ModelFormat, check_sha256
 from server.service.values.device import HardwareProfile
 from server.service.values.job import Job, JobTarget, NewJob
 from server.service.values.measurement import MeasurementQuery, MeasurementRecord
-from server.service.values.payloads import ConvertPayload, MeasurePayload, MeasureTarget
+from server.service.values.payloads import ClassifyPayload, ConvertPayload, MeasurePayload, MeasureTarget
+
+
+class ImagesSpec(SpecPart):
+    """Which images a model is to classify."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Digest of the uploaded image set (`hilnas images pack` makes one)."""
+
+    num_images: int | None = Field(default=None, ge=1, le=MAX_IMAGES)
+    """The first so many of the set; absent: all."""
 
 
 class ModelMeasurementSpec(SpecPart):
@@ -39,7 +52,13 @@ class ModelMeasurementSpec(SpecPart):
     """How to measure."""
 
     calibration_dataset: Identifier | None = None
-    """Data set whose images calibrate a w8a8 conversion; needed for that alone."""
+    """Data set whose images calibrate a w8a8 conversion, normalised as it is trained with; for that alone."""
+
+    calibration_images_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Digest of an uploaded image set that calibrates instead: its preprocessing must be the model's own."""
+
+    images: ImagesSpec | None = None
+    """Images the device classifies with the model besides; absent: none."""
 
     priority: int = Field(default=0, ge=-100, le=100)
     """Jobs with a higher priority are done first."""
@@ -76,15 +95,19 @@ class Latencies:
         """Every hardware key seen, by digest."""
         return self._uow.read(lambda tx: tx.measurements.hardware_keys())
 
-    def measure_model(self, spec: ModelMeasurementSpec, facts: ModelFacts) -> Job:
+    def measure_model(
+        self, spec: ModelMeasurementSpec, facts: ModelFacts, image_sets: Mapping[str, ImageSetHeader] | None = None
+    ) -> Job:
         """Queue the measurement of a model that was uploaded; the job's result names the measurement.
 
-        For a board that does not run ONNX the job is a conversion, whose result names the measuring job. The model's
-        latency key is the digest of its bytes: weights and all.
+        For a board that does not run ONNX the job is a conversion, whose result names the jobs that follow. The model's
+        latency key is the digest of its bytes: weights and all. With images a classifying job is queued too, which the
+        measuring job's payload names.
 
         Args:
             spec: which model, and where.
             facts: of the model, from a `ModelCheck`.
+            image_sets: header of every image set the spec names, by digest.
 
         Raises:
             NotFoundError: the model is no artifact.
@@ -92,17 +115,24 @@ class Latencies:
         """
         check_sha256(spec.model_sha256)
         _refuse_other_batch(spec, facts)
+        num_images = _checked_images(spec, facts, image_sets or {})
 
         def work(tx: Transaction) -> Job:
             tx.artifacts.get(spec.model_sha256)
             profile = self._profile(tx, spec.device)
+            classify = None if num_images is None else _classification(spec, profile, num_images)
+            if classify is not None:
+                _refuse_unclassifiable(tx, spec, profile)
             tx.measurements.put_hardware(profile)
             tx.wake(Topic.DEVICE_JOBS)
             tx.wake(Topic.WORKER_JOBS)
             if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
-                return tx.jobs.add(_measuring(spec, profile))
+                queued = None
+                if classify is not None:
+                    queued = queue_classification(tx, classify, _target(spec, profile), priority=spec.priority)
+                return tx.jobs.add(_measuring(spec, profile, None if queued is None else queued.id))
             _refuse_uncalibrated(spec)
-            return tx.jobs.add(_conversion(spec, profile))
+            return tx.jobs.add(_conversion(spec, profile, classify))
 
         return self._uow.write(work)
 
@@ -125,9 +155,77 @@ def _refuse_other_batch(spec: ModelMeasurementSpec, facts: ModelFacts) -> None:
 
 
 def _refuse_uncalibrated(spec: ModelMeasurementSpec) -> None:
-    if spec.device.dtype == Dtype.W8A8.value and spec.calibration_dataset is None:
-        message = "w8a8 needs calibration images: name a data set"
+    given = [spec.calibration_dataset, spec.calibration_images_sha256]
+    if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
+        message = "w8a8 needs calibration images, from one place: name a data set or an image set"
         raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
+
+
+def _checked_images(
+    spec: ModelMeasurementSpec, facts: ModelFacts, image_sets: Mapping[str, ImageSetHeader]
+) -> int | None:
+    """How many images are to be classified; None where none are.
+
+    Raises:
+        InvalidSpecError: images are not as the model takes them, or fewer than asked for.
+    """
+    found: list[SpecViolation] = []
+    num_images = None
+    if spec.images is not None:
+        header = image_sets[spec.images.sha256]
+        num_images = spec.images.num_images or header.num_images
+        found += _misfit(facts, header, spec.device.batch, "/images/sha256")
+        if num_images > header.num_images:
+            message = f"the set has {header.num_images} images: {num_images} cannot be taken from it"
+            found.append(SpecViolation("/images/num_images", message))
+    if spec.calibration_images_sha256 is not None:
+        header = image_sets[spec.calibration_images_sha256]
+        found += _misfit(facts, header, spec.device.batch, "/calibration_images_sha256")
+    if found:
+        raise InvalidSpecError(found)
+    return num_images
+
+
+def _misfit(facts: ModelFacts, header: ImageSetHeader, batch: int, pointer: str) -> list[SpecViolation]:
+    wanted = header.input_shape(batch)
+    if facts.input_shapes == (wanted,):
+        return []
+    shapes = ", ".join(map(str, facts.input_shapes))
+    layout = header.preprocessing.layout.value
+    message = f"the model takes {shapes}, the images are {wanted} ({layout}): pack them as the model takes them"
+    return [SpecViolation(pointer, message)]
+
+
+def _refuse_unclassifiable(tx: Transaction, spec: ModelMeasurementSpec, profile: HardwareProfile) -> None:
+    found = none_classifies(profile, tx.devices.of_type(spec.device.device_type), "/images")
+    if found:
+        raise InvalidSpecError(found)
+
+
+def _classification(spec: ModelMeasurementSpec, profile: HardwareProfile, num_images: int) -> ClassifyPayload:
+    assert spec.images is not None
+    return ClassifyPayload(
+        model_sha256=spec.model_sha256,
+        source_sha256=spec.model_sha256,
+        model_format=format_for(profile.key.identity.runtime),
+        images_sha256=spec.images.sha256,
+        num_images=num_images,
+        dtype=spec.device.dtype,
+        batch=spec.device.batch,
+        hardware_key=profile.hardware_key,
+        core_mask=profile.key.identity.core_mask,
+        timeout_s=max(spec.measurement.timeout_s, FinalSpec().timeout_s),
+        label=spec.label,
+    )
+
+
+def _target(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasureTarget:
+    return MeasureTarget(
+        device_type=spec.device.device_type,
+        pool_key=profile.pool_key,
+        labels=dict(spec.device.labels),
+        max_attempts=spec.measurement.max_attempts,
+    )
 
 
 def _payload(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasurePayload:
@@ -146,7 +244,7 @@ def _payload(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasurePay
     )
 
 
-def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
+def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile, classify: ClassifyPayload | None) -> NewJob:
     measure = _payload(spec, profile)
     payload = ConvertPayload(
         latency_key=measure.latency_key,
@@ -158,13 +256,10 @@ def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
         source_sha256=spec.model_sha256,
         calibration_dataset=spec.calibration_dataset,
         npu_only=spec.device.npu_only,
+        calibration_images_sha256=spec.calibration_images_sha256,
         measure=measure,
-        measure_target=MeasureTarget(
-            device_type=spec.device.device_type,
-            pool_key=profile.pool_key,
-            labels=dict(spec.device.labels),
-            max_attempts=spec.measurement.max_attempts,
-        ),
+        classify=classify,
+        measure_target=_target(spec, profile),
     )
     return NewJob(
         kind=JobKind.CONVERT,
@@ -177,10 +272,11 @@ def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
     )
 
 
-def _measuring(spec: ModelMeasurementSpec, profile: HardwareProfile) -> NewJob:
+def _measuring(spec: ModelMeasurementSpec, profile: HardwareProfile, classify_job_id: str | None) -> NewJob:
+    payload = _payload(spec, profile).model_copy(update={"classify_job_id": classify_job_id})
     return NewJob(
         kind=JobKind.MEASURE,
-        payload=_payload(spec, profile).to_json(),
+        payload=payload.to_json(),
         priority=spec.priority,
         max_attempts=spec.measurement.max_attempts,
         target=JobTarget(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError, InvalidArchitectureError
+from nas_engine.domain.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn_settings import CalibrationImages
 from server.service.errors import InvalidValueError
@@ -15,7 +17,7 @@ from server.service.values.job import Job, LeaseRef
 from server.service.values.payloads import ConvertPayload, read_payload
 from server.service.worker_results import Conversion, WorkerResults
 from server.worker.resources import Resources
-from server.worker.rknn import RknnMaker, calibration_images
+from server.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
 
 ONNX_MEDIA_TYPE = "application/onnx"
 LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)
@@ -40,7 +42,7 @@ class ConvertHandler:
             return
         if payload.format is ModelFormat.ONNX:
             stored = self._resources.artifacts.put(onnx, ONNX_MEDIA_TYPE)
-            self._results.record_conversion(lease, _made(stored.sha256, ModelFormat.ONNX))
+            self._results.record_conversion(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
             return
         self._convert(payload, onnx, lease)
 
@@ -54,8 +56,8 @@ class ConvertHandler:
         files = self._rknn.make(onnx, dtype, calibration=calibration, arch_id=payload.arch_id)
         if payload.npu_only and files.cpu_operators:
             raise ExportError(f"npu_only: the compiler leaves operators to the CPU: {', '.join(files.cpu_operators)}")
-        model = _made(files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
-        cycles = _made(files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
+        model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
+        cycles = _made(payload, files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
         wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
         self._results.record_conversion(lease, wanted, other)
 
@@ -74,10 +76,20 @@ class ConvertHandler:
         inputs = inspect_onnx(onnx).inputs
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ExportError("w8a8 is calibrated with images: the model must have one input (1, C, H, W)")
+        if payload.calibration_images_sha256 is not None:
+            return self._calibration_set(payload.calibration_images_sha256, tuple(inputs[0].shape))
         _, channels, height, width = inputs[0].shape
         name = self._dataset_name(payload)
         dataset = self._resources.images(name, channels, height)
         return calibration_images(dataset, (channels, height, width))
+
+    def _calibration_set(self, sha256: str, input_shape: tuple[int, ...]) -> CalibrationImages:
+        """The first images of an uploaded set, as the model takes them."""
+        images = ImageSetFile(BytesIO(self._resources.artifacts.read(sha256)))
+        if images.header.input_shape(1) != input_shape:
+            wanted = images.header.input_shape(1)
+            raise ExportError(f"the model takes {input_shape}, the calibration images are {wanted}: pack them so")
+        return CalibrationImages(images.inputs(0, min(CALIBRATION_IMAGES, images.header.num_images)))
 
     def _dataset_name(self, payload: ConvertPayload) -> str:
         if payload.calibration_dataset is not None:
@@ -91,5 +103,13 @@ class ConvertHandler:
         raise InvalidArchitectureError("w8a8 needs calibration images: name a data set in the spec")
 
 
-def _made(sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:
-    return Conversion(sha256=sha256, format=format, weights=WeightsOrigin.RANDOM, cpu_operators=cpu_operators)
+def _made(payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:
+    """A file that was made. Of an architecture it has random weights, of an ONNX file those of the file."""
+    inherited = payload.source_sha256 is not None and payload.weights == "inherited"
+    return Conversion(
+        sha256=sha256,
+        format=format,
+        weights=WeightsOrigin.INHERITED if inherited else WeightsOrigin.RANDOM,
+        supernet_version_id=payload.supernet_version_id if inherited else None,
+        cpu_operators=cpu_operators,
+    )

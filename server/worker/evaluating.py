@@ -22,7 +22,8 @@ from server.service.values.artifact import ModelFormat, WeightsOrigin
 from server.service.values.job import Job, LeaseRef
 from server.service.values.payloads import EvaluatePayload, read_payload
 from server.service.worker_results import Accuracy, Conversion, WorkerResults
-from server.worker.accuracies import Accuracies
+from server.worker.accuracies import Accuracies, supernet_graph
+from server.worker.final_images import FinalImages
 from server.worker.resources import LoadedSupernet, Resources
 
 ONNX_MEDIA_TYPE = "application/onnx"
@@ -38,6 +39,7 @@ class EvaluateHandler:
         self._results = results
         self._resources = resources
         self._accuracies = accuracies
+        self._images = FinalImages(resources)
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Evaluate one candidate; returns early once stopped."""
@@ -58,7 +60,19 @@ class EvaluateHandler:
             return
         accuracy = Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
         final = self._export(architecture, supernet, found.statistics, spec) if payload.split == "test" else None
-        self._results.record_accuracy(lease, accuracy, final)
+        if final is None or not spec.final.on_device_accuracy:
+            self._results.record_accuracy(lease, accuracy, final)
+            return
+        answers = self._images.answers(
+            spec.dataset or supernet.spec.dataset,
+            supernet_graph(supernet.space, architecture),
+            supernet.weights,
+            found.statistics,
+            num_images=spec.final.num_images,
+            stopped=stopped,
+        )
+        if answers is not None:
+            self._results.record_accuracy(lease, accuracy, final, answers)
 
     def _export(
         self,

@@ -46,6 +46,7 @@ class Farm:
             enrolments=self.world.devices,
             sessions=self.world.sessions,
             results=self.world.results,
+            classifications=self.world.classification_results,
             artifacts=self.world.artifacts,
             canaries=canaries,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.objective import Metric
+from server.api.presenters.classifications import device_accuracy
 from server.api.schemas.candidates import (
     CandidateResource,
     EvaluationResource,
@@ -15,10 +16,12 @@ from server.api.schemas.candidates import (
     FrontResource,
     LatencyValue,
 )
+from server.api.schemas.wire import LatencySourceName
 from server.service.fronts import Front
 from server.service.latency_work import kind_of
 from server.service.ports.unit_of_work import Transaction
 from server.service.values.candidate import Candidate, Evaluation
+from server.service.values.classification import ClassificationRecord
 from server.service.values.device import HardwareProfile
 
 
@@ -29,10 +32,12 @@ class CandidateContext:
     Attributes:
         hardware: by search; None where a search wants no latency.
         evaluations: the current one by (candidate, metric).
+        classifications: what a device answered to test images, by candidate; the newest.
     """
 
     hardware: Mapping[str, HardwareProfile | None]
     evaluations: Mapping[tuple[str, Metric], Evaluation]
+    classifications: Mapping[str, ClassificationRecord]
 
     @classmethod
     def of(cls, transaction: Transaction, candidates: Sequence[Candidate]) -> CandidateContext:
@@ -42,8 +47,14 @@ class CandidateContext:
             key = transaction.searches.get(search_id).hardware_key
             hardware[search_id] = None if key is None else transaction.measurements.hardware(key)
         evaluations = transaction.evaluations.of_candidates([candidate.id for candidate in candidates])
-        # Ordered by attempt: the last one stays.
-        return cls(hardware, {(e.candidate_id, e.metric): e for e in evaluations})
+        finalists = [candidate.id for candidate in candidates if candidate.device_top1 is not None]
+        answers = transaction.classifications.of_candidates(finalists)
+        # Ordered by attempt, and by age: the last one stays.
+        return cls(
+            hardware,
+            {(e.candidate_id, e.metric): e for e in evaluations},
+            {record.candidate_id: record for record in answers if record.candidate_id is not None},
+        )
 
     def uncertainty(self, candidate: Candidate, metric: Metric) -> float | None:
         """Standard error of the current value."""
@@ -66,6 +77,8 @@ def candidate_resource(candidate: Candidate, context: CandidateContext) -> Candi
         reason=candidate.reason,
         top1=candidate.top1,
         test_top1=candidate.test_top1,
+        device_top1=candidate.device_top1,
+        device_accuracy=device_accuracy(context.classifications.get(candidate.id)),
         latency=_latency(candidate, context),
         macs=record.macs,
         params=record.params,
@@ -82,22 +95,28 @@ def candidate_resource(candidate: Candidate, context: CandidateContext) -> Candi
 
 def _latency(candidate: Candidate, context: CandidateContext) -> LatencyValue | None:
     hardware = context.hardware.get(candidate.search_id)
-    if candidate.latency_us is None or hardware is None:
+    if candidate.latency_us is None:
         return None
-    device_class = hardware.key.identity.device_class
+    device_class = None if hardware is None else hardware.key.identity.device_class
     worst = worst_validity([ValidityFlag(flag, "flag") for flag in candidate.latency_flags])
     return LatencyValue(
         p50_us=candidate.latency_us,
         standard_error_us=context.uncertainty(candidate, Metric.LATENCY_US),
-        kind=kind_of(device_class).value,
-        device_class=device_class.value,
+        kind=_latency_kind(hardware),
+        device_class=None if device_class is None else device_class.value,
         validity=worst.value,
         flags=[flag.value for flag in candidate.latency_flags],
     )
 
 
-def evaluation_resource(evaluation: Evaluation) -> EvaluationResource:
+def _latency_kind(hardware: HardwareProfile | None) -> LatencySourceName:
+    """What the latencies of a search are: it has hardware, or reads them from a table."""
+    return "table" if hardware is None else kind_of(hardware.key.identity.device_class).value
+
+
+def evaluation_resource(evaluation: Evaluation, context: CandidateContext) -> EvaluationResource:
     """One evaluation."""
+    hardware = context.hardware.get(evaluation.search_id)
     return EvaluationResource.model_validate(
         {
             "id": evaluation.id,
@@ -106,6 +125,7 @@ def evaluation_resource(evaluation: Evaluation) -> EvaluationResource:
             "uncertainty": evaluation.uncertainty,
             "validity": evaluation.validity.value,
             "source": evaluation.source,
+            "kind": _latency_kind(hardware) if evaluation.metric is Metric.LATENCY_US else None,
             "attempt": evaluation.attempt,
             "supernet_version_id": evaluation.supernet_version_id,
             "measurement_id": evaluation.measurement_id,
@@ -125,7 +145,8 @@ def front_resource(front: Front, context: CandidateContext) -> FrontResource:
             )
             for objective in front.objectives
         ],
-        latency_kind=None if device_class is None else kind_of(device_class).value,
+        dominance=front.dominance.value,
+        latency_kind=_latency_kind(front.hardware) if Metric.LATENCY_US in front.search.spec.metrics() else None,
         device_class=None if device_class is None else device_class.value,
         hardware_key=front.search.hardware_key,
         num_complete=front.num_complete,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.searches import (
     CheckpointResource,
@@ -14,6 +16,7 @@ from server.api.schemas.searches import (
 from server.api.schemas.supernets import SupernetResource, SupernetVersionResource, TrainingProgressResource
 from server.service.admission import SpecReport
 from server.service.spec import SearchSpec
+from server.service.states import JobKind
 from server.service.values.job import Job, QueuePlace
 from server.service.values.search import Checkpoint, Search
 from server.service.values.supernet import Supernet, SupernetVersion
@@ -161,5 +164,13 @@ def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
         queue_position=None if place is None else place.position,
         num_takers=None if place is None else place.num_takers,
         eta_s=None if place is None else place.eta_s,
+        classify_job_id=_classify_job_id(job),
         result=job.result,
     )
+
+
+def _classify_job_id(job: Job) -> str | None:
+    """Named by the payload of a measuring job, and by the result of a conversion."""
+    named = job.result if job.kind is JobKind.CONVERT else job.payload
+    found = named.get("classify_job_id") if isinstance(named, Mapping) else None
+    return None if found is None else str(found)

@@ -86,6 +86,9 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     ("state", lambda c: c.state.value),
     ("top1", lambda c: c.top1),
     ("test_top1", lambda c: c.test_top1),
+    ("device_top1", lambda c: c.device_top1),
+    ("device_loss", lambda c: c.device_accuracy and c.device_accuracy.loss),
+    ("device_loss_standard_error", lambda c: c.device_accuracy and c.device_accuracy.loss_standard_error),
     ("latency_p50_us", lambda c: c.latency and c.latency.p50_us),
     ("latency_standard_error_us", lambda c: c.latency and c.latency.standard_error_us),
     ("latency_kind", lambda c: c.latency and c.latency.kind),
@@ -124,13 +127,14 @@ def list_evaluations(
 ) -> Listing[EvaluationResource]:
     """Every evaluation of a candidate: metric by metric, the highest attempt is the current one."""
 
-    def look(tx: Transaction) -> tuple[Evaluation, ...]:
-        tx.candidates.get(candidate_id)
-        return tx.evaluations.of_candidates([candidate_id])
+    def look(tx: Transaction) -> tuple[tuple[Evaluation, ...], CandidateContext]:
+        candidate = tx.candidates.get(candidate_id)
+        return tx.evaluations.of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
 
-    found = context.uow.read(look)
+    found, known = context.uow.read(look)
     page = page_in_memory(found, lambda evaluation: evaluation.id, page_request(request, query, context.page_tokens))
-    return answer_page(request, response, context.page_tokens, page, [evaluation_resource(e) for e in page.items])
+    items = [evaluation_resource(evaluation, known) for evaluation in page.items]
+    return answer_page(request, response, context.page_tokens, page, items)
 
 
 @router.get(

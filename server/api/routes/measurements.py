@@ -8,6 +8,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.domain.errors import DatasetError
+from nas_engine.domain.image_set import ImageSetHeader
 from nas_engine.domain.measurement import DeviceClass, Validity
 from server.api.auth import Viewer
 from server.api.conditional import NOT_MODIFIED, tagged
@@ -33,7 +35,8 @@ from server.api.schemas.queries import MeasurementListQuery
 from server.api.schemas.wire import Listing
 from server.api.service_errors import spec_problem
 from server.api.specs import JsonDocument
-from server.service.errors import InvalidSpecError
+from server.service.classification_results import image_set_head
+from server.service.errors import InvalidSpecError, SpecViolation
 from server.service.latencies import ModelMeasurementSpec
 from server.service.spec_parts import parse_spec
 from server.service.states import MeasurementKind
@@ -82,7 +85,8 @@ def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wa
 def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
     """Measure a model of one's own, uploaded as an artifact before; what no registered device could do is refused.
 
-    The job's result names the measurement; that of a conversion names the measuring job that follows it.
+    The job's result names the measurement; that of a conversion names the measuring job that follows it. With images, a
+    classifying job is queued besides; `classify_job_id` names it.
     """
 
     # Looked at before the transaction begins: reading and checking a large model takes a while.
@@ -91,10 +95,11 @@ def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) 
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
     facts = context.models.check(context.artifacts.read(spec.model_sha256))
+    image_sets = _image_sets(context, spec)
 
     def action() -> StoredResponse:
         try:
-            job = context.latencies.measure_model(spec, facts)
+            job = context.latencies.measure_model(spec, facts, image_sets)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
         headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
@@ -119,6 +124,24 @@ def get_measurement_samples(measurement_id: MeasurementId, context: Context, _: 
     context.latencies.get(measurement_id)
     blocks = context.latencies.samples(measurement_id)
     return SamplesResource(measurement_id=measurement_id, blocks=[block_resource(block) for block in blocks])
+
+
+def _image_sets(context: ApiContext, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:
+    """Header of every image set the spec names."""
+    named = {
+        "/images/sha256": None if spec.images is None else spec.images.sha256,
+        "/calibration_images_sha256": spec.calibration_images_sha256,
+    }
+    found: dict[str, ImageSetHeader] = {}
+    for pointer, sha256 in named.items():
+        if sha256 is None:
+            continue
+        try:
+            found[sha256], _ = image_set_head(context.artifacts, sha256)
+        except DatasetError as error:
+            refused = InvalidSpecError([SpecViolation(pointer, str(error))])
+            raise spec_problem(refused, INVALID_MEASUREMENT_SPEC) from error
+    return found
 
 
 def _query(query: MeasurementListQuery) -> MeasurementQuery:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from server.api.schemas.wire import DeviceClassName, Id, Json, KindName, Resource, ValidityName
+from server.api.schemas.classifications import DeviceAccuracyValue
+from server.api.schemas.wire import DeviceClassName, Id, Json, LatencySourceName, Resource, ValidityName
 from server.service.spec_parts import MetricName
 from server.service.states import CandidateState, EvaluationSource
 
@@ -19,11 +20,11 @@ class LatencyValue(Resource):
     standard_error_us: float | None
     """Of the median; null where not known."""
 
-    kind: KindName
+    kind: LatencySourceName
     """Where it comes from; kinds are never mixed in one front, chart or average."""
 
-    device_class: DeviceClassName
-    """What kind of device gave it."""
+    device_class: DeviceClassName | None
+    """What kind of device gave it; null where it was looked up in a table of results."""
 
     validity: ValidityName
     """The worst flag."""
@@ -60,6 +61,12 @@ class CandidateResource(Resource):
     test_top1: float | None
     """Fraction of test images, taken once the search is over for what is on its front; null elsewhere."""
 
+    device_top1: float | None
+    """Fraction of test images as the search's device answers them with the model it runs; null where not asked for."""
+
+    device_accuracy: DeviceAccuracyValue | None
+    """The same with its uncertainty, and what is lost against the float network."""
+
     latency: LatencyValue | None
     """Null before it was measured, and where latency is not wanted."""
 
@@ -89,7 +96,7 @@ class EvaluationResource(Resource):
     """One value of one metric of one candidate."""
 
     id: Id
-    metric: Literal["top1", "test_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+    metric: Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
     value: float
     """In the metric's unit."""
 
@@ -98,6 +105,9 @@ class EvaluationResource(Resource):
 
     validity: ValidityName
     source: EvaluationSource
+    kind: LatencySourceName | None
+    """Of latencies: what kind of number it is, whatever way it was obtained; null for accuracies."""
+
     attempt: int
     """1 for the first of this metric; the highest is the current one."""
 
@@ -131,7 +141,10 @@ class FrontResource(Resource):
 
     search_id: Id
     objectives: list[FrontObjectiveResource]
-    latency_kind: KindName | None
+    dominance: Literal["point", "confident"]
+    """How candidates were compared: by their values, or by their 95 % confidence intervals."""
+
+    latency_kind: LatencySourceName | None
     """What every latency of this front is; null where latency is no objective and no constraint."""
 
     device_class: DeviceClassName | None

@@ -50,5 +50,9 @@ class JobDetail(JobResource):
     eta_s: float | None
     """Seconds to its likely end, from how long such jobs took lately; null where nothing is known."""
 
+    classify_job_id: Id | None
+    """The job that classifies images with the same model of one's own; null without images, or before it is queued."""
+
     result: Json
-    """Small JSON: `measurement_id` of a measuring job, `next_job_id` of a conversion that a measurement follows."""
+    """Small JSON: `measurement_id` of a measuring job, `classification_id` of a classifying one, `next_job_id` of a
+    conversion that a measurement follows."""

@@ -98,6 +98,34 @@ class CandidateListQuery(CountedQuery):
     """`-` is descending; candidates without the value come last."""
 
 
+class ClassificationListQuery(ListQuery):
+    """Which classifications."""
+
+    device_type: Text | None = None
+    """On devices of this type."""
+
+    device_id: Text | None = None
+    """On this device."""
+
+    hardware_key: Text | None = None
+    """Under this hardware key."""
+
+    images_sha256: Text | None = None
+    """Of this image set."""
+
+    source_sha256: Text | None = None
+    """Of files made of this ONNX model."""
+
+    search_id: Text | None = None
+    """Made for this search."""
+
+    candidate_id: Text | None = None
+    """Made for this candidate."""
+
+    include_superseded: bool = False
+    """Also results that came in after their job was given to another device."""
+
+
 class MeasurementListQuery(CountedQuery):
     """Which measurements."""
 

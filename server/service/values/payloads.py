@@ -100,6 +100,7 @@ class MeasurePayload(Payload):
     input_seed: int = 0
     cpu_operators: tuple[str, ...] = ()
     label: str = ""
+    classify_job_id: str | None = None
 
 
 class ClassifyPayload(Payload):
