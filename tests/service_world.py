@@ -31,6 +31,7 @@ from server.service.fronts import Fronts
 from server.service.latencies import Latencies
 from server.service.paging import PageRequest
 from server.service.ports.keeping import ByteStore
+from server.service.ranking_studies import RankingStudies
 from server.service.results import MeasurementResults, ResultReceipt
 from server.service.searches import Searches
 from server.service.settings import LeaseSettings, SearchSettings
@@ -93,6 +94,7 @@ class World:
         self.searches = Searches(
             self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets, searches
         )
+        self.studies = RankingStudies(self.uow, self.spaces, self.datasets, searches)
         self.fronts = Fronts(self.uow, FakeFrontMaths())
         self.latencies = Latencies(self.uow)
         made = self.tokens.bootstrap()

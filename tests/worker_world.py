@@ -23,6 +23,7 @@ from server.service.artifacts import Artifacts
 from server.service.dispatch import Dispatch
 from server.service.fronts import Fronts
 from server.service.paging import PageRequest
+from server.service.ranking_studies import RankingStudies
 from server.service.searches import Searches
 from server.service.spec import parse_search_spec
 from server.service.states import WORKER_KINDS
@@ -70,6 +71,7 @@ class WorkerWorld:
         self.datasets = RegisteredDatasets.from_file(settings.datasets_file)
         self.dispatch = Dispatch(self.uow, database.wakeups, settings.leases)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets)
+        self.studies = RankingStudies(self.uow, self.spaces, self.datasets)
         self.searches = Searches(self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets)
         self.artifacts = Artifacts(self.uow, FileByteStore(settings.effective_artifact_dir))
         self.fronts = Fronts(self.uow, MoocoreFrontMaths())

@@ -26,6 +26,7 @@ from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.augmentation import NO_AUGMENTATION, Augmentation
 from nas_engine.training.data import ImageDataset
+from nas_engine.training.loop import NO_HOOKS, Hooks
 from nas_engine.training.randomness import Randomness
 from nas_engine.training.stream import CalibrationBatches, PlainBatches, TrainingStream
 
@@ -83,8 +84,11 @@ class SupernetEvaluator:
         dataset: ImageDataset,
         config: EvaluationConfig,
         device: torch.device,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
+        """Each batch is worked on inside `hooks.pause`."""
         self._space = space
+        self._hooks = hooks
         self._config = config
         self._device = device
         self._weights = weights.to(device, channels_last=True)
@@ -116,15 +120,15 @@ class SupernetEvaluator:
         return evaluate(
             self._graph(architecture, Form.SUPERNET),
             self._weights,
-            calibration_NCHW=self._calibration,
-            held_out=self._validation,
+            calibration_NCHW=self._hooks.paused(self._calibration),
+            held_out=self._hooks.paused(self._validation),
             mode=self._config.mode,
         )
 
     def test(self, architecture: Architecture, statistics: Mapping[str, BatchStatistics]) -> Accuracy:
         """Accuracy on the test images, with statistics that `evaluate` gave. For final reports only."""
         norm = Calibrated(CalibratedStatistics.from_values(statistics, self._device))
-        return classify(self._graph(architecture, Form.SUPERNET), self._weights, norm, self._test)
+        return classify(self._graph(architecture, Form.SUPERNET), self._weights, norm, self._hooks.paused(self._test))
 
     def deployed(self, architecture: Architecture) -> DeployedSubnet:
         """The stand-alone network with inherited weights, for the exporter.

@@ -23,6 +23,7 @@ from server.api.routes import (
     jobs,
     latency_tables,
     measurements,
+    ranking_studies,
     searches,
     spaces,
     supernets,
@@ -31,6 +32,7 @@ from server.api.routes import (
 )
 from server.service.cost_reports import CostReportSpec
 from server.service.latency_tables import LatencyTableSpec
+from server.service.ranking_spec import RankingStudySpec
 from server.service.spec import SearchSpec
 from server.service.training_spec import TrainingSpec
 
@@ -42,6 +44,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     latency_tables.router,
     devices.router,
     supernets.router,
+    ranking_studies.router,
     spaces.router,
     artifacts.router,
     events.router,
@@ -67,7 +70,7 @@ def create_app(context: ApiContext) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec))
+    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, RankingStudySpec))
     settings = context.settings
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.

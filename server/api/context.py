@@ -26,6 +26,7 @@ from server.service.latency_tables import LatencyTables
 from server.service.ports.engine import DatasetCatalog, SpaceCatalog
 from server.service.ports.models import ModelCheck
 from server.service.ports.unit_of_work import UnitOfWork
+from server.service.ranking_studies import RankingStudies
 from server.service.searches import Searches
 from server.service.supernets import Supernets
 from server.service.tokens import Tokens
@@ -73,6 +74,7 @@ class ApiContext:
     cost_reports: CostReports
     devices: Devices
     supernets: Supernets
+    ranking_studies: RankingStudies
     dispatch: Dispatch
     models: ModelCheck
     spaces: SpaceCatalog

@@ -120,6 +120,12 @@ INVALID_SUPERNET_SPEC = ProblemType(
     "The supernet spec cannot be trained",
     "Correct the places listed in 'errors'.",
 )
+INVALID_RANKING_STUDY_SPEC = ProblemType(
+    "invalid-ranking-study-spec",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The ranking study cannot be made",
+    "Correct the places listed in 'errors'; GET /api/v1/supernets lists what there is to study.",
+)
 INVALID_MEASUREMENT_SPEC = ProblemType(
     "invalid-measurement-spec",
     HTTPStatus.UNPROCESSABLE_ENTITY,

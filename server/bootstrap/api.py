@@ -66,6 +66,7 @@ from server.service.idempotency import Idempotency
 from server.service.latencies import Latencies
 from server.service.latency_tables import LatencyTables
 from server.service.ports.unit_of_work import Topic
+from server.service.ranking_studies import RankingStudies
 from server.service.results import MeasurementResults
 from server.service.searches import Searches
 from server.service.supernets import Supernets
@@ -115,6 +116,7 @@ def build(settings: Settings) -> ApiProcess:
         artifacts=artifacts,
         devices=devices,
         supernets=supernets,
+        ranking_studies=RankingStudies(uow, spaces, datasets),
         dispatch=dispatch,
         models=SandboxedModelCheck(),
         searches=searches,

@@ -52,6 +52,7 @@ from server.service.searches import Searches
 from server.service.shifts import Shifts
 from server.service.states import JobKind
 from server.service.steps import SearchSteps
+from server.service.study_work import StudyWork
 from server.service.supernets import Supernets
 from server.service.values.artifact import ModelFormat
 from server.service.worker_results import WorkerResults
@@ -63,6 +64,7 @@ from server.worker.evaluating import EvaluateHandler
 from server.worker.golden import make_golden
 from server.worker.handlers import Handler
 from server.worker.loop import Worker
+from server.worker.ranking import RankHandler, correlate
 from server.worker.resources import Resources
 from server.worker.rknn import RknnMaker
 from server.worker.shifting import ShiftHandler
@@ -189,6 +191,7 @@ def _handlers(
         JobKind.EVALUATE: EvaluateHandler(searches, results, resources, accuracies),
         JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, accuracies),
         JobKind.TRAIN: TrainHandler(supernets, resources),
+        JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources),
     }
 
 

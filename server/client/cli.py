@@ -35,6 +35,9 @@ COMMANDS = {
     "demo": _Command("server.bootstrap.demo", "server,engine,agent", "run the whole product on this machine"),
     "search": _Command("server.client.commands.search", "client", "create, follow and read searches"),
     "train": _Command("server.client.commands.train", "client", "train a supernet"),
+    "ranking": _Command(
+        "server.client.commands.ranking", "client", "compare a supernet's order with stand-alone training"
+    ),
     "spaces": _Command("server.client.commands.spaces", "client,engine", "list, show, decode and sample search spaces"),
     "devices": _Command("server.client.commands.devices", "client", "list boards; drain, quarantine, resume them"),
     "measurements": _Command("server.client.commands.measurements", "client", "query measured latencies"),

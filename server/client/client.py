@@ -22,6 +22,7 @@ from server.client.resources import (
     Devices,
     Jobs,
     Measurements,
+    RankingStudies,
     Searches,
     Spaces,
     Supernets,
@@ -57,6 +58,7 @@ class Hilnas:
         self._transport = Transport(self.url, secret, timeout_s=timeout_s, retry=retry, transport=transport)
         self.searches = Searches(self._transport)
         self.supernets = Supernets(self._transport)
+        self.ranking_studies = RankingStudies(self._transport)
         self.devices = Devices(self._transport)
         self.measurements = Measurements(self._transport)
         self.jobs = Jobs(self._transport)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from server.api.schemas.candidates import FrontResource
+from server.api.schemas.ranking_studies import RankingStudyResource, StudyEntryResource
 from server.api.schemas.searches import SearchResource
 from server.api.schemas.supernets import SupernetResource
 from server.client.client import Hilnas
 from server.client.event_source import ReceivedEvent
 
 _REFRESH_S = 0.5
-T = TypeVar("T", SearchResource, SupernetResource)
+T = TypeVar("T", SearchResource, SupernetResource, RankingStudyResource)
 
 
 def follow_search(nas: Hilnas, search_id: str, console: Console) -> SearchResource:
@@ -42,6 +43,17 @@ def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> Supernet
         read=lambda: nas.supernets.get(supernet_id),
         render=supernet_view,
         line=supernet_line,
+    )
+
+
+def follow_study(nas: Hilnas, study_id: str, console: Console) -> RankingStudyResource:
+    """Show a ranking study until it ends; returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.ranking_studies.events(study_id),
+        read=lambda: nas.ranking_studies.get(study_id),
+        render=lambda study: Text(study_line(study)),
+        line=study_line,
     )
 
 
@@ -140,6 +152,32 @@ def supernet_line(supernet: SupernetResource) -> str:
     progress = supernet.progress
     loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
     return f"{supernet.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
+
+
+def study_line(study: RankingStudyResource) -> str:
+    """A ranking study in one line."""
+    result = study.result
+    taus = (None, None) if result is None else (result.overall.kendall_tau, result.local.kendall_tau)
+    shown = ["-" if tau is None else f"{tau:.3f}" for tau in taus]
+    failed = f", {study.num_failed} failed" if study.num_failed else ""
+    return (
+        f"{study.state.value}  {study.num_done}/{study.num_entries} architectures{failed}  "
+        f"global tau {shown[0]}  local tau {shown[1]}"
+    )
+
+
+def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
+    """The architectures of a ranking study, the best trained alone first."""
+    table = Table("number", "architecture", "state", "shared top1", "alone top1", "MACs", "step")
+    for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
+        accuracies = [
+            "-" if accuracy is None else f"{accuracy.top1:.4f} ± {accuracy.standard_error:.2g}"
+            for accuracy in (one.shared, one.alone)
+        ]
+        step = f"{one.progress.step}/{one.progress.num_steps}"
+        state = f"{one.state.value}: {one.reason}" if one.reason else one.state.value
+        table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, _count(one.macs), step)
+    return table
 
 
 def front_table(front: FrontResource) -> RenderableType:

@@ -15,6 +15,7 @@ from server.api.schemas.candidates import CandidateResource, EvaluationResource,
 from server.api.schemas.devices import DeviceDetail, DeviceResource, DeviceTypeResource
 from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
+from server.api.schemas.ranking_studies import RankingStudyResource, StudyEntryResource
 from server.api.schemas.searches import SearchResource, ValidationReport
 from server.api.schemas.spaces import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
 from server.api.schemas.supernets import SupernetResource, SupernetVersionResource
@@ -28,6 +29,7 @@ from server.api.schemas.system import (
 from server.client.errors import ProtocolError
 from server.client.event_source import ReceivedEvent, follow
 from server.client.transport import Params, Transport
+from server.service.ranking_spec import RankingStudySpec
 from server.service.spec import SearchSpec
 from server.service.training_spec import TrainingSpec
 
@@ -176,6 +178,35 @@ class Supernets(_Group):
     def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """How its training goes, until it ends."""
         return follow(self._transport, f"{_API}/supernets/{supernet_id}/events", after_id)
+
+
+class RankingStudies(_Group):
+    """Does a supernet rank architectures as training them alone does?"""
+
+    def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:
+        """Start a study."""
+        answer = self._transport.post(f"{_API}/ranking-studies", _document(spec), idempotency_key=idempotency_key)
+        return read(RankingStudyResource, answer)
+
+    def get(self, study_id: str) -> RankingStudyResource:
+        """One study with its correlations, as far as it is."""
+        return read(RankingStudyResource, self._transport.get(f"{_API}/ranking-studies/{study_id}"))
+
+    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[RankingStudyResource]:
+        """Studies, newest first."""
+        return self._items(f"{_API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
+
+    def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
+        """Its architectures with both accuracies."""
+        return self._items(f"{_API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
+
+    def cancel(self, study_id: str) -> RankingStudyResource:
+        """Stop it for good; what is done stays."""
+        return read(RankingStudyResource, self._transport.post(f"{_API}/ranking-studies/{study_id}:cancel"))
+
+    def events(self, study_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+        """How it goes, until it ends."""
+        return follow(self._transport, f"{_API}/ranking-studies/{study_id}/events", after_id)
 
 
 class Devices(_Group):

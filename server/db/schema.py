@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 # Importing the tables fills the metadata.
-from server.db.tables import classifications, keeping, searching, working  # noqa: F401
+from server.db.tables import classifications, keeping, ranking, searching, working  # noqa: F401
 from server.db.tables.base import metadata
 
 VERSION_TABLE = "hilnas_schema_version"

@@ -24,6 +24,7 @@ from server.db.stores.keeping import SqlArtifactRecords, SqlEventStore, SqlIdemp
 from server.db.stores.measurements import SqlMeasurementStore
 from server.db.stores.searches import SqlCheckpointStore, SqlSearchStore
 from server.db.stores.space_tables import SqlSpaceTableStore
+from server.db.stores.studies import SqlStudyStore
 from server.db.stores.supernets import SqlSupernetStore
 from server.db.types import now
 from server.db.wakeups import DatabaseWakeups, notification
@@ -92,6 +93,11 @@ class SqlTransaction:
     def supernets(self) -> SqlSupernetStore:
         """Supernets."""
         return SqlSupernetStore(self._connection)
+
+    @cached_property
+    def studies(self) -> SqlStudyStore:
+        """Ranking studies."""
+        return SqlStudyStore(self._connection)
 
     @cached_property
     def artifacts(self) -> SqlArtifactRecords:

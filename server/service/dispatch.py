@@ -212,7 +212,7 @@ class Dispatch:
         return self._uow.read(lambda tx: tx.jobs.depths())
 
     def cancel(self, job_id: str) -> None:
-        """Cancel one job that belongs to no search and no supernet (a measurement of a user's own model).
+        """Cancel one job that belongs to no search, supernet or study (a measurement of a user's own model).
 
         Raises:
             NotFoundError: there is no such job.
@@ -221,7 +221,8 @@ class Dispatch:
 
         def work(tx: Transaction) -> None:
             job = tx.jobs.lock(job_id)
-            if job.state.final or job.search_id is not None or job.supernet_id is not None:
+            owned = job.search_id is not None or job.supernet_id is not None or job.kind is JobKind.RANK
+            if job.state.final or owned:
                 raise InvalidStateTransitionError("job", job.id, job.state.value, JobState.CANCELLED.value, ())
             if job.state is JobState.QUEUED:
                 cancel_job(tx, job)

@@ -24,6 +24,7 @@ class IdPrefix(Enum):
     DEVICE = "dev"
     SUPERNET = "sup"
     SUPERNET_VERSION = "supv"
+    STUDY = "study"
     EXPORT = "exp"
     TOKEN = "tok"
     ENROLMENT = "enr"

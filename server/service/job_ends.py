@@ -29,6 +29,7 @@ from server.service.states import (
     SearchState,
     SupernetState,
 )
+from server.service.study_ends import fail_entry
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import Job
 from server.service.values.search import Search
@@ -112,6 +113,8 @@ class JobEnds:
                 self._fail_search(tx, job, failure)
             case JobKind.TRAIN:
                 self._fail_supernet(tx, job, failure)
+            case JobKind.RANK:
+                fail_entry(tx, job, failure)
 
     def _go_on(self, tx: Transaction, job: Job) -> None:
         """Open the barrier of a search whose heavy work was stopped by a pause."""

@@ -58,12 +58,13 @@ class JobKind(Enum):
     SHIFT = "shift"
     EVALUATE = "evaluate"
     TRAIN = "train"
+    RANK = "rank"
     CONVERT = "convert"
     MEASURE = "measure"
     CLASSIFY = "classify"
 
 
-WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN, JobKind.SHIFT)
+WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN, JobKind.SHIFT, JobKind.RANK)
 
 SEARCH_WORK_KINDS = frozenset({JobKind.SHIFT})
 """Heavy work that a search step orders: one job at a time per search, and the next step waits for its end."""
@@ -134,6 +135,36 @@ class SupernetState(Enum):
     def final(self) -> bool:
         """Whether nothing can follow."""
         return not SUPERNET_TRANSITIONS[self]
+
+
+class StudyState(Enum):
+    """Life of a ranking study."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not STUDY_TRANSITIONS[self]
+
+
+class StudyEntryState(Enum):
+    """What becomes of one architecture of a ranking study."""
+
+    WAITING = "waiting"
+    TRAINING = "training"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return self not in (StudyEntryState.WAITING, StudyEntryState.TRAINING)
 
 
 class MeasurementKind(Enum):
@@ -221,6 +252,14 @@ SUPERNET_TRANSITIONS: Mapping[SupernetState, frozenset[SupernetState]] = {
     SupernetState.READY: frozenset(),
     SupernetState.FAILED: frozenset(),
     SupernetState.CANCELLED: frozenset(),
+}
+
+STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
+    StudyState.QUEUED: frozenset({StudyState.RUNNING, StudyState.FAILED, StudyState.CANCELLED}),
+    StudyState.RUNNING: frozenset({StudyState.COMPLETED, StudyState.FAILED, StudyState.CANCELLED}),
+    StudyState.COMPLETED: frozenset(),
+    StudyState.FAILED: frozenset(),
+    StudyState.CANCELLED: frozenset(),
 }
 
 S = TypeVar("S", bound=Enum)

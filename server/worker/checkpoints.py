@@ -36,7 +36,7 @@ class CheckpointUploads:
     ) -> None:
         """`report` tells the service how far the training is, `keep` which artifact holds the checkpoint of a step."""
         self._artifacts = artifacts
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._report = report
         self._keep = keep
         self._stored_at_ns = _modified_ns(checkpoint)
@@ -56,10 +56,10 @@ class CheckpointUploads:
 
     def upload(self) -> None:
         """Store the checkpoint file if it is newer than the stored one, under the step that the file itself names."""
-        modified = _modified_ns(self._checkpoint)
+        modified = _modified_ns(self.checkpoint)
         if modified == self._stored_at_ns or modified == 0:
             return
-        with self._checkpoint.open("rb") as source:
+        with self.checkpoint.open("rb") as source:
             step = step_in(source)
             stored = self._artifacts.put(source, SAFETENSORS)
         self._keep(stored.sha256, step)

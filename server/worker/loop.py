@@ -31,7 +31,10 @@ class Lane:
 LANES = (
     Lane("short", (JobKind.SEARCH_STEP,)),
     Lane("convert", (JobKind.CONVERT,)),
-    Lane("heavy", (JobKind.EVALUATE, JobKind.TRAIN, *sorted(SEARCH_WORK_KINDS, key=lambda kind: kind.value))),
+    Lane(
+        "heavy",
+        (JobKind.EVALUATE, JobKind.TRAIN, JobKind.RANK, *sorted(SEARCH_WORK_KINDS, key=lambda kind: kind.value)),
+    ),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,10 +20,9 @@ from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_
 from server.catalog.datasets import EMBEDDED, RegisteredDatasets
 from server.catalog.spaces import EngineSpaceCatalog
 from server.service.artifacts import Artifacts
-from server.service.spec_parts import SpaceSpec
 from server.service.supernets import Supernets
 from server.service.training_spec import TrainingSpec
-from server.service.values.supernet import SupernetVersion
+from server.service.values.supernet import training_spec_of
 
 T = TypeVar("T")
 MAX_DATASETS = 2
@@ -149,15 +148,6 @@ class Resources:
     def _load_supernet(self, version_id: str) -> LoadedSupernet:
         version = self.supernets.version(version_id)
         spec = self.supernets.get(version.supernet_id).spec
-        space = self.space(_spec_of(version, spec))
+        space = self.space(training_spec_of(version, spec))
         weights = WeightStore.load(self.weights_file(version.weights_sha256), space.supernet_graphs())
         return LoadedSupernet(version_id, spec, space, weights.to(self.device, channels_last=True))
-
-
-def _spec_of(version: SupernetVersion, spec: TrainingSpec) -> TrainingSpec:
-    """The training spec with the space of a version's weights: a search may have given them another classifier."""
-    match version.statistics:
-        case {"space": {"id": str(space_id), "parameters": Mapping() as parameters}} if version.search_id is not None:
-            return spec.model_copy(update={"space": SpaceSpec(id=space_id, parameters=dict(parameters))})
-        case _:
-            return spec

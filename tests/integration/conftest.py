@@ -8,8 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
 from tests.api_world import World
+from tests.served_worker import Served, served_worker
 
 
 @pytest.fixture
@@ -19,6 +21,16 @@ def world(migrated_sqlite: Path, tmp_path: Path) -> Iterator[World]:
     opened = World.open(tmp_path)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server process with a real worker, shared by every test that trains over REST."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with served_worker(tmp_path_factory.mktemp("served")) as opened:
+        yield opened
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from server.service.spec import SearchSpec
 from server.service.states import JobKind
 from server.service.values.job import Job, QueuePlace
 from server.service.values.search import Checkpoint, Search
-from server.service.values.supernet import Supernet, SupernetVersion
+from server.service.values.supernet import Supernet, SupernetVersion, TrainingProgress
 
 
 def search_resource(search: Search) -> SearchResource:
@@ -97,9 +97,15 @@ def checkpoint_resource(checkpoint: Checkpoint) -> CheckpointResource:
     )
 
 
+def training_progress_resource(progress: TrainingProgress) -> TrainingProgressResource:
+    """How far a training is."""
+    return TrainingProgressResource(
+        step=progress.step, num_steps=progress.num_steps, loss=progress.loss, metrics=dict(progress.metrics)
+    )
+
+
 def supernet_resource(supernet: Supernet) -> SupernetResource:
     """One supernet."""
-    progress = supernet.progress
     return SupernetResource(
         id=supernet.id,
         name=supernet.spec.name,
@@ -107,9 +113,7 @@ def supernet_resource(supernet: Supernet) -> SupernetResource:
         desired_state=supernet.desired_state,
         reason=supernet.reason,
         spec=supernet.spec,
-        progress=TrainingProgressResource(
-            step=progress.step, num_steps=progress.num_steps, loss=progress.loss, metrics=dict(progress.metrics)
-        ),
+        progress=training_progress_resource(supernet.progress),
         latest_version_id=supernet.latest_version_id,
         created_by=supernet.created_by,
         created_at=supernet.created_at,

@@ -51,6 +51,7 @@ def event_resource(event: Event) -> EventResource:
         search_id=event.search_id,
         supernet_id=event.supernet_id,
         device_id=event.device_id,
+        study_id=event.study_id,
         created_at=event.created_at,
     )
 

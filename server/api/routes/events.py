@@ -106,6 +106,23 @@ def list_supernet_events(
     return _answer(request, context, caller, query, last_event_id, EventQuery(supernet_id=supernet_id), ended)
 
 
+@router.get("/ranking-studies/{study_id:id}/events", response_model=EventPage, responses=_RESPONSES)
+def list_ranking_study_events(
+    study_id: Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
+    request: Request,
+    context: Context,
+    caller: Viewer,
+    query: Annotated[EventListQuery, Query()],
+    last_event_id: LastEventId = None,
+) -> Response:
+    """How a ranking study goes, training by training; the stream ends with it."""
+
+    def ended() -> bool:
+        return context.uow.read(lambda tx: tx.studies.get(study_id)).state.final
+
+    return _answer(request, context, caller, query, last_event_id, EventQuery(study_id=study_id), ended)
+
+
 def _answer(
     request: Request,
     context: ApiContext,

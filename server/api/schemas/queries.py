@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from server.api.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from server.api.schemas.wire import DeviceClassName, KindName, ValidityName
-from server.service.states import CandidateState, DeviceState, JobKind, JobState, SearchState, SupernetState
+from server.service.states import CandidateState, DeviceState, JobKind, JobState, SearchState, StudyState, SupernetState
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 LabelText = Annotated[
@@ -199,6 +199,16 @@ class SupernetListQuery(CountedQuery):
 
     dataset: Text | None = None
     """Trained on this data set."""
+
+
+class StudyListQuery(CountedQuery):
+    """Which ranking studies."""
+
+    state: list[StudyState] = Field(default_factory=list)
+    """Any of these."""
+
+    supernet_id: Text | None = None
+    """Of this supernet."""
 
 
 class JobListQuery(ListQuery):

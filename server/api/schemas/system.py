@@ -12,7 +12,17 @@ from server.service.spec_parts import Labels
 
 RoleName = Literal["viewer", "engineer", "agent", "admin"]
 EventTypeName = Literal[
-    "state", "generation", "work", "candidate", "measurement", "job", "supernet", "training", "device"
+    "state",
+    "generation",
+    "work",
+    "candidate",
+    "measurement",
+    "job",
+    "supernet",
+    "training",
+    "device",
+    "study",
+    "study_entry",
 ]
 
 
@@ -93,6 +103,7 @@ class EventResource(Resource):
     search_id: Id | None
     supernet_id: Id | None
     device_id: Id | None
+    study_id: Id | None
     created_at: datetime
 
 

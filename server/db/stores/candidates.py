@@ -68,6 +68,14 @@ class SqlArchitectureStore(Store):
         statement = sa.select(architectures, architectures.c.genotype.label("canonical_genotype"))
         return _record(self._one(statement.where(architectures.c.arch_id == arch_id), "architecture", arch_id))
 
+    def get_many(self, arch_ids: Sequence[str]) -> dict[str, ArchitectureRecord]:
+        """Read those that are there, by id."""
+        statement = sa.select(architectures, architectures.c.genotype.label("canonical_genotype"))
+        found = (
+            self._connection.execute(statement.where(architectures.c.arch_id.in_(some))) for some in chunks(arch_ids)
+        )
+        return {row.arch_id: _record(row) for rows in found for row in rows}
+
 
 class SqlCandidateStore(Store):
     """Candidates joined with their architectures."""

@@ -221,6 +221,7 @@ def _filtered(query: EventQuery) -> sa.Select[Any]:
         (events.c.search_id, query.search_id),
         (events.c.supernet_id, query.supernet_id),
         (events.c.device_id, query.device_id),
+        (events.c.study_id, query.study_id),
     ):
         if wanted is not None:
             statement = statement.where(column == wanted)
@@ -255,6 +256,7 @@ def _event(row: sa.Row[Any]) -> Event:
         search_id=row.search_id,
         supernet_id=row.supernet_id,
         device_id=row.device_id,
+        study_id=row.study_id,
         created_at=row.created_at,
     )
 

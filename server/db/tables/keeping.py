@@ -74,10 +74,12 @@ events = sa.Table(
     sa.Column("search_id", Id),
     sa.Column("supernet_id", Id),
     sa.Column("device_id", Id),
+    sa.Column("study_id", Id),
     sa.Column("created_at", Timestamp, nullable=False, index=True),
     sa.Index("ix_events_search_id_id", "search_id", "id"),
     sa.Index("ix_events_supernet_id_id", "supernet_id", "id"),
     sa.Index("ix_events_device_id_id", "device_id", "id"),
+    sa.Index("ix_events_study_id_id", "study_id", "id"),
     sqlite_autoincrement=True,  # ids of pruned events are never given again
 )
 

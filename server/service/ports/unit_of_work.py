@@ -23,6 +23,7 @@ from server.service.ports.searching import (
     EvaluationStore,
     SearchStore,
 )
+from server.service.ports.studies import StudyStore
 from server.service.ports.working import DeviceStore, JobStore, MeasurementStore
 
 T = TypeVar("T")
@@ -59,6 +60,8 @@ class Transaction(Protocol):
     def devices(self) -> DeviceStore: ...
     @property
     def supernets(self) -> SupernetStore: ...
+    @property
+    def studies(self) -> StudyStore: ...
     @property
     def artifacts(self) -> ArtifactRecords: ...
     @property

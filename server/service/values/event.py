@@ -22,6 +22,8 @@ class EventType(Enum):
     SUPERNET = "supernet"  # a supernet changed its state
     TRAINING = "training"  # training progress
     DEVICE = "device"  # a device enrolled or changed its state
+    STUDY = "study"  # a ranking study changed its state
+    STUDY_ENTRY = "study_entry"  # an architecture of a ranking study was judged, or given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class NewEvent:
     search_id: str | None = None
     supernet_id: str | None = None
     device_id: str | None = None
+    study_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Event:
     search_id: str | None
     supernet_id: str | None
     device_id: str | None
+    study_id: str | None
     created_at: datetime
 
 
@@ -55,4 +59,5 @@ class EventQuery:
     search_id: str | None = None
     supernet_id: str | None = None
     device_id: str | None = None
+    study_id: str | None = None
     types: tuple[EventType, ...] = ()

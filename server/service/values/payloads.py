@@ -169,6 +169,13 @@ class TrainPayload(Payload):
     supernet_id: str
 
 
+class RankPayload(Payload):
+    """Judge one architecture of a ranking study both ways; everything about it is in its row."""
+
+    study_id: str
+    number: int
+
+
 P = TypeVar("P", bound=Payload)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from nas_engine.domain.json_value import JsonValue
 from server.service.errors import InvalidValueError
+from server.service.spec_parts import SpaceSpec
 from server.service.states import DesiredState, SupernetState
 from server.service.training_spec import TrainingSpec
 
@@ -82,6 +83,15 @@ class SupernetVersion:
     search_id: str | None = None
     parent_id: str | None = None
     created_at: datetime
+
+
+def training_spec_of(version: SupernetVersion, spec: TrainingSpec) -> TrainingSpec:
+    """The supernet's spec with the space of a version's weights: a search may have given them another classifier."""
+    match version.statistics:
+        case {"space": {"id": str(space_id), "parameters": Mapping() as parameters}} if version.search_id is not None:
+            return spec.model_copy(update={"space": SpaceSpec(id=space_id, parameters=dict(parameters))})
+        case _:
+            return spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,118 @@
+"""Ranking studies as their workers see them: one leased job per architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nas_engine.domain.json_value import JsonValue
+from server.service.job_ends import JobEnds
+from server.service.ports.studies import Ranker
+from server.service.ports.unit_of_work import Transaction, UnitOfWork
+from server.service.settings import SearchSettings
+from server.service.states import StudyEntryState, StudyState
+from server.service.study_ends import MIN_DONE, end_entry, set_study_state
+from server.service.values.event import EventType, NewEvent
+from server.service.values.job import LeaseRef
+from server.service.values.payloads import RankPayload, read_payload
+from server.service.values.ranking import HeldOutAccuracy, RankingResult, RankingStudy, StudyEntry
+from server.service.values.supernet import TrainingProgress
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOrder:
+    """What a worker is to do: one architecture of one study."""
+
+    study: RankingStudy
+    entry: StudyEntry
+
+
+class StudyWork:
+    """Use cases of the workers that do RANK jobs."""
+
+    def __init__(self, uow: UnitOfWork, rank: Ranker, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._rank = rank
+        self._ends = JobEnds(settings or SearchSettings())
+
+    def start(self, lease: LeaseRef) -> EntryOrder:
+        """What the worker of a RANK job starts from, its last resumable checkpoint included.
+
+        Raises:
+            LeaseLostError: the lease is not current; take other work.
+        """
+
+        def work(tx: Transaction) -> EntryOrder:
+            study, entry = self._locked(tx, lease)
+            tx.jobs.guard(lease)
+            if study.state is StudyState.QUEUED:
+                study = set_study_state(tx, study, StudyState.RUNNING)
+            entry = replace(entry, state=StudyEntryState.TRAINING)
+            tx.studies.save_entry(entry)
+            return EntryOrder(study, entry)
+
+        return self._uow.write(work)
+
+    def record_progress(self, lease: LeaseRef, progress: TrainingProgress) -> None:
+        """Show how far the training of an architecture is. Raises LeaseLostError."""
+
+        def work(tx: Transaction) -> None:
+            study, entry = self._locked(tx, lease)
+            tx.jobs.guard(lease)
+            tx.studies.save_entry(replace(entry, progress=progress))
+            payload: dict[str, JsonValue] = {
+                "number": entry.number,
+                "step": progress.step,
+                "num_steps": progress.num_steps,
+                "loss": progress.loss,
+                "metrics": dict(progress.metrics),
+            }
+            tx.events.append(NewEvent(type=EventType.TRAINING, payload=payload, study_id=study.id))
+
+        self._uow.write(work)
+
+    def save_checkpoint(self, lease: LeaseRef, artifact_sha256: str, step: int) -> None:
+        """Remember a resumable checkpoint (stored as an artifact). Raises LeaseLostError, NotFoundError."""
+
+        def work(tx: Transaction) -> None:
+            tx.artifacts.get(artifact_sha256)
+            _, entry = self._locked(tx, lease)
+            tx.jobs.guard(lease)
+            tx.studies.save_entry(replace(entry, resume_artifact_sha256=artifact_sha256, resume_step=step))
+
+        self._uow.write(work)
+
+    def finish(self, lease: LeaseRef, shared: HeldOutAccuracy, alone: HeldOutAccuracy) -> RankingStudy:
+        """End a RANK job with both accuracies; with the last one the study is over.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+        """
+
+        def work(tx: Transaction) -> RankingStudy:
+            study, entry = self._locked(tx, lease)
+            job = tx.jobs.guard(lease)
+            entry = replace(entry, state=StudyEntryState.DONE, shared=shared, alone=alone)
+            others = [other for other in tx.studies.entries(study.id) if other.number != entry.number]
+            study = replace(study, result=self._result(study, [*others, entry]))
+            self._ends.done(tx, job, {"shared_top1": shared.top1, "alone_top1": alone.top1})
+            return end_entry(tx, study, entry)
+
+        return self._uow.write(work)
+
+    def _result(self, study: RankingStudy, entries: Sequence[StudyEntry]) -> RankingResult | None:
+        pairs = [
+            (entry.shared.top1, entry.alone.top1)
+            for entry in sorted(entries, key=lambda entry: entry.number)
+            if entry.shared is not None and entry.alone is not None
+        ]
+        if len(pairs) < MIN_DONE:
+            return None
+        shared, alone = zip(*pairs, strict=True)
+        return self._rank(shared, alone, study.spec.num_local)
+
+    @staticmethod
+    def _locked(tx: Transaction, lease: LeaseRef) -> tuple[RankingStudy, StudyEntry]:
+        payload = read_payload(RankPayload, tx.jobs.get(lease.job_id).payload)
+        study = tx.studies.lock(payload.study_id)
+        return study, tx.studies.entry(study.id, payload.number)

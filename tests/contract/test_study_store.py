@@ -1,0 +1,117 @@
+"""The contract of the store of ranking studies, against SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from server.artifacts.files import FileByteStore
+from server.service.errors import InvalidValueError, NotFoundError
+from server.service.paging import PageRequest
+from server.service.ranking_spec import parse_ranking_study_spec
+from server.service.states import StudyEntryState, StudyState
+from server.service.values.event import EventQuery, EventType, NewEvent
+from server.service.values.ranking import (
+    Correlation,
+    HeldOutAccuracy,
+    RankingResult,
+    RankingStudy,
+    StudyEntry,
+    StudyQuery,
+)
+from server.service.values.supernet import TrainingProgress
+from tests.databases import TestDatabase
+from tests.service_world import World
+
+TRAINING = {"epochs": 1}
+
+
+@pytest.fixture
+def world(database: TestDatabase, tmp_path: Path) -> World:
+    return World(database, FileByteStore(tmp_path / "artifacts"))
+
+
+def added(world: World, number: int = 3) -> RankingStudy:
+    supernet = world.ready_supernet()
+    spec = {"supernet": supernet.id, "num_architectures": number, "training": TRAINING, "num_local": 2}
+    return world.studies.create(parse_ranking_study_spec(spec))
+
+
+def entry_of(world: World, study: RankingStudy, number: int) -> StudyEntry:
+    return world.uow.read(lambda tx: tx.studies.entry(study.id, number))
+
+
+def test_a_study_and_its_entries_come_back_as_they_were_stored(world: World) -> None:
+    study = added(world)
+    assert world.studies.get(study.id) == study
+    entries = world.studies.entries(study.id)
+    assert [entry.number for entry in entries] == [1, 2, 3]
+    assert {entry.state for entry in entries} == {StudyEntryState.WAITING}
+    assert len({entry.record.arch_id for entry in entries}) == 3
+    assert entries[1] == entry_of(world, study, 2)
+
+
+def test_what_a_study_finds_is_kept(world: World) -> None:
+    study = added(world)
+    nothing = Correlation(kendall_tau=None, p_value=None, spearman=None, num=2)
+    result = RankingResult(overall=Correlation(kendall_tau=0.5, p_value=0.1, spearman=0.6, num=3), local=nothing)
+    entry = replace(
+        entry_of(world, study, 1),
+        state=StudyEntryState.DONE,
+        shared=HeldOutAccuracy(0.25, 40),
+        alone=HeldOutAccuracy(0.75, 40),
+        progress=TrainingProgress(step=3, num_steps=4, loss=1.5, metrics={"top1": 0.5}),
+        resume_artifact_sha256="a" * 64,
+        resume_step=2,
+    )
+
+    def write() -> RankingStudy:
+        return world.uow.write(
+            lambda tx: (
+                tx.studies.save_entry(entry),
+                tx.studies.save(replace(tx.studies.lock(study.id), result=result)),
+            )[1]
+        )
+
+    saved = write()
+    assert saved.version == study.version + 1
+    assert world.studies.get(study.id) == saved
+    assert saved.result == result
+    assert entry_of(world, study, 1) == entry
+    assert entry_of(world, study, 2).shared is None
+
+
+def test_pages_and_filters(world: World) -> None:
+    studies = [added(world, 2) for _ in range(3)]
+    first = world.studies.page(StudyQuery(), PageRequest(2))
+    assert [study.id for study in first.items] == [studies[2].id, studies[1].id]
+    rest = world.studies.page(StudyQuery(), PageRequest(2, first.next))
+    assert [study.id for study in rest.items] == [studies[0].id]
+    world.studies.cancel(studies[1].id)
+    cancelled = StudyQuery(states=(StudyState.CANCELLED,))
+    assert [study.id for study in world.studies.page(cancelled, PageRequest(5)).items] == [studies[1].id]
+    assert world.studies.count(StudyQuery(supernet_id=studies[0].supernet_id)) == 1
+
+
+def test_what_is_not_there_is_named(world: World) -> None:
+    study = added(world, 2)
+    with pytest.raises(NotFoundError, match="study_none"):
+        world.studies.get("study_none")
+    with pytest.raises(NotFoundError, match="/3"):
+        entry_of(world, study, 3)
+
+
+def test_events_of_a_study_are_found_by_it(world: World) -> None:
+    study, other = added(world, 2), added(world, 2)
+    world.uow.write(lambda tx: tx.events.append(NewEvent(type=EventType.TRAINING, study_id=other.id)))
+    found = world.uow.read(lambda tx: tx.events.after(0, EventQuery(study_id=study.id), 10))
+    assert [(event.type, event.study_id) for event in found] == [(EventType.STUDY, study.id)]
+
+
+@pytest.mark.parametrize("top1", [math.nan, -0.1, 1.5])
+def test_an_accuracy_that_is_none_is_refused(top1: float) -> None:
+    with pytest.raises(InvalidValueError, match="report a failure"):
+        HeldOutAccuracy(top1, 10)
