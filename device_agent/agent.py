@@ -109,9 +109,14 @@ class Agent:
         self._inbox.put(_Order.DRAIN)
 
     def run(self) -> ExitCode:
-        """Serve until told to stop."""
+        """Serve until told to stop.
+
+        Raises:
+            EnrolmentError: no credential, and nothing to get one with.
+        """
         try:
             self._session.resume()
+            self._session.require_way_in()
             self._measurer.prepare()
             while not (self._draining or self._taken_over):
                 self._turn()

@@ -92,6 +92,19 @@ class Session:
         if known is not None:
             self._take(known)
 
+    def require_way_in(self) -> None:
+        """Waiting would not help a device that has neither credential nor token.
+
+        Raises:
+            EnrolmentError: it has neither.
+        """
+        if not self.enrolled and not self._settings.enrolment_token:
+            raise EnrolmentError(
+                f"{self._settings.name} has not enrolled with {self._settings.link.server} and has no enrolment token: "
+                "pass --enrolment-token-file or set HILNAS_ENROLMENT_TOKEN (a server writes its first token to "
+                "enrolment.token in its home folder)"
+            )
+
     def forget(self) -> None:
         """The credential is not accepted any more."""
         self._agent.agent_id = ""
@@ -104,10 +117,7 @@ class Session:
             EnrolmentError: the server does not take the token, or there is none.
             grpc.RpcError: the server could not be asked.
         """
-        if not self._settings.enrolment_token:
-            raise EnrolmentError(
-                "no credential and no enrolment token: pass --enrolment-token or HILNAS_ENROLMENT_TOKEN"
-            )
+        self.require_way_in()
         request = control_pb2.EnrollRequest(
             enrolment_token=self._settings.enrolment_token,
             name=self._settings.name,

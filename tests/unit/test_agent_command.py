@@ -27,13 +27,19 @@ def test_processors_and_labels_are_parsed() -> None:
         parse_labels(["rack"])
 
 
-def test_mistakes_on_the_command_line_are_explained(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_mistakes_on_the_command_line_are_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("HILNAS_GRPC_SERVER", "HILNAS_ENROLMENT_TOKEN", "HILNAS_ENROLMENT_TOKEN_FILE"):
+        monkeypatch.delenv(variable, raising=False)
     state = ["--state-dir", str(tmp_path), "--insecure"]
     assert main(["--cpus", "x", *state]) == 1
     assert main(["--labels", "rack", *state]) == 1
     assert main(["--runtime", "rknnlite", *state]) == 1
     assert main(["--runtime", "onnxruntime", "--isolation", "none", *state]) == 1
+    assert main(["--runtime", "fake", *state, "--name", "bench-1"]) == 1
     said = capsys.readouterr().err
+    assert "bench-1 has not enrolled with localhost:50051 and has no enrolment token" in said
     assert "--cpus" in said
     assert "KEY=VALUE" in said
     assert "rknn-toolkit-lite2" in said
