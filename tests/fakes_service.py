@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 
 from nas_engine.domain.architecture import Architecture, Genotype
+from nas_engine.domain.dominance import confidently_dominates
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.objective import Metric, Objective
 from server.service.ports.engine import DatasetDescription, GeneDescription, MetricBounds, SpaceDescription
-from server.service.values.candidate import ArchitectureRecord
+from server.service.values.candidate import ArchitectureRecord, KnownValue
 
 NUM_GENES, NUM_CHOICES = 4, 4
 MACS_PER_CHOICE, BASE_MACS = 1000, 10_000
@@ -45,6 +46,8 @@ class FakeSpaces:
             input_shapes=((1, 28, 28),),
             named={},
             has_graphs=space_id == "toy",
+            columns=() if space_id == "toy" else (Metric.TOP1, Metric.MACS, Metric.PARAMS),
+            num_rows=None if space_id == "toy" else NUM_CHOICES**NUM_GENES,
         )
 
     def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
@@ -65,6 +68,17 @@ class FakeSpaces:
     def decode(self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype) -> ArchitectureRecord:
         space = self.describe(space_id, parameters)
         return toy_record(genotype, space.num_classes, space_id)
+
+    def knows(self, space_id: str) -> bool:
+        return space_id in self.space_ids()
+
+    def known_values(
+        self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype
+    ) -> Mapping[Metric, KnownValue]:
+        if self.describe(space_id, parameters).has_graphs:
+            return {}
+        share = sum(genotype) / (NUM_GENES * (NUM_CHOICES - 1))
+        return {Metric.TOP1: KnownValue(value=share, standard_error=0.01)}
 
     def latency_key(self, architecture: Architecture, *, dtype: Dtype, batch: int) -> str | None:
         # Like the real one it does not see everything: the last gene changes no latency.
@@ -117,8 +131,16 @@ class FakeDatasets:
 class FakeFrontMaths:
     """Dominance by comparing all pairs; hypervolume in two dimensions by sweeping."""
 
-    def non_dominated(self, objectives: Sequence[Objective], values: Sequence[Sequence[float]]) -> Sequence[int]:
+    def non_dominated(
+        self,
+        objectives: Sequence[Objective],
+        values: Sequence[Sequence[float]],
+        standard_errors: Sequence[Sequence[float]] | None = None,
+    ) -> Sequence[int]:
         rows = [tuple(o.minimized(v) for o, v in zip(objectives, row, strict=True)) for row in values]
+        if standard_errors is not None:
+            noisy = list(zip(rows, standard_errors, strict=True))
+            return [i for i, row in enumerate(noisy) if not any(confidently_dominates(*a, *row) for a in noisy)]
         return [i for i, row in enumerate(rows) if not any(_dominates(other, row) for other in rows)]
 
     def hypervolume(

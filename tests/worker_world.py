@@ -25,6 +25,7 @@ from server.service.fronts import Fronts
 from server.service.paging import PageRequest
 from server.service.ranking_studies import RankingStudies
 from server.service.searches import Searches
+from server.service.space_tables import SpaceTables
 from server.service.spec import parse_search_spec
 from server.service.states import WORKER_KINDS
 from server.service.supernets import NewVersion, Supernets
@@ -67,13 +68,14 @@ class WorkerWorld:
         self.database, self.uow = database, database.uow
         self.folder = folder
         settings = Settings(home=folder, datasets_file=_write_datasets(folder), worker_device="cpu")
-        self.spaces = EngineSpaceCatalog()
+        self.artifacts = Artifacts(self.uow, FileByteStore(settings.effective_artifact_dir))
+        self.space_tables = SpaceTables(self.uow, self.artifacts)
+        self.spaces = EngineSpaceCatalog(self.space_tables)
         self.datasets = RegisteredDatasets.from_file(settings.datasets_file)
         self.dispatch = Dispatch(self.uow, database.wakeups, settings.leases)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets)
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets)
         self.searches = Searches(self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets)
-        self.artifacts = Artifacts(self.uow, FileByteStore(settings.effective_artifact_dir))
         self.fronts = Fronts(self.uow, MoocoreFrontMaths())
         self.settings = settings
         self.handlers = worker_process._handlers(settings, self.uow, self.artifacts, None)

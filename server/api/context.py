@@ -28,6 +28,7 @@ from server.service.ports.models import ModelCheck
 from server.service.ports.unit_of_work import UnitOfWork
 from server.service.ranking_studies import RankingStudies
 from server.service.searches import Searches
+from server.service.space_tables import SpaceTables
 from server.service.supernets import Supernets
 from server.service.tokens import Tokens
 
@@ -78,6 +79,7 @@ class ApiContext:
     dispatch: Dispatch
     models: ModelCheck
     spaces: SpaceCatalog
+    space_tables: SpaceTables
     datasets: DatasetCatalog
     page_tokens: PageTokens
     hub: EventHub

@@ -144,6 +144,12 @@ INVALID_ARCHITECTURE = ProblemType(
     "The architecture is not one of this search space",
     "Send a published name, a genotype or the space's own form, as GET /api/v1/search-spaces/{id} describes it.",
 )
+INVALID_TABLE = ProblemType(
+    "invalid-table",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The table of results cannot be a search space",
+    "Correct the row or line that 'detail' names, upload the table again and register its new sha256.",
+)
 IDEMPOTENCY_KEY_REUSED = ProblemType(
     "idempotency-key-reused",
     HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -69,6 +69,7 @@ from server.service.ports.unit_of_work import Topic
 from server.service.ranking_studies import RankingStudies
 from server.service.results import MeasurementResults
 from server.service.searches import Searches
+from server.service.space_tables import SpaceTables
 from server.service.supernets import Supernets
 from server.service.tokens import Tokens, new_secret
 from server.service.values.artifact import ModelFormat
@@ -101,6 +102,8 @@ def build(settings: Settings) -> ApiProcess:
     uow = SqlUnitOfWork(engine, wakeups)
     spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    space_tables = SpaceTables(uow, artifacts)
+    spaces, datasets = EngineSpaceCatalog(space_tables), RegisteredDatasets.from_file(settings.datasets_file)
     leases = settings.leases
     devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
     supernets = Supernets(uow, spaces, datasets)
@@ -126,6 +129,7 @@ def build(settings: Settings) -> ApiProcess:
         latencies=Latencies(uow),
         classifications=Classifications(uow),
         spaces=spaces,
+        space_tables=space_tables,
         datasets=datasets,
         page_tokens=PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
         hub=EventHub(lambda: wakeups.token(Topic.EVENTS)),

@@ -50,6 +50,7 @@ from server.service.latency_work import converter_labels
 from server.service.search_work import SearchWork
 from server.service.searches import Searches
 from server.service.shifts import Shifts
+from server.service.space_tables import SpaceTables
 from server.service.states import JobKind
 from server.service.steps import SearchSteps
 from server.service.study_work import StudyWork
@@ -161,7 +162,8 @@ def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:
 def _handlers(
     settings: Settings, uow: SqlUnitOfWork, artifacts: Artifacts, rknn: RknnMaker | None
 ) -> Mapping[JobKind, Handler]:
-    spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
+    spaces = EngineSpaceCatalog(SpaceTables(uow, artifacts))
+    datasets = RegisteredDatasets.from_file(settings.datasets_file)
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
     results = WorkerResults(uow)

@@ -7,17 +7,28 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 
+from nas_engine.domain.dominance import confidence_limits, confidently_undominated
 from nas_engine.domain.objective import Objective
 
 
 class MoocoreFrontMaths:
     """`FrontMaths`: rows are turned once so that smaller is better, then left to moocore."""
 
-    def non_dominated(self, objectives: Sequence[Objective], values: Sequence[Sequence[float]]) -> Sequence[int]:
-        """Indices of the non-dominated rows, ascending; equal rows are all kept."""
+    def non_dominated(
+        self,
+        objectives: Sequence[Objective],
+        values: Sequence[Sequence[float]],
+        standard_errors: Sequence[Sequence[float]] | None = None,
+    ) -> Sequence[int]:
+        """Indices of the non-dominated rows, ascending; equal rows are all kept. See `FrontMaths`."""
         if not values:
             return []
-        keep = moocore.is_nondominated(_minimized(objectives, values), keep_weakly=True)
+        points = _minimized(objectives, values)
+        if standard_errors is None:
+            keep = moocore.is_nondominated(points, keep_weakly=True)
+        else:
+            lower, upper = confidence_limits(points, np.array(standard_errors, dtype=np.float64))
+            keep = confidently_undominated(lower, upper, moocore.is_nondominated(upper, keep_weakly=True))
         return [int(index) for index in np.flatnonzero(keep)]
 
     def hypervolume(

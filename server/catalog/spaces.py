@@ -23,8 +23,11 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from nas_engine.spaces.ranges import metric_range
 from nas_engine.spaces.registry import create_space, space_ids, space_title
+from nas_engine.spaces.table import SPACE_ID as TABLE_ID
+from nas_engine.spaces.table import TableSpace
+from server.catalog.tables import NoTables, TableSource, TableSpaces, table_bounds, table_record, table_values
 from server.service.ports.engine import GeneDescription, MetricBounds, SpaceDescription
-from server.service.values.candidate import ArchitectureRecord
+from server.service.values.candidate import ArchitectureRecord, KnownValue
 
 MAX_SPACES = 64  # spaces kept with what they have computed once (routing, genes)
 MAX_RECORDS = 4096
@@ -33,16 +36,24 @@ MAX_RECORDS = 4096
 class EngineSpaceCatalog:
     """`SpaceCatalog` over `nas_engine.spaces`. Thread-safe: spaces are immutable, caches are locked."""
 
+    def __init__(self, tables: TableSource | None = None) -> None:
+        """`tables` finds the tables of results that were uploaded; None: there are none."""
+        self._tables = TableSpaces(NoTables() if tables is None else tables)
+
     def space_ids(self) -> Sequence[str]:
-        """Every registered id."""
-        return space_ids()
+        """Every registered id: built-in spaces, then tables."""
+        return (*space_ids(), *self._tables.ids())
+
+    def knows(self, space_id: str) -> bool:
+        """Whether an id can be described, with the right parameters."""
+        return space_id == TABLE_ID or space_id in self.space_ids()
 
     def describe(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SpaceDescription:
         """A space with its genes and published models."""
         space = self.space(space_id, parameters)
         return SpaceDescription(
             id=space_id,
-            title="Operators of a space, for a latency table" if space_id == OPERATORS_ID else space_title(space_id),
+            title=_title_of(space_id, space),
             parameters=space.parameters,
             genes=tuple(
                 GeneDescription(name=g.name, options=g.options, group=g.group, kind=g.kind.value) for g in space.genes
@@ -52,21 +63,38 @@ class EngineSpaceCatalog:
             input_shapes=space.input_shapes,
             named={name: model.source for name, model in space.named.items()},
             has_graphs=any(True for _ in space.supernet_graphs()),
+            columns=space.metrics if isinstance(space, TableSpace) else (),
+            num_rows=len(space.rows) if isinstance(space, TableSpace) else None,
         )
 
     def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
         """Range of each cheap metric, computed when it is looked up and then remembered."""
+        table = self._tables.find(space_id, parameters)
+        if table is not None:
+            return table_bounds(table)
         return _bounds(space_id, canonical_json(dict(parameters)))
 
     def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:
         """An architecture from a published name, a genotype or the space's own form."""
         space = self.space(space_id, parameters)
-        return _record(space_id, canonical_json(dict(parameters)), space.parse(document))
+        architecture = space.parse(document)
+        if isinstance(space, TableSpace):
+            return table_record(space, space.genotype_of(architecture) or ())
+        return _record(space_id, canonical_json(dict(parameters)), architecture)
 
     def decode(self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype) -> ArchitectureRecord:
         """The architecture of a genotype."""
         space = self.space(space_id, parameters)
+        if isinstance(space, TableSpace):
+            return table_record(space, genotype)
         return _record(space_id, canonical_json(dict(parameters)), space.decode(genotype))
+
+    def known_values(
+        self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype
+    ) -> Mapping[Metric, KnownValue]:
+        """What a table of results holds of a genotype; empty for spaces with graphs."""
+        table = self._tables.find(space_id, parameters)
+        return {} if table is None else table_values(table, genotype)
 
     def latency_key(self, architecture: Architecture, *, dtype: Dtype, batch: int) -> str | None:
         """What its latency is filed under."""
@@ -113,10 +141,15 @@ class EngineSpaceCatalog:
 
     def space(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SearchSpace:
         """The space itself, for adapters and workers."""
+        table = self._tables.find(space_id, parameters)
+        if table is not None:
+            return table
         return _space(space_id, canonical_json(dict(parameters)))
 
     def graph(self, architecture: Architecture, form: Form = Form.DEPLOYED) -> LayerGraph | None:
         """The layer graph of an architecture; None for a space without graphs."""
+        if architecture.space_id == TABLE_ID:
+            return None
         return _space(architecture.space_id, architecture.parameters).graph(architecture, form)
 
 
@@ -189,6 +222,12 @@ def _require_graph(graph: LayerGraph | None, architecture: Architecture) -> Laye
             "measured"
         )
     return graph
+
+
+def _title_of(space_id: str, space: SearchSpace) -> str:
+    if isinstance(space, TableSpace):
+        return f"Table of results: {space.name}"
+    return "Operators of a space, for a latency table" if space_id == OPERATORS_ID else space_title(space_id)
 
 
 def _title(architecture: Architecture) -> str:

@@ -22,6 +22,7 @@ from server.service.states import DeviceState, SupernetState
 from server.service.supernets import Supernets
 from server.service.table_checks import table_violations
 from server.service.training_spec import RetrainStrategy, TrainingSpec
+from server.service.value_sources import missing_sources
 from server.service.values.artifact import ModelFormat
 from server.service.values.device import Device, HardwareProfile
 from server.service.values.supernet import Supernet
@@ -73,7 +74,7 @@ class Admission:
         if space is not None:
             bounds = self._spaces.bounds(spec.space.id, spec.space.parameters)
             violations += _unreachable(spec.domain_constraints(), bounds)
-            violations += _needs_graphs(spec, space)
+        violations += missing_sources(spec, space)
         supernet, found = self._supernet(tx, spec, space)
         violations += found
         violations += self._dataset(spec, space)
@@ -204,18 +205,6 @@ def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: M
         feasible_minimum=within.minimum,
         feasible_maximum=upper,
     )
-
-
-def _needs_graphs(spec: SearchSpec, space: SpaceDescription) -> list[SpecViolation]:
-    if space.has_graphs:
-        return []
-    table_only = f"space {space.id!r} is a table of results without layer graphs"
-    wanted = [(f"/objectives/{place}/metric", o.metric) for place, o in enumerate(spec.objectives)]
-    return [
-        SpecViolation(pointer, f"{table_only}: latency cannot be measured")
-        for pointer, metric in wanted
-        if metric == Metric.LATENCY_US.label
-    ]
 
 
 def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:

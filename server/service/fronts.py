@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.objective import Metric, Objective
 from server.service.ports.engine import FrontMaths
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
@@ -12,6 +13,7 @@ from server.service.values.candidate import Candidate
 from server.service.values.device import HardwareProfile
 from server.service.values.search import Search
 
+_Errors = Mapping[tuple[str, Metric], float]
 MARGIN = 0.1  # of each objective's span, by which a default reference point lies beyond the worst value
 
 
@@ -26,7 +28,8 @@ class Front:
         num_complete, num_feasible: what the front was taken from.
         reference_point: one value per objective; the search's own once it has one, else just beyond the worst value.
         hypervolume: against it; None without points.
-        hardware: what its latencies were measured on; None where latency is not wanted.
+        hardware: what its latencies were measured on; None where latency is not wanted, or comes from a table.
+        dominance: how candidates were compared.
     """
 
     search: Search
@@ -38,6 +41,7 @@ class Front:
     reference_point: tuple[float, ...] | None
     hypervolume: float | None
     hardware: HardwareProfile | None
+    dominance: Dominance = Dominance.POINT
 
     def values(self, candidate: Candidate) -> tuple[float, ...]:
         """A candidate's objectives, in order."""
@@ -52,9 +56,14 @@ class Fronts:
         self._maths = maths
 
     def of_search(
-        self, search_id: str, *, with_dominated: bool = False, supernet_version_id: str | None = None
+        self,
+        search_id: str,
+        *,
+        with_dominated: bool = False,
+        supernet_version_id: str | None = None,
+        dominance: Dominance | None = None,
     ) -> Front:
-        """The front as it stands, also while the search runs.
+        """The front as it stands, also while the search runs; compared as the spec says, or by `dominance`.
 
         A search that shifts its supernet is judged by accuracies of one version alone: of `supernet_version_id`, or of
         the last one that a whole generation was scored with; unless its spec has versions compared.
@@ -63,20 +72,26 @@ class Fronts:
             NotFoundError: there is no such search.
         """
 
-        def look(tx: Transaction) -> tuple[Search, tuple[Candidate, ...], HardwareProfile | None]:
+        def look(tx: Transaction) -> tuple[Search, tuple[Candidate, ...], HardwareProfile | None, _Errors | None]:
             search = tx.searches.get(search_id)
+            version_id = None
             hardware = None if search.hardware_key is None else tx.measurements.hardware(search.hardware_key)
             complete = tx.candidates.complete(search_id)
             if search.spec.shifting is not None and not search.spec.crosses_versions:
-                complete = _scored_with(tx, complete, supernet_version_id or _scored_version(search))
-            return search, complete, hardware
+                version_id = supernet_version_id or _scored_version(search)
+                complete = _scored_with(tx, complete, version_id)
+            confident = (dominance or search.spec.domain_dominance) is Dominance.CONFIDENT
+            return search, complete, hardware, _standard_errors(tx, complete, version_id) if confident else None
 
-        search, complete, hardware = self._uow.read(look)
+        search, complete, hardware, errors = self._uow.read(look)
         objectives = search.spec.domain_objectives()
         known = [c for c in complete if all(o.metric in c.values for o in objectives)]
         feasible = [c for c in known if _feasible(search, c)]
         rows = [tuple(c.values[o.metric] for o in objectives) for c in feasible]
-        best = self._maths.non_dominated(objectives, rows)
+        spreads = None
+        if errors is not None:
+            spreads = [tuple(errors.get((c.id, o.metric), 0.0) for o in objectives) for c in feasible]
+        best = self._maths.non_dominated(objectives, rows, spreads)
         first = objectives[0]
         points = sorted((feasible[i] for i in best), key=lambda c: (first.minimized(c.values[first.metric]), c.seq))
         chosen = {point.id for point in points}
@@ -93,7 +108,19 @@ class Fronts:
             if reference_point is None
             else self._maths.hypervolume(objectives, [rows[i] for i in best], reference_point),
             hardware=hardware,
+            dominance=Dominance.POINT if errors is None else Dominance.CONFIDENT,
         )
+
+
+def _standard_errors(tx: Transaction, candidates: Sequence[Candidate], version_id: str | None) -> _Errors:
+    """Standard error of each current value, by candidate and metric; accuracies of one version where one is given."""
+    errors: dict[tuple[str, Metric], float] = {}
+    # Ordered by attempt: the last one stays.
+    for evaluation in tx.evaluations.of_candidates([c.id for c in candidates]):
+        other_version = version_id is not None and evaluation.supernet_version_id != version_id
+        if evaluation.metric is not Metric.TOP1 or not other_version:
+            errors[evaluation.candidate_id, evaluation.metric] = evaluation.uncertainty or 0.0
+    return errors
 
 
 def default_reference(objectives: Sequence[Objective], rows: Sequence[Sequence[float]]) -> tuple[float, ...] | None:

@@ -22,6 +22,7 @@ from server.service.states import (
     DesiredState,
     EvaluationSource,
     JobKind,
+    MeasurementKind,
     SearchState,
     check_transition,
 )
@@ -151,7 +152,9 @@ def record_latency(
     source: EvaluationSource,
     attempt: int,
 ) -> Search:
-    """Give a candidate the p50 of a measurement as its latency."""
+    """Give a candidate the p50 of a measurement as its latency; that of a simulator is labelled so."""
+    if source is EvaluationSource.MEASURED and measurement.kind is MeasurementKind.SIMULATED:
+        source = EvaluationSource.SIMULATED
     evaluation = Evaluation(
         id=new_id(IdPrefix.EVALUATION),
         search_id=search.id,

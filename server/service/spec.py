@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.objective import Constraint, Metric, Objective
 from server.service.algorithm_spec import (
@@ -132,7 +133,8 @@ class SearchSpec(SpecPart):
     """Which architectures."""
 
     supernet: SupernetChoice | None = None
-    """Id of a trained supernet (`sup_...`), or a training spec that makes one; needed where top1 is wanted."""
+    """Id of a trained supernet (`sup_...`), or a training spec that makes one; needed where top1 is wanted, unless the
+    space is a table of results that holds it."""
 
     dataset: Identifier | None = None
     """Data set accuracy is evaluated on; absent: the supernet's."""
@@ -153,11 +155,17 @@ class SearchSpec(SpecPart):
     """Move the supernet's weights during the search; absent: they stay as they are. Goes with nsga2, scarlet_nsga2,
     spos_evolution and binned_evolution."""
 
+    dominance: Literal["point", "confident"] = "point"
+    """When one candidate is better than another, for the front and, with nsga2 and scarlet_nsga2, for who survives:
+    `point` compares values; `confident` their 95 % confidence intervals (of the median latency, of the accuracy), so
+    that noise decides nothing: what cannot be told apart stays."""
+
     warm_start: WarmStartSpec | None = None
     """Architectures to evaluate first; absent: the algorithm's own initial sample."""
 
     device: DeviceSpec | None = None
-    """On what latency is measured; needed where latency_us is wanted."""
+    """On what latency is measured; needed where latency_us is wanted, unless the space is a table of results that holds
+    it."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """How latency is measured."""
@@ -183,10 +191,6 @@ class SearchSpec(SpecPart):
         if len(set(names)) != len(names):
             raise ValueError(f"objectives name a metric twice: {', '.join(names)}")
         wanted = {metric.label for metric in self.metrics()}
-        if "latency_us" in wanted and self.device is None:
-            raise ValueError("latency_us is wanted but no device is named: add device.device_type")
-        if "top1" in wanted and self.supernet is None:
-            raise ValueError("top1 is wanted but no supernet is named: give its id or a training spec")
         if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         self._check_shifting()
@@ -229,6 +233,11 @@ class SearchSpec(SpecPart):
     def domain_constraints(self) -> tuple[Constraint, ...]:
         """The constraints as domain values, in order."""
         return tuple(c.constraint() for c in self.constraints)
+
+    @property
+    def domain_dominance(self) -> Dominance:
+        """How candidates are compared, as a domain value."""
+        return Dominance(self.dominance)
 
     @property
     def crosses_versions(self) -> bool:

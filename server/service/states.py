@@ -180,7 +180,9 @@ class EvaluationSource(Enum):
 
     EVALUATED = "evaluated"  # by a worker, on images
     MEASURED = "measured"  # by an agent, for this candidate
-    REUSED = "reused"  # measured earlier under the same latency key and hardware key
+    SIMULATED = "simulated"  # by an agent whose board is a simulator: never a measurement
+    REUSED = "reused"  # measured (or simulated) earlier under the same latency key and hardware key
+    TABLE = "table"  # looked up in a table of results that is the search space
 
 
 class Role(Enum):

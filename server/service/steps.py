@@ -16,6 +16,7 @@ from server.service.endings import cancel_job, end_search
 from server.service.errors import InvalidValueError, LeaseLostError
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
+from server.service.known_values import record_known
 from server.service.latency_work import LatencyWork, kind_of
 from server.service.paging import MAX_PAGE_SIZE, PageRequest
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
@@ -159,7 +160,10 @@ class SearchSteps:
             for place, asked in enumerate(outcome.asked)
         ]
         tx.candidates.add_many(candidates)
-        for candidate in candidates:
+        for candidate, asked in zip(candidates, outcome.asked, strict=True):
+            if asked.known and (awaited := search.spec.awaited_metrics()):
+                search = record_known(tx, search, candidate, awaited, asked.known)
+                continue
             search = self._start(tx, search, candidate, shifting=isinstance(outcome.work, ShiftOrder))
         if outcome.work is not None:
             order_work(tx, search, outcome.work, candidates, self._settings)

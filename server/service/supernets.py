@@ -89,6 +89,9 @@ class Supernets:
 
     def _misfits(self, spec: TrainingSpec, space: SpaceDescription, pointer: str) -> Sequence[SpecViolation]:
         """Why a strategy cannot train a space."""
+        if not space.has_graphs:
+            message = f"space {space.id!r} is a table of results: it has no networks that could be trained"
+            return [SpecViolation(f"{pointer}/space/id", message)]
         match spec.strategy:
             case FairStrategy():
                 numbers = sorted({len(gene.options) for gene in space.genes} - {1})

@@ -97,8 +97,8 @@ def show_candidate(candidate_id: str, request: Request, context: Context, _: Vie
     def look(tx: Transaction) -> tuple[CandidateResource, list[EvaluationResource]]:
         candidate = tx.candidates.get(candidate_id)
         evaluations = tx.evaluations.of_candidates([candidate_id])
-        shown = candidate_resource(candidate, CandidateContext.of(tx, [candidate]))
-        return shown, [evaluation_resource(one) for one in evaluations]
+        known = CandidateContext.of(tx, [candidate])
+        return candidate_resource(candidate, known), [evaluation_resource(one, known) for one in evaluations]
 
     candidate, evaluations = context.uow.read(look)
     return page(request, "candidate.html", {"candidate": candidate, "evaluations": evaluations})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
-from nas_engine.search.cheap_filter import GraphFilter
+from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.config import (
     AlgorithmConfig,
     BinnedEvolutionConfig,
@@ -45,7 +46,7 @@ def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:
     """The algorithm of a spec, before its first step; cheap constraints become its filter."""
     problem = problem_of(spec, space)
     return create_algorithm(
-        config_of(spec.algorithm),
+        config_of(spec.algorithm, spec.domain_dominance),
         space,
         problem.objectives,
         problem.constraints,
@@ -63,7 +64,7 @@ def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
         space=space,
         objectives=spec.domain_objectives(),
         constraints=tuple(c for c in constraints if not c.metric.cheap),
-        cheap_filter=GraphFilter(space, cheap, unsupported),
+        cheap_filter=filter_of(space, cheap, unsupported),
     )
 
 
@@ -100,13 +101,13 @@ def _uncertainty(evaluations: tuple[Evaluation, ...]) -> dict[Metric, float]:
     return {m: e.uncertainty for m, e in newest.items() if e.uncertainty is not None and m is not Metric.TEST_TOP1}
 
 
-def config_of(algorithm: AlgorithmSpec) -> AlgorithmConfig:
+def config_of(algorithm: AlgorithmSpec, dominance: Dominance = Dominance.POINT) -> AlgorithmConfig:
     """The engine's settings of an algorithm."""
     match algorithm:
         case RandomAlgorithm(batch_size=batch_size):
             return RandomSearchConfig(batch_size=batch_size)
         case Nsga2Algorithm() as own:
-            return _nsga2(own)
+            return _nsga2(own, dominance)
         case ScarletNsga2Algorithm() as own:
             return ScarletConfig(
                 population_size=own.population_size,
@@ -116,6 +117,7 @@ def config_of(algorithm: AlgorithmSpec) -> AlgorithmConfig:
                 p_prior=own.p_prior,
                 p_known=own.p_known,
                 max_rejections=own.max_rejections,
+                dominance=dominance,
             )
         case SposEvolutionAlgorithm() as own:
             return SposEvolutionConfig(
@@ -152,7 +154,7 @@ def config_of(algorithm: AlgorithmSpec) -> AlgorithmConfig:
             assert_never(algorithm)
 
 
-def _nsga2(own: Nsga2Algorithm) -> Nsga2Config:
+def _nsga2(own: Nsga2Algorithm, dominance: Dominance) -> Nsga2Config:
     return Nsga2Config(
         population_size=own.population_size,
         num_offspring=own.num_offspring,
@@ -164,4 +166,5 @@ def _nsga2(own: Nsga2Algorithm) -> Nsga2Config:
             mean_leaves=own.mean_leaves,
         ),
         constraint_handling=ConstraintHandling(own.constraint_handling),
+        dominance=dominance,
     )

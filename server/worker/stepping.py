@@ -146,7 +146,7 @@ class StepHandler:
         finalise: tuple[str, ...] = ()
         re_measure: tuple[str, ...] = ()
         if asked.ended is StepStatus.COMPLETED:
-            re_measure = to_confirm(given.search, algorithm, front, self._fronts, memory.confirmed)
+            re_measure = to_confirm(given.search, front, self._fronts, memory.confirmed)
             memory.confirmed |= set(re_measure)
         if asked.ended is StepStatus.COMPLETED and not re_measure and not memory.finalised:
             picked = picked_models(front)
@@ -200,7 +200,8 @@ class StepHandler:
         provenance = sampled_provenance(algorithm, genotype)
         if source is not None:
             provenance = {"operator": "warm_start", "source": source}
-        return NewCandidate(genotype=genotype, record=record, latency_key=key, provenance=provenance)
+        known = self._spaces.known_values(spec.space.id, spec.space.parameters, genotype)
+        return NewCandidate(genotype=genotype, record=record, latency_key=key, known=known, provenance=provenance)
 
 
 def _fixed_reference(given: StepInput, front: Front) -> tuple[float, ...] | None:

@@ -107,8 +107,32 @@ def test_everything_wrong_is_found_at_once(world: World) -> None:
 
 def test_a_table_of_results_cannot_be_measured(world: World) -> None:
     world.enrol()
-    (found,) = violations(world, space={"id": "table"})
-    assert "table of results" in found.message
+    found = {violation.pointer: violation.message for violation in violations(world, space={"id": "table"})}
+    assert any("table of results without a column latency_us" in message for message in found.values())
+    assert "leave it out" in found["/device"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "message"),
+    [
+        ({"objectives": [{"metric": "latency_us"}], "device": None}, "/device", "no device is named"),
+        ({"constraints": [{"metric": "latency_us", "maximum": 1}], "device": None}, "/device", "no device is named"),
+        ({"objectives": [{"metric": "top1"}]}, "/supernet", "no supernet is named"),
+    ],
+)
+def test_every_value_that_is_wanted_must_come_from_somewhere(
+    world: World, changes: dict[str, Any], pointer: str, message: str
+) -> None:
+    world.enrol()
+    (found,) = violations(world, **changes)
+    assert found.pointer == pointer
+    assert message in found.message
+
+
+def test_a_table_that_holds_what_is_wanted_needs_no_supernet(world: World) -> None:
+    assert (
+        violations(world, space={"id": "table"}, objectives=[{"metric": "top1"}, {"metric": "macs"}], device=None) == ()
+    )
 
 
 def test_a_supernet_of_another_space_is_refused(world: World) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
 from server.api.schemas.spaces import (
     DatasetResource,
     DecodedResource,
     GeneResource,
     LayerResource,
     NamedArchitectureResource,
+    RowValueResource,
     SpaceDetail,
     SpaceResource,
 )
+from server.api.schemas.wire import MetricLabel
 from server.service.ports.engine import DatasetDescription, SpaceDescription
-from server.service.values.candidate import ArchitectureRecord
+from server.service.values.candidate import ArchitectureRecord, KnownValue
+
+OUTSIDE_NOTE = "outside the space's own choices: it decodes, but it is no genotype of the space"
+TABLE_NOTE = "the space is a table of results: its architectures cannot be drawn, exported or measured"
+NO_ROW_NOTE = "the table has no row for this genotype: a search never asks it"
 
 
 def space_resource(space: SpaceDescription) -> SpaceResource:
@@ -29,6 +37,8 @@ def space_resource(space: SpaceDescription) -> SpaceResource:
         input_shapes=[list(shape) for shape in space.input_shapes],
         has_graphs=space.has_graphs,
         named=[NamedArchitectureResource(name=name, source=source) for name, source in space.named.items()],
+        columns=[_label(metric) for metric in space.columns],
+        num_rows=space.num_rows,
     )
 
 
@@ -49,6 +59,7 @@ def decoded_resource(
     input_shape: Sequence[int] | None,
     layers: Sequence[Mapping[str, JsonValue]] | None,
     svg: str | None,
+    row: Mapping[Metric, KnownValue] | None = None,
 ) -> DecodedResource:
     """One architecture with what it costs."""
     return DecodedResource(
@@ -63,7 +74,24 @@ def decoded_resource(
         peak_activation_bytes=record.peak_activation_bytes,
         layers=None if layers is None else [LayerResource.model_validate(layer) for layer in layers],
         svg=svg,
+        note=_note(record, space, row),
+        row={
+            _label(metric): RowValueResource(value=known.value, standard_error=known.standard_error)
+            for metric, known in row.items()
+        }
+        if row
+        else None,
     )
+
+
+def _note(record: ArchitectureRecord, space: SpaceDescription, row: Mapping[Metric, KnownValue] | None) -> str | None:
+    if not space.has_graphs:
+        return TABLE_NOTE if row else f"{NO_ROW_NOTE}; {TABLE_NOTE}"
+    return OUTSIDE_NOTE if record.genotype is None else None
+
+
+def _label(metric: Metric) -> MetricLabel:
+    return cast("MetricLabel", metric.label)
 
 
 def dataset_resource(dataset: DatasetDescription) -> DatasetResource:

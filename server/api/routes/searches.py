@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.domain.dominance import Dominance
 from server.api.auth import Viewer
 from server.api.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.api.context import ApiContext, Context
@@ -151,12 +152,17 @@ def get_front(
     context: Context,
     _: Viewer,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
+    dominance: Annotated[
+        Literal["point", "confident"] | None,
+        Query(description="Compare by values, or by 95 % confidence intervals; absent: as the search's spec says."),
+    ] = None,
     max_dominated: Annotated[
         int, Query(ge=1, le=10_000, description="If there are more of them, every second, third, ... is shown.")
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    front = context.fronts.of_search(search_id, with_dominated=include_dominated)
+    wanted = None if dominance is None else Dominance(dominance)
+    front = context.fronts.of_search(search_id, with_dominated=include_dominated, dominance=wanted)
     stride = -(-len(front.dominated) // max_dominated) or 1
     front = replace(front, dominated=front.dominated[::stride])
     shown = (*front.points, *front.dominated)

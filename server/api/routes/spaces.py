@@ -8,20 +8,30 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.domain.errors import EngineError
+from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from server.api.auth import Viewer
 from server.api.conditional import NOT_MODIFIED, tagged
 from server.api.context import Context
+from server.api.idempotency import ONCE, EngineerOnce, stored_response
 from server.api.listing import answer_page, page_in_memory, page_request
 from server.api.openapi import COMMON, problems
 from server.api.presenters.spaces import dataset_resource, decoded_resource, space_detail, space_resource
-from server.api.problem_types import INVALID_ARCHITECTURE, INVALID_PAGE_TOKEN, NOT_FOUND
+from server.api.problem_types import CONFLICT, INVALID_ARCHITECTURE, INVALID_PAGE_TOKEN, INVALID_TABLE, NOT_FOUND
+from server.api.problems import Problem
 from server.api.schemas.queries import ListQuery
-from server.api.schemas.spaces import DatasetResource, DecodeBody, DecodedResource, SpaceDetail, SpaceResource
+from server.api.schemas.spaces import (
+    DatasetResource,
+    DecodeBody,
+    DecodedResource,
+    NewSpaceBody,
+    SpaceDetail,
+    SpaceResource,
+)
 from server.api.schemas.wire import Listing
 from server.api.service_errors import architecture_problem
 from server.service.errors import NotFoundError
+from server.service.values.token import StoredResponse
 
 router = APIRouter(prefix="/api/v1", tags=["search spaces"])
 SpaceId = Annotated[str, Path(examples=["spos"])]
@@ -31,11 +41,37 @@ SpaceId = Annotated[str, Path(examples=["spos"])]
 def list_search_spaces(
     request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[SpaceResource]:
-    """Every search space, with its published parameters."""
+    """Every search space, with its published parameters; tables of results that were registered come last."""
     wanted = page_request(request, query, context.page_tokens)
     page = page_in_memory(list(context.spaces.space_ids()), str, wanted)
     items = [space_resource(context.spaces.describe(space_id, {})) for space_id in page.items]
     return answer_page(request, response, context.page_tokens, page, items)
+
+
+@router.post(
+    "/search-spaces",
+    status_code=201,
+    response_model=SpaceDetail,
+    responses={
+        200: {"model": SpaceDetail, "description": "It was registered already."},
+        **problems(*COMMON, *ONCE, CONFLICT, INVALID_TABLE),
+    },
+)
+def register_table(body: NewSpaceBody, context: Context, once: EngineerOnce) -> Response:
+    """Register an uploaded table of results as a search space: its accuracies and costs are looked up, never measured.
+
+    Searches in it need no supernet and no device. Registering the same table under the same id changes nothing.
+    """
+
+    def action() -> StoredResponse:
+        try:
+            space, is_new = context.space_tables.register(body.id, body.sha256, context.spaces, once.caller.created_by)
+        except InvalidSpaceError as error:
+            raise Problem(INVALID_TABLE, str(error)) from error
+        headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
+        return stored_response(201 if is_new else 200, space_detail(space), headers)
+
+    return once(action)
 
 
 @router.get(
@@ -55,15 +91,19 @@ def get_search_space(space_id: SpaceId, request: Request, context: Context, _: V
 )
 def decode_architecture(space_id: SpaceId, body: DecodeBody, context: Context, _: Viewer) -> DecodedResource:
     """What an architecture is and costs: MACs, parameters, layers, picture. Asks no board."""
-    _check_known(context, space_id)
+    if not context.spaces.knows(space_id):
+        raise NotFoundError("search space", space_id)
     try:
         space = context.spaces.describe(space_id, body.parameters)
         record = context.spaces.record(space_id, body.parameters, _plain(body.architecture))
         layers = context.spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
         svg = context.spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
+        row = None
+        if not space.has_graphs and record.genotype is not None:
+            row = context.spaces.known_values(space_id, body.parameters, record.genotype)
     except EngineError as error:
         raise architecture_problem(error) from error
-    return decoded_resource(record, space, context.spaces.input_shape(record.architecture), layers, svg)
+    return decoded_resource(record, space, context.spaces.input_shape(record.architecture), layers, svg, row)
 
 
 @router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from server.api.schemas.wire import Body, Json, Resource
+from server.api.schemas.wire import Body, Json, MetricLabel, Resource
+from server.service.spec_parts import Identifier
 
 
 class NamedArchitectureResource(Resource):
@@ -45,6 +46,21 @@ class SpaceResource(Resource):
     """False for a space that is only a table of results: it can be neither exported nor measured."""
 
     named: list[NamedArchitectureResource]
+    columns: list[MetricLabel]
+    """Metrics that a table of results holds; empty for a space with graphs."""
+
+    num_rows: int | None
+    """Architectures that a table of results holds; null for a space with graphs."""
+
+
+class NewSpaceBody(Body):
+    """A table of results to be registered as a search space."""
+
+    id: Identifier = Field(examples=["my-table"])
+    """Name of the new space, as search specs will use it; what it stands for never changes."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the table, uploaded as an artifact: JSON or CSV, at most 8 MiB."""
 
 
 class SpaceDetail(SpaceResource):
@@ -80,6 +96,16 @@ class LayerResource(Resource):
     params: int
 
 
+class RowValueResource(Resource):
+    """One metric of one row of a table of results."""
+
+    value: float
+    """In the metric's unit; the mean over repeated runs."""
+
+    standard_error: float | None
+    """Of that mean; null for a single run."""
+
+
 class DecodedResource(Resource):
     """What an architecture is and costs, before any board is asked."""
 
@@ -94,6 +120,12 @@ class DecodedResource(Resource):
     num_classes: int
     input_shape: list[int] | None
     """Channels, height, width; null for a space that is only a table of results."""
+
+    note: str | None = None
+    """What to know about it; null where there is nothing."""
+
+    row: dict[MetricLabel, RowValueResource] | None = None
+    """What the table of results holds of it; null for a space with graphs, and where there is no such row."""
 
     macs: int | None
     params: int | None

@@ -24,6 +24,8 @@ DeviceClassName = Literal["board", "emulated", "simulated"]
 KindName = Literal["measured", "simulated", "estimated"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+MetricLabel = Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 

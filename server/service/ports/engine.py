@@ -10,7 +10,7 @@ from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.objective import Metric, Objective
-from server.service.values.candidate import ArchitectureRecord
+from server.service.values.candidate import ArchitectureRecord, KnownValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class SpaceDescription:
         input_shapes: (channels, height, width), smallest first.
         named: published architectures: name -> source.
         has_graphs: False for a space that is only a table of results: it can be neither exported nor measured.
+        columns: metrics that such a table holds; empty for spaces with graphs.
+        num_rows: architectures that it holds; None for spaces with graphs.
     """
 
     id: str
@@ -52,6 +54,8 @@ class SpaceDescription:
     input_shapes: tuple[tuple[int, int, int], ...]
     named: Mapping[str, str]
     has_graphs: bool = True
+    columns: tuple[Metric, ...] = ()
+    num_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +80,16 @@ class SpaceCatalog(Protocol):
     """What is known of search spaces and architectures without torch. Thread-safe; answers may be cached."""
 
     def space_ids(self) -> Sequence[str]:
-        """Every registered id."""
+        """Every registered id: built-in spaces, then tables."""
+
+    def knows(self, space_id: str) -> bool:
+        """Whether an id can be described, with the right parameters."""
 
     def describe(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SpaceDescription:
         """A space. Raises nas_engine's InvalidSpaceError for an unknown id or bad parameters."""
 
     def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
-        """Range of every cheap metric over the space; empty for a space without graphs. Raises as `describe`."""
+        """Range of every cheap metric over the space; of a table those it holds. Raises as `describe`."""
 
     def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:
         """An architecture from a published name, a genotype or the space's own form, with its cheap metrics.
@@ -92,6 +99,11 @@ class SpaceCatalog(Protocol):
 
     def decode(self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype) -> ArchitectureRecord:
         """The architecture of a genotype, with its cheap metrics. Raises nas_engine's InvalidGenotypeError."""
+
+    def known_values(
+        self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype
+    ) -> Mapping[Metric, KnownValue]:
+        """What a table of results holds of a genotype; empty for spaces with graphs."""
 
     def latency_key(self, architecture: Architecture, *, dtype: Dtype, batch: int) -> str | None:
         """What its latency is filed under; None for a space without graphs."""
@@ -150,8 +162,16 @@ class EstimateMaths(Protocol):
 class FrontMaths(Protocol):
     """Dominance and hypervolume. Values are in the metrics' own units and directions; all finite."""
 
-    def non_dominated(self, objectives: Sequence[Objective], values: Sequence[Sequence[float]]) -> Sequence[int]:
-        """Indices of the non-dominated rows, ascending; of equal rows all are kept."""
+    def non_dominated(
+        self,
+        objectives: Sequence[Objective],
+        values: Sequence[Sequence[float]],
+        standard_errors: Sequence[Sequence[float]] | None = None,
+    ) -> Sequence[int]:
+        """Indices of the non-dominated rows, ascending; of equal rows all are kept.
+
+        With standard errors: of the rows that none dominates beyond the 95 % confidence intervals.
+        """
 
     def hypervolume(
         self, objectives: Sequence[Objective], values: Sequence[Sequence[float]], reference_point: Sequence[float]

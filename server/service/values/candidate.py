@@ -19,6 +19,18 @@ MAX_COUNT = 2**62  # of MACs, params and bytes; fits every database's bigint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownValue:
+    """A metric that needs no evaluation, because a table of results holds it.
+
+    Attributes:
+        standard_error: over the table's runs; None for a single one.
+    """
+
+    value: float
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchitectureRecord:
     """An architecture with what is known about it without a board; stored once for all searches.
 

@@ -9,9 +9,10 @@ from enum import Enum
 
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
 from server.service.errors import InvalidValueError
 from server.service.states import JobKind
-from server.service.values.candidate import ArchitectureRecord, Candidate, Evaluation
+from server.service.values.candidate import ArchitectureRecord, Candidate, Evaluation, KnownValue
 from server.service.values.search import Checkpoint, Search
 
 
@@ -68,6 +69,7 @@ class NewCandidate:
 
     Attributes:
         latency_key: needed where latency is wanted.
+        known: values that need no evaluation (a table of results); those that the search wants are recorded at once.
         model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
         provenance: operator and parents, as the algorithm tells them.
     """
@@ -75,6 +77,7 @@ class NewCandidate:
     genotype: Genotype
     record: ArchitectureRecord
     latency_key: str | None = None
+    known: Mapping[Metric, KnownValue] = field(default_factory=dict)
     model_sha256: str | None = None
     provenance: JsonValue = None
 
