@@ -54,9 +54,9 @@ from server.service.admission import Admission
 from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
 from server.service.canaries import Canaries, CanarySettings, GoldenModel
-from server.service.cost_reports import CostReports
 from server.service.classification_results import ClassificationResults
 from server.service.classifications import Classifications
+from server.service.cost_reports import CostReports
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.errors import NotAuthenticatedError
@@ -100,7 +100,6 @@ def build(settings: Settings) -> ApiProcess:
     engine = open_database(settings)
     wakeups = DatabaseWakeups(engine)
     uow = SqlUnitOfWork(engine, wakeups)
-    spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(settings.datasets_file)
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = EngineSpaceCatalog(space_tables), RegisteredDatasets.from_file(settings.datasets_file)
