@@ -52,6 +52,7 @@ class Outcome:
     num_superseded: int
     num_retried: int
     seconds: float
+    server_processor_s: float
 
 
 class Farm:
@@ -64,6 +65,7 @@ class Farm:
         self._database_url = database_url or f"sqlite:///{self._home / 'hilnas.sqlite3'}"
         self._shares = [num_agents // num_processes + (n < num_agents % num_processes) for n in range(num_processes)]
         self._port = 0
+        self._spent_s = 0.0
         self._server = self._start_server()
         self._agents = [self._start_agents(n) for n in range(num_processes)]
         engine = open_engine(self._database_url)
@@ -95,6 +97,7 @@ class Farm:
 
     def kill_everything_once(self) -> None:
         """SIGKILL the server and one process of agents; start both again."""
+        self._spent_s += _processor_s(self._server.pid)
         self._server.kill()
         self._agents[0].kill()
         self._server.wait()
@@ -102,15 +105,21 @@ class Farm:
         self._server = self._start_server()
         self._agents[0] = self._start_agents(0)
 
+    @property
+    def server_processor_s(self) -> float:
+        """Processor time of the server so far, seconds."""
+        return self._spent_s + _processor_s(self._server.pid)
+
     def stop(self) -> None:
-        """End all processes."""
-        for process in (*self._agents, self._server):
-            process.send_signal(signal.SIGTERM)
-        for process in (*self._agents, self._server):
-            try:
-                process.wait(20.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        """End all processes: the agents first, so that they find somebody to say goodbye to."""
+        for processes in (self._agents, [self._server]):
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+            for process in processes:
+                try:
+                    process.wait(30.0)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
     def identity(self) -> DeviceIdentity:
         """What the agents enrolled as, once the first one has."""
@@ -151,7 +160,7 @@ class Farm:
         depths = self.uow.read(lambda tx: tx.jobs.depths())
         return sum(d.num_queued + d.num_leased for d in depths if d.kind is JobKind.MEASURE)
 
-    def outcome(self, seconds: float) -> Outcome:
+    def outcome(self, seconds: float, server_processor_s: float) -> Outcome:
         """Count what is stored."""
         jobs = _all_jobs(self.uow)
         records = _all_measurements(self.uow)
@@ -165,7 +174,13 @@ class Farm:
             num_superseded=sum(1 for r in records if r.superseded),
             num_retried=sum(1 for j in jobs if j.attempt > 1),
             seconds=seconds,
+            server_processor_s=server_processor_s,
         )
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
@@ -189,7 +204,7 @@ def main() -> int:
 
 def _soak(farm: Farm, num_jobs: int, *, kill: bool) -> Outcome:
     farm.queue(num_jobs)
-    start = time.monotonic()
+    start, spent_s = time.monotonic(), farm.server_processor_s
     rates: list[float] = []
     waiting, killed = num_jobs, not kill
     while waiting:
@@ -207,7 +222,7 @@ def _soak(farm: Farm, num_jobs: int, *, kill: bool) -> Outcome:
             print("  nothing has moved for two minutes: giving up")
             break
     print(f"  median rate {statistics.median(rates):.0f} jobs/s")
-    return farm.outcome(time.monotonic() - start)
+    return farm.outcome(time.monotonic() - start, farm.server_processor_s - spent_s)
 
 
 def _report(outcome: Outcome, arguments: argparse.Namespace) -> None:
@@ -219,6 +234,8 @@ def _report(outcome: Outcome, arguments: argparse.Namespace) -> None:
         {"row": "jobs with a second lease", "ours": outcome.num_retried, "unit": "jobs"},
         {"row": "throughput", "ours": round(outcome.num_done / outcome.seconds, 1), "unit": "jobs/s"},
         {"row": "agent time per job", "ours": round(1e3 * arguments.agents * outcome.seconds / outcome.num_done, 1)
+         if outcome.num_done else None, "unit": "ms"},
+        {"row": "server's processor per job", "ours": round(1e3 * outcome.server_processor_s / outcome.num_done, 1)
          if outcome.num_done else None, "unit": "ms"},
     ]  # fmt: skip
     for row in rows:

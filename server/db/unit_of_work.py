@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.db.engine import is_retryable
+from server.db.engine import SQLITE_BUSY_TIMEOUT_S, is_retryable
 from server.db.stores.candidates import SqlArchitectureStore, SqlCandidateStore
 from server.db.stores.classifications import SqlClassificationStore
 from server.db.stores.devices import SqlDeviceStore
@@ -149,6 +150,9 @@ class SqlUnitOfWork:
         self._engine = engine
         self._wakeups = wakeups
         self._local = threading.local()
+        # SQLite has one writer: threads of this process take turns for it here. Left to SQLite they would poll for it,
+        # each with a connection in hand, and some would starve.
+        self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction that commits; joins the same thread's open write."""
@@ -187,9 +191,24 @@ class SqlUnitOfWork:
             time.sleep(FIRST_DELAY_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
         raise AssertionError("unreachable: the last try returns or raises")
 
+    @contextmanager
+    def _turn(self, *, writes: bool) -> Iterator[None]:
+        if self._writer is None or not writes:
+            yield
+            return
+        if not self._writer.acquire(timeout=SQLITE_BUSY_TIMEOUT_S):
+            raise UnavailableError(
+                f"other writers kept the database for {SQLITE_BUSY_TIMEOUT_S:.0f} s: try again later"
+            )
+        try:
+            yield
+        finally:
+            self._writer.release()
+
     def _once(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         outer = self._current
         with (
+            self._turn(writes=writes),
             self._engine.connect().execution_options(hilnas_write=writes) as connection,
             connection.begin() as database,
         ):
