@@ -7,8 +7,8 @@ values; they need a GPU and the first 100 classes of ImageNet, small images trai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,8 +31,10 @@ from nas_engine.training.differentiable import (
     SearchReport,
     architecture_stream,
 )
-from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, train
+from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, Progress, train
 from nas_engine.training.randomness import Randomness, Stream
+
+Watcher = Callable[[Progress, SearchReport], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class DenseNasResult:
 
     Attributes:
         ending: finished or cancelled.
+        steps: weight steps made.
         architecture: derived from the parameters as they stand.
         logits: architecture parameters by coefficient name.
         weights: the trained supernet.
@@ -56,6 +59,7 @@ class DenseNasResult:
     """
 
     ending: Ending
+    steps: int
     architecture: Architecture
     logits: Mapping[str, Vector]
     weights: WeightStore
@@ -72,6 +76,7 @@ def search_architecture(
     hooks: Hooks = NO_HOOKS,
     checkpoint: Path | None = None,
     share: Share = ALONE,
+    on_report: Watcher = lambda _progress, _report: None,
 ) -> DenseNasResult:
     """Run the search (or go on from its checkpoint) and derive its network.
 
@@ -82,6 +87,7 @@ def search_architecture(
         recipe: of the run.
         device: CPU or CUDA.
         hooks, checkpoint, share: as `nas_engine.training.loop.train` takes them.
+        on_report: told cost and collapse with each progress of the training.
 
     Raises:
         TrainingError: the space has another number of classes, the loss diverges, or the checkpoint is of
@@ -104,16 +110,23 @@ def search_architecture(
         randomness=randomness,
         share=share,
     )
+
+    def told(progress: Progress) -> None:
+        hooks.on_progress(progress)
+        on_report(progress, strategy.report())
+
     weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))
     try:
+        watched = replace(hooks, on_progress=told)
         result = train(
-            strategy, weights, dataset, config, device=device, hooks=hooks, checkpoint=checkpoint, share=share
+            strategy, weights, dataset, config, device=device, hooks=watched, checkpoint=checkpoint, share=share
         )
     finally:
         stream.close()
     logits = strategy.logits()
     return DenseNasResult(
         ending=result.ending,
+        steps=result.steps,
         architecture=derive_architecture(space, logits),
         logits=logits,
         weights=result.weights,

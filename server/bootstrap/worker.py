@@ -43,6 +43,7 @@ from server.db.unit_of_work import SqlUnitOfWork
 from server.db.wakeups import DatabaseWakeups
 from server.service.admission import Admission
 from server.service.artifacts import Artifacts
+from server.service.derivations import Derivations
 from server.service.dispatch import Dispatch
 from server.service.fronts import Fronts
 from server.service.latency_tables import LatencyTables
@@ -60,7 +61,7 @@ from server.service.worker_results import WorkerResults
 from server.worker.accuracies import Accuracies
 from server.worker.converting import ConvertHandler
 from server.worker.cost_reports import CostReports
-from server.worker.densenas import DenseNas
+from server.worker.deriving import DeriveHandler
 from server.worker.evaluating import EvaluateHandler
 from server.worker.golden import make_golden
 from server.worker.handlers import Handler
@@ -185,13 +186,13 @@ def _handlers(
             SearchSteps(uow),
             Fronts(uow, MoocoreFrontMaths()),
             spaces,
-            DenseNas(resources, tables),
             CostReports(tables),
             code_version,
         ),
         JobKind.CONVERT: ConvertHandler(searches, results, resources, rknn),
         JobKind.EVALUATE: EvaluateHandler(searches, results, resources, accuracies),
         JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, accuracies),
+        JobKind.DERIVE: DeriveHandler(Derivations(uow, SearchWork(uow)), resources, tables),
         JobKind.TRAIN: TrainHandler(supernets, resources),
         JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources),
     }

@@ -191,7 +191,7 @@ class DenseNasAlgorithm(SpecPart):
     """Lambda of each run (published: 0.15 for latency, 0.2 for MACs)."""
 
     cost_base: float = Field(default=15.0, gt=1)
-    """Tau, in the unit of the cost: microseconds with a latency table, else millions of MACs."""
+    """Tau, in the unit of the cost: milliseconds with a latency table, as published, else millions of MACs."""
 
     latency_table: str | None = Field(default=None, min_length=1, max_length=100)
     """Id of a completed latency table of this space; absent: the cost is MACs."""
@@ -209,13 +209,50 @@ class DenseNasAlgorithm(SpecPart):
     """Images per step."""
 
     learning_rate: float = Field(default=0.2, gt=0, le=100)
-    """Of the weights: a cosine to a ten thousandth."""
+    """Of the weights, at the start of a cosine."""
+
+    final_learning_rate: float = Field(default=1e-4, ge=0, le=100)
+    """At its end."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of the weights."""
+
+    weight_decay: float = Field(default=4e-5, ge=0, le=1)
+    """Of all weights."""
 
     architecture_learning_rate: float = Field(default=3e-4, gt=0, le=100)
     """Of the architecture parameters (Adam, constant)."""
 
+    architecture_weight_decay: float = Field(default=1e-3, ge=0, le=1)
+    """Of the architecture parameters."""
+
+    beta_temperature: float = Field(default=1.0, gt=0, le=100)
+    """Of the softmax over a block's outgoing edges (published: 1 for MobileNetV2, 0.9 for ResNet)."""
+
+    regularise_skips: bool = False
+    """Let a skip cost a tenth of its layer's first operator, against a collapse to skips."""
+
+    alternation: Literal["interleaved", "epochs"] = "interleaved"
+    """`interleaved` spreads architecture steps evenly; `epochs`, as published: a pass of them before each epoch."""
+
     augmentation: Literal["none", "inception"] = "inception"
     """`inception`: random resized crop and flip."""
+
+    checkpoint_every_steps: int = Field(default=500, ge=1)
+    """Weight steps between resumable checkpoints."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DenseNasAlgorithm:
+        if self.final_learning_rate >= self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate {self.final_learning_rate} is not below learning_rate {self.learning_rate}"
+            )
+        if self.first_architecture_epoch >= self.epochs:
+            raise ValueError(
+                f"first_architecture_epoch {self.first_architecture_epoch} of {self.epochs} epochs: the architecture "
+                "parameters would never move"
+            )
+        return self
 
 
 class CostReportAlgorithm(SpecPart):

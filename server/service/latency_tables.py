@@ -113,7 +113,10 @@ class LatencyTables:
         Raises:
             NotFoundError: there is no such table.
         """
-        search = self._searches.get(table_id)
+        try:
+            search = self._searches.get(table_id)
+        except NotFoundError as error:
+            raise NotFoundError("latency table", table_id) from error
         device = search.spec.device
         if search.spec.space.id != OPERATORS_SPACE or device is None:
             raise NotFoundError("latency table", table_id)

@@ -1,8 +1,9 @@
 """Heavy work of a search: ordered by a step, done by a job of its own, waited for by the next step.
 
-A step stays short: what takes minutes or hours (shifting a supernet) is ordered with the step's checkpoint, at most one
-such job per step. While it is unfinished the generation barrier stands. It commits what it found in one transaction of
-its own, and the next step is given its result. A crash before that repeats the job from its payload alone.
+A step stays short: what takes minutes or hours (shifting a supernet, deriving a network) is ordered with the step's
+checkpoint, at most one such job per step. While it is unfinished the generation barrier stands. It commits what it
+found in one transaction of its own, and the next step is given its result. A crash before that repeats the job from its
+payload alone, or from a checkpoint of its own.
 
 Another kind of work needs: a member of `JobKind` and of `SEARCH_WORK_KINDS`, a payload (`SearchWorkPayload`), an order
 (`WorkOrder`) with its case in `order_work`, and a handler that ends with `SearchWork.finish` or a commit of its own.
@@ -25,9 +26,9 @@ from server.service.states import JobKind
 from server.service.values.candidate import Candidate
 from server.service.values.event import EventType, NewEvent
 from server.service.values.job import LeaseRef, NewJob
-from server.service.values.payloads import SearchWorkPayload, ShiftPayload, read_payload
+from server.service.values.payloads import DerivePayload, SearchWorkPayload, ShiftPayload, read_payload
 from server.service.values.search import Search
-from server.service.values.step import FinishedWork, ShiftOrder, WorkOrder
+from server.service.values.step import DeriveOrder, FinishedWork, ShiftOrder, WorkOrder
 
 
 class WorkVerdict(Enum):
@@ -92,7 +93,7 @@ class SearchWork:
             payload = read_payload(SearchWorkPayload, tx.jobs.get(lease.job_id).payload)
             search = tx.searches.lock(payload.search_id)
             job = tx.jobs.guard(lease)
-            if job.cancel_requested or search.state.final:
+            if search.state.final:
                 cancel_job(tx, job)
                 return WorkVerdict.DISCARDED
             if payload.seq != search.checkpoint_seq:
@@ -119,9 +120,13 @@ def order_work(
     Raises:
         InvalidValueError: the search lacks what the work needs.
     """
+    payload: SearchWorkPayload
     match order:
         case ShiftOrder():
             kind, payload = JobKind.SHIFT, _shift_payload(search, order, asked)
+        case DeriveOrder(number):
+            derivation = DerivePayload(search_id=search.id, seq=search.checkpoint_seq, number=number)
+            kind, payload = JobKind.DERIVE, derivation
     tx.jobs.add(
         NewJob(
             kind=kind,

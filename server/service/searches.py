@@ -18,7 +18,7 @@ from server.service.ports.unit_of_work import Transaction, UnitOfWork
 from server.service.progress import advance, set_search_state
 from server.service.settings import SearchSettings
 from server.service.spec import SearchSpec, parse_search_spec
-from server.service.states import SEARCH_TRANSITIONS, DesiredState, JobKind, JobState, SearchState
+from server.service.states import PAUSED_AT_ONCE, SEARCH_TRANSITIONS, DesiredState, JobKind, JobState, SearchState
 from server.service.supernets import Supernets
 from server.service.training_spec import TrainingSpec
 from server.service.values.search import Checkpoint, Search, SearchAmendment, SearchQuery
@@ -110,7 +110,11 @@ class Searches:
             if search.state is SearchState.QUEUED:
                 return set_search_state(tx, search, SearchState.PAUSED)
             search = set_search_state(tx, search, SearchState.DRAINING)
-            steps = [job for job in tx.jobs.active_of_search(search.id) if job.kind is JobKind.SEARCH_STEP]
+            active = tx.jobs.active_of_search(search.id)
+            steps = [job for job in active if job.kind is JobKind.SEARCH_STEP]
+            for job in active:
+                if job.kind in PAUSED_AT_ONCE:
+                    stop_job(tx, job.id)
             for job in steps:
                 if job.state is JobState.QUEUED:
                     stop_job(tx, job.id)

@@ -56,6 +56,7 @@ class JobKind(Enum):
 
     SEARCH_STEP = "search_step"
     SHIFT = "shift"
+    DERIVE = "derive"
     EVALUATE = "evaluate"
     TRAIN = "train"
     RANK = "rank"
@@ -64,10 +65,21 @@ class JobKind(Enum):
     CLASSIFY = "classify"
 
 
-WORKER_KINDS = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT, JobKind.TRAIN, JobKind.SHIFT, JobKind.RANK)
+WORKER_KINDS = (
+    JobKind.SEARCH_STEP,
+    JobKind.EVALUATE,
+    JobKind.CONVERT,
+    JobKind.TRAIN,
+    JobKind.SHIFT,
+    JobKind.DERIVE,
+    JobKind.RANK,
+)
 
-SEARCH_WORK_KINDS = frozenset({JobKind.SHIFT})
+SEARCH_WORK_KINDS = frozenset({JobKind.SHIFT, JobKind.DERIVE})
 """Heavy work that a search step orders: one job at a time per search, and the next step waits for its end."""
+
+PAUSED_AT_ONCE = frozenset({JobKind.DERIVE})
+"""Heavy work that a pause stops: it takes hours, and goes on from a checkpoint of its own."""
 
 
 class JobState(Enum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.pareto import equispaced
 from nas_engine.search.predictor_assisted import PredictorAssistedSearch
 from server.service.algorithm_spec import ScarletNsga2Algorithm
 from server.service.fronts import Front
+from server.worker.cost_reports import sampled_provenance
 from server.worker.densenas import DenseNasSearch
 
 
@@ -29,6 +31,13 @@ def predictor_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
 def derivation_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
     """What each cost factor of DenseNAS gave, and whether that search collapsed."""
     return {"derived": list(algorithm.derived)} if isinstance(algorithm, DenseNasSearch) else {}
+
+
+def provenance_of(algorithm: SearchAlgorithm, genotype: Genotype) -> JsonValue:
+    """How a candidate came about, where its algorithm tells."""
+    if isinstance(algorithm, DenseNasSearch):
+        return algorithm.provenance(genotype)
+    return sampled_provenance(algorithm, genotype)
 
 
 def picked_models(front: Front) -> tuple[str, ...] | None:

@@ -17,13 +17,13 @@ from server.service.fronts import Front, Fronts
 from server.service.spec import SearchSpec
 from server.service.steps import SearchSteps
 from server.service.values.job import Job, LeaseRef
-from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus
+from server.service.values.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
 from server.worker.algorithms import algorithm_of
 from server.worker.confirming import to_confirm
-from server.worker.cost_reports import CostReports, sampled_provenance
-from server.worker.densenas import DenseNas, SearchInterruptedError
+from server.worker.cost_reports import CostReports
+from server.worker.densenas import DenseNasSearch, densenas_algorithm, derive_order, take_derived
 from server.worker.shifting_steps import shift_order, shift_state, shifting_report, take_in
-from server.worker.step_reports import derivation_report, picked_models, predictor_report
+from server.worker.step_reports import derivation_report, picked_models, predictor_report, provenance_of
 from server.worker.warm_starting import start_warm
 
 CHECKPOINT_SCHEMA = 1
@@ -83,12 +83,10 @@ class StepHandler:
         steps: SearchSteps,
         fronts: Fronts,
         spaces: EngineSpaceCatalog,
-        densenas: DenseNas,
         reports: CostReports,
         code_version: str,
     ) -> None:
         self._steps = steps
-        self._densenas = densenas
         self._reports = reports
         self._fronts = fronts
         self._spaces = spaces
@@ -97,21 +95,19 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
-        algorithm, memory = self._restore(given, stopped)
+        algorithm, memory = self._restore(given)
         take_in(given, algorithm)
-        try:
-            outcome = self._outcome(given, algorithm, memory, stopped)
-        except SearchInterruptedError:
-            return
-        if outcome is not None and not stopped():
+        take_derived(given, algorithm)
+        outcome = self._outcome(given, algorithm, memory)
+        if not stopped():
             self._steps.commit(lease, outcome)
 
-    def _restore(self, given: StepInput, stopped: Callable[[], bool]) -> tuple[SearchAlgorithm, _Memory]:
+    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, _Memory]:
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         algorithm: SearchAlgorithm
         if isinstance(spec.algorithm, DenseNasAlgorithm):
-            algorithm = self._densenas.algorithm(given.search, spec.algorithm, space, stopped)
+            algorithm = densenas_algorithm(given.search, spec.algorithm, space)
         elif isinstance(spec.algorithm, CostReportAlgorithm):
             algorithm = self._reports.algorithm(given.search, spec.algorithm, space)
         else:
@@ -126,9 +122,7 @@ class StepHandler:
         algorithm.load_state(cast(JsonValue, document["algorithm"]))
         return algorithm, _Memory.of(document)
 
-    def _outcome(
-        self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory, stopped: Callable[[], bool]
-    ) -> StepOutcome | None:
+    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory) -> StepOutcome:
         survivors = frozenset(algorithm.survivors)
         asked = self._ask(given, algorithm)
         front = self._fronts.of_search(
@@ -137,7 +131,9 @@ class StepHandler:
             supernet_version_id=given.search.supernet_version_id,
         )
         report = {**memory.report, **predictor_report(algorithm), **derivation_report(algorithm)}
-        work = None
+        work: WorkOrder | None = None
+        if asked.ended is None:
+            work = derive_order(algorithm, given.num_left - len(asked.genotypes))
         if given.search.spec.shifting is not None:
             report["shifting"] = shifting_report(given)
             memory.shift_state = shift_state(given) or memory.shift_state
@@ -181,10 +177,14 @@ class StepHandler:
     def _ask(self, given: StepInput, algorithm: SearchAlgorithm) -> _Asked:
         if given.num_left == 0:
             return _Asked(ended=StepStatus.COMPLETED, reason="budget used up")
+        if isinstance(algorithm, DenseNasSearch) and algorithm.has_nothing_to_ask:
+            return _Asked()
         try:
             genotypes = tuple(algorithm.ask(min(given.num_left, algorithm.batch_size)))
         except InfeasibleError as error:
             return _Asked(ended=StepStatus.FAILED, reason=str(error))
+        if not genotypes and isinstance(algorithm, DenseNasSearch):
+            return _Asked(ended=StepStatus.COMPLETED, reason="the search of every cost factor is done")
         if not genotypes:
             return _Asked(ended=StepStatus.COMPLETED, reason="the space holds no further admissible architecture")
         return _Asked(genotypes)
@@ -197,7 +197,7 @@ class StepHandler:
         if spec.device is not None and Metric.LATENCY_US in spec.metrics():
             key = self._spaces.latency_key(record.architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
         source = memory.offered.pop(genotype, None)
-        provenance = sampled_provenance(algorithm, genotype)
+        provenance = provenance_of(algorithm, genotype)
         if source is not None:
             provenance = {"operator": "warm_start", "source": source}
         known = self._spaces.known_values(spec.space.id, spec.space.parameters, genotype)

@@ -10,26 +10,9 @@ import pytest
 from server.service.errors import InvalidSpecError
 from server.service.states import SearchState
 from tests.databases import TestDatabase
+from tests.table_world import DENSE_SPACE
 from tests.worker_world import WorkerWorld
 
-SPACE: dict[str, Any] = {
-    "id": "densenas-mbv2",
-    "parameters": {
-        "num_classes": 3,
-        "input_size": 8,
-        "input_channels": 1,
-        "stem_stride": 1,
-        "stem_channels": 4,
-        "block_channels": [4, 6, 8, 12],
-        "downsamplings": [0, 1, 1, 2],
-        "stages": [0, 1, 1, 2, 3],
-        "num_layers": [0, 1, 1, 1],
-        "max_connections": 2,
-        "last_channels": 16,
-        "head_operators": ["mbconv_k3_t1", "mbconv_k3_t3"],
-        "stack_operators": ["mbconv_k3_t1", "mbconv_k3_t3", "skip_connect"],
-    },
-}
 ALGORITHM: dict[str, Any] = {
     "kind": "densenas",
     "cost_factors": [0.0, 20.0, 20.0],
@@ -49,7 +32,7 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> WorkerWorld:
 
 
 def test_every_cost_factor_gives_an_architecture_that_is_a_candidate(world: WorkerWorld) -> None:
-    search = world.ran(space=SPACE, algorithm=ALGORITHM, objectives=[{"metric": "macs"}])
+    search = world.ran(space=DENSE_SPACE, algorithm=ALGORITHM, objectives=[{"metric": "macs"}])
     assert search.state is SearchState.COMPLETED, search.reason
     derived = world.report(search, "derived")
     assert [d["cost_factor"] for d in derived] == [0.0, 20.0, 20.0]
@@ -63,4 +46,4 @@ def test_every_cost_factor_gives_an_architecture_that_is_a_candidate(world: Work
 
 def test_densenas_does_not_evaluate_accuracy(world: WorkerWorld) -> None:
     with pytest.raises(InvalidSpecError, match="retrain"):
-        world.search(space=SPACE, algorithm=ALGORITHM, objectives=[{"metric": "top1"}], supernet="sup_1")
+        world.search(space=DENSE_SPACE, algorithm=ALGORITHM, objectives=[{"metric": "top1"}], supernet="sup_1")

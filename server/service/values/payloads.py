@@ -68,6 +68,15 @@ class ShiftPayload(SearchWorkPayload):
     state_sha256: str | None = None
 
 
+class DerivePayload(SearchWorkPayload):
+    """Train a supernet with architecture parameters and derive a network; settings are in the search's spec.
+
+    `number` counts the spec's cost factors from 0.
+    """
+
+    number: int
+
+
 class EvaluatePayload(Payload):
     """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec.
 

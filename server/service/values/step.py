@@ -95,7 +95,14 @@ class ShiftOrder:
     state_sha256: str | None = None
 
 
-WorkOrder = ShiftOrder
+@dataclass(frozen=True, slots=True)
+class DeriveOrder:
+    """Heavy work that a step orders: run the differentiable search of one cost factor, counted from 0."""
+
+    number: int
+
+
+WorkOrder = ShiftOrder | DeriveOrder
 """Heavy work that a step may order; see `server.service.search_work`."""
 
 
