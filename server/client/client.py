@@ -24,11 +24,11 @@ from server.client.resources import (
     Measurements,
     RankingStudies,
     Searches,
-    Spaces,
     Supernets,
     Tokens,
     read,
 )
+from server.client.space_resources import Spaces
 from server.client.transport import RetryPolicy, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -20,6 +21,8 @@ from nas_engine.domain.picture import draw_architecture
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.spaces.registry import create_space
+from nas_engine.spaces.table import TableSpace
+from server.client.local_tables import is_table_file, open_table, row_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +62,17 @@ def open_space(space_id: str, num_classes: int | None, settings: Sequence[str]) 
     """The space with its parameters.
 
     Args:
+        space_id: of a built-in space, or a file that holds a table of results.
         num_classes: None keeps the published number.
         settings: ``name=value`` with a JSON value, e.g. ``stem_stride=1``.
 
     Raises:
         InvalidSpaceError: unknown space or parameter, or a setting that cannot be read.
     """
+    if is_table_file(space_id):
+        if num_classes is not None or settings:
+            raise InvalidSpaceError("a table of results takes no parameters")
+        return open_table(Path(space_id))
     parameters: dict[str, JsonValue] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -127,14 +135,23 @@ def describe(space: SearchSpace, architecture: Architecture) -> Decoded:
     )
 
 
+def document_of(space: SearchSpace, architecture: Architecture) -> dict[str, JsonValue]:
+    """What is known of an architecture, as plain JSON: from its graph, or from its row of a table."""
+    if isinstance(space, TableSpace):
+        return row_document(space, architecture)
+    return describe(space, architecture).document()
+
+
 def draw(space: SearchSpace, architecture: Architecture, name: str) -> str:
     """SVG picture of an architecture."""
     return draw_architecture(deployed_graph(space, architecture), title=f"{space.space_id}: {name}")
 
 
 def sample(space: SearchSpace, num: int, seed: int) -> list[Architecture]:
-    """Uniform draws, gene by gene; equal seeds give equal architectures."""
+    """Uniform draws, gene by gene or row by row of a table; equal seeds give equal architectures."""
     rng = np.random.default_rng(seed)
+    if isinstance(space, TableSpace):
+        return [space.decode(space.rows[int(row)]) for row in rng.integers(len(space.rows), size=num)]
     return [space.decode(sample_genotype(space.genes, rng)) for _ in range(num)]
 
 

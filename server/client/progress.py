@@ -19,6 +19,7 @@ from server.api.schemas.searches import SearchResource
 from server.api.schemas.supernets import SupernetResource
 from server.client.client import Hilnas
 from server.client.event_source import ReceivedEvent
+from server.client.warm_starts import warm_start_text
 
 _REFRESH_S = 0.5
 T = TypeVar("T", SearchResource, SupernetResource, RankingStudyResource)
@@ -104,6 +105,8 @@ def search_view(search: SearchResource) -> RenderableType:
     table.add_row("in flight", str(progress.num_in_flight))
     table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
     table.add_row("measured before", str(progress.num_reused))
+    if (warm := warm_start_text(progress.report)) is not None:
+        table.add_row("warm start", warm)
     table.add_row("front size", str(progress.front_size))
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
     table.add_row("time left", _eta(search, finished, datetime.now(UTC)))
@@ -182,12 +185,21 @@ def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
 
 def front_table(front: FrontResource) -> RenderableType:
     """The front with every value's spread, and what its latencies are."""
-    kind = "" if front.latency_kind is None else f" ({front.latency_kind} latency on a {front.device_class} device)"
+    kind = ""
+    if front.latency_kind is not None:
+        kind = f" ({front.latency_kind} latency on a {front.device_class} device)"
+    if front.latency_kind == "table":
+        kind = " (latency from a table of results)"
+    if front.dominance == "confident":
+        kind += ", nothing dominated beyond its 95 % confidence interval"
     table = Table()
     table.add_column("architecture")
     for objective in front.objectives:
         table.add_column(f"{objective.metric} [{objective.unit}]", justify="right")
-    for name in ("MACs", "params"):
+    # What is an objective has its column already.
+    told = {objective.metric for objective in front.objectives}
+    others = [name for name, metric in (("MACs", "macs"), ("params", "params")) if metric not in told]
+    for name in others:
         table.add_column(name, justify="right")
     table.add_column("flags")
     for point in front.points:
@@ -197,7 +209,8 @@ def front_table(front: FrontResource) -> RenderableType:
             for value, spread in zip(point.values, point.uncertainties, strict=True)
         ]
         flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
-        table.add_row(candidate.arch_id[:12], *values, _count(candidate.macs), _count(candidate.params), flags)
+        counts = {"MACs": _count(candidate.macs), "params": _count(candidate.params)}
+        table.add_row(candidate.arch_id[:12], *values, *(counts[name] for name in others), flags)
     # Not the table's own title: that would be broken into lines as narrow as the table.
     return Group(Text(f"Pareto front of {front.search_id}{kind}", style="bold"), table)
 

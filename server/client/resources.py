@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +17,6 @@ from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
 from server.api.schemas.ranking_studies import RankingStudyResource, StudyEntryResource
 from server.api.schemas.searches import SearchResource, ValidationReport
-from server.api.schemas.spaces import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
 from server.api.schemas.supernets import SupernetResource, SupernetVersionResource
 from server.api.schemas.system import (
     ArtifactResource,
@@ -29,13 +28,14 @@ from server.api.schemas.system import (
 from server.client.errors import ProtocolError
 from server.client.event_source import ReceivedEvent, follow
 from server.client.transport import Params, Transport
+from server.service.algorithm_spec import WarmStartSpec
 from server.service.ranking_spec import RankingStudySpec
 from server.service.spec import SearchSpec
 from server.service.training_spec import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
 _CHUNK_BYTES = 1 << 20
-_API = "/api/v1"
+API = "/api/v1"
 Document = Mapping[str, JsonValue]
 
 
@@ -51,13 +51,13 @@ def read(model: type[M], document: JsonValue) -> M:
         raise ProtocolError(f"the server's answer is no {model.__name__}: {error}") from error
 
 
-class _Group:
+class Group:
     """Calls that share a transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def _items(self, path: str, model: type[M], params: Params, limit: int | None = None) -> Iterator[M]:
+    def items(self, path: str, model: type[M], params: Params, limit: int | None = None) -> Iterator[M]:
         """Every item of a listing, page by page as it is consumed."""
         token: str | None = None
         num = 0
@@ -76,25 +76,41 @@ class _Group:
                 return
 
 
-class Searches(_Group):
+class Searches(Group):
     """Searches, their candidates, fronts and events."""
 
-    def create(self, spec: SearchSpec | Document, *, idempotency_key: str | None = None) -> SearchResource:
-        """Start a search. Repeating the call with one key starts one search."""
-        answer = self._transport.post(f"{_API}/searches", _document(spec), idempotency_key=idempotency_key)
+    def create(
+        self,
+        spec: SearchSpec | Document,
+        *,
+        warm_start: WarmStartSpec | Document | None = None,
+        idempotency_key: str | None = None,
+    ) -> SearchResource:
+        """Start a search. Repeating the call with one key starts one search.
+
+        Args:
+            spec: of the search.
+            warm_start: what to evaluate first, in place of the spec's own; ``progress.report["warm_start"]`` of the
+                search says what became of it.
+            idempotency_key: of the call.
+        """
+        document = spec_document(spec)
+        if warm_start is not None and isinstance(document, Mapping):
+            document = {**document, "warm_start": spec_document(warm_start)}
+        answer = self._transport.post(f"{API}/searches", document, idempotency_key=idempotency_key)
         return read(SearchResource, answer)
 
     def validate(self, spec: SearchSpec | Document) -> ValidationReport:
         """What a spec would do, without starting it."""
-        return read(ValidationReport, self._transport.post(f"{_API}/searches:validate", _document(spec)))
+        return read(ValidationReport, self._transport.post(f"{API}/searches:validate", spec_document(spec)))
 
     def get(self, search_id: str) -> SearchResource:
         """One search."""
-        return read(SearchResource, self._transport.get(f"{_API}/searches/{search_id}"))
+        return read(SearchResource, self._transport.get(f"{API}/searches/{search_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SearchResource]:
         """Searches, newest first."""
-        return self._items(f"{_API}/searches", SearchResource, {"state": list(states)}, limit)
+        return self.items(f"{API}/searches", SearchResource, {"state": list(states)}, limit)
 
     def pause(self, search_id: str) -> SearchResource:
         """Ask no more candidates; what is in flight ends."""
@@ -119,212 +135,198 @@ class Searches(_Group):
     ) -> Iterator[CandidateResource]:
         """Candidates; `bounds` such as ``latency_us:le:8000``, `order_by` such as ``-top1``."""
         params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by}
-        return self._items(f"{_API}/searches/{search_id}/candidates", CandidateResource, params, limit)
+        return self.items(f"{API}/searches/{search_id}/candidates", CandidateResource, params, limit)
 
     def export_candidates(self, search_id: str, media_type: str) -> Iterator[bytes]:
         """Every candidate, as ``text/csv`` or ``application/x-ndjson``."""
-        path = f"{_API}/searches/{search_id}/candidates"
+        path = f"{API}/searches/{search_id}/candidates"
         with self._transport.stream(path, {"Accept": media_type}, timeout_s=60.0) as response:
             yield from response.iter_bytes()
 
     def candidate(self, candidate_id: str) -> CandidateResource:
         """One candidate."""
-        return read(CandidateResource, self._transport.get(f"{_API}/candidates/{candidate_id}"))
+        return read(CandidateResource, self._transport.get(f"{API}/candidates/{candidate_id}"))
 
     def evaluations(self, candidate_id: str) -> Iterator[EvaluationResource]:
         """Every evaluation of a candidate."""
-        return self._items(f"{_API}/candidates/{candidate_id}/evaluations", EvaluationResource, {})
+        return self.items(f"{API}/candidates/{candidate_id}/evaluations", EvaluationResource, {})
 
     def picture(self, candidate_id: str) -> str:
         """SVG of a candidate's architecture."""
-        return self._transport.request("GET", f"{_API}/candidates/{candidate_id}/picture.svg").text
+        return self._transport.request("GET", f"{API}/candidates/{candidate_id}/picture.svg").text
 
-    def front(self, search_id: str) -> FrontResource:
-        """The non-dominated candidates."""
-        return read(FrontResource, self._transport.get(f"{_API}/searches/{search_id}/front"))
+    def front(self, search_id: str, *, dominance: Literal["point", "confident"] | None = None) -> FrontResource:
+        """The non-dominated candidates; compared as the search's spec says, or by `dominance`."""
+        params: Params = {"dominance": dominance}
+        return read(FrontResource, self._transport.get(f"{API}/searches/{search_id}/front", params))
 
     def events(self, search_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """What happens to a search, from the start or after an event, until it ends."""
-        return follow(self._transport, f"{_API}/searches/{search_id}/events", after_id)
+        return follow(self._transport, f"{API}/searches/{search_id}/events", after_id)
 
     def _act(self, search_id: str, verb: str) -> SearchResource:
-        return read(SearchResource, self._transport.post(f"{_API}/searches/{search_id}:{verb}"))
+        return read(SearchResource, self._transport.post(f"{API}/searches/{search_id}:{verb}"))
 
 
-class Supernets(_Group):
+class Supernets(Group):
     """Supernets and their training."""
 
     def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
         """Train a supernet."""
-        answer = self._transport.post(f"{_API}/supernets", _document(spec), idempotency_key=idempotency_key)
+        answer = self._transport.post(f"{API}/supernets", spec_document(spec), idempotency_key=idempotency_key)
         return read(SupernetResource, answer)
 
     def get(self, supernet_id: str) -> SupernetResource:
         """One supernet."""
-        return read(SupernetResource, self._transport.get(f"{_API}/supernets/{supernet_id}"))
+        return read(SupernetResource, self._transport.get(f"{API}/supernets/{supernet_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SupernetResource]:
         """Supernets, newest first."""
-        return self._items(f"{_API}/supernets", SupernetResource, {"state": list(states)}, limit)
+        return self.items(f"{API}/supernets", SupernetResource, {"state": list(states)}, limit)
 
     def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
         """Its weights over time, oldest first."""
-        return self._items(f"{_API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
+        return self.items(f"{API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
 
     def cancel(self, supernet_id: str) -> SupernetResource:
         """Stop its training for good."""
-        return read(SupernetResource, self._transport.post(f"{_API}/supernets/{supernet_id}:cancel"))
+        return read(SupernetResource, self._transport.post(f"{API}/supernets/{supernet_id}:cancel"))
 
     def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """How its training goes, until it ends."""
-        return follow(self._transport, f"{_API}/supernets/{supernet_id}/events", after_id)
+        return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
 
 
-class RankingStudies(_Group):
+class RankingStudies(Group):
     """Does a supernet rank architectures as training them alone does?"""
 
     def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:
         """Start a study."""
-        answer = self._transport.post(f"{_API}/ranking-studies", _document(spec), idempotency_key=idempotency_key)
+        answer = self._transport.post(f"{API}/ranking-studies", spec_document(spec), idempotency_key=idempotency_key)
         return read(RankingStudyResource, answer)
 
     def get(self, study_id: str) -> RankingStudyResource:
         """One study with its correlations, as far as it is."""
-        return read(RankingStudyResource, self._transport.get(f"{_API}/ranking-studies/{study_id}"))
+        return read(RankingStudyResource, self._transport.get(f"{API}/ranking-studies/{study_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[RankingStudyResource]:
         """Studies, newest first."""
-        return self._items(f"{_API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
+        return self.items(f"{API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
 
     def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
         """Its architectures with both accuracies."""
-        return self._items(f"{_API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
+        return self.items(f"{API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
 
     def cancel(self, study_id: str) -> RankingStudyResource:
         """Stop it for good; what is done stays."""
-        return read(RankingStudyResource, self._transport.post(f"{_API}/ranking-studies/{study_id}:cancel"))
+        return read(RankingStudyResource, self._transport.post(f"{API}/ranking-studies/{study_id}:cancel"))
 
     def events(self, study_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """How it goes, until it ends."""
-        return follow(self._transport, f"{_API}/ranking-studies/{study_id}/events", after_id)
+        return follow(self._transport, f"{API}/ranking-studies/{study_id}/events", after_id)
 
 
-class Devices(_Group):
+class Devices(Group):
     """Boards."""
 
     def all(self, *, device_type: str | None = None, states: Sequence[str] = ()) -> Iterator[DeviceResource]:
         """Boards, by name."""
-        return self._items(f"{_API}/devices", DeviceResource, {"device_type": device_type, "state": list(states)})
+        return self.items(f"{API}/devices", DeviceResource, {"device_type": device_type, "state": list(states)})
 
     def get(self, device_id: str) -> DeviceDetail:
         """One board with what it does now."""
-        return read(DeviceDetail, self._transport.get(f"{_API}/devices/{device_id}"))
+        return read(DeviceDetail, self._transport.get(f"{API}/devices/{device_id}"))
 
     def types(self) -> Iterator[DeviceTypeResource]:
         """Kinds of boards."""
-        return self._items(f"{_API}/device-types", DeviceTypeResource, {})
+        return self.items(f"{API}/device-types", DeviceTypeResource, {})
 
     def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
         """``drain``, ``resume``, ``quarantine`` or ``retire`` a board."""
-        answer = self._transport.post(f"{_API}/devices/{device_id}:{verb}", {"reason": reason})
+        answer = self._transport.post(f"{API}/devices/{device_id}:{verb}", {"reason": reason})
         return read(DeviceResource, answer)
 
     def reserve(self, device_id: str, reserved_by: str, duration_s: float) -> DeviceResource:
         """Keep jobs off a board for a person who needs it."""
         body: Document = {"reserved_by": reserved_by, "duration_s": duration_s}
-        return read(DeviceResource, self._transport.post(f"{_API}/devices/{device_id}:reserve", body))
+        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:reserve", body))
 
     def release(self, device_id: str) -> DeviceResource:
         """End a reservation."""
-        return read(DeviceResource, self._transport.post(f"{_API}/devices/{device_id}:release"))
+        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:release"))
 
 
-class Measurements(_Group):
+class Measurements(Group):
     """The latency query."""
 
     def all(self, filters: Params | None = None, limit: int | None = None) -> Iterator[MeasurementResource]:
         """Measurements, newest first; filters as in ``GET /api/v1/measurements``."""
-        return self._items(f"{_API}/measurements", MeasurementResource, filters or {}, limit)
+        return self.items(f"{API}/measurements", MeasurementResource, filters or {}, limit)
+
+    def count(self, filters: Params | None = None) -> int:
+        """How many match; filters as in `all`."""
+        params: Params = {**(filters or {}), "page_size": 1, "include_total": True}
+        page = self._transport.get(f"{API}/measurements", params)
+        return int(cast("int", cast("Mapping[str, JsonValue]", page)["total"]))
 
     def get(self, measurement_id: str) -> MeasurementDetail:
         """One measurement with the state of the board around it."""
-        return read(MeasurementDetail, self._transport.get(f"{_API}/measurements/{measurement_id}"))
+        return read(MeasurementDetail, self._transport.get(f"{API}/measurements/{measurement_id}"))
 
     def measure(self, spec: Document, *, idempotency_key: str | None = None) -> JobDetail:
         """Queue the measurement of a model that was uploaded; see ``POST /api/v1/measurements``."""
-        return read(JobDetail, self._transport.post(f"{_API}/measurements", spec, idempotency_key=idempotency_key))
+        return read(JobDetail, self._transport.post(f"{API}/measurements", spec, idempotency_key=idempotency_key))
 
     def samples(self, measurement_id: str) -> SamplesResource:
         """Its raw samples."""
-        return read(SamplesResource, self._transport.get(f"{_API}/measurements/{measurement_id}/samples"))
+        return read(SamplesResource, self._transport.get(f"{API}/measurements/{measurement_id}/samples"))
 
     def export(self, media_type: str, filters: Params | None = None) -> Iterator[bytes]:
         """Everything that matches, as ``text/csv`` or ``application/x-ndjson``."""
         headers = {"Accept": media_type}
-        with self._transport.stream(f"{_API}/measurements", headers, timeout_s=60.0, params=filters) as response:
+        with self._transport.stream(f"{API}/measurements", headers, timeout_s=60.0, params=filters) as response:
             yield from response.iter_bytes()
 
 
-class Jobs(_Group):
+class Jobs(Group):
     """Work of workers and devices."""
 
     def get(self, job_id: str) -> JobDetail:
         """One job with its place in the queue and what it gave."""
-        return read(JobDetail, self._transport.get(f"{_API}/jobs/{job_id}"))
+        return read(JobDetail, self._transport.get(f"{API}/jobs/{job_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[JobResource]:
         """Jobs, newest first."""
-        return self._items(f"{_API}/jobs", JobResource, {"state": list(states) or None}, limit)
+        return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None}, limit)
 
     def cancel(self, job_id: str) -> JobDetail:
         """Cancel the measurement of a model of one's own."""
-        return read(JobDetail, self._transport.post(f"{_API}/jobs/{job_id}:cancel"))
+        return read(JobDetail, self._transport.post(f"{API}/jobs/{job_id}:cancel"))
 
 
-class Spaces(_Group):
-    """Search spaces and data sets."""
-
-    def all(self) -> Iterator[SpaceResource]:
-        """Every search space."""
-        return self._items(f"{_API}/search-spaces", SpaceResource, {})
-
-    def get(self, space_id: str) -> SpaceDetail:
-        """One search space."""
-        return read(SpaceDetail, self._transport.get(f"{_API}/search-spaces/{space_id}"))
-
-    def decode(self, space_id: str, architecture: JsonValue, parameters: Document | None = None) -> DecodedResource:
-        """What an architecture is and costs."""
-        body: Document = {"architecture": architecture, "parameters": parameters or {}}
-        return read(DecodedResource, self._transport.post(f"{_API}/search-spaces/{space_id}:decode", body))
-
-    def datasets(self) -> Iterator[DatasetResource]:
-        """Data sets that supernets can be trained on."""
-        return self._items(f"{_API}/datasets", DatasetResource, {})
-
-
-class Tokens(_Group):
+class Tokens(Group):
     """Access tokens and enrolment tokens."""
 
     def all(self) -> Iterator[TokenResource]:
         """Every token."""
-        return self._items(f"{_API}/tokens", TokenResource, {})
+        return self.items(f"{API}/tokens", TokenResource, {})
 
     def create(self, name: str, roles: Sequence[RoleName], expires_in_s: int | None = None) -> NewTokenResource:
         """Make a token; its secret is in this answer only."""
         body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
-        return read(NewTokenResource, self._transport.post(f"{_API}/tokens", body))
+        return read(NewTokenResource, self._transport.post(f"{API}/tokens", body))
 
     def revoke(self, token_id: str) -> None:
         """Let a token be used no more."""
-        self._transport.delete(f"{_API}/tokens/{token_id}")
+        self._transport.delete(f"{API}/tokens/{token_id}")
 
     def create_enrolment(self, name: str, max_uses: int | None = None) -> NewEnrolmentTokenResource:
         """Make a token that lets boards enrol; its secret is in this answer only."""
         body: Document = {"name": name, "max_uses": max_uses}
-        return read(NewEnrolmentTokenResource, self._transport.post(f"{_API}/enrolment-tokens", body))
+        return read(NewEnrolmentTokenResource, self._transport.post(f"{API}/enrolment-tokens", body))
 
 
-class ArtifactFiles(_Group):
+class ArtifactFiles(Group):
     """Content-addressed bytes."""
 
     def upload(self, path: Path, media_type: str = "application/octet-stream") -> ArtifactResource:
@@ -333,7 +335,7 @@ class ArtifactFiles(_Group):
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         response = self._transport.request(
             "PUT",
-            f"{_API}/artifacts/{digest}",
+            f"{API}/artifacts/{digest}",
             content=lambda: _chunks(path.open("rb")),
             headers={"Content-Type": media_type},
         )
@@ -348,7 +350,7 @@ class ArtifactFiles(_Group):
         partial = path.with_name(path.name + ".part")
         digest = hashlib.sha256()
         with partial.open("wb") as file:
-            for chunk in self._transport.download(f"{_API}/artifacts/{sha256}"):
+            for chunk in self._transport.download(f"{API}/artifacts/{sha256}"):
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:
@@ -363,5 +365,6 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _document(spec: BaseModel | Document) -> JsonValue:
+def spec_document(spec: BaseModel | Document) -> JsonValue:
+    """What is sent for a spec."""
     return cast(JsonValue, spec.model_dump(mode="json")) if isinstance(spec, BaseModel) else spec

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from server.client.client import Hilnas
 from server.client.commands.options import (
     ExportFormat,
     FormatOption,
@@ -22,6 +23,7 @@ from server.client.commands.options import (
 from server.client.commands.runner import new_app, run
 from server.client.commands.terminal import make_console
 from server.client.transport import Params
+from server.service.states import MeasurementKind
 
 app = new_app("Query measured latencies of every search.")
 _console = make_console()
@@ -47,6 +49,10 @@ def list_measurements(
     """List measurements, newest first."""
     with connect(server, token) as nas:
         found = list(nas.measurements.all(_filters(device_type, arch_id, search, kind), limit))
+        hidden = _hidden(nas, device_type, arch_id, search, kind) if not found else ""
+    if hidden and not as_json:
+        _console.print(hidden)
+        return
     if as_json:
         print_json(found)
         return
@@ -101,6 +107,23 @@ def get(
 def main(argv: Sequence[str]) -> int:
     """Entry of ``hilnas measurements``."""
     return run(app, "measurements", argv)
+
+
+def _hidden(
+    nas: Hilnas, device_type: str | None, arch_id: str | None, search: str | None, kind: list[str] | None
+) -> str:
+    """Why a listing is empty: which filter hides what there is."""
+    others = sorted({one.value for one in MeasurementKind} - set(kind or [MeasurementKind.MEASURED.value]))
+    counts = {one: nas.measurements.count(_filters(device_type, arch_id, search, [one])) for one in others}
+    found = {one: num for one, num in counts.items() if num}
+    shown = " or ".join(kind or [MeasurementKind.MEASURED.value])
+    if found:
+        there = ", ".join(f"{num} {one}" for one, num in found.items())
+        ask = " ".join(f"--kind {one}" for one in found)
+        return f"Nothing {shown} matches, but {there}: add {ask} to see them."
+    named = {"--device-type": device_type, "--arch-id": arch_id, "--search": search}
+    filters = " ".join(f"{option} {value}" for option, value in named.items() if value is not None)
+    return f"Nothing matches {filters}: leave a filter out." if filters else "Nothing was measured yet."
 
 
 def _filters(device_type: str | None, arch_id: str | None, search: str | None, kind: list[str] | None) -> Params:

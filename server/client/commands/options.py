@@ -13,18 +13,23 @@ import typer
 from pydantic import BaseModel
 
 from server.client.client import Hilnas
+from server.client.commands.server_options import JsonOption, ServerOption, TokenOption
 from server.client.home import local_admin_token
+
+__all__ = [
+    "ExportFormat",
+    "FormatOption",
+    "JsonOption",
+    "LimitOption",
+    "ServerOption",
+    "TokenOption",
+    "connect",
+    "print_json",
+    "write_bytes",
+]
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-ServerOption = Annotated[
-    str | None,
-    typer.Option("--server", envvar="HILNAS_URL", help="Address of the server [default: http://127.0.0.1:8080]."),
-]
-TokenOption = Annotated[
-    str | None, typer.Option("--token", envvar="HILNAS_TOKEN", help="Access token.", show_envvar=True)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from nas_engine.domain.dominance import Dominance
 from server.api.schemas.searches import SearchResource
 from server.client.commands.options import (
     ExportFormat,
@@ -22,11 +23,13 @@ from server.client.commands.options import (
     print_json,
     write_bytes,
 )
-from server.client.commands.runner import new_app, run
+from server.client.commands.runner import EXIT_FAILED, new_app, run
 from server.client.commands.terminal import make_console
-from server.client.errors import HilnasError
+from server.client.errors import HilnasError, SpecFileError
 from server.client.progress import follow_search, front_table, number_text
 from server.client.spec_files import read_spec_file
+from server.client.validation import validation_text
+from server.client.warm_starts import warm_start_document
 from server.service.states import SearchState
 
 app = new_app("Create, follow and read searches.")
@@ -34,22 +37,41 @@ _console = make_console()
 SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, srch_...")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
 
+WarmStartOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--warm-start",
+        metavar="SOURCE",
+        help="Evaluate these first: measured (the database), srch_... (another search), @FILE (a list of "
+        "architectures), or one architecture: a published name or a genotype. May be repeated.",
+    ),
+]
+
 
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")],
+    warm_start: WarmStartOption = None,
+    warm_start_max: Annotated[
+        int | None, typer.Option(min=1, help="Most that are taken from a search and from the database, each.")
+    ] = None,
     follow: FollowOption = False,
-    validate_only: Annotated[bool, typer.Option("--validate", help="Only say what the spec would do.")] = False,
+    validate_only: Annotated[bool, typer.Option("--validate", help="Only say what the spec would do; 1 where it cannot be run.")] = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Start a search."""
     spec = read_spec_file(file)
+    if warm_start:
+        spec["warm_start"] = warm_start_document(warm_start, warm_start_max)
+    elif warm_start_max is not None:
+        raise SpecFileError("--warm-start-max goes with --warm-start")
     with connect(server, token) as nas:
         if validate_only:
-            print_json(nas.searches.validate(spec))
-            return
+            report = nas.searches.validate(spec)
+            print_json(report) if as_json else typer.echo(validation_text(report))
+            raise typer.Exit(0 if report.valid else EXIT_FAILED)
         search = nas.searches.create(spec)
         if not follow:
             print_json(search) if as_json else typer.echo(search.id)
@@ -171,11 +193,17 @@ def export(
 
 @app.command()
 def front(
-    search_id: SearchArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+    search_id: SearchArgument,
+    dominance: Annotated[
+        Dominance | None, typer.Option(help="Compare by values or by confidence intervals [default: as the spec says].")
+    ] = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Show the Pareto front."""
     with connect(server, token) as nas:
-        found = nas.searches.front(search_id)
+        found = nas.searches.front(search_id, dominance=None if dominance is None else dominance.value)
     print_json(found) if as_json else _console.print(front_table(found))
 
 

@@ -14,20 +14,23 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Gene, SearchSpace
 from nas_engine.spaces.registry import create_space, space_ids
+from nas_engine.spaces.table import TableSpace
 from server.client import local_spaces
 from server.client.commands.runner import new_app, run
+from server.client.commands.server_options import JsonOption, ServerOption, TokenOption
 from server.client.commands.terminal import make_console
 
 app = new_app("Look at search spaces and their architectures: on this machine, without server and torch.")
 _console = make_console()
 
-SpaceArgument = Annotated[str, typer.Argument(help="Space id, see 'hilnas spaces list'.", metavar="SPACE")]
+SpaceArgument = Annotated[
+    str, typer.Argument(help="Space id, see 'hilnas spaces list', or a file with a table of results.", metavar="SPACE")
+]
 ClassesOption = Annotated[int | None, typer.Option("--num-classes", help="Outputs of the classifier [default: 1000].")]
 SettingOption = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", help="A parameter of the space, e.g. -p stem_stride=1.", metavar="NAME=JSON"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
@@ -60,6 +63,9 @@ def show(
         _print_json({**_space_document(space), "parameters": dict(space.parameters), "genes": genes})
         return
     _console.print(f"[bold]{space.space_id}[/]  {space.size:,} genotypes", highlight=False)
+    if isinstance(space, TableSpace):
+        labels = ", ".join(metric.label for metric in space.metrics)
+        _console.print(f"{len(space.rows):,} rows of {labels}: {space.name}", highlight=False)
     _console.print_json(json.dumps(dict(space.parameters)))
     table = Table("#", "gene", "group", "choices")
     for index, gene in enumerate(space.genes):
@@ -93,7 +99,7 @@ def decode(
         onnx.write_bytes(local_spaces.export_with_random_weights(space, found, seed))
     if svg is not None:
         svg.write_text(local_spaces.draw(space, found, architecture), encoding="utf-8")
-    document = local_spaces.describe(space, found).document()
+    document = local_spaces.document_of(space, found)
     if onnx is not None:
         document["exported_weights"] = "random (latency only)"
     if as_json:
@@ -118,12 +124,36 @@ def sample(
     space = local_spaces.open_space(space_id, num_classes, parameter or ())
     drawn = local_spaces.sample(space, num, seed)
     if as_json:
-        _print_json([local_spaces.describe(space, architecture).document() for architecture in drawn])
+        _print_json([local_spaces.document_of(space, architecture) for architecture in drawn])
         return
-    table = Table("genotype", "MACs", "params")
+    columns = [metric.label for metric in space.metrics] if isinstance(space, TableSpace) else ["MACs", "params"]
+    table = Table("genotype", *columns)
     for architecture in drawn:
         table.add_row(*_row(space, architecture))
     _console.print(table)
+
+
+@app.command()
+def register(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Table of results: .json, .csv or .npz.")],
+    space_id: Annotated[str, typer.Option("--id", help="Name of the new space, as search specs will use it.")],
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Upload a table of results and make it a search space of a server."""
+    # Imported here: looking at a space must not need what asking a server needs.
+    from server.client.commands.space_tables import register_table
+
+    register_table(file, space_id, as_json=as_json, server=server, token=token)
+
+
+@app.command("tables")
+def list_tables(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
+    """List the tables of results that are search spaces of a server."""
+    from server.client.commands.space_tables import list_registered
+
+    list_registered(as_json=as_json, server=server, token=token)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -131,7 +161,10 @@ def main(argv: Sequence[str]) -> int:
     return run(app, "spaces", argv)
 
 
-def _row(space: SearchSpace, architecture: Architecture) -> tuple[str, str, str]:
+def _row(space: SearchSpace, architecture: Architecture) -> tuple[str, ...]:
+    if isinstance(space, TableSpace):
+        row = local_spaces.document_of(space, architecture)
+        return json.dumps(row["genotype"]), *(f"{row[metric.label]:,}" for metric in space.metrics)
     found = local_spaces.describe(space, architecture)
     return json.dumps(found.genotype), f"{found.macs:,}", f"{found.params:,}"
 
@@ -148,7 +181,14 @@ def _space_document(space: SearchSpace) -> dict[str, JsonValue]:
         "num_classes": space.num_classes,
         "input_shapes": [list(shape) for shape in space.input_shapes],
         "named": [{"name": model.name, "source": model.source} for model in space.named.values()],
+        **_table_facts(space),
     }
+
+
+def _table_facts(space: SearchSpace) -> dict[str, JsonValue]:
+    if not isinstance(space, TableSpace):
+        return {}
+    return {"table": space.name, "num_rows": len(space.rows), "columns": [metric.label for metric in space.metrics]}
 
 
 def _gene_document(gene: Gene) -> JsonValue:
