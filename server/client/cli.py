@@ -41,6 +41,9 @@ COMMANDS = {
     "spaces": _Command("server.client.commands.spaces", "client,engine", "list, show, decode and sample search spaces"),
     "devices": _Command("server.client.commands.devices", "client", "list boards; drain, quarantine, resume them"),
     "measurements": _Command("server.client.commands.measurements", "client", "query measured latencies"),
+    "tables": _Command(
+        "server.client.commands.tables", "client", "measure a space's operators; report how they add up"
+    ),
     "measure": _Command("server.client.commands.measure", "client", "measure a model of one's own on a board"),
     "convert": _Command("server.client.commands.convert", "client,engine", "convert one ONNX file for RKNN boards"),
     "certs": _Command("server.client.commands.certs", "server", "make certificates for the agents' endpoint"),

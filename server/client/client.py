@@ -29,6 +29,7 @@ from server.client.resources import (
     read,
 )
 from server.client.space_resources import Spaces
+from server.client.table_resources import LatencyTables
 from server.client.transport import RetryPolicy, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -61,6 +62,7 @@ class Hilnas:
         self.ranking_studies = RankingStudies(self._transport)
         self.devices = Devices(self._transport)
         self.measurements = Measurements(self._transport)
+        self.latency_tables = LatencyTables(self._transport)
         self.jobs = Jobs(self._transport)
         self.spaces = Spaces(self._transport)
         self.tokens = Tokens(self._transport)
