@@ -77,7 +77,12 @@ class ProblemError(HilnasError):
 
     def _text(self) -> str:
         places = "".join(f"\n  {place.where or '(request)'}: {place.detail}" for place in self.errors)
-        return f"{self.detail} [{self.slug}]{places}"
+        is_repeated = bool(self.errors) and all(place.detail in self.detail for place in self.errors)
+        if not is_repeated:
+            return f"{self.detail} [{self.slug}]{places}"
+        if len(self.errors) == 1:
+            return f"{self.detail} [{self.slug}]"
+        return f"{self.members.get('title') or 'the request is wrong'} [{self.slug}]{places}"
 
 
 class AuthenticationError(ProblemError):

@@ -128,8 +128,17 @@ def test_an_impossible_spec_is_refused_with_every_reason(tmp_path: Path, capsys:
     said = capsys.readouterr().err
     assert "/device/device_type" in said
     assert "/constraints/0/maximum" in said
-    report = json.loads(_run(search.main, capsys, "create", str(spec), "--validate"))
-    assert not report["valid"]
+    assert search.main(["create", str(spec), "--validate", "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["valid"]
+    assert search.main(["create", str(spec), "--validate"]) == 1
+    assert capsys.readouterr().out.startswith("2 wrong:\n  /")
+
+
+def test_what_a_spec_would_do_is_said_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = _run(search.main, capsys, "create", str(_spec_file(tmp_path, latency_spec())), "--validate")
+    assert said.startswith("valid: ")
+    assert "devices that can measure for it now: 1" in said
+    assert "params: " in said
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ def new_app(help_text: str) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # the other mode takes [brackets] in help texts for markup and swallows them
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 

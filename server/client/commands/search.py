@@ -56,7 +56,7 @@ def create(
         int | None, typer.Option(min=1, help="Most that are taken from a search and from the database, each.")
     ] = None,
     follow: FollowOption = False,
-    validate_only: Annotated[bool, typer.Option("--validate", help="Only say what the spec would do; 1 where it cannot be run.")] = False,
+    validate_only: Annotated[bool, typer.Option("--validate", help="Only say what the spec would do.")] = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
