@@ -227,10 +227,10 @@ class TestWiring:
 
     def plan(self, process: api.ApiProcess, identity_class: DeviceClass, format: ModelFormat) -> CanaryPlan | None:
         devices, uow = process.context.devices, process.context.uow
-        _, secret = devices.create_enrolment_token("test")
+        token, secret = devices.create_enrolment_token("test")
         identity = replace(BOARD, device_class=identity_class)
         enrolment = Enrolment(
-            name=f"{identity_class.value}-{format.value}",
+            name=f"board of {token.id}",
             device_type="t",
             capabilities=DeviceCapabilities(identity=identity),
         )
