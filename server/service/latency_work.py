@@ -153,7 +153,8 @@ class LatencyWork:
     ) -> None:
         device = _device(search)
         latency_key = _latency_key(candidate)
-        inherited = search.supernet_version_id is not None
+        # A supernet that shifts has other weights by the time its candidates are judged, or even another classifier.
+        inherited = search.supernet_version_id is not None and search.spec.shifting is None
         payload = ConvertPayload(
             architecture=ArchitectureDocument.of(candidate.record.architecture),
             arch_id=candidate.arch_id,
@@ -163,7 +164,7 @@ class LatencyWork:
             dtype=device.dtype,
             batch=device.batch,
             weights="inherited" if inherited else "random",
-            supernet_version_id=search.supernet_version_id,
+            supernet_version_id=search.supernet_version_id if inherited else None,
             search_id=search.id,
             candidate_id=candidate.id,
         )

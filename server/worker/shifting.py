@@ -7,7 +7,8 @@ they are committed with the versions or not at all: after a crash the generation
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from nas_engine.domain.architecture import Architecture
@@ -118,7 +119,9 @@ class ShiftHandler:
         )
         shifter = SupernetShifter(self._weights(given, wanted, space), dataset, config, self._resources.device)
         if given.payload.state_sha256 is not None:
-            shifter.load(self._resources.weights_file(given.payload.state_sha256))
+            with self._own_file() as path:  # read once: not worth a place among the weights that are kept
+                path.write_bytes(self._resources.artifacts.read(given.payload.state_sha256))
+                shifter.load(path)
         return shifter
 
     def _weights(self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace) -> WeightStore:
@@ -132,14 +135,18 @@ class ShiftHandler:
 
     def _stored(self, save: Callable[[Path], None]) -> str:
         """Digest of the artifact that `save` writes."""
-        folder = self._resources.folder / "shifting"
-        folder.mkdir(exist_ok=True)
-        # A folder of its own: a worker that lost this job may still be writing.
-        with tempfile.TemporaryDirectory(dir=folder) as own:
-            path = Path(own) / "stored.safetensors"
+        with self._own_file() as path:
             save(path)
             with path.open("rb") as source:
                 return self._resources.artifacts.put(source, SAFETENSORS).sha256
+
+    @contextmanager
+    def _own_file(self) -> Iterator[Path]:
+        """A path that nobody else writes to: a worker that lost this job may be at it still."""
+        folder = self._resources.folder / "shifting"
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            yield Path(own) / "state.safetensors"
 
 
 def _statistics(spec: SearchSpec, number: int, losses: list[float]) -> dict[str, JsonValue]:
