@@ -60,6 +60,13 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", choices=("run", "doctor", "selftest"), default="run")
     parser.add_argument("--json", action="store_true", help="doctor and selftest answer as JSON")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    _add_server_options(parser)
+    _add_device_options(parser)
+    _add_runtime_options(parser)
+    return parser
+
+
+def _add_server_options(parser: argparse.ArgumentParser) -> None:
     server = parser.add_argument_group("server")
     server.add_argument("--server", default=os.environ.get("HILNAS_GRPC_SERVER", _DEFAULT_SERVER), metavar="HOST:PORT")
     server.add_argument(
@@ -79,6 +86,9 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     server.add_argument("--ca", type=Path, help="certificate authority of the server")
     server.add_argument("--cert", type=Path, help="client certificate, where the server asks for one")
     server.add_argument("--key", type=Path, help="its private key")
+
+
+def _add_device_options(parser: argparse.ArgumentParser) -> None:
     device = parser.add_argument_group("device")
     device.add_argument("--name", default=socket.gethostname(), help="unique name of this device")
     device.add_argument("--device-type", default="", help="what searches select by (default: the runtime's name)")
@@ -89,6 +99,9 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     device.add_argument("--cache-bytes", type=int, default=2 * 2**30)
     device.add_argument("--max-model-bytes", type=int, default=512 * 2**20)
     device.add_argument("--poll-s", type=float, default=30.0, help="longest poll, seconds")
+
+
+def _add_runtime_options(parser: argparse.ArgumentParser) -> None:
     runtime = parser.add_argument_group("runtime")
     runtime.add_argument("--runtime", choices=_RUNTIMES, default="onnxruntime")
     runtime.add_argument("--threads", type=int, default=1, help="processor threads of the runtime")
@@ -105,7 +118,6 @@ def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
     )
     runtime.add_argument("--fake-slowdown", type=float, default=1.0, help=argparse.SUPPRESS)
     runtime.add_argument("--fake-real-time", action="store_true", help=argparse.SUPPRESS)
-    return parser
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from server.client.event_source import ReceivedEvent
 from server.client.warm_starts import warm_start_text
 
 _REFRESH_S = 0.5
+_DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
 T = TypeVar("T", SearchResource, SupernetResource, RankingStudyResource)
 
 
@@ -187,7 +188,8 @@ def front_table(front: FrontResource) -> RenderableType:
     """The front with every value's spread, and what its latencies are."""
     kind = ""
     if front.latency_kind is not None:
-        kind = f" ({front.latency_kind} latency on a {front.device_class} device)"
+        device = _DEVICES.get(front.device_class or "", "devices of several classes")
+        kind = f" ({front.latency_kind} latency on {device})"
     if front.latency_kind == "table":
         kind = " (latency from a table of results)"
     if front.dominance == "confident":

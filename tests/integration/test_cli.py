@@ -86,7 +86,7 @@ def test_a_search_is_followed_to_its_front(
     player.join(30)
     assert "completed" in shown
     assert "Pareto front" in shown
-    assert "measured latency on a board device" in shown
+    assert "measured latency on a board)" in shown
     assert "noisy" in shown
     listed = _json(search.main, capsys, "list", "--state", "completed")
     assert [one["id"] for one in listed] == [search_id]
