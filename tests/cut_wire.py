@@ -29,6 +29,15 @@ class CutWire:
         """Forward again, also what was held back."""
         self._whole.set()
 
+    def lead_to(self, target_port: int) -> None:
+        """Lead to another port: connections break, and new ones go there. As when a load balancer loses a server."""
+        self._target_port = target_port
+        broken, self._sockets = self._sockets[1:], self._sockets[:1]
+        for one in broken:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
     def close(self) -> None:
         """Close everything."""
         self._closed = True

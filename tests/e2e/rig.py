@@ -35,22 +35,24 @@ class Installation:
 
     def __init__(self, folder: Path, database_url: str | None = None) -> None:
         self.folder = folder
-        self._http_port, self._grpc_port = free_port(), free_port()
+        self._http_port, self.grpc_port = free_port(), free_port()
         url = database_url or f"sqlite:///{folder / 'hilnas.sqlite3'}"
         self.home = folder / "home"
         environment = {
             "HILNAS_HOME": str(self.home),
             "HILNAS_DATABASE_URL": url,
             "HILNAS_HTTP_PORT": str(self._http_port),
-            "HILNAS_GRPC_PORT": str(self._grpc_port),
+            "HILNAS_GRPC_PORT": str(self.grpc_port),
             "HILNAS_INSECURE_NO_AUTH": "1",
             "HILNAS_LEASE_TTL_S": str(LEASE_TTL_S),
             "HILNAS_LEASE_ACCEPT_S": str(LEASE_ACCEPT_S),
             "HILNAS_WORKER_THREADS": "1",
             "HILNAS_WORKER_DEVICE": "cpu",
         }
+        self._environment = environment
         self.server = Program("server", folder, ["server"], environment)
         self.worker = Program("worker", folder, ["worker"], environment)
+        self.others: list[OtherServer] = []
         self.agents: dict[str, Program] = {}
         self.database = open_engine(url)
         self.api = Hilnas(f"http://127.0.0.1:{self._http_port}", retry=RetryPolicy(max_attempts=8))
@@ -58,7 +60,7 @@ class Installation:
     @property
     def programs(self) -> tuple[Program, ...]:
         """Everything that runs or ran."""
-        return (self.server, self.worker, *self.agents.values())
+        return (self.server, *(other.program for other in self.others), self.worker, *self.agents.values())
 
     def start(self, *boards: str, isolation: str = "none") -> None:
         """Start the server, the worker and some boards, and wait until all of them are there."""
@@ -66,17 +68,25 @@ class Installation:
         self.start_server()
         for board in boards:
             self.add_board(board, isolation=isolation)
-        self.until(lambda: self._num_devices() == len(self.agents), "every board has enrolled")
+        self.until(lambda: self.num_devices() == len(self.agents), "every board has enrolled")
 
     def start_server(self) -> None:
         """Start the server and wait until it answers."""
         self.server.start()
-        self.until(self._answers, "the server answers")
+        self.until(lambda: _answers(self.api), "the server answers")
 
-    def add_board(self, name: str, *, isolation: str = "none") -> Program:
-        """Start an agent with the fake runtime; `isolation` is the agent's own option."""
+    def add_server(self) -> OtherServer:
+        """Start one more server over the same database and artifacts, and wait until it answers."""
+        other = OtherServer(f"server-{len(self.others) + 2}", self.folder, self._environment)
+        self.others.append(other)
+        other.program.start()
+        self.until(lambda: _answers(other.api), f"{other.program.name} answers")
+        return other
+
+    def add_board(self, name: str, *, isolation: str = "none", port: int | None = None) -> Program:
+        """Start an agent with the fake runtime; `isolation` is the agent's own option, `port` another server's."""
         arguments = ["agent", "--insecure", "--runtime", "fake", "--device-type", DEVICE_TYPE]
-        arguments += ["--server", f"127.0.0.1:{self._grpc_port}", "--name", name, "--isolation", isolation]
+        arguments += ["--server", f"127.0.0.1:{port or self.grpc_port}", "--name", name, "--isolation", isolation]
         arguments += ["--state-dir", str(self.folder / name), "--host-lock", str(self.folder / "timing.lock")]
         token = (self.home / "enrolment.token").read_text(encoding="ascii").strip()
         self.agents[name] = Program(name, self.folder, arguments, {"HILNAS_ENROLMENT_TOKEN": token})
@@ -87,7 +97,8 @@ class Installation:
         """Leave nothing running."""
         for program in self.programs:
             program.end()
-        self.api.close()
+        for api in (self.api, *(other.api for other in self.others)):
+            api.close()
         self.database.dispose()
 
     def create(self, spec: Mapping[str, Any], *, key: str | None = None) -> str:
@@ -160,15 +171,27 @@ class Installation:
         held = (jobs.c.lease_owner == self.device_id(board), jobs.c.state == JobState.LEASED.value, jobs.c.accepted)
         return [str(row.id) for row in self.rows(sa.select(jobs.c.id).where(*held))]
 
-    def _num_devices(self) -> int:
+    def num_devices(self) -> int:
+        """Boards that have enrolled."""
         return len(self.rows(sa.select(devices.c.id)))
-
-    def _answers(self) -> bool:
-        with Hilnas(self.api.url, retry=RetryPolicy(max_attempts=1)) as once:
-            try:
-                return bool(once.version().version)
-            except ServerUnreachableError:
-                return False
 
     def _last_words(self) -> str:
         return "\n".join(program.log_tail() for program in self.programs)
+
+
+class OtherServer:
+    """One more server of an installation: the same database and artifacts, ports of its own."""
+
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+        http_port, self.grpc_port = free_port(), free_port()
+        ports = {"HILNAS_HTTP_PORT": str(http_port), "HILNAS_GRPC_PORT": str(self.grpc_port)}
+        self.program = Program(name, folder, ["server"], {**environment, **ports})
+        self.api = Hilnas(f"http://127.0.0.1:{http_port}", retry=RetryPolicy(max_attempts=8))
+
+
+def _answers(api: Hilnas) -> bool:
+    with Hilnas(api.url, retry=RetryPolicy(max_attempts=1)) as once:
+        try:
+            return bool(once.version().version)
+        except ServerUnreachableError:
+            return False
