@@ -24,7 +24,7 @@ from server.api.schemas.searches import SearchResource
 from server.service.paging import PageRequest, Position
 from server.service.ports.unit_of_work import Transaction
 from server.service.states import MeasurementKind, Role
-from server.service.values.candidate import CandidateOrder, CandidateQuery
+from server.service.values.candidate import Candidate, CandidateOrder, CandidateQuery
 from server.service.values.device import Device, DeviceQuery
 from server.service.values.measurement import MeasurementQuery
 from server.service.values.search import SearchQuery
@@ -94,14 +94,17 @@ def show_candidates(
 def show_candidate(candidate_id: str, request: Request, context: Context, _: Viewer) -> Response:
     """One candidate: picture, values, evaluations, downloads."""
 
-    def look(tx: Transaction) -> tuple[CandidateResource, list[EvaluationResource]]:
+    def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource]]:
         candidate = tx.candidates.get(candidate_id)
         evaluations = tx.evaluations.of_candidates([candidate_id])
         known = CandidateContext.of(tx, [candidate])
-        return candidate_resource(candidate, known), [evaluation_resource(one, known) for one in evaluations]
+        shown = candidate_resource(candidate, known)
+        return candidate, shown, [evaluation_resource(one, known) for one in evaluations]
 
-    candidate, evaluations = context.uow.read(look)
-    return page(request, "candidate.html", {"candidate": candidate, "evaluations": evaluations})
+    candidate, shown, evaluations = context.uow.read(look)
+    has_picture = context.spaces.input_shape(candidate.record.architecture) is not None
+    values = {"candidate": shown, "evaluations": evaluations, "has_picture": has_picture}
+    return page(request, "candidate.html", values)
 
 
 @router.get("/fleet")

@@ -36,8 +36,10 @@
     const quality = front.objectives.findIndex((objective) => objective.goal === "maximize");
     axes.y.value = quality >= 0 ? quality : Math.min(1, front.objectives.length - 1);
     axes.x.value = Number(axes.y.value) === 0 ? Math.min(1, front.objectives.length - 1) : 0;
-    document.getElementById("front-kind").textContent =
-      front.latency_kind ? `${front.latency_kind} latency, ${front.device_class} device` : "no latency";
+    const kinds = { table: "latency from a table of results" };
+    const kind = front.latency_kind ? kinds[front.latency_kind] || `${front.latency_kind} latency, ${front.device_class} device` : "no latency";
+    const noise = front.dominance === "confident" ? ", compared by 95 % confidence intervals" : "";
+    document.getElementById("front-kind").textContent = kind + noise;
   }
 
   function drawFront() {
@@ -80,7 +82,8 @@
       const spread = candidate.latency.standard_error_us === null ? "" : ` ± ${candidate.latency.standard_error_us.toFixed(1)}`;
       lines.push(`${candidate.latency.kind} p50 ${candidate.latency.p50_us.toFixed(1)}${spread} µs (${candidate.latency.validity})`);
     }
-    if (candidate.macs !== null) lines.push(`${(candidate.macs / 1e6).toFixed(2)} M MACs, ${(candidate.params / 1e6).toFixed(2)} M params`);
+    const counts = [["macs", "MACs"], ["params", "params"]].filter(([name]) => candidate[name] !== null);
+    if (counts.length) lines.push(counts.map(([name, text]) => `${(candidate[name] / 1e6).toFixed(2)} M ${text}`).join(", "));
     return lines.join("\n");
   }
 
