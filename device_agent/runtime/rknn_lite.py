@@ -9,6 +9,7 @@ which is looked for and not relied on.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -169,8 +170,8 @@ class _RknnSession:
         except Exception:  # private interface: gone or changed, so there is no npu time from now on
             self._perf = None
             return None
-        if isinstance(duration_us, int | float) and duration_us > 0:
-            return round(duration_us * 1000)
+        if type(duration_us) in (int, float) and math.isfinite(duration_us) and duration_us > 0:
+            return round(1000 * float(duration_us))
         self._perf = None
         return None
 
@@ -225,8 +226,8 @@ def _as_library_takes(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _release(lite: Any) -> None:
     try:
         lite.release()
-    except Exception as error:  # nothing can be done about it, the process ends after the job
-        raise JobFailedError(FailureType.AGENT_FAULT, f"release raised {type_name(error)}: {error}") from error
+    except Exception as error:  # nothing is lost: the result is there, and the process ends after the job
+        _log.warning("release raised %s: %s", type_name(error), error)
 
 
 def _fixed_inputs(facts: RknnFacts, settings: SessionSettings) -> list[Output]:

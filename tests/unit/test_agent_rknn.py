@@ -29,6 +29,8 @@ class LiteStandIn:
             self.rknn_runtime = self
 
     def get_run_perf(self) -> Any:
+        if isinstance(self.behaviour["perf_us"], Exception):
+            raise self.behaviour["perf_us"]
         return self.behaviour["perf_us"]
 
     def load_rknn(self, path: str) -> int:
@@ -42,15 +44,21 @@ class LiteStandIn:
 
     def inference(self, inputs: Sequence[Any], reuse_outputs: bool = False) -> list[Any] | None:
         self.inputs = inputs
+        if self.behaviour.get("run_raises"):
+            raise TypeError("inference() got an unexpected keyword argument 'reuse_outputs'")
         if any(i.dtype == np.float64 for i in inputs) or self.behaviour.get("fail_run"):
             return None
         return [np.array([[1.0, 2.0]], np.float32)]
 
     def get_sdk_version(self) -> str | None:
+        if self.behaviour.get("sdk_raises"):
+            raise RuntimeError("Query sdk version failed")
         return self.behaviour.get("sdk")
 
     def release(self) -> None:
         self.num_released += 1
+        if self.behaviour.get("release_raises"):
+            raise RuntimeError("already gone")
 
 
 def load_rknn(tmp_path: Path, data: bytes, lite: LiteStandIn, core_mask: str = "") -> Any:
@@ -75,9 +83,16 @@ def test_the_npus_own_time_is_taken_where_the_library_gives_it(tmp_path: Path) -
     session = load_rknn(tmp_path, rknn_file(), LiteStandIn(perf_us=2650))
     session.run()
     assert session.last_npu_ns() == 2_650_000
-    odd = load_rknn(tmp_path, rknn_file(), LiteStandIn(perf_us="Query run perf failed"))
-    odd.run()
-    assert odd.last_npu_ns() is None
+
+
+@pytest.mark.parametrize("perf_us", ["Query run perf failed", 0, -1, float("inf"), True, RuntimeError("gone")])
+def test_an_npu_time_that_is_none_is_not_asked_for_again(tmp_path: Path, perf_us: Any) -> None:
+    lite = LiteStandIn(perf_us=perf_us)
+    session = load_rknn(tmp_path, rknn_file(), lite)
+    session.run()
+    assert session.last_npu_ns() is None
+    lite.behaviour["perf_us"] = 2650
+    assert session.last_npu_ns() is None
 
 
 @pytest.mark.parametrize(
@@ -139,3 +154,40 @@ def test_versions_are_told_once_a_model_is_loaded(tmp_path: Path) -> None:
     silent = RknnLiteRuntime(make=LiteStandIn)
     silent.load(write(tmp_path, rknn_file()), SessionSettings(format="rknn"))
     assert silent.facts.versions == ()
+
+
+def test_a_core_mask_that_the_chip_does_not_have_is_unsupported(tmp_path: Path) -> None:
+    with pytest.raises(JobFailedError, match="0x9") as caught:
+        load_rknn(tmp_path, rknn_file(), LiteStandIn(), core_mask="0x9")
+    assert refused(caught) is FailureType.UNSUPPORTED
+
+
+def test_an_inference_that_raises_is_a_typed_failure(tmp_path: Path) -> None:
+    session = load_rknn(tmp_path, rknn_file(), LiteStandIn(run_raises=True))
+    with pytest.raises(JobFailedError, match="inference raised TypeError") as caught:
+        session.run()
+    assert refused(caught) is FailureType.RUN_FAILED
+
+
+def test_a_library_that_tells_no_version_and_cannot_be_released_spoils_no_result(tmp_path: Path) -> None:
+    lite = LiteStandIn(sdk_raises=True, release_raises=True)
+    session = load_rknn(tmp_path, rknn_file(), lite)
+    session.run()
+    session.close()
+    assert lite.num_released == 1
+    failing = LiteStandIn(init=-1, release_raises=True)
+    with pytest.raises(JobFailedError, match="init_runtime returned -1"):
+        load_rknn(tmp_path, rknn_file(), failing)
+
+
+def test_a_failed_start_names_the_versions_that_may_not_fit(tmp_path: Path) -> None:
+    runtime = RknnLiteRuntime(make=lambda: LiteStandIn(init=-1), versions=(("librknnrt", "1.4.0"),))
+    with pytest.raises(JobFailedError, match=r"made by toolkit 2\.5\.0, librknnrt is 1\.4\.0"):
+        runtime.load(write(tmp_path, rknn_file()), SessionSettings(format="rknn"))
+
+
+def test_versions_found_before_are_completed_by_what_the_library_tells(tmp_path: Path) -> None:
+    lite = LiteStandIn(sdk="API: 2.3.2 (429f97ae6b@2025-04-09T09:09:27), DRV: 0.9.8")
+    runtime = RknnLiteRuntime(make=lambda: lite, versions=(("librknnrt", "2.3.2"), ("rknnlite", "2.5.0")))
+    runtime.load(write(tmp_path, rknn_file()), SessionSettings(format="rknn"))
+    assert runtime.facts.versions == (("librknnrt", "2.3.2"), ("rknnlite", "2.5.0"), ("rknpu-driver", "0.9.8"))
