@@ -24,6 +24,7 @@ from server.api.routes import (
     latency_tables,
     measurements,
     ranking_studies,
+    search_presets,
     searches,
     spaces,
     supernets,
@@ -38,6 +39,7 @@ from server.service.training_spec import TrainingSpec
 
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
+    search_presets.router,
     candidates.router,
     measurements.router,
     classifications.router,

@@ -153,3 +153,25 @@ class CheckpointResource(Resource):
     """Of the worker that wrote it."""
 
     created_at: datetime
+
+
+class PresetNeedResource(Resource):
+    """A place of a preset's spec that must be filled in before it is launched."""
+
+    pointer: str
+    """Of the place in the spec."""
+
+    meaning: str
+    """What belongs there."""
+
+
+class SearchPresetResource(Resource):
+    """A paper's search: POST its spec to /api/v1/searches; boards are RK3588 unless another device is put in."""
+
+    name: str
+    summary: str
+    source: str
+    """Where its numbers come from."""
+
+    needs: list[PresetNeedResource]
+    spec: SearchSpec

@@ -27,9 +27,10 @@ from server.client.commands.runner import EXIT_FAILED, new_app, run
 from server.client.commands.terminal import make_console
 from server.client.errors import HilnasError, SpecFileError
 from server.client.progress import follow_search, front_table, number_text
-from server.client.spec_files import read_spec_file
+from server.client.search_documents import SearchOptions, search_document
 from server.client.validation import validation_text
 from server.client.warm_starts import warm_start_document
+from server.service.search_presets import SEARCH_PRESETS
 from server.service.states import SearchState
 
 app = new_app("Create, follow and read searches.")
@@ -50,7 +51,11 @@ WarmStartOption = Annotated[
 
 @app.command()
 def create(
-    file: Annotated[Path, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")],
+    file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Search to start from; `--preset list` names them.")] = None,
+    device_type: Annotated[str | None, typer.Option(help="Kind of board, instead of the spec's.")] = None,
+    latency_table: Annotated[str | None, typer.Option(help="Table that DenseNAS pays with, srch_...")] = None,
+    supernet: Annotated[str | None, typer.Option(help="A trained one, sup_..., instead of the spec's.")] = None,
     warm_start: WarmStartOption = None,
     warm_start_max: Annotated[
         int | None, typer.Option(min=1, help="Most that are taken from a search and from the database, each.")
@@ -61,8 +66,13 @@ def create(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Start a search."""
-    spec = read_spec_file(file)
+    """Start a search: from a preset, a spec file, options, or these together; the later ones win."""
+    if preset == "list":
+        for known in SEARCH_PRESETS.values():
+            typer.echo(f"{known.name:34}{known.summary}")
+        return
+    options = SearchOptions(device_type=device_type, latency_table=latency_table, supernet=supernet)
+    spec = search_document(file, preset, options)
     if warm_start:
         spec["warm_start"] = warm_start_document(warm_start, warm_start_max)
     elif warm_start_max is not None:
