@@ -115,6 +115,25 @@ def test_rejected_candidates_never_enter_the_population_and_the_generation_is_as
     assert algorithm.num_asked >= 4 * 6 + rejected
 
 
+def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejected() -> None:
+    space = StagedSpace()
+    bound = Constraint(Metric.TOP1, minimum=0.0)
+    config = Nsga2Config(population_size=6, constraint_handling=ConstraintHandling.REJECT)
+    algorithm = Nsga2(problem(space, bound), config, 0)
+    told = tell_all(space, algorithm.ask(4))
+    algorithm.tell(told)
+    assert (algorithm.population, set(algorithm.survivors)) == ((), {result.genotype for result in told})
+    worse = Told(genotype=told[0].genotype, objectives={**told[0].objectives, Metric.TOP1: -0.1})
+    algorithm.revise([worse])
+    assert set(algorithm.survivors) == {result.genotype for result in told[1:]}
+    assert algorithm.batch_size == 3
+    algorithm.withdraw([told[1].genotype])
+    assert set(algorithm.survivors) == {result.genotype for result in told[2:]}
+    generation(algorithm, space)
+    assert len(algorithm.population) == 6
+    assert worse.genotype not in algorithm.population
+
+
 def test_a_measured_constraint_nobody_meets_is_reported_with_the_range_seen() -> None:
     space = StagedSpace()
     algorithm = ScarletNsga2(
