@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measurement import DeviceClass, ValidityFlag
 from server.client.commands import devices, measurements, search, tokens, train
 from server.service.values.device import Device
 from tests.api_process import RunningServer, running_server
@@ -66,11 +67,11 @@ def _enrol(world: World, server: RunningServer, name: str, device_type: str) -> 
     return world.enrol(name, device_type, enrolment_token=token)
 
 
-def _finish(world: World, device: Device) -> None:
+def _finish(world: World, device: Device, flags: tuple[ValidityFlag, ...] = NOISY) -> None:
     """Do everything a worker and a board would do for one search."""
     world.step(_GENOTYPES)
     world.convert_all()
-    world.measure_all(device, flags=NOISY)
+    world.measure_all(device, flags=flags)
     world.step(last=True)
 
 
@@ -105,6 +106,26 @@ def test_a_search_is_followed_to_its_front(
 
 def _export(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return _run(measurements.main, capsys, "export", *argv)
+
+
+def test_an_empty_listing_of_measurements_says_which_filter_hides_what(
+    server: RunningServer, hands: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "Nothing matches --device-type nothing" in _run(
+        measurements.main, capsys, "list", "--device-type", "nothing"
+    )
+    token = (server.home / "enrolment.token").read_text().strip()
+    board = hands.enrol("sim-1", "rk-sim", DeviceClass.SIMULATED, enrolment_token=token)
+    spec = _spec_file(tmp_path, latency_spec(device={"device_type": "rk-sim"}))
+    search_id = _run(search.main, capsys, "create", str(spec)).strip()
+    _finish(hands, board, ())
+    printed = _run(measurements.main, capsys, "list", "--search", search_id)
+    assert printed == "Nothing measured matches, but 3 simulated: add --kind simulated to see them.\n"
+    assert "simulated" in _run(measurements.main, capsys, "list", "--search", search_id, "--kind", "simulated")
+    assert "simulated" in _run(search.main, capsys, "candidates", search_id)
+    shown = _run(search.main, capsys, "front", search_id)
+    assert "simulated latency on a simulated device" in shown
+    assert shown.lower().count("macs") == 1, "an objective's column is not repeated"
 
 
 def test_a_search_is_cancelled_and_its_follower_fails(

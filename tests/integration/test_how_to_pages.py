@@ -147,9 +147,6 @@ def test_a_table_over_http_says_what_it_cannot_do(shell: Shell) -> None:
         picture = http.get(f"/api/v1/candidates/{candidate.id}/picture.svg")
         assert picture.status_code == 422
         assert "cannot be drawn, exported or measured" in picture.json()["detail"]
-        page = http.get(f"/candidates/{candidate.id}").text
-        assert "there is no network to draw" in page
-        assert "picture.svg" not in page
         outside = nas.spaces.decode("densenas-resnet", "densenas-r3")
         assert outside.genotype is None
         assert outside.note is not None

@@ -27,6 +27,7 @@ from server.service.values.device import Device
 from server.service.values.payloads import MeasurePayload, read_payload
 from server.service.values.search import Search
 from tests.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
+from tests.table_results import table_bytes
 
 ENTROPY = 1.07  # latencies of distinct architectures differ by up to this factor, so that dominance is no accident
 
@@ -210,3 +211,36 @@ def test_a_simulated_latency_is_labelled_so_wherever_it_is_shown(bench: Callable
         assert http.get("/api/v1/measurements").json()["items"] == []
         everything = http.get("/api/v1/measurements", params={"kind": "simulated"}).json()["items"]
         assert {record["kind"] for record in everything} == {"simulated"}
+
+
+def test_what_a_table_gives_is_shown_as_that_and_as_nothing_else(bench: Callable[..., Bench]) -> None:
+    one = bench()
+    context = one.world.process.context
+    stored = context.artifacts.put(table_bytes(3), "application/json")
+    context.space_tables.register("mine", stored.sha256, context.spaces)
+    spec = {
+        "space": {"id": "mine"},
+        "objectives": [{"metric": "top1"}, {"metric": "latency_us"}],
+        "budget": {"num_candidates": 5},
+    }
+    search = context.searches.create(parse_search_spec(spec))
+    one._work()
+    with one.world.client(None) as http:
+        url = f"/api/v1/searches/{search.id}"
+        front = http.get(f"{url}/front").json()
+        assert (front["latency_kind"], front["device_class"], front["hardware_key"]) == ("table", None, None)
+        listed = http.get(f"{url}/candidates").json()["items"]
+        assert {(c["latency"]["kind"], c["latency"]["device_class"]) for c in listed} == {("table", None)}
+        rows = csv.DictReader(io.StringIO(http.get(f"{url}/candidates", headers={"Accept": "text/csv"}).text))
+        assert {row["latency_kind"] for row in rows} == {"table"}
+        candidate = listed[0]["id"]
+        evaluations = http.get(f"/api/v1/candidates/{candidate}/evaluations").json()["items"]
+        assert {(e["metric"], e["source"], e["kind"]) for e in evaluations} == {
+            ("top1", "table", None),
+            ("latency_us", "table", "table"),
+        }
+        page = http.get(f"/candidates/{candidate}").text
+        assert "table latency, p50" in page
+        assert "there is no network to draw" in page
+        assert "picture.svg" not in page
+        assert http.get("/api/v1/measurements", params={"kind": ["measured", "simulated"]}).json()["items"] == []
