@@ -10,7 +10,7 @@ from enum import Enum
 from nas_engine.domain.json_value import JsonValue
 from server.service.endings import cancel_job
 from server.service.errors import InvalidStateTransitionError
-from server.service.failures import Failure, FailureType
+from server.service.failures import MAX_BACKOFF_S, Failure, FailureType
 from server.service.job_ends import JobEnds
 from server.service.paging import Page, PageRequest
 from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork, Wakeups
@@ -26,6 +26,9 @@ from server.service.states import (
     SearchState,
 )
 from server.service.values.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace
+
+CLOCK_SLACK_S = 60.0
+"""Leases and back-offs that end this much later than they could: the database's clock was set back."""
 
 
 class LeaseOrder(Enum):
@@ -159,7 +162,14 @@ class Dispatch:
         self._uow.write(work)
 
     def sweep(self) -> SweepReport:
-        """Put back jobs whose lease has died, and re-open barriers that stand open. Idempotent; any replica may."""
+        """Put back jobs whose lease has died. Idempotent; any replica may.
+
+        A database whose clock was set back would leave leases and back-offs running for as long as it went back: they
+        are pulled back to what they would be if begun now.
+        """
+        longest = (max(self._leases.ttl_s, self._leases.accept_s) + CLOCK_SLACK_S, MAX_BACKOFF_S + CLOCK_SLACK_S)
+        if self._uow.read(lambda tx: tx.jobs.num_ahead_of_clock(*longest)):
+            self._uow.write(lambda tx: tx.jobs.pull_back(*longest))
         dead = self._uow.read(lambda tx: tx.jobs.expired(self._leases.sweep_batch))
         states = [self._uow.write(lambda tx, j=job: self._expire(tx, j)) for job in dead]  # type: ignore[misc]
         return SweepReport(

@@ -178,6 +178,19 @@ class SqlJobStore(LeaseHistory):
         statement = sa.select(jobs).where(*_DEAD).order_by(jobs.c.lease_expires_at, jobs.c.id).limit(limit)
         return tuple(job_from_row(row) for row in self._connection.execute(statement))
 
+    def num_ahead_of_clock(self, ttl_s: float, delay_s: float) -> int:
+        """Unfinished jobs whose lease or back-off ends later than any that is begun now would."""
+        return sum(
+            int(self._connection.execute(sa.select(sa.func.count()).where(*late)).scalar_one())
+            for late in (_leased_beyond(ttl_s), _delayed_beyond(delay_s))
+        )
+
+    def pull_back(self, ttl_s: float, delay_s: float) -> None:
+        """Have those leases and back-offs end as if they were begun now."""
+        leased, delayed = _leased_beyond(ttl_s), _delayed_beyond(delay_s)
+        self._connection.execute(sa.update(jobs).where(*leased).values(lease_expires_at=later(ttl_s)))
+        self._connection.execute(sa.update(jobs).where(*delayed).values(not_before=now()))
+
     def lock_if_expired(self, job: Job) -> Job | None:
         """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
         statement = sa.select(jobs).where(
@@ -260,6 +273,14 @@ def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     pool_key = job.target.pool_key
     same = jobs.c.target_pool_key.is_(None) if pool_key is None else jobs.c.target_pool_key == pool_key
     return (jobs.c.kind == job.kind.value, same)
+
+
+def _leased_beyond(ttl_s: float) -> tuple[sa.ColumnElement[bool], ...]:
+    return (jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at > later(ttl_s))
+
+
+def _delayed_beyond(delay_s: float) -> tuple[sa.ColumnElement[bool], ...]:
+    return (jobs.c.state == JobState.QUEUED.value, jobs.c.not_before > later(delay_s))
 
 
 def _claimable(statement: sa.Select[Any], request: ClaimRequest) -> sa.Select[Any]:

@@ -98,6 +98,12 @@ class JobStore(Protocol):
     def expired(self, limit: int) -> tuple[Job, ...]:
         """Leased jobs whose lease has died, not locked; oldest expiry first."""
 
+    def num_ahead_of_clock(self, ttl_s: float, delay_s: float) -> int:
+        """Unfinished jobs whose lease or back-off ends later than any that is begun now would."""
+
+    def pull_back(self, ttl_s: float, delay_s: float) -> None:
+        """Have those leases and back-offs end as if they were begun now."""
+
     def lock_if_expired(self, job: Job) -> Job | None:
         """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
 

@@ -36,7 +36,7 @@ class NewJob:
         kind: what to do; `payload` says with what (see values.payloads).
         dedupe_key: while a job with this key is not final, adding another gives that one back instead.
         priority: higher first; within one priority the oldest first.
-        delay_s: earliest start from now, seconds.
+        delay_s: earliest start from now, seconds; a longer one than failures give is cut by the next sweep.
         max_attempts: leases that may fail or die before the job is FAILED.
         search_id, candidate_id, supernet_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
