@@ -50,6 +50,8 @@ def _front_entry(candidate: CandidateResource) -> dict[str, object]:
         "arch_id": candidate.arch_id,
         "top1": candidate.top1,
         "test_top1": candidate.test_top1,
+        "device_top1": candidate.device_top1,
+        "device_loss": None if candidate.device_accuracy is None else candidate.device_accuracy.loss,
         "latency_p50_us": _latency_us(candidate),
         "latency_standard_error_us": None if candidate.latency is None else candidate.latency.standard_error_us,
         "latency_flags": [] if candidate.latency is None else list(candidate.latency.flags),

@@ -46,6 +46,7 @@ COMMANDS = {
     ),
     "measure": _Command("server.client.commands.measure", "client", "measure a model of one's own on a board"),
     "convert": _Command("server.client.commands.convert", "client,engine", "convert one ONNX file for RKNN boards"),
+    "images": _Command("server.client.commands.images", "client,engine", "pack labelled images that boards classify"),
     "certs": _Command("server.client.commands.certs", "server", "make certificates for the agents' endpoint"),
     "tokens": _Command("server.client.commands.tokens", "client", "make, list and revoke access tokens"),
     "version": _Command("server.client.commands.version", "client", "print the version"),

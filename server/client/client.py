@@ -17,6 +17,7 @@ from typing import Self
 import httpx
 
 from server.api.schemas.system import VersionResource
+from server.client.classification_resources import Classifications
 from server.client.resources import (
     ArtifactFiles,
     Devices,
@@ -63,6 +64,7 @@ class Hilnas:
         self.devices = Devices(self._transport)
         self.measurements = Measurements(self._transport)
         self.latency_tables = LatencyTables(self._transport)
+        self.classifications = Classifications(self._transport)
         self.jobs = Jobs(self._transport)
         self.spaces = Spaces(self._transport)
         self.tokens = Tokens(self._transport)

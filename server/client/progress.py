@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from server.api.schemas.candidates import FrontResource
+from server.api.schemas.candidates import CandidateResource, FrontResource
 from server.api.schemas.ranking_studies import RankingStudyResource, StudyEntryResource
 from server.api.schemas.searches import SearchResource
 from server.api.schemas.supernets import SupernetResource
@@ -203,6 +203,9 @@ def front_table(front: FrontResource) -> RenderableType:
     others = [name for name, metric in (("MACs", "macs"), ("params", "params")) if metric not in told]
     for name in others:
         table.add_column(name, justify="right")
+    on_device = any(point.candidate.device_accuracy is not None for point in front.points)
+    for name in _ACCURACIES if on_device else ():
+        table.add_column(name, justify="right")
     table.add_column("flags")
     for point in front.points:
         candidate = point.candidate
@@ -212,9 +215,25 @@ def front_table(front: FrontResource) -> RenderableType:
         ]
         flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
         counts = {"MACs": _count(candidate.macs), "params": _count(candidate.params)}
-        table.add_row(candidate.arch_id[:12], *values, *(counts[name] for name in others), flags)
+        accuracies = _accuracies(candidate) if on_device else ()
+        table.add_row(candidate.arch_id[:12], *values, *(counts[name] for name in others), *accuracies, flags)
     # Not the table's own title: that would be broken into lines as narrow as the table.
     return Group(Text(f"Pareto front of {front.search_id}{kind}", style="bold"), table)
+
+
+_ACCURACIES = ("test_top1", "device_top1", "loss on the device")
+
+
+def _accuracies(candidate: CandidateResource) -> tuple[str, str, str]:
+    """Top-1 on test images in float and on the device, and what is lost on the same images."""
+    test = "-" if candidate.test_top1 is None else f"{candidate.test_top1:.4f}"
+    found = candidate.device_accuracy
+    if found is None:
+        return test, "-", "-"
+    device = f"{found.top1:.4f} ± {found.standard_error:.2g}"
+    if found.kind == "simulated":
+        device += " (simulated)"
+    return test, device, "-" if found.loss is None else f"{found.loss:+.4f} ± {found.loss_standard_error or 0.0:.2g}"
 
 
 def number_text(value: float) -> str:

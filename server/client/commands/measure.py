@@ -1,7 +1,8 @@
-"""``hilnas measure``: how long a model of one's own takes on a board."""
+"""``hilnas measure``: how long a model of one's own takes on a board, and what it answers there."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Annotated
 
 import typer
 
+from nas_engine.domain.image_set import MEDIA_TYPE
+from nas_engine.domain.json_value import JsonValue
+from server.api.schemas.classifications import ClassificationDetail
 from server.api.schemas.jobs import JobDetail
 from server.api.schemas.measurements import MeasurementDetail
 from server.client.client import Hilnas
@@ -34,35 +38,47 @@ def measure(
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
     accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
+    calibration_images: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Image set for w8a8, instead of a data set.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Image set to classify (`hilnas images pack` makes one)."),
+    ] = None,
+    num_images: Annotated[int | None, typer.Option(min=1, help="Its first so many [all].")] = None,
     npu_only: Annotated[bool, typer.Option(help="Refuse operators that the NPU leaves to the CPU.")] = False,
     follow: Annotated[bool, typer.Option(help="Wait for the result.")] = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Upload a model and queue its measurement."""
+    """Upload a model and queue its measurement; with images, its accuracy on the board too."""
     with connect(server, token) as nas:
-        stored = nas.artifacts.upload(model, "application/onnx")
-        job = nas.measurements.measure(
-            {
-                "model_sha256": stored.sha256,
-                "label": model.name,
-                "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
-                "measurement": {
-                    "profile": profile,
-                    "validity_policy": "accept_flagged" if accept_flagged else "require",
-                },
-                "calibration_dataset": calibration_dataset,
-            }
-        )
+        spec: dict[str, JsonValue] = {
+            "model_sha256": nas.artifacts.upload(model, "application/onnx").sha256,
+            "label": model.name,
+            "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
+            "measurement": {
+                "profile": profile,
+                "validity_policy": "accept_flagged" if accept_flagged else "require",
+            },
+            "calibration_dataset": calibration_dataset,
+        }
+        if images is not None:
+            spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
+        if calibration_images is not None:
+            spec["calibration_images_sha256"] = nas.artifacts.upload(calibration_images, MEDIA_TYPE).sha256
+        job = nas.measurements.measure(spec)
         if not follow:
             _print_job(job, as_json)
             return
-        measured = _followed(nas, job)
+        measured, classified = _followed(nas, job)
     if as_json:
-        print_json(measured)
-    else:
-        _print_measurement(measured)
+        _print_results_as_json(measured, classified)
+        return
+    _print_measurement(measured)
+    if classified is not None:
+        _print_classification(classified)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -70,11 +86,33 @@ def main(argv: Sequence[str]) -> int:
     return run(app, "measure", argv)
 
 
-def _followed(nas: Hilnas, job: JobDetail) -> MeasurementDetail:
-    """The measurement, once it is there; says what it waits for.
+def _followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:
+    """The measurement once it is there, and the answers to images where they were asked for.
 
     Raises:
-        HilnasError: the job failed or was cancelled.
+        HilnasError: a job failed or was cancelled.
+    """
+    job = _ended(nas, job)
+    classify_job_id = job.classify_job_id
+    if (following := _result_id(job, "next_job_id")) is not None:
+        job = _ended(nas, nas.jobs.get(following))
+    measured = nas.measurements.get(_result_id(job, "measurement_id") or "")
+    if classify_job_id is None:
+        return measured, None
+    ended = _ended(nas, nas.jobs.get(classify_job_id))
+    return measured, nas.classifications.get(_result_id(ended, "classification_id") or "")
+
+
+def _result_id(job: JobDetail, member: str) -> str | None:
+    result = job.result if isinstance(job.result, dict) else {}
+    return str(result[member]) if member in result else None
+
+
+def _ended(nas: Hilnas, job: JobDetail) -> JobDetail:
+    """The job once it is done; says what it waits for.
+
+    Raises:
+        HilnasError: it failed or was cancelled.
     """
     said = ""
     while True:
@@ -83,11 +121,7 @@ def _followed(nas: Hilnas, job: JobDetail) -> MeasurementDetail:
             said = line
         match job.state.value:
             case "done":
-                result = job.result if isinstance(job.result, dict) else {}
-                if "measurement_id" in result:
-                    return nas.measurements.get(str(result["measurement_id"]))
-                job = nas.jobs.get(str(result["next_job_id"]))
-                continue
+                return job
             case "failed" | "cancelled":
                 raise HilnasError(f"{job.id} {job.state.value}: {job.failure_type or '-'}: {job.failure_message}")
             case _:
@@ -120,3 +154,24 @@ def _print_measurement(measured: MeasurementDetail) -> None:
     )
     for flag in measured.flags:
         _console.print(f"  {flag.validity}: {flag.reason}")
+
+
+def _print_results_as_json(measured: MeasurementDetail, classified: ClassificationDetail | None) -> None:
+    if classified is None:
+        print_json(measured)
+        return
+    both = {"measurement": measured.model_dump(mode="json"), "classification": classified.model_dump(mode="json")}
+    typer.echo(json.dumps(both))
+
+
+def _print_classification(classified: ClassificationDetail) -> None:
+    _console.print(
+        f"{classified.id}  top-1 {classified.top1:.2%} (standard error {classified.standard_error:.2%}) of "
+        f"{classified.num_images} images, [bold]{classified.kind}[/bold] in {classified.dtype}"
+    )
+    loss = classified.loss
+    if loss is not None:
+        _console.print(
+            f"  loss against float {loss.value:+.2%} (standard error {loss.standard_error:.2%}, paired); "
+            f"{loss.agreement:.2%} of the answers agree"
+        )

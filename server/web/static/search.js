@@ -78,6 +78,11 @@
     const { candidate } = item;
     const lines = [`no. ${candidate.seq}  ${candidate.arch_id.slice(0, 12)}`];
     if (candidate.top1 !== null) lines.push(`top-1 ${candidate.top1.toFixed(4)}`);
+    if (candidate.device_accuracy) {
+      const found = candidate.device_accuracy;
+      const loss = found.loss === null ? "" : `, ${(100 * found.loss).toFixed(2)} % lost`;
+      lines.push(`top-1 ${found.top1.toFixed(4)} ${found.kind} on the ${found.device_class} device${loss}`);
+    }
     if (candidate.latency) {
       const spread = candidate.latency.standard_error_us === null ? "" : ` ± ${candidate.latency.standard_error_us.toFixed(1)}`;
       lines.push(`${candidate.latency.kind} p50 ${candidate.latency.p50_us.toFixed(1)}${spread} µs (${candidate.latency.validity})`);
