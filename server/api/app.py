@@ -23,6 +23,7 @@ from server.api.routes import (
     jobs,
     latency_tables,
     measurements,
+    models,
     ranking_studies,
     search_presets,
     searches,
@@ -31,6 +32,7 @@ from server.api.routes import (
     system,
     tokens,
 )
+from server.service.candidate_retraining import CandidateRetrainingSpec
 from server.service.cost_reports import CostReportSpec
 from server.service.latency_tables import LatencyTableSpec
 from server.service.ranking_spec import RankingStudySpec
@@ -46,6 +48,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     latency_tables.router,
     devices.router,
     supernets.router,
+    models.router,
     ranking_studies.router,
     spaces.router,
     artifacts.router,
@@ -72,7 +75,7 @@ def create_app(context: ApiContext) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, RankingStudySpec))
+    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, CandidateRetrainingSpec, RankingStudySpec))
     settings = context.settings
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.

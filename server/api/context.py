@@ -16,6 +16,8 @@ from server.api.schemas.system import ReadinessCheck
 from server.service.artifacts import Artifacts
 from server.service.cost_reports import CostReports
 from server.service.classifications import Classifications
+from server.service.candidate_retraining import CandidateRetraining
+from server.service.deployables import DeployableModels
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.events import Events
@@ -75,6 +77,8 @@ class ApiContext:
     cost_reports: CostReports
     devices: Devices
     supernets: Supernets
+    candidate_retraining: CandidateRetraining
+    deployables: DeployableModels
     ranking_studies: RankingStudies
     dispatch: Dispatch
     models: ModelCheck

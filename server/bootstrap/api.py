@@ -57,6 +57,8 @@ from server.service.canaries import Canaries, CanarySettings, GoldenModel
 from server.service.classification_results import ClassificationResults
 from server.service.classifications import Classifications
 from server.service.cost_reports import CostReports
+from server.service.candidate_retraining import CandidateRetraining
+from server.service.deployables import DeployableModels
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch
 from server.service.errors import NotAuthenticatedError
@@ -118,6 +120,8 @@ def build(settings: Settings) -> ApiProcess:
         artifacts=artifacts,
         devices=devices,
         supernets=supernets,
+        candidate_retraining=CandidateRetraining(uow, supernets),
+        deployables=DeployableModels(uow),
         ranking_studies=RankingStudies(uow, spaces, datasets),
         dispatch=dispatch,
         models=SandboxedModelCheck(),

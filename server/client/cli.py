@@ -35,6 +35,7 @@ COMMANDS = {
     "demo": _Command("server.bootstrap.demo", "server,engine,agent", "run the whole product on this machine"),
     "search": _Command("server.client.commands.search", "client", "create, follow and read searches"),
     "train": _Command("server.client.commands.train", "client", "train a supernet"),
+    "retrain": _Command("server.client.commands.retrain", "client", "train what a search found alone; fetch the files"),
     "ranking": _Command(
         "server.client.commands.ranking", "client", "compare a supernet's order with stand-alone training"
     ),

@@ -7,20 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from server.service.spec_parts import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart, parse_spec
-from server.service.training_spec import RetrainStrategy, TrainingSettings, TrainingSpec
+from server.service.training_spec import AloneNetwork, RetrainStrategy, TrainingSettings, TrainingSpec
 
 MAX_ARCHITECTURES = 1000
 Architectures = Annotated[tuple[Any, ...], Field(max_length=MAX_ARCHITECTURES)]
 
 
-class AloneTraining(TrainingSettings):
+class AloneTraining(TrainingSettings, AloneNetwork):
     """How each architecture is trained alone, from scratch, by one process."""
-
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Before the classifier (SPOS: 0.1)."""
-
-    num_calibration_batches: int = Field(default=50, ge=1, le=100_000)
-    """Training batches for the final statistics of batch normalisation."""
 
     @model_validator(mode="after")
     def _one_process(self) -> AloneTraining:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
+from server.service.deployables import RetrainedModel, order_retrained
 from server.service.endings import end_supernet
 from server.service.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.service.ids import IdPrefix, new_id
@@ -265,8 +266,15 @@ class Supernets:
 
         self._uow.write(work)
 
-    def finish_training(self, lease: LeaseRef, version: NewVersion) -> SupernetVersion:
+    def finish_training(
+        self, lease: LeaseRef, version: NewVersion, model: RetrainedModel | None = None
+    ) -> SupernetVersion:
         """Publish the trained weights, end the TRAIN job, and start the searches that wait for them.
+
+        Args:
+            lease: of the job.
+            version: the weights.
+            model: of a retraining; it is converted where its spec asks for more than ONNX.
 
         Raises:
             LeaseLostError: somebody else trains it by now; nothing is written.
@@ -278,6 +286,8 @@ class Supernets:
             job = tx.jobs.guard(lease)
             _, published = self._publish(tx, supernet, version)
             self._ends.done(tx, job, {"supernet_version_id": published.id})
+            if model is not None:
+                order_retrained(tx, supernet, published, model, self._settings.max_evaluation_attempts)
             return published
 
         return self._uow.write(work)

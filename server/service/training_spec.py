@@ -61,16 +61,8 @@ class SandwichStrategy(SpecPart):
     """Weight of the divergence in KL; the rest is cross entropy with the labels."""
 
 
-class RetrainStrategy(SpecPart):
-    """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
-
-    kind: Literal["retrain"] = "retrain"
-
-    architecture: Any = None
-    """A published name, a genotype, or the space's own form. Absent in presets only: without it nothing is launched."""
-
-    inherit_from: str | None = Field(default=None, min_length=1, max_length=100)
-    """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
+class AloneNetwork(SpecPart):
+    """What a network that is trained alone needs beyond the settings of every training."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Before the classifier (SPOS: 0.1)."""
@@ -78,8 +70,12 @@ class RetrainStrategy(SpecPart):
     num_calibration_batches: int = Field(default=50, ge=1, le=100_000)
     """Training batches for the final statistics of batch normalisation (SPOS: 1,250)."""
 
-    formats: tuple[Literal["onnx", "rknn"], ...] = ("onnx",)
-    """Model files wanted at the end; ONNX is always made. `rknn` waits for a worker that has the converter."""
+
+class ModelFiles(SpecPart):
+    """Which deployable model files are wanted of a network."""
+
+    formats: Annotated[tuple[Literal["onnx", "rknn"], ...], Field(min_length=1, max_length=2)] = ("onnx",)
+    """ONNX is always made; `rknn` waits for a worker that has the converter."""
 
     rknn_dtype: Literal["fp16", "w8a8"] = "fp16"
     """Arithmetic of the RKNN file; `w8a8` is calibrated with training images of the data set."""
@@ -91,6 +87,18 @@ class RetrainStrategy(SpecPart):
     def wants_rknn(self) -> bool:
         """Whether a conversion follows."""
         return "rknn" in self.formats
+
+
+class RetrainStrategy(AloneNetwork, ModelFiles):
+    """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
+
+    kind: Literal["retrain"] = "retrain"
+
+    architecture: Any = None
+    """A published name, a genotype, or the space's own form. Absent in presets only: without it nothing is launched."""
+
+    inherit_from: str | None = Field(default=None, min_length=1, max_length=100)
+    """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
 
 
 StrategySpec = Annotated[

@@ -12,6 +12,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from server.service.classification_results import store_compared
 from server.service.classification_work import ClassificationWork, ImageChoice, queue_classification
+from server.service.deployables import order_finalist
 from server.service.endings import end_candidate
 from server.service.errors import InvalidValueError
 from server.service.ids import IdPrefix, new_id
@@ -134,6 +135,8 @@ class WorkerResults:
                 tx.candidates.save(candidate)
             if final_model is not None and answers is not None and not search.state.final:
                 self._classify(tx, search, candidate, final_model, answers)
+            elif final_model is not None:
+                order_finalist(tx, search, candidate, self._settings.max_evaluation_attempts)
             search = record_value(tx, search, candidate, evaluation)
             advance(tx, search, self._settings)
 
@@ -188,6 +191,9 @@ class WorkerResults:
                 if payload.arch_id is not None:
                     tx.artifacts.add_export(_export(tx, payload, payload.arch_id, made))
             model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
+            if payload.deploys:
+                self._ends.done(tx, job, {"sha256": conversion.sha256, "cpu_operators": list(conversion.cpu_operators)})
+                return
             if payload.measure is not None or payload.classify is not None:
                 self._end_own(tx, job, payload, model)
                 return

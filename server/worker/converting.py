@@ -53,7 +53,13 @@ class ConvertHandler:
             )
         dtype = Dtype(payload.dtype)
         calibration = self._calibration(payload, onnx) if dtype is Dtype.W8A8 else None
-        files = self._rknn.make(onnx, dtype, calibration=calibration, arch_id=payload.arch_id)
+        files = self._rknn.make(
+            onnx,
+            dtype,
+            calibration=calibration,
+            arch_id=payload.arch_id,
+            target_platform=payload.target_platform,
+        )
         if payload.npu_only and files.cpu_operators:
             raise ExportError(f"npu_only: the compiler leaves operators to the CPU: {', '.join(files.cpu_operators)}")
         model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
@@ -105,11 +111,11 @@ class ConvertHandler:
 
 def _made(payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:
     """A file that was made. Of an architecture it has random weights, of an ONNX file those of the file."""
-    inherited = payload.source_sha256 is not None and payload.weights == "inherited"
+    trained = payload.source_sha256 is not None
     return Conversion(
         sha256=sha256,
         format=format,
-        weights=WeightsOrigin.INHERITED if inherited else WeightsOrigin.RANDOM,
-        supernet_version_id=payload.supernet_version_id if inherited else None,
+        weights=WeightsOrigin(payload.weights) if trained else WeightsOrigin.RANDOM,
+        supernet_version_id=payload.supernet_version_id if trained else None,
         cpu_operators=cpu_operators,
     )

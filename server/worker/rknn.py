@@ -15,6 +15,7 @@ from server.service.artifacts import Artifacts
 
 RKNN_MEDIA_TYPE = "application/vnd.rockchip.rknn"
 CYCLES_MEDIA_TYPE = "application/vnd.hilnas.rknn-cycles+json"
+DEFAULT_TARGET = "rk3588"
 CALIBRATION_IMAGES = 64
 CALIBRATION_SEED = 0  # the same images for every candidate of every search
 
@@ -42,7 +43,13 @@ class RknnMaker:
         self._artifacts = artifacts
 
     def make(
-        self, onnx: bytes, dtype: Dtype, *, calibration: CalibrationImages | None, arch_id: str | None
+        self,
+        onnx: bytes,
+        dtype: Dtype,
+        *,
+        calibration: CalibrationImages | None,
+        arch_id: str | None,
+        target_platform: str = DEFAULT_TARGET,
     ) -> RknnFiles:
         """Convert and store one model.
 
@@ -50,7 +57,7 @@ class RknnMaker:
             ConversionError: with the kind of failure; one that would repeat itself is remembered.
             ExportError: the data type cannot be converted to, or images for w8a8 are missing.
         """
-        settings = RknnSettings(dtype=dtype)
+        settings = RknnSettings(dtype=dtype, target_platform=target_platform)
         made = self._converter.convert(onnx, settings, calibration=calibration, arch_id=arch_id)
         model = self._artifacts.put(made.model, RKNN_MEDIA_TYPE)
         cycles = self._artifacts.put(made.table.to_json().encode(), CYCLES_MEDIA_TYPE)

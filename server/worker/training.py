@@ -8,16 +8,20 @@ from pathlib import Path
 
 import torch
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.latency_key import latency_key
+from nas_engine.domain.search_space import Form
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Ending, Hooks
+from server.service.deployables import RetrainedModel
 from server.service.supernets import NewVersion, Supernets
 from server.service.training_spec import RetrainStrategy, TrainingSettings
 from server.service.values.job import Job, LeaseRef
 from server.service.values.supernet import Supernet
 from server.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
 from server.worker.resources import Resources
-from server.worker.retraining import weights_to_inherit
+from server.worker.retraining import graph_of, weights_to_inherit
 from server.worker.training_order import TrainingOrder
 from server.worker.training_processes import perform_in_processes
 from server.worker.training_run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, limited, perform
@@ -47,11 +51,12 @@ class TrainHandler:
         files = folder / supernet.id
         files.mkdir(exist_ok=True)
         try:
-            end = self._perform(self._run(supernet, checkpoint, files), uploads, stopped)
+            run = self._run(supernet, checkpoint, files)
+            end = self._perform(run, uploads, stopped)
             if end.ending is Ending.CANCELLED:
                 uploads.upload()
                 return
-            self._publish(lease, files, end)
+            self._publish(lease, run, end)
         finally:
             shutil.rmtree(files, ignore_errors=True)
         checkpoint.unlink(missing_ok=True)
@@ -103,14 +108,28 @@ class TrainHandler:
             host_lock=self._resources.host_lock,
         )
 
-    def _publish(self, lease: LeaseRef, files: Path, end: RunEnd) -> None:
-        statistics = dict(end.statistics)
-        model = files / MODEL_FILE
-        if model.exists():
-            statistics["model_sha256"] = self._resources.artifacts.put(model.read_bytes(), ONNX_MEDIA_TYPE).sha256
+    def _publish(self, lease: LeaseRef, run: TrainingRun, end: RunEnd) -> None:
+        files, statistics = run.folder, dict(end.statistics)
+        model = self._retrained(run, files) if (files / MODEL_FILE).exists() else None
+        if model is not None:
+            statistics["model_sha256"] = model.onnx_sha256
         with (files / WEIGHTS_FILE).open("rb") as source:
             weights = self._resources.artifacts.put(source, SAFETENSORS).sha256
-        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics))
+        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics), model)
+
+    def _retrained(self, run: TrainingRun, files: Path) -> RetrainedModel | None:
+        """The deployable network of a retraining, stored."""
+        wanted = run.spec.strategy
+        if not isinstance(wanted, RetrainStrategy):
+            return None
+        architecture = run.space.parse(wanted.architecture)
+        dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
+        stored = self._resources.artifacts.put((files / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
+        return RetrainedModel(
+            arch_id=architecture.arch_id,
+            onnx_sha256=stored.sha256,
+            latency_key=latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype),
+        )
 
 
 def training_device(spec: TrainingSettings, default: torch.device) -> torch.device:

@@ -30,6 +30,9 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     strategy: Annotated[str | None, typer.Option(help="How subnets are drawn, e.g. uniform.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--architecture", "-a", help="Of a retraining: published name, or genotype as JSON.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Update steps, instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
@@ -56,6 +59,8 @@ def train(
         spec["space"] = {"id": space}
     if strategy is not None:
         spec["strategy"] = {"kind": strategy}
+    if architecture is not None:
+        spec["strategy"] = {**_retraining(spec), "architecture": architecture_document(architecture)}
     if not spec:
         raise SpecFileError("nothing to train: give a preset, a spec file, or at least --space, --dataset and --epochs")
     with connect(server, token) as nas:
@@ -81,6 +86,15 @@ def _preset(name: str | None) -> dict[str, JsonValue]:
     if name not in TRAINING_PRESETS:
         raise SpecFileError(f"unknown preset {name!r}: known are {', '.join(TRAINING_PRESETS)}")
     return TRAINING_PRESETS[name].spec.model_dump(mode="json")
+
+
+def _retraining(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The spec's strategy, which must be a retraining; a plain one where the spec names none."""
+    match spec.get("strategy", {"kind": "retrain"}):
+        case {"kind": "retrain"} as strategy:
+            return dict(strategy)
+        case _:
+            raise SpecFileError("--architecture is for retrainings: leave it out, or give `--strategy retrain`")
 
 
 def _given(**options: JsonValue) -> dict[str, JsonValue]:

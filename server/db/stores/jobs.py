@@ -89,6 +89,7 @@ class SqlJobStore(LeaseHistory):
         for column, wanted in (
             (jobs.c.search_id, query.search_id),
             (jobs.c.candidate_id, query.candidate_id),
+            (jobs.c.supernet_id, query.supernet_id),
             (jobs.c.lease_owner, query.device_id),
         ):
             if wanted is not None:

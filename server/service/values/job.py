@@ -177,6 +177,7 @@ class JobQuery:
     states: tuple[JobState, ...] = ()
     search_id: str | None = None
     candidate_id: str | None = None
+    supernet_id: str | None = None
     device_id: str | None = None
 
 

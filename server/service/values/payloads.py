@@ -149,7 +149,8 @@ class ConvertPayload(Payload):
     It is made of an architecture, or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
     say what follows). A w8a8 conversion is calibrated with images of a data set, or of an image set.
 
-    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`.
+    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`, or retrained.
+    `deploys`: the file itself is what is wanted; nothing follows.
     """
 
     architecture: ArchitectureDocument | None = None
@@ -159,7 +160,7 @@ class ConvertPayload(Payload):
     format: ModelFormat
     dtype: DtypeName
     batch: int
-    weights: Literal["inherited", "random"]
+    weights: Literal["inherited", "random", "retrained"]
     supernet_version_id: str | None = None
     search_id: str | None = None
     candidate_id: str | None = None
@@ -170,6 +171,8 @@ class ConvertPayload(Payload):
     measure: MeasurePayload | None = None
     classify: ClassifyPayload | None = None
     measure_target: MeasureTarget | None = None
+    target_platform: str = "rk3588"
+    deploys: bool = False
 
 
 class TrainPayload(Payload):
