@@ -57,6 +57,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     system.router,
 )
+_SPECS = (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, CandidateRetrainingSpec, RankingStudySpec)
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 
@@ -75,7 +76,7 @@ def create_app(context: ApiContext) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, CandidateRetrainingSpec, RankingStudySpec))
+    install_openapi(app, _SPECS)
     settings = context.settings
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.

@@ -14,9 +14,9 @@ from server.api.metrics import Metrics
 from server.api.paging import PageTokens
 from server.api.schemas.system import ReadinessCheck
 from server.service.artifacts import Artifacts
-from server.service.cost_reports import CostReports
-from server.service.classifications import Classifications
 from server.service.candidate_retraining import CandidateRetraining
+from server.service.classifications import Classifications
+from server.service.cost_reports import CostReports
 from server.service.deployables import DeployableModels
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch

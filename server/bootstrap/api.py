@@ -54,10 +54,10 @@ from server.service.admission import Admission
 from server.service.agents import AgentSessions
 from server.service.artifacts import Artifacts
 from server.service.canaries import Canaries, CanarySettings, GoldenModel
+from server.service.candidate_retraining import CandidateRetraining
 from server.service.classification_results import ClassificationResults
 from server.service.classifications import Classifications
 from server.service.cost_reports import CostReports
-from server.service.candidate_retraining import CandidateRetraining
 from server.service.deployables import DeployableModels
 from server.service.devices import Devices
 from server.service.dispatch import Dispatch

@@ -23,14 +23,13 @@ from server.client.resources import (
     Devices,
     Jobs,
     Measurements,
-    RankingStudies,
     Searches,
-    Supernets,
     Tokens,
     read,
 )
 from server.client.space_resources import Spaces
 from server.client.table_resources import LatencyTables
+from server.client.training_resources import Candidates, RankingStudies, Supernets
 from server.client.transport import RetryPolicy, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -59,6 +58,7 @@ class Hilnas:
         secret = token or os.environ.get("HILNAS_TOKEN")
         self._transport = Transport(self.url, secret, timeout_s=timeout_s, retry=retry, transport=transport)
         self.searches = Searches(self._transport)
+        self.candidates = Candidates(self._transport)
         self.supernets = Supernets(self._transport)
         self.ranking_studies = RankingStudies(self._transport)
         self.devices = Devices(self._transport)

@@ -15,9 +15,7 @@ from server.api.schemas.candidates import CandidateResource, EvaluationResource,
 from server.api.schemas.devices import DeviceDetail, DeviceResource, DeviceTypeResource
 from server.api.schemas.jobs import JobDetail, JobResource
 from server.api.schemas.measurements import MeasurementDetail, MeasurementResource, SamplesResource
-from server.api.schemas.ranking_studies import RankingStudyResource, StudyEntryResource
 from server.api.schemas.searches import SearchResource, ValidationReport
-from server.api.schemas.supernets import SupernetResource, SupernetVersionResource
 from server.api.schemas.system import (
     ArtifactResource,
     NewEnrolmentTokenResource,
@@ -29,9 +27,7 @@ from server.client.errors import ProtocolError
 from server.client.event_source import ReceivedEvent, follow
 from server.client.transport import Params, Transport
 from server.service.algorithm_spec import WarmStartSpec
-from server.service.ranking_spec import RankingStudySpec
 from server.service.spec import SearchSpec
-from server.service.training_spec import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
 _CHUNK_BYTES = 1 << 20
@@ -166,64 +162,6 @@ class Searches(Group):
 
     def _act(self, search_id: str, verb: str) -> SearchResource:
         return read(SearchResource, self._transport.post(f"{API}/searches/{search_id}:{verb}"))
-
-
-class Supernets(Group):
-    """Supernets and their training."""
-
-    def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
-        """Train a supernet."""
-        answer = self._transport.post(f"{API}/supernets", spec_document(spec), idempotency_key=idempotency_key)
-        return read(SupernetResource, answer)
-
-    def get(self, supernet_id: str) -> SupernetResource:
-        """One supernet."""
-        return read(SupernetResource, self._transport.get(f"{API}/supernets/{supernet_id}"))
-
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SupernetResource]:
-        """Supernets, newest first."""
-        return self.items(f"{API}/supernets", SupernetResource, {"state": list(states)}, limit)
-
-    def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
-        """Its weights over time, oldest first."""
-        return self.items(f"{API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
-
-    def cancel(self, supernet_id: str) -> SupernetResource:
-        """Stop its training for good."""
-        return read(SupernetResource, self._transport.post(f"{API}/supernets/{supernet_id}:cancel"))
-
-    def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
-        """How its training goes, until it ends."""
-        return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
-
-
-class RankingStudies(Group):
-    """Does a supernet rank architectures as training them alone does?"""
-
-    def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:
-        """Start a study."""
-        answer = self._transport.post(f"{API}/ranking-studies", spec_document(spec), idempotency_key=idempotency_key)
-        return read(RankingStudyResource, answer)
-
-    def get(self, study_id: str) -> RankingStudyResource:
-        """One study with its correlations, as far as it is."""
-        return read(RankingStudyResource, self._transport.get(f"{API}/ranking-studies/{study_id}"))
-
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[RankingStudyResource]:
-        """Studies, newest first."""
-        return self.items(f"{API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
-
-    def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
-        """Its architectures with both accuracies."""
-        return self.items(f"{API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
-
-    def cancel(self, study_id: str) -> RankingStudyResource:
-        """Stop it for good; what is done stays."""
-        return read(RankingStudyResource, self._transport.post(f"{API}/ranking-studies/{study_id}:cancel"))
-
-    def events(self, study_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
-        """How it goes, until it ends."""
-        return follow(self._transport, f"{API}/ranking-studies/{study_id}/events", after_id)
 
 
 class Devices(Group):

@@ -128,11 +128,11 @@ def order_finalist(tx: Transaction, search: Search, candidate: Candidate, max_at
     if device is None or search.hardware_key is None or candidate.final_model_sha256 is None:
         return
     runtime = tx.measurements.hardware(search.hardware_key).key.identity.runtime
-    if format_for(runtime) is ModelFormat.ONNX or candidate.latency_key is None:
+    if format_for(runtime) is ModelFormat.ONNX:
         return
     payload = ConvertPayload(
         arch_id=candidate.arch_id,
-        latency_key=candidate.latency_key,
+        latency_key=candidate.latency_key or candidate.final_model_sha256,
         hardware_key="",
         format=ModelFormat.RKNN,
         dtype=device.dtype,

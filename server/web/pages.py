@@ -17,6 +17,8 @@ from server.api.listing import bound_query, page_request
 from server.api.presenters.candidates import CandidateContext, candidate_resource, evaluation_resource
 from server.api.presenters.devices import device_resource
 from server.api.presenters.measurements import measurement_resource
+from server.api.presenters.models import model_resource
+from server.api.presenters.ranking_studies import study_resource
 from server.api.presenters.searches import search_resource, supernet_resource
 from server.api.schemas.candidates import CandidateResource, EvaluationResource
 from server.api.schemas.queries import CandidateListQuery, ListQuery
@@ -27,6 +29,7 @@ from server.service.states import MeasurementKind, Role
 from server.service.values.candidate import Candidate, CandidateOrder, CandidateQuery
 from server.service.values.device import Device, DeviceQuery
 from server.service.values.measurement import MeasurementQuery
+from server.service.values.ranking import StudyQuery
 from server.service.values.search import SearchQuery
 from server.service.values.supernet import SupernetQuery
 from server.web.rendering import page
@@ -47,7 +50,9 @@ Viewer = Annotated[Caller, Depends(_viewer)]
 def show_searches(request: Request, context: Context, _: Viewer) -> Response:
     """Searches and supernets, newest first."""
     supernets = [supernet_resource(one) for one in context.supernets.page(SupernetQuery(), PageRequest(20)).items]
-    return page(request, "searches.html", {"searches": _searches(context), "supernets": supernets})
+    studies = [study_resource(one) for one in context.ranking_studies.page(StudyQuery(), PageRequest(20)).items]
+    values = {"searches": _searches(context), "supernets": supernets, "studies": studies}
+    return page(request, "searches.html", values)
 
 
 @router.get("/fragments/searches")
@@ -103,7 +108,8 @@ def show_candidate(candidate_id: str, request: Request, context: Context, _: Vie
 
     candidate, shown, evaluations = context.uow.read(look)
     has_picture = context.spaces.input_shape(candidate.record.architecture) is not None
-    values = {"candidate": shown, "evaluations": evaluations, "has_picture": has_picture}
+    models = [model_resource(one) for one in context.deployables.of_candidate(candidate_id)]
+    values = {"candidate": shown, "evaluations": evaluations, "has_picture": has_picture, "models": models}
     return page(request, "candidate.html", values)
 
 

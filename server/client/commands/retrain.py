@@ -65,7 +65,7 @@ def retrain(
     if rknn is not None:
         spec.update({"formats": ["onnx", "rknn"], "rknn_dtype": rknn.value})
     with connect(server, token) as nas:
-        training = nas.searches.retrain(candidate, spec)
+        training = nas.candidates.retrain(candidate, spec)
         if not follow and output is None:
             print_json(training) if as_json else typer.echo(training.id)
             return

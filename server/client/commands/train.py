@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,7 @@ def train(
     if strategy is not None:
         spec["strategy"] = {"kind": strategy}
     if architecture is not None:
-        spec["strategy"] = {**_retraining(spec), "architecture": architecture_document(architecture)}
+        spec["strategy"] = {**_retraining(spec), "architecture": _document(architecture)}
     if not spec:
         raise SpecFileError("nothing to train: give a preset, a spec file, or at least --space, --dataset and --epochs")
     with connect(server, token) as nas:
@@ -88,13 +89,21 @@ def _preset(name: str | None) -> dict[str, JsonValue]:
     return TRAINING_PRESETS[name].spec.model_dump(mode="json")
 
 
+def _document(text: str) -> JsonValue:
+    """A genotype or another JSON form as such, anything else as a name."""
+    try:
+        document: JsonValue = json.loads(text)
+    except ValueError:
+        return text
+    return document
+
+
 def _retraining(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """The spec's strategy, which must be a retraining; a plain one where the spec names none."""
-    match spec.get("strategy", {"kind": "retrain"}):
-        case {"kind": "retrain"} as strategy:
-            return dict(strategy)
-        case _:
-            raise SpecFileError("--architecture is for retrainings: leave it out, or give `--strategy retrain`")
+    strategy = spec.get("strategy", {"kind": "retrain"})
+    if not isinstance(strategy, Mapping) or strategy.get("kind") != "retrain":
+        raise SpecFileError("--architecture is for retrainings: leave it out, or give `--strategy retrain`")
+    return dict(strategy)
 
 
 def _given(**options: JsonValue) -> dict[str, JsonValue]:
