@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -209,7 +210,10 @@ def row(label: str, bench: Bench, entries: Sequence[StudyEntry], weights: Weight
 
 
 def _report(rows: Sequence[Row], num_networks: int, arguments: argparse.Namespace) -> None:
-    print(f"{num_networks} networks, local: the best {arguments.local} trained alone, seed {arguments.seed}")
+    print(
+        f"{num_networks} networks, local: the best {arguments.local} trained alone, seed {arguments.seed}; "
+        f"by chance tau varies by {_chance(num_networks):.2f} (global) and {_chance(arguments.local):.2f} (local)"
+    )
     print(f"{'supernet':32} {'global tau':>10} {'local tau':>10} {'mean top1':>10} {'versions':>9} {'seconds':>8}")
     for one in rows:
         print(
@@ -218,6 +222,11 @@ def _report(rows: Sequence[Row], num_networks: int, arguments: argparse.Namespac
         )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(one) for one in rows], indent=2))
+
+
+def _chance(num: int) -> float:
+    """Standard deviation of Kendall's tau between unrelated rankings (Kendall 1938): what chance alone gives."""
+    return math.sqrt(2 * (2 * num + 5) / (9 * num * (num - 1)))
 
 
 def _tau(value: float | None) -> str:
