@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nas_engine.domain.classification import Classification, compress_predictions, top1
+from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
 from nas_engine.domain.image_set import HEAD_BYTES, ImageSetHeader, file_bytes, read_head
 from nas_engine.domain.objective import Metric
@@ -120,7 +121,7 @@ class ClassificationResults:
                 metric=Metric.DEVICE_TOP1,
                 value=record.top1.value,
                 uncertainty=record.top1.standard_error,
-                source=EvaluationSource.MEASURED,
+                source=record.source,
                 attempt=payload.attempt,
                 supernet_version_id=search.supernet_version_id,
                 created_at=tx.now(),
@@ -198,7 +199,7 @@ def _record(
     payload, key = read_payload(ClassifyPayload, job.payload), classification.hardware_key
     return ClassificationRecord(
         id=new_id(IdPrefix.CLASSIFICATION),
-        source=EvaluationSource.MEASURED,
+        source=_source(key),
         images_sha256=payload.images_sha256,
         num_images=payload.num_images,
         num_classes=classification.num_classes,
@@ -222,3 +223,9 @@ def _record(
         result_digest=digest,
         created_at=tx.now(),
     )
+
+
+def _source(key: HardwareKey) -> EvaluationSource:
+    """Answers of a simulator are no measurement."""
+    simulated = key.identity.device_class is DeviceClass.SIMULATED
+    return EvaluationSource.SIMULATED if simulated else EvaluationSource.MEASURED

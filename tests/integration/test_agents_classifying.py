@@ -17,7 +17,7 @@ from server.service.latencies import ModelMeasurementSpec
 from server.service.paging import PageRequest
 from server.service.ports.models import ModelFacts
 from server.service.settings import LeaseSettings
-from server.service.states import JobKind, JobPhase, JobState
+from server.service.states import EvaluationSource, JobKind, JobPhase, JobState
 from server.service.values.classification import ClassificationQuery
 from server.service.values.job import Job, JobQuery
 from tests.agent_process import AgentProcess
@@ -157,7 +157,7 @@ def test_an_agent_killed_while_it_classifies_is_replaced_and_the_job_is_done_onc
     query = ClassificationQuery(include_superseded=True)
     (record,) = farm.world.classifications.page(query, PageRequest(10)).items
     assert record.device_id == farm.device("quick").id
-    assert record.num_images == 200 * len(LABELS)
+    assert (record.num_images, record.source) == (200 * len(LABELS), EvaluationSource.SIMULATED)
     unscripted = farm.final(order(farm, b"no script", images, "quick"))
     assert (unscripted.state, unscripted.failure_type) == (JobState.FAILED, FailureType.UNSUPPORTED)
 

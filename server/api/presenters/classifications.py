@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from server.api.presenters.measurements import hardware_resource
 from server.api.schemas.classifications import (
     ClassificationDetail,
@@ -13,13 +16,19 @@ from server.service.latency_work import kind_of
 from server.service.states import EvaluationSource
 from server.service.values.classification import ClassificationRecord
 
+_SOURCES: Mapping[EvaluationSource, Literal["measured", "simulated", "evaluated"]] = {
+    EvaluationSource.MEASURED: "measured",
+    EvaluationSource.SIMULATED: "simulated",
+    EvaluationSource.EVALUATED: "evaluated",
+}
+
 
 def classification_resource(record: ClassificationRecord) -> ClassificationResource:
     """One classification, without its answers."""
     device_class, loss = record.device_class, record.loss
     return ClassificationResource(
         id=record.id,
-        source="evaluated" if record.source is EvaluationSource.EVALUATED else "measured",
+        source=_SOURCES[record.source],
         kind=None if device_class is None else kind_of(device_class).value,
         device_class=None if device_class is None else device_class.value,
         top1=record.top1.value,

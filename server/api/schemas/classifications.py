@@ -31,11 +31,12 @@ class ClassificationResource(Resource):
     """One model's answers to one image set."""
 
     id: Id
-    source: Literal["measured", "evaluated"]
-    """measured: by a device; evaluated: by a worker, in float, as the reference."""
+    source: Literal["measured", "simulated", "evaluated"]
+    """measured: by a device; simulated: by a test double, which answers a script; evaluated: by a worker, in float, as
+    the reference."""
 
     kind: KindName | None
-    """measured, or simulated by a test double, which answers a script; null for a worker."""
+    """measured or simulated; null for a worker."""
 
     device_class: DeviceClassName | None
     top1: float

@@ -43,7 +43,7 @@ class ClassificationRecord:
 
     Attributes:
         id: ``cls_...``.
-        source: MEASURED by a device, or EVALUATED by a worker in float.
+        source: MEASURED by a device (SIMULATED where it simulates), or EVALUATED by a worker in float.
         images_sha256: the image set; the first `num_images` of it were classified.
         num_correct: right answers.
         model_sha256: the file that ran.
