@@ -2,7 +2,8 @@
 
 The usual way is one dropped run and the mean of a loop (TVM's time_evaluator and rknn_benchmark do so). The protocol is
 the agent's own `quick` profile in a fresh process each time, with the host-wide lock. Both see the same host in turns.
-The figure is the spread between repetitions of the same measurement: (max - min) / median, and the CV.
+The figure is the spread between repetitions of the same measurement: (max - min) / median, and the CV. The protocol
+also says which of its measurements to trust: those without a flag are given apart.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> None:
         model = arguments.model or Path(folder) / "golden.onnx"
         if arguments.model is None:
             model.write_bytes(golden_onnx())
-        usual_us, measured = _measure(model, arguments.repetitions, arguments.profile)
+        usual_us, measured, valid_us = _measure(model, arguments.repetitions, arguments.profile)
     rows = [
         _row("median of the protocol (p50)", [s.p50_us for s in measured], usual_us),
         _row("minimum of the protocol", [s.min_us for s in measured], usual_us),
@@ -56,9 +57,12 @@ def main() -> None:
     ):
         cv = statistics.stdev(values) / statistics.mean(values)
         print(f"  {name:<6} median {statistics.median(values):9.1f} us, CV {cv:6.1%}")
+    spread = f", spread of their medians {_spread_percent(valid_us):.2f} %" if len(valid_us) > 1 else ""
+    print(f"  {len(valid_us)} of {arguments.repetitions} measurements carry no flag{spread}")
 
 
-def _measure(model: Path, repetitions: int, profile: str) -> tuple[list[float], list[LatencyStats]]:
+def _measure(model: Path, repetitions: int, profile: str) -> tuple[list[float], list[LatencyStats], list[float]]:
+    """Means of the usual way, statistics of the protocol, and the medians of those without a flag."""
     settings = BenchSettings(runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=default_lock_path())
     request = MeasureRequest(
         model=model, settings=SETTINGS, profile=MeasurementProfile.named(profile), dtype=Dtype.FP32
@@ -66,14 +70,17 @@ def _measure(model: Path, repetitions: int, profile: str) -> tuple[list[float], 
     measurer = ChildMeasurer(settings)
     usual_us: list[float] = []
     measured: list[LatencyStats] = []
+    valid_us: list[float] = []
     try:
         for number in range(repetitions):
             usual_us.append(_usual_us(model))
             measurement = measurer.measure(request, StopToken(), lambda _: None, 120.0)
             measured.append(measurement.stats(np.random.default_rng(number)))
+            if not measurement.flags:
+                valid_us.append(measured[-1].p50_us)
     finally:
         measurer.close()
-    return usual_us, measured
+    return usual_us, measured, valid_us
 
 
 def _usual_us(model: Path) -> float:
