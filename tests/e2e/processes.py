@@ -22,7 +22,7 @@ class Program:
         self.name = name
         self.log_path = folder / f"{name}.log"
         self._command = [sys.executable, "-m", "server.client.cli", *arguments]
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder), **environment}
+        self._environment: dict[str, str] = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder), **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[int] = set()
 
@@ -34,6 +34,10 @@ class Program:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def surround(self, environment: Mapping[str, str]) -> None:
+        """Give it more environment from its next start on."""
+        self._environment |= environment
 
     @property
     def started(self) -> bool:

@@ -83,13 +83,28 @@ class Installation:
         self.until(lambda: _answers(other.api), f"{other.program.name} answers")
         return other
 
-    def add_board(self, name: str, *, isolation: str = "none", port: int | None = None) -> Program:
-        """Start an agent with the fake runtime; `isolation` is the agent's own option, `port` another server's."""
+    def add_board(
+        self,
+        name: str,
+        *,
+        isolation: str = "none",
+        port: int | None = None,
+        surroundings: Mapping[str, str] | None = None,
+    ) -> Program:
+        """Start an agent with the fake runtime.
+
+        Args:
+            isolation: the agent's own option.
+            port: another server's than the first one's.
+            surroundings: more of its environment.
+        """
         arguments = ["agent", "--insecure", "--runtime", "fake", "--device-type", DEVICE_TYPE]
         arguments += ["--server", f"127.0.0.1:{port or self.grpc_port}", "--name", name, "--isolation", isolation]
         arguments += ["--state-dir", str(self.folder / name), "--host-lock", str(self.folder / "timing.lock")]
         token = (self.home / "enrolment.token").read_text(encoding="ascii").strip()
-        self.agents[name] = Program(name, self.folder, arguments, {"HILNAS_ENROLMENT_TOKEN": token})
+        self.agents[name] = Program(
+            name, self.folder, arguments, {"HILNAS_ENROLMENT_TOKEN": token, **(surroundings or {})}
+        )
         self.agents[name].start()
         return self.agents[name]
 
