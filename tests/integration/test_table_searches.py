@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from nas_engine.search.config import AlgorithmConfig, Nsga2Config, PredictorAssi
 from nas_engine.search.factory import create_algorithm
 from nas_engine.spaces.table import TableSpace
 from nas_engine.spaces.table_document import parse_table
+from nas_engine.spaces.table_document import table_document as document_of
+from nas_engine.spaces.table_files import nas_bench_macro
 from server.service.errors import ConflictError, InvalidSpecError
 from server.service.spec import parse_search_spec
 from server.service.states import EvaluationSource, SearchState
@@ -225,3 +228,17 @@ def test_a_killed_worker_asks_what_an_undisturbed_one_asks(world: WorkerWorld) -
             world.restart()
         world.do(job)
     assert [c.genotype for c in world.candidates(disturbed)] == [c.genotype for c in world.candidates(whole)]
+
+
+@pytest.mark.data
+def test_nas_bench_macro_is_searched_through_the_server_as_by_the_engine_alone(world: WorkerWorld) -> None:
+    path = Path(os.environ.get("HILNAS_DATA", "/none")) / "nasbench_macro_cifar10.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing: set HILNAS_DATA to a folder with the public data sets")
+    table = register(world, json.dumps(document_of(nas_bench_macro(path))).encode())
+    assert len(table.rows) == 6561
+    search = table_search(world, algorithm={"kind": "nsga2", "population_size": 20})
+    alone = engine_alone(table, config_of(search.spec.algorithm), (Metric.TOP1, Metric.MACS))
+    assert [c.genotype for c in world.candidates(search)] == [told.genotype for told in alone.results]
+    front = world.fronts.of_search(search.id)
+    assert {c.genotype for c in front.points} == {told.genotype for told in alone.front()}
