@@ -120,6 +120,26 @@ def test_a_worker_lost_in_a_shift_is_replaced_and_the_same_comes_of_it(world_on_
     assert len(own_versions(world, disturbed)) == BUDGET
 
 
+def test_a_worker_that_lost_its_lease_stops_at_the_next_candidate(world: WorkerWorld, search: Search) -> None:
+    job, taken_over = next_shift(world), list[Job]()
+
+    def somebody_else_takes_it() -> bool:
+        if not taken_over:
+            world.database.kill_lease(job.id)
+            world.dispatch.sweep()
+            world.database.skip_backoff()
+            taken_over.append(next_shift(world))
+        return False
+
+    with pytest.raises(LeaseLostError):
+        shift(world, job, somebody_else_takes_it)
+    assert own_versions(world, search) == []
+    shift(world, taken_over[0])
+    world.run()
+    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert len(own_versions(world, search)) == BUDGET
+
+
 def test_a_search_cancelled_during_a_shift_leaves_no_version(world: WorkerWorld, search: Search) -> None:
     job = next_shift(world)
     world.searches.cancel(search.id)
