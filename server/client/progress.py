@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas_engine.domain.json_value import JsonValue
 from server.api.schemas.candidates import CandidateResource, FrontResource
 from server.api.schemas.ranking_studies import RankingStudyResource, StudyEntryResource
 from server.api.schemas.searches import SearchResource
@@ -108,6 +109,8 @@ def search_view(search: SearchResource) -> RenderableType:
     table.add_row("measured before", str(progress.num_reused))
     if (warm := warm_start_text(progress.report)) is not None:
         table.add_row("warm start", warm)
+    if (deriving := deriving_text(progress.report)) is not None:
+        table.add_row("deriving", deriving)
     table.add_row("front size", str(progress.front_size))
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
     table.add_row("time left", _eta(search, finished, datetime.now(UTC)))
@@ -119,10 +122,21 @@ def search_line(search: SearchResource) -> str:
     progress = search.progress
     finished = progress.num_complete + progress.num_infeasible + progress.num_failed
     hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
+    deriving = deriving_text(progress.report)
     return (
         f"{search.state.value}  generation {progress.generation}  evaluated {finished}/{progress.num_candidates}  "
         f"in flight {progress.num_in_flight}  front {progress.front_size}  hypervolume {hypervolume}"
+        + ("" if deriving is None else f"  deriving: {deriving}")
     )
+
+
+def deriving_text(report: Mapping[str, JsonValue]) -> str | None:
+    """How far the derivation of a DenseNAS search is, as of its last checkpoint; None where none is under way."""
+    match report.get("deriving"):
+        case {"cost_factor": float() | int() as factor, "step": int(step), "num_steps": int(total)}:
+            return f"cost factor {factor:g}, step {step} of {total}"
+        case _:
+            return None
 
 
 def _eta(search: SearchResource, finished: int, now: datetime) -> str:

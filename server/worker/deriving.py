@@ -45,7 +45,10 @@ class DeriveHandler:
         recipe = recipe_of(wanted, wanted.cost_factors[given.number], given.search.spec.seed, len(dataset.train))
         path = self._resources.folder / "training" / f"{given.search.id}-{given.number}.checkpoint"
         checkpoint = local_checkpoint(path, self._resources.artifacts, given.checkpoint_sha256)
-        total: dict[str, JsonValue] = {"num_steps": recipe.training.num_steps}
+        total: dict[str, JsonValue] = {
+            "cost_factor": wanted.cost_factors[given.number],
+            "num_steps": recipe.training.num_steps,
+        }
         uploads = CheckpointUploads(
             self._resources.artifacts,
             checkpoint,
