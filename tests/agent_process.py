@@ -25,6 +25,7 @@ class AgentProcess:
         token: str = ENROLMENT_TOKEN,
         insecure: bool = True,
         prefix: tuple[str, ...] = (),
+        host: str = "127.0.0.1",
     ) -> None:
         self.state_dir = folder / f"state-{name}"
         self.log_path = folder / f"{name}.log"
@@ -34,7 +35,7 @@ class AgentProcess:
             "-m",
             "device_agent.cli",
             *(("--insecure",) if insecure else ()),
-            *("--server", f"127.0.0.1:{port}"),
+            *("--server", f"{host}:{port}"),
             *("--name", name),
             *("--state-dir", str(self.state_dir)),
             *("--host-lock", str(folder / "timing.lock")),

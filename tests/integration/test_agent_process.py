@@ -260,6 +260,17 @@ def test_sigterm_finishes_the_current_job_and_takes_no_more(dispatch: FakeDispat
     assert dispatch.reports[-1].leaving
 
 
+def test_sigterm_while_fetching_finishes_the_job_as_well(dispatch: FakeDispatch, start: Start) -> None:
+    dispatch.chunk_delay_s = 0.2
+    job = dispatch.add_job(b"y" * (20 * 256 * 1024))
+    agent = start(*FAKE)
+    dispatch.wait_until(lambda: JobPhase.FETCHING in job.phases)
+    agent.signal(signal.SIGTERM)
+    assert agent.wait(60.0) == 0
+    assert job.measurements
+    assert dispatch.reports[-1].leaving
+
+
 def test_a_second_sigterm_gives_the_current_job_back(dispatch: FakeDispatch, start: Start) -> None:
     job = dispatch.add_job(fake_model(latency_us=50_000.0), profile="standard")
     agent = start(*FAKE_CHILD, "--fake-real-time")

@@ -37,7 +37,7 @@ GOLDEN = json.dumps({"hilnas_fake": 1, "latency_us": 2000.0}).encode()
 class Farm:
     """A service with an agents' endpoint, and the agents dialled in to it."""
 
-    def __init__(self, database: TestDatabase, folder: Path) -> None:
+    def __init__(self, database: TestDatabase, folder: Path, address: str = "127.0.0.1:0") -> None:
         self.world = World(database, FileByteStore(folder / "artifacts"), LEASES)
         golden = self.world.artifacts.put(GOLDEN, "application/json")
         model = GoldenModel(sha256=golden.sha256, size_bytes=golden.size_bytes, format=ModelFormat.ONNX)
@@ -50,7 +50,7 @@ class Farm:
             artifacts=self.world.artifacts,
             canaries=canaries,
         )
-        self.server: RpcServer = start_rpc_server(services, "127.0.0.1:0", num_threads=16)
+        self.server: RpcServer = start_rpc_server(services, address, num_threads=16)
         self._folder = folder
         self.agents: list[AgentProcess] = []
 
