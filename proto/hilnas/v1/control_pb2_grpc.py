@@ -60,7 +60,9 @@ class AgentControlServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Enroll(self, request, context):
-        """One-time enrolment token in, agent id and credential out. Enrolling a name again replaces its credential.
+        """One-time enrolment token in, agent id and credential out. Enrolling a name again replaces its credential. The call
+        may carry the metadata `authorization: Bearer <credential>` with the credential that the agent wants to have (40
+        characters at least): repeating it, because an answer was late or lost, then changes nothing and uses the token once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
