@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from device_agent.runtime.rk3588_sim import parse_cycle_table
+from nas_engine.domain.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
+from server.service.classification_results import image_set_head
+from server.service.errors import InvalidSpecError
 from server.service.latencies import ModelMeasurementSpec
 from server.service.paging import PageRequest
 from server.service.states import CandidateState, JobKind, MeasurementKind, SearchState
@@ -115,3 +119,31 @@ def test_a_model_of_one_s_own_is_converted_and_then_measured(installation: RknnI
     assert isinstance(measured, dict)
     record = context.latencies.get(str(measured["measurement_id"]))
     assert (record.kind, record.latency_key) == (MeasurementKind.SIMULATED, stored.sha256)
+
+
+def test_w8a8_is_calibrated_with_an_image_set_which_a_simulation_does_not_classify(
+    installation: RknnInstallation,
+) -> None:
+    context = installation.server.context
+    graph = small_shufflenet()
+    content = export_onnx(graph, *random_weights(graph, 0))
+    channels, height, width = graph.input_shape
+    pixels_NHWC = np.random.default_rng(0).integers(0, 256, (4, height, width, channels)).astype(np.uint8)
+    how = Preprocessing(mean=(120.0,) * channels, std=(60.0,) * channels)
+    images = context.artifacts.put(write_image_set("noise", pixels_NHWC, np.zeros(4, int), how, 10), MEDIA_TYPE)
+    heads = {images.sha256: image_set_head(context.artifacts, images.sha256)[0]}
+    document = {
+        "model_sha256": context.artifacts.put(content, "application/onnx").sha256,
+        "device": {"device_type": "rk3588-sim", "dtype": "w8a8"},
+        "measurement": {"profile": "quick"},
+        "calibration_images_sha256": images.sha256,
+    }
+    facts = context.models.check(content)
+    with_images = ModelMeasurementSpec.model_validate({**document, "images": {"sha256": images.sha256}})
+    with pytest.raises(InvalidSpecError, match="simulated ones execute nothing"):
+        context.latencies.measure_model(with_images, facts, heads)
+    job = context.latencies.measure_model(ModelMeasurementSpec.model_validate(document), facts, heads)
+    installation.until(lambda: context.dispatch.get(job.id).state.final, 120.0)
+    converted = context.dispatch.get(job.id)
+    assert isinstance(converted.result, dict), converted.failure_message
+    assert "next_job_id" in converted.result
