@@ -221,7 +221,7 @@ class WorkerResults:
         """Queue what was asked of a model that was there as ONNX; the job's result names what was queued."""
         if payload.measure_target is None:
             raise InvalidValueError(f"job {job.id} converts a model and does not say who is to run it")
-        result: dict[str, JsonValue] = {"sha256": model.sha256}
+        result: dict[str, JsonValue] = {"sha256": model.sha256, "cpu_operators": [*model.cpu_operators]}
         if payload.classify is not None:
             classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
             candidate = None if job.candidate_id is None else tx.candidates.get(job.candidate_id)

@@ -258,6 +258,7 @@ def test_a_board_classifies_with_what_the_converter_made(world: World) -> None:
     assert payload.source_sha256 == calibrated.model_sha256
     assert world.dispatch.get(converting.id).result == {
         "sha256": made.sha256,
+        "cpu_operators": [],
         "classify_job_id": classifying.id,
         "next_job_id": take(device, JobKind.MEASURE).id,
     }

@@ -1,0 +1,124 @@
+"""The contract of the classification store, against SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_engine.domain.classification import compress_predictions
+from nas_engine.domain.measurement import Dtype, HardwareKey
+from server.artifacts.files import FileByteStore
+from server.service.errors import NotFoundError
+from server.service.ids import IdPrefix, new_id
+from server.service.paging import PageRequest
+from server.service.states import EvaluationSource
+from server.service.values.classification import ClassificationQuery, ClassificationRecord, Loss
+from tests.classifying import LABELS, NUM_CLASSES, answers
+from tests.databases import TestDatabase
+from tests.service_world import IDENTITY, World
+
+
+@pytest.fixture
+def world(database: TestDatabase, tmp_path: Path) -> World:
+    return World(database, FileByteStore(tmp_path / "artifacts"))
+
+
+def record(**changes: Any) -> ClassificationRecord:
+    values: dict[str, Any] = {
+        "id": new_id(IdPrefix.CLASSIFICATION),
+        "source": EvaluationSource.EVALUATED,
+        "images_sha256": "1" * 64,
+        "num_images": len(LABELS),
+        "num_classes": NUM_CLASSES,
+        "num_correct": 9,
+        "model_sha256": "2" * 64,
+        "source_sha256": "2" * 64,
+        "dtype": Dtype.FP32,
+        "batch": 1,
+        "predictions": compress_predictions(answers(*LABELS)),
+        "environment": {"agent_version": "1"},
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return ClassificationRecord(**{**values, **changes})
+
+
+class TestClassificationStore:
+    def test_what_is_added_is_read_back_whole(self, world: World) -> None:
+        device = world.enrol()
+        key = HardwareKey(identity=IDENTITY, dtype=Dtype.W8A8)
+        loss = Loss(reference_id="cls_other", value=-0.1, standard_error=0.05, agreement=0.9)
+        measured = record(
+            source=EvaluationSource.MEASURED,
+            hardware=key,
+            dtype=Dtype.W8A8,
+            device_id=device.id,
+            device_type="testboard",
+            lease_id=new_id(IdPrefix.LEASE),
+            label="mine",
+            loss=loss,
+            result_digest="3" * 64,
+        )
+        evaluated = record()
+        for one in (measured, evaluated):
+            world.uow.write(lambda tx, one=one: tx.classifications.add(one))  # type: ignore[misc]
+            assert world.uow.read(lambda tx, one=one: tx.classifications.get(one.id)) == one  # type: ignore[misc]
+        assert world.uow.read(lambda tx: tx.classifications.of_lease(str(measured.lease_id))) == measured
+        assert world.uow.read(lambda tx: tx.classifications.of_lease("lease_none")) is None
+        with pytest.raises(NotFoundError):
+            world.uow.read(lambda tx: tx.classifications.get("cls_none"))
+
+    def test_a_loss_is_written_later(self, world: World) -> None:
+        stored = record()
+        loss = Loss(reference_id="cls_other", value=0.0, standard_error=0.0, agreement=1.0)
+        world.uow.write(lambda tx: tx.classifications.add(stored))
+        world.uow.write(lambda tx: tx.classifications.set_loss(replace(stored, loss=loss)))
+        assert world.uow.read(lambda tx: tx.classifications.get(stored.id)).loss == loss
+
+    def test_pages_are_filtered_and_newest_first(self, world: World) -> None:
+        stored = [record(), record(images_sha256="4" * 64), record(candidate_id="cand_1"), record(superseded=True)]
+        for one in stored:
+            world.uow.write(lambda tx, one=one: tx.classifications.add(one))  # type: ignore[misc]
+
+        def listed(size: int = 10, **query: Any) -> list[str]:
+            wanted, found = ClassificationQuery(**query), []
+            page = PageRequest(size)
+            while True:  # ends with the last page
+                got = world.uow.read(lambda tx, at=page: tx.classifications.page(wanted, at))  # type: ignore[misc]
+                found += [one.id for one in got.items]
+                if got.next is None:
+                    return found
+                page = PageRequest(size, got.next)
+
+        ids = [one.id for one in stored]
+        assert listed() == listed(1) == [ids[2], ids[1], ids[0]]
+        assert listed(include_superseded=True) == ids[::-1]
+        assert listed(images_sha256="4" * 64) == [ids[1]]
+        assert listed(candidate_id="cand_1") == [ids[2]]
+        assert listed(device_type="toaster") == []
+
+    def test_only_the_same_images_of_the_same_model_compare(self, world: World) -> None:
+        first, same = record(), record(model_sha256="5" * 64)
+        others = [
+            record(source_sha256="6" * 64),
+            record(images_sha256="6" * 64),
+            record(num_images=5, num_correct=5, predictions=compress_predictions(answers(*LABELS[:5]))),
+            record(superseded=True),
+        ]
+        for one in (first, same, *others):
+            world.uow.write(lambda tx, one=one: tx.classifications.add(one))  # type: ignore[misc]
+        found = world.uow.read(lambda tx: tx.classifications.of_same_images(first))
+        assert [one.id for one in found] == [same.id, first.id]
+
+    def test_candidates_have_what_devices_answered(self, world: World) -> None:
+        device = world.enrol()
+        key = HardwareKey(identity=IDENTITY, dtype=Dtype.FP32)
+        on_device = {"source": EvaluationSource.MEASURED, "hardware": key, "device_id": device.id}
+        old, new = (record(candidate_id="cand_1", **on_device) for _ in range(2))
+        for one in (record(candidate_id="cand_1"), old, new, record(candidate_id="cand_2", **on_device)):
+            world.uow.write(lambda tx, one=one: tx.classifications.add(one))  # type: ignore[misc]
+        found = world.uow.read(lambda tx: tx.classifications.of_candidates(["cand_1", "cand_3"]))
+        assert [one.id for one in found] == [old.id, new.id]
