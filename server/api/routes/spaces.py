@@ -31,6 +31,7 @@ from server.api.schemas.spaces import (
 from server.api.schemas.wire import Listing
 from server.api.service_errors import architecture_problem
 from server.service.errors import NotFoundError
+from server.service.space_tables import TABLE_SPACE
 from server.service.values.token import StoredResponse
 
 router = APIRouter(prefix="/api/v1", tags=["search spaces"])
@@ -63,11 +64,14 @@ def register_table(body: NewSpaceBody, context: Context, once: EngineerOnce) -> 
     Searches in it need no supernet and no device. Registering the same table under the same id changes nothing.
     """
 
+    # Read before the transaction begins: a large table takes a while, and is kept then.
+    try:
+        context.spaces.describe(TABLE_SPACE, {"sha256": body.sha256})
+    except InvalidSpaceError as error:
+        raise Problem(INVALID_TABLE, str(error)) from error
+
     def action() -> StoredResponse:
-        try:
-            space, is_new = context.space_tables.register(body.id, body.sha256, context.spaces, once.caller.created_by)
-        except InvalidSpaceError as error:
-            raise Problem(INVALID_TABLE, str(error)) from error
+        space, is_new = context.space_tables.register(body.id, body.sha256, context.spaces, once.caller.created_by)
         headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
         return stored_response(201 if is_new else 200, space_detail(space), headers)
 
