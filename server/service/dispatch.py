@@ -107,10 +107,13 @@ class Dispatch:
     ) -> Job | None:
         """As `claim`, but waits up to `wait_s` for a job; sweeps dead leases while it is at it."""
         deadline = time.monotonic() + min(wait_s, self._leases.max_wait_s)
+        request = ClaimRequest(owner=owner, kinds=kinds, labels=labels or {}, ttl_s=self._leases.ttl_s)
         while True:
             token = self._wakeups.token(Topic.WORKER_JOBS)
             self.sweep()
-            job = self.claim(owner, kinds, labels)
+            # One that waits only reads; it writes when there is something to claim.
+            ready = self._uow.read(lambda tx: tx.jobs.claimable_in_s(request)) == 0
+            job = self.claim(owner, kinds, labels) if ready else None
             left_s = deadline - time.monotonic()
             if job is not None or left_s <= 0:
                 return job
