@@ -43,7 +43,7 @@ def _examples(folder: Path) -> None:
         (target / name).write_text(text, encoding="utf-8")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_how_to_runs_from_its_first_command_to_its_last(installation: Installation, tmp_path: Path) -> None:
     _examples(tmp_path)
     commands = "\n".join(re.findall(r"```bash\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL))
@@ -58,7 +58,7 @@ def test_the_how_to_runs_from_its_first_command_to_its_last(installation: Instal
         env=environment,
         capture_output=True,
         text=True,
-        timeout=290,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

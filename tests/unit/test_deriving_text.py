@@ -7,7 +7,7 @@ from server.client.progress import deriving_text
 
 
 def test_a_derivation_is_shown_with_its_cost_factor_and_step() -> None:
-    said: dict[str, JsonValue] = {"number": 1, "cost_factor": 0.15, "step": 300, "num_steps": 4500, "checkpoint_sha256": "0" * 64}
+    said: dict[str, JsonValue] = {"number": 1, "cost_factor": 0.15, "step": 300, "num_steps": 4500}
     assert deriving_text({"deriving": said}) == "cost factor 0.15, step 300 of 4500"
 
 
