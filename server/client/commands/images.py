@@ -49,8 +49,8 @@ def pack(
     data: Annotated[Path | None, typer.Option(help="Folder or file of the data set.")] = None,
     format: Annotated[FormatName, typer.Option(help="Format of the data set.")] = FormatName.FOLDER,
     part: Annotated[PartName, typer.Option(help="Which images.")] = PartName.TEST,
-    num_images: Annotated[int | None, typer.Option(min=1, help="So many, evenly drawn [all].")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    num_images: Annotated[int | None, typer.Option(min=1, help="So many, drawn [all].")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of their order.")] = 0,
     image_size: Annotated[int | None, typer.Option(min=1, help="Height and width to resize to [as they are].")] = None,
     channels: Annotated[int | None, typer.Option(help="1 (grey) or 3 (RGB) [as they are].")] = None,
     layout: Annotated[str, typer.Option(help="Axes of the model's input: nchw or nhwc.")] = "nchw",
@@ -64,7 +64,8 @@ def pack(
 ) -> None:
     """Write images, labels and the model's preprocessing into one file.
 
-    A model that takes pixels of 0 to 255 as they are wants `--mean 0 --std 1`.
+    They are in a drawn order, so the first so many are an even sample. A model that takes pixels as they are wants
+    `--mean 0 --std 1`.
     """
     source = DatasetSource(
         kind=SourceKind(format.value),
@@ -74,10 +75,8 @@ def pack(
     )
     dataset = open_dataset(source)
     split = _split(dataset, part)
-    chosen = np.arange(len(split), dtype=np.int64)
-    if num_images is not None and num_images < len(split):
-        drawn = np.random.default_rng(seed).choice(len(split), size=num_images, replace=False)
-        chosen = np.sort(drawn).astype(np.int64)
+    # In a drawn order: folders are sorted by class, and whoever takes the first so many wants an even sample.
+    chosen = np.random.default_rng(seed).permutation(len(split)).astype(np.int64)[:num_images]
     normalisation = dataset.normalisation
     preprocessing = Preprocessing(
         mean=_numbers("--mean", mean, [255.0 * value for value in normalisation.mean]),
