@@ -1,0 +1,62 @@
+"""What DenseNAS specs and cost reports refuse, and costs in another unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nas_engine.cost.latency_table import mac_costs
+from nas_engine.cost.routing_costs import RoutingCosts
+from nas_engine.spaces.dense import DenseSpace
+from nas_engine.spaces.registry import create_space
+from server.service.cost_reports import parse_cost_report_spec
+from server.service.errors import InvalidSpecError
+from server.service.spec import parse_search_spec
+
+
+def spec(**algorithm: Any) -> dict[str, Any]:
+    return {
+        "space": {"id": "densenas-mbv2"},
+        "objectives": [{"metric": "macs"}],
+        "algorithm": {"kind": "densenas", "dataset": "imagenet100", **algorithm},
+        "budget": {"num_candidates": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "reason"),
+    [
+        ({"learning_rate": 1e-4}, "final_learning_rate 0.0001 is not below"),
+        ({"epochs": 50}, "the architecture parameters would never move"),
+        ({"cost_base": 1.0}, "greater than 1"),
+    ],
+)
+def test_densenas_settings_that_cannot_work_are_refused(algorithm: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidSpecError, match=reason):
+        parse_search_spec(spec(**algorithm))
+
+
+def test_a_cost_report_measures_latency_and_nothing_else() -> None:
+    with pytest.raises(InvalidSpecError, match="its one objective is latency_us"):
+        parse_search_spec({**spec(), "algorithm": {"kind": "cost_report", "latency_table": "srch_1"}})
+
+
+def test_a_report_needs_two_networks() -> None:
+    with pytest.raises(InvalidSpecError, match="num_networks|greater than or equal to 2"):
+        parse_cost_report_spec({"num_networks": 1})
+
+
+def test_costs_in_another_unit_are_every_cost_times_the_factor() -> None:
+    space = create_space("densenas-resnet")
+    assert isinstance(space, DenseSpace)
+    costs = mac_costs(space)
+    scaled = costs.scaled(0.5, "halves")
+    assert scaled.unit == "halves"
+    assert (scaled.input_block, scaled.classifier) == (costs.input_block / 2, costs.classifier / 2)
+    assert _numbers(scaled) == [cost / 2 for cost in _numbers(costs)]
+
+
+def _numbers(costs: RoutingCosts) -> list[float]:
+    rows = [row for block in costs.blocks for row in (*block.heads, *block.stacks)]
+    return [cost for row in (*rows, costs.endings) for cost in row]
