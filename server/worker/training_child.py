@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -32,6 +33,7 @@ EXIT_ERROR, EXIT_ORPHANED = 1, 2
 
 def main(order_file: str) -> int:
     """Train this process's part; returns the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the worker tells us what to do
     tell = _own_output()
     cancelled = threading.Event()
     threading.Thread(target=_listen, args=(cancelled,), daemon=True).start()

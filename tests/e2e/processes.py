@@ -63,9 +63,13 @@ class Program:
             os.kill(child, signal.SIGSTOP)
             self._frozen.add(child)
 
-    def num_children(self) -> int:
+    def children(self) -> list[int]:
         """Processes it has started."""
-        return 0 if self._process is None else len(children_of(self._process.pid))
+        return [] if self._process is None else children_of(self._process.pid)
+
+    def num_children(self) -> int:
+        """How many those are."""
+        return len(self.children())
 
     def end(self) -> None:
         """Make sure that nothing of it is left."""

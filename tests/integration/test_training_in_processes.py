@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,15 @@ import torch
 from safetensors.torch import load
 
 from nas_engine.domain.errors import TrainingError
+from nas_engine.training.datasets.source import DatasetSource
 from server.service.spec import parse_training_spec
 from server.service.states import SupernetState
 from server.service.values.event import EventQuery, EventType
 from server.service.values.job import Job
 from server.service.values.supernet import Supernet
 from server.worker.training import _num_processes
+from server.worker.training_child import EXIT_ORPHANED
+from server.worker.training_order import TrainingOrder
 from tests.databases import TestDatabase
 from tests.worker_world import TRAINING, WorkerWorld
 
@@ -139,19 +141,29 @@ def children(world: WorkerWorld) -> list[int]:
     return sorted(found)
 
 
-def test_a_training_process_ends_with_its_worker(tmp_path: Path) -> None:
+def test_a_training_process_ends_with_its_worker_even_while_it_waits_for_the_others(tmp_path: Path) -> None:
+    order = TrainingOrder(
+        spec=parse_training_spec(SPEC),
+        dataset_name="none",
+        dataset=DatasetSource(),
+        inherited=None,
+        checkpoint=tmp_path / "checkpoint",
+        folder=tmp_path,
+        rendezvous=tmp_path / "rendezvous",
+        device="cpu",
+        num_threads=1,
+        host_lock=None,
+    )
+    file = tmp_path / "order.json"
+    file.write_text(order.model_dump_json(), encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "server.worker.training_child", str(tmp_path / "none.json")],
+        [sys.executable, "-m", "server.worker.training_child", str(file)],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         env=os.environ | {"RANK": "0", "WORLD_SIZE": "2"},
     )
-    timer = threading.Timer(120, process.kill)
-    timer.start()
-    _, _ = process.communicate()  # closes its input
-    timer.cancel()
-    assert process.returncode in (1, 2)
+    assert process.stdin is not None
+    process.stdin.close()  # what the kernel does when the worker is killed
+    assert process.wait(120) == EXIT_ORPHANED
 
 
 def test_two_processes_retrain_an_architecture(world: WorkerWorld) -> None:
