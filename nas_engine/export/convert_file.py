@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_engine.domain.errors import ExportError
+from nas_engine.export.fixed_batch import fix_batch
 from nas_engine.export.model_metadata import ARCH_ID_KEY
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn import RknnConverter, find_converter
@@ -50,7 +51,7 @@ def convert_file(
     """Check an ONNX file, convert it, and write the model and its cycle table.
 
     Args:
-        source: ONNX file.
+        source: ONNX file; a batch that it leaves open becomes 1.
         destination: the .rknn file to write; replaced where it exists.
         settings: FP16, or W8A8 with a calibration file.
         calibration_file: .npy of images (N, C, H, W), or .npz with that array as ``images``.
@@ -65,8 +66,9 @@ def convert_file(
         raise ExportError(f"cannot write {destination}: there is no folder {destination.parent}")
     if destination.resolve() == source.resolve():
         raise ExportError(f"{destination} is the ONNX file itself: write to another one")
-    onnx = _read(source)
+    given = _read(source)
     try:
+        onnx, _ = fix_batch(given, 1)  # what the NPU runs
         inspected = inspect_onnx(onnx)
     except ExportError as error:
         raise ExportError(f"{source}: {error}") from error

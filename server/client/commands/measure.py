@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from nas_engine.domain.image_set import MEDIA_TYPE
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.export.fixed_batch import fix_batch
 from server.api.schemas.classifications import ClassificationDetail
 from server.api.schemas.jobs import JobDetail
 from server.api.schemas.measurements import MeasurementDetail
@@ -22,6 +24,7 @@ from server.client.commands.terminal import make_console
 from server.client.errors import HilnasError
 
 POLL_S = 1.0
+MODEL_MEDIA_TYPE = "application/onnx"
 app = new_app("Measure a model of your own on a board.")
 _console = make_console()
 _progress = make_console(stderr=True)
@@ -34,7 +37,9 @@ def measure(
         str, typer.Option("--device-type", help="Kind of board; `hilnas devices types` lists them.")
     ],
     dtype: Annotated[str, typer.Option(help="fp32, fp16 or w8a8.")] = "fp32",
-    batch: Annotated[int, typer.Option(min=1, help="Images per inference, as the model has it.")] = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images per inference: as the model has it, or what its open batch is fixed to.")
+    ] = 1,
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
     accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
@@ -55,7 +60,7 @@ def measure(
     """Upload a model and queue its measurement; with images, its accuracy on the board too."""
     with connect(server, token) as nas:
         spec: dict[str, JsonValue] = {
-            "model_sha256": nas.artifacts.upload(model, "application/onnx").sha256,
+            "model_sha256": _uploaded(nas, model, batch),
             "label": model.name,
             "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
             "measurement": {
@@ -84,6 +89,18 @@ def measure(
 def main(argv: Sequence[str]) -> int:
     """Entry of ``hilnas measure``."""
     return run(app, "measure", argv)
+
+
+def _uploaded(nas: Hilnas, model: Path, batch: int) -> str:
+    """Digest of the model as it is measured. Raises ExportError: it is none, or cannot run with that batch."""
+    fixed, names = fix_batch(model.read_bytes(), batch)
+    if not names:
+        return nas.artifacts.upload(model, MODEL_MEDIA_TYPE).sha256
+    _progress.print(f"{model.name} leaves the batch of {', '.join(names)} open: measured with a batch of {batch}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / model.name
+        file.write_bytes(fixed)
+        return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256
 
 
 def _followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:
