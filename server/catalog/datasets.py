@@ -2,7 +2,7 @@
 
 Clients name data sets; only the operator's file holds paths. An entry looks like::
 
-    {"flowers": {"kind": "folder", "path": "/data/flowers", "num_classes": 102, "image_size": 224}}
+    {"flowers": {"kind": "folder", "path": "/data/flowers", "num_classes": 102, "centre_crop": 0.875}}
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from nas_engine.domain.errors import DatasetError
 from server.service.ports.engine import DatasetDescription
@@ -39,16 +39,25 @@ class RegisteredDataset(BaseModel):
     """Checked against the files when a worker opens them."""
 
     image_size: int | None = Field(default=None, ge=1, le=4096)
-    """Side that images are brought to, pixels; absent: as stored."""
+    """Side of the images, pixels, for those who list data sets; workers bring images to the space's input."""
 
     channels: Literal[1, 3] | None = None
-    """Absent: as stored."""
+    """Of the images, for those who list data sets; absent: as stored."""
+
+    centre_crop: float = Field(default=1.0, gt=0, le=1)
+    """Of folders, share of the shorter side that is kept where images are judged (ImageNet: 0.875, 256 -> 224)."""
 
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training images that searches validate on."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Of that split."""
+
+    @model_validator(mode="after")
+    def _crops_folders_alone(self) -> Self:
+        if self.centre_crop != 1.0 and self.kind != "folder":
+            raise ValueError(f"centre_crop goes with folders: leave it out for {self.kind}")
+        return self
 
 
 _Registry = TypeAdapter(

@@ -143,6 +143,7 @@ class Resources:
             channels=channels,
             validation_fraction=registered.validation_fraction,
             seed=registered.seed,
+            centre_crop=registered.centre_crop,
         )
 
     def _load_supernet(self, version_id: str) -> LoadedSupernet:
