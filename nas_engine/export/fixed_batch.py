@@ -29,18 +29,23 @@ def fix_batch(data: bytes, batch: int) -> tuple[bytes, tuple[str, ...]]:
     open_inputs = [value for value in model.graph.input if _is_open(value)]
     if not open_inputs:
         return data, ()
+    symbols = {value.type.tensor_type.shape.dim[0].dim_param for value in open_inputs} - {""}
     for value in open_inputs:
         value.type.tensor_type.shape.dim[0].dim_value = batch
-    del model.graph.value_info[:]
     for value in model.graph.output:
         for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField("dim_value"):
-                dim.Clear()
+            if dim.dim_param in symbols:
+                dim.dim_value = batch
+            elif not dim.HasField("dim_value"):
+                dim.Clear()  # a name given before anything was fixed: to be inferred
+    del model.graph.value_info[:]  # what was inferred for an open batch
     try:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise ExportError(f"the model cannot run with a batch of {batch}: {str(error).strip()}") from error
-    return bytes(inferred.SerializeToString()), tuple(value.name for value in open_inputs)
+    for value, known in zip(model.graph.output, inferred.graph.output, strict=True):
+        value.CopyFrom(known)
+    return bytes(model.SerializeToString()), tuple(value.name for value in open_inputs)
 
 
 def _is_open(value: onnx.ValueInfoProto) -> bool:
