@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 import onnx
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
 
 MIN_OPSET = 9  # what rknn-toolkit2 2.5.0 takes
 MAX_OPSET = 19
 MAX_IR_VERSION = 13
 MAX_SIZE_BYTES = 512 * 1024 * 1024
+QUANTISING = frozenset(
+    ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+)
+"""Operators that compute with, or make, eight-bit activations; weights alone in eight bits are dequantised first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class OnnxSummary:
         operators: number of nodes by operator type.
         metadata: its metadata_props.
         size_bytes: length of the file.
+        dtype: arithmetic that its operators and weights ask for: w8a8 where activations are quantised, fp16 where
+            tensors are half precision, else fp32.
     """
 
     opset: int
@@ -44,6 +51,7 @@ class OnnxSummary:
     operators: Mapping[str, int]
     metadata: Mapping[str, str]
     size_bytes: int
+    dtype: Dtype
 
 
 def inspect_onnx(data: bytes, *, max_size_bytes: int = MAX_SIZE_BYTES) -> OnnxSummary:
@@ -115,7 +123,18 @@ def _summary(model: onnx.ModelProto, size_bytes: int) -> OnnxSummary:
         operators=dict(Counter(node.op_type for node in model.graph.node)),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         size_bytes=size_bytes,
+        dtype=_dtype(model),
     )
+
+
+def _dtype(model: onnx.ModelProto) -> Dtype:
+    if any(node.op_type in QUANTISING for node in model.graph.node):
+        return Dtype.W8A8
+    half = onnx.TensorProto.FLOAT16
+    inputs = (value.type.tensor_type.elem_type for value in model.graph.input)
+    if any(element == half for element in (*inputs, *(tensor.data_type for tensor in _tensors(model.graph)))):
+        return Dtype.FP16
+    return Dtype.FP32
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

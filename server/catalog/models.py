@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+from nas_engine.domain.environment import Dtype
 from server.service.errors import InvalidModelError
 from server.service.ports.models import ModelFacts
 
@@ -42,4 +43,6 @@ class SandboxedModelCheck:
             raise InvalidModelError(answer["error"])
         found = answer["ok"]
         shapes = tuple(tuple(shape) for shape in found["input_shapes"])
-        return ModelFacts(input_shapes=shapes, opset=found["opset"], size_bytes=found["size_bytes"])
+        return ModelFacts(
+            input_shapes=shapes, opset=found["opset"], size_bytes=found["size_bytes"], dtype=Dtype(found["dtype"])
+        )

@@ -28,7 +28,14 @@ def main() -> int:
         document: dict[str, object] = {"error": str(error)}
     else:
         shapes = [list(spec.shape) for spec in found.inputs]
-        document = {"ok": {"input_shapes": shapes, "opset": found.opset, "size_bytes": found.size_bytes}}
+        document = {
+            "ok": {
+                "input_shapes": shapes,
+                "opset": found.opset,
+                "size_bytes": found.size_bytes,
+                "dtype": found.dtype.value,
+            }
+        }
     sys.stdout.write(json.dumps(document) + "\n")
     return 0
 

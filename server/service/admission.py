@@ -12,7 +12,7 @@ from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.objective import Constraint, Metric
 from server.service.algorithm_spec import DenseNasAlgorithm
-from server.service.classification_work import unclassifiable
+from server.service.classification_work import none_classifies
 from server.service.errors import NotFoundError, SpecViolation
 from server.service.latency_work import format_for
 from server.service.ports.engine import DatasetCatalog, MetricBounds, SpaceCatalog, SpaceDescription
@@ -213,10 +213,6 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     if wanted is None or not (Metric.LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
         return _Fleet(None, 0)
     devices = tx.devices.of_type(wanted.device_type)
-    if not devices:
-        types = ", ".join(sorted(tx.devices.types())) or "none yet"
-        message = f"no device of type {wanted.device_type!r} ever registered; registered types: {types}"
-        return _Fleet(None, 0, (SpecViolation("/device/device_type", message),))
     keys: Counter[str] = Counter()
     profiles: dict[str, HardwareProfile] = {}
     for device in devices:
@@ -226,12 +222,12 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
             keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
             profiles[profile.hardware_key] = profile
     if not keys:
-        return _Fleet(None, 0, (_misfit(devices, wanted),))
+        return _Fleet(None, 0, (misfit(tx, wanted),))
     chosen = min(keys, key=lambda key: (-keys[key], key))
     fitting = sum(profile_of(device, wanted) == profiles[chosen] for device in devices)
     found: Sequence[SpecViolation] = ()
     if spec.final.on_device_accuracy:
-        found = unclassifiable(profiles[chosen], devices, wanted.dtype_value, "/final/on_device_accuracy")
+        found = none_classifies(profiles[chosen], devices, "/final/on_device_accuracy")
     return _Fleet(profiles[chosen], fitting, tuple(found))
 
 
@@ -240,10 +236,12 @@ def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[Sp
     if profile is None or spec.device is None:
         return ()
     if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
-        if not spec.device.npu_only:
-            return ()
-        runtime = profile.key.identity.runtime
-        return [SpecViolation("/device/npu_only", f"runtime {runtime} has no NPU compiler: leave npu_only out")]
+        runtime, dtype = profile.key.identity.runtime, spec.device.dtype
+        found = no_compiler(spec.device, runtime)
+        if dtype != Dtype.FP32.value:
+            message = f"runtime {runtime} is given networks as fp32 ONNX, {dtype} would be a label only: make it fp32"
+            found.append(SpecViolation("/device/dtype", message))
+        return found
     if spec.device.dtype != Dtype.W8A8.value:
         return ()
     found = []
@@ -252,6 +250,13 @@ def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[Sp
     if spec.device.batch != 1:
         found.append(SpecViolation("/device/batch", "w8a8 is calibrated image by image: make the batch 1"))
     return found
+
+
+def no_compiler(device: DeviceSpec, runtime: str) -> list[SpecViolation]:
+    """What is asked of an NPU compiler where the device runs ONNX as it is."""
+    if not device.npu_only:
+        return []
+    return [SpecViolation("/device/npu_only", f"runtime {runtime} has no NPU compiler: leave npu_only out")]
 
 
 def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
@@ -271,8 +276,13 @@ def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
     return HardwareProfile(key=key)
 
 
-def _misfit(devices: Sequence[Device], wanted: DeviceSpec) -> SpecViolation:
-    """The first requirement that no device meets, with what there is."""
+def misfit(tx: Transaction, wanted: DeviceSpec) -> SpecViolation:
+    """The first requirement that no registered device meets, with what there is."""
+    devices = tx.devices.of_type(wanted.device_type)
+    if not devices:
+        types = ", ".join(sorted(tx.devices.types())) or "none yet"
+        message = f"no device of type {wanted.device_type!r} ever registered; registered types: {types}"
+        return SpecViolation("/device/device_type", message)
     checks: tuple[tuple[str, str | None, set[str]], ...] = (
         ("runtime", wanted.runtime, {d.capabilities.identity.runtime for d in devices}),
         ("dtype", wanted.dtype, {dtype.value for d in devices for dtype in d.capabilities.dtypes}),

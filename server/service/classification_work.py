@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.objective import Metric
 from server.service.accuracy_work import expect, next_attempt
 from server.service.errors import InvalidValueError, SpecViolation
@@ -135,14 +134,3 @@ def none_classifies(profile: HardwareProfile, devices: Sequence[Device], pointer
         "older agents do not know how; use a board, or upgrade its agent"
     )
     return [SpecViolation(pointer, message)]
-
-
-def unclassifiable(
-    profile: HardwareProfile, devices: Sequence[Device], dtype: Dtype, pointer: str
-) -> list[SpecViolation]:
-    """Why the finalists of a search cannot be classified with on this hardware; empty where they can."""
-    runtime = profile.key.identity.runtime
-    if format_for(runtime) is ModelFormat.ONNX and dtype is not Dtype.FP32:
-        message = f"runtime {runtime} is given networks as fp32 ONNX, {dtype.value} would be a label only: make it fp32"
-        return [SpecViolation(pointer, message)]
-    return none_classifies(profile, devices, pointer)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nas_engine.domain.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
-from server.service.admission import profile_of
+from server.service.admission import misfit, no_compiler, profile_of
 from server.service.classification_work import none_classifies, queue_classification
 from server.service.errors import InvalidSpecError, SpecViolation
 from server.service.final_spec import FinalSpec
@@ -127,6 +127,7 @@ class Latencies:
             tx.wake(Topic.DEVICE_JOBS)
             tx.wake(Topic.WORKER_JOBS)
             if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
+                _refuse_relabelled(spec, facts, profile)
                 queued = None
                 if classify is not None:
                     queued = queue_classification(tx, classify, _target(spec, profile), priority=spec.priority)
@@ -141,8 +142,7 @@ class Latencies:
         devices = tx.devices.of_type(wanted.device_type)
         fitting = [(d, p) for d in devices if (p := profile_of(d, wanted)) is not None]
         if not fitting:
-            message = f"no device of type {wanted.device_type!r} that ever registered can do this"
-            raise InvalidSpecError([SpecViolation("/device", message)])
+            raise InvalidSpecError([misfit(tx, wanted)])
         return min(fitting, key=lambda pair: (pair[0].state is not DeviceState.ACTIVE, pair[1].hardware_key))[1]
 
 
@@ -152,6 +152,19 @@ def _refuse_other_batch(spec: ModelMeasurementSpec, facts: ModelFacts) -> None:
         found = ", ".join(map(str, sorted(batches)))
         message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
         raise InvalidSpecError([SpecViolation("/device/batch", message)])
+
+
+def _refuse_relabelled(spec: ModelMeasurementSpec, facts: ModelFacts, profile: HardwareProfile) -> None:
+    """A device that runs the file as it is computes in what the file says, whatever the spec calls it."""
+    runtime, dtype = profile.key.identity.runtime, facts.dtype.value
+    found = no_compiler(spec.device, runtime)
+    if spec.device.dtype != dtype:
+        message = (
+            f"runtime {runtime} runs the model as it is, in {dtype}; the spec says {spec.device.dtype}: say {dtype}"
+        )
+        found.append(SpecViolation("/device/dtype", message))
+    if found:
+        raise InvalidSpecError(found)
 
 
 def _refuse_uncalibrated(spec: ModelMeasurementSpec) -> None:

@@ -163,6 +163,22 @@ def test_the_hardware_of_most_working_devices_is_chosen(world: World) -> None:
     assert report.num_devices == 1
 
 
+def test_networks_that_are_run_as_exported_are_measured_in_the_arithmetic_they_have(world: World) -> None:
+    world.enrol()
+    (found,) = violations(world, device={"device_type": "testboard", "dtype": "fp16"})
+    assert (found.pointer, "a label only" in found.message) == ("/device/dtype", True)
+
+
+def test_a_model_of_ones_own_is_filed_under_its_own_arithmetic(world: World) -> None:
+    world.enrol()
+    model = world.artifacts.put(b"onnx bytes", "application/onnx")
+    spec = ModelMeasurementSpec(model_sha256=model.sha256, device=DeviceSpec(device_type="testboard", dtype="fp16"))
+    with pytest.raises(InvalidSpecError, match="in fp32; the spec says fp16"):
+        world.latencies.measure_model(spec, FACTS)
+    job = world.latencies.measure_model(spec, replace(FACTS, dtype=Dtype.FP16))
+    assert world.latencies.hardware(str(job.hardware_key)).dtype is Dtype.FP16
+
+
 FACTS = ModelFacts(input_shapes=((1, 3, 32, 32),), opset=17, size_bytes=10)
 
 

@@ -164,7 +164,7 @@ def test_a_loss_is_taken_against_the_float_model_whichever_was_measured_first(wo
     quantised = {"device_type": "testboard", "dtype": "w8a8"}
     plain = {"device_type": "testboard"}
     for on, predictions in ((quantised, TWO_WRONG), (plain, RIGHT), (quantised, RIGHT)):
-        measure(world, spec(world, device=on))
+        measure(world, spec(world, device=on), replace(FACTS, dtype=Dtype(on.get("dtype", "fp32"))))
         answer(world.classification_results, device, take(device, JobKind.CLASSIFY), predictions)
         device.fail(take(device, JobKind.MEASURE), FailureType.UNSUPPORTED)
     third, reference, first = classifications(world)
@@ -378,7 +378,6 @@ def test_a_cancelled_search_stops_its_device(world: World) -> None:
     [
         (IDENTITY, ("canary",), {}, "classifies images"),
         (replace(BOARD, runtime="rk3588-sim", device_class=DeviceClass.SIMULATED), (), {"dtype": "fp16"}, "execute"),
-        (IDENTITY, ("classify",), {"dtype": "w8a8"}, "a label only"),
     ],
 )
 def test_a_search_is_refused_whose_device_could_never_tell(

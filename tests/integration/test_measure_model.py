@@ -13,12 +13,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.catalog.models import SandboxedModelCheck
 from server.service.errors import InvalidModelError
 from tests.api_world import World
 from tests.sample_graphs import small_shufflenet
+
+FLOAT = TensorProto.FLOAT
 
 
 def model_bytes(batch: int = 1) -> bytes:
@@ -65,6 +68,27 @@ def test_a_good_model_is_described() -> None:
     assert facts.opset == 17
 
 
+@pytest.mark.parametrize(
+    ("nodes", "element", "dtype"),
+    [
+        ((("QuantizeLinear", ["x", "s", "z"], ["q"]), ("DequantizeLinear", ["q", "s", "z"], ["y"])), FLOAT, Dtype.W8A8),
+        ((("DequantizeLinear", ["w", "s", "z"], ["d"]), ("Mul", ["x", "d"], ["y"])), FLOAT, Dtype.FP32),
+        ((("Relu", ["x"], ["y"]),), TensorProto.FLOAT16, Dtype.FP16),
+        ((("Relu", ["x"], ["y"]),), FLOAT, Dtype.FP32),
+    ],
+)
+def test_the_arithmetic_of_a_model_is_read_from_it(nodes: tuple[Any, ...], element: int, dtype: Dtype) -> None:
+    x, y = (helper.make_tensor_value_info(name, element, [1, 4]) for name in "xy")
+    constants = [
+        helper.make_tensor("s", FLOAT, [], [0.1]),
+        helper.make_tensor("z", TensorProto.UINT8, [], [3]),
+        helper.make_tensor("w", TensorProto.UINT8, [4], [1, 2, 3, 4]),
+    ]
+    graph = helper.make_graph([helper.make_node(*node) for node in nodes], "g", [x], [y], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    assert SandboxedModelCheck().check(made.SerializeToString()).dtype is dtype
+
+
 def test_a_check_that_takes_too_long_ends_with_a_refusal() -> None:
     with pytest.raises(InvalidModelError, match="could not be checked within"):
         SandboxedModelCheck(timeout_s=0.01).check(model_bytes())
@@ -109,7 +133,13 @@ def test_a_model_is_queued_measured_and_found_by_its_job(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("device", "pointer"),
-    [({"device_type": "toaster"}, "/device"), ({"dtype": "w8a8"}, "/device"), ({"batch": 4}, "/device/batch")],
+    [
+        ({"device_type": "toaster"}, "/device/device_type"),
+        ({"dtype": "w8a8"}, "/device/dtype"),
+        ({"batch": 4}, "/device/batch"),
+        ({"core_mask": "0x7"}, "/device/core_mask"),
+        ({"npu_only": True}, "/device/npu_only"),
+    ],
 )
 def test_what_no_registered_device_could_ever_do_is_refused(world: World, device: dict[str, Any], pointer: str) -> None:
     world.enrol("bench-1", device_type="bench")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas_engine.domain.environment import Dtype
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
@@ -14,11 +16,13 @@ class ModelFacts:
         input_shapes: static, batch included, in the file's order.
         opset: version of its operator set.
         size_bytes: length of the file.
+        dtype: arithmetic that its own operators and tensors ask for.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
     opset: int
     size_bytes: int
+    dtype: Dtype = Dtype.FP32
 
 
 class ModelCheck(Protocol):
