@@ -213,7 +213,9 @@ class Dispatch:
                 return None
             num_ahead, duration_s = tx.jobs.num_ahead(job), tx.jobs.mean_duration_s(job)
             on_devices = job.kind in WAKES_DEVICES
-            num_takers = tx.devices.num_able(job.target, excluding="", kind=job.kind) if on_devices else None
+            num_takers = None
+            if on_devices:
+                num_takers = tx.devices.num_able(job.target, excluding="", kind=job.kind, reserved=False)
             lanes = 1 if num_takers is None else num_takers
             eta_s = duration_s * (num_ahead // lanes + 1) if duration_s is not None and lanes else None
             return QueuePlace(position=num_ahead + 1, num_takers=num_takers, eta_s=eta_s)

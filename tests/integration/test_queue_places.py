@@ -41,7 +41,7 @@ def test_places_count_what_runs_and_what_comes_first(world: World) -> None:
     assert place.eta_s >= 0.0
 
 
-def test_nobody_takes_the_jobs_of_a_fleet_that_is_drained(world: World) -> None:
+def test_nobody_takes_the_jobs_of_a_board_that_a_person_has(world: World) -> None:
     device = world.enrol()
     search = world.search(budget={"num_candidates": 1})
     world.worker.run()
@@ -50,7 +50,15 @@ def test_nobody_takes_the_jobs_of_a_fleet_that_is_drained(world: World) -> None:
     (job,) = world.uow.read(lambda tx: tx.jobs.active_of_search(search.id))
     place = world.dispatch.place(job.id)
     assert place is not None
-    assert place.position == 1
+    assert (place.position, place.num_takers, place.eta_s) == (1, 0, None)
+    world.enrol("bench-2")
+    place = world.dispatch.place(job.id)
+    assert place is not None
+    assert place.num_takers == 1
+    world.devices.release(device.id)
+    place = world.dispatch.place(job.id)
+    assert place is not None
+    assert place.num_takers == 2
 
 
 def test_what_rests_on_a_device_s_measurements_is_found(world: World) -> None:

@@ -91,9 +91,13 @@ class SqlDeviceStore(Store):
         )
         return {str(device_type): int(number) for device_type, number in self._connection.execute(statement)}
 
-    def num_able(self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE) -> int:
+    def num_able(
+        self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE, *, reserved: bool = True
+    ) -> int:
         """Devices, other than `excluding`, that could do a job of this kind with this target and take jobs."""
         conditions: list[sa.ColumnElement[bool]] = [devices.c.id != excluding]
+        if not reserved:
+            conditions.append(sa.or_(devices.c.reserved_until.is_(None), devices.c.reserved_until <= now()))
         if target.device_type is not None:
             conditions.append(devices.c.device_type == target.device_type)
         if target.device_id is not None:

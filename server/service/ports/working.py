@@ -228,8 +228,15 @@ class DeviceStore(Protocol):
     def types(self) -> Mapping[str, int]:
         """Every device type with its number of devices that are not retired."""
 
-    def num_able(self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE) -> int:
-        """Devices, other than `excluding`, that could do a job of this kind with this target and take jobs."""
+    def num_able(
+        self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE, *, reserved: bool = True
+    ) -> int:
+        """Devices, other than `excluding`, that could do a job of this kind with this target and take jobs.
+
+        Args:
+            target, excluding, kind: which.
+            reserved: count those that a person has now as well.
+        """
 
     def add_enrolment_token(self, token: EnrolmentToken) -> None:
         """Store a new one."""
