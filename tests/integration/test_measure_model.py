@@ -151,6 +151,16 @@ def test_what_no_registered_device_could_ever_do_is_refused(world: World, device
         assert client.get("/api/v1/jobs").json()["items"] == []
 
 
+def test_a_calibration_data_set_that_nobody_knows_is_refused(world: World) -> None:
+    world.enrol("bench-1", device_type="bench")
+    with world.client() as client:
+        wanted = {**spec(upload(client, model_bytes())), "calibration_dataset": "nothing"}
+        answer = client.post("/api/v1/measurements", json=wanted)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/calibration_dataset")
+        assert "known are fashion-mnist-12k" in answer.json()["errors"][0]["detail"]
+        assert client.get("/api/v1/jobs").json()["items"] == []
+
+
 def test_a_malformed_upload_is_refused_before_anything_is_queued(world: World) -> None:
     world.enrol("bench-1", device_type="bench")
     with world.client() as client:

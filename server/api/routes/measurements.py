@@ -94,6 +94,7 @@ def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) 
         spec = parse_spec(ModelMeasurementSpec, document)
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+    _refuse_unknown_dataset(context, spec)
     facts = context.models.check(context.artifacts.read(spec.model_sha256))
     image_sets = _image_sets(context, spec)
 
@@ -124,6 +125,15 @@ def get_measurement_samples(measurement_id: MeasurementId, context: Context, _: 
     context.latencies.get(measurement_id)
     blocks = context.latencies.samples(measurement_id)
     return SamplesResource(measurement_id=measurement_id, blocks=[block_resource(block) for block in blocks])
+
+
+def _refuse_unknown_dataset(context: ApiContext, spec: ModelMeasurementSpec) -> None:
+    name = spec.calibration_dataset
+    if name is None or context.datasets.describe(name) is not None:
+        return
+    known = ", ".join(dataset.name for dataset in context.datasets.all())
+    refused = InvalidSpecError([SpecViolation("/calibration_dataset", f"unknown data set {name!r}: known are {known}")])
+    raise spec_problem(refused, INVALID_MEASUREMENT_SPEC)
 
 
 def _image_sets(context: ApiContext, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:
