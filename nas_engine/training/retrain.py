@@ -8,9 +8,10 @@ the same in 1,250 extra iterations), which is what the exporter folds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +37,12 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.stream import PlainBatches, TrainingStream
 from nas_engine.training.uniform import train_paths
+
+T = TypeVar("T")
+
+
+class _CancelledError(Exception):
+    """The run was cancelled after its last step, while the network was judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +134,7 @@ def retrain(
         device: CPU or CUDA.
         inherited: stored tensors of the DEPLOYED graph, e.g. from `spaces.els.inherited_weights`;
             None to start from scratch.
-        hooks, checkpoint, share: as in `loop.train`.
+        hooks, checkpoint, share: as in `loop.train`; a run can be cancelled until its report is done.
 
     Raises:
         TrainingError: training diverges, or the checkpoint is of another run.
@@ -146,7 +153,10 @@ def retrain(
     )
     if result.ending is Ending.CANCELLED:
         return _outcome(result, {}, None, None)
-    return _judged(graph, result, dataset, train_config, config, device, hooks)
+    try:
+        return _judged(graph, result, dataset, train_config, config, device, hooks)
+    except _CancelledError:
+        return _outcome(replace(result, ending=Ending.CANCELLED), {}, None, None)
 
 
 def _judged(
@@ -166,7 +176,7 @@ def _judged(
         PlainBatches(split, dataset.normalisation, batch_size=size, device=device)
         for split in (dataset.validation, dataset.test)
     )
-    validation, test = (classify(graph, result.weights, norm, hooks.paused(batches)) for batches in held_out)
+    validation, test = (classify(graph, result.weights, norm, _worked_on(batches, hooks)) for batches in held_out)
     return _outcome(result, statistics, validation, test)
 
 
@@ -247,6 +257,19 @@ def _final_statistics(
     )
     try:
         batches = (stream.batch(number).images_NCHW for number in range(config.calibration_batches))
-        return calibrate(graph, weights, hooks.paused(fit_resolution(x_NCHW, graph) for x_NCHW in batches))
+        return calibrate(graph, weights, _worked_on((fit_resolution(x_NCHW, graph) for x_NCHW in batches), hooks))
     finally:
         stream.close()
+
+
+def _worked_on(batches: Iterable[T], hooks: Hooks) -> Iterator[T]:
+    """The batches, each inside `pause`; what follows an ImageNet run takes as long as thousands of its steps.
+
+    Raises:
+        _CancelledError: before a batch.
+    """
+    for batch in batches:
+        if hooks.cancelled():
+            raise _CancelledError
+        with hooks.pause():
+            yield batch

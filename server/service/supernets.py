@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from server.service.deployables import RetrainedModel, order_retrained
-from server.service.endings import end_supernet
+from server.service.endings import cancel_job, end_supernet
 from server.service.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.service.ids import IdPrefix, new_id
 from server.service.job_ends import JobEnds
@@ -268,7 +268,7 @@ class Supernets:
 
     def finish_training(
         self, lease: LeaseRef, version: NewVersion, model: RetrainedModel | None = None
-    ) -> SupernetVersion:
+    ) -> SupernetVersion | None:
         """Publish the trained weights, end the TRAIN job, and start the searches that wait for them.
 
         Args:
@@ -276,14 +276,20 @@ class Supernets:
             version: the weights.
             model: of a retraining; it is converted where its spec asks for more than ONNX.
 
+        Returns:
+            What is published; None where the training was cancelled meanwhile.
+
         Raises:
             LeaseLostError: somebody else trains it by now; nothing is written.
             NotFoundError: the weights are no artifact.
         """
 
-        def work(tx: Transaction) -> SupernetVersion:
+        def work(tx: Transaction) -> SupernetVersion | None:
             supernet = tx.supernets.lock(self._supernet_id(tx, lease))
             job = tx.jobs.guard(lease)
+            if supernet.state is SupernetState.CANCELLED:
+                cancel_job(tx, job)
+                return None
             _, published = self._publish(tx, supernet, version)
             self._ends.done(tx, job, {"supernet_version_id": published.id})
             if model is not None:

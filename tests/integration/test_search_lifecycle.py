@@ -11,7 +11,8 @@ from server.artifacts.files import FileByteStore
 from server.service.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.service.failures import Failure, FailureType
 from server.service.paging import PageRequest
-from server.service.states import CandidateState, EvaluationSource, JobKind, JobState, SearchState
+from server.service.spec import parse_training_spec
+from server.service.states import CandidateState, EvaluationSource, JobKind, JobState, SearchState, SupernetState
 from server.service.supernets import NewVersion
 from server.service.values.event import EventQuery, EventType
 from server.service.values.measurement import MeasurementQuery
@@ -191,6 +192,19 @@ def test_a_search_waits_for_its_inline_supernet(world: World) -> None:
     weights = world.artifacts.put(b"trained", "application/octet-stream")
     world.supernets.finish_training(lease_of(job), NewVersion(weights_sha256=weights.sha256))
     assert run_to_end(world, device, search).state is SearchState.COMPLETED
+
+
+def test_a_training_that_is_cancelled_after_its_last_step_publishes_nothing(world: World) -> None:
+    supernet = world.supernets.create(parse_training_spec(TRAINING))
+    job = world.dispatch.claim("trainer", (JobKind.TRAIN,))
+    assert job is not None
+    world.supernets.start_training(lease_of(job))
+    weights = world.artifacts.put(b"trained", "application/octet-stream")
+    world.supernets.cancel(supernet.id)
+    assert world.supernets.finish_training(lease_of(job), NewVersion(weights_sha256=weights.sha256)) is None
+    assert world.supernets.get(supernet.id).state is SupernetState.CANCELLED
+    assert world.supernets.versions(supernet.id) == ()
+    assert world.uow.read(lambda tx: tx.jobs.get(job.id)).state is JobState.CANCELLED
 
 
 def test_a_training_that_fails_for_good_fails_the_searches_that_wait(world: World) -> None:

@@ -215,6 +215,19 @@ class TestRetrain:
         assert resumed.statistics == undisturbed.statistics
         assert resumed.test == undisturbed.test
 
+    @pytest.mark.parametrize("num_judged", [1, 3])
+    def test_it_can_be_cancelled_while_it_is_judged_and_goes_on(self, tmp_path: Path, num_judged: int) -> None:
+        graph, dataset, path = chain(affine=True), striped_dataset(), tmp_path / "run.safetensors"
+        settings, config = RetrainConfig(calibration_batches=2, evaluation_batch_size=20), tiny_config(8)
+        asked = iter([False] * (config.num_steps + num_judged) + [True])
+        hooks = Hooks(cancelled=lambda: next(asked))
+        stopped = retrain(graph, dataset, config, settings, device=CPU, hooks=hooks, checkpoint=path)
+        assert (stopped.ending, stopped.steps, stopped.test) == (Ending.CANCELLED, config.num_steps, None)
+        resumed = retrain(graph, dataset, config, settings, device=CPU, checkpoint=path)
+        undisturbed = retrain(graph, dataset, config, settings, device=CPU)
+        assert resumed.ending is Ending.FINISHED
+        assert (resumed.statistics, resumed.test) == (undisturbed.statistics, undisturbed.test)
+
     def test_dropout_is_put_before_the_classifier_alone(self) -> None:
         graph = with_dropout(chain(), 0.3)
         (dropout,) = graph.of_type(Dropout)
