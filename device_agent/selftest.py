@@ -16,7 +16,14 @@ from device_agent.procedure import MeasureRequest, Phase
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_model
 from device_agent.stop import StopToken
-from nas_engine.domain.measurement import Dtype, Measurement, MeasurementProfile, ValidityFlag, worst_validity
+from nas_engine.domain.measurement import (
+    DeviceClass,
+    Dtype,
+    Measurement,
+    MeasurementProfile,
+    ValidityFlag,
+    worst_validity,
+)
 
 NUM_RUNS = 3
 TIMEOUT_S = 120.0
@@ -30,10 +37,12 @@ class SelfTest:
     Attributes:
         runs: (median in microseconds, flags) of each process.
         failure: why it ended early, or what is wrong with the outputs; empty when nothing is.
+        simulated: the runtime computes its times instead of measuring them.
     """
 
     runs: tuple[tuple[float, tuple[ValidityFlag, ...]], ...]
     failure: str = ""
+    simulated: bool = False
 
     @property
     def spread(self) -> float | None:
@@ -44,8 +53,9 @@ class SelfTest:
     def text(self) -> str:
         """For people."""
         lines: list[str] = []
+        how = "simulated" if self.simulated else "median"
         for number, (median_us, flags) in enumerate(self.runs, start=1):
-            lines.append(f"  ok  run {number}: median {median_us:.1f} us, {worst_validity(flags).value}")
+            lines.append(f"  ok  run {number}: {how} {median_us:.1f} us, {worst_validity(flags).value}")
             lines += [f"      {flag.validity.value}: {flag.reason}" for flag in flags]
         if self.spread is not None:
             mark = "warn" if self.spread > REPLICATION_TOLERANCE else "  ok"
@@ -58,7 +68,7 @@ class SelfTest:
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        """`{"passed", "failure", "spread", "runs": [{"median_us", "flags": [...]}]}` on one line."""
+        """`{"passed", "failure", "simulated", "spread", "runs": [{"median_us", "flags": [...]}]}` on one line."""
         runs = [
             {
                 "median_us": median_us,
@@ -66,7 +76,13 @@ class SelfTest:
             }
             for median_us, flags in self.runs
         ]
-        document = {"passed": not self.failure, "failure": self.failure, "spread": self.spread, "runs": runs}
+        document = {
+            "passed": not self.failure,
+            "failure": self.failure,
+            "simulated": self.simulated,
+            "spread": self.spread,
+            "runs": runs,
+        }
         return json.dumps(document) + "\n"
 
 
@@ -111,6 +127,7 @@ def _read(golden: Path, settings: BenchSettings) -> tuple[bytes, str]:
 def _measure(measurer: ChildMeasurer, request: MeasureRequest) -> SelfTest:
     runs: list[tuple[float, tuple[ValidityFlag, ...]]] = []
     digests: set[str | None] = set()
+    simulated = False
     for number in range(NUM_RUNS):
         try:
             measurement = measurer.measure(request, StopToken(), _ignore, TIMEOUT_S)
@@ -119,8 +136,9 @@ def _measure(measurer: ChildMeasurer, request: MeasureRequest) -> SelfTest:
             return SelfTest(runs=tuple(runs), failure=f"run {number + 1}: {kind.value}: {error}")
         runs.append((_median_us(measurement), measurement.flags))
         digests.add(measurement.output_digest)
+        simulated = measurement.hardware_key.identity.device_class is DeviceClass.SIMULATED
     differing = "the golden model gave different outputs in different processes" if len(digests) > 1 else ""
-    return SelfTest(runs=tuple(runs), failure=differing)
+    return SelfTest(runs=tuple(runs), failure=differing, simulated=simulated)
 
 
 def _median_us(measurement: Measurement) -> float:
