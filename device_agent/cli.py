@@ -223,7 +223,8 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
         name=parsed.name,
         device_type=parsed.device_type or parsed.runtime,
         labels=labels,
-        state_dir=parsed.state_dir or state_home / "hilnas-agent" / parsed.name,
+        # Absolute: the measuring child works in a folder of its own.
+        state_dir=(parsed.state_dir or state_home / "hilnas-agent" / parsed.name).absolute(),
         enrolment_token=parsed.enrolment_token or _token_in(parsed.enrolment_token_file),
         bench=_bench(parsed),
         isolate=parsed.isolation == "process",
@@ -266,7 +267,7 @@ def _bench(parsed: argparse.Namespace) -> BenchSettings:
         num_threads=parsed.threads,
         board_model=parsed.board_model,
         ambient_label=parsed.ambient,
-        lock_path=parsed.host_lock or default_lock_path(),
+        lock_path=(parsed.host_lock or default_lock_path()).absolute(),
         model_memory_bytes=parsed.model_memory,
     )
 

@@ -37,13 +37,19 @@ class AgentProcess:
             *(("--insecure",) if insecure else ()),
             *("--server", f"{host}:{port}"),
             *("--name", name),
-            *("--state-dir", str(self.state_dir)),
-            *("--host-lock", str(folder / "timing.lock")),
+            # Relative, as people type them: the measuring child has another working directory.
+            *("--state-dir", self.state_dir.name),
+            *("--host-lock", "timing.lock"),
             *arguments,
         ]
         with self.log_path.open("ab") as log:
-            environment = {**os.environ, "HILNAS_ENROLMENT_TOKEN": token, "OMP_NUM_THREADS": "1"}
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            environment = {
+                **os.environ,
+                "HILNAS_ENROLMENT_TOKEN": token,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(ROOT),
+            }
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
     @property
     def log(self) -> str:
