@@ -37,7 +37,8 @@ def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, worl
     spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(registry)
     uow = world.process.context.uow
     admission = Admission(spaces, datasets, Supernets(uow, spaces, datasets))
-    offered = replace(capabilities(), dtypes=(Dtype.FP32, Dtype.FP16))
+    identity = replace(capabilities().identity, runtime="rknnlite", runtime_versions=(("rknnlite", "2.3.2"),))
+    offered = replace(capabilities(), identity=identity, dtypes=(Dtype.FP16,))
     world.process.context.devices.enrol(ENROLMENT, Enrolment(name="b", device_type="rk3588", capabilities=offered))
     preset = search_preset(name)
     spec = parse_search_spec(preset.spec.model_dump(mode="json"))
