@@ -21,6 +21,7 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
+from nas_engine.spaces.dense import DenseSpace
 from nas_engine.spaces.ranges import metric_range
 from nas_engine.spaces.registry import create_space, space_ids, space_title
 from nas_engine.spaces.table import SPACE_ID as TABLE_ID
@@ -65,6 +66,7 @@ class EngineSpaceCatalog:
             has_graphs=any(True for _ in space.supernet_graphs()),
             columns=space.metrics if isinstance(space, TableSpace) else (),
             num_rows=len(space.rows) if isinstance(space, TableSpace) else None,
+            densely_connected=isinstance(space, DenseSpace),
         )
 
     def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:

@@ -26,6 +26,9 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
     if Metric.TOP1 in wanted and spec.supernet is None:
         message = "top1 is wanted but no supernet is named: give its id or a training spec"
         found.append(SpecViolation("/supernet", message))
+    if isinstance(spec.algorithm, DenseNasAlgorithm) and space is not None and not space.densely_connected:
+        message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"
+        found.append(SpecViolation("/algorithm", message))
     return found
 
 

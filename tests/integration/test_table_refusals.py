@@ -128,3 +128,12 @@ def test_the_data_set_of_a_densenas_search_is_checked_too(world: World, client: 
     spec["space"] = DENSE_SPACE
     answer = client.post("/api/v1/searches", json=spec)
     assert "10 classes, the space 3" in answer.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("space", [TINY_SPACE, {"id": "scarlet-s1", "parameters": {"num_classes": 10}}])
+def test_densenas_searches_spaces_of_its_own_alone(client: httpx.Client, space: dict[str, Any]) -> None:
+    spec = densenas_spec("x", device=None, objectives=[{"metric": "macs"}], space=space)
+    spec["algorithm"] = {"kind": "densenas", "dataset": "fashion-mnist-12k"}
+    found = client.post("/api/v1/searches:validate", json=spec).json()["violations"]
+    refused = {one["pointer"]: one["detail"] for one in found}["/algorithm"]
+    assert f"densely connected spaces, {space['id']!r} is none" in refused

@@ -43,6 +43,7 @@ class SpaceDescription:
         has_graphs: False for a space that is only a table of results: it can be neither exported nor measured.
         columns: metrics that such a table holds; empty for spaces with graphs.
         num_rows: architectures that it holds; None for spaces with graphs.
+        densely_connected: DenseNAS can search it.
     """
 
     id: str
@@ -56,6 +57,7 @@ class SpaceDescription:
     has_graphs: bool = True
     columns: tuple[Metric, ...] = ()
     num_rows: int | None = None
+    densely_connected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
