@@ -60,6 +60,12 @@ class SandwichStrategy(SpecPart):
     beta: float = Field(default=0.9, ge=0, le=1)
     """Weight of the divergence in KL; the rest is cross entropy with the labels."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.alpha_min > self.alpha_max:
+            raise ValueError(f"alpha_min {self.alpha_min} is above alpha_max {self.alpha_max}: swap them")
+        return self
+
 
 class AloneNetwork(SpecPart):
     """What a network that is trained alone needs beyond the settings of every training."""

@@ -53,6 +53,11 @@ def test_strategies_carry_their_settings() -> None:
     )
 
 
+def test_the_alphas_of_a_divergence_are_in_order() -> None:
+    with pytest.raises(InvalidSpecError, match="alpha_min 1.0 is above alpha_max -1.0: swap them"):
+        parsed(strategy={"kind": "sandwich", "alpha_min": 1.0, "alpha_max": -1.0})
+
+
 @pytest.mark.parametrize("kind", [kind.value for kind in DistillationKind])
 def test_every_distillation_has_a_name_in_the_spec(kind: str) -> None:
     config = strategy_config(parsed(strategy={"kind": "sandwich", "distillation": kind}))
