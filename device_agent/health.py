@@ -10,7 +10,7 @@ from device_agent.backoff import Backoff
 from device_agent.failures import FailureType
 from device_agent.jobs import CanaryOrder, JobRunner, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.session import Health
-from nas_engine.domain.measurement import Dtype, MeasurementProfile
+from nas_engine.domain.measurement import Dtype, Measurement, MeasurementProfile, Validity
 
 _log = logging.getLogger(__name__)
 PROBE_MINIMUM_S, PROBE_MAXIMUM_S = 20.0, 600.0
@@ -37,19 +37,26 @@ class HealthMonitor:
         """Learn from a job's canaries."""
         if isinstance(job.order, MeasureOrder) and job.order.canary is not None:
             self._canary = job.order.canary
+        measurement = outcome.measurement
         if outcome.failure is FailureType.DEVICE_DEGRADED:
-            self.state = Health(degraded=True, reason=outcome.message)
-            self._probe_at = self._now() + self._backoff.next_s()
-        elif outcome.measurement is not None and outcome.measurement.canary_after is not None:
-            self.state = Health(canary_ratio=outcome.measurement.canary_after.ratio)
+            self._degrade(outcome.message)
+        elif measurement is not None and measurement.canary_after is not None:
+            self.state = Health(canary_ratio=measurement.canary_after.ratio)
+            if off := _off(measurement):  # it was well before the job and is not after it
+                self._degrade(off)
+
+    def _degrade(self, reason: str) -> None:
+        self.state = Health(degraded=True, reason=reason)
+        self._probe_at = self._now() + self._backoff.next_s()
 
     def probe_if_due(self) -> None:
         """Try the canary again when its time has come; a pass ends the degraded state."""
         if not self.state.degraded or self._canary is None or self._probe_at is None or self._now() < self._probe_at:
             return
         outcome = self._runner.run(_probe(self._canary))
-        if outcome.measurement is None:
-            _log.warning("still degraded: %s", outcome.message)
+        off = outcome.message if outcome.measurement is None else _off(outcome.measurement)
+        if outcome.measurement is None or off:
+            _log.warning("still degraded: %s", off)
             self._probe_at = self._now() + self._backoff.next_s()
             return
         _log.info("the canary is well again")
@@ -57,6 +64,11 @@ class HealthMonitor:
         self.state = Health(canary_ratio=before.ratio if before else None)
         self._backoff = Backoff(minimum_s=PROBE_MINIMUM_S, maximum_s=PROBE_MAXIMUM_S)
         self._probe_at = None
+
+
+def _off(measurement: Measurement) -> str:
+    """What its canaries say against the device; empty where they agree."""
+    return "; ".join(flag.reason for flag in measurement.flags if flag.validity is Validity.DEGRADED_DEVICE)
 
 
 def _probe(canary: CanaryOrder) -> LeasedJob:
