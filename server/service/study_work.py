@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.json_value import JsonValue
+from server.service.endings import cancel_job
+from server.service.errors import LeaseLostError
 from server.service.job_ends import JobEnds
 from server.service.ports.studies import Ranker
 from server.service.ports.unit_of_work import Transaction, UnitOfWork
@@ -45,6 +47,8 @@ class StudyWork:
         def work(tx: Transaction) -> EntryOrder:
             study, entry = self._locked(tx, lease)
             tx.jobs.guard(lease)
+            if entry.state.final:
+                raise LeaseLostError(lease.job_id, lease.lease_epoch)  # the study was cancelled meanwhile
             if study.state is StudyState.QUEUED:
                 study = set_study_state(tx, study, StudyState.RUNNING)
             entry = replace(entry, state=StudyEntryState.TRAINING)
@@ -85,6 +89,8 @@ class StudyWork:
     def finish(self, lease: LeaseRef, shared: HeldOutAccuracy, alone: HeldOutAccuracy) -> RankingStudy:
         """End a RANK job with both accuracies; with the last one the study is over.
 
+        Of a study that was cancelled meanwhile nothing is written but the job's end.
+
         Raises:
             LeaseLostError: somebody else has the job by now; nothing is written.
         """
@@ -92,6 +98,9 @@ class StudyWork:
         def work(tx: Transaction) -> RankingStudy:
             study, entry = self._locked(tx, lease)
             job = tx.jobs.guard(lease)
+            if entry.state.final:
+                cancel_job(tx, job)
+                return study
             entry = replace(entry, state=StudyEntryState.DONE, shared=shared, alone=alone)
             others = [other for other in tx.studies.entries(study.id) if other.number != entry.number]
             study = replace(study, result=self._result(study, [*others, entry]))

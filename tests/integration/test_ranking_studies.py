@@ -10,14 +10,16 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from server.service.errors import InvalidSpecError, InvalidStateTransitionError
+from server.service.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.service.failures import Failure, FailureType
 from server.service.ranking_spec import parse_ranking_study_spec
 from server.service.spec import parse_training_spec
 from server.service.states import JobKind, JobState, StudyEntryState, StudyState
+from server.service.study_work import StudyWork
 from server.service.values.event import EventQuery, EventType
 from server.service.values.job import Job
-from server.service.values.ranking import RankingStudy, StudyEntry
+from server.service.values.ranking import HeldOutAccuracy, RankingStudy, StudyEntry
+from server.worker.ranking import correlate
 from tests.databases import TestDatabase
 from tests.worker_world import TRAINING, WorkerWorld
 
@@ -170,6 +172,22 @@ def test_a_cancelled_study_keeps_what_is_done(world: WorkerWorld) -> None:
     world.run()
     with pytest.raises(InvalidStateTransitionError):
         world.studies.cancel(completed.id)
+
+
+def test_what_ends_after_a_study_was_cancelled_changes_nothing(world: WorkerWorld) -> None:
+    study = ordered(world, num_architectures=2)
+    world.do(leased(world))
+    under_way = leased(world)
+    work, lease = StudyWork(world.uow, correlate), under_way.lease
+    assert lease is not None
+    work.start(lease)
+    cancelled = world.studies.cancel(study.id)
+    with pytest.raises(LeaseLostError):
+        work.start(lease)
+    accuracy = HeldOutAccuracy(0.5, 10)
+    assert work.finish(lease, accuracy, accuracy) == cancelled
+    assert [one.state for one in world.studies.entries(study.id)] == [StudyEntryState.DONE, StudyEntryState.CANCELLED]
+    assert world.dispatch.get(under_way.id).state is JobState.CANCELLED
 
 
 def test_an_architecture_that_fails_is_left_out_and_named(world: WorkerWorld) -> None:
