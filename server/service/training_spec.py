@@ -210,6 +210,10 @@ class TrainingSettings(SpecPart):
             raise ValueError("give exactly one of epochs and iterations")
         if isinstance(self.num_processes, int) and self.batch_size % self.num_processes:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.num_processes} processes")
+        if self.max_train_images is not None and self.batch_size > self.max_train_images:
+            raise ValueError(
+                f"batch_size {self.batch_size} is above max_train_images {self.max_train_images}: lower it"
+            )
         return self
 
 

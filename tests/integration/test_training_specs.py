@@ -87,3 +87,9 @@ def test_a_batch_divides_over_its_processes(num_processes: Any, batch_size: int,
 def test_only_a_cosine_ends_above_zero() -> None:
     with pytest.raises(InvalidSpecError, match="cosine"):
         parsed(optimizer={"schedule": "linear", "final_share": 0.1})
+
+
+def test_a_batch_holds_no_more_images_than_there_are() -> None:
+    assert parsed(batch_size=64, max_train_images=64).batch_size == 64
+    with pytest.raises(InvalidSpecError, match="batch_size 64 is above max_train_images 63: lower it"):
+        parsed(batch_size=64, max_train_images=63)
