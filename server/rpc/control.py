@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import grpc
@@ -174,8 +175,10 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             self._services.results.put_failure(device.id, lease, failure, digest)
             return ResultReceipt(ResultStatus.REJECTED, failure.message)
         receipt = self._services.results.put_measurement(device.id, lease, measurement, digest)
-        if receipt.status is ResultStatus.ACCEPTED:
-            self._record_canary(device, lease, measurement)
+        # Sent again, an alarm is raised again: this server may have died between taking the result and raising it.
+        is_first, alarms = receipt.status is ResultStatus.ACCEPTED, _alarms(measurement)
+        if is_first or (alarms and receipt.status is ResultStatus.DUPLICATE):
+            self._record_canary(device, lease, measurement, alarms)
         return receipt
 
     def _take_classification(
@@ -189,19 +192,18 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return ResultReceipt(ResultStatus.REJECTED, failure.message)
         return self._services.classifications.put(device.id, lease, classification, digest)
 
-    def _record_canary(self, device: Device, lease: LeaseRef, measurement: Measurement) -> None:
+    def _record_canary(self, device: Device, lease: LeaseRef, measurement: Measurement, alarms: Sequence[str]) -> None:
         reading = measurement.canary_after
         if reading is None:
             return
-        off = [f.reason for f in measurement.flags if f.validity is Validity.DEGRADED_DEVICE]
         self._services.enrolments.record_canary(
             device.id,
             pool_key=self._services.canaries.pool_key(device, lease.job_id),
             artifact_sha256=reading.artifact_sha256,
             median_us=reading.median_us,
             ratio=reading.ratio,
-            passed=not off,
-            reason="; ".join(off),
+            passed=not alarms,
+            reason="; ".join(alarms),
             output_digest=reading.output_digest,
         )
 
@@ -223,6 +225,11 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             reason=failure.message[: converters.MAX_MESSAGE_CHARACTERS],
             output_digest=reading.output_digest,
         )
+
+
+def _alarms(measurement: Measurement) -> tuple[str, ...]:
+    """Why the device's canary after the measurement is not well; empty where it is."""
+    return tuple(flag.reason for flag in measurement.flags if flag.validity is Validity.DEGRADED_DEVICE)
 
 
 def _negotiate(agent: control_pb2.AgentIdentity, context: grpc.ServicerContext) -> int:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from device_agent.jobs import LeaseKey, Outcome
 from device_agent.link import Link, LinkSettings
+from device_agent.procedure import Phase
 from device_agent.stop import StopToken
+from device_agent.wire import envelope_to_proto
+from nas_engine.domain.measurement import Validity, ValidityFlag
 from proto.hilnas.v1 import control_pb2, measurement_pb2
 from server.rpc.server import RpcServer, TlsFiles, start_rpc_server
 from server.service.failures import FailureType
 from tests.agent_process import AgentProcess
 from tests.certificates import Authority
 from tests.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch
+from tests.unit.test_rpc_converters import MEASUREMENT
 
 FAKE = ("--runtime", "fake", "--isolation", "none")
 
@@ -138,6 +144,29 @@ def test_a_measurement_that_is_none_fails_its_job(link: Link, dispatch: FakeDisp
     )
     assert answer.status == control_pb2.RESULT_STATUS_REJECTED
     assert [f.type for f in job.failures] == [FailureType.INVALID_RESULT]
+
+
+@pytest.mark.parametrize("off", [True, False])
+def test_a_canary_alarm_outlives_a_server_that_dies_before_it_is_raised(
+    link: Link, dispatch: FakeDispatch, off: bool
+) -> None:
+    agent = identity(enrol(link))
+    dispatch.add_job(b"m")
+    (assignment,) = sync(link, agent).assignments
+    flags = (ValidityFlag(Validity.DEGRADED_DEVICE, "8 % slower"),) if off else ()
+    outcome = Outcome(measurement=replace(MEASUREMENT, flags=flags), phase=Phase.MEASURING)
+    message = envelope_to_proto(LeaseKey("", 0, "", 0), outcome)
+    message.lease.CopyFrom(assignment.lease)
+    envelope = message.SerializeToString()
+    request = control_pb2.PutResultRequest(
+        agent=agent, envelope=envelope, envelope_sha256=hashlib.sha256(envelope).hexdigest()
+    )
+    dispatch.hide_receipts = 1
+    with pytest.raises(grpc.RpcError):
+        link.put_result(request)  # taken, and then the server is gone
+    assert not dispatch.canaries
+    assert link.put_result(request).status == control_pb2.RESULT_STATUS_DUPLICATE
+    assert [(note.passed, note.reason) for note in dispatch.canaries] == ([(False, "8 % slower")] if off else [])
 
 
 def test_an_older_instance_holds_nothing_any_more(link: Link, dispatch: FakeDispatch) -> None:
