@@ -41,10 +41,10 @@ imports: setup  ## the layers of ARCHITECTURE.md
 check: lint types imports proto-check  ## everything that needs no test run
 
 proto: setup  ## regenerate the wire's Python code
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. --pyi_out=. $(PROTOS)
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. --pyi_out=. $(PROTOS)
 
 proto-check: proto  ## the committed generated code is up to date
-	git diff --exit-code -- proto
+	git diff --exit-code -- hilnas/v1
 
 bench: setup  ## the export benchmark; the others in benchmarks/ say what they need
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

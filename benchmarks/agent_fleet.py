@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 
 from device_agent.agent import Agent
-from device_agent.bench import BenchSettings
-from device_agent.link import LinkSettings
+from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
+from device_agent.server_link.link import LinkSettings
 from device_agent.settings import AgentSettings
 
 

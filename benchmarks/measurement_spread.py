@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from comparison import Row, report
 
-from device_agent.bench import BenchSettings
-from device_agent.child import ChildMeasurer
-from device_agent.host_lock import default_lock_path
-from device_agent.procedure import MeasureRequest
+from device_agent.child.process import ChildMeasurer
+from device_agent.measuring.procedure import MeasureRequest
+from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_onnx
 from device_agent.runtime.onnxruntime import OnnxRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
+from nas_engine.domain.host_lock import default_lock_path
 from nas_engine.domain.measurement import Dtype, LatencyStats, MeasurementProfile
 
 USUAL_RUNS = 10  # rknn_benchmark's default loop

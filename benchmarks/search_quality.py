@@ -53,8 +53,8 @@ from nas_engine.search.config import (
 )
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.pareto import HypervolumeReference
-from nas_engine.spaces.table import TableSpace
-from nas_engine.spaces.table_files import nas_bench_macro
+from nas_engine.spaces.tables.files import nas_bench_macro
+from nas_engine.spaces.tables.space import TableSpace
 
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
 MARKS = (100, 125, 250, 500)

@@ -21,26 +21,26 @@ import numpy as np
 import torch
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.search.algorithm import SearchAlgorithm, Told, accept_all
 from nas_engine.search.config import Nsga2Config
 from nas_engine.search.factory import create_algorithm
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.config import OptimizerConfig, TrainConfig
-from nas_engine.training.data import ImageDataset
-from nas_engine.training.datasets.source import DatasetSource, open_dataset
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
 from nas_engine.training.loop import train
-from nas_engine.training.paths import graph_of
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.ranking_study import StudyEntry, study_architecture, summarise
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.shifting import SHIFTING_OPTIMIZER, ShiftingConfig, ShiftingMode, SupernetShifter
-from nas_engine.training.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.retrain import RetrainConfig
+from nas_engine.training.strategies.shifting import SHIFTING_OPTIMIZER, ShiftingConfig, ShiftingMode, SupernetShifter
+from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
 
 CPU = torch.device("cpu")
 IMAGE_SIZE = 16

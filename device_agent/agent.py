@@ -17,22 +17,22 @@ from enum import Enum, IntEnum
 
 import grpc
 
-from device_agent.artifacts import ArtifactCache
-from device_agent.backoff import Backoff
-from device_agent.bench import DeviceBench
-from device_agent.child import ChildMeasurer, InProcessMeasurer, Measurer
+from device_agent.child.process import ChildMeasurer, InProcessMeasurer, Measurer
 from device_agent.failures import AgentError, EnrolmentError, FailureType
 from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
-from device_agent.link import Link, Trouble, describe, trouble
-from device_agent.procedure import Phase
-from device_agent.renewal import DEFAULT_RENEW_EVERY_S, Renewer
-from device_agent.session import ReturnedLease, Session
+from device_agent.measuring.procedure import Phase
+from device_agent.measuring.setup import DeviceBench
+from device_agent.server_link.artifacts import ArtifactCache
+from device_agent.server_link.backoff import Backoff
+from device_agent.server_link.link import Link, Trouble, describe, trouble
+from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer
+from device_agent.server_link.session import ReturnedLease, Session
+from device_agent.server_link.spool import Spool
+from device_agent.server_link.wire import envelope_to_proto, job_from_proto
 from device_agent.settings import AgentSettings
-from device_agent.spool import Spool
 from device_agent.state import StateDirectory
-from device_agent.wire import envelope_to_proto, job_from_proto
-from proto.hilnas.v1 import control_pb2
+from hilnas.v1 import control_pb2
 
 _log = logging.getLogger(__name__)
 GOODBYE_TIMEOUT_S = 5.0

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from device_agent.bench import BenchSettings
-    from device_agent.clocks import Pinned
+    from device_agent.measuring.clocks import Pinned
+    from device_agent.measuring.setup import BenchSettings
     from device_agent.settings import AgentSettings
 
 _RUNTIMES = ("onnxruntime", "rknnlite", "rk3588-sim", "fake")
@@ -40,11 +40,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
     try:
         match parsed.command:
             case "doctor":
-                from device_agent.doctor import doctor
+                from device_agent.doctor.doctor import doctor
 
                 return doctor(_bench(parsed), sys.stdout, as_json=parsed.json)
             case "selftest":
-                from device_agent.selftest import selftest
+                from device_agent.doctor.selftest import selftest
 
                 return selftest(_bench(parsed), parsed.golden, sys.stdout, as_json=parsed.json)
             case _:
@@ -164,7 +164,7 @@ def _findable(find: object, name: str) -> bool:
 
 def _run(parsed: argparse.Namespace) -> int:
     from device_agent.agent import Agent
-    from device_agent.clocks import ClockPinner
+    from device_agent.measuring.clocks import ClockPinner
 
     settings = _settings(parsed)
     pinner = ClockPinner()
@@ -191,8 +191,8 @@ def _pinned(bench: BenchSettings, pinned: Pinned) -> BenchSettings:
 
 def _probed(bench: BenchSettings, golden: Path) -> BenchSettings:
     """The settings with the cores that work and the versions found on them."""
-    from device_agent.child import ChildMeasurer
-    from device_agent.probe import probe
+    from device_agent.child.probe import probe
+    from device_agent.child.process import ChildMeasurer
 
     measurer = ChildMeasurer(bench)
     try:
@@ -204,7 +204,7 @@ def _probed(bench: BenchSettings, golden: Path) -> BenchSettings:
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:
     from device_agent.failures import AgentError
-    from device_agent.link import LinkSettings
+    from device_agent.server_link.link import LinkSettings
     from device_agent.settings import AgentSettings
 
     try:
@@ -245,10 +245,10 @@ def _token_in(path: Path | None) -> str:
 
 
 def _bench(parsed: argparse.Namespace) -> BenchSettings:
-    from device_agent.bench import BenchSettings
     from device_agent.failures import AgentError
-    from device_agent.host_lock import default_lock_path
+    from device_agent.measuring.setup import BenchSettings
     from device_agent.runtime.select import RuntimeName, RuntimeOptions
+    from nas_engine.domain.host_lock import default_lock_path
 
     try:
         cpus = parse_cpus(parsed.cpus)

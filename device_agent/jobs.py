@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from device_agent.artifacts import ArtifactCache, ArtifactRef
-from device_agent.backoff import Backoff
-from device_agent.canary import Canary
-from device_agent.child import Measurer
-from device_agent.classify import ClassifyRequest
+from device_agent.child.process import Measurer
 from device_agent.failures import AgentError, FailureType, JobFailedError, JobStoppedError, RuntimeUnavailableError
-from device_agent.procedure import MeasureRequest, OnPhase, Phase
+from device_agent.measuring.canary import Canary
+from device_agent.measuring.classify import ClassifyRequest
+from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.runtime.base import SessionSettings
+from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef
+from device_agent.server_link.backoff import Backoff
 from device_agent.stop import StopToken
 from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import (

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from device_agent.bench import BenchSettings
 from device_agent.failures import AgentError
-from device_agent.link import LinkSettings
+from device_agent.measuring.setup import BenchSettings
+from device_agent.server_link.link import LinkSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.training.data import ArraySplit, ImageDataset, make_dataset
+from nas_engine.training.data.dataset import ArraySplit, ImageDataset, make_dataset
 
 
 def striped_images(

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from device_agent.failures import FailureType, JobFailedError
-from device_agent.procedure import Bench
+from device_agent.measuring.procedure import Bench
+from device_agent.measuring.telemetry import BoardState, Usage
 from device_agent.runtime.base import Classifier, Loaded, Output, RuntimeFacts, SessionSettings, VirtualClock
-from device_agent.telemetry import BoardState, Usage
 from nas_engine.domain.measurement import (
     ClockReading,
     DeviceClass,

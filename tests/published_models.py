@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.registry import create_space, space_ids, space_title
 from tests.reference import vectors
 

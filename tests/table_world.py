@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 
 from nas_engine.cost.latency_table import operator_graphs
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.operator_graphs import cut_operators
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.operator_graphs import cut_operators
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
 from server.db.unit_of_work import SqlUnitOfWork

@@ -20,12 +20,12 @@ import torch.distributed as dist
 
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.augmentation import Augmentation
+from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks, TrainResult, train
 from nas_engine.training.processes import share_of_this_process
-from nas_engine.training.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
 from tests.datasets import striped_dataset
 
 NUM_STEPS = 30

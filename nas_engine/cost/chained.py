@@ -4,7 +4,7 @@ Source: Fang et al., DenseNAS (CVPR 2020), Sec. 3.3 and 4.5; the published code 
 
 Both are written with indexing, addition and multiplication only, so the weights may be float64 vectors or
 tensors that carry gradients: the result is of the same kind. Weights are normalised coefficients by name
-(`nas_engine.domain.routing`); dropped operators have weight 0.
+(`nas_engine.spaces.densenas.routing`); dropped operators have weight 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from nas_engine.cost.routing_costs import RoutingCosts
-from nas_engine.domain.routing import Routing, beta_name, head_name, stack_name
+from nas_engine.spaces.densenas.routing import Routing, beta_name, head_name, stack_name
 
 
 class Scalar(Protocol):

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import cast
 
 from nas_engine.cost.routing_costs import BlockCosts, RoutingCosts, Row
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.operator_graphs import cut_operators
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_sites import OperatorSite, SiteKind, ending_place, head_place, stack_place
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.domain.views.operator_graphs import cut_operators
+from nas_engine.spaces.densenas.sites import OperatorSite, SiteKind, ending_place, head_place, stack_place
+from nas_engine.spaces.densenas.space import DenseSpace
 
 _SCHEMA = 1
 

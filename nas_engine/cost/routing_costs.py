@@ -18,7 +18,7 @@ from typing import cast
 
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.routing import Routing, RoutingBlock, RoutingPath
+from nas_engine.spaces.densenas.routing import Routing, RoutingBlock, RoutingPath
 
 SKIP_DIVISOR = 10.0  # reference option `skip_reg`
 

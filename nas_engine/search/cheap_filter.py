@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Constraint, Metric
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.search.algorithm import CheapCheck, CheapFilter
-from nas_engine.spaces.table import TableSpace
+from nas_engine.spaces.tables.space import TableSpace
 
 MetricsOf = Callable[[Genotype], Mapping[Metric, float]]
 """The cheap metrics of a canonical genotype."""

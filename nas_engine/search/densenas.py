@@ -17,22 +17,22 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import WeightRole
-from nas_engine.domain.routing_weights import Vector
 from nas_engine.search.viterbi import derive_architecture
-from nas_engine.spaces.dense import MBV2_ID, RESNET_ID, DenseSpace
+from nas_engine.spaces.densenas.routing_weights import Vector
+from nas_engine.spaces.densenas.space import MBV2_ID, RESNET_ID, DenseSpace
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import ALONE, Augmentation, Share
 from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
-from nas_engine.training.data import ImageDataset
-from nas_engine.training.differentiable import (
+from nas_engine.training.data.augmentation import ALONE, Augmentation, Share
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, Progress, train
+from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.strategies.differentiable import (
     Alternation,
     DifferentiableConfig,
     DifferentiableStrategy,
     SearchReport,
     architecture_stream,
 )
-from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, Progress, train
-from nas_engine.training.randomness import Randomness, Stream
 
 Watcher = Callable[[Progress, SearchReport], None]
 

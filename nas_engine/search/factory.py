@@ -8,7 +8,12 @@ from typing import assert_never
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.algorithm import CheapFilter, SearchAlgorithm, SearchProblem, accept_all
-from nas_engine.search.binned_evolution import BinnedEvolution
+from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
+from nas_engine.search.algorithms.nsga2 import Nsga2
+from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
+from nas_engine.search.algorithms.random_search import RandomSearch
+from nas_engine.search.algorithms.scarlet import ScarletNsga2
+from nas_engine.search.algorithms.spos_evolution import SposEvolution
 from nas_engine.search.config import (
     AlgorithmConfig,
     BinnedEvolutionConfig,
@@ -18,11 +23,6 @@ from nas_engine.search.config import (
     ScarletConfig,
     SposEvolutionConfig,
 )
-from nas_engine.search.evolution import SposEvolution
-from nas_engine.search.nsga2 import Nsga2
-from nas_engine.search.predictor_assisted import PredictorAssistedSearch
-from nas_engine.search.random_search import RandomSearch
-from nas_engine.search.scarlet import ScarletNsga2
 
 
 def create_algorithm(

@@ -19,12 +19,12 @@ from nas_engine.cost.latency_table import LatencyTable, measured_costs
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidMeasurementError, SearchStateError
-from nas_engine.domain.routing_weights import normalise
 from nas_engine.domain.search_space import Form
 from nas_engine.search.algorithm import SearchProblem, Told
-from nas_engine.search.ledgered import LedgeredSearch
+from nas_engine.search.base import LedgeredSearch
 from nas_engine.search.viterbi import derive_path
-from nas_engine.spaces.dense import DenseSpace
+from nas_engine.spaces.densenas.routing_weights import normalise
+from nas_engine.spaces.densenas.space import DenseSpace
 
 MAX_DRAWS_PER_NETWORK = 200  # in a small space many parameters derive the same network
 BATCH_SIZE = 500

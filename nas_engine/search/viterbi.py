@@ -16,9 +16,9 @@ import numpy as np
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError
-from nas_engine.domain.routing import Routing, RoutingPath, beta_name, head_name, stack_name
-from nas_engine.domain.routing_weights import Vector, checked_logits, log_softmax
-from nas_engine.spaces.dense import DenseSpace
+from nas_engine.spaces.densenas.routing import Routing, RoutingPath, beta_name, head_name, stack_name
+from nas_engine.spaces.densenas.routing_weights import Vector, checked_logits, log_softmax
+from nas_engine.spaces.densenas.space import DenseSpace
 
 # Two paths whose log probabilities differ by less than this are equally likely: more than the rounding of a
 # sum over a path, far less than any difference that means something.

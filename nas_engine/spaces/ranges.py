@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.complexity import Complexity, complexity
 from nas_engine.domain.errors import InfeasibleError
 from nas_engine.domain.objective import Constraint, Goal, Metric
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.views.complexity import Complexity, complexity
 
 MAX_PASSES = 4  # coordinate passes; SPOS, whose blocks are independent, needs one
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.spaces.attentive import AttentiveSpace
-from nas_engine.spaces.attentive_parameters import AttentiveParameters
-from nas_engine.spaces.dense import MBV2_ID, RESNET_ID, DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.attentive.parameters import AttentiveParameters
+from nas_engine.spaces.attentive.space import AttentiveSpace
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.space import MBV2_ID, RESNET_ID, DenseSpace
 from nas_engine.spaces.mobilenet import S1, S2, MobileNetParameters, MobileNetSpace
 from nas_engine.spaces.parameters import read_parameters
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace

@@ -28,14 +28,14 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.data import ImageDataset
-from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 from nas_engine.training.loop import Hooks, Progress, train
 from nas_engine.training.presets import PRESETS, preset
 from nas_engine.training.processes import share_of_this_process
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.recipe import Recipe, make_strategy
-from nas_engine.training.retrain import RetrainConfig, retrain
+from nas_engine.training.strategies.retrain import RetrainConfig, retrain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

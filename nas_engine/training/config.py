@@ -8,7 +8,7 @@ from enum import Enum
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import WeightRole
-from nas_engine.training.augmentation import NO_AUGMENTATION, Augmentation
+from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
 
 NOT_BN_OR_BIAS = frozenset({WeightRole.CONV, WeightRole.FC})
 

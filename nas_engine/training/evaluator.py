@@ -24,11 +24,11 @@ from nas_engine.supernet.calibration import CalibrationMode
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import NO_AUGMENTATION, Augmentation
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.loop import NO_HOOKS, Hooks
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.stream import CalibrationBatches, PlainBatches, TrainingStream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.supernet.execute import Batch
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import ALONE, Share
 from nas_engine.training.checkpoint import (
     OPTIMIZER,
     STRATEGY,
@@ -32,13 +31,14 @@ from nas_engine.training.checkpoint import (
     restore_optimizer,
 )
 from nas_engine.training.config import TrainConfig
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.stream import TrainingStream
 from nas_engine.training.documents import to_document
 from nas_engine.training.optimization import Arithmetic, clip_gradients, make_optimizer, set_learning_rate
 from nas_engine.training.processes import agree, average_gradients, mean_over_processes, wait_for_all
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.strategy import StepContext, TrainingStrategy
-from nas_engine.training.stream import TrainingStream
+from nas_engine.training.strategies.strategy import StepContext, TrainingStrategy
 
 T = TypeVar("T")
 AGREE_EVERY_STEPS = 20  # how often several processes ask each other whether the run is cancelled

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import WeightRole
-from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.config import Decay, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainConfig
-from nas_engine.training.fair import FairConfig
-from nas_engine.training.paths import PathSampling
+from nas_engine.training.data.augmentation import Augmentation
 from nas_engine.training.recipe import ImagePreparation, Recipe
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.sandwich import SandwichConfig
-from nas_engine.training.shifting import ShiftingConfig
-from nas_engine.training.uniform import UniformConfig
+from nas_engine.training.strategies.fair import FairConfig
+from nas_engine.training.strategies.paths import PathSampling
+from nas_engine.training.strategies.retrain import RetrainConfig
+from nas_engine.training.strategies.sandwich import SandwichConfig
+from nas_engine.training.strategies.shifting import ShiftingConfig
+from nas_engine.training.strategies.uniform import UniformConfig
 
 IMAGENET_IMAGES = 1_281_167
 IMAGENET = ImagePreparation(image_size=224, channels=3, centre_crop=0.875, validation_fraction=0.02)

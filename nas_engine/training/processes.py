@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 import torch.distributed as dist
 
-from nas_engine.training.augmentation import Share
+from nas_engine.training.data.augmentation import Share
 
 
 def share_of_this_process() -> Share:

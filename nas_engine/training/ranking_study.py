@@ -19,10 +19,10 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import OrderPreservation, order_preservation
 from nas_engine.training.config import TrainConfig
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import NO_HOOKS, Hooks
-from nas_engine.training.retrain import RetrainConfig, retrain
+from nas_engine.training.strategies.retrain import RetrainConfig, retrain
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.config import TrainConfig
 from nas_engine.training.documents import from_document, to_document
-from nas_engine.training.fair import FairConfig, FairStrategy
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.sandwich import SandwichConfig, SandwichStrategy
-from nas_engine.training.strategy import TrainingStrategy
-from nas_engine.training.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.fair import FairConfig, FairStrategy
+from nas_engine.training.strategies.retrain import RetrainConfig
+from nas_engine.training.strategies.sandwich import SandwichConfig, SandwichStrategy
+from nas_engine.training.strategies.strategy import TrainingStrategy
+from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
 
 StrategyConfig = Union[UniformConfig, FairConfig, SandwichConfig, RetrainConfig]
 

@@ -25,8 +25,8 @@ import structlog
 import torch
 from pydantic import ValidationError
 
-from device_agent.host_lock import HostLock
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.host_lock import HostLock
 from nas_engine.export.rknn import RknnConverter, find_converter, installed_converter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings

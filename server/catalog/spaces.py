@@ -9,23 +9,23 @@ from typing import cast
 
 from nas_engine.cost.operator_space import OPERATORS_ID, OperatorSpace
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
-from nas_engine.domain.picture import draw_architecture, draw_difference
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.domain.views.picture import draw_architecture, draw_difference
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
-from nas_engine.spaces.dense import DenseSpace
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.ranges import metric_range
 from nas_engine.spaces.registry import create_space, space_ids, space_title
-from nas_engine.spaces.table import SPACE_ID as TABLE_ID
-from nas_engine.spaces.table import TableSpace
+from nas_engine.spaces.tables.space import SPACE_ID as TABLE_ID
+from nas_engine.spaces.tables.space import TableSpace
 from server.catalog.tables import NoTables, TableSource, TableSpaces, table_bounds, table_record, table_values
 from server.service.ports.engine import GeneDescription, MetricBounds, SpaceDescription
 from server.service.values.candidate import ArchitectureRecord, KnownValue

@@ -11,8 +11,8 @@ from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.spaces.registry import space_ids
-from nas_engine.spaces.table import SPACE_ID, TableSpace
-from nas_engine.spaces.table_document import MAX_BYTES, parse_table
+from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
+from nas_engine.spaces.tables.space import SPACE_ID, TableSpace
 from server.service.errors import ArtifactTooLargeError, InvalidValueError, NotFoundError
 from server.service.ports.engine import MetricBounds
 from server.service.space_tables import missing_artifact

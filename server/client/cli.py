@@ -86,7 +86,7 @@ def _run(name: str, command: _Command, arguments: list[str]) -> int:
 
 
 def _is_ours(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in {"server", "nas_engine", "device_agent", "proto"}
+    return (module or "").partition(".")[0] in {"server", "nas_engine", "device_agent", "hilnas"}
 
 
 def _usage() -> str:

@@ -11,17 +11,17 @@ from typing import cast
 import numpy as np
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.complexity import Complexity, complexity
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.picture import draw_architecture
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.views.complexity import Complexity, complexity
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.domain.views.picture import draw_architecture
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.spaces.registry import create_space
-from nas_engine.spaces.table import TableSpace
+from nas_engine.spaces.tables.space import TableSpace
 from server.client.local_tables import is_table_file, open_table, row_document
 
 
@@ -33,7 +33,7 @@ class Decoded:
         genotype: canonical choice indices, or None where the architecture lies outside the space's choices.
         choices: the space's own description.
         input_shape: (channels, height, width).
-        peak_activation_bytes: see `nas_engine.domain.complexity.Complexity`.
+        peak_activation_bytes: see `nas_engine.domain.views.complexity.Complexity`.
         npu_fallbacks: nodes that an RK3588 would run on its processor, with the reason; empty means NPU only.
         num_layers: convolutions, batch normalisations and linear layers.
     """

@@ -8,9 +8,9 @@ from pathlib import Path
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.spaces.table import TableSpace
-from nas_engine.spaces.table_document import MAX_BYTES, parse_table, table_document
-from nas_engine.spaces.table_files import read_npz
+from nas_engine.spaces.tables.document import MAX_BYTES, parse_table, table_document
+from nas_engine.spaces.tables.files import read_npz
+from nas_engine.spaces.tables.space import TableSpace
 
 SUFFIXES = (".json", ".csv", ".npz")
 NOTE = "a row of a table of results: it cannot be drawn, exported or measured"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from proto.hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc
+from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc
 from server.rpc.credentials import authenticated
 from server.rpc.errors import answering
 from server.rpc.ports import RpcServices

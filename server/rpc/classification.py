@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
+from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.classification import Classification, decompress_predictions
-from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.measurement import Dtype, EnvironmentRecord, HardwareKey
-from proto.hilnas.v1 import control_pb2, measurement_pb2
-from server.rpc.converters import dtype_from_proto, identity_from_proto, lease_to_proto
+from nas_engine.domain.measurement import Dtype, HardwareKey
+from server.rpc.converters import dtype_from_proto, environment_from_proto, identity_from_proto, lease_to_proto
 from server.service.values.artifact import Artifact
 from server.service.values.job import Job
 from server.service.values.payloads import ClassifyPayload
@@ -42,12 +39,6 @@ def classification_from_proto(message: measurement_pb2.Classification) -> Classi
     Raises:
         InvalidMeasurementError, InvalidValueError: predictions, record or key are malformed.
     """
-    try:
-        environment = json.loads(message.environment_json)
-    except ValueError as error:
-        raise InvalidMeasurementError(f"environment record is not JSON: {error}") from error
-    if not isinstance(environment, dict):
-        raise InvalidMeasurementError("environment record is not an object")
     return Classification(
         predictions=decompress_predictions(message.predictions, message.num_images),
         num_classes=message.num_classes,
@@ -57,5 +48,5 @@ def classification_from_proto(message: measurement_pb2.Classification) -> Classi
             dtype=dtype_from_proto(message.dtype),
             batch=message.batch,
         ),
-        environment=EnvironmentRecord.from_json(environment),
+        environment=environment_from_proto(message.environment_json),
     )

@@ -12,9 +12,9 @@ from dataclasses import replace
 import grpc
 from google.protobuf.message import DecodeError
 
+from hilnas.v1 import control_pb2, control_pb2_grpc
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.measurement import Measurement, Validity
-from proto.hilnas.v1 import control_pb2, control_pb2_grpc
 from server.rpc import converters
 from server.rpc.classification import classification_from_proto, classify_assignment
 from server.rpc.credentials import authenticated, offered

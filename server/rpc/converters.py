@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TypeVar
 
+from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.measurement import (
     CanaryReading,
     DeviceClass,
@@ -20,7 +21,6 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
     decompress_blocks,
 )
-from proto.hilnas.v1 import control_pb2, measurement_pb2
 from server.service.agents import AgentReport, ReturnedLease, RunningLease, SessionState
 from server.service.canaries import CanaryPlan
 from server.service.dispatch import LeaseOrder, LeaseVerdict
@@ -224,18 +224,23 @@ def canary_to_proto(plan: CanaryPlan) -> control_pb2.CanarySpec:
     )
 
 
+def environment_from_proto(environment_json: str) -> EnvironmentRecord:
+    """An environment record, checked. Raises InvalidMeasurementError: it is no JSON object, or malformed."""
+    try:
+        environment = json.loads(environment_json)
+    except ValueError as error:
+        raise InvalidMeasurementError(f"environment record is not JSON: {error}") from error
+    if not isinstance(environment, dict):
+        raise InvalidMeasurementError("environment record is not an object")
+    return EnvironmentRecord.from_json(environment)
+
+
 def measurement_from_proto(message: measurement_pb2.Measurement) -> Measurement:
     """A measurement, checked.
 
     Raises:
         InvalidMeasurementError, InvalidValueError: samples, record or key are malformed.
     """
-    try:
-        environment = json.loads(message.environment_json)
-    except ValueError as error:
-        raise InvalidMeasurementError(f"environment record is not JSON: {error}") from error
-    if not isinstance(environment, dict):
-        raise InvalidMeasurementError("environment record is not an object")
     blocks = decompress_blocks(message.samples)
     if not blocks:
         raise InvalidMeasurementError("a measurement without samples")
@@ -245,7 +250,7 @@ def measurement_from_proto(message: measurement_pb2.Measurement) -> Measurement:
             ValidityFlag(_known(VALIDITIES, f.validity, "validity"), f.reason[:MAX_MESSAGE_CHARACTERS])
             for f in message.flags
         ),
-        environment=EnvironmentRecord.from_json(environment),
+        environment=environment_from_proto(message.environment_json),
         hardware_key=HardwareKey(
             identity=identity_from_proto(message.identity),
             dtype=_known(DTYPES, message.dtype, "dtype"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from proto.hilnas.v1 import artifacts_pb2_grpc, control_pb2_grpc
+from hilnas.v1 import artifacts_pb2_grpc, control_pb2_grpc
 from server.rpc.artifacts import ArtifactStream
 from server.rpc.control import AgentControl
 from server.rpc.ports import RpcServices

@@ -45,9 +45,10 @@ class ClassificationWork:
         profile = tx.measurements.hardware(search.hardware_key)
         attempt = next_attempt(tx, candidate, Metric.DEVICE_TOP1)
         expect(tx, search, candidate, Metric.DEVICE_TOP1, attempt, search.supernet_version_id)
+        model = candidate.final_model_sha256
         classify = ClassifyPayload(
-            model_sha256=candidate.final_model_sha256,
-            source_sha256=candidate.final_model_sha256,
+            model_sha256=model,
+            source_sha256=model,
             model_format=format_for(profile.key.identity.runtime),
             images_sha256=images.sha256,
             num_images=images.num_images,
@@ -67,14 +68,20 @@ class ClassificationWork:
         )
         if classify.model_format is ModelFormat.ONNX:
             queue_classification(tx, classify, target, priority=search.spec.priority, candidate=candidate)
-            return
+        else:
+            self._queue_conversion(tx, search, candidate, classify, target)
+
+    def _queue_conversion(
+        self, tx: Transaction, search: Search, candidate: Candidate, classify: ClassifyPayload, target: MeasureTarget
+    ) -> None:
+        """Queue the conversion after which the board classifies."""
         convert = ConvertPayload(
             arch_id=candidate.arch_id,
             latency_key=classify.source_sha256,
             hardware_key=classify.hardware_key,
             format=classify.model_format,
-            dtype=device.dtype,
-            batch=device.batch,
+            dtype=classify.dtype,
+            batch=classify.batch,
             weights="inherited",
             supernet_version_id=search.supernet_version_id,
             search_id=search.id,
@@ -87,7 +94,7 @@ class ClassificationWork:
             NewJob(
                 kind=JobKind.CONVERT,
                 payload=convert.to_json(),
-                dedupe_key=f"convert-final:{candidate.id}:{attempt}",
+                dedupe_key=f"convert-final:{candidate.id}:{classify.attempt}",
                 priority=search.spec.priority,
                 target=JobTarget(labels=converter_labels(classify.model_format)),
                 max_attempts=self._settings.max_evaluation_attempts,

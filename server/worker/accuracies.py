@@ -15,10 +15,10 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Evaluated, evaluate
 from nas_engine.supernet.calibration import CalibrationMode
-from nas_engine.training.augmentation import NO_AUGMENTATION
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.augmentation import NO_AUGMENTATION
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.stream import CalibrationBatches, PlainBatches, TrainingStream
 from server.service.spec import EvaluationSpec, SearchSpec
 from server.service.training_spec import TrainingSpec
 from server.worker.resources import Resources

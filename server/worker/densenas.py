@@ -9,8 +9,8 @@ from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
-from nas_engine.search.ledgered import LedgeredSearch
-from nas_engine.spaces.dense import DenseSpace
+from nas_engine.search.base import LedgeredSearch
+from nas_engine.spaces.densenas.space import DenseSpace
 from server.service.algorithm_spec import DenseNasAlgorithm
 from server.service.states import JobKind
 from server.service.values.search import Search

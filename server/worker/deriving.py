@@ -10,12 +10,12 @@ from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import WeightRole
 from nas_engine.search.densenas import DenseNasRecipe, search_architecture
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.training.architecture_parameters import ArchitectureOptimizerConfig
-from nas_engine.training.augmentation import NO_AUGMENTATION
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
-from nas_engine.training.differentiable import Alternation, DifferentiableConfig, SearchReport
+from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.loop import Ending, Hooks, Progress
+from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig
+from nas_engine.training.strategies.differentiable import Alternation, DifferentiableConfig, SearchReport
 from server.catalog.latency_tables import engine_table
 from server.service.algorithm_spec import DenseNasAlgorithm
 from server.service.derivations import Derivations, DeriveInput

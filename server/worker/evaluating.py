@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import FormsDifferError
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.spaces.els import inherited_weights

@@ -13,11 +13,11 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
 from nas_engine.supernet.calibration import CalibrationMode
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
 from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import StudyEntry, study_architecture
-from nas_engine.training.retrain import RetrainConfig
+from nas_engine.training.strategies.retrain import RetrainConfig
 from server.service.ranking_spec import SharedEvaluation
 from server.service.spec_parts import SpaceSpec
 from server.service.study_work import EntryOrder, StudyWork

@@ -15,8 +15,8 @@ import torch
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.data import ImageDataset
-from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 from server.catalog.datasets import EMBEDDED, RegisteredDatasets
 from server.catalog.spaces import EngineSpaceCatalog
 from server.service.artifacts import Artifacts

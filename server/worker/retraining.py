@@ -13,16 +13,16 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, TrainingError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.spaces.els import inherited_weights
-from nas_engine.training.augmentation import ALONE, Share
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks
-from nas_engine.training.retrain import RetrainConfig, Retrained, retrain
+from nas_engine.training.strategies.retrain import RetrainConfig, Retrained, retrain
 from server.service.training_spec import RetrainStrategy, TrainingSpec
 from server.worker.resources import Resources
 from server.worker.training_settings import strategy_config, train_config

@@ -10,7 +10,7 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
 from nas_engine.export.rknn import RknnConverter
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.dataset import ImageDataset
 from server.service.artifacts import Artifacts
 
 RKNN_MEDIA_TYPE = "application/vnd.rockchip.rknn"

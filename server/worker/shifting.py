@@ -19,7 +19,7 @@ from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.config import OptimizerConfig
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.shifting import ShiftingConfig, ShiftingMode, SupernetShifter, transfer_to
+from nas_engine.training.strategies.shifting import ShiftingConfig, ShiftingMode, SupernetShifter, transfer_to
 from server.service.algorithm_spec import ShiftingSpec
 from server.service.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
 from server.service.spec import SearchSpec

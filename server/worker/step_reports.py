@@ -5,8 +5,8 @@ from __future__ import annotations
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
+from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.pareto import equispaced
-from nas_engine.search.predictor_assisted import PredictorAssistedSearch
 from server.service.algorithm_spec import ScarletNsga2Algorithm
 from server.service.fronts import Front
 from server.worker.cost_reports import sampled_provenance

@@ -10,8 +10,8 @@ import torch
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import TrainingError
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Ending, Hooks
 from server.service.deployables import RetrainedModel

@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from device_agent.host_lock import HostLock
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.host_lock import HostLock
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.training.augmentation import Share
+from nas_engine.training.data.augmentation import Share
 from nas_engine.training.loop import Hooks, Progress
 from server.worker.training_order import CANCEL_LINE, TrainingOrder
 from server.worker.training_run import perform

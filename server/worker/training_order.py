@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from nas_engine.supernet.tensor_file import read_tensors
-from nas_engine.training.datasets.source import DatasetSource, open_dataset
+from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.catalog.spaces import EngineSpaceCatalog
 from server.service.training_spec import TrainingSpec
 from server.worker.training_run import TrainingRun, limited

@@ -15,8 +15,8 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.supernet.tensor_file import write_atomically
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import ALONE, Share
-from nas_engine.training.data import ImageDataset
+from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Ending, Hooks, train
 from nas_engine.training.randomness import Randomness, Stream
 from server.service.training_spec import RetrainStrategy, TrainingSpec

@@ -6,7 +6,6 @@ from typing import assert_never
 
 from nas_engine.domain.layer_graph import WeightRole
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.training.augmentation import NO_AUGMENTATION, Augmentation
 from nas_engine.training.config import (
     NOT_BN_OR_BIAS,
     Decay,
@@ -15,13 +14,14 @@ from nas_engine.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from nas_engine.training.fair import FairConfig
-from nas_engine.training.paths import PathSampling
+from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
 from nas_engine.training.recipe import StrategyConfig, make_strategy
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.sandwich import DistillationKind, SandwichConfig
-from nas_engine.training.strategy import TrainingStrategy
-from nas_engine.training.uniform import UniformConfig
+from nas_engine.training.strategies.fair import FairConfig
+from nas_engine.training.strategies.paths import PathSampling
+from nas_engine.training.strategies.retrain import RetrainConfig
+from nas_engine.training.strategies.sandwich import DistillationKind, SandwichConfig
+from nas_engine.training.strategies.strategy import TrainingStrategy
+from nas_engine.training.strategies.uniform import UniformConfig
 from server.service.training_spec import (
     FairStrategy,
     FlopsBinnedStrategy,

@@ -13,6 +13,8 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import CheapFilter, SearchAlgorithm, SearchProblem, Told, accept_all
+from nas_engine.search.algorithms.nsga2 import Nsga2
+from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.config import (
     BinnedEvolutionConfig,
     Nsga2Config,
@@ -22,8 +24,6 @@ from nas_engine.search.config import (
     SposEvolutionConfig,
 )
 from nas_engine.search.factory import create_algorithm
-from nas_engine.search.nsga2 import Nsga2
-from nas_engine.search.random_search import RandomSearch
 from tests.fakes_space import MacsBelow, StagedSpace, tell_all
 
 ACCURACY = Objective(Metric.TOP1, Goal.MAXIMIZE)

@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.attentive import AttentiveSpace
-from nas_engine.spaces.attentive_parameters import AttentiveParameters
+from nas_engine.spaces.attentive.parameters import AttentiveParameters
+from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.spaces.els import forms_differ, inherited_weights
 from nas_engine.supernet.execute import forward
 from tests.graphs import cut_block

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nas_engine.domain.block_summary import align_blocks, summarise_blocks
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.picture import draw_architecture, draw_difference
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.block_summary import align_blocks, summarise_blocks
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.picture import draw_architecture, draw_difference
 from nas_engine.spaces.registry import create_space
 from tests.sample_graphs import every_node_graph, small_shufflenet
 

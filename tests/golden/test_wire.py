@@ -11,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
 
-from proto.hilnas.v1 import artifacts_pb2, control_pb2, measurement_pb2
+from hilnas.v1 import artifacts_pb2, control_pb2, measurement_pb2
 
 SNAPSHOT = Path(__file__).parent / "wire_v1.json"
 FILES: tuple[FileDescriptor, ...] = (control_pb2.DESCRIPTOR, artifacts_pb2.DESCRIPTOR, measurement_pb2.DESCRIPTOR)

@@ -13,11 +13,11 @@ from nas_engine.evaluation.accuracy import Accuracy, classify, evaluate
 from nas_engine.supernet.calibration import CalibrationMode
 from nas_engine.supernet.execute import BATCH
 from nas_engine.supernet.subnet import extract
-from nas_engine.training.augmentation import NO_AUGMENTATION, Augmentation
-from nas_engine.training.paths import graph_of
+from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
+from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.strategy import ImageBatch
-from nas_engine.training.stream import CalibrationBatches, PlainBatches, TrainingStream
+from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.strategy import ImageBatch
 from tests.datasets import striped_dataset
 from tests.training_run import tiny_space, tiny_weights
 

@@ -52,7 +52,7 @@ import importlib.abc, sys
 
 
 class Only(importlib.abc.MetaPathFinder):
-    allowed = {"device_agent", "nas_engine", "proto", "grpc", "google", "numpy", "onnxruntime", "flatbuffers",
+    allowed = {"device_agent", "nas_engine", "hilnas", "grpc", "google", "numpy", "onnxruntime", "flatbuffers",
                "packaging", "typing_extensions", "cython_runtime", "_cython_3_2_4"}
 
     def find_spec(self, name, path=None, target=None):
@@ -62,7 +62,7 @@ class Only(importlib.abc.MetaPathFinder):
         raise ModuleNotFoundError(f"{name} is not in the agent extra", name=name)
 
 sys.meta_path.insert(0, Only())
-import device_agent.agent, device_agent.child_main, device_agent.doctor
+import device_agent.agent, device_agent.child.main, device_agent.doctor.doctor
 from device_agent.cli import main
 sys.exit(main(["selftest", "--runtime", "fake"]) or main(["doctor", "--runtime", "onnxruntime"]))
 """

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from device_agent.bench import BenchSettings
 from device_agent.cli import main
-from device_agent.doctor import doctor, examine
-from device_agent.finding import Finding, Verdict
+from device_agent.doctor.doctor import doctor, examine
+from device_agent.doctor.finding import Finding, Verdict
+from device_agent.doctor.selftest import SelfTest, selftest
+from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
-from device_agent.selftest import SelfTest, selftest
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from tests.board_tree import DMC, NPU, make_board, make_good_board, write_nodes
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nas_engine.domain.errors import TrainingError
-from nas_engine.domain.routing_weights import initial_logits, normalise, sample_operators, softmax
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters
-from nas_engine.training.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters
+from nas_engine.spaces.densenas.routing_weights import initial_logits, normalise, sample_operators, softmax
+from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
 
 CPU = torch.device("cpu")
 ROUTING = DenseMbv2Parameters().routing()

@@ -12,13 +12,13 @@ from nas_engine.domain.search_space import Form
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.config import Precision
+from nas_engine.training.data.augmentation import Augmentation
 from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
 from nas_engine.training.loop import TrainResult, train
-from nas_engine.training.paths import graph_of
-from nas_engine.training.shifting import ShiftingConfig, SupernetShifter
-from nas_engine.training.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.shifting import ShiftingConfig, SupernetShifter
+from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
 from tests.datasets import striped_dataset
 from tests.training_run import tiny_config, tiny_space, tiny_weights
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.training.data import ImageDataset
-from nas_engine.training.datasets.files import read_bytes
-from nas_engine.training.datasets.folder import load_folder
-from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.files import read_bytes
+from nas_engine.training.data.folder import load_folder
+from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 from tests.datasets import striped_images, write_cifar, write_idx
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.evaluation.parity import measure_parity, require_parity
 from nas_engine.export.random_weights import random_weights
 from nas_engine.spaces.registry import create_space

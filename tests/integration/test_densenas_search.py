@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from nas_engine.cost.latency_table import mac_costs
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.search.densenas import DenseNasRecipe, published_recipe, search_architecture
-from nas_engine.spaces.dense import DenseSpace
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.config import Decay, ScheduleConfig
 from nas_engine.training.loop import Ending
 from tests.integration.test_differentiable_search import CONFIG, DATA, MBV2, PARAMETERS, SEARCH

@@ -13,28 +13,28 @@ import torch
 from nas_engine.cost.chained import chained_cost
 from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.errors import TrainingError
-from nas_engine.domain.routing_weights import normalise, one_hot_logits, sample_operators
 from nas_engine.domain.search_space import Form, sample_genotype
 from nas_engine.evaluation.parity import measure_parity, require_parity
 from nas_engine.search.viterbi import derive_architecture
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.routing_weights import normalise, one_hot_logits, sample_operators
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.subnet import deployed_weights
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
 from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
-from nas_engine.training.data import ArraySplit, ImageDataset, make_dataset
-from nas_engine.training.differentiable import (
+from nas_engine.training.data.dataset import ArraySplit, ImageDataset, make_dataset
+from nas_engine.training.loop import Hooks, TrainResult, train
+from nas_engine.training.randomness import Randomness
+from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
+from nas_engine.training.strategies.differentiable import (
     Alternation,
     DifferentiableConfig,
     DifferentiableStrategy,
     architecture_stream,
 )
-from nas_engine.training.loop import Hooks, TrainResult, train
-from nas_engine.training.randomness import Randomness
 
 CPU = torch.device("cpu")
 SMALL = {

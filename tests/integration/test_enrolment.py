@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.link import Link, LinkSettings
+from device_agent.server_link.link import Link, LinkSettings
 from device_agent.state import Enrolled, StateDirectory
 from server.artifacts.files import FileByteStore
 from server.rpc.server import RpcServer, start_rpc_server

@@ -14,12 +14,12 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.supernet.calibration import CalibrationMode
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
-from nas_engine.training.augmentation import NO_AUGMENTATION
 from nas_engine.training.config import OptimizerConfig, OptimizerKind
+from nas_engine.training.data.augmentation import NO_AUGMENTATION
+from nas_engine.training.data.stream import PlainBatches
 from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
 from nas_engine.training.ranking_study import study_architecture, summarise
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.stream import PlainBatches
+from nas_engine.training.strategies.retrain import RetrainConfig
 from tests.datasets import striped_dataset
 from tests.training_run import tiny_config, tiny_space, tiny_weights
 

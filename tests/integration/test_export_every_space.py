@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.layer_graph import LayerGraph, WeightedSum
-from nas_engine.domain.operator_graphs import cut_operators
 from nas_engine.domain.search_space import Form, sample_genotype
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.operator_graphs import cut_operators
 from nas_engine.evaluation.parity import measure_parity, require_parity
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights

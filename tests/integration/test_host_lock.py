@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.host_lock import HostBusyError, HostLock
+from nas_engine.domain.host_lock import HostBusyError, HostLock
 
 
 def _hold(

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nas_engine.spaces.table_files import read_table
+from nas_engine.spaces.tables.files import read_table
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
 from server.client import cli

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 
 from nas_engine.domain.errors import TrainingError
-from nas_engine.training.losses import (
+from nas_engine.training.strategies.losses import (
     AdaptiveAlpha,
     DistillationLoss,
     FixedAlpha,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.evaluation.parity import measure_parity, require_parity
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights

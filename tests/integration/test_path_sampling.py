@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
-from nas_engine.training.paths import (
+from nas_engine.training.strategies.paths import (
     MAX_TRIES,
     PUBLISHED_EDGES,
     MacsCounter,

@@ -6,11 +6,11 @@ import pytest
 
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem
+from nas_engine.search.algorithms.nsga2 import Nsga2
+from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.cheap_filter import MetricFilter
 from nas_engine.search.config import Nsga2Config, PredictorAssistedConfig, PredictorKind
-from nas_engine.search.nsga2 import Nsga2
 from nas_engine.search.pareto import HypervolumeReference
-from nas_engine.search.predictor_assisted import PredictorAssistedSearch
 from tests.fakes_space import StagedSpace, tell_all
 
 SPACE = StagedSpace(num_stages=5)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.spaces.registry import create_space
-from nas_engine.training.datasets.source import open_dataset
+from nas_engine.training.data.source import open_dataset
 from nas_engine.training.presets import IMAGENET
 from server.catalog.datasets import RegisteredDatasets
 from server.service.search_presets import SEARCH_PRESETS

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.bench import BenchSettings
-from device_agent.child import ChildMeasurer
+from device_agent.child.process import ChildMeasurer
 from device_agent.failures import FailureType, JobFailedError
-from device_agent.procedure import MeasureRequest
+from device_agent.measuring.procedure import MeasureRequest
+from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
@@ -54,7 +54,7 @@ def measure(board: Path, data: bytes) -> JobFailedError:
     (board / "tmp/model.rknn").write_bytes(data)
     settings = BenchSettings(runtime=RuntimeName.RKNNLITE, options=RuntimeOptions(), lock_path=Path("/tmp/timing.lock"))
     python = ("/usr/bin/env", "PYTHONPATH=/opt/site:/opt/hilnas", "/usr/bin/python3.11")
-    measurer = ChildMeasurer(settings, ("chroot", str(board), *python, "-m", "device_agent.child_main"))
+    measurer = ChildMeasurer(settings, ("chroot", str(board), *python, "-m", "device_agent.child.main"))
     request = MeasureRequest(
         model=Path("/tmp/model.rknn"),
         settings=SessionSettings(format="rknn"),

@@ -13,12 +13,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from device_agent.jobs import LeaseKey, Outcome
-from device_agent.link import Link, LinkSettings
-from device_agent.procedure import Phase
+from device_agent.measuring.procedure import Phase
+from device_agent.server_link.link import Link, LinkSettings
+from device_agent.server_link.wire import envelope_to_proto
 from device_agent.stop import StopToken
-from device_agent.wire import envelope_to_proto
+from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.measurement import Validity, ValidityFlag
-from proto.hilnas.v1 import control_pb2, measurement_pb2
 from server.rpc.server import RpcServer, TlsFiles, start_rpc_server
 from server.service.failures import FailureType
 from tests.agent_process import AgentProcess

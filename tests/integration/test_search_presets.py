@@ -11,7 +11,7 @@ import pytest
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.search.densenas import published_recipe
-from nas_engine.training.differentiable import Alternation
+from nas_engine.training.strategies.differentiable import Alternation
 from server.catalog.datasets import RegisteredDatasets
 from server.catalog.spaces import EngineSpaceCatalog
 from server.client.commands import search

@@ -10,10 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.layer_graph import BatchNorm, LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.evaluation.parity import measure_parity, require_parity
 from nas_engine.export.random_weights import random_weights
 from nas_engine.spaces.els import forms_differ, inherited_weights

@@ -16,8 +16,8 @@ from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.config import OptimizerConfig
-from nas_engine.training.paths import graph_of
-from nas_engine.training.shifting import (
+from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.shifting import (
     SHIFTING_OPTIMIZER,
     ShiftingConfig,
     ShiftingMode,

@@ -17,10 +17,10 @@ from nas_engine.search.algorithm import SearchAlgorithm, Told
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.config import AlgorithmConfig, Nsga2Config, PredictorAssistedConfig, ScarletConfig
 from nas_engine.search.factory import create_algorithm
-from nas_engine.spaces.table import TableSpace
-from nas_engine.spaces.table_document import parse_table
-from nas_engine.spaces.table_document import table_document as document_of
-from nas_engine.spaces.table_files import nas_bench_macro
+from nas_engine.spaces.tables.document import parse_table
+from nas_engine.spaces.tables.document import table_document as document_of
+from nas_engine.spaces.tables.files import nas_bench_macro
+from nas_engine.spaces.tables.space import TableSpace
 from server.service.errors import ConflictError, InvalidSpecError
 from server.service.spec import parse_search_spec
 from server.service.states import EvaluationSource, SearchState

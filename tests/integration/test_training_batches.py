@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from nas_engine.domain.errors import TrainingError
-from nas_engine.training.augmentation import ALONE, NO_AUGMENTATION, Augmentation, Augmenter, Share
-from nas_engine.training.data import ImageDataset, Normalisation
-from nas_engine.training.datasets.folder import load_folder
+from nas_engine.training.data.augmentation import ALONE, NO_AUGMENTATION, Augmentation, Augmenter, Share
+from nas_engine.training.data.dataset import ImageDataset, Normalisation
+from nas_engine.training.data.folder import load_folder
+from nas_engine.training.data.stream import PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.stream import PlainBatches, TrainingStream
 from tests.datasets import striped_dataset
 
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.command import main
 from nas_engine.training.config import TrainConfig
 from nas_engine.training.recipe import Recipe, StrategyConfig
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.uniform import UniformConfig
+from nas_engine.training.strategies.retrain import RetrainConfig
+from nas_engine.training.strategies.uniform import UniformConfig
 from tests.datasets import striped_images
 from tests.training_run import tiny_config, tiny_space
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.training.data import ArraySplit, carve, make_dataset
-from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.dataset import ArraySplit, carve, make_dataset
+from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 from tests.datasets import striped_images
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import WeightRole
-from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.config import (
     Decay,
     OptimizerConfig,
@@ -18,6 +17,7 @@ from nas_engine.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from nas_engine.training.data.augmentation import Augmentation
 from nas_engine.training.documents import from_document, to_document
 
 configs = st.builds(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load
 
 from nas_engine.domain.errors import TrainingError
-from nas_engine.training.datasets.source import DatasetSource
+from nas_engine.training.data.source import DatasetSource
 from server.service.spec import parse_training_spec
 from server.service.states import SupernetState
 from server.service.values.event import EventQuery, EventType

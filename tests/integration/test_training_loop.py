@@ -17,13 +17,13 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import NO_AUGMENTATION
 from nas_engine.training.config import Decay, OptimizerConfig, OptimizerKind, Precision, ScheduleConfig, TrainConfig
+from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.loop import Ending, Hooks, Progress, TrainResult, train
-from nas_engine.training.paths import PathSampling, graph_of, make_sampler
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategy import ImageBatch, Stateless, StepContext, StepOutcome
-from nas_engine.training.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.paths import PathSampling, graph_of, make_sampler
+from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
+from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
 from tests.datasets import striped_dataset
 from tests.graphs import chain
 from tests.reference import vectors

@@ -6,14 +6,14 @@ import pytest
 
 from nas_engine.domain.errors import InvalidSpaceError, TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.config import Decay
-from nas_engine.training.paths import PathSampling
+from nas_engine.training.data.augmentation import Augmentation
 from nas_engine.training.presets import PRESETS, preset
 from nas_engine.training.recipe import Recipe, StrategyKind, make_strategy
-from nas_engine.training.retrain import RetrainConfig
-from nas_engine.training.sandwich import DistillationKind, SandwichConfig
-from nas_engine.training.uniform import UniformConfig
+from nas_engine.training.strategies.paths import PathSampling
+from nas_engine.training.strategies.retrain import RetrainConfig
+from nas_engine.training.strategies.sandwich import DistillationKind, SandwichConfig
+from nas_engine.training.strategies.uniform import UniformConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)

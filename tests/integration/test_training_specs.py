@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nas_engine.spaces.registry import create_space
-from nas_engine.training.fair import FairConfig
 from nas_engine.training.presets import PRESETS
-from nas_engine.training.sandwich import DistillationKind, SandwichConfig
+from nas_engine.training.strategies.fair import FairConfig
+from nas_engine.training.strategies.sandwich import DistillationKind, SandwichConfig
 from server.service.errors import InvalidSpecError
 from server.service.spec import parse_training_spec
 from server.service.training_presets import TRAINING_PRESETS

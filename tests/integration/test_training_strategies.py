@@ -17,25 +17,25 @@ from hypothesis import strategies as st
 from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.layer_graph import Dropout
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.spaces.attentive import AttentiveSpace
-from nas_engine.spaces.attentive_parameters import AttentiveParameters
+from nas_engine.spaces.attentive.parameters import AttentiveParameters
+from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.spaces.mobilenet import S1, MobileNetParameters, MobileNetSpace
 from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import BATCH, forward
 from nas_engine.supernet.subnet import extract
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.augmentation import NO_AUGMENTATION
 from nas_engine.training.config import OptimizerConfig, OptimizerKind
-from nas_engine.training.fair import FairConfig, FairStrategy
+from nas_engine.training.data.augmentation import NO_AUGMENTATION
+from nas_engine.training.data.stream import PlainBatches
 from nas_engine.training.loop import Ending, Hooks, train
-from nas_engine.training.losses import AdaptiveAlpha
-from nas_engine.training.paths import extreme_genotypes, graph_of, uniform_sampler
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.retrain import RetrainConfig, retrain, with_dropout
-from nas_engine.training.sandwich import DistillationKind, SandwichConfig, SandwichStrategy
-from nas_engine.training.strategy import ImageBatch, StepContext, TrainingStrategy
-from nas_engine.training.stream import PlainBatches
+from nas_engine.training.strategies.fair import FairConfig, FairStrategy
+from nas_engine.training.strategies.losses import AdaptiveAlpha
+from nas_engine.training.strategies.paths import extreme_genotypes, graph_of, uniform_sampler
+from nas_engine.training.strategies.retrain import RetrainConfig, retrain, with_dropout
+from nas_engine.training.strategies.sandwich import DistillationKind, SandwichConfig, SandwichStrategy
+from nas_engine.training.strategies.strategy import ImageBatch, StepContext, TrainingStrategy
 from tests.datasets import striped_dataset
 from tests.graphs import chain
 from tests.training_run import tiny_config, tiny_space, tiny_weights

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.space import DenseSpace
 
 SPACES = {
     "mbv2": DenseSpace(DenseMbv2Parameters()),

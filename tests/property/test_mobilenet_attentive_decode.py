@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.layer_graph import TRAINING_ONLY
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.spaces.attentive import AttentiveSpace
-from nas_engine.spaces.attentive_parameters import AttentiveParameters
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.spaces.attentive.parameters import AttentiveParameters
+from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.spaces.els import forms_differ, inherited_weights
 from nas_engine.spaces.mobilenet import S1, S2, MobileNetParameters, MobileNetSpace
 

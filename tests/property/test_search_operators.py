@@ -10,9 +10,10 @@ from nas_engine.search.algorithm import accept_all
 from nas_engine.search.config import VariationConfig
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger
-from nas_engine.search.operators import HierarchicalMutation, PerGeneMutation, StageBlockCrossover
 from nas_engine.search.pareto import confidently_non_dominated, equispaced, non_dominated
 from nas_engine.search.survival import constrained_ranks, select_survivors
+from nas_engine.search.variation.crossover import StageBlockCrossover
+from nas_engine.search.variation.mutation import HierarchicalMutation, PerGeneMutation
 from tests.fakes_space import StagedSpace
 
 spaces = st.builds(

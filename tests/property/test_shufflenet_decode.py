@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.latency_key import latency_key
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 
 parameters = st.builds(

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.bench import BenchSettings, DeviceBench
-from device_agent.classify import ClassifyRequest
+from device_agent.child.probe import probe
 from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
-from device_agent.host_lock import HostLock
-from device_agent.probe import probe
-from device_agent.procedure import MeasureRequest, OnPhase, run_measurement
+from device_agent.measuring.classify import ClassifyRequest
+from device_agent.measuring.procedure import MeasureRequest, OnPhase, run_measurement
+from device_agent.measuring.setup import BenchSettings, DeviceBench
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime
 from device_agent.stop import StopToken
 from nas_engine.domain.classification import Classification
+from nas_engine.domain.host_lock import HostLock
 from nas_engine.domain.measurement import Measurement
 from tests.fakes_board import ScriptedRuntime, ScriptedTelemetry, bench_of
 from tests.model_files import ONNX, refused, write

@@ -12,17 +12,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from device_agent.bench import BenchSettings
-from device_agent.child import InProcessMeasurer
-from device_agent.child_messages import (
+from device_agent.child.messages import (
     classification_from_json,
     classification_to_json,
     classify_request_from_json,
     classify_request_to_json,
 )
-from device_agent.classify import ClassifyRequest, run_classification
+from device_agent.child.process import InProcessMeasurer
 from device_agent.failures import FailureType, JobFailedError, JobStoppedError
-from device_agent.procedure import Phase
+from device_agent.measuring.classify import ClassifyRequest, run_classification
+from device_agent.measuring.procedure import Phase
+from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.base import Classifier, Output, SessionSettings
 from device_agent.runtime.onnxruntime import OnnxRuntime
 from device_agent.runtime.rk3588_sim import Rk3588SimRuntime

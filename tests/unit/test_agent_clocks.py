@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.clocks import PINNED, UNPINNED, ClockPinner
-from device_agent.telemetry import BoardTelemetry
+from device_agent.measuring.clocks import PINNED, UNPINNED, ClockPinner
+from device_agent.measuring.telemetry import BoardTelemetry
 from tests.board_tree import DMC, NPU, POLICY, Kernel, make_board, make_good_board, offer_everything, write_nodes
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.artifacts import ArtifactCache, ArtifactRef, FetchInterruptedError
 from device_agent.failures import FailureType, JobFailedError
-from device_agent.spool import Spool
+from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef, FetchInterruptedError
+from device_agent.server_link.spool import Spool
 
 
 def test_a_spooled_result_survives_and_is_removed_once(tmp_path: Path) -> None:

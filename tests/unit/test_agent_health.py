@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from device_agent.artifacts import ArtifactRef
 from device_agent.health import PROBE_MAXIMUM_S, HealthMonitor
 from device_agent.jobs import CanaryOrder, JobRunner, LeasedJob, LeaseKey, MeasureOrder, Outcome
-from device_agent.procedure import Phase
+from device_agent.measuring.procedure import Phase
+from device_agent.server_link.artifacts import ArtifactRef
 from nas_engine.domain.measurement import (
     CanaryReading,
     DeviceClass,

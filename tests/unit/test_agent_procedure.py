@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_agent.canary import Canary, output_digest
 from device_agent.failures import FailureType, JobFailedError
 from device_agent.jobs import merge_measurements
-from device_agent.procedure import MeasureRequest, Phase, cool_down, run_measurement
+from device_agent.measuring.canary import Canary, output_digest
+from device_agent.measuring.procedure import MeasureRequest, Phase, cool_down, run_measurement
+from device_agent.measuring.telemetry import BoardState
 from device_agent.runtime.base import SessionSettings, VirtualClock
-from device_agent.telemetry import BoardState
 from nas_engine.domain.measurement import (
     ClockReading,
     DeviceClass,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_agent.measure import Sampler, Sampling, timed_runs, warm_up
+from device_agent.measuring.protocol import Sampler, Sampling, timed_runs, warm_up
+from device_agent.measuring.telemetry import BoardState, Usage
 from device_agent.runtime.base import VirtualClock
-from device_agent.telemetry import BoardState, Usage
 from nas_engine.domain.measurement import (
     BlockStatus,
     MeasurementProfile,

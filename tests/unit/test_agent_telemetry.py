@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.telemetry import BoardTelemetry, devfreq_name
+from device_agent.measuring.telemetry import BoardTelemetry, devfreq_name
 from tests.board_tree import make_board, make_good_board, write_nodes
 
 

@@ -8,7 +8,6 @@ from math import prod
 
 import pytest
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.layer_graph import (
     ONES,
@@ -22,9 +21,10 @@ from nas_engine.domain.layer_graph import (
     Pool,
 )
 from nas_engine.domain.search_space import Form, GeneKind
-from nas_engine.spaces.attentive import FIELDS, AttentiveSpace
-from nas_engine.spaces.attentive_graph import make_divisible
-from nas_engine.spaces.attentive_parameters import AttentiveParameters
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.spaces.attentive.graph import make_divisible
+from nas_engine.spaces.attentive.parameters import AttentiveParameters
+from nas_engine.spaces.attentive.space import FIELDS, AttentiveSpace
 from nas_engine.spaces.registry import create_space
 from tests.reference import known_answers, vectors
 

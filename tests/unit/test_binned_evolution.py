@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem, Told
-from nas_engine.search.binned_evolution import BinnedEvolution
+from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
 from nas_engine.search.config import BinnedEvolutionConfig
 from tests.fakes_space import StagedSpace, tell_all
 

@@ -11,13 +11,13 @@ from nas_engine.cost.chained import chained_cost, chained_costs, local_cost
 from nas_engine.cost.estimate_quality import compare_estimators, kendall_tau_b
 from nas_engine.cost.latency_table import mac_costs
 from nas_engine.cost.routing_costs import read_published_layout
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidMeasurementError
-from nas_engine.domain.routing import Routing, RoutingPath, beta_name, head_name, stack_name
-from nas_engine.domain.routing_weights import Vector, normalise, one_hot_logits
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.routing import Routing, RoutingPath, beta_name, head_name, stack_name
+from nas_engine.spaces.densenas.routing_weights import Vector, normalise, one_hot_logits
+from nas_engine.spaces.densenas.space import DenseSpace
 from tests.reference import vectors
 
 CASES = vectors("densenas_chained_cost_viterbi")

@@ -7,13 +7,13 @@ from math import prod
 import numpy as np
 import pytest
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.layer_graph import Activation, ActivationKind, BatchNorm, Init, InitKind, WeightedSum
-from nas_engine.domain.routing_weights import sample_operators
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseParameters, DenseResNetParameters
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseParameters, DenseResNetParameters
+from nas_engine.spaces.densenas.routing_weights import sample_operators
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
 from tests.reference import known_answers, vectors
 

@@ -8,7 +8,7 @@ import pytest
 
 from nas_engine.cost.latency_table import mac_costs
 from nas_engine.cost.routing_costs import RoutingCosts
-from nas_engine.spaces.dense import DenseSpace
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
 from server.service.cost_reports import parse_cost_report_spec
 from server.service.errors import InvalidSpecError

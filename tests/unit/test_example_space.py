@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.layer_graph import Dropout
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.parameters import read_parameters
 from nas_engine.spaces.ranges import metric_range
 from tests.example_space import TinyParameters, TinySpace

@@ -15,14 +15,14 @@ from nas_engine.cost.latency_table import (
     operator_graphs,
     read_latency_table,
 )
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.latency_key import latency_key
-from nas_engine.domain.operator_graphs import cut_operators
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.domain.views.operator_graphs import cut_operators
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
 
 MBV2 = DenseSpace(DenseMbv2Parameters())

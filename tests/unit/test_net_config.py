@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nas_engine.domain.errors import InvalidArchitectureError
-from nas_engine.spaces.dense_published import MBV2_MODELS, RESNET_MODELS
-from nas_engine.spaces.net_config import MAX_TEXT_LENGTH, Ending, parse_net_config, read_net_config
+from nas_engine.spaces.densenas.net_config import MAX_TEXT_LENGTH, Ending, parse_net_config, read_net_config
+from nas_engine.spaces.densenas.published import MBV2_MODELS, RESNET_MODELS
 
 A = "[[16, 24], 'mbconv_k3_t3', [], 0, 2]"
 END = "[[24, 1984], 'conv1_1']"

@@ -13,11 +13,11 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithms.nsga2 import Nsga2
+from nas_engine.search.algorithms.random_search import RandomSearch
+from nas_engine.search.algorithms.scarlet import ScarletNsga2
 from nas_engine.search.config import ConstraintHandling, Nsga2Config, RandomSearchConfig, ScarletConfig
-from nas_engine.search.nsga2 import Nsga2
 from nas_engine.search.pareto import HypervolumeReference, equispaced
-from nas_engine.search.random_search import RandomSearch
-from nas_engine.search.scarlet import ScarletNsga2
 from tests.fakes_space import StagedSpace, tell_all
 
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))

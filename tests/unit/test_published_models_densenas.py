@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.registry import create_space
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "published_models_densenas.md"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
-from nas_engine.domain.routing import Routing, RoutingBlock, RoutingPath
-from nas_engine.domain.routing_weights import (
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.routing import Routing, RoutingBlock, RoutingPath
+from nas_engine.spaces.densenas.routing_weights import (
     checked_logits,
     initial_logits,
     normalise,
@@ -20,7 +21,6 @@ from nas_engine.domain.routing_weights import (
     softmax,
     visit_probabilities,
 )
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
 from tests.reference import vectors
 
 GRAPHS = vectors("densenas_space_graph")

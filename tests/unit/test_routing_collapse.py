@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.domain.routing import Routing
-from nas_engine.domain.routing_collapse import Collapse, collapse_report
-from nas_engine.domain.routing_weights import Vector, initial_logits, one_hot_logits
-from nas_engine.spaces.dense import DenseSpace
-from nas_engine.spaces.dense_parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
+from nas_engine.spaces.densenas.routing import Routing
+from nas_engine.spaces.densenas.routing_collapse import Collapse, collapse_report
+from nas_engine.spaces.densenas.routing_weights import Vector, initial_logits, one_hot_logits
+from nas_engine.spaces.densenas.space import DenseSpace
 
 MBV2 = DenseMbv2Parameters().routing()
 RESNET = DenseResNetParameters().routing()

@@ -9,10 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from device_agent import wire
-from device_agent.bench import BenchSettings, DeviceBench
-from device_agent.canary import Canary
-from device_agent.child_messages import (
+from device_agent.child.messages import (
     failure_from_json,
     failure_to_json,
     measurement_from_json,
@@ -23,9 +20,13 @@ from device_agent.child_messages import (
 from device_agent.failures import FailureType as AgentFailureType
 from device_agent.failures import JobFailedError
 from device_agent.jobs import LeaseKey, Outcome
-from device_agent.procedure import MeasureRequest, Phase
+from device_agent.measuring.canary import Canary
+from device_agent.measuring.procedure import MeasureRequest, Phase
+from device_agent.measuring.setup import BenchSettings, DeviceBench
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
+from device_agent.server_link import wire
+from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
@@ -41,7 +42,6 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
-from proto.hilnas.v1 import control_pb2, measurement_pb2
 from server.rpc import converters
 from server.rpc.errors import STATUS, status_of
 from server.service import errors

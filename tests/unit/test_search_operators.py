@@ -14,8 +14,9 @@ from nas_engine.search.algorithm import CheapCheck, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.config import ScarletConfig, VariationConfig
 from nas_engine.search.encoding import Encoding
-from nas_engine.search.operators import HierarchicalMutation, PerGeneMutation, StageBlockCrossover, change_genes
-from nas_engine.search.two_level_mutation import (
+from nas_engine.search.variation.crossover import StageBlockCrossover
+from nas_engine.search.variation.mutation import HierarchicalMutation, PerGeneMutation, change_genes
+from nas_engine.search.variation.two_level_mutation import (
     Guide,
     MutationLevel,
     PriorMutation,

@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 import pytest
 
-from nas_engine.domain.complexity import complexity
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.layer_graph import BatchNorm, Dropout
 from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.registry import create_space
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from tests.reference import known_answers, vectors

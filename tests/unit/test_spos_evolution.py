@@ -10,9 +10,9 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithms.spos_evolution import SposEvolution
 from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
 from nas_engine.search.config import SposEvolutionConfig
-from nas_engine.search.evolution import SposEvolution
 from nas_engine.spaces.registry import create_space
 from tests.fakes_space import StagedSpace
 from tests.reference import vectors

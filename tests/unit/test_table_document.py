@@ -13,9 +13,9 @@ from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Constraint, Metric
 from nas_engine.search.cheap_filter import TableFilter, filter_of
-from nas_engine.spaces import table_document
-from nas_engine.spaces.table_document import parse_table
-from nas_engine.spaces.table_document import table_document as document_of
+from nas_engine.spaces.tables import document as table_document
+from nas_engine.spaces.tables.document import parse_table
+from nas_engine.spaces.tables.document import table_document as document_of
 
 ROWS: list[dict[str, Any]] = [
     {"genotype": [0, 0], "top1": [0.50, 0.52], "latency_us": 100.0, "macs": 1000},

@@ -16,8 +16,8 @@ from nas_engine.domain.search_space import Form
 from nas_engine.search.algorithm import CheapCheck, Told
 from nas_engine.search.config import Nsga2Config
 from nas_engine.search.factory import create_algorithm
-from nas_engine.spaces.table import TableColumn, TableSpace
-from nas_engine.spaces.table_files import nas_bench_macro, read_npz, read_table
+from nas_engine.spaces.tables.files import nas_bench_macro, read_npz, read_table
+from nas_engine.spaces.tables.space import TableColumn, TableSpace
 
 GENOTYPES = np.asarray(list(product(range(3), range(2), range(2))))
 

@@ -14,8 +14,8 @@ import typer
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
-from nas_engine.training.data import ImageDataset, Split
-from nas_engine.training.datasets.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.dataset import ImageDataset, Split
+from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 from server.client.commands.options import JsonOption
 from server.client.commands.runner import new_app, run
 from server.client.commands.terminal import make_console
@@ -33,7 +33,7 @@ class PartName(StrEnum):
 
 
 class FormatName(StrEnum):
-    """Format of a data set; those of `nas_engine.training.datasets.source`."""
+    """Format of a data set; those of `nas_engine.training.data.source`."""
 
     FOLDER = "folder"
     CIFAR10 = "cifar10"

@@ -14,7 +14,7 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Gene, SearchSpace
 from nas_engine.spaces.registry import create_space, space_ids
-from nas_engine.spaces.table import TableSpace
+from nas_engine.spaces.tables.space import TableSpace
 from server.client import local_spaces
 from server.client.commands.runner import new_app, run
 from server.client.commands.server_options import JsonOption, ServerOption, TokenOption

@@ -1,0 +1,152 @@
+"""Classifying an image set: every image once, the class ranked first for each, nothing timed.
+
+Pure over (runtime, telemetry, lock), like `procedure`. The host's timing lock is held in short turns, so
+that others on this host neither disturb nor are disturbed for long.
+
+Shapes: N images of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from device_agent.failures import FailureType, JobFailedError
+from device_agent.measuring.environment import complete_environment
+from device_agent.measuring.procedure import Bench, OnPhase, Phase
+from device_agent.runtime.base import Classifier, Output, SessionSettings
+from nas_engine.domain.classification import Classification, Predictions
+from nas_engine.domain.errors import DatasetError
+from nas_engine.domain.image_set import ImageSetFile, ImageSetHeader
+from nas_engine.domain.measurement import Dtype, HardwareKey
+
+TURN_S = 0.5  # longest hold of the timing lock, but for one batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyRequest:
+    """What to classify with what.
+
+    Attributes:
+        model, images: paths of the verified artifacts.
+        images_sha256: digest of the image set.
+        num_images: the first so many of the set.
+        settings: how to load the model; `batch` images go into one inference.
+        dtype: arithmetic of the model, for the hardware key.
+    """
+
+    model: Path
+    images: Path
+    images_sha256: str
+    num_images: int
+    settings: SessionSettings
+    dtype: Dtype
+
+
+def run_classification(request: ClassifyRequest, bench: Bench, on_phase: OnPhase) -> Classification:
+    """Classify the images in this process. `on_phase` is called again and again, so that it may stop the work.
+
+    Raises:
+        JobFailedError: MODEL_REJECTED (another input shape or number of classes than the images have),
+            OUTPUT_MISMATCH (outputs are not finite), UNSUPPORTED (not an image set), or as the runtime says.
+    """
+    start_ns = time.perf_counter_ns()
+    on_phase(Phase.PREPARING)
+    before = bench.telemetry.state()
+    with request.images.open("rb") as stream:
+        try:
+            images = ImageSetFile(stream)
+            if not 1 <= request.num_images <= images.header.num_images:
+                raise DatasetError(f"{request.num_images} images are asked of a set of {images.header.num_images}")
+            classifier = bench.runtime.load_classifier(request.model, request.settings)
+            try:
+                _check_input(classifier, images.header, request.settings.batch)
+                predictions_N = _Turns(request, bench, on_phase, images, classifier).run()
+            finally:
+                classifier.close()
+        except DatasetError as error:
+            raise JobFailedError(FailureType.UNSUPPORTED, f"image set {request.images_sha256[:12]}: {error}") from error
+    after = bench.telemetry.state()
+    environment = complete_environment(
+        bench.environment,
+        before,
+        after,
+        {},
+        core_mask=bench.identity.core_mask,
+        monotonic_ns=(start_ns, time.perf_counter_ns()),
+    )
+    return Classification(
+        predictions=predictions_N,
+        num_classes=images.header.num_classes,
+        images_sha256=request.images_sha256,
+        hardware_key=HardwareKey(identity=bench.identity, dtype=request.dtype, batch=request.settings.batch),
+        environment=environment,
+    )
+
+
+class _Turns:
+    """Batches in order, a few at a time under the timing lock."""
+
+    def __init__(
+        self, request: ClassifyRequest, bench: Bench, on_phase: OnPhase, images: ImageSetFile, classifier: Classifier
+    ) -> None:
+        self._request = request
+        self._bench = bench
+        self._on_phase = on_phase
+        self._images = images
+        self._classifier = classifier
+
+    def run(self) -> Predictions:
+        """One class index per image."""
+        num_images = self._request.num_images
+        predictions_N = np.empty(num_images, dtype=np.uint16)
+        done = 0
+        while done < num_images:  # every turn classifies at least one batch
+            self._on_phase(Phase.MEASURING)
+            with self._bench.lock():
+                turn_ends = time.monotonic() + TURN_S
+                while done < num_images:
+                    stop = min(done + self._request.settings.batch, num_images)
+                    predictions_N[done:stop] = self._batch(done, stop)
+                    done = stop
+                    if time.monotonic() >= turn_ends:
+                        break
+        return predictions_N
+
+    def _batch(self, start: int, stop: int) -> Predictions:
+        """One inference; a last batch that is not full is filled up with its last image, whose answers are dropped."""
+        x = self._images.inputs(start, stop)
+        missing = self._request.settings.batch - len(x)
+        if missing:
+            x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
+        outputs = self._classifier.outputs(x)
+        return _ranked_first(outputs, len(x), self._images.header.num_classes)[: stop - start]
+
+
+def _check_input(classifier: Classifier, header: ImageSetHeader, batch: int) -> None:
+    declared, wanted = classifier.input_shape, header.input_shape(batch)
+    if declared is not None and declared != wanted:
+        raise JobFailedError(
+            FailureType.MODEL_REJECTED,
+            f"the model takes {declared}, the images are {wanted} ({header.preprocessing.layout.value}): "
+            "pack them as the model takes them",
+        )
+
+
+def _ranked_first(output: Output, batch: int, num_classes: int) -> Predictions:
+    """The largest output of each image; of equal ones the first."""
+    values: npt.NDArray[np.float64] = np.asarray(output, dtype=np.float64)
+    rows = values.reshape(batch, -1) if values.size % batch == 0 else values.reshape(1, -1)
+    if rows.shape != (batch, num_classes):
+        raise JobFailedError(
+            FailureType.MODEL_REJECTED,
+            f"the model gives {values.shape} for {batch} images, the image set has {num_classes} classes",
+        )
+    if not np.isfinite(values).all():
+        raise JobFailedError(FailureType.OUTPUT_MISMATCH, "the model's outputs hold NaN or infinities")
+    ranked_first_N: Predictions = rows.argmax(axis=1).astype(np.uint16)
+    return ranked_first_N

@@ -1,0 +1,197 @@
+"""What the agent tells the server about itself: enrolment, sync messages, and results from the spool."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from device_agent.failures import EnrolmentError, FailureType
+from device_agent.jobs import LeaseKey
+from device_agent.measuring.setup import DeviceBench
+from device_agent.server_link.artifacts import ArtifactCache
+from device_agent.server_link.link import Link, Trouble, describe, trouble
+from device_agent.server_link.spool import Spool, SpooledResult
+from device_agent.server_link.wire import ERRORS, capabilities_to_proto, lease_to_proto
+from device_agent.settings import AgentSettings
+from device_agent.state import Enrolled, StateDirectory
+from device_agent.version import AGENT_VERSION, PROTOCOL_MAX, PROTOCOL_MIN
+from hilnas.v1 import control_pb2
+
+_log = logging.getLogger(__name__)
+MAX_CACHED_REPORTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedLease:
+    """A lease to give back without a result."""
+
+    lease: LeaseKey
+    type: FailureType
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the agent knows of its own health."""
+
+    degraded: bool = False
+    reason: str = ""
+    canary_ratio: float | None = None
+
+
+class Session:
+    """Speaks for one device with one server."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        state: StateDirectory,
+        link: Link,
+        device: DeviceBench,
+        spool: Spool,
+        cache: ArtifactCache,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._link = link
+        self._spool = spool
+        self._cache = cache
+        self._unspooled: list[SpooledResult] = []
+        self._agent = control_pb2.AgentIdentity(
+            boot_id=device.board.boot_id(),
+            instance_epoch=state.next_instance_epoch(),
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            agent_version=AGENT_VERSION,
+        )
+        self._capabilities = capabilities_to_proto(
+            device,
+            max_model_bytes=settings.max_model_bytes,
+            can_pin_clocks=settings.can_pin_clocks,
+            num_cpus=len(os.sched_getaffinity(0)),
+        )
+
+    @property
+    def identity(self) -> control_pb2.AgentIdentity:
+        """Who speaks."""
+        return self._agent
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether there is a credential."""
+        return bool(self._agent.agent_id)
+
+    def resume(self) -> None:
+        """Take up the enrolment of an earlier start, if there is one with this server."""
+        known = self._state.enrolled(self._settings.link.server)
+        if known is not None:
+            self._take(known)
+
+    def require_way_in(self) -> None:
+        """Waiting would not help a device that has neither credential nor token.
+
+        Raises:
+            EnrolmentError: it has neither.
+        """
+        if not self.enrolled and not self._settings.enrolment_token:
+            raise EnrolmentError(
+                f"{self._settings.name} has not enrolled with {self._settings.link.server} and has no enrolment token: "
+                "pass --enrolment-token-file or set HILNAS_ENROLMENT_TOKEN (a server writes its first token to "
+                "enrolment.token in its home folder)"
+            )
+
+    def forget(self) -> None:
+        """The credential is not accepted any more."""
+        self._agent.agent_id = ""
+        self._link.set_credential("")
+
+    def enroll(self) -> None:
+        """Get an id and a credential.
+
+        Raises:
+            EnrolmentError: the server does not take the token, or there is none.
+            grpc.RpcError: the server could not be asked.
+        """
+        self.require_way_in()
+        request = control_pb2.EnrollRequest(
+            enrolment_token=self._settings.enrolment_token,
+            name=self._settings.name,
+            device_type=self._settings.device_type,
+            agent=self._agent,
+            capabilities=self._capabilities,
+            labels=dict(self._settings.labels),
+        )
+        try:
+            answer = self._link.enroll(request, self._state.wanted_credential())
+        except grpc.RpcError as error:
+            if trouble(error) is Trouble.RETRY:
+                raise
+            raise EnrolmentError(f"the server refuses this device: {describe(error)}") from error
+        enrolled = Enrolled(self._settings.link.server, answer.agent_id, answer.credential)
+        self._state.remember(enrolled)
+        self._take(enrolled)
+        _log.info("enrolled as %s (%s)", self._settings.name, answer.agent_id)
+
+    def sync_request(
+        self, *, returned: Sequence[ReturnedLease], health: Health, draining: bool, leaving: bool = False
+    ) -> control_pb2.SyncRequest:
+        """The agent's whole state. It is sent only between jobs, so nothing runs."""
+        message = control_pb2.AgentHealth(degraded=health.degraded, reason=health.reason)
+        if health.canary_ratio is not None:
+            message.canary_ratio = health.canary_ratio
+        idle = not (draining or leaving or health.degraded)
+        return control_pb2.SyncRequest(
+            agent=self._agent,
+            capabilities=self._capabilities,
+            labels=dict(self._settings.labels),
+            free_slots=1 if idle else 0,
+            nacks=[
+                control_pb2.Nack(lease=lease_to_proto(r.lease), type=ERRORS[r.type], reason=r.reason) for r in returned
+            ],
+            num_spooled_results=len(self._spool) + len(self._unspooled),
+            draining=draining,
+            leaving=leaving,
+            wait_s=self._settings.wait_s if idle and not returned else 0.0,
+            cached_sha256=self._cache.held(MAX_CACHED_REPORTED),
+            health=message,
+        )
+
+    def keep(self, lease_id: str, envelope: bytes) -> None:
+        """Put a result where a crash cannot take it. A full disk is said in the log; the result is sent from memory."""
+        try:
+            self._spool.put(lease_id, envelope)
+        except OSError as error:
+            _log.error("result cannot be spooled, it will be lost if this process ends now: %s", error)
+            self._unspooled.append(SpooledResult("", envelope, hashlib.sha256(envelope).hexdigest()))
+
+    def deliver(self) -> None:
+        """Send everything that is waiting, oldest first.
+
+        Raises:
+            grpc.RpcError: the server could not be asked; what is left stays.
+        """
+        for result in (*self._spool.pending(), *self._unspooled):
+            request = control_pb2.PutResultRequest(
+                agent=self._agent, envelope=result.envelope, envelope_sha256=result.sha256
+            )
+            try:
+                answer = self._link.put_result(request)
+                text = f"{control_pb2.ResultStatus.Name(answer.status)} {answer.reason}".strip()
+            except grpc.RpcError as error:
+                if trouble(error) is not Trouble.INVALID:
+                    raise
+                text = describe(error)  # it will never be taken: keeping it would block those behind it
+            _log.info("result %s: %s", result.sha256[:12], text)
+            if result.name:
+                self._spool.remove(result.name)
+            else:
+                self._unspooled.remove(result)
+
+    def _take(self, enrolled: Enrolled) -> None:
+        self._agent.agent_id = enrolled.agent_id
+        self._link.set_credential(enrolled.credential)

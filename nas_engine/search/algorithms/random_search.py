@@ -1,0 +1,30 @@
+"""Uniform random search behind the same protocol: the baseline every other algorithm is judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.config import RandomSearchConfig, settings_of
+
+
+class RandomSearch(LedgeredSearch):
+    """Draws admissible genotypes uniformly, gene by gene, without repeating any."""
+
+    def __init__(self, problem: SearchProblem, config: RandomSearchConfig, seed: int) -> None:
+        super().__init__(problem, settings_of(config), seed)
+        self._config = config
+
+    @property
+    def batch_size(self) -> int:
+        """Random search has no generations; this is only how many are worth asking at once."""
+        return self._config.batch_size
+
+    def _propose(self, num: int) -> list[Genotype]:
+        return self.ledger.immigrants(num, self._rng)
+
+    def _absorb(self, results: Sequence[Told]) -> None:
+        del results
+        self._generation = len(self.archive) // self._config.batch_size

@@ -1,0 +1,145 @@
+"""Batched augmentation: shifts and flips of our own (exact, fast), the rest by kornia.
+
+Everything drawn is a function of (seed, step). Shifts and flips are drawn for the batch of all
+processes, so that N processes see exactly what one process with N times the batch sees.
+Shapes: N images, C channels, H height, W width; pixels are float in [0, 1] before normalisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from nas_engine.domain.errors import TrainingError
+from nas_engine.training.data.dataset import Normalisation, Pixels
+from nas_engine.training.randomness import Randomness, Stream
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """What is done to training images.
+
+    Attributes:
+        crop_padding: random shift by up to this many pixels, zeros come in (RandomCrop with padding).
+        horizontal_flip: mirror half of the images.
+        resized_crop_scale: smallest share of the area that a random resized crop keeps; None for no
+            such crop. Ratio 3/4 to 4/3.
+        colour_jitter: brightness, contrast, saturation strength (SPOS: 0.4 each); zeros for none.
+        auto_augment: ImageNet AutoAugment policy v0 (Cubuk et al. 2019, used by AttentiveNAS).
+    """
+
+    crop_padding: int = 0
+    horizontal_flip: bool = False
+    resized_crop_scale: float | None = None
+    colour_jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    auto_augment: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop_padding < 0:
+            raise TrainingError(f"crop_padding is {self.crop_padding}: it must be 0 or more")
+        if self.resized_crop_scale is not None and not 0.0 < self.resized_crop_scale <= 1.0:
+            raise TrainingError(f"resized_crop_scale is {self.resized_crop_scale}: it must lie in (0, 1]")
+        if len(self.colour_jitter) != 3 or any(not 0.0 <= strength <= 1.0 for strength in self.colour_jitter):
+            raise TrainingError(f"colour_jitter is {self.colour_jitter}: give three strengths in [0, 1]")
+
+    @property
+    def needs_kornia(self) -> bool:
+        """Whether anything beyond shifts and flips is asked for."""
+        return self.resized_crop_scale is not None or any(self.colour_jitter) or self.auto_augment
+
+
+NO_AUGMENTATION = Augmentation()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of the batch of all processes this process works on: images [rank * n, (rank + 1) * n)."""
+
+    rank: int = 0
+    num_processes: int = 1
+
+
+ALONE = Share()
+
+
+class Augmenter:
+    """Applies an `Augmentation`; kornia is imported at first need (its import takes seconds)."""
+
+    def __init__(self, augmentation: Augmentation, randomness: Randomness, share: Share, *, cropped: bool) -> None:
+        """`cropped`: the split already takes random resized crops while it loads."""
+        self._augmentation = augmentation
+        self._randomness = randomness
+        self._share = share
+        self._cropped = cropped
+        self._pipeline: nn.Module | None = None
+
+    def __call__(self, x_NCHW: torch.Tensor, step: int) -> torch.Tensor:
+        """Augmented images of one step."""
+        a = self._augmentation
+        if a.crop_padding or a.horizontal_flip:
+            x_NCHW = self._shift_and_flip(x_NCHW, step)
+        if a.needs_kornia:
+            x_NCHW = self._kornia(x_NCHW, step)
+        return x_NCHW
+
+    def _shift_and_flip(self, x_NCHW: torch.Tensor, step: int) -> torch.Tensor:
+        num, _, height, width = x_NCHW.shape
+        padding = self._augmentation.crop_padding
+        rng = self._randomness.numpy(Stream.CROP, step)
+        everybody = num * self._share.num_processes
+        mine = slice(self._share.rank * num, (self._share.rank + 1) * num)
+        offsets_N2 = rng.integers(0, 2 * padding + 1, size=(everybody, 2))[mine]
+        flips_N = (rng.random(everybody) < 0.5)[mine] & self._augmentation.horizontal_flip
+        rows_NH = offsets_N2[:, :1] + np.arange(height)
+        columns_NW = offsets_N2[:, 1:] + np.where(flips_N[:, None], np.arange(width)[::-1], np.arange(width))
+        padded = F.pad(x_NCHW, (padding,) * 4)
+        index = torch.arange(num, device=x_NCHW.device)[:, None, None]
+        rows, columns = (torch.from_numpy(i).to(x_NCHW.device) for i in (rows_NH, columns_NW))
+        # Indexing puts the channels last: (N, H, W, C), which is the fast memory format as it is.
+        picked_NHWC = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]
+        return picked_NHWC.permute(0, 3, 1, 2)
+
+    def _kornia(self, x_NCHW: torch.Tensor, step: int) -> torch.Tensor:
+        if self._pipeline is None:
+            self._pipeline = _build(self._augmentation, tuple(x_NCHW.shape[2:]), cropped=self._cropped)
+        state = np.random.SeedSequence((self._randomness.seed, int(Stream.AUGMENTATION), step, self._share.rank))
+        # kornia draws from torch's global generators; they are forked, so nobody else sees it.
+        devices = [x_NCHW.device] if x_NCHW.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(int(state.generate_state(1)[0]))
+            return cast(torch.Tensor, self._pipeline(x_NCHW)).clamp_(0.0, 1.0)
+
+
+def to_float(pixels: Pixels, device: torch.device) -> torch.Tensor:
+    """uint8 (N, H, W, C) to float in [0, 1], x_NCHW in channels_last memory."""
+    x_NHWC = torch.from_numpy(pixels).to(device, non_blocking=True)
+    return x_NHWC.permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def normalise(x_NCHW: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
+    """Subtract the mean and divide by the standard deviation of the training images."""
+    mean = torch.tensor(normalisation.mean, device=x_NCHW.device).view(1, -1, 1, 1)
+    std = torch.tensor(normalisation.std, device=x_NCHW.device).view(1, -1, 1, 1)
+    return (x_NCHW - mean) / std
+
+
+def _build(augmentation: Augmentation, size: tuple[int, ...], *, cropped: bool) -> nn.Module:
+    import kornia.augmentation as K  # noqa: N812
+    from kornia.augmentation.auto import AutoAugment
+
+    steps: list[Any] = []
+    if augmentation.resized_crop_scale is not None and not cropped:
+        steps.append(K.RandomResizedCrop(size, scale=(augmentation.resized_crop_scale, 1.0)))
+    if any(augmentation.colour_jitter):
+        brightness, contrast, saturation = augmentation.colour_jitter
+        steps.append(K.ColorJiggle(brightness, contrast, saturation, 0.0, p=1.0))
+    if augmentation.auto_augment:
+        steps.append(AutoAugment("imagenet"))
+    return K.AugmentationSequential(*steps, data_keys=["input"])

@@ -1,0 +1,282 @@
+"""DenseNAS training: weight steps and architecture steps in alternation, paths dropped in both.
+
+Source: Fang et al., DenseNAS (CVPR 2020), Sec. 3.2-3.4, supplementary A.1, A.3, A.4, and the published code
+(configs/imagenet_search_cfg_*.yaml, run_apis/optimizer.py). Weight steps run one sampled operator per layer
+on training images; architecture steps run two on validation images and minimise
+``cross entropy + lambda * log(cost) / log(tau)``, where cost is the chained cost of the supernet.
+Shapes: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from nas_engine.cost.chained import chained_cost
+from nas_engine.cost.routing_costs import RoutingCosts
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.spaces.densenas.routing_collapse import CollapseReport, collapse_report
+from nas_engine.spaces.densenas.routing_weights import (
+    OperatorSelection,
+    Vector,
+    initial_logits,
+    normalise,
+    sample_operators,
+)
+from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.supernet.execute import forward
+from nas_engine.training.config import TrainConfig
+from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.stream import TrainingStream
+from nas_engine.training.documents import to_document
+from nas_engine.training.processes import mean_over_processes
+from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
+from nas_engine.training.strategies.strategy import ImageBatch, StepContext, StepOutcome
+from nas_engine.training.strategies.uniform import count_correct
+
+# Keeps the order and the augmentation of architecture images apart from those of weight images.
+_ARCHITECTURE_SEED_OFFSET = 2**32
+
+
+class Alternation(Enum):
+    """How architecture steps are spread among the weight steps; their number is the same."""
+
+    EPOCHS = "epochs"  # the published code: before each epoch of weight steps a whole pass over validation images
+    INTERLEAVED = "interleaved"  # evenly: a run can be watched, paused and cancelled at any step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferentiableConfig:
+    """Settings of the search.
+
+    Attributes:
+        architecture_start_step: weight steps before the first architecture step (published: epoch 50 of 150
+            for MobileNetV2, 10 of 70 for ResNet); operators are sampled uniformly until then.
+        alternation: where architecture steps stand.
+        operators_per_weight_step, operators_per_architecture_step: sampled in every layer.
+        optimizer: of the architecture parameters.
+        cost_factor: lambda; 0 for accuracy alone.
+        cost_base: tau, in the unit of the costs.
+        beta_temperature: of the softmax over outgoing edges (published: 1 MobileNetV2, 0.9 ResNet).
+        regularise_skips: raise the cost of a skip to a tenth of its layer's first operator.
+        collapse_threshold: share of layers from which a search counts as collapsed.
+    """
+
+    architecture_start_step: int
+    alternation: Alternation = Alternation.INTERLEAVED
+    operators_per_weight_step: int = 1
+    operators_per_architecture_step: int = 2
+    optimizer: ArchitectureOptimizerConfig = field(default_factory=ArchitectureOptimizerConfig)
+    cost_factor: float = 0.15
+    cost_base: float = 15.0
+    beta_temperature: float = 1.0
+    regularise_skips: bool = False
+    collapse_threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("operators_per_weight_step", "operators_per_architecture_step"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        if self.architecture_start_step < 0:
+            raise TrainingError(f"architecture_start_step is {self.architecture_start_step}: it must be 0 or more")
+        if not (math.isfinite(self.cost_factor) and self.cost_factor >= 0):
+            raise TrainingError(f"cost_factor is {self.cost_factor}: it must be 0 or more")
+        if not (math.isfinite(self.cost_base) and self.cost_base > 1):
+            raise TrainingError(f"cost_base is {self.cost_base}: its logarithm divides, so it must be above 1")
+        if not (math.isfinite(self.beta_temperature) and self.beta_temperature > 0):
+            raise TrainingError(f"beta_temperature is {self.beta_temperature}: it must be above 0")
+        if not 0.5 < self.collapse_threshold <= 1.0:
+            raise TrainingError(f"collapse_threshold is {self.collapse_threshold}: it must lie in (0.5, 1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchReport:
+    """Where a differentiable search stands.
+
+    Attributes:
+        num_architecture_steps: made so far.
+        expected_cost: chained cost of the supernet, in `cost_unit`.
+        architecture_loss: of the last architecture step; None before the first.
+        collapse: operator choices, and whether they have collapsed.
+    """
+
+    num_architecture_steps: int
+    expected_cost: float
+    cost_unit: str
+    architecture_loss: float | None
+    collapse: CollapseReport
+
+
+def architecture_stream(
+    dataset: ImageDataset, config: TrainConfig, *, device: torch.device, share: Share = ALONE
+) -> TrainingStream:
+    """Batches of the validation images for architecture steps, augmented like training images (reference)."""
+    return TrainingStream(
+        replace(dataset, train=dataset.validation),
+        batch_size=config.batch_size,
+        augmentation=config.augmentation,
+        randomness=Randomness(config.seed + _ARCHITECTURE_SEED_OFFSET),
+        device=device,
+        share=share,
+    )
+
+
+class DifferentiableStrategy:
+    """`TrainingStrategy` of DenseNAS; its result beside the weights is `logits`."""
+
+    def __init__(
+        self,
+        space: DenseSpace,
+        costs: RoutingCosts,
+        config: DifferentiableConfig,
+        architecture_batches: TrainingStream,
+        *,
+        weight_steps_per_epoch: int,
+        randomness: Randomness,
+        share: Share = ALONE,
+    ) -> None:
+        """`costs` are what the search pays for, in the unit of `config.cost_base`."""
+        self._space = space
+        self._routing = space.routing
+        self._costs = costs.with_regularised_skips(space.routing) if config.regularise_skips else costs
+        self._config = config
+        self._batches = architecture_batches
+        self._weight_steps = weight_steps_per_epoch
+        self._share = share
+        initial = initial_logits(self._routing, randomness.numpy(Stream.COEFFICIENTS, 0))
+        self._parameters = ArchitectureParameters(self._routing, initial, config.optimizer)
+        self._num_architecture_steps = 0
+        self._architecture_loss: float | None = None
+
+    @property
+    def name(self) -> str:
+        """``differentiable``."""
+        return "differentiable"
+
+    def settings(self) -> JsonValue:
+        """Space, config and what the costs are."""
+        costs = canonical_json([self._costs.unit, self._costs.published_layout()])
+        return {
+            "space": self._space.space_id,
+            "parameters": dict(self._space.parameters),
+            "config": to_document(self._config),
+            "costs": hashlib.sha256(costs.encode()).hexdigest(),
+            "weight_steps_per_epoch": self._weight_steps,
+        }
+
+    def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
+        """The architecture steps that are due, then one weight step on `batch`."""
+        for architecture_step in self._due(context.step):
+            self._architecture_step(architecture_step, context)
+        return self._weight_step(batch, context)
+
+    def logits(self) -> dict[str, Vector]:
+        """Architecture parameters by coefficient name: what an architecture is derived from."""
+        return self._parameters.logits()
+
+    def report(self) -> SearchReport:
+        """Cost and collapse at this moment."""
+        logits = self.logits()
+        weights = normalise(logits, beta_temperature=self._config.beta_temperature)
+        return SearchReport(
+            num_architecture_steps=self._num_architecture_steps,
+            expected_cost=float(chained_cost(self._routing, self._costs, weights)),
+            cost_unit=self._costs.unit,
+            architecture_loss=self._architecture_loss,
+            collapse=collapse_report(self._routing, logits, self._config.collapse_threshold),
+        )
+
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """Architecture parameters and their optimiser."""
+        return self._parameters.tensors()
+
+    def state(self) -> JsonValue:
+        """What the report says beside them."""
+        return {"num_architecture_steps": self._num_architecture_steps, "architecture_loss": self._architecture_loss}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], state: JsonValue) -> None:
+        """Take over what `tensors` and `state` gave."""
+        if not isinstance(state, Mapping) or not isinstance(state.get("num_architecture_steps"), int):
+            raise TrainingError(f"checkpoint: {state!r} is no state of a differentiable search")
+        self._parameters.restore(tensors)
+        loss = state.get("architecture_loss")
+        self._num_architecture_steps = int(str(state["num_architecture_steps"]))
+        self._architecture_loss = None if loss is None else float(str(loss))
+
+    def _due(self, step: int) -> range:
+        """Numbers of the architecture steps that stand before weight step `step`; a pure function of it."""
+        if step < self._config.architecture_start_step:
+            return range(0)
+        since = step - self._config.architecture_start_step
+        per_pass = self._batches.steps_per_epoch
+        if self._config.alternation is Alternation.EPOCHS:
+            epoch, position = divmod(since, self._weight_steps)
+            return range(0) if position else range(epoch * per_pass, (epoch + 1) * per_pass)
+        # Evenly spread: `per_pass` architecture steps over each `weight_steps` weight steps.
+        return range(since * per_pass // self._weight_steps, (since + 1) * per_pass // self._weight_steps)
+
+    def _weight_step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
+        searching = context.step >= self._config.architecture_start_step
+        selection = sample_operators(
+            self._routing,
+            context.randomness.numpy(Stream.ARCHITECTURE, context.step),
+            num_operators=self._config.operators_per_weight_step,
+            logits=self.logits() if searching else None,
+        )
+        coefficients = self._coefficients(self._parameters.leaf(batch.images_NCHW.device).detach(), selection)
+        with context.autocast():
+            logits_NK = forward(
+                batch.images_NCHW,
+                self._space.supernet_graph(selection),
+                weights=context.weights,
+                coefficients=coefficients,
+                norm=context.norm,
+                training=True,
+            )
+        loss = F.cross_entropy(logits_NK.float(), batch.labels_N)
+        context.backward(loss)
+        return StepOutcome(loss.detach(), count_correct(logits_NK, batch.labels_N))
+
+    def _architecture_step(self, number: int, context: StepContext) -> None:
+        """One update of the architecture parameters; the shared weights see no gradient, in float32."""
+        batch = self._batches.batch(number)
+        selection = sample_operators(
+            self._routing,
+            context.randomness.numpy(Stream.COEFFICIENTS, number + 1),
+            num_operators=self._config.operators_per_architecture_step,
+            logits=self.logits(),
+        )
+        leaf = self._parameters.leaf(batch.images_NCHW.device)
+        coefficients = self._coefficients(leaf, selection)
+        logits_NK = forward(
+            batch.images_NCHW,
+            self._space.supernet_graph(selection),
+            weights={name: tensor.detach() for name, tensor in context.weights.items()},
+            coefficients=coefficients,
+            norm=context.norm,
+            training=True,
+        )
+        loss = F.cross_entropy(logits_NK, batch.labels_N)
+        if self._config.cost_factor:
+            loss = loss + self._cost_loss(coefficients)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        self._parameters.update(mean_over_processes(gradient, self._share), selection)
+        self._num_architecture_steps += 1
+        self._architecture_loss = float(mean_over_processes(loss.detach(), self._share))
+
+    def _cost_loss(self, coefficients: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """``lambda * log(cost) / log(tau)`` (paper, Sec. 3.3)."""
+        cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
+        return self._config.cost_factor * torch.log(cost) / math.log(self._config.cost_base)
+
+    def _coefficients(self, leaf: torch.Tensor, selection: OperatorSelection) -> dict[str, torch.Tensor]:
+        return self._parameters.coefficients(leaf, selection, self._config.beta_temperature)

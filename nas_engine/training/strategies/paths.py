@@ -1,0 +1,178 @@
+"""Which path a step trains: drawing architectures, uniformly or by MACs bins, with bounded tries.
+
+SPOS's paper says "uniform sampling"; its code picks a bin of MACs uniformly and then rejects uniform
+architectures until one falls into the bin, at most 500 times (megvii-model/SinglePathOneShot).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.views.complexity import complexity
+
+MAX_TRIES = 500
+# SPOS's bins of MACs at 224 pixels and 1000 classes: [290M, 300M), ... [350M, 360M).
+PUBLISHED_EDGES = tuple(float(m) * 1e6 for m in range(290, 361, 10))
+QUANTILE_SAMPLES = 700
+ADDITIVITY_CHECKS = 16
+
+
+class PathSampling(Enum):
+    """How the path of a step is drawn."""
+
+    UNIFORM = "uniform"
+    MACS_BINS = "macs-bins"
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPath:
+    """One drawn architecture.
+
+    Attributes:
+        in_bin: False where 500 tries did not hit the chosen bin and the last draw was taken.
+    """
+
+    genotype: Genotype
+    in_bin: bool = True
+
+
+PathSampler = Callable[[np.random.Generator], DrawnPath]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinConfig:
+    """Bins of MACs.
+
+    Attributes:
+        num_bins: how many (SPOS: 7).
+        minimum_macs, maximum_macs: ends of equally wide bins; None for the published bins where the
+            space is the published one, and for quantiles of the space elsewhere.
+    """
+
+    num_bins: int = 7
+    minimum_macs: float | None = None
+    maximum_macs: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_bins < 1:
+            raise TrainingError(f"num_bins is {self.num_bins}: it must be 1 or more")
+        low, high = self.minimum_macs, self.maximum_macs
+        if (low is None) != (high is None):
+            raise TrainingError("minimum_macs and maximum_macs go together: give both or neither")
+        if low is not None and high is not None and not 0.0 <= low < high < math.inf:
+            raise TrainingError(f"minimum_macs {low} must be below maximum_macs {high}, both finite")
+
+
+DEFAULT_BINS = BinConfig()
+
+
+def make_sampler(space: SearchSpace, sampling: PathSampling, bins: BinConfig = DEFAULT_BINS) -> PathSampler:
+    """The sampler of a space.
+
+    Raises:
+        TrainingError: quantile bins are asked for in a space whose architectures all cost the same.
+    """
+    match sampling:
+        case PathSampling.UNIFORM:
+            return uniform_sampler(space)
+        case PathSampling.MACS_BINS:
+            counter = MacsCounter(space)
+            return binned_sampler(space, counter.macs, _edges(space, counter.macs, bins))
+
+
+def uniform_sampler(space: SearchSpace) -> PathSampler:
+    """Every genotype is equally likely."""
+    return lambda rng: DrawnPath(space.canonical(sample_genotype(space.genes, rng)))
+
+
+def binned_sampler(space: SearchSpace, macs: Callable[[Genotype], int], edges: Sequence[float]) -> PathSampler:
+    """A bin is drawn uniformly, then genotypes until one falls into it, at most `MAX_TRIES` times."""
+
+    def draw(rng: np.random.Generator) -> DrawnPath:
+        chosen = int(rng.integers(len(edges) - 1))
+        low, high = edges[chosen], edges[chosen + 1]
+        for _ in range(MAX_TRIES):
+            genotype = space.canonical(sample_genotype(space.genes, rng))
+            if low <= macs(genotype) < high:
+                return DrawnPath(genotype)
+        return DrawnPath(genotype, in_bin=False)
+
+    return draw
+
+
+class MacsCounter:
+    """MACs of genotypes; one table look-up per gene where costs add up (SPOS: they do), else by the graph."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        base = (0,) * len(space.genes)
+        self._base = self._exact(base)
+        self._table = [
+            [self._exact((*base[:i], choice, *base[i + 1 :])) - self._base for choice in range(gene.num_choices)]
+            for i, gene in enumerate(space.genes)
+        ]
+        rng = np.random.default_rng(0)
+        probes = [space.canonical(sample_genotype(space.genes, rng)) for _ in range(ADDITIVITY_CHECKS)]
+        self.is_additive = all(self._sum(probe) == self._exact(probe) for probe in probes)
+
+    def macs(self, genotype: Genotype) -> int:
+        """MACs of the DEPLOYED network."""
+        return self._sum(genotype) if self.is_additive else self._exact(genotype)
+
+    def _sum(self, genotype: Genotype) -> int:
+        return self._base + sum(row[choice] for row, choice in zip(self._table, genotype, strict=True))
+
+    def _exact(self, genotype: Genotype) -> int:
+        return complexity(graph_of(self._space, genotype, Form.DEPLOYED)).macs
+
+
+def graph_of(space: SearchSpace, genotype: Genotype, form: Form) -> LayerGraph:
+    """The graph of a genotype.
+
+    Raises:
+        TrainingError: the space is a table of results without graphs.
+    """
+    graph = space.graph(space.decode(genotype), form)
+    if graph is None:
+        raise TrainingError(f"space {space.space_id!r} is a table of results: there is no network to train")
+    return graph
+
+
+def _edges(space: SearchSpace, macs: Callable[[Genotype], int], bins: BinConfig) -> tuple[float, ...]:
+    if bins.minimum_macs is not None and bins.maximum_macs is not None:
+        return tuple(np.linspace(bins.minimum_macs, bins.maximum_macs, bins.num_bins + 1).tolist())
+    if bins == DEFAULT_BINS and space.named and space.num_classes == 1000 and space.space_id == "spos":
+        return PUBLISHED_EDGES
+    rng = np.random.default_rng(0)
+    drawn = [macs(space.canonical(sample_genotype(space.genes, rng))) for _ in range(QUANTILE_SAMPLES)]
+    edges = np.quantile(np.asarray(drawn, dtype=np.float64), np.linspace(0.0, 1.0, bins.num_bins + 1))
+    distinct = tuple(float(edge) for edge in np.unique(edges))
+    if len(distinct) < 2:
+        raise TrainingError(f"all architectures of {space.space_id!r} have {distinct[0]:.0f} MACs: sample uniformly")
+    # Open at both ends, so that architectures beyond the sampled range can be drawn too.
+    return (0.0, *distinct[1:-1], math.inf)
+
+
+def extreme_genotypes(space: SearchSpace) -> tuple[Genotype, Genotype]:
+    """Genotypes of least and of most MACs, found gene by gene.
+
+    Exact where each gene's cheapest choice does not depend on the others, as in elastic spaces
+    (AttentiveNAS's smallest and largest subnets) and in SPOS's.
+    """
+    found = []
+    for pick in (min, max):
+        genotype = (0,) * len(space.genes)
+        for i, gene in enumerate(space.genes):
+            options = [(*genotype[:i], choice, *genotype[i + 1 :]) for choice in range(gene.num_choices)]
+            genotype = pick(options, key=lambda option: complexity(graph_of(space, option, Form.DEPLOYED)).macs)
+        found.append(space.canonical(genotype))
+    return found[0], found[1]

@@ -1,0 +1,113 @@
+"""Single-path supernet training (SPOS): one path per step, so every weight learns to work alone.
+
+Source: Guo et al., Single Path One-Shot NAS with Uniform Sampling (ECCV 2020), section 3, and its
+reference code (label smoothing with eps/K on every class, weight decay on conv and fc weights only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.supernet.execute import forward
+from nas_engine.supernet.resolution import fit_resolution
+from nas_engine.training.config import check_label_smoothing
+from nas_engine.training.documents import to_document
+from nas_engine.training.randomness import Stream
+from nas_engine.training.strategies.paths import DEFAULT_BINS, BinConfig, PathSampling, graph_of, make_sampler
+from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UniformConfig:
+    """Settings of single-path training.
+
+    Attributes:
+        sampling: uniform over the space, or by MACs bins as SPOS's code does.
+        label_smoothing: eps of (1 - eps) on the target plus eps/K on every class.
+        bins: of `sampling` by MACs.
+        paths_per_step: single paths whose gradients are averaged in one update (1 in the paper).
+    """
+
+    sampling: PathSampling = PathSampling.UNIFORM
+    label_smoothing: float = 0.1
+    bins: BinConfig = DEFAULT_BINS
+    paths_per_step: int = 1
+
+    def __post_init__(self) -> None:
+        check_label_smoothing(self.label_smoothing)
+        if self.paths_per_step < 1:
+            raise TrainingError(f"paths_per_step is {self.paths_per_step}: it must be 1 or more")
+
+
+class UniformStrategy(Stateless):
+    """`TrainingStrategy`: single paths drawn by a sampler."""
+
+    def __init__(self, space: SearchSpace, config: UniformConfig) -> None:
+        self._space = space
+        self._config = config
+        self._sampler = make_sampler(space, config.sampling, config.bins)
+
+    @property
+    def name(self) -> str:
+        """``uniform``."""
+        return "uniform"
+
+    def settings(self) -> JsonValue:
+        """Space and config."""
+        return strategy_settings(self._space, self._config)
+
+    def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
+        """Forward and backward of one path (or of a few, averaged)."""
+        rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
+        genotypes = [self._sampler(rng).genotype for _ in range(self._config.paths_per_step)]
+        graphs = (graph_of(self._space, genotype, Form.SUPERNET) for genotype in genotypes)
+        return train_paths(graphs, batch, context, self._config.label_smoothing, share=1.0 / len(genotypes))
+
+
+def strategy_settings(space: SearchSpace, config: object) -> JsonValue:
+    """What identifies a strategy over a space."""
+    return {"space": space.space_id, "parameters": dict(space.parameters), "config": to_document(config)}
+
+
+def train_paths(
+    graphs: Iterable[LayerGraph], batch: ImageBatch, context: StepContext, label_smoothing: float, share: float
+) -> StepOutcome:
+    """Backward of each path's cross entropy times `share`; reports mean loss and mean count of right answers."""
+    losses, correct = [], []
+    dropout_rng = context.dropout_rng()
+    for graph in graphs:
+        logits_NK = path_logits(graph, batch, context, dropout_rng)
+        loss = F.cross_entropy(logits_NK, batch.labels_N, label_smoothing=label_smoothing)
+        context.backward(loss * share)
+        losses.append(loss.detach())
+        correct.append(count_correct(logits_NK, batch.labels_N))
+    return StepOutcome(torch.stack(losses).mean(), torch.stack(correct).mean())
+
+
+def path_logits(
+    graph: LayerGraph, batch: ImageBatch, context: StepContext, dropout_rng: torch.Generator | None
+) -> torch.Tensor:
+    """float32 logits_NK of one path on the step's batch; dropout acts where a generator is given."""
+    with context.autocast():
+        logits_NK = forward(
+            fit_resolution(batch.images_NCHW, graph),
+            graph,
+            weights=context.weights,
+            norm=context.norm,
+            training=dropout_rng is not None,
+            rng=dropout_rng,
+        )
+    return logits_NK.float()
+
+
+def count_correct(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """How many images are classified right, as a float scalar."""
+    return (logits_NK.detach().argmax(1) == labels_N).sum().float()
