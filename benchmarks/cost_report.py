@@ -17,12 +17,12 @@ from pathlib import Path
 
 from comparison import Row, report
 
-from server.api.schemas.latency_tables import CostReportDetail, EstimateAgreementResource
+from hilnas.client.client import Hilnas
+from hilnas.client.resources import Document
 from server.bootstrap.demo_processes import Rig
 from server.bootstrap.demo_specs import DEVICE_TYPE
-from server.client.client import Hilnas
-from server.client.resources import Document
-from server.service.states import SearchState
+from server.candidates.states import SearchState
+from server.latency_tables.schemas import CostReportDetail, EstimateAgreementResource
 
 SPACE: Document = {
     "id": "densenas-mbv2",

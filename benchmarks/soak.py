@@ -24,17 +24,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_engine.domain.measurement import DeviceIdentity, Dtype, HardwareKey
+from server.artifacts.artifact import Artifact, ModelFormat
 from server.artifacts.files import FileByteStore
-from server.db.engine import open_engine
-from server.db.unit_of_work import SqlUnitOfWork
-from server.db.wakeups import DatabaseWakeups
-from server.service.paging import Page, PageRequest
-from server.service.states import JobKind, JobState, MeasurementKind
-from server.service.values.artifact import Artifact, ModelFormat
-from server.service.values.device import HardwareProfile
-from server.service.values.job import Job, JobQuery, JobTarget, NewJob
-from server.service.values.measurement import MeasurementQuery, MeasurementRecord
-from server.service.values.payloads import MeasurePayload
+from server.artifacts.store import ArtifactStore
+from server.core.database.engine import open_engine
+from server.core.database.transaction import UnitOfWork
+from server.core.database.wakeups import Wakeups
+from server.core.paging import Page, PageRequest
+from server.fleet.device import HardwareProfile
+from server.fleet.store import DeviceStore
+from server.jobs.job import Job, JobQuery, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.states import JobState
+from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
+from server.measuring.payloads import MeasurePayload
+from server.measuring.store import MeasurementStore
 
 TOKEN = "nas_enr_token-of-the-soak-benchmark"
 NUM_MODELS = 50  # agents cache them, as they would a search's recurring canaries
@@ -69,7 +74,7 @@ class Farm:
         self._server = self._start_server()
         self._agents = [self._start_agents(n) for n in range(num_processes)]
         engine = open_engine(self._database_url)
-        self.uow = SqlUnitOfWork(engine, DatabaseWakeups(engine))
+        self.uow = UnitOfWork(engine, Wakeups(engine))
 
     def _start_server(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {"HILNAS_ENROLMENT_TOKEN": TOKEN, "HILNAS_DATABASE_URL": self._database_url}
@@ -124,7 +129,7 @@ class Farm:
     def identity(self) -> DeviceIdentity:
         """What the agents enrolled as, once the first one has."""
         for _ in range(600):
-            devices = self.uow.read(lambda tx: tx.devices.of_type("soak"))
+            devices = self.uow.read(lambda tx: DeviceStore(tx).of_type("soak"))
             if devices:
                 return devices[0].capabilities.identity
             time.sleep(0.1)
@@ -138,13 +143,13 @@ class Farm:
         jobs = [_job(models[n % NUM_MODELS], key, n) for n in range(num_jobs)]
         for start in range(0, num_jobs, 500):
             batch = jobs[start : start + 500]
-            self.uow.write(lambda tx, batch=batch: tx.jobs.add_many(batch))  # type: ignore[misc]
+            self.uow.write(lambda tx, batch=batch: JobStore(tx).add_many(batch))  # type: ignore[misc]
 
     def _model(self, store: FileByteStore, number: int) -> str:
         data = json.dumps({"hilnas_fake": 1, "latency_us": 500.0 + number}).encode()
         stored = store.put(io.BytesIO(data))
         self.uow.write(
-            lambda tx: tx.artifacts.put(
+            lambda tx: ArtifactStore(tx).put(
                 Artifact(
                     sha256=stored.sha256,
                     size_bytes=stored.size_bytes,
@@ -157,7 +162,7 @@ class Farm:
 
     def num_waiting(self) -> int:
         """Jobs that are not over."""
-        depths = self.uow.read(lambda tx: tx.jobs.depths())
+        depths = self.uow.read(lambda tx: JobStore(tx).depths())
         return sum(d.num_queued + d.num_leased for d in depths if d.kind is JobKind.MEASURE)
 
     def outcome(self, seconds: float, server_processor_s: float) -> Outcome:
@@ -269,23 +274,23 @@ def _job(model_sha256: str, key: HardwareKey, number: int) -> NewJob:
     )
 
 
-def _all_jobs(uow: SqlUnitOfWork) -> list[Job]:
+def _all_jobs(uow: UnitOfWork) -> list[Job]:
     found: list[Job] = []
     request = PageRequest(1000)
     while True:
-        page: Page[Job] = uow.read(lambda tx, r=request: tx.jobs.page(JobQuery(kinds=(JobKind.MEASURE,)), r))  # type: ignore[misc]
+        page: Page[Job] = uow.read(lambda tx, r=request: JobStore(tx).page(JobQuery(kinds=(JobKind.MEASURE,)), r))  # type: ignore[misc]
         found += page.items
         if page.next is None:
             return found
         request = PageRequest(1000, page.next)
 
 
-def _all_measurements(uow: SqlUnitOfWork) -> list[MeasurementRecord]:
+def _all_measurements(uow: UnitOfWork) -> list[MeasurementRecord]:
     found: list[MeasurementRecord] = []
     query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
     request = PageRequest(1000)
     while True:
-        page: Page[MeasurementRecord] = uow.read(lambda tx, r=request: tx.measurements.page(query, r))  # type: ignore[misc]
+        page: Page[MeasurementRecord] = uow.read(lambda tx, r=request: MeasurementStore(tx).page(query, r))  # type: ignore[misc]
         found += page.items
         if page.next is None:
             return found

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from server.client.client import Hilnas
+from hilnas.client.client import Hilnas
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
@@ -46,7 +46,7 @@ class RunningServer:
 @contextmanager
 def running_server(home: Path, *options: str) -> Iterator[RunningServer]:
     """A server on free ports, waited for by its server.json; ended at the latest here."""
-    command = [sys.executable, "-m", "server.client.cli", "server", "--home", str(home)]
+    command = [sys.executable, "-m", "hilnas.cli.main", "server", "--home", str(home)]
     command += ["--port", "0", "--grpc-port", "0", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HILNAS_")}
     log = (home.parent / f"{home.name}.log").open("ab")

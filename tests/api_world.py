@@ -26,20 +26,23 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
+from server.access.token import Role
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.bootstrap.api import ApiProcess, build
 from server.bootstrap.settings import Settings
-from server.service.agents import AgentReport
-from server.service.dispatch import Dispatch
-from server.service.results import MeasurementResults, ResultStatus
-from server.service.spec import SearchSpec
-from server.service.states import JobKind, Role
-from server.service.steps import SearchSteps
-from server.service.values.artifact import ModelFormat, WeightsOrigin
-from server.service.values.device import Device, DeviceCapabilities, Enrolment
-from server.service.values.job import Job, LeaseRef
-from server.service.values.payloads import ConvertPayload, MeasurePayload, read_payload
-from server.service.values.step import NewCandidate, StepOutcome, StepStatus
-from server.service.worker_results import Conversion, WorkerResults
+from server.candidates.spec import SearchSpec
+from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.sessions import AgentReport
+from server.jobs.dispatch import Dispatch
+from server.jobs.job import Job, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultStatus
+from server.measuring.payloads import ConvertPayload, MeasurePayload
+from server.measuring.results import MeasurementResults
+from server.searches.step import NewCandidate, StepOutcome, StepStatus
+from server.searches.steps import SearchSteps
+from server.searches.worker_results import Conversion, WorkerResults
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
 ENROLMENT = "nas_enr_the-enrolment-token-of-the-tests"

@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from nas_engine.domain.classification import Classification, Predictions
 from nas_engine.domain.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.domain.measurement import DeviceIdentity, Dtype, EnvironmentRecord, HardwareKey
-from server.service.classification_results import ClassificationResults
-from server.service.results import ResultReceipt
-from server.service.values.job import Job
-from server.service.values.payloads import ClassifyPayload, read_payload
+from server.classifying.results import ClassificationResults
+from server.jobs.job import Job
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultReceipt
+from server.measuring.payloads import ClassifyPayload
 from tests.service_world import IDENTITY, PlayedDevice, World, lease_of
 
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 2, 0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from server.db.engine import open_engine
-from server.db.schema import migrate
+from server.bootstrap.schema import migrate
+from server.core.database.engine import open_engine
 from tests.databases import PostgresServer, TestDatabase, opened, why_no_postgres
 
 # Timings never decide: a property must not fail because the machine is busy.

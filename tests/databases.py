@@ -15,10 +15,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from server.db.engine import open_engine
-from server.db.schema import metadata, migrate
-from server.db.unit_of_work import SqlUnitOfWork
-from server.db.wakeups import DatabaseWakeups
+from server.bootstrap.schema import metadata, migrate
+from server.core.database.engine import open_engine
+from server.core.database.transaction import UnitOfWork
+from server.core.database.wakeups import Wakeups
 
 _BINARY_FOLDERS = (Path("/usr/lib/postgresql"), Path("/usr/local/pgsql"), Path("/opt/homebrew/opt/postgresql"))
 _TEMPLATE, _SHARED = "hilnas_template", "hilnas_shared"
@@ -31,8 +31,8 @@ class TestDatabase:
     __test__ = False
 
     engine: sa.Engine
-    uow: SqlUnitOfWork
-    wakeups: DatabaseWakeups
+    uow: UnitOfWork
+    wakeups: Wakeups
 
     @property
     def name(self) -> str:
@@ -157,9 +157,9 @@ def why_no_postgres() -> str | None:
 def opened(url: str) -> Iterator[TestDatabase]:
     """A migrated database, ready for use."""
     engine = open_engine(url)
-    wakeups = DatabaseWakeups(engine)
+    wakeups = Wakeups(engine)
     try:
-        yield TestDatabase(engine, SqlUnitOfWork(engine, wakeups), wakeups)
+        yield TestDatabase(engine, UnitOfWork(engine, wakeups), wakeups)
     finally:
         wakeups.close()
         engine.dispose()

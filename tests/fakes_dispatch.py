@@ -11,19 +11,20 @@ from datetime import UTC, datetime
 
 from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import Measurement
-from server.rpc.ports import RpcServices
-from server.service.agents import AgentOrders, AgentReport, RunningLease, SessionState
-from server.service.canaries import CanaryPlan
-from server.service.dispatch import LeaseOrder, LeaseVerdict
-from server.service.errors import NotAuthenticatedError, NotFoundError, UnavailableError
-from server.service.failures import Failure
-from server.service.results import ResultReceipt, ResultStatus
-from server.service.settings import LeaseSettings
-from server.service.states import JobKind, JobPhase, JobState
-from server.service.values.artifact import Artifact, ModelFormat
-from server.service.values.device import Device, DeviceCapabilities, Enrolment
-from server.service.values.job import Job, LeaseRef
-from server.service.values.payloads import ClassifyPayload, MeasurePayload
+from server.artifacts.artifact import Artifact, ModelFormat
+from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
+from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.rpc_services import RpcServices
+from server.fleet.sessions import AgentOrders, AgentReport, RunningLease, SessionState
+from server.jobs.dispatch import LeaseOrder, LeaseVerdict
+from server.jobs.failures import Failure
+from server.jobs.job import Job, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.results import ResultReceipt, ResultStatus
+from server.jobs.settings import LeaseSettings
+from server.jobs.states import JobPhase, JobState
+from server.measuring.canaries import CanaryPlan
+from server.measuring.payloads import ClassifyPayload, MeasurePayload
 
 ENROLMENT_TOKEN = "enrolment-token-of-the-tests"
 ACCEPT_S = 3.0  # longer than the settings say, which are short so that agents renew often: a busy machine loses none

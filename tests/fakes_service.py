@@ -12,8 +12,8 @@ from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.objective import Metric, Objective
-from server.service.ports.engine import DatasetDescription, GeneDescription, MetricBounds, SpaceDescription
-from server.service.values.candidate import ArchitectureRecord, KnownValue
+from server.spaces.architecture import ArchitectureRecord, KnownValue
+from server.spaces.descriptions import DatasetDescription, GeneDescription, MetricBounds, SpaceDescription
 
 NUM_GENES, NUM_CHOICES = 4, 4
 MACS_PER_CHOICE, BASE_MACS = 1000, 10_000

@@ -10,12 +10,13 @@ from typing import Any
 
 from server.bootstrap import api, worker
 from server.bootstrap.settings import Settings
-from server.rpc.server import start_rpc_server
-from server.service.paging import PageRequest
-from server.service.spec import parse_search_spec
-from server.service.values.candidate import Candidate, CandidateQuery
-from server.service.values.device import Device, DeviceQuery
-from server.service.values.search import Search
+from server.candidates.candidate import Candidate, CandidateQuery
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.search import Search
+from server.candidates.spec import parse_search_spec
+from server.core.paging import PageRequest
+from server.fleet.device import Device, DeviceQuery
+from server.fleet.rpc_server import start_rpc_server
 from tests.agent_process import AgentProcess
 from tests.rknn_files import RKNN_PYTHON
 
@@ -54,7 +55,7 @@ class RknnInstallation:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search."""
         query = CandidateQuery(search_id=search.id)
-        return self.server.context.uow.read(lambda tx: tx.candidates.page(query, PageRequest(100))).items
+        return self.server.context.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(100))).items
 
     def until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Wait for a condition that other processes bring about."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hilnas.client.client import Hilnas
 from server.bootstrap import worker
 from server.bootstrap.settings import Settings
-from server.client.client import Hilnas
 from tests.api_process import RunningServer, running_server
 from tests.worker_world import _write_datasets
 

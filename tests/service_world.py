@@ -19,37 +19,43 @@ from nas_engine.domain.measurement import (
     SampleBlock,
     ValidityFlag,
 )
-from server.service.admission import Admission
-from server.service.agents import AgentOrders, AgentReport, AgentSessions, RunningLease
-from server.service.artifacts import Artifacts
-from server.service.classification_results import ClassificationResults
-from server.service.classifications import Classifications
-from server.service.devices import Devices
-from server.service.dispatch import Dispatch
-from server.service.failures import Failure, FailureType
-from server.service.fronts import Fronts
-from server.service.latencies import Latencies
-from server.service.paging import PageRequest
-from server.service.ports.keeping import ByteStore
-from server.service.ranking_studies import RankingStudies
-from server.service.results import MeasurementResults, ResultReceipt
-from server.service.searches import Searches
-from server.service.settings import LeaseSettings, SearchSettings
-from server.service.spec import SearchSpec, parse_search_spec
-from server.service.states import CandidateState, JobKind, JobState
-from server.service.steps import SearchSteps
-from server.service.supernets import NewVersion, Supernets
-from server.service.tokens import Tokens
-from server.service.training_spec import TrainingSpec
-from server.service.values.artifact import ModelFormat, WeightsOrigin
-from server.service.values.candidate import Candidate, CandidateQuery
-from server.service.values.device import Device, DeviceCapabilities, Enrolment
-from server.service.values.job import Job, JobQuery, LeaseRef
-from server.service.values.payloads import EvaluatePayload, MeasurePayload, read_payload
-from server.service.values.search import Search
-from server.service.values.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
-from server.service.values.supernet import Supernet
-from server.service.worker_results import Accuracy, Conversion, WorkerResults
+from nas_engine.settings.training import TrainingSpec
+from server.access.tokens import Tokens
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.artifacts import Artifacts
+from server.artifacts.files import FileByteStore
+from server.candidates.candidate import Candidate, CandidateQuery
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.payloads import EvaluatePayload
+from server.candidates.search import Search
+from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.states import CandidateState
+from server.classifying.queries import Classifications
+from server.classifying.results import ClassificationResults
+from server.core.paging import PageRequest
+from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.devices import Devices
+from server.fleet.sessions import AgentOrders, AgentReport, AgentSessions, RunningLease
+from server.jobs.dispatch import Dispatch
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, JobQuery, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultReceipt
+from server.jobs.settings import LeaseSettings, SearchSettings
+from server.jobs.states import JobState
+from server.measuring.payloads import MeasurePayload
+from server.measuring.queries import Latencies
+from server.measuring.results import MeasurementResults
+from server.searches.admission import Admission
+from server.searches.fronts import Fronts
+from server.searches.searches import Searches
+from server.searches.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
+from server.searches.steps import SearchSteps
+from server.searches.worker_results import Accuracy, Conversion, WorkerResults
+from server.studies.studies import RankingStudies
+from server.training.supernet import Supernet
+from server.training.supernets import NewVersion, Supernets
 from tests.databases import TestDatabase
 from tests.fakes_service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
 
@@ -75,7 +81,7 @@ TRAINING: dict[str, Any] = {"space": {"id": "toy"}, "dataset": "digits", "epochs
 class World:
     """Every use case over one database."""
 
-    def __init__(self, database: TestDatabase, store: ByteStore, leases: LeaseSettings | None = None) -> None:
+    def __init__(self, database: TestDatabase, store: FileByteStore, leases: LeaseSettings | None = None) -> None:
         self.database, self.uow = database, database.uow
         leases, searches = leases or LeaseSettings(), SearchSettings()
         wakeups = database.wakeups
@@ -133,7 +139,7 @@ class World:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search, in the order asked."""
         query = CandidateQuery(search_id=search.id)
-        return self.uow.read(lambda tx: tx.candidates.page(query, PageRequest(1000))).items
+        return self.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(1000))).items
 
     def states(self, search: Search) -> list[CandidateState]:
         """Their states."""

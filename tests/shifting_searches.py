@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_engine.domain.objective import Metric
-from server.service.paging import PageRequest
-from server.service.values.candidate import Candidate, Evaluation
-from server.service.values.search import Checkpoint, Search
-from server.service.values.supernet import Supernet, SupernetVersion
+from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Checkpoint, Search
+from server.core.paging import PageRequest
+from server.training.supernet import Supernet, SupernetVersion
 from tests.worker_world import EVALUATION, WorkerWorld
 
 POPULATION, BUDGET = 3, 9
@@ -40,7 +41,7 @@ def own_versions(world: WorkerWorld, search: Search) -> list[SupernetVersion]:
 def accuracies(world: WorkerWorld, search: Search) -> tuple[Evaluation, ...]:
     """Every accuracy of its candidates on validation images."""
     ids = [c.id for c in world.candidates(search)]
-    found = world.uow.read(lambda tx: tx.evaluations.of_candidates(ids))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates(ids))
     return tuple(e for e in found if e.metric is Metric.TOP1)
 
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from server.service.ids import IdPrefix, new_id
-from server.service.paging import Page, PageRequest
-from server.service.ports.unit_of_work import Transaction
-from server.service.spec import parse_search_spec
-from server.service.states import (
-    DesiredState,
-    SearchState,
-)
-from server.service.values.candidate import (
-    Candidate,
-)
-from server.service.values.device import DeviceCapabilities, Enrolment
-from server.service.values.search import Search
+from server.candidates.candidate import Candidate
+from server.candidates.search import Search
+from server.candidates.search_store import SearchStore
+from server.candidates.spec import parse_search_spec
+from server.candidates.states import DesiredState, SearchState
+from server.core.database.transaction import Transaction
+from server.core.ids import IdPrefix, new_id
+from server.core.paging import Page, PageRequest
+from server.fleet.device import DeviceCapabilities, Enrolment
 from tests.fakes_service import toy_record
 from tests.service_world import IDENTITY, SPEC, World
 
@@ -36,7 +32,7 @@ def new_search(**changes: Any) -> Search:
 def add_searches(world: World, searches: list[Search]) -> None:
     def work(tx: Transaction) -> None:
         for search in searches:
-            tx.searches.add(search)
+            SearchStore(tx).add(search)
 
     world.uow.write(work)
 

@@ -19,10 +19,12 @@ from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.operator_graphs import cut_operators
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
-from server.db.unit_of_work import SqlUnitOfWork
-from server.service.states import JobKind
-from server.service.values.device import Device
-from server.service.values.payloads import MeasurePayload, read_payload
+from server.candidates.candidate_store import CandidateStore
+from server.core.database.transaction import UnitOfWork
+from server.fleet.device import Device
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.measuring.payloads import MeasurePayload
 from tests.api_world import World
 
 OVERHEAD_US = 50.0
@@ -53,7 +55,7 @@ class StepWorker:
     def __init__(self, world: World, folder: Path, datasets_file: Path | None = None) -> None:
         self._world = world
         context = world.process.context
-        assert isinstance(context.uow, SqlUnitOfWork)
+        assert isinstance(context.uow, UnitOfWork)
         settings = Settings(home=folder, worker_device="cpu", datasets_file=datasets_file)
         self._handlers = worker_process._handlers(settings, context.uow, context.artifacts, None)
 
@@ -79,7 +81,7 @@ def measure_by_formula(world: World, board: Device, space: SearchSpace, batch: i
             assert payload.arch_id is not None
             candidate_id = job.candidate_id
             assert candidate_id is not None
-            record = world.process.context.uow.read(lambda tx, c=candidate_id: tx.candidates.get(c)).record  # type: ignore[misc]
+            record = world.process.context.uow.read(lambda tx, c=candidate_id: CandidateStore(tx).get(c)).record  # type: ignore[misc]
             latency_us = network_us(space, record.architecture.choices_value())
         world.put_result(board, job, latency_us)
         num += 1

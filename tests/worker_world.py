@@ -9,32 +9,32 @@ from typing import Any
 
 import numpy as np
 
+from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.randomness import Randomness, Stream
+from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
-from server.catalog.datasets import RegisteredDatasets
-from server.catalog.fronts import MoocoreFrontMaths
-from server.catalog.spaces import EngineSpaceCatalog
-from server.service.admission import Admission
-from server.service.artifacts import Artifacts
-from server.service.dispatch import Dispatch
-from server.service.fronts import Fronts
-from server.service.paging import PageRequest
-from server.service.ranking_studies import RankingStudies
-from server.service.searches import Searches
-from server.service.space_tables import SpaceTables
-from server.service.spec import parse_search_spec
-from server.service.states import WORKER_KINDS
-from server.service.supernets import NewVersion, Supernets
-from server.service.training_spec import TrainingSpec
-from server.service.values.candidate import Candidate, CandidateQuery
-from server.service.values.event import Event, EventQuery, EventType
-from server.service.values.job import Job
-from server.service.values.search import Search
-from server.service.values.supernet import Supernet
+from server.candidates.candidate import Candidate, CandidateQuery
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.search import Search
+from server.candidates.spec import parse_search_spec
+from server.core.events import Event, EventQuery, EventStore, EventType
+from server.core.paging import PageRequest
+from server.jobs.dispatch import Dispatch
+from server.jobs.job import Job
+from server.jobs.kinds import WORKER_KINDS
+from server.searches.admission import Admission
+from server.searches.fronts import FrontMaths, Fronts
+from server.searches.searches import Searches
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
+from server.spaces.result_tables import SpaceTables
+from server.studies.studies import RankingStudies
+from server.training.supernet import Supernet
+from server.training.supernets import NewVersion, Supernets
 from tests.databases import TestDatabase
 from tests.datasets import striped_images
 
@@ -70,13 +70,13 @@ class WorkerWorld:
         settings = Settings(home=folder, datasets_file=_write_datasets(folder), worker_device="cpu")
         self.artifacts = Artifacts(self.uow, FileByteStore(settings.effective_artifact_dir))
         self.space_tables = SpaceTables(self.uow, self.artifacts)
-        self.spaces = EngineSpaceCatalog(self.space_tables)
-        self.datasets = RegisteredDatasets.from_file(settings.datasets_file)
+        self.spaces = SpaceCatalog(self.space_tables)
+        self.datasets = DatasetCatalog.from_file(settings.datasets_file)
         self.dispatch = Dispatch(self.uow, database.wakeups, settings.leases)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets)
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets)
         self.searches = Searches(self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets)
-        self.fronts = Fronts(self.uow, MoocoreFrontMaths())
+        self.fronts = Fronts(self.uow, FrontMaths())
         self.settings = settings
         self.handlers = worker_process._handlers(settings, self.uow, self.artifacts, None)
 
@@ -115,7 +115,7 @@ class WorkerWorld:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate in the order asked."""
         return self.uow.read(
-            lambda tx: tx.candidates.page(CandidateQuery(search_id=search.id), PageRequest(1000))
+            lambda tx: CandidateStore(tx).page(CandidateQuery(search_id=search.id), PageRequest(1000))
         ).items
 
     @staticmethod
@@ -126,7 +126,7 @@ class WorkerWorld:
     def generation_events(self, search: Search) -> list[Mapping[str, Any]]:
         """What was told of each step."""
         query = EventQuery(search_id=search.id)
-        events: tuple[Event, ...] = self.uow.read(lambda tx: tx.events.after(0, query, 1000))
+        events: tuple[Event, ...] = self.uow.read(lambda tx: EventStore(tx).after(0, query, 1000))
         return [event.payload for event in events if event.type is EventType.GENERATION]
 
     def ready_supernet(self, **changes: Any) -> Supernet:

@@ -19,8 +19,8 @@ CALL_TIMEOUT_S = 15.0
 FETCH_IDLE_TIMEOUT_S = 600.0
 SYNC_GRACE_S = 10.0  # beyond the long-poll the server was asked for
 CHANNEL_OPTIONS = (
-    # Pings through NATs that forget idle connections; the server allows them (server/rpc/server.py). Values that the
-    # server's defaults would answer with GOAWAY too_many_pings.
+    # Pings through NATs that forget idle connections; the server allows them (server/fleet/rpc_server.py). Values
+    # that the server's defaults would answer with GOAWAY too_many_pings.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

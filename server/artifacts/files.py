@@ -1,4 +1,4 @@
-"""`ByteStore` on a file system: content-addressed, written atomically, verified when read.
+"""`FileByteStore` on a file system: content-addressed, written atomically, verified when read.
 
 Layout: ``objects/ab/cdef...`` by sha256; ``incoming/`` holds what is being written.
 """
@@ -13,13 +13,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from server.service.errors import (
-    ArtifactTooLargeError,
-    DigestMismatchError,
-    NotFoundError,
-    RangeNotSatisfiableError,
-)
-from server.service.values.artifact import StoredBytes, check_sha256
+from server.artifacts.artifact import StoredBytes, check_sha256
+from server.core.errors import ArtifactTooLargeError, DigestMismatchError, NotFoundError, RangeNotSatisfiableError
 
 CHUNK_BYTES = 1 << 20
 

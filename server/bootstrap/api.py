@@ -26,55 +26,53 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
-from server.api.app import create_app
-from server.api.context import ApiContext, ApiSettings
-from server.api.event_stream import EventHub
-from server.api.metrics import Metrics, Sample
-from server.api.paging import PageTokens
-from server.api.schemas.system import ReadinessCheck
+from server.access.tokens import Tokens, new_secret
+from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
+from server.artifacts.model_check import ModelCheck
+from server.bootstrap.app import create_app
 from server.bootstrap.database import open_database
 from server.bootstrap.housekeeping import Housekeeping
+from server.bootstrap.http_context import ApiContext, ApiSettings
 from server.bootstrap.logs import configure_logging
+from server.bootstrap.schema import current_revision, head_revision
+from server.bootstrap.schemas import ReadinessCheck
 from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
-from server.catalog.datasets import RegisteredDatasets
-from server.catalog.fronts import MoocoreFrontMaths
-from server.catalog.golden import GOLDEN_KEY, golden_onnx
-from server.catalog.latency_tables import EngineEstimateMaths
-from server.catalog.models import SandboxedModelCheck
-from server.catalog.spaces import EngineSpaceCatalog
-from server.client.home import ADMIN_TOKEN_FILE
-from server.db.schema import current_revision, head_revision
-from server.db.unit_of_work import SqlUnitOfWork
-from server.db.wakeups import DatabaseWakeups
-from server.rpc.ports import RpcServices
-from server.rpc.server import RpcServer, TlsFiles, start_rpc_server
-from server.service.admission import Admission
-from server.service.agents import AgentSessions
-from server.service.artifacts import Artifacts
-from server.service.canaries import Canaries, CanarySettings, GoldenModel
-from server.service.candidate_retraining import CandidateRetraining
-from server.service.classification_results import ClassificationResults
-from server.service.classifications import Classifications
-from server.service.cost_reports import CostReports
-from server.service.deployables import DeployableModels
-from server.service.devices import Devices
-from server.service.dispatch import Dispatch
-from server.service.errors import NotAuthenticatedError
-from server.service.events import Events
-from server.service.fronts import Fronts
-from server.service.idempotency import Idempotency
-from server.service.latencies import Latencies
-from server.service.latency_tables import LatencyTables
-from server.service.ports.unit_of_work import Topic
-from server.service.ranking_studies import RankingStudies
-from server.service.results import MeasurementResults
-from server.service.searches import Searches
-from server.service.space_tables import SpaceTables
-from server.service.supernets import Supernets
-from server.service.tokens import Tokens, new_secret
-from server.service.values.artifact import ModelFormat
+from server.classifying.queries import Classifications
+from server.classifying.results import ClassificationResults
+from server.core.database.transaction import UnitOfWork
+from server.core.database.wakeups import Topic, Wakeups
+from server.core.errors import NotAuthenticatedError
+from server.core.events import Events
+from server.core.home import ADMIN_TOKEN_FILE
+from server.core.http.event_stream import EventHub
+from server.core.http.metrics import Metrics, Sample
+from server.core.http.paging import PageTokens
+from server.core.idempotency import Idempotency
+from server.fleet.devices import Devices
+from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
+from server.fleet.rpc_services import RpcServices
+from server.fleet.sessions import AgentSessions
+from server.jobs.dispatch import Dispatch
+from server.latency_tables.cost_reports import CostReports
+from server.latency_tables.estimates import EstimateMaths
+from server.latency_tables.latency_tables import LatencyTables
+from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
+from server.measuring.golden import GOLDEN_KEY, golden_onnx
+from server.measuring.queries import Latencies
+from server.measuring.results import MeasurementResults
+from server.searches.admission import Admission
+from server.searches.fronts import FrontMaths, Fronts
+from server.searches.searches import Searches
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
+from server.spaces.result_tables import SpaceTables
+from server.studies.studies import RankingStudies
+from server.training.candidate_retraining import CandidateRetraining
+from server.training.deployables import DeployableModels
+from server.training.supernets import Supernets
 from server.web.app import install_web
 
 SERVER_FILE = "server.json"
@@ -89,7 +87,7 @@ class ApiProcess:
     context: ApiContext
     rpc: RpcServices
     housekeeping: Housekeeping
-    wakeups: DatabaseWakeups
+    wakeups: Wakeups
     engine: sa.Engine
 
 
@@ -100,11 +98,11 @@ def build(settings: Settings) -> ApiProcess:
         OSError, sqlalchemy.exc.SQLAlchemyError: the home folder or the database cannot be used.
     """
     engine = open_database(settings)
-    wakeups = DatabaseWakeups(engine)
-    uow = SqlUnitOfWork(engine, wakeups)
+    wakeups = Wakeups(engine)
+    uow = UnitOfWork(engine, wakeups)
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
     space_tables = SpaceTables(uow, artifacts)
-    spaces, datasets = EngineSpaceCatalog(space_tables), RegisteredDatasets.from_file(settings.datasets_file)
+    spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
     leases = settings.leases
     devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
     supernets = Supernets(uow, spaces, datasets)
@@ -124,11 +122,11 @@ def build(settings: Settings) -> ApiProcess:
         deployables=DeployableModels(uow),
         ranking_studies=RankingStudies(uow, spaces, datasets),
         dispatch=dispatch,
-        models=SandboxedModelCheck(),
+        models=ModelCheck(),
         searches=searches,
         latency_tables=tables,
-        cost_reports=CostReports(uow, searches, tables, EngineEstimateMaths()),
-        fronts=Fronts(uow, MoocoreFrontMaths()),
+        cost_reports=CostReports(uow, searches, tables, EstimateMaths()),
+        fronts=Fronts(uow, FrontMaths()),
         latencies=Latencies(uow),
         classifications=Classifications(uow),
         spaces=spaces,
@@ -159,7 +157,7 @@ def build(settings: Settings) -> ApiProcess:
     )
 
 
-def _canaries(uow: SqlUnitOfWork, artifacts: Artifacts, spaces: EngineSpaceCatalog) -> Canaries:
+def _canaries(uow: UnitOfWork, artifacts: Artifacts, spaces: SpaceCatalog) -> Canaries:
     """Boards run the golden model; emulated and simulated devices would only show their host's noise, or nothing."""
     onnx = artifacts.put(golden_onnx(spaces), "application/onnx")
     model = GoldenModel(sha256=onnx.sha256, size_bytes=onnx.size_bytes, format=ModelFormat.ONNX)

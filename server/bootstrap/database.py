@@ -6,9 +6,9 @@ import time
 
 import sqlalchemy as sa
 
+from server.bootstrap.schema import migrate
 from server.bootstrap.settings import Settings
-from server.db.engine import open_engine
-from server.db.schema import migrate
+from server.core.database.engine import open_engine
 
 PATIENCE_S = 60.0
 PAUSE_S = 0.5

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hilnas.cli.progress import follow_search, follow_supernet
+from hilnas.cli.terminal import make_console
+from hilnas.client.client import Hilnas
 from server.bootstrap.demo_processes import Rig
 from server.bootstrap.demo_report import write_report
 from server.bootstrap.demo_specs import DEVICE_TYPE, search_spec, training_spec
-from server.client.client import Hilnas
-from server.client.commands.terminal import make_console
-from server.client.progress import follow_search, follow_supernet
-from server.service.states import SearchState, SupernetState
+from server.candidates.states import SearchState
+from server.training.states import SupernetState
 
 FOLDER = Path("demo")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from server.client.client import Hilnas
-from server.client.home import ENROLMENT_TOKEN_FILE
+from hilnas.client.client import Hilnas
+from server.core.home import ENROLMENT_TOKEN_FILE
 
 READY_S = 60.0
 STOP_S = 20.0
@@ -92,7 +92,7 @@ class Rig:
             "HILNAS_HOST_LOCK": str(self._home / "timing.lock"),
             **(more or {}),
         }
-        command = [sys.executable, "-m", "server.client.cli", *arguments]
+        command = [sys.executable, "-m", "hilnas.cli.main", *arguments]
         with (self._logs / f"{name}.log").open("wb") as log:
             # A session of its own: Ctrl-C reaches us alone, and we end the others in order.
             process = subprocess.Popen(

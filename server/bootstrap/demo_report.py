@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from hilnas.client.client import Hilnas
 from nas_engine.evaluation.ranking import rank_correlation
-from server.api.schemas.candidates import CandidateResource
 from server.bootstrap.demo_specs import DEVICE_TYPE
-from server.client.client import Hilnas
+from server.searches.candidate_schemas import CandidateResource
 
 MAX_FLAGS = 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from server.client.resources import Document
+from hilnas.client.resources import Document
 
 DEVICE_TYPE = "cpu-emulator"
 NUM_CANDIDATES = 48

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import structlog
 
-from server.service.dispatch import Dispatch
-from server.service.events import Events
-from server.service.idempotency import Idempotency
+from server.core.events import Events
+from server.core.idempotency import Idempotency
+from server.jobs.dispatch import Dispatch
 
 _log = structlog.get_logger("hilnas.housekeeping")
 KEEP_EVENTS = timedelta(days=90)

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.client.home import ENROLMENT_TOKEN_FILE, default_home
-from server.service.settings import LeaseSettings
+from server.core.home import ENROLMENT_TOKEN_FILE, default_home
+from server.jobs.settings import LeaseSettings
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 

@@ -30,48 +30,47 @@ from nas_engine.domain.host_lock import HostLock
 from nas_engine.export.rknn import RknnConverter, find_converter, installed_converter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
+from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap.database import open_database
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.pulse import Pulse
+from server.bootstrap.schema import current_revision
 from server.bootstrap.settings import Settings
-from server.catalog.datasets import RegisteredDatasets
-from server.catalog.fronts import MoocoreFrontMaths
-from server.catalog.spaces import EngineSpaceCatalog
-from server.db.schema import current_revision
-from server.db.unit_of_work import SqlUnitOfWork
-from server.db.wakeups import DatabaseWakeups
-from server.service.admission import Admission
-from server.service.artifacts import Artifacts
-from server.service.derivations import Derivations
-from server.service.dispatch import Dispatch
-from server.service.fronts import Fronts
-from server.service.latency_tables import LatencyTables
-from server.service.latency_work import converter_labels
-from server.service.search_work import SearchWork
-from server.service.searches import Searches
-from server.service.shifts import Shifts
-from server.service.space_tables import SpaceTables
-from server.service.states import JobKind
-from server.service.steps import SearchSteps
-from server.service.study_work import StudyWork
-from server.service.supernets import Supernets
-from server.service.values.artifact import ModelFormat
-from server.service.worker_results import WorkerResults
-from server.worker.accuracies import Accuracies
-from server.worker.converting import ConvertHandler
-from server.worker.cost_reports import CostReports
-from server.worker.deriving import DeriveHandler
-from server.worker.evaluating import EvaluateHandler
-from server.worker.golden import make_golden
-from server.worker.handlers import Handler
-from server.worker.loop import Worker
-from server.worker.ranking import RankHandler, correlate
-from server.worker.resources import Resources
-from server.worker.rknn import RknnMaker
-from server.worker.shifting import ShiftHandler
-from server.worker.stepping import StepHandler
-from server.worker.training import TrainHandler
+from server.core.database.transaction import UnitOfWork
+from server.core.database.wakeups import Wakeups
+from server.fleet.selection import converter_labels
+from server.jobs.dispatch import Dispatch
+from server.jobs.kinds import JobKind
+from server.jobs.worker.handlers import Handler
+from server.jobs.worker.loop import Worker
+from server.latency_tables.latency_tables import LatencyTables
+from server.latency_tables.worker import CostReports
+from server.measuring.worker.converting import ConvertHandler
+from server.measuring.worker.golden import make_golden
+from server.measuring.worker.rknn import RknnMaker
+from server.searches.admission import Admission
+from server.searches.derivations import Derivations
+from server.searches.fronts import FrontMaths, Fronts
+from server.searches.ordered_work import SearchWork
+from server.searches.searches import Searches
+from server.searches.shifts import Shifts
+from server.searches.steps import SearchSteps
+from server.searches.worker.deriving import DeriveHandler
+from server.searches.worker.evaluating import EvaluateHandler
+from server.searches.worker.shifting import ShiftHandler
+from server.searches.worker.stepping import StepHandler
+from server.searches.worker_results import WorkerResults
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
+from server.spaces.result_tables import SpaceTables
+from server.studies.entry_jobs import StudyWork
+from server.studies.worker import RankHandler, correlate
+from server.training.supernets import Supernets
+from server.training.worker.accuracies import Accuracies
+from server.training.worker.resources import Resources
+from server.training.worker.training import TrainHandler
 
 _log = structlog.get_logger("hilnas.worker")
 ALIVE_FILE = "worker.alive"
@@ -82,9 +81,9 @@ class WorkerProcess:
     """Everything the process runs, put together but not started."""
 
     worker: Worker
-    wakeups: DatabaseWakeups
+    wakeups: Wakeups
     engine: sa.Engine
-    uow: SqlUnitOfWork
+    uow: UnitOfWork
     rknn: RknnMaker | None = None
 
 
@@ -96,8 +95,8 @@ def build(settings: Settings) -> WorkerProcess:
         EngineError: the data set file is not valid.
     """
     engine = open_database(settings)
-    wakeups = DatabaseWakeups(engine)
-    uow = SqlUnitOfWork(engine, wakeups)
+    wakeups = Wakeups(engine)
+    uow = UnitOfWork(engine, wakeups)
     dispatch = Dispatch(uow, wakeups, settings.leases)
     owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
@@ -128,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.callback(process.engine.dispose)
             if process.rknn is not None:
                 stack.callback(process.rknn.close)
-                golden = (process.uow, process.rknn, EngineSpaceCatalog())
+                golden = (process.uow, process.rknn, SpaceCatalog())
                 threading.Thread(target=make_golden, args=golden, daemon=True).start()
             process.wakeups.start()
             stack.callback(process.wakeups.close)
@@ -161,10 +160,10 @@ def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:
 
 
 def _handlers(
-    settings: Settings, uow: SqlUnitOfWork, artifacts: Artifacts, rknn: RknnMaker | None
+    settings: Settings, uow: UnitOfWork, artifacts: Artifacts, rknn: RknnMaker | None
 ) -> Mapping[JobKind, Handler]:
-    spaces = EngineSpaceCatalog(SpaceTables(uow, artifacts))
-    datasets = RegisteredDatasets.from_file(settings.datasets_file)
+    spaces = SpaceCatalog(SpaceTables(uow, artifacts))
+    datasets = DatasetCatalog.from_file(settings.datasets_file)
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
     results = WorkerResults(uow)
@@ -184,7 +183,7 @@ def _handlers(
     return {
         JobKind.SEARCH_STEP: StepHandler(
             SearchSteps(uow),
-            Fronts(uow, MoocoreFrontMaths()),
+            Fronts(uow, FrontMaths()),
             spaces,
             CostReports(tables),
             code_version,

@@ -11,27 +11,32 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass
-from server.api.auth import Caller, check_role, identify
-from server.api.context import ApiContext, Context
-from server.api.listing import bound_query, page_request
-from server.api.presenters.candidates import CandidateContext, candidate_resource, evaluation_resource
-from server.api.presenters.devices import device_resource
-from server.api.presenters.measurements import measurement_resource
-from server.api.presenters.models import model_resource
-from server.api.presenters.ranking_studies import study_resource
-from server.api.presenters.searches import search_resource, supernet_resource
-from server.api.schemas.candidates import CandidateResource, EvaluationResource
-from server.api.schemas.queries import CandidateListQuery, ListQuery
-from server.api.schemas.searches import SearchResource
-from server.service.paging import PageRequest, Position
-from server.service.ports.unit_of_work import Transaction
-from server.service.states import MeasurementKind, Role
-from server.service.values.candidate import Candidate, CandidateOrder, CandidateQuery
-from server.service.values.device import Device, DeviceQuery
-from server.service.values.measurement import MeasurementQuery
-from server.service.values.ranking import StudyQuery
-from server.service.values.search import SearchQuery
-from server.service.values.supernet import SupernetQuery
+from server.access.auth import Caller, check_role, identify
+from server.access.token import Role
+from server.bootstrap.http_context import ApiContext, Context
+from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import SearchQuery
+from server.core.database.transaction import Transaction
+from server.core.http.listing import bound_query, page_request
+from server.core.http.queries import ListQuery
+from server.core.paging import PageRequest, Position
+from server.fleet.device import Device, DeviceQuery
+from server.fleet.presenter import device_resource
+from server.fleet.store import DeviceStore
+from server.jobs.queue import JobStore
+from server.measuring.measurement import MeasurementKind, MeasurementQuery
+from server.measuring.presenter import measurement_resource
+from server.searches.candidate_presenter import CandidateContext, candidate_resource, evaluation_resource
+from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
+from server.searches.presenter import search_resource
+from server.searches.schemas import SearchResource
+from server.studies.presenter import study_resource
+from server.studies.study import StudyQuery
+from server.training.model_presenter import model_resource
+from server.training.presenter import supernet_resource
+from server.training.supernet import SupernetQuery
 from server.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -85,7 +90,7 @@ def show_candidates(
     at = page_request(request, query, context.page_tokens)
 
     def look(tx: Transaction) -> tuple[list[CandidateResource], str | None]:
-        found = tx.candidates.page(wanted, at)
+        found = CandidateStore(tx).page(wanted, at)
         known = CandidateContext.of(tx, found.items)
         token = _next_token(request, context, found.next)
         return [candidate_resource(one, known) for one in found.items], token
@@ -100,8 +105,8 @@ def show_candidate(candidate_id: str, request: Request, context: Context, _: Vie
     """One candidate: picture, values, evaluations, downloads."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource]]:
-        candidate = tx.candidates.get(candidate_id)
-        evaluations = tx.evaluations.of_candidates([candidate_id])
+        candidate = CandidateStore(tx).get(candidate_id)
+        evaluations = EvaluationStore(tx).of_candidates([candidate_id])
         known = CandidateContext.of(tx, [candidate])
         shown = candidate_resource(candidate, known)
         return candidate, shown, [evaluation_resource(one, known) for one in evaluations]
@@ -169,10 +174,10 @@ def _searches(context: ApiContext) -> list[SearchResource]:
 
 def _fleet(context: ApiContext) -> dict[str, object]:
     def look(tx: Transaction) -> tuple[tuple[Device, ...], datetime]:
-        return tx.devices.page(DeviceQuery(), _FLEET).items, tx.now()
+        return DeviceStore(tx).page(DeviceQuery(), _FLEET).items, tx.now()
 
     devices, now = context.uow.read(look)
-    depths = context.uow.read(lambda tx: tx.jobs.depths())
+    depths = context.uow.read(lambda tx: JobStore(tx).depths())
     return {"devices": [device_resource(device, now) for device in devices], "depths": depths}
 
 

@@ -10,9 +10,9 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from server.api.auth import SESSION_COOKIE
-from server.api.problem_types import UNAUTHENTICATED
-from server.api.problems import Problem
+from server.access.auth import SESSION_COOKIE
+from server.core.http.problem_types import UNAUTHENTICATED
+from server.core.http.problems import Problem
 
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"

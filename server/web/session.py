@@ -8,9 +8,9 @@ from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from server.api.auth import SESSION_COOKIE
-from server.api.context import Context
-from server.service.errors import NotAuthenticatedError
+from server.access.auth import SESSION_COOKIE
+from server.bootstrap.http_context import Context
+from server.core.errors import NotAuthenticatedError
 from server.web.rendering import page
 
 router = APIRouter(include_in_schema=False)

@@ -9,20 +9,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from server.access.token import Role
 from server.artifacts.files import FileByteStore
-from server.service.errors import (
-    ConflictError,
-    IdempotencyKeyReusedError,
-    InvalidValueError,
-    NotAuthenticatedError,
-)
-from server.service.idempotency import Idempotency
-from server.service.ports.unit_of_work import Transaction
-from server.service.states import (
-    Role,
-)
-from server.service.values.search import SearchQuery
-from server.service.values.token import IdempotencyScope, StoredResponse
+from server.candidates.search import SearchQuery
+from server.candidates.search_store import SearchStore
+from server.core.database.transaction import Transaction
+from server.core.errors import ConflictError, IdempotencyKeyReusedError, InvalidValueError, NotAuthenticatedError
+from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 from tests.databases import TestDatabase
 from tests.service_world import World
 from tests.stored import new_search
@@ -98,7 +91,7 @@ class TestIdempotency:
 class TestTransactions:
     def test_an_error_rolls_everything_back(self, world: World) -> None:
         def work(tx: Transaction) -> None:
-            tx.searches.add(new_search())
+            SearchStore(tx).add(new_search())
             raise ConflictError("no")
 
         with pytest.raises(ConflictError):
@@ -120,7 +113,7 @@ class TestTransactions:
 
         def work(tx: Transaction) -> None:
             tries.append(1)
-            tx.searches.add(new_search(reason="a NUL \x00 character"))
+            SearchStore(tx).add(new_search(reason="a NUL \x00 character"))
 
         if world.database.name == "sqlite":
             world.uow.write(work)
@@ -142,7 +135,7 @@ def test_a_lost_connection_is_replaced_and_the_work_done_again(postgres_database
     search, tries = new_search(), []
 
     def work(tx: Transaction) -> None:
-        tx.searches.add(search)
+        SearchStore(tx).add(search)
         tries.append(1)
         if len(tries) == 1:
             postgres_database.execute(
@@ -153,4 +146,4 @@ def test_a_lost_connection_is_replaced_and_the_work_done_again(postgres_database
 
     postgres_database.uow.write(work)
     assert len(tries) == 2
-    assert postgres_database.uow.read(lambda tx: tx.searches.get(search.id)) == search
+    assert postgres_database.uow.read(lambda tx: SearchStore(tx).get(search.id)) == search

@@ -1,4 +1,4 @@
-"""The contract of `ByteStore`, against every adapter."""
+"""The contract of `FileByteStore`, against every adapter."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
-from server.service.errors import (
+from server.core.errors import (
     ArtifactTooLargeError,
     DigestMismatchError,
     InvalidValueError,
     NotFoundError,
     RangeNotSatisfiableError,
 )
-from server.service.ports.keeping import ByteStore
 
 CONTENT = bytes(range(256)) * 20
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -25,7 +24,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 class ByteStoreContract:
     """What every byte store promises."""
 
-    def test_content_is_found_again_under_its_digest(self, store: ByteStore) -> None:
+    def test_content_is_found_again_under_its_digest(self, store: FileByteStore) -> None:
         stored = store.put(BytesIO(CONTENT))
         assert (stored.sha256, stored.size_bytes) == (SHA256, len(CONTENT))
         assert store.exists(SHA256)
@@ -34,42 +33,42 @@ class ByteStoreContract:
         with store.open(SHA256) as source:
             assert source.read() == CONTENT
 
-    def test_storing_twice_changes_nothing(self, store: ByteStore) -> None:
+    def test_storing_twice_changes_nothing(self, store: FileByteStore) -> None:
         assert store.put_bytes(CONTENT) == store.put_bytes(CONTENT)
 
-    def test_the_empty_content_can_be_stored(self, store: ByteStore) -> None:
+    def test_the_empty_content_can_be_stored(self, store: FileByteStore) -> None:
         empty = store.put_bytes(b"")
         assert store.read(empty.sha256) == b""
         assert store.read_range(empty.sha256, 0, 10) == b""
 
-    def test_ranges_end_at_the_end(self, store: ByteStore) -> None:
+    def test_ranges_end_at_the_end(self, store: FileByteStore) -> None:
         store.put_bytes(CONTENT)
         assert store.read_range(SHA256, 10, 5) == CONTENT[10:15]
         assert store.read_range(SHA256, len(CONTENT) - 2, 100) == CONTENT[-2:]
         with pytest.raises(RangeNotSatisfiableError):
             store.read_range(SHA256, len(CONTENT), 1)
 
-    def test_an_unexpected_digest_stores_nothing(self, store: ByteStore) -> None:
+    def test_an_unexpected_digest_stores_nothing(self, store: FileByteStore) -> None:
         with pytest.raises(DigestMismatchError):
             store.put(BytesIO(CONTENT + b"x"), expected_sha256=SHA256)
         assert not store.exists(SHA256)
 
-    def test_too_much_content_stores_nothing(self, store: ByteStore) -> None:
+    def test_too_much_content_stores_nothing(self, store: FileByteStore) -> None:
         with pytest.raises(ArtifactTooLargeError):
             store.put(BytesIO(CONTENT), limit_bytes=len(CONTENT) - 1)
         assert not store.exists(SHA256)
 
-    def test_what_is_not_there_is_said_to_be_missing(self, store: ByteStore) -> None:
+    def test_what_is_not_there_is_said_to_be_missing(self, store: FileByteStore) -> None:
         for look in (store.read, store.open, store.size_bytes):
             with pytest.raises(NotFoundError):
                 look(SHA256)
 
-    def test_a_name_that_is_no_digest_is_refused(self, store: ByteStore) -> None:
+    def test_a_name_that_is_no_digest_is_refused(self, store: FileByteStore) -> None:
         for name in ("../../etc/passwd", "AB" * 32, "", "0" * 63):
             with pytest.raises(InvalidValueError):
                 store.read(name)
 
-    def test_deleting_twice_is_harmless(self, store: ByteStore) -> None:
+    def test_deleting_twice_is_harmless(self, store: FileByteStore) -> None:
         store.put_bytes(CONTENT)
         store.delete(SHA256)
         store.delete(SHA256)

@@ -10,11 +10,15 @@ from typing import TypeVar
 import pytest
 
 from server.artifacts.files import FileByteStore
-from server.service.agents import AgentOrders, AgentSessions, SessionState
-from server.service.ports.unit_of_work import Topic, Transaction, UnitOfWork
-from server.service.settings import LeaseSettings
-from server.service.states import DeviceState, JobKind, JobState
-from server.service.values.job import ClaimRequest, Job, JobTarget, NewJob
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.wakeups import Topic
+from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
+from server.fleet.states import DeviceState
+from server.jobs.job import ClaimRequest, Job, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import LeaseSettings
+from server.jobs.states import JobState
 from tests.databases import TestDatabase
 from tests.service_world import PlayedDevice, World
 
@@ -72,7 +76,7 @@ def queue(world: World, *, target: JobTarget | None = None, number: int = 1, **m
     def work(tx: Transaction) -> tuple[Job, ...]:
         tx.wake(Topic.DEVICE_JOBS)
         job = NewJob(kind=JobKind.MEASURE, payload={}, target=target or JobTarget(), **more)  # type: ignore[arg-type]
-        return tx.jobs.add_many([job] * number)
+        return JobStore(tx).add_many([job] * number)
 
     return world.uow.write(work)
 
@@ -118,13 +122,13 @@ class TestWaiting:
     def test_how_long_until_a_job_can_start_is_known(self, world: World) -> None:
         device = world.enrol()
         wanted = request(device)
-        assert world.uow.read(lambda tx: tx.jobs.claimable_in_s(wanted)) is None
+        assert world.uow.read(lambda tx: JobStore(tx).claimable_in_s(wanted)) is None
         queue(world, delay_s=3600.0)
-        soon = world.uow.read(lambda tx: tx.jobs.claimable_in_s(wanted))
+        soon = world.uow.read(lambda tx: JobStore(tx).claimable_in_s(wanted))
         assert soon is not None
         assert 3000.0 < soon <= 3600.0
         queue(world)
-        assert world.uow.read(lambda tx: tx.jobs.claimable_in_s(wanted)) == 0.0
+        assert world.uow.read(lambda tx: JobStore(tx).claimable_in_s(wanted)) == 0.0
 
 
 class TestClaims:
@@ -132,20 +136,20 @@ class TestClaims:
         device = world.enrol()
         queue(world, number=210, target=JobTarget(labels={"rack": "other"}))
         (own,) = queue(world, target=JobTarget(labels={"rack": "own", "zone": "a"}))
-        job = world.uow.write(lambda tx: tx.jobs.claim(request(device, rack="own", zone="a", more="than asked")))
+        job = world.uow.write(lambda tx: JobStore(tx).claim(request(device, rack="own", zone="a", more="than asked")))
         assert job is not None
         assert (job.id, job.state) == (own.id, JobState.LEASED)
-        assert world.uow.write(lambda tx: tx.jobs.claim(request(device, rack="own", zone="a"))) is None
+        assert world.uow.write(lambda tx: JobStore(tx).claim(request(device, rack="own", zone="a"))) is None
 
     @pytest.mark.parametrize("labels", [{}, {"rack": "own"}, {"rack": "own", "zone": "b"}, {"zone": "a"}])
     def test_a_claimant_carries_every_label_that_a_job_asks_for(self, world: World, labels: dict[str, str]) -> None:
         queue(world, target=JobTarget(labels={"rack": "own", "zone": "a"}))
         device = world.enrol()
-        assert world.uow.write(lambda tx: tx.jobs.claim(request(device, **labels))) is None
+        assert world.uow.write(lambda tx: JobStore(tx).claim(request(device, **labels))) is None
 
     def test_the_highest_priority_comes_first_and_then_the_oldest(self, world: World) -> None:
         device = world.enrol()
         old = queue(world, number=2)
         (urgent,) = queue(world, priority=5)
-        claims = [world.uow.write(lambda tx: tx.jobs.claim(request(device))) for _ in range(3)]
+        claims = [world.uow.write(lambda tx: JobStore(tx).claim(request(device))) for _ in range(3)]
         assert [job.id for job in claims if job is not None] == [urgent.id, old[0].id, old[1].id]

@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
-from server.service.agents import RunningLease
-from server.service.dispatch import LeaseOrder
-from server.service.failures import MAX_BACKOFF_S, FailureType
-from server.service.paging import PageRequest
-from server.service.results import ResultStatus
-from server.service.settings import LeaseSettings
-from server.service.states import JobKind, JobState, MeasurementKind, SearchState
-from server.service.values.job import Job, JobQuery
-from server.service.values.measurement import MeasurementQuery, MeasurementRecord
+from server.candidates.states import SearchState
+from server.core.paging import PageRequest
+from server.fleet.sessions import RunningLease
+from server.jobs.dispatch import LeaseOrder
+from server.jobs.failures import MAX_BACKOFF_S, FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.results import ResultStatus
+from server.jobs.settings import LeaseSettings
+from server.jobs.states import JobState
+from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
+from server.measuring.store import MeasurementStore
 from tests.databases import TestDatabase
 from tests.service_world import PlayedDevice, World, lease_of, run_to_end
 
@@ -51,7 +54,7 @@ def taken(world: World, device: PlayedDevice) -> Job:
 
 def measurements(world: World, job: Job) -> list[MeasurementRecord]:
     query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
-    found = world.uow.read(lambda tx: tx.measurements.page(query, PageRequest(1000))).items
+    found = world.uow.read(lambda tx: MeasurementStore(tx).page(query, PageRequest(1000))).items
     return [record for record in found if record.job_id == job.id]
 
 

@@ -11,20 +11,13 @@ import pytest
 
 from nas_engine.domain.measurement import Dtype, Validity, ValidityFlag
 from server.artifacts.files import FileByteStore
-from server.service.errors import (
-    ConflictError,
-    InvalidValueError,
-    NotAuthenticatedError,
-    NotPermittedError,
-)
-from server.service.paging import PageRequest
-from server.service.states import (
-    DeviceState,
-    MeasurementKind,
-)
-from server.service.values.device import DeviceQuery
-from server.service.values.measurement import MeasurementQuery
-from server.service.values.space_table import SpaceTable
+from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
+from server.core.paging import PageRequest
+from server.fleet.device import DeviceQuery
+from server.fleet.states import DeviceState
+from server.measuring.measurement import MeasurementKind, MeasurementQuery
+from server.spaces.result_table import SpaceTable
+from server.spaces.store import SpaceTableStore
 from tests.databases import TestDatabase
 from tests.service_world import World, run_to_end
 from tests.stored import enrolment_of, every_page
@@ -165,11 +158,14 @@ class TestSpaceTables:
         now = datetime(2026, 1, 2, tzinfo=UTC)
         mine = SpaceTable(id="mine", sha256="a" * 64, created_by="tok_1", created_at=now)
         other = dataclasses.replace(mine, sha256="b" * 64)
-        assert world.uow.write(lambda tx: [tx.space_tables.add(mine), tx.space_tables.add(other)]) == [True, False]
-        world.uow.write(lambda tx: tx.space_tables.add(dataclasses.replace(other, id="another")))
-        assert world.uow.read(lambda tx: tx.space_tables.find("mine")) == mine
-        assert world.uow.read(lambda tx: tx.space_tables.find("nobody")) is None
-        assert [one.id for one in world.uow.read(lambda tx: tx.space_tables.all())] == ["another", "mine"]
+        assert world.uow.write(lambda tx: [SpaceTableStore(tx).add(mine), SpaceTableStore(tx).add(other)]) == [
+            True,
+            False,
+        ]
+        world.uow.write(lambda tx: SpaceTableStore(tx).add(dataclasses.replace(other, id="another")))
+        assert world.uow.read(lambda tx: SpaceTableStore(tx).find("mine")) == mine
+        assert world.uow.read(lambda tx: SpaceTableStore(tx).find("nobody")) is None
+        assert [one.id for one in world.uow.read(lambda tx: SpaceTableStore(tx).all())] == ["another", "mine"]
 
     @pytest.mark.parametrize("wrong", [{"id": "a/b"}, {"id": ""}, {"id": "x" * 101}, {"sha256": "short"}])
     def test_an_id_that_no_spec_could_name_is_refused(self, wrong: dict[str, str]) -> None:

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from server.db.engine import open_engine
-from server.db.schema import VERSION_TABLE, current_revision, head_revision, metadata, migrate
+from server.bootstrap.schema import VERSION_TABLE, current_revision, head_revision, metadata, migrate
+from server.core.database.engine import open_engine
 from tests.databases import TestDatabase
 
 

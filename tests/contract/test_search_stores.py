@@ -12,21 +12,7 @@ import sqlalchemy as sa
 
 from nas_engine.domain.objective import Metric
 from server.artifacts.files import FileByteStore
-from server.service.errors import (
-    ConflictError,
-    InvalidValueError,
-    NotFoundError,
-)
-from server.service.ids import IdPrefix, new_id
-from server.service.paging import PageRequest
-from server.service.ports.unit_of_work import Transaction
-from server.service.spec import parse_search_spec
-from server.service.states import (
-    CandidateState,
-    EvaluationSource,
-    SearchState,
-)
-from server.service.values.candidate import (
+from server.candidates.candidate import (
     AwaitedEvaluation,
     Candidate,
     CandidateOrder,
@@ -34,7 +20,16 @@ from server.service.values.candidate import (
     Evaluation,
     MetricBound,
 )
-from server.service.values.search import Search, SearchQuery
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Search, SearchQuery
+from server.candidates.search_store import SearchStore
+from server.candidates.spec import parse_search_spec
+from server.candidates.states import CandidateState, EvaluationSource, SearchState
+from server.core.database.transaction import Transaction
+from server.core.errors import ConflictError, InvalidValueError, NotFoundError
+from server.core.ids import IdPrefix, new_id
+from server.core.paging import PageRequest
 from tests.databases import TestDatabase
 from tests.service_world import SPEC, World, run_to_end
 from tests.stored import add_searches, every_page, new_candidate, new_search
@@ -48,14 +43,14 @@ def world(database: TestDatabase, tmp_path: Path) -> World:
 class TestSearches:
     def test_a_search_comes_back_as_it_was_stored(self, world: World) -> None:
         search = new_search(reason="because", state=SearchState.PAUSED)
-        world.uow.write(lambda tx: tx.searches.add(search))
+        world.uow.write(lambda tx: SearchStore(tx).add(search))
         assert world.searches.get(search.id) == search
 
     def test_saving_counts_versions(self, world: World) -> None:
         search = new_search()
-        world.uow.write(lambda tx: tx.searches.add(search))
+        world.uow.write(lambda tx: SearchStore(tx).add(search))
         saved = world.uow.write(
-            lambda tx: tx.searches.save(dataclasses.replace(tx.searches.lock(search.id), reason="x"))
+            lambda tx: SearchStore(tx).save(dataclasses.replace(SearchStore(tx).lock(search.id), reason="x"))
         )
         assert (saved.version, saved.reason) == (2, "x")
         assert world.searches.get(search.id) == saved
@@ -74,7 +69,7 @@ class TestSearches:
         first = [new_search() for _ in range(4)]
         add_searches(world, first)
         page = world.searches.page(SearchQuery(), PageRequest(2))
-        world.uow.write(lambda tx: tx.searches.add(new_search()))
+        world.uow.write(lambda tx: SearchStore(tx).add(new_search()))
         rest = world.searches.page(SearchQuery(), PageRequest(10, page.next))
         assert {s.id for s in (*page.items, *rest.items)} == {s.id for s in first}
 
@@ -97,8 +92,8 @@ class TestCandidates:
         ]
 
         def work(tx: Transaction) -> None:
-            tx.searches.add(search)
-            tx.candidates.add_many(candidates)
+            SearchStore(tx).add(search)
+            CandidateStore(tx).add_many(candidates)
 
         world.uow.write(work)
         return search
@@ -107,7 +102,7 @@ class TestCandidates:
         search = self.add(world, 2)
         again = [new_candidate(search, 3), dataclasses.replace(new_candidate(search, 1), seq=4)]
         with pytest.raises(ConflictError):
-            world.uow.write(lambda tx: tx.candidates.add_many(again))
+            world.uow.write(lambda tx: CandidateStore(tx).add_many(again))
         assert len(world.candidates(search)) == 2
 
     def test_the_same_architecture_in_two_searches_is_fine(self, world: World) -> None:
@@ -118,7 +113,7 @@ class TestCandidates:
     def test_pages_by_a_metric_hold_everything_once_and_unknown_last(self, world: World, descending: bool) -> None:
         search = self.add(world)
         query = CandidateQuery(search_id=search.id, order=CandidateOrder.LATENCY_US, descending=descending)
-        listed = every_page(lambda page: world.uow.read(lambda tx: tx.candidates.page(query, page)), 3)
+        listed = every_page(lambda page: world.uow.read(lambda tx: CandidateStore(tx).page(query, page)), 3)
         assert len({c.id for c in listed}) == 10
         known = [c.latency_us for c in listed if c.latency_us is not None]
         assert known == sorted(known, reverse=descending)
@@ -128,15 +123,15 @@ class TestCandidates:
         search = self.add(world)
         bounds = (MetricBound(metric=Metric.LATENCY_US, minimum=92, maximum=98),)
         query = CandidateQuery(search_id=search.id, bounds=bounds)
-        found = world.uow.read(lambda tx: tx.candidates.page(query, PageRequest())).items
+        found = world.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest())).items
         assert [c.latency_us for c in found] == [98.0, 96.0, 95.0, 93.0, 92.0]
-        assert world.uow.read(lambda tx: tx.candidates.count(query)) == 5
+        assert world.uow.read(lambda tx: CandidateStore(tx).count(query)) == 5
 
     def test_marking_told_counts_only_new_ones(self, world: World) -> None:
         search = self.add(world, 3)
         ids = [c.id for c in world.candidates(search)]
-        assert world.uow.write(lambda tx: tx.candidates.mark_told(search.id, ids[:2], 1)) == 2
-        assert world.uow.write(lambda tx: tx.candidates.mark_told(search.id, ids, 2)) == 1
+        assert world.uow.write(lambda tx: CandidateStore(tx).mark_told(search.id, ids[:2], 1)) == 2
+        assert world.uow.write(lambda tx: CandidateStore(tx).mark_told(search.id, ids, 2)) == 1
         assert [c.told_seq for c in world.candidates(search)] == [1, 1, 2]
 
 
@@ -146,8 +141,8 @@ class TestEvaluations:
         candidate = new_candidate(search, 1)
 
         def work(tx: Transaction) -> None:
-            tx.searches.add(search)
-            tx.candidates.add_many([candidate])
+            SearchStore(tx).add(search)
+            CandidateStore(tx).add_many([candidate])
 
         world.uow.write(work)
         return search, candidate
@@ -167,9 +162,9 @@ class TestEvaluations:
     def test_an_attempt_is_stored_once(self, world: World) -> None:
         _, candidate = self.one(world)
         first, second = self.evaluation(candidate), self.evaluation(candidate, value=0.9)
-        assert world.uow.write(lambda tx: tx.evaluations.add(first)) is True
-        assert world.uow.write(lambda tx: tx.evaluations.add(second)) is False
-        assert world.uow.read(lambda tx: tx.evaluations.of_candidates([candidate.id])) == (first,)
+        assert world.uow.write(lambda tx: EvaluationStore(tx).add(first)) is True
+        assert world.uow.write(lambda tx: EvaluationStore(tx).add(second)) is False
+        assert world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id])) == (first,)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_non_finite_values_are_refused_by_the_value_and_by_the_database(self, world: World, value: float) -> None:
@@ -177,7 +172,7 @@ class TestEvaluations:
         with pytest.raises(InvalidValueError, match="only finite values"):
             self.evaluation(candidate, value=value)
         good = self.evaluation(candidate)
-        world.uow.write(lambda tx: tx.evaluations.add(good))
+        world.uow.write(lambda tx: EvaluationStore(tx).add(good))
         for table, column in (("evaluations", "value"), ("evaluations", "uncertainty"), ("candidates", "latency_us")):
             if world.database.name == "sqlite" and math.isnan(value) and column != "value":
                 continue  # SQLite turns NaN into NULL, which these columns may be: no NaN is stored either way
@@ -197,16 +192,16 @@ class TestEvaluations:
                 hardware_key=hardware,
             ),
         ]
-        world.uow.write(lambda tx: tx.evaluations.await_many(awaited))
-        assert world.uow.read(lambda tx: tx.evaluations.num_awaited(search.id)) == 2
-        assert world.uow.read(lambda tx: tx.evaluations.awaited_under(latency, hardware)) == (awaited[1],)
-        assert world.uow.write(lambda tx: tx.evaluations.settle(candidate.id, Metric.TOP1)) is True
-        assert world.uow.write(lambda tx: tx.evaluations.settle(candidate.id, Metric.TOP1)) is False
-        assert world.uow.read(lambda tx: tx.evaluations.awaited_of(candidate.id)) == (awaited[1],)
+        world.uow.write(lambda tx: EvaluationStore(tx).await_many(awaited))
+        assert world.uow.read(lambda tx: EvaluationStore(tx).num_awaited(search.id)) == 2
+        assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_under(latency, hardware)) == (awaited[1],)
+        assert world.uow.write(lambda tx: EvaluationStore(tx).settle(candidate.id, Metric.TOP1)) is True
+        assert world.uow.write(lambda tx: EvaluationStore(tx).settle(candidate.id, Metric.TOP1)) is False
+        assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_of(candidate.id)) == (awaited[1],)
 
 
 class TestCandidateStates:
     def test_states_are_counted(self, world: World) -> None:
         search = run_to_end(world, world.enrol(), world.search())
-        counts = world.uow.read(lambda tx: tx.candidates.count_states(search.id))
+        counts = world.uow.read(lambda tx: CandidateStore(tx).count_states(search.id))
         assert counts == {CandidateState.COMPLETE: 6}

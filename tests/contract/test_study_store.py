@@ -9,20 +9,14 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
-from server.service.errors import InvalidValueError, NotFoundError
-from server.service.paging import PageRequest
-from server.service.ranking_spec import parse_ranking_study_spec
-from server.service.states import StudyEntryState, StudyState
-from server.service.values.event import EventQuery, EventType, NewEvent
-from server.service.values.ranking import (
-    Correlation,
-    HeldOutAccuracy,
-    RankingResult,
-    RankingStudy,
-    StudyEntry,
-    StudyQuery,
-)
-from server.service.values.supernet import TrainingProgress
+from server.core.errors import InvalidValueError, NotFoundError
+from server.core.events import EventQuery, EventStore, EventType, NewEvent
+from server.core.paging import PageRequest
+from server.studies.spec import parse_ranking_study_spec
+from server.studies.states import StudyEntryState, StudyState
+from server.studies.store import StudyStore
+from server.studies.study import Correlation, HeldOutAccuracy, RankingResult, RankingStudy, StudyEntry, StudyQuery
+from server.training.supernet import TrainingProgress
 from tests.databases import TestDatabase
 from tests.service_world import World
 
@@ -41,7 +35,7 @@ def added(world: World, number: int = 3) -> RankingStudy:
 
 
 def entry_of(world: World, study: RankingStudy, number: int) -> StudyEntry:
-    return world.uow.read(lambda tx: tx.studies.entry(study.id, number))
+    return world.uow.read(lambda tx: StudyStore(tx).entry(study.id, number))
 
 
 def test_a_study_and_its_entries_come_back_as_they_were_stored(world: World) -> None:
@@ -71,8 +65,8 @@ def test_what_a_study_finds_is_kept(world: World) -> None:
     def write() -> RankingStudy:
         return world.uow.write(
             lambda tx: (
-                tx.studies.save_entry(entry),
-                tx.studies.save(replace(tx.studies.lock(study.id), result=result)),
+                StudyStore(tx).save_entry(entry),
+                StudyStore(tx).save(replace(StudyStore(tx).lock(study.id), result=result)),
             )[1]
         )
 
@@ -106,8 +100,8 @@ def test_what_is_not_there_is_named(world: World) -> None:
 
 def test_events_of_a_study_are_found_by_it(world: World) -> None:
     study, other = added(world, 2), added(world, 2)
-    world.uow.write(lambda tx: tx.events.append(NewEvent(type=EventType.TRAINING, study_id=other.id)))
-    found = world.uow.read(lambda tx: tx.events.after(0, EventQuery(study_id=study.id), 10))
+    world.uow.write(lambda tx: EventStore(tx).append(NewEvent(type=EventType.TRAINING, study_id=other.id)))
+    found = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(study_id=study.id), 10))
     assert [(event.type, event.study_id) for event in found] == [(EventType.STUDY, study.id)]
 
 

@@ -21,7 +21,7 @@ class Program:
     def __init__(self, name: str, folder: Path, arguments: list[str], environment: Mapping[str, str]) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
-        self._command = [sys.executable, "-m", "server.client.cli", *arguments]
+        self._command = [sys.executable, "-m", "hilnas.cli.main", *arguments]
         self._environment: dict[str, str] = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder), **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[int] = set()

@@ -8,11 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.db.tables.keeping import events
-from server.db.tables.searching import awaited_evaluations, candidates, checkpoints, evaluations, searches
-from server.db.tables.working import jobs, leases, measurements
-from server.service.states import CandidateState, JobKind, JobState, LeaseOutcome, SearchState
-from server.service.values.event import EventType
+from server.candidates.candidate_store import candidates
+from server.candidates.evaluation_store import awaited_evaluations, evaluations
+from server.candidates.search_store import checkpoints, searches
+from server.candidates.states import CandidateState, SearchState
+from server.core.events import EventType, events
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.tables import jobs, leases
+from server.measuring.store import measurements
 from tests.e2e.rig import Installation
 
 # A lease that ended in one of these ways gave its job back: the job may be done again.

@@ -14,13 +14,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.client.client import Hilnas
-from server.client.errors import ServerUnreachableError
-from server.client.transport import RetryPolicy
-from server.db.engine import open_engine
-from server.db.tables.searching import searches
-from server.db.tables.working import devices, jobs
-from server.service.states import JobKind, JobState, SearchState
+from hilnas.client.client import Hilnas
+from hilnas.client.errors import ServerUnreachableError
+from hilnas.client.transport import RetryPolicy
+from server.candidates.search_store import searches
+from server.candidates.states import SearchState
+from server.core.database.engine import open_engine
+from server.fleet.store import devices
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState
+from server.jobs.tables import jobs
 from tests.e2e.processes import Program, free_port
 
 LEASE_TTL_S = 3.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.service.states import JobKind
+from server.jobs.kinds import JobKind
 from tests.databases import PostgresServer
 from tests.e2e.conftest import Ending
 from tests.e2e.rig import Installation

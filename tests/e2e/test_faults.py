@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.service.states import JobKind, LeaseOutcome
+from server.jobs.kinds import JobKind
+from server.jobs.states import LeaseOutcome
 from tests.databases import PostgresServer
 from tests.e2e.conftest import Ending
 from tests.e2e.records import lease_outcomes, measured_by_lease

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from server.client.errors import InvalidRequestError
-from server.service.states import SearchState
+from hilnas.client.errors import InvalidRequestError
+from server.candidates.states import SearchState
 from tests.e2e.rig import DEVICE_TYPE, Installation
 
 ROOT = Path(__file__).parents[2]

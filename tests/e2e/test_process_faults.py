@@ -7,10 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.db.tables.keeping import events, supernets
-from server.db.tables.ranking import ranking_entries, ranking_studies
-from server.service.states import JobKind, StudyEntryState, StudyState, SupernetState
-from server.service.values.event import EventType
+from server.core.events import EventType, events
+from server.jobs.kinds import JobKind
+from server.studies.states import StudyEntryState, StudyState
+from server.studies.store import ranking_entries, ranking_studies
+from server.training.states import SupernetState
+from server.training.store import supernets
 from tests.e2e.rig import Installation
 from tests.e2e.searches import TRAINING
 

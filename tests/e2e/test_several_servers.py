@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.client.client import Hilnas
-from server.service.states import JobKind
+from hilnas.client.client import Hilnas
+from server.jobs.kinds import JobKind
 from tests.cut_wire import CutWire
 from tests.databases import PostgresServer
 from tests.e2e.conftest import Ending

@@ -7,9 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.db.tables.keeping import supernet_versions
-from server.db.tables.searching import candidates, evaluations, searches
-from server.service.states import JobKind, LeaseOutcome, SearchState
+from server.candidates.candidate_store import candidates
+from server.candidates.evaluation_store import evaluations
+from server.candidates.search_store import searches
+from server.candidates.states import SearchState
+from server.jobs.kinds import JobKind
+from server.jobs.states import LeaseOutcome
+from server.training.store import supernet_versions
 from tests.e2e.records import lease_outcomes
 from tests.e2e.rig import Installation
 from tests.e2e.searches import ACCURACY, TRAINING

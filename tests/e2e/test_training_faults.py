@@ -6,10 +6,10 @@ import shutil
 
 import sqlalchemy as sa
 
-from server.db.tables.keeping import events, supernet_versions, supernets
-from server.db.tables.searching import searches
-from server.service.states import JobKind
-from server.service.values.event import EventType
+from server.candidates.search_store import searches
+from server.core.events import EventType, events
+from server.jobs.kinds import JobKind
+from server.training.store import supernet_versions, supernets
 from tests.e2e.records import asked, assert_intact
 from tests.e2e.rig import Installation
 from tests.e2e.searches import ACCURACY, NUM_ACCURATE, TRAINING

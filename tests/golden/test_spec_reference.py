@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from server.service.spec import parse_search_spec, search_spec_schema
+from server.candidates.spec import parse_search_spec, search_spec_schema
 
 _PAGE = Path(__file__).parents[2] / "docs" / "reference" / "search_spec.md"
 _BEGIN, _END = "<!-- fields: begin -->", "<!-- fields: end -->"

@@ -11,12 +11,15 @@ import pytest
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.objective import Metric
 from server.artifacts.files import FileByteStore
-from server.service.errors import InvalidSpecError, NotFoundError, SpecViolation
-from server.service.latencies import ModelMeasurementSpec
-from server.service.ports.models import ModelFacts
-from server.service.spec import DeviceSpec, MeasurementSpec
-from server.service.states import DeviceState, JobKind, JobState
-from server.service.values.search import SearchQuery
+from server.artifacts.model_check import ModelFacts
+from server.candidates.search import SearchQuery
+from server.candidates.spec import MeasurementSpec
+from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
+from server.fleet.selection import DeviceSpec
+from server.fleet.states import DeviceState
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState
+from server.measuring.queries import ModelMeasurementSpec
 from tests.databases import TestDatabase
 from tests.service_world import IDENTITY, TRAINING, World
 

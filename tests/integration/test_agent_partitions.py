@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.service.failures import FailureType
-from server.service.states import JobPhase, JobState
+from server.jobs.failures import FailureType
+from server.jobs.states import JobPhase, JobState
 from tests.agent_process import AgentProcess
 from tests.cut_wire import CutWire
 from tests.databases import TestDatabase

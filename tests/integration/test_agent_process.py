@@ -13,11 +13,11 @@ from onnx import TensorProto, helper
 
 from device_agent.runtime.golden import golden_onnx
 from nas_engine.domain.measurement import DeviceClass
-from server.rpc.server import RpcServer, start_rpc_server
-from server.service.dispatch import LeaseOrder
-from server.service.failures import FailureType
-from server.service.settings import LeaseSettings
-from server.service.states import JobPhase
+from server.fleet.rpc_server import RpcServer, start_rpc_server
+from server.jobs.dispatch import LeaseOrder
+from server.jobs.failures import FailureType
+from server.jobs.settings import LeaseSettings
+from server.jobs.states import JobPhase
 from tests.agent_process import AgentProcess
 from tests.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch
 

@@ -11,19 +11,24 @@ from pathlib import Path
 import pytest
 
 from nas_engine.domain.measurement import Dtype, HardwareKey, Validity
+from server.artifacts.artifact import ModelFormat
 from server.artifacts.files import FileByteStore
-from server.rpc.ports import RpcServices
-from server.rpc.server import RpcServer, start_rpc_server
-from server.service.canaries import Canaries, CanarySettings, GoldenModel
-from server.service.failures import FailureType
-from server.service.paging import PageRequest
-from server.service.settings import LeaseSettings
-from server.service.states import DeviceState, JobKind, JobState, MeasurementKind
-from server.service.values.artifact import ModelFormat
-from server.service.values.device import CanaryRecord, Device, DeviceQuery, HardwareProfile
-from server.service.values.job import Job, JobTarget, NewJob
-from server.service.values.measurement import MeasurementQuery, MeasurementRecord
-from server.service.values.payloads import MeasurePayload
+from server.core.paging import PageRequest
+from server.fleet.device import Device, DeviceQuery, HardwareProfile
+from server.fleet.rpc_server import RpcServer, start_rpc_server
+from server.fleet.rpc_services import RpcServices
+from server.fleet.states import DeviceState
+from server.jobs.failures import FailureType
+from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import LeaseSettings
+from server.jobs.states import JobState
+from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
+from server.measuring.canary import CanaryRecord
+from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
+from server.measuring.payloads import MeasurePayload
+from server.measuring.store import MeasurementStore
 from tests.agent_process import AgentProcess
 from tests.databases import TestDatabase
 from tests.service_world import World
@@ -108,7 +113,7 @@ class Farm:
             hardware_key=key.digest,
             max_attempts=max_attempts,
         )
-        return self.world.uow.write(lambda tx: tx.jobs.add(job))
+        return self.world.uow.write(lambda tx: JobStore(tx).add(job))
 
     def final(self, job: Job) -> Job:
         """The job once it is over."""
@@ -127,7 +132,7 @@ class Farm:
     def measurements(self) -> tuple[MeasurementRecord, ...]:
         """Everything stored."""
         query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
-        return self.world.uow.read(lambda tx: tx.measurements.page(query, PageRequest(1000))).items
+        return self.world.uow.read(lambda tx: MeasurementStore(tx).page(query, PageRequest(1000))).items
 
 
 @pytest.fixture

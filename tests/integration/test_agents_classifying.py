@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
-from server.rpc.server import RpcServer, start_rpc_server
-from server.service.classification_results import image_set_head
-from server.service.dispatch import LeaseOrder
-from server.service.failures import FailureType
-from server.service.latencies import ModelMeasurementSpec
-from server.service.paging import PageRequest
-from server.service.ports.models import ModelFacts
-from server.service.settings import LeaseSettings
-from server.service.states import EvaluationSource, JobKind, JobPhase, JobState
-from server.service.values.classification import ClassificationQuery
-from server.service.values.job import Job, JobQuery
+from server.artifacts.model_check import ModelFacts
+from server.candidates.states import EvaluationSource
+from server.classifying.classification import ClassificationQuery
+from server.classifying.results import image_set_head
+from server.core.paging import PageRequest
+from server.fleet.rpc_server import RpcServer, start_rpc_server
+from server.jobs.dispatch import LeaseOrder
+from server.jobs.failures import FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.settings import LeaseSettings
+from server.jobs.states import JobPhase, JobState
+from server.measuring.queries import ModelMeasurementSpec
 from tests.agent_process import AgentProcess
 from tests.classifying import LABELS, NUM_CLASSES, image_set, row_classifier, stored
 from tests.databases import TestDatabase

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.api.auth import CSRF_HEADER, SESSION_COOKIE
+from server.access.auth import CSRF_HEADER, SESSION_COOKIE
+from server.access.token import Role
 from server.bootstrap.settings import Settings, is_loopback
-from server.service.states import Role
 from tests.api_world import ADMIN, World, cheap_spec
 
 

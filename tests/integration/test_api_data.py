@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass, Validity
-from server.api.schemas.wire import ValidityName
-from server.service.values.device import Device
+from server.core.http.resources import ValidityName
+from server.fleet.device import Device
 from tests.api_world import NOISY, World, latency_spec
 
 _GENOTYPES = ([0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2])

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.client.event_source import parse
+from hilnas.client.event_source import parse
 from tests.api_process import RunningServer, running_server
 from tests.api_world import cheap_spec
 
@@ -105,14 +105,14 @@ def _event_ids(server: RunningServer, search_id: str) -> list[int]:
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with running_server(tmp_path / "home") as server:
         port = server.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "server.client.cli", "server", "--home", str(tmp_path / "other")]
+        command = [sys.executable, "-m", "hilnas.cli.main", "server", "--home", str(tmp_path / "other")]
         result = subprocess.run([*command, "--port", port, "--grpc-port", "0"], capture_output=True, text=True)
     assert result.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
 def test_no_authentication_beyond_loopback_is_refused_at_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "server.client.cli", "server", "--home", str(tmp_path)]
+    command = [sys.executable, "-m", "hilnas.cli.main", "server", "--home", str(tmp_path)]
     result = subprocess.run(
         [*command, "--insecure-no-auth", "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60
     )

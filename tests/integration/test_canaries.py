@@ -15,20 +15,24 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.export.rknn_settings import CalibrationImages
+from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap import api
 from server.bootstrap.settings import Settings
-from server.catalog.golden import GOLDEN_KEY, golden_onnx
-from server.catalog.spaces import EngineSpaceCatalog
-from server.service.artifacts import Artifacts
-from server.service.canaries import Canaries, CanaryPlan, CanarySettings, GoldenModel
-from server.service.states import DeviceState, JobKind, JobState
-from server.service.values.artifact import ModelFormat
-from server.service.values.device import DeviceCapabilities, Enrolment, pool_key
-from server.service.values.job import Job, JobTarget, NewJob
-from server.service.values.payloads import MeasurePayload
-from server.worker.golden import make_golden
-from server.worker.rknn import RknnFiles, RknnMaker
+from server.candidates.evaluation_store import EvaluationStore
+from server.fleet.device import DeviceCapabilities, Enrolment, pool_key
+from server.fleet.states import DeviceState
+from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.states import JobState
+from server.measuring.canaries import Canaries, CanaryPlan, CanarySettings, GoldenModel
+from server.measuring.golden import GOLDEN_KEY, golden_onnx
+from server.measuring.payloads import MeasurePayload
+from server.measuring.worker.golden import make_golden
+from server.measuring.worker.rknn import RknnFiles, RknnMaker
+from server.spaces.catalog import SpaceCatalog
 from tests.databases import TestDatabase
 from tests.integration.test_agents_and_service import FAKE, Farm, fake_model
 from tests.service_world import IDENTITY, PlayedDevice, World
@@ -91,7 +95,7 @@ def job_for(device: PlayedDevice, core_mask: str = "1", model_format: ModelForma
         latency_key="2" * 64,
         hardware_key="3" * 64,
     )
-    return device.world.uow.write(lambda tx: tx.jobs.add(new))
+    return device.world.uow.write(lambda tx: JobStore(tx).add(new))
 
 
 def planned(canaries: Canaries, device: PlayedDevice, **changes: Any) -> CanaryPlan | None:
@@ -247,20 +251,20 @@ class TestWiring:
             validity_policy="require",
             timeout_s=30.0,
         )
-        job = uow.write(lambda tx: tx.jobs.add(NewJob(kind=JobKind.MEASURE, payload=payload.to_json())))
+        job = uow.write(lambda tx: JobStore(tx).add(NewJob(kind=JobKind.MEASURE, payload=payload.to_json())))
         return process.rpc.canaries.plan(device, job)
 
     def test_boards_run_the_golden_model_and_emulators_do_not(self, process: api.ApiProcess) -> None:
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.ONNX)
         assert plan is not None
-        golden = golden_onnx(EngineSpaceCatalog())
+        golden = golden_onnx(SpaceCatalog())
         assert process.context.artifacts.read(plan.model.sha256) == golden
         assert plan.model.size_bytes == len(golden)
         assert self.plan(process, DeviceClass.EMULATED, ModelFormat.ONNX) is None
         assert self.plan(process, DeviceClass.SIMULATED, ModelFormat.ONNX) is None
 
     def test_rknn_boards_run_the_golden_model_that_a_worker_made(self, process: api.ApiProcess) -> None:
-        uow, spaces = process.context.uow, EngineSpaceCatalog()
+        uow, spaces = process.context.uow, SpaceCatalog()
         maker = FakeRknnMaker(process.context.artifacts)
         maker.broken = True
         assert not make_golden(uow, maker, spaces)
@@ -275,9 +279,9 @@ class TestWiring:
         assert maker.made == [golden_onnx(spaces)]
 
     def test_the_golden_model_is_no_candidates_latency(self, process: api.ApiProcess) -> None:
-        make_golden(process.context.uow, FakeRknnMaker(process.context.artifacts), EngineSpaceCatalog())
+        make_golden(process.context.uow, FakeRknnMaker(process.context.artifacts), SpaceCatalog())
         assert len(GOLDEN_KEY) == 64
-        assert process.context.uow.read(lambda tx: tx.evaluations.awaited_under(GOLDEN_KEY, "3" * 64)) == ()
+        assert process.context.uow.read(lambda tx: EvaluationStore(tx).awaited_under(GOLDEN_KEY, "3" * 64)) == ()
 
 
 class TestAgents:

@@ -9,10 +9,11 @@ import onnxruntime
 import pytest
 import yaml
 
-from server.api.schemas.candidates import CandidateResource
-from server.client.commands import retrain, train
-from server.client.errors import ProblemError
-from server.service.states import SearchState, SupernetState
+from hilnas.cli.commands import retrain, train
+from hilnas.client.errors import ProblemError
+from server.candidates.states import SearchState
+from server.searches.candidate_schemas import CandidateResource
+from server.training.states import SupernetState
 from tests.served_worker import Served
 from tests.worker_world import SPEC
 

@@ -13,11 +13,11 @@ import pytest
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import DatasetError, InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.objective import Goal, Metric, Objective
-from server.catalog.datasets import RegisteredDatasets
-from server.catalog.fronts import MoocoreFrontMaths
-from server.catalog.spaces import EngineSpaceCatalog
+from server.searches.fronts import FrontMaths
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
 
-CATALOG = EngineSpaceCatalog()
+CATALOG = SpaceCatalog()
 SMALL = {
     "num_classes": 10,
     "input_size": 32,
@@ -27,7 +27,7 @@ SMALL = {
     "tail_channels": 16,
 }
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.LATENCY_US, Goal.MINIMIZE))
-MATHS = MoocoreFrontMaths()
+MATHS = FrontMaths()
 
 
 @pytest.mark.parametrize("space_id", CATALOG.space_ids())
@@ -92,10 +92,10 @@ def test_hypervolume_is_the_area_up_to_the_reference() -> None:
 def test_registered_data_sets_join_the_embedded_one(tmp_path: Path) -> None:
     file = tmp_path / "datasets.json"
     file.write_text(json.dumps({"flowers": {"kind": "folder", "path": "/data/flowers", "num_classes": 102}}))
-    datasets = RegisteredDatasets.from_file(file)
+    datasets = DatasetCatalog.from_file(file)
     assert [d.name for d in datasets.all()] == ["fashion-mnist-12k", "flowers"]
     assert datasets.registered("flowers").path == "/data/flowers"
-    assert RegisteredDatasets.from_file(None).describe("flowers") is None
+    assert DatasetCatalog.from_file(None).describe("flowers") is None
 
 
 @pytest.mark.parametrize("content", ["{", '{"x": {"kind": "pickle", "num_classes": 2}}', '{"../x": {}}'])
@@ -103,11 +103,11 @@ def test_a_malformed_data_set_file_is_refused_with_its_name(tmp_path: Path, cont
     file = tmp_path / "datasets.json"
     file.write_text(content)
     with pytest.raises(DatasetError, match="datasets.json"):
-        RegisteredDatasets.from_file(file)
+        DatasetCatalog.from_file(file)
 
 
 def test_the_catalog_needs_no_torch() -> None:
-    modules = "server.catalog.spaces, server.catalog.fronts, server.catalog.datasets"
+    modules = "server.spaces.catalog, server.searches.fronts, server.spaces.datasets"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

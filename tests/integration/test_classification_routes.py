@@ -14,17 +14,19 @@ import httpx
 import pytest
 from rich.console import Console
 
+from hilnas.cli.progress import front_table
+from hilnas.client.resources import read
 from nas_engine.domain.classification import Classification, compress_predictions
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
-from server.api.schemas.candidates import FrontResource
-from server.client.progress import front_table
-from server.client.resources import read
-from server.service.ids import IdPrefix, new_id
-from server.service.ports.unit_of_work import Transaction
-from server.service.states import EvaluationSource
-from server.service.values.classification import ClassificationRecord, Loss
-from server.service.values.device import Device
-from server.service.values.job import Job
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.states import EvaluationSource
+from server.classifying.classification import ClassificationRecord, Loss
+from server.classifying.store import ClassificationStore
+from server.core.database.transaction import Transaction
+from server.core.ids import IdPrefix, new_id
+from server.fleet.device import Device
+from server.jobs.job import Job
+from server.searches.candidate_schemas import FrontResource
 from tests.api_world import ADMIN, World, capabilities, cheap_spec
 from tests.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
 
@@ -114,10 +116,10 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
         world.step(last=True)
 
         def work(tx: Transaction) -> None:
-            (candidate,) = tx.candidates.complete(search_id)
-            tx.candidates.save(replace(candidate, test_top1=0.9, device_top1=0.8))
+            (candidate,) = CandidateStore(tx).complete(search_id)
+            CandidateStore(tx).save(replace(candidate, test_top1=0.9, device_top1=0.8))
             reference = _record(search_id, candidate.id)
-            tx.classifications.add(reference)
+            ClassificationStore(tx).add(reference)
             loss = Loss(reference_id=reference.id, value=0.1, standard_error=0.03, agreement=0.85)
             key = HardwareKey(identity=device.capabilities.identity, dtype=device.capabilities.dtypes[0])
             on_device = replace(
@@ -128,7 +130,7 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
                 num_correct=8,
                 loss=loss,
             )
-            tx.classifications.add(on_device)
+            ClassificationStore(tx).add(on_device)
 
         world.process.context.uow.write(work)
         front = client.get(f"/api/v1/searches/{search_id}/front").json()

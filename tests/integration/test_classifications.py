@@ -10,23 +10,28 @@ import pytest
 
 from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.objective import Metric
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
-from server.service.classification_results import image_set_head
-from server.service.errors import InvalidSpecError
-from server.service.failures import Failure, FailureType
-from server.service.latencies import ModelMeasurementSpec
-from server.service.paging import PageRequest
-from server.service.ports.models import ModelFacts
-from server.service.results import ResultStatus
-from server.service.states import DeviceState, JobKind, JobState, SearchState
-from server.service.values.artifact import ModelFormat, WeightsOrigin
-from server.service.values.candidate import Candidate
-from server.service.values.classification import ClassificationQuery, ClassificationRecord
-from server.service.values.job import Job, JobQuery
-from server.service.values.payloads import ClassifyPayload, ConvertPayload, MeasurePayload, read_payload
-from server.service.values.search import Search
-from server.service.values.step import StepStatus
-from server.service.worker_results import Accuracy, Conversion, FloatAnswers
+from server.artifacts.model_check import ModelFacts
+from server.candidates.candidate import Candidate
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Search
+from server.candidates.states import SearchState
+from server.classifying.classification import ClassificationQuery, ClassificationRecord
+from server.classifying.results import image_set_head
+from server.core.errors import InvalidSpecError
+from server.core.paging import PageRequest
+from server.fleet.states import DeviceState
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultStatus
+from server.jobs.states import JobState
+from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
+from server.measuring.queries import ModelMeasurementSpec
+from server.searches.step import StepStatus
+from server.searches.worker_results import Accuracy, Conversion, FloatAnswers
 from tests.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
 from tests.databases import TestDatabase
 from tests.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement
@@ -321,7 +326,7 @@ def test_a_search_ends_once_its_device_has_classified_with_the_front(world: Worl
     assert on_device.loss is not None
     assert on_device.loss.value == pytest.approx(0.1)
     assert on_device.loss.agreement == pytest.approx(0.9)
-    found = world.uow.read(lambda tx: tx.evaluations.of_candidates([candidate.id]))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
     assert [(e.value, e.metric) for e in found if e.metric is Metric.DEVICE_TOP1] == [(0.8, Metric.DEVICE_TOP1)]
     world.worker.run()
     assert world.searches.get(search.id).state is SearchState.COMPLETED

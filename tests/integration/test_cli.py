@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from hilnas.cli.commands import devices, measurements, search, tokens, train
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, ValidityFlag
-from server.client.commands import devices, measurements, search, tokens, train
-from server.service.values.device import Device
+from server.fleet.device import Device
 from tests.api_process import RunningServer, running_server
 from tests.api_world import NOISY, SMALL_PARAMETERS, World, latency_spec
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.service.errors import InvalidSpecError
-from server.service.states import SearchState
+from server.candidates.states import SearchState
+from server.core.errors import InvalidSpecError
 from tests.databases import TestDatabase
 from tests.table_world import DENSE_SPACE
 from tests.worker_world import WorkerWorld

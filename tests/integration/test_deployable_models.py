@@ -16,25 +16,29 @@ from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import HardwareKey
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.export.rknn_table import CycleTable, parse_cycle_table
+from nas_engine.settings.training import RetrainStrategy
+from server.access.tokens import Tokens
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.store import ArtifactStore
 from server.bootstrap import worker as worker_process
-from server.service.agents import AgentReport, AgentSessions
-from server.service.candidate_retraining import CandidateRetraining, parse_candidate_retraining_spec
-from server.service.deployables import DeployableModel, DeployableModels, DeployableState
-from server.service.devices import Devices
-from server.service.errors import InvalidSpecError, NotFoundError
-from server.service.latency_work import converter_labels
-from server.service.results import MeasurementResults
-from server.service.spec import parse_training_spec
-from server.service.states import CandidateState, JobKind, SearchState, SupernetState
-from server.service.tokens import Tokens
-from server.service.training_spec import RetrainStrategy
-from server.service.values.artifact import ModelFormat, WeightsOrigin
-from server.service.values.device import Device, DeviceCapabilities, Enrolment
-from server.service.values.payloads import MeasurePayload, read_payload
-from server.service.values.search import Search
-from server.service.values.supernet import Supernet
-from server.worker.handlers import failure_of
-from server.worker.rknn import RknnMaker
+from server.candidates.search import Search
+from server.candidates.states import CandidateState, SearchState
+from server.core.errors import InvalidSpecError, NotFoundError
+from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.devices import Devices
+from server.fleet.selection import converter_labels
+from server.fleet.sessions import AgentReport, AgentSessions
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.worker.handlers import failure_of
+from server.measuring.payloads import MeasurePayload
+from server.measuring.results import MeasurementResults
+from server.measuring.worker.rknn import RknnMaker
+from server.training.candidate_retraining import CandidateRetraining, parse_candidate_retraining_spec
+from server.training.deployables import DeployableModel, DeployableModels, DeployableState
+from server.training.spec import parse_training_spec
+from server.training.states import SupernetState
+from server.training.supernet import Supernet
 from tests.api_world import measurement
 from tests.databases import TestDatabase
 from tests.fake_converter import TABLE
@@ -137,7 +141,7 @@ def test_rknn_waits_for_a_worker_with_the_converter(world: ConvertingWorld) -> N
     said = json.loads(content(world, made).removeprefix(b"RKNN"))
     arch_id = str(statistics(world, done)["arch_id"])
     assert said == {"dtype": "fp16", "target": "rk3576", "arch_id": arch_id}
-    exports = world.uow.read(lambda tx: tx.artifacts.exports_of(arch_id))
+    exports = world.uow.read(lambda tx: ArtifactStore(tx).exports_of(arch_id))
     assert {(e.format, e.weights, e.supernet_version_id) for e in exports} == {
         (ModelFormat.RKNN, WeightsOrigin.RETRAINED, done.latest_version_id),
         (ModelFormat.RKNN_CYCLES, WeightsOrigin.RETRAINED, done.latest_version_id),

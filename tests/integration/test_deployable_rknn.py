@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from server.service.deployables import DeployableModel, DeployableModels, DeployableState
-from server.service.spec import parse_training_spec
-from server.service.states import SearchState
-from server.service.values.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.candidates.states import SearchState
+from server.training.deployables import DeployableModel, DeployableModels, DeployableState
+from server.training.spec import parse_training_spec
 from tests.rknn_installation import RKNN_PYTHON, RknnInstallation
 
 pytestmark = pytest.mark.skipif(

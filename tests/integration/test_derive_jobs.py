@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from server.bootstrap import worker as worker_process
-from server.service.derivations import DERIVING
-from server.service.states import JobKind, JobState, SearchState
-from server.service.values.event import EventQuery, EventType
-from server.service.values.job import Job, LeaseRef
-from server.service.values.search import Search
+from server.candidates.search import Search
+from server.candidates.states import SearchState
+from server.core.events import EventQuery, EventStore, EventType
+from server.jobs.job import Job, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState
+from server.searches.derivations import DERIVING
 from tests.databases import TestDatabase
 from tests.table_world import DENSE_SPACE
 from tests.worker_world import WorkerWorld
@@ -56,7 +58,7 @@ def stop_after(num_questions: int) -> Callable[[], bool]:
 
 
 def work_events(world: WorkerWorld, search: Search) -> list[Any]:
-    events = world.uow.read(lambda tx: tx.events.after(0, EventQuery(search_id=search.id), 1000))
+    events = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(search_id=search.id), 1000))
     return [event.payload for event in events if event.type is EventType.WORK]
 
 

@@ -11,9 +11,9 @@ import pytest
 from device_agent.server_link.link import Link, LinkSettings
 from device_agent.state import Enrolled, StateDirectory
 from server.artifacts.files import FileByteStore
-from server.rpc.server import RpcServer, start_rpc_server
-from server.service.errors import InvalidValueError, NotAuthenticatedError
-from server.service.values.device import DeviceCapabilities, Enrolment
+from server.core.errors import InvalidValueError, NotAuthenticatedError
+from server.fleet.device import DeviceCapabilities, Enrolment
+from server.fleet.rpc_server import RpcServer, start_rpc_server
 from tests.agent_process import AgentProcess
 from tests.databases import TestDatabase
 from tests.fakes_dispatch import FakeDispatch

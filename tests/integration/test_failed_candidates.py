@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
-from server.service.dispatch import LeaseOrder
-from server.service.failures import Failure, FailureType
-from server.service.paging import PageRequest
-from server.service.states import CandidateState, JobKind, JobState, SearchState
-from server.service.values.job import Job, JobQuery
-from server.service.values.search import Search
+from server.candidates.search import Search
+from server.candidates.states import CandidateState, SearchState
+from server.core.paging import PageRequest
+from server.jobs.dispatch import LeaseOrder
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState
 from tests.databases import TestDatabase
 from tests.service_world import World, lease_of
 

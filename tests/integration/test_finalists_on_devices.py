@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.image_set import ImageSetFile
-from server.rpc.ports import RpcServices
-from server.rpc.server import start_rpc_server
-from server.service.agents import AgentSessions
-from server.service.canaries import Canaries
-from server.service.classification_results import ClassificationResults
-from server.service.classifications import Classifications
-from server.service.devices import Devices
-from server.service.paging import PageRequest
-from server.service.results import MeasurementResults
-from server.service.states import EvaluationSource, SearchState
-from server.service.tokens import Tokens
-from server.service.values.classification import ClassificationQuery
-from server.service.values.device import DeviceQuery
+from server.access.tokens import Tokens
+from server.candidates.states import EvaluationSource, SearchState
+from server.classifying.classification import ClassificationQuery
+from server.classifying.queries import Classifications
+from server.classifying.results import ClassificationResults
+from server.core.paging import PageRequest
+from server.fleet.device import DeviceQuery
+from server.fleet.devices import Devices
+from server.fleet.rpc_server import start_rpc_server
+from server.fleet.rpc_services import RpcServices
+from server.fleet.sessions import AgentSessions
+from server.measuring.canaries import Canaries
+from server.measuring.results import MeasurementResults
 from tests.agent_process import AgentProcess
 from tests.databases import TestDatabase
 from tests.worker_world import EVALUATION, WorkerWorld

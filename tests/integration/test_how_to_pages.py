@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hilnas.cli import main as cli
+from hilnas.client.client import Hilnas
+from hilnas.client.resources import Document
 from nas_engine.spaces.tables.files import read_table
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
-from server.client import cli
-from server.client.client import Hilnas
-from server.client.resources import Document
 from tests.api_process import RunningServer, running_server
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"

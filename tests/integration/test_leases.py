@@ -10,15 +10,19 @@ import pytest
 
 from nas_engine.domain.measurement import Dtype, HardwareKey, Validity, ValidityFlag
 from server.artifacts.files import FileByteStore
-from server.service.agents import ReturnedLease, RunningLease, SessionState
-from server.service.dispatch import LeaseOrder
-from server.service.errors import InvalidValueError, LeaseLostError
-from server.service.failures import Failure, FailureType
-from server.service.results import ResultStatus
-from server.service.states import CandidateState, DeviceState, JobKind, JobPhase, JobState, LeaseOutcome
-from server.service.values.job import Job, LeaseRef
-from server.service.values.measurement import MeasurementQuery
-from server.service.values.search import Search
+from server.candidates.search import Search
+from server.candidates.states import CandidateState
+from server.core.errors import InvalidValueError, LeaseLostError
+from server.fleet.sessions import ReturnedLease, RunningLease, SessionState
+from server.fleet.states import DeviceState
+from server.jobs.dispatch import LeaseOrder
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.results import ResultStatus
+from server.jobs.states import JobPhase, JobState, LeaseOutcome
+from server.measuring.measurement import MeasurementQuery
 from tests.databases import TestDatabase
 from tests.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, result_digest
 
@@ -182,7 +186,7 @@ def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:
     search = measuring(world)
     for _ in range(3):
         lost(world, taken(device))
-    job = world.uow.read(lambda tx: tx.jobs.active_of_search(search.id))
+    job = world.uow.read(lambda tx: JobStore(tx).active_of_search(search.id))
     assert job == () or job[0].kind is JobKind.SEARCH_STEP
     candidate = world.candidates(search)[0]
     assert candidate.state is CandidateState.FAILED

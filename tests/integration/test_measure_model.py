@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from nas_engine.domain.environment import Dtype
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
-from server.catalog.models import SandboxedModelCheck
-from server.service.errors import InvalidModelError
+from server.artifacts.model_check import ModelCheck
+from server.core.errors import InvalidModelError
 from tests.api_world import World
 from tests.sample_graphs import small_shufflenet
 
@@ -59,11 +59,11 @@ def external_model() -> bytes:
 )
 def test_a_model_that_no_board_should_be_given_is_refused_with_the_reason(content: bytes, reason: str) -> None:
     with pytest.raises(InvalidModelError, match=reason):
-        SandboxedModelCheck().check(content)
+        ModelCheck().check(content)
 
 
 def test_a_good_model_is_described() -> None:
-    facts = SandboxedModelCheck().check(model_bytes(2))
+    facts = ModelCheck().check(model_bytes(2))
     assert facts.input_shapes[0][0] == 2
     assert facts.opset == 17
 
@@ -86,12 +86,12 @@ def test_the_arithmetic_of_a_model_is_read_from_it(nodes: tuple[Any, ...], eleme
     ]
     graph = helper.make_graph([helper.make_node(*node) for node in nodes], "g", [x], [y], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    assert SandboxedModelCheck().check(made.SerializeToString()).dtype is dtype
+    assert ModelCheck().check(made.SerializeToString()).dtype is dtype
 
 
 def test_a_check_that_takes_too_long_ends_with_a_refusal() -> None:
     with pytest.raises(InvalidModelError, match="could not be checked within"):
-        SandboxedModelCheck(timeout_s=0.01).check(model_bytes())
+        ModelCheck(timeout_s=0.01).check(model_bytes())
 
 
 @pytest.fixture

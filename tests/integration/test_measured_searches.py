@@ -18,14 +18,18 @@ from nas_engine.domain.measurement import DeviceClass, HardwareKey, SampleBlock
 from nas_engine.domain.objective import Metric
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
-from server.db.unit_of_work import SqlUnitOfWork
-from server.service.paging import PageRequest
-from server.service.spec import parse_search_spec
-from server.service.states import WORKER_KINDS, EvaluationSource, SearchState
-from server.service.values.candidate import Candidate, CandidateQuery, Evaluation
-from server.service.values.device import Device
-from server.service.values.payloads import MeasurePayload, read_payload
-from server.service.values.search import Search
+from server.candidates.candidate import Candidate, CandidateQuery, Evaluation
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Search
+from server.candidates.spec import parse_search_spec
+from server.candidates.states import EvaluationSource, SearchState
+from server.core.database.transaction import UnitOfWork
+from server.core.paging import PageRequest
+from server.fleet.device import Device
+from server.jobs.kinds import WORKER_KINDS
+from server.jobs.payloads import read_payload
+from server.measuring.payloads import MeasurePayload
 from tests.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
 from tests.table_results import table_bytes
 
@@ -39,7 +43,7 @@ class Bench:
         self.world = World.open(home, auth=False)
         context = self.world.process.context
         settings = Settings(home=home, worker_device="cpu")
-        assert isinstance(context.uow, SqlUnitOfWork)
+        assert isinstance(context.uow, UnitOfWork)
         self.handlers = worker_process._handlers(settings, context.uow, context.artifacts, None)
         self.board: Device = self.world.enrol("bench-1", "rk3588", device_class)
         self.num_measured = 0
@@ -85,11 +89,11 @@ class Bench:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         context = self.world.process.context
         return context.uow.read(
-            lambda tx: tx.candidates.page(CandidateQuery(search_id=search.id), PageRequest(100))
+            lambda tx: CandidateStore(tx).page(CandidateQuery(search_id=search.id), PageRequest(100))
         ).items
 
     def latencies(self, candidate: Candidate) -> list[Evaluation]:
-        found = self.world.process.context.uow.read(lambda tx: tx.evaluations.of_candidates([candidate.id]))
+        found = self.world.process.context.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
         return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
 
 

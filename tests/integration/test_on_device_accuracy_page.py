@@ -14,9 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from hilnas.cli import main as cli
+from hilnas.client.client import Hilnas
 from nas_engine.domain.image_set import ImageSetFile
-from server.client import cli
-from server.client.client import Hilnas
 from tests.agent_process import AgentProcess
 from tests.api_process import RunningServer, running_server
 

@@ -10,16 +10,18 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from server.service.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
-from server.service.failures import Failure, FailureType
-from server.service.ranking_spec import parse_ranking_study_spec
-from server.service.spec import parse_training_spec
-from server.service.states import JobKind, JobState, StudyEntryState, StudyState
-from server.service.study_work import StudyWork
-from server.service.values.event import EventQuery, EventType
-from server.service.values.job import Job
-from server.service.values.ranking import HeldOutAccuracy, RankingStudy, StudyEntry
-from server.worker.ranking import correlate
+from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
+from server.core.events import EventQuery, EventStore, EventType
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState
+from server.studies.entry_jobs import StudyWork
+from server.studies.spec import parse_ranking_study_spec
+from server.studies.states import StudyEntryState, StudyState
+from server.studies.study import HeldOutAccuracy, RankingStudy, StudyEntry
+from server.studies.worker import correlate
+from server.training.spec import parse_training_spec
 from tests.databases import TestDatabase
 from tests.worker_world import TRAINING, WorkerWorld
 
@@ -89,7 +91,7 @@ def test_a_study_judges_every_architecture_both_ways_and_correlates_the_orders(w
 def test_events_tell_how_a_study_goes(world: WorkerWorld) -> None:
     study = ordered(world, num_architectures=2)
     world.run()
-    told = world.uow.read(lambda tx: tx.events.after(0, EventQuery(study_id=study.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(study_id=study.id), 500))
     states = [event.payload["state"] for event in told if event.type is EventType.STUDY]
     assert states == ["queued", "running", "completed"]
     entries = [event.payload for event in told if event.type is EventType.STUDY_ENTRY]
@@ -149,11 +151,11 @@ def do_until(world: WorkerWorld, job: Job, stopped: Callable[[], bool]) -> None:
 
 
 def last_event(world: WorkerWorld, study: RankingStudy) -> int:
-    return world.uow.read(lambda tx: tx.events.after(0, EventQuery(study_id=study.id), 500))[-1].id
+    return world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(study_id=study.id), 500))[-1].id
 
 
 def steps_after(world: WorkerWorld, study: RankingStudy, event_id: int) -> list[Any]:
-    told = world.uow.read(lambda tx: tx.events.after(event_id, EventQuery(study_id=study.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).after(event_id, EventQuery(study_id=study.id), 500))
     return [event.payload["step"] for event in told if event.type is EventType.TRAINING]
 
 

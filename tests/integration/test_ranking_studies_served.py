@@ -10,10 +10,11 @@ import httpx
 import pytest
 import yaml
 
-from server.client.commands import ranking
-from server.client.errors import ProblemError
-from server.service.ranking_spec import parse_ranking_study_spec
-from server.service.states import StudyEntryState, StudyState, SupernetState
+from hilnas.cli.commands import ranking
+from hilnas.client.errors import ProblemError
+from server.studies.spec import parse_ranking_study_spec
+from server.studies.states import StudyEntryState, StudyState
+from server.training.states import SupernetState
 from tests.served_worker import Served
 from tests.worker_world import TRAINING
 

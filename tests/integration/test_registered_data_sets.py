@@ -15,10 +15,10 @@ from nas_engine.domain.errors import DatasetError
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.source import open_dataset
 from nas_engine.training.presets import IMAGENET
-from server.catalog.datasets import RegisteredDatasets
-from server.service.search_presets import SEARCH_PRESETS
-from server.service.training_presets import TRAINING_PRESETS
-from server.worker.resources import Resources
+from server.searches.presets import SEARCH_PRESETS
+from server.spaces.datasets import DatasetCatalog
+from server.training.presets import TRAINING_PRESETS
+from server.training.worker.resources import Resources
 from tests.databases import TestDatabase
 from tests.worker_world import TINY_SPACE, WorkerWorld
 
@@ -40,7 +40,7 @@ def _world(database: TestDatabase, folder: Path) -> WorkerWorld:
 def _resources(world: WorkerWorld, registry: Path) -> Resources:
     return Resources(
         spaces=world.spaces,
-        datasets=RegisteredDatasets.from_file(registry),
+        datasets=DatasetCatalog.from_file(registry),
         supernets=world.supernets,
         artifacts=world.artifacts,
         folder=registry.parent / "resources",
@@ -53,7 +53,7 @@ def test_the_page_registers_what_the_presets_ask_for_prepared_as_published(
 ) -> None:
     registry = tmp_path / "datasets.json"
     registry.write_text(_shown(), encoding="utf-8")
-    datasets = RegisteredDatasets.from_file(registry)
+    datasets = DatasetCatalog.from_file(registry)
     asked = {preset.spec.dataset for preset in TRAINING_PRESETS.values()}
     asked |= {getattr(preset.spec.algorithm, "dataset", "imagenet") for preset in SEARCH_PRESETS.values()}
     assert asked == {one.name for one in datasets.all()}
@@ -89,4 +89,4 @@ def test_centre_crops_that_cannot_be_are_refused(tmp_path: Path, change: dict[st
     entry = {"kind": "folder", "path": "/data/x", "num_classes": 2, **change}
     registry.write_text(json.dumps({"x": entry}), encoding="utf-8")
     with pytest.raises(DatasetError, match="centre_crop"):
-        RegisteredDatasets.from_file(registry)
+        DatasetCatalog.from_file(registry)

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.errors import ConversionError, ConversionFailure
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
-from server.service.errors import InvalidSpecError
-from server.service.failures import Failure, FailureType
-from server.service.latency_work import converter_labels
-from server.service.states import CandidateState, JobKind
-from server.service.values.artifact import ModelFormat, WeightsOrigin
-from server.service.values.job import Job
-from server.service.values.search import Search
-from server.service.worker_results import Conversion
-from server.worker.handlers import failure_of
+from server.artifacts.store import ArtifactStore
+from server.candidates.search import Search
+from server.candidates.states import CandidateState
+from server.core.errors import InvalidSpecError
+from server.fleet.selection import converter_labels
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job
+from server.jobs.kinds import JobKind
+from server.jobs.worker.handlers import failure_of
+from server.searches.worker_results import Conversion
 from tests.databases import TestDatabase
 from tests.service_world import IDENTITY, World, lease_of
 
@@ -87,7 +89,7 @@ def test_both_files_of_a_conversion_are_kept(world: World) -> None:
     search = started(world, npu_only=True)
     convert(world, conversion(world))
     arch_id = world.candidates(search)[0].arch_id
-    exports = world.uow.read(lambda tx: tx.artifacts.exports_of(arch_id))
+    exports = world.uow.read(lambda tx: ArtifactStore(tx).exports_of(arch_id))
     assert [export.format for export in exports] == [ModelFormat.RKNN, ModelFormat.RKNN_CYCLES]
 
 

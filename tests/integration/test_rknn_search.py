@@ -13,13 +13,16 @@ from nas_engine.domain.image_set import MEDIA_TYPE, Preprocessing, write_image_s
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
-from server.service.classification_results import image_set_head
-from server.service.errors import InvalidSpecError
-from server.service.latencies import ModelMeasurementSpec
-from server.service.paging import PageRequest
-from server.service.states import CandidateState, JobKind, MeasurementKind, SearchState
-from server.service.values.artifact import ModelFormat
-from server.service.values.measurement import MeasurementQuery
+from server.artifacts.artifact import ModelFormat
+from server.artifacts.store import ArtifactStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.states import CandidateState, SearchState
+from server.classifying.results import image_set_head
+from server.core.errors import InvalidSpecError
+from server.core.paging import PageRequest
+from server.jobs.kinds import JobKind
+from server.measuring.measurement import MeasurementKind, MeasurementQuery
+from server.measuring.queries import ModelMeasurementSpec
 from tests.rknn_files import NEEDS_CONVERTER
 from tests.rknn_installation import RknnInstallation
 from tests.sample_graphs import small_shufflenet
@@ -70,7 +73,7 @@ def test_a_simulated_rk3588_gives_a_search_simulated_latencies_of_real_conversio
         assert record.model_sha256 is not None
         table = parse_cycle_table(context.artifacts.read(record.model_sha256))
         assert record.stats.p50_us == pytest.approx(table.total_cycles / 1e3)
-        exports = context.uow.read(lambda tx, c=candidate: tx.artifacts.exports_of(c.arch_id))  # type: ignore[misc]
+        exports = context.uow.read(lambda tx, c=candidate: ArtifactStore(tx).exports_of(c.arch_id))  # type: ignore[misc]
         assert {export.format for export in exports} == {ModelFormat.RKNN, ModelFormat.RKNN_CYCLES}
         (model,) = (export for export in exports if export.format is ModelFormat.RKNN)
         assert context.artifacts.read(model.sha256).startswith(b"RKNN")
@@ -92,7 +95,7 @@ def test_the_front_is_measured_once_more_before_the_search_ends(installation: Rk
     context = installation.server.context
     front = {point.id for point in context.fronts.of_search(search.id).points}
     for candidate in installation.candidates(search):
-        found = context.uow.read(lambda tx, c=candidate: tx.evaluations.of_candidates([c.id]))  # type: ignore[misc]
+        found = context.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
         assert len(found) == (2 if candidate.id in front else 1)
 
 

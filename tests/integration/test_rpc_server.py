@@ -19,8 +19,8 @@ from device_agent.server_link.wire import envelope_to_proto
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.measurement import Validity, ValidityFlag
-from server.rpc.server import RpcServer, TlsFiles, start_rpc_server
-from server.service.failures import FailureType
+from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
+from server.jobs.failures import FailureType
 from tests.agent_process import AgentProcess
 from tests.certificates import Authority
 from tests.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.service.errors import InvalidSpecError
-from server.service.states import CandidateState, SearchState
+from server.candidates.states import CandidateState, SearchState
+from server.core.errors import InvalidSpecError
 from tests.databases import TestDatabase
 from tests.worker_world import WorkerWorld
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hilnas.cli.commands import search
 from nas_engine.domain.environment import Dtype
 from nas_engine.search.densenas import published_recipe
+from nas_engine.settings.algorithms import BinnedEvolutionAlgorithm, DenseNasAlgorithm, SposEvolutionAlgorithm
 from nas_engine.training.strategies.differentiable import Alternation
-from server.catalog.datasets import RegisteredDatasets
-from server.catalog.spaces import EngineSpaceCatalog
-from server.client.commands import search
-from server.service.admission import Admission
-from server.service.algorithm_spec import BinnedEvolutionAlgorithm, DenseNasAlgorithm, SposEvolutionAlgorithm
-from server.service.search_presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
-from server.service.spec import parse_search_spec
-from server.service.supernets import Supernets
-from server.service.values.device import Enrolment
-from server.worker.algorithms import algorithm_of
-from server.worker.deriving import recipe_of
+from server.candidates.spec import parse_search_spec
+from server.fleet.device import Enrolment
+from server.searches.admission import Admission
+from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
+from server.searches.worker.algorithms import algorithm_of
+from server.searches.worker.deriving import recipe_of
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
+from server.training.supernets import Supernets
 from tests.api_world import ENROLMENT, World, capabilities
 
 NUM_IMAGES = 103_000  # about four fifths of 100 classes of ImageNet
@@ -34,7 +34,7 @@ def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, worl
     registry = tmp_path / "datasets.json"
     entries = {data: {"kind": "folder", "path": str(tmp_path), "num_classes": num} for data, num in classes.items()}
     registry.write_text(json.dumps(entries), encoding="utf-8")
-    spaces, datasets = EngineSpaceCatalog(), RegisteredDatasets.from_file(registry)
+    spaces, datasets = SpaceCatalog(), DatasetCatalog.from_file(registry)
     uow = world.process.context.uow
     admission = Admission(spaces, datasets, Supernets(uow, spaces, datasets))
     identity = replace(capabilities().identity, runtime="rknnlite", runtime_versions=(("rknnlite", "2.3.2"),))

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from server.service.errors import LeaseLostError
-from server.service.paging import PageRequest
-from server.service.states import CandidateState, JobKind, JobState, SearchState
-from server.service.values.event import EventQuery, EventType
-from server.service.values.job import Job, JobQuery
-from server.service.values.search import Search
-from server.worker.loop import LANES
+from server.candidates.search import Search
+from server.candidates.states import CandidateState, SearchState
+from server.core.errors import LeaseLostError
+from server.core.events import EventQuery, EventStore, EventType
+from server.core.paging import PageRequest
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobState
+from server.jobs.worker.loop import LANES
 from tests.databases import TestDatabase
 from tests.shifting_searches import (
     BUDGET,
@@ -87,7 +89,7 @@ def test_no_step_is_queued_while_the_supernet_is_shifted(world: WorkerWorld, sea
 
 def test_the_loss_of_each_candidate_is_told_while_it_shifts(world: WorkerWorld, search: Search) -> None:
     shift(world, next_shift(world))
-    events = world.uow.read(lambda tx: tx.events.after(0, EventQuery(search_id=search.id), 1000))
+    events = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(search_id=search.id), 1000))
     told = [event.payload for event in events if event.type is EventType.WORK]
     assert [(t["kind"], t["done"], t["total"]) for t in told] == [
         ("shift", n + 1, POPULATION) for n in range(POPULATION)

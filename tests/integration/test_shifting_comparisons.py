@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from server.service.errors import InvalidSpecError
-from server.service.failures import Failure, FailureType
-from server.service.paging import PageRequest
-from server.service.states import CandidateState, JobKind, JobState, SearchState
-from server.service.values.job import Job, JobQuery
-from server.service.values.payloads import EvaluatePayload, ShiftPayload, read_payload
-from server.service.values.search import Search
+from server.candidates.payloads import EvaluatePayload, ShiftPayload
+from server.candidates.search import Search
+from server.candidates.states import CandidateState, SearchState
+from server.core.errors import InvalidSpecError
+from server.core.paging import PageRequest
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.states import JobState
 from tests.databases import TestDatabase
 from tests.shifting_searches import (
     BUDGET,

@@ -12,10 +12,13 @@ from safetensors.torch import load
 
 from nas_engine.domain.layer_graph import weight_refs
 from nas_engine.domain.search_space import Form
-from server.service.errors import InvalidSpecError
-from server.service.states import JobKind, JobState, SearchState
-from server.service.values.job import Job
-from server.service.values.supernet import SupernetVersion
+from server.candidates.states import SearchState
+from server.core.errors import InvalidSpecError
+from server.jobs.job import Job
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.states import JobState
+from server.training.supernet import SupernetVersion
 from tests.databases import TestDatabase
 from tests.shifting_searches import (
     BUDGET,
@@ -42,7 +45,7 @@ def crashes_before_commit(world: WorkerWorld, job: Job) -> bool:
     asked = iter([False] * POPULATION)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, lambda: next(asked, True))
-    return world.uow.read(lambda tx: tx.jobs.get(job.id)).state is JobState.LEASED
+    return world.uow.read(lambda tx: JobStore(tx).get(job.id)).state is JobState.LEASED
 
 
 def test_every_generation_is_one_version_and_is_scored_with_it_alone(world: WorkerWorld) -> None:

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
-from server.service.errors import InvalidValueError
-from server.service.failures import Failure, FailureType
-from server.service.paging import PageRequest
-from server.service.search_work import SearchWork
-from server.service.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.service.states import CandidateState, JobKind
-from server.service.values.job import Job, JobQuery
-from server.service.values.search import Search
-from server.service.values.step import ShiftOrder
-from server.service.worker_results import Accuracy
+from server.candidates.search import Search
+from server.candidates.states import CandidateState
+from server.core.errors import InvalidValueError
+from server.core.paging import PageRequest
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.searches.ordered_work import SearchWork
+from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
+from server.searches.step import ShiftOrder
+from server.searches.worker_results import Accuracy
 from tests.databases import TestDatabase
 from tests.service_world import PlayedDevice, World, lease_of
 

@@ -10,10 +10,10 @@ import torch
 from nas_engine.domain.errors import TrainingError
 from nas_engine.training.checkpoint import Checkpoint, step_in
 from nas_engine.training.loop import Progress
+from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
-from server.service.artifacts import Artifacts
-from server.service.values.supernet import TrainingProgress
-from server.worker.checkpoints import CheckpointUploads
+from server.training.supernet import TrainingProgress
+from server.training.worker.checkpoints import CheckpointUploads
 from tests.databases import TestDatabase
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.spaces.registry import create_space
-from server.service.failures import Failure, FailureType
-from server.service.values.device import Enrolment
+from server.fleet.device import Enrolment
+from server.jobs.failures import Failure, FailureType
 from tests.api_world import ENROLMENT, World, capabilities
 from tests.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
 from tests.worker_world import TINY_SPACE

@@ -21,11 +21,12 @@ from nas_engine.spaces.tables.document import parse_table
 from nas_engine.spaces.tables.document import table_document as document_of
 from nas_engine.spaces.tables.files import nas_bench_macro
 from nas_engine.spaces.tables.space import TableSpace
-from server.service.errors import ConflictError, InvalidSpecError
-from server.service.spec import parse_search_spec
-from server.service.states import EvaluationSource, SearchState
-from server.service.values.search import Search
-from server.worker.algorithms import config_of
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Search
+from server.candidates.spec import parse_search_spec
+from server.candidates.states import EvaluationSource, SearchState
+from server.core.errors import ConflictError, InvalidSpecError
+from server.searches.worker.algorithms import config_of
 from tests.databases import TestDatabase
 from tests.table_results import table_bytes, table_document
 from tests.worker_world import TINY_SPACE, WorkerWorld
@@ -121,7 +122,7 @@ def test_values_come_from_the_row_and_say_so(world: WorkerWorld) -> None:
         assert candidate.latency_us == pytest.approx(row[Metric.LATENCY_US].value)
         assert candidate.record.macs == row[Metric.MACS].value
         assert candidate.latency_key is candidate.model_sha256 is None
-        evaluations = world.uow.read(lambda tx, c=candidate: tx.evaluations.of_candidates([c.id]))  # type: ignore[misc]
+        evaluations = world.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
         assert {e.metric: e.source for e in evaluations} == {
             Metric.TOP1: EvaluationSource.TABLE,
             Metric.LATENCY_US: EvaluationSource.TABLE,

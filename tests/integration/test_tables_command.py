@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from hilnas.cli.commands import tables
 from nas_engine.spaces.registry import create_space
-from server.client.commands import tables
-from server.service.values.device import Device
+from server.fleet.device import Device
 from tests.api_process import RunningServer, running_server
 from tests.api_world import World
 from tests.table_world import DENSE_SPACE, OVERHEAD_US, StepWorker, measure_by_formula

@@ -16,7 +16,7 @@ import pytest
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.bootstrap.certificates import Authority, CertificateError
-from server.client.home import ENROLMENT_TOKEN_FILE
+from server.core.home import ENROLMENT_TOKEN_FILE
 from tests.agent_process import ROOT, AgentProcess
 from tests.sample_graphs import small_shufflenet
 
@@ -26,7 +26,7 @@ EMULATED = ("--runtime", "onnxruntime", "--device-type", "emulated", "--poll-s",
 def command(*arguments: str, home: Path, url: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HILNAS_HOME": str(home), "HILNAS_URL": url, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "server.client.cli", *arguments],
+        [sys.executable, "-m", "hilnas.cli.main", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -63,7 +63,7 @@ class Bench:
         options += ["--grpc-client-ca", str(self.certs / "ca.pem")]
         with (folder / "server.log").open("wb") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "server.client.cli", "server", *options], cwd=ROOT, stdout=log, stderr=log
+                [sys.executable, "-m", "hilnas.cli.main", "server", *options], cwd=ROOT, stdout=log, stderr=log
             )
         until((self.home / "server.json").exists, (folder / "server.log").read_text())
         document = json.loads((self.home / "server.json").read_text())

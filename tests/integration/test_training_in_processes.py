@@ -17,14 +17,14 @@ from safetensors.torch import load
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.training.data.source import DatasetSource
-from server.service.spec import parse_training_spec
-from server.service.states import SupernetState
-from server.service.values.event import EventQuery, EventType
-from server.service.values.job import Job
-from server.service.values.supernet import Supernet
-from server.worker.training import _num_processes
-from server.worker.training_child import EXIT_ORPHANED
-from server.worker.training_order import TrainingOrder
+from server.core.events import EventQuery, EventStore, EventType
+from server.jobs.job import Job
+from server.training.spec import parse_training_spec
+from server.training.states import SupernetState
+from server.training.supernet import Supernet
+from server.training.worker.child import EXIT_ORPHANED
+from server.training.worker.order import TrainingOrder
+from server.training.worker.training import _num_processes
 from tests.databases import TestDatabase
 from tests.worker_world import TRAINING, WorkerWorld
 
@@ -84,7 +84,7 @@ def test_two_processes_train_what_one_process_trains_with_the_whole_batch(world:
     assert_equal(weights(world, one), weights(world, two))
     assert two.progress.step == 24
     assert two.progress.loss == pytest.approx(one.progress.loss, rel=1e-3)
-    told = world.uow.read(lambda tx: tx.events.after(0, EventQuery(supernet_id=two.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(supernet_id=two.id), 500))
     steps = [event.payload["step"] for event in told if event.type is EventType.TRAINING]
     assert steps == list(range(1, 25))
     assert not list((world.folder / "worker" / "training").iterdir()), "nothing is left behind"
@@ -157,7 +157,7 @@ def test_a_training_process_ends_with_its_worker_even_while_it_waits_for_the_oth
     file = tmp_path / "order.json"
     file.write_text(order.model_dump_json(), encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "server.worker.training_child", str(file)],
+        [sys.executable, "-m", "server.training.worker.child", str(file)],
         stdin=subprocess.PIPE,
         env=os.environ | {"RANK": "0", "WORLD_SIZE": "2"},
     )

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from nas_engine.settings.training import RetrainStrategy, TrainingSpec
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.presets import PRESETS
 from nas_engine.training.strategies.fair import FairConfig
 from nas_engine.training.strategies.sandwich import DistillationKind, SandwichConfig
-from server.service.errors import InvalidSpecError
-from server.service.spec import parse_training_spec
-from server.service.training_presets import TRAINING_PRESETS
-from server.service.training_spec import RetrainStrategy, TrainingSpec
-from server.worker.training_settings import strategy_config, train_config
+from server.core.errors import InvalidSpecError
+from server.training.presets import TRAINING_PRESETS
+from server.training.spec import parse_training_spec
+from server.training.worker.settings import strategy_config, train_config
 
 BASE: dict[str, Any] = {"space": {"id": "spos"}, "dataset": "fashion-mnist-12k", "iterations": 10}
 

@@ -8,12 +8,12 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from server.service.errors import InvalidSpecError
-from server.service.spec import parse_training_spec
-from server.service.spec_parts import SpaceSpec
-from server.service.states import SupernetState
-from server.service.training_presets import training_preset
-from server.service.values.supernet import Supernet
+from nas_engine.settings.base import SpaceSpec
+from server.core.errors import InvalidSpecError
+from server.training.presets import training_preset
+from server.training.spec import parse_training_spec
+from server.training.states import SupernetState
+from server.training.supernet import Supernet
 from tests.databases import TestDatabase
 from tests.worker_world import TINY_SPACE, TRAINING, WorkerWorld
 

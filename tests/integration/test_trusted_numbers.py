@@ -12,9 +12,11 @@ import pytest
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.objective import Metric
 from server.artifacts.files import FileByteStore
-from server.service.states import CandidateState, DeviceState, SearchState
-from server.service.values.candidate import Candidate, Evaluation
-from server.service.values.device import pool_key
+from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.states import CandidateState, SearchState
+from server.fleet.device import pool_key
+from server.fleet.states import DeviceState
 from tests.databases import TestDatabase
 from tests.integration.test_agents_and_service import FAKE, Farm, fake_model
 from tests.service_world import IDENTITY, PlayedDevice, World, run_to_end
@@ -37,7 +39,7 @@ def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
 
 
 def latencies(world: World, candidate: Candidate) -> list[Evaluation]:
-    found = world.uow.read(lambda tx: tx.evaluations.of_candidates([candidate.id]))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
     return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
 
 

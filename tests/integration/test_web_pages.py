@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass
-from server.api.auth import SESSION_COOKIE
-from server.service.states import Role
+from server.access.auth import SESSION_COOKIE
+from server.access.token import Role
 from server.web.rendering import STATIC
 from tests.api_world import ADMIN, NOISY, World, cheap_spec, latency_spec
 

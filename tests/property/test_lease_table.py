@@ -20,13 +20,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from server.db.engine import open_engine
-from server.db.schema import migrate
-from server.service.dispatch import Dispatch
-from server.service.errors import LeaseLostError
-from server.service.failures import Failure, FailureType
-from server.service.states import JobKind, JobState, LeaseOutcome
-from server.service.values.job import LeaseRef, NewJob
+from server.bootstrap.schema import migrate
+from server.core.database.engine import open_engine
+from server.core.errors import LeaseLostError
+from server.jobs.dispatch import Dispatch
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import LeaseRef, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.states import JobState, LeaseOutcome
 from tests.databases import TestDatabase, opened
 from tests.service_world import lease_of
 
@@ -78,7 +80,7 @@ class LeaseTable(RuleBasedStateMachine):
     def add(self, priority: int) -> None:
         """Queue a job."""
         new = NewJob(kind=JobKind.TRAIN, payload={"supernet_id": "x"}, priority=priority, max_attempts=MAX_ATTEMPTS)
-        job = self.database.uow.write(lambda tx: tx.jobs.add(new))
+        job = self.database.uow.write(lambda tx: JobStore(tx).add(new))
         self.jobs[job.id] = Expected()
 
     @rule(target=leases, owner=st.sampled_from(["a", "b", "c"]))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from nas_engine.domain.json_value import JsonValue
-from server.api.event_stream import EventHub, StreamLimits, Subject, stream_events
-from server.api.problems import Problem
+from server.core.http.event_stream import EventHub, StreamLimits, Subject, stream_events
+from server.core.http.problems import Problem
 
 _FAST = StreamLimits(poll_s=0.005, ping_s=5.0, max_stream_s=20.0, max_per_token=2)
 

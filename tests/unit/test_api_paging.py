@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from server.api.conditional import check_if_match, etag_of, matches, not_modified
-from server.api.paging import PageTokens, next_link
-from server.api.problems import Problem
+from server.core.http.conditional import check_if_match, etag_of, matches, not_modified
+from server.core.http.paging import PageTokens, next_link
+from server.core.http.problems import Problem
 
 _TOKENS = PageTokens(b"k" * 32)
 _QUERY = {"order_by": "-created_at", "state": "running"}

@@ -10,12 +10,12 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.testclient import TestClient
 
-from server.api import problem_types as types
-from server.api.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
-from server.api.metrics import Metrics, Sample
-from server.api.problem_handlers import install_problem_handlers
-from server.api.problems import FieldError, Problem, json_pointer, problem_document
-from server.api.request_context import RequestContextMiddleware, TraceContext
+from server.core.http import problem_types as types
+from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
+from server.core.http.metrics import Metrics, Sample
+from server.core.http.problem_handlers import install_problem_handlers
+from server.core.http.problems import FieldError, Problem, json_pointer, problem_document
+from server.core.http.request_context import RequestContextMiddleware, TraceContext
 
 
 class _Body(BaseModel):

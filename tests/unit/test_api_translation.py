@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from starlette.requests import Request
 
-from server.api.negotiation import CSV, JSON, NDJSON, preferred
-from server.api.problem_types import INTERNAL_ERROR
-from server.api.problems import Problem
-from server.api.service_errors import problem_of
-from server.service import errors
+from server.core import errors
+from server.core.http.negotiation import CSV, JSON, NDJSON, preferred
+from server.core.http.problem_types import INTERNAL_ERROR
+from server.core.http.problems import Problem
+from server.core.http.service_errors import problem_of
 
 _EXAMPLES: dict[type[errors.ServiceError], errors.ServiceError] = {
     errors.NotFoundError: errors.NotFoundError("search", "srch_x"),

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from hilnas.client import errors
+from hilnas.client.event_source import ReceivedEvent, follow, parse
+from hilnas.client.transport import RetryPolicy, Transport
 from nas_engine.domain.json_value import JsonValue
-from server.client import errors
-from server.client.event_source import ReceivedEvent, follow, parse
-from server.client.transport import RetryPolicy, Transport
 
 
 @dataclass

@@ -10,9 +10,9 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
-from server.service.cost_reports import parse_cost_report_spec
-from server.service.errors import InvalidSpecError
-from server.service.spec import parse_search_spec
+from server.candidates.spec import parse_search_spec
+from server.core.errors import InvalidSpecError
+from server.latency_tables.cost_reports import parse_cost_report_spec
 
 
 def spec(**algorithm: Any) -> dict[str, Any]:

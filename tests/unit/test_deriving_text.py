@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hilnas.cli.progress import deriving_text
 from nas_engine.domain.json_value import JsonValue
-from server.client.progress import deriving_text
 
 
 def test_a_derivation_is_shown_with_its_cost_factor_and_step() -> None:

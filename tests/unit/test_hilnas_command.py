@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hilnas.cli import main as cli
+from hilnas.cli.commands import spaces
 from nas_engine.spaces.registry import create_space, space_ids
-from server.client import cli
-from server.client.commands import spaces
 
 _BLOCKED = """
 import sys
@@ -20,7 +20,7 @@ class Block:
         if name.partition(".")[0] in {blocked!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
-from server.client.cli import main
+from hilnas.cli.main import main
 sys.exit(main({argv!r}))
 """
 
@@ -31,7 +31,7 @@ def _run_without(blocked: set[str], argv: list[str]) -> subprocess.CompletedProc
 
 
 def test_importing_the_command_imports_the_standard_library_only() -> None:
-    code = "import sys, server.client.cli; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    code = "import sys, hilnas.cli.main; print(sorted({m.partition('.')[0] for m in sys.modules}))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     foreign = set(json.loads(output.replace("'", '"'))) - set(sys.stdlib_module_names) - {"server"}
     assert not {name for name in foreign if not name.startswith("_")} - {"__main__", "sitecustomize"}

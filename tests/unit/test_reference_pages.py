@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hilnas.cli.main import COMMANDS
 from server.bootstrap.settings import Settings
-from server.client.cli import COMMANDS
 
 _REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 _GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"

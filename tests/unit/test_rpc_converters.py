@@ -42,13 +42,15 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
-from server.rpc import converters
-from server.rpc.errors import STATUS, status_of
-from server.service import errors
-from server.service.errors import InvalidValueError
-from server.service.failures import FailureType
-from server.service.results import ResultStatus
-from server.service.states import JobPhase
+from server.core import errors
+from server.core.errors import InvalidValueError
+from server.core.rpc.errors import STATUS, status_of
+from server.fleet import converters
+from server.jobs.converters import PHASES, failure_from_proto
+from server.jobs.failures import FailureType
+from server.jobs.results import ResultStatus
+from server.jobs.states import JobPhase
+from server.measuring.converters import VALIDITIES, canary_from_proto, measurement_from_proto
 
 IDENTITY = DeviceIdentity(
     board_model="Radxa ROCK 5B",
@@ -79,7 +81,7 @@ MEASUREMENT = Measurement(
 
 def test_a_measurement_survives_the_wire() -> None:
     data = wire.measurement_to_proto(MEASUREMENT).SerializeToString()
-    assert converters.measurement_from_proto(measurement_pb2.Measurement.FromString(data)) == MEASUREMENT
+    assert measurement_from_proto(measurement_pb2.Measurement.FromString(data)) == MEASUREMENT
 
 
 def test_a_measurement_and_a_request_survive_the_pipe() -> None:
@@ -113,31 +115,31 @@ def test_malformed_measurements_are_refused(spoil: dict[str, object]) -> None:
     for name, value in spoil.items():
         setattr(message, name, value)
     with pytest.raises((InvalidMeasurementError, InvalidValueError)):
-        converters.measurement_from_proto(message)
+        measurement_from_proto(message)
 
 
 @pytest.mark.parametrize("type", list(AgentFailureType))
 def test_every_failure_of_an_agent_reaches_the_service_as_itself(type: AgentFailureType) -> None:
     outcome = Outcome(failure=type, message="why", phase=Phase.WARMUP, canary=CANARY)
     envelope = wire.envelope_to_proto(LeaseKey("job_1", 2, "lease_1", 3), outcome)
-    failure = converters.failure_from_proto(envelope.failure.type, envelope.failure.message)
+    failure = failure_from_proto(envelope.failure.type, envelope.failure.message)
     assert failure.type is FailureType[type.name]
     assert envelope.failure.phase == control_pb2.PHASE_WARMUP
-    assert converters.canary_from_proto(envelope.failure.canary) == CANARY
+    assert canary_from_proto(envelope.failure.canary) == CANARY
 
 
 def test_a_failure_type_of_a_newer_agent_is_kept_as_text() -> None:
-    failure = converters.failure_from_proto(999, "something new")
+    failure = failure_from_proto(999, "something new")
     assert failure.type is FailureType.AGENT_FAULT
     assert "999" in failure.message
 
 
 def test_every_enum_is_mapped_on_both_sides() -> None:
     for phase in Phase:
-        assert converters.PHASES[control_pb2.Phase.Value(wire.PHASES[phase])] is JobPhase[phase.name]
+        assert PHASES[control_pb2.Phase.Value(wire.PHASES[phase])] is JobPhase[phase.name]
     for validity in Validity:
         number = measurement_pb2.Validity.Value(wire.VALIDITIES[validity])
-        assert validity is Validity.VALID or converters.VALIDITIES[number] is validity
+        assert validity is Validity.VALID or VALIDITIES[number] is validity
     for dtype in Dtype:
         assert converters.DTYPES[measurement_pb2.Dtype.Value(wire.DTYPES[dtype])] is dtype
     for status in ResultStatus:

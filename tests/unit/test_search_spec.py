@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.objective import Goal, Metric
-from server.service.errors import InvalidSpecError
-from server.service.spec import parse_search_spec, parse_training_spec, search_spec_schema, training_spec_schema
-from server.service.training_spec import TrainingSpec
+from nas_engine.settings.training import TrainingSpec
+from server.candidates.spec import parse_search_spec, search_spec_schema
+from server.core.errors import InvalidSpecError
+from server.training.spec import parse_training_spec, training_spec_schema
 
 MINIMAL: dict[str, Any] = {
     "space": {"id": "spos"},

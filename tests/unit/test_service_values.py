@@ -11,31 +11,27 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
-from server.service.errors import InvalidSpecError, InvalidStateTransitionError, InvalidValueError, SpecViolation
-from server.service.failures import FailureType, backoff_s
-from server.service.ids import IdPrefix, has_prefix, new_id
-from server.service.paging import PageRequest, Position
-from server.service.states import (
-    CANDIDATE_TRANSITIONS,
-    DEVICE_TRANSITIONS,
-    JOB_TRANSITIONS,
-    SEARCH_TRANSITIONS,
-    SUPERNET_TRANSITIONS,
-    JobState,
-    Role,
-    SearchState,
-    check_transition,
-)
-from server.service.tokens import digest, new_secret
-from server.service.values.artifact import check_sha256
-from server.service.values.candidate import ArchitectureRecord
-from server.service.values.device import DeviceCapabilities, HardwareProfile
-from server.service.values.payloads import MeasurePayload, SearchStepPayload, read_payload
-from server.service.values.search import SearchProgress
-from server.service.values.step import StepOutcome, StepStatus
-from server.service.values.supernet import TrainingProgress
-from server.service.values.token import ApiToken
-from server.service.worker_results import Accuracy
+from server.access.token import ApiToken, Role
+from server.access.tokens import digest, new_secret
+from server.artifacts.artifact import check_sha256
+from server.candidates.payloads import SearchStepPayload
+from server.candidates.search import SearchProgress
+from server.candidates.states import CANDIDATE_TRANSITIONS, SEARCH_TRANSITIONS, SearchState
+from server.core.errors import InvalidSpecError, InvalidStateTransitionError, InvalidValueError, SpecViolation
+from server.core.ids import IdPrefix, has_prefix, new_id
+from server.core.paging import PageRequest, Position
+from server.core.transitions import check_transition
+from server.fleet.device import DeviceCapabilities, HardwareProfile
+from server.fleet.states import DEVICE_TRANSITIONS
+from server.jobs.failures import FailureType, backoff_s
+from server.jobs.payloads import read_payload
+from server.jobs.states import JOB_TRANSITIONS, JobState
+from server.measuring.payloads import MeasurePayload
+from server.searches.step import StepOutcome, StepStatus
+from server.searches.worker_results import Accuracy
+from server.spaces.architecture import ArchitectureRecord
+from server.training.states import SUPERNET_TRANSITIONS
+from server.training.supernet import TrainingProgress
 from tests.fakes_service import toy_record
 from tests.service_world import IDENTITY
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from server.service.states import JobState
+from server.jobs.states import JobState
 from tests.agent_process import AgentProcess
 from tests.databases import TestDatabase
 from tests.integration.test_agents_and_service import Farm, fake_model

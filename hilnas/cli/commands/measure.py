@@ -1,0 +1,194 @@
+"""``hilnas measure``: how long a model of one's own takes on a board, and what it answers there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.runner import new_app, run
+from hilnas.cli.terminal import make_console
+from hilnas.client.client import Hilnas
+from hilnas.client.errors import HilnasError
+from nas_engine.domain.image_set import MEDIA_TYPE
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.export.fixed_batch import fix_batch
+from server.classifying.schemas import ClassificationDetail
+from server.jobs.schemas import JobDetail
+from server.measuring.schemas import MeasurementDetail
+
+POLL_S = 1.0
+MODEL_MEDIA_TYPE = "application/onnx"
+app = new_app("Measure a model of your own on a board.")
+_console = make_console()
+_progress = make_console(stderr=True)
+
+
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="ONNX file with static shapes.")],
+    device_type: Annotated[
+        str, typer.Option("--device-type", help="Kind of board; `hilnas devices types` lists them.")
+    ],
+    dtype: Annotated[str, typer.Option(help="fp32, fp16 or w8a8.")] = "fp32",
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images per inference: as the model has it, or what its open batch is fixed to.")
+    ] = 1,
+    profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
+    accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
+    calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
+    calibration_images: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Image set for w8a8, instead of a data set.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Image set to classify (`hilnas images pack` makes one)."),
+    ] = None,
+    num_images: Annotated[int | None, typer.Option(min=1, help="Its first so many [all].")] = None,
+    npu_only: Annotated[bool, typer.Option(help="Refuse operators that the NPU leaves to the CPU.")] = False,
+    follow: Annotated[bool, typer.Option(help="Wait for the result.")] = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Upload a model and queue its measurement; with images, its accuracy on the board too."""
+    with connect(server, token) as nas:
+        spec: dict[str, JsonValue] = {
+            "model_sha256": _uploaded(nas, model, batch),
+            "label": model.name,
+            "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
+            "measurement": {
+                "profile": profile,
+                "validity_policy": "accept_flagged" if accept_flagged else "require",
+            },
+            "calibration_dataset": calibration_dataset,
+        }
+        if images is not None:
+            spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
+        if calibration_images is not None:
+            spec["calibration_images_sha256"] = nas.artifacts.upload(calibration_images, MEDIA_TYPE).sha256
+        job = nas.measurements.measure(spec)
+        if not follow:
+            _print_job(job, as_json)
+            return
+        measured, classified = _followed(nas, job)
+    if as_json:
+        _print_results_as_json(measured, classified)
+        return
+    _print_measurement(measured)
+    if classified is not None:
+        _print_classification(classified)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas measure``."""
+    return run(app, "measure", argv)
+
+
+def _uploaded(nas: Hilnas, model: Path, batch: int) -> str:
+    """Digest of the model as it is measured. Raises ExportError: it is none, or cannot run with that batch."""
+    fixed, names = fix_batch(model.read_bytes(), batch)
+    if not names:
+        return nas.artifacts.upload(model, MODEL_MEDIA_TYPE).sha256
+    _progress.print(f"{model.name} leaves the batch of {', '.join(names)} open: measured with a batch of {batch}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / model.name
+        file.write_bytes(fixed)
+        return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256
+
+
+def _followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:
+    """The measurement once it is there, and the answers to images where they were asked for.
+
+    Raises:
+        HilnasError: a job failed or was cancelled.
+    """
+    job = _ended(nas, job)
+    classify_job_id = job.classify_job_id
+    if (following := _result_id(job, "next_job_id")) is not None:
+        job = _ended(nas, nas.jobs.get(following))
+    measured = nas.measurements.get(_result_id(job, "measurement_id") or "")
+    if classify_job_id is None:
+        return measured, None
+    ended = _ended(nas, nas.jobs.get(classify_job_id))
+    return measured, nas.classifications.get(_result_id(ended, "classification_id") or "")
+
+
+def _result_id(job: JobDetail, member: str) -> str | None:
+    result = job.result if isinstance(job.result, dict) else {}
+    return str(result[member]) if member in result else None
+
+
+def _ended(nas: Hilnas, job: JobDetail) -> JobDetail:
+    """The job once it is done; says what it waits for.
+
+    Raises:
+        HilnasError: it failed or was cancelled.
+    """
+    said = ""
+    while True:
+        if (line := _standing(job)) != said:
+            _progress.print(line)
+            said = line
+        match job.state.value:
+            case "done":
+                return job
+            case "failed" | "cancelled":
+                raise HilnasError(f"{job.id} {job.state.value}: {job.failure_type or '-'}: {job.failure_message}")
+            case _:
+                time.sleep(POLL_S)
+                job = nas.jobs.get(job.id)
+
+
+def _standing(job: JobDetail) -> str:
+    if job.queue_position is None:
+        phase = "" if job.phase is None else f" ({job.phase.value})"
+        return f"{job.kind.value} {job.state.value}{phase}"
+    eta = "" if job.eta_s is None else f", about {job.eta_s:.0f} s to go"
+    waiting = "" if job.num_takers != 0 else "; no board that can do it takes jobs now"
+    return f"{job.kind.value} queued, number {job.queue_position}{eta}{waiting}"
+
+
+def _print_job(job: JobDetail, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        _console.print(f"{job.id}  {_standing(job)}")
+
+
+def _print_measurement(measured: MeasurementDetail) -> None:
+    stats = measured.stats
+    _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
+    _console.print(
+        f"p50 {stats.p50_us:.1f} us (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}), "
+        f"min {stats.min_us:.1f} us, {stats.count} runs"
+    )
+    for flag in measured.flags:
+        _console.print(f"  {flag.validity}: {flag.reason}")
+
+
+def _print_results_as_json(measured: MeasurementDetail, classified: ClassificationDetail | None) -> None:
+    if classified is None:
+        print_json(measured)
+        return
+    both = {"measurement": measured.model_dump(mode="json"), "classification": classified.model_dump(mode="json")}
+    typer.echo(json.dumps(both))
+
+
+def _print_classification(classified: ClassificationDetail) -> None:
+    _console.print(
+        f"{classified.id}  top-1 {classified.top1:.2%} (standard error {classified.standard_error:.2%}) of "
+        f"{classified.num_images} images, [bold]{classified.kind}[/bold] in {classified.dtype}"
+    )
+    loss = classified.loss
+    if loss is not None:
+        _console.print(
+            f"  loss against float {loss.value:+.2%} (standard error {loss.standard_error:.2%}, paired); "
+            f"{loss.agreement:.2%} of the answers agree"
+        )

@@ -1,0 +1,212 @@
+"""``hilnas tables``: latency tables, and how well they estimate whole networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hilnas.cli.options import (
+    ExportFormat,
+    FormatOption,
+    JsonOption,
+    LimitOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    print_json,
+    write_bytes,
+)
+from hilnas.cli.progress import follow_search, number_text
+from hilnas.cli.runner import new_app, run
+from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.terminal import make_console
+from hilnas.client.errors import HilnasError, SpecFileError
+from nas_engine.domain.json_value import JsonValue
+from server.candidates.states import SearchState
+from server.latency_tables.schemas import CostReportDetail, LatencyTableDetail
+
+app = new_app("Have the operators of a space measured; report how well they estimate whole networks.")
+_console = make_console()
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Id, srch_...")]
+ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Id, srch_...")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its figures.")]
+
+
+@app.command()
+def create(
+    file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space, e.g. densenas-mbv2.")] = None,
+    device_type: Annotated[str | None, typer.Option(help="Kind of board, e.g. rk3588.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images per inference; the paper's tables: 32.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or w8a8.")] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Have every operator of a space measured: from a spec file, options, or both; options win."""
+    spec = {} if file is None else read_spec_file(file)
+    spec.update({} if name is None else {"name": name})
+    spec.update({} if space is None else {"space": {"id": space}})
+    device = spec.get("device")
+    wanted: dict[str, JsonValue] = dict(device) if isinstance(device, dict) else {}
+    options = {"device_type": device_type, "batch": batch, "dtype": dtype}
+    wanted.update({key: value for key, value in options.items() if value is not None})
+    if not spec or "device_type" not in wanted:
+        raise SpecFileError("nothing to measure: give a spec file, or at least --space and --device-type")
+    with connect(server, token) as nas:
+        table = nas.latency_tables.create({**spec, "device": wanted})
+        if not follow:
+            print_json(table) if as_json else typer.echo(table.id)
+            return
+        ended = follow_search(nas, table.id, _console)
+        shown = nas.latency_tables.get(table.id)
+    print_json(shown) if as_json else _print_table(shown)
+    _fail_unless_completed("latency table", ended.id, ended.state, ended.reason)
+
+
+@app.command("list")
+def list_tables(
+    limit: LimitOption = 50, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List latency tables, newest first."""
+    with connect(server, token) as nas:
+        found = list(nas.latency_tables.all(limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("id", "name", "state", "space", "batch", "dtype", "measured", "hardware key")
+    for one in found:
+        measured, hardware = f"{one.num_measured}/{one.num_operators}", (one.hardware_key or "-")[:12]
+        table.add_row(one.id, one.name, one.state.value, one.space_id, str(one.batch), one.dtype, measured, hardware)
+    _console.print(table)
+
+
+@app.command()
+def show(
+    table_id: TableArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show a table with its operators."""
+    with connect(server, token) as nas:
+        found = nas.latency_tables.get(table_id)
+    print_json(found) if as_json else _print_table(found)
+
+
+@app.command()
+def export(
+    table_id: TableArgument,
+    report: Annotated[str | None, typer.Option(help="The networks of this report instead of the operators.")] = None,
+    file_format: FormatOption = ExportFormat.CSV,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Write every operator, or every network of a report, to standard output."""
+    with connect(server, token) as nas:
+        tables = nas.latency_tables
+        if report is None:
+            write_bytes(tables.export(table_id, file_format.media_type))
+        else:
+            write_bytes(tables.export_report(table_id, report, file_format.media_type))
+
+
+@app.command()
+def report(
+    table_id: TableArgument,
+    networks: Annotated[int, typer.Option(min=2, help="Networks that are measured end to end.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the networks drawn.")] = 0,
+    logit_std: Annotated[
+        float, typer.Option(help="Deviation of the architecture parameters networks are derived from (DenseNAS).")
+    ] = 1.0,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Measure sampled networks, and compare them with what the table says of them."""
+    with connect(server, token) as nas:
+        tables = nas.latency_tables
+        made = tables.create_report(table_id, {"num_networks": networks, "seed": seed, "logit_std": logit_std})
+        if not follow:
+            print_json(made) if as_json else typer.echo(made.id)
+            return
+        ended = follow_search(nas, made.id, _console)
+        shown = tables.report(table_id, made.id)
+    print_json(shown) if as_json else _print_report(shown)
+    _fail_unless_completed("report", ended.id, ended.state, ended.reason)
+
+
+@app.command()
+def reports(
+    table_id: TableArgument,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List the reports of a table, newest first."""
+    with connect(server, token) as nas:
+        found = list(nas.latency_tables.reports(table_id, limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("id", "name", "state", "seed", "deviation", "measured")
+    for one in found:
+        measured = f"{one.num_measured}/{one.num_networks}"
+        table.add_row(one.id, one.name, one.state.value, str(one.seed), f"{one.logit_std:g}", measured)
+    _console.print(table)
+
+
+@app.command("show-report")
+def show_report(
+    table_id: TableArgument,
+    report_id: ReportArgument,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Show how far a table's estimates are from measured networks."""
+    with connect(server, token) as nas:
+        found = nas.latency_tables.report(table_id, report_id)
+    print_json(found) if as_json else _print_report(found)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas tables``."""
+    return run(app, "tables", argv)
+
+
+def _print_table(found: LatencyTableDetail) -> None:
+    title = f"{found.name}: {found.num_measured} of {found.num_operators} operators, batch {found.batch}, {found.dtype}"
+    table = Table("operator", "latency [us]", "state", "flags", title=title, title_justify="left")
+    for row in found.rows:
+        latency = "-" if row.latency_us is None else number_text(row.latency_us)
+        table.add_row(row.label, latency, row.state.value, ", ".join(row.flags))
+    _console.print(table)
+
+
+def _print_report(found: CostReportDetail) -> None:
+    title = f"{found.name}: {found.num_measured} of {found.num_networks} networks measured"
+    headers = ("estimator", "networks", "Kendall tau", "mean error [us]", "mean |error| [us]", "mean |error| [%]")
+    table = Table(*headers, title=title, title_justify="left")
+    for one in found.agreements:
+        tau = "-" if one.kendall_tau is None else f"{one.kendall_tau:.3f}"
+        errors = (
+            f"{one.mean_error_us:+.4g}",
+            f"{one.mean_absolute_error_us:.4g}",
+            f"{100 * one.mean_relative_error:.1f}",
+        )
+        table.add_row(one.estimator, str(one.num_networks), tau, *errors)
+    _console.print(table)
+    missing = sum(bool(row.missing) for row in found.rows)
+    if missing:
+        _console.print(f"{missing} networks have operators that the table lacks: they are not compared.")
+
+
+def _fail_unless_completed(what: str, search_id: str, state: SearchState, reason: str) -> None:
+    if state is not SearchState.COMPLETED:
+        raise HilnasError(f"{what} {search_id} is {state.value}: {reason or 'no reason was given'}")

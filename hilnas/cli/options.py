@@ -1,0 +1,71 @@
+"""Options and output that the commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import BaseModel
+
+from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
+from hilnas.client.client import Hilnas
+from server.core.home import local_admin_token
+
+__all__ = [
+    "ExportFormat",
+    "FormatOption",
+    "JsonOption",
+    "LimitOption",
+    "ServerOption",
+    "TokenOption",
+    "connect",
+    "print_json",
+    "write_bytes",
+]
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+
+
+class ExportFormat(StrEnum):
+    """What an export is written as."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+    @property
+    def media_type(self) -> str:
+        """As HTTP names it."""
+        return "text/csv" if self is ExportFormat.CSV else "application/x-ndjson"
+
+
+FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to write.")]
+
+
+def write_bytes(chunks: Iterable[bytes]) -> None:
+    """Write an export to standard output as it comes."""
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def connect(server: str | None, token: str | None) -> Hilnas:
+    """The server that the options name; on this machine the user's own server lets its user in."""
+    nas = Hilnas(server, token)
+    if token is None and urlsplit(nas.url).hostname in _LOOPBACK:
+        return Hilnas(server, local_admin_token())
+    return nas
+
+
+def print_json(model: BaseModel | Iterable[BaseModel]) -> None:
+    """One document, or a list of them."""
+    if isinstance(model, BaseModel):
+        typer.echo(model.model_dump_json())
+    else:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in model]))

@@ -1,0 +1,266 @@
+"""Live views of searches and trainings in a terminal, fed by their events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hilnas.cli.warm_starts import warm_start_text
+from hilnas.client.client import Hilnas
+from hilnas.client.event_source import ReceivedEvent
+from nas_engine.domain.json_value import JsonValue
+from server.searches.candidate_schemas import CandidateResource, FrontResource
+from server.searches.schemas import SearchResource
+from server.studies.schemas import RankingStudyResource, StudyEntryResource
+from server.training.schemas import SupernetResource
+
+_REFRESH_S = 0.5
+_DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
+T = TypeVar("T", SearchResource, SupernetResource, RankingStudyResource)
+
+
+def follow_search(nas: Hilnas, search_id: str, console: Console) -> SearchResource:
+    """Show a search until it ends (or is paused and stays so); returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.searches.events(search_id),
+        read=lambda: nas.searches.get(search_id),
+        render=search_view,
+        line=search_line,
+    )
+
+
+def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> SupernetResource:
+    """Show a training until it ends; returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.supernets.events(supernet_id),
+        read=lambda: nas.supernets.get(supernet_id),
+        render=supernet_view,
+        line=supernet_line,
+    )
+
+
+def follow_study(nas: Hilnas, study_id: str, console: Console) -> RankingStudyResource:
+    """Show a ranking study until it ends; returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.ranking_studies.events(study_id),
+        read=lambda: nas.ranking_studies.get(study_id),
+        render=lambda study: Text(study_line(study)),
+        line=study_line,
+    )
+
+
+def _follow(
+    console: Console,
+    *,
+    events: Callable[[], Iterator[ReceivedEvent]],
+    read: Callable[[], T],
+    render: Callable[[T], RenderableType],
+    line: Callable[[T], str],
+) -> T:
+    """Show what `read` gives whenever something happened, at most twice a second, and once more at the end."""
+    if console.is_terminal:
+        with Live(render(read()), console=console, refresh_per_second=4) as live:
+            for current in _changes(events, read):
+                live.update(render(current))
+        return read()
+    # A log gets a line where a terminal is redrawn.
+    last_line = ""
+    for current in _changes(events, read):
+        if (text := line(current)) != last_line:
+            console.print(text, highlight=False, soft_wrap=True)
+            last_line = text
+    return read()
+
+
+def _changes(events: Callable[[], Iterator[ReceivedEvent]], read: Callable[[], T]) -> Iterator[T]:
+    next_read_s = 0.0
+    for _ in events():
+        if time.monotonic() >= next_read_s:
+            next_read_s = time.monotonic() + _REFRESH_S
+            yield read()
+    yield read()
+
+
+def search_view(search: SearchResource) -> RenderableType:
+    """Everything one wants to see of a running search."""
+    progress = search.progress
+    finished = progress.num_complete + progress.num_infeasible + progress.num_failed
+    table = Table(title=f"{search.name}  {search.id}", show_header=False, title_justify="left", min_width=64)
+    table.add_column(style="bold")
+    table.add_column()
+    state = search.state.value if not search.reason else f"{search.state.value}: {search.reason}"
+    table.add_row("state", state)
+    table.add_row("generation", str(progress.generation))
+    table.add_row("evaluated", f"{finished} of {progress.num_candidates}")
+    table.add_row("", ProgressBar(total=progress.num_candidates, completed=finished, width=40))
+    table.add_row("in flight", str(progress.num_in_flight))
+    table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
+    table.add_row("measured before", str(progress.num_reused))
+    if (warm := warm_start_text(progress.report)) is not None:
+        table.add_row("warm start", warm)
+    if (deriving := deriving_text(progress.report)) is not None:
+        table.add_row("deriving", deriving)
+    table.add_row("front size", str(progress.front_size))
+    table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
+    table.add_row("time left", _eta(search, finished, datetime.now(UTC)))
+    return table
+
+
+def search_line(search: SearchResource) -> str:
+    """The same in one line, for logs."""
+    progress = search.progress
+    finished = progress.num_complete + progress.num_infeasible + progress.num_failed
+    hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
+    deriving = deriving_text(progress.report)
+    return (
+        f"{search.state.value}  generation {progress.generation}  evaluated {finished}/{progress.num_candidates}  "
+        f"in flight {progress.num_in_flight}  front {progress.front_size}  hypervolume {hypervolume}"
+        + ("" if deriving is None else f"  deriving: {deriving}")
+    )
+
+
+def deriving_text(report: Mapping[str, JsonValue]) -> str | None:
+    """How far the derivation of a DenseNAS search is, as of its last checkpoint; None where none is under way."""
+    match report.get("deriving"):
+        case {"cost_factor": float() | int() as factor, "step": int(step), "num_steps": int(total)}:
+            return f"cost factor {factor:g}, step {step} of {total}"
+        case _:
+            return None
+
+
+def _eta(search: SearchResource, finished: int, now: datetime) -> str:
+    """Time left at the mean pace so far."""
+    if search.started_at is None or search.finished_at is not None or not finished:
+        return "-"
+    elapsed_s = (now - search.started_at).total_seconds()
+    left_s = elapsed_s / finished * max(0, search.progress.num_candidates - finished)
+    return duration_text(left_s)
+
+
+def supernet_view(supernet: SupernetResource) -> RenderableType:
+    """Everything one wants to see of a training."""
+    progress = supernet.progress
+    table = Table(title=f"{supernet.name}  {supernet.id}", show_header=False, title_justify="left", min_width=64)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row(
+        "state", supernet.state.value if not supernet.reason else f"{supernet.state.value}: {supernet.reason}"
+    )
+    table.add_row("step", f"{progress.step} of {progress.num_steps}")
+    table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
+    table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
+    for name, value in sorted(progress.metrics.items()):
+        table.add_row(name, f"{value:.4g}")
+    return table
+
+
+def supernet_line(supernet: SupernetResource) -> str:
+    """The same in one line, for logs."""
+    progress = supernet.progress
+    loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
+    return f"{supernet.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
+
+
+def study_line(study: RankingStudyResource) -> str:
+    """A ranking study in one line."""
+    result = study.result
+    taus = (None, None) if result is None else (result.overall.kendall_tau, result.local.kendall_tau)
+    shown = ["-" if tau is None else f"{tau:.3f}" for tau in taus]
+    failed = f", {study.num_failed} failed" if study.num_failed else ""
+    return (
+        f"{study.state.value}  {study.num_done}/{study.num_entries} architectures{failed}  "
+        f"global tau {shown[0]}  local tau {shown[1]}"
+    )
+
+
+def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
+    """The architectures of a ranking study, the best trained alone first."""
+    table = Table("number", "architecture", "state", "shared top1", "alone top1", "MACs", "step")
+    for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
+        accuracies = [
+            "-" if accuracy is None else f"{accuracy.top1:.4f} ± {accuracy.standard_error:.2g}"
+            for accuracy in (one.shared, one.alone)
+        ]
+        step = f"{one.progress.step}/{one.progress.num_steps}"
+        state = f"{one.state.value}: {one.reason}" if one.reason else one.state.value
+        table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, _count(one.macs), step)
+    return table
+
+
+def front_table(front: FrontResource) -> RenderableType:
+    """The front with every value's spread, and what its latencies are."""
+    kind = ""
+    if front.latency_kind is not None:
+        device = _DEVICES.get(front.device_class or "", "devices of several classes")
+        kind = f" ({front.latency_kind} latency on {device})"
+    if front.latency_kind == "table":
+        kind = " (latency from a table of results)"
+    if front.dominance == "confident":
+        kind += ", nothing dominated beyond its 95 % confidence interval"
+    table = Table()
+    table.add_column("architecture")
+    for objective in front.objectives:
+        table.add_column(f"{objective.metric} [{objective.unit}]", justify="right")
+    # What is an objective has its column already.
+    told = {objective.metric for objective in front.objectives}
+    others = [name for name, metric in (("MACs", "macs"), ("params", "params")) if metric not in told]
+    for name in others:
+        table.add_column(name, justify="right")
+    on_device = any(point.candidate.device_accuracy is not None for point in front.points)
+    for name in _ACCURACIES if on_device else ():
+        table.add_column(name, justify="right")
+    table.add_column("flags")
+    for point in front.points:
+        candidate = point.candidate
+        values = [
+            number_text(value) + ("" if spread is None else f" ± {spread:.2g}")
+            for value, spread in zip(point.values, point.uncertainties, strict=True)
+        ]
+        flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
+        counts = {"MACs": _count(candidate.macs), "params": _count(candidate.params)}
+        accuracies = _accuracies(candidate) if on_device else ()
+        table.add_row(candidate.arch_id[:12], *values, *(counts[name] for name in others), *accuracies, flags)
+    # Not the table's own title: that would be broken into lines as narrow as the table.
+    return Group(Text(f"Pareto front of {front.search_id}{kind}", style="bold"), table)
+
+
+_ACCURACIES = ("test_top1", "device_top1", "loss on the device")
+
+
+def _accuracies(candidate: CandidateResource) -> tuple[str, str, str]:
+    """Top-1 on test images in float and on the device, and what is lost on the same images."""
+    test = "-" if candidate.test_top1 is None else f"{candidate.test_top1:.4f}"
+    found = candidate.device_accuracy
+    if found is None:
+        return test, "-", "-"
+    device = f"{found.top1:.4f} ± {found.standard_error:.2g}"
+    if found.kind == "simulated":
+        device += " (simulated)"
+    return test, device, "-" if found.loss is None else f"{found.loss:+.4f} ± {found.loss_standard_error or 0.0:.2g}"
+
+
+def number_text(value: float) -> str:
+    """A value for people: whole numbers with separators, others with five digits."""
+    return f"{int(value):,}" if value == int(value) and abs(value) >= 1000 else f"{value:.5g}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

@@ -1,0 +1,42 @@
+"""How every typer-based subcommand is run: exit statuses and error lines are the same for all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from hilnas.client.errors import HilnasError
+from nas_engine.domain.errors import EngineError
+
+EXIT_FAILED = 1
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """An empty group of commands with this project's settings."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # the other mode takes [brackets] in help texts for markup and swallows them
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer, name: str, argv: Sequence[str]) -> int:
+    """Run `app` as ``hilnas NAME ARGV`` and return the exit status.
+
+    Wrong usage is 2 (typer's own); a failure that we foresaw is one line on stderr and 1; an interrupt is 130.
+    """
+    try:
+        app(args=list(argv), prog_name=f"hilnas {name}")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_FAILED
+    except (EngineError, HilnasError, OSError) as error:
+        sys.stderr.write(f"hilnas {name}: {error}\n")
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+    return 0

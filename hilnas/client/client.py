@@ -1,0 +1,79 @@
+"""The Python SDK: typed calls over the REST API.
+
+with Hilnas("http://127.0.0.1:8080", token="nas_...") as nas:
+    search = nas.searches.create(spec)
+    for event in nas.searches.events(search.id):
+        ...
+    for point in nas.searches.front(search.id).points:
+        print(point.candidate.arch_id, point.values)
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from hilnas.client.classification_resources import Classifications
+from hilnas.client.resources import ArtifactFiles, Devices, Jobs, Measurements, Searches, Tokens, read
+from hilnas.client.space_resources import Spaces
+from hilnas.client.table_resources import LatencyTables
+from hilnas.client.training_resources import Candidates, RankingStudies, Supernets
+from hilnas.client.transport import RetryPolicy, Transport
+from server.bootstrap.schemas import VersionResource
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class Hilnas:
+    """One server. Thread-safe.
+
+    Args:
+        url: of the server; absent: ``HILNAS_URL``, or this machine.
+        token: absent: ``HILNAS_TOKEN``, or none.
+        timeout_s: of one attempt of one request.
+        transport: replaces the network in tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url or os.environ.get("HILNAS_URL") or DEFAULT_URL
+        secret = token or os.environ.get("HILNAS_TOKEN")
+        self._transport = Transport(self.url, secret, timeout_s=timeout_s, retry=retry, transport=transport)
+        self.searches = Searches(self._transport)
+        self.candidates = Candidates(self._transport)
+        self.supernets = Supernets(self._transport)
+        self.ranking_studies = RankingStudies(self._transport)
+        self.devices = Devices(self._transport)
+        self.measurements = Measurements(self._transport)
+        self.latency_tables = LatencyTables(self._transport)
+        self.classifications = Classifications(self._transport)
+        self.jobs = Jobs(self._transport)
+        self.spaces = Spaces(self._transport)
+        self.tokens = Tokens(self._transport)
+        self.artifacts = ArtifactFiles(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def version(self) -> VersionResource:
+        """Which server this is."""
+        return read(VersionResource, self._transport.get("/version"))

@@ -1,0 +1,84 @@
+"""A client of server-sent events that survives cut connections (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from hilnas.client.errors import ProtocolError, ServerUnreachableError
+from hilnas.client.transport import Transport
+from nas_engine.domain.json_value import JsonValue
+
+_SILENCE_S = 45.0  # three pings of the server
+_MAX_FAILURES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """One event of a stream.
+
+    Attributes:
+        id: continue after it with ``after_id``.
+        type: e.g. ``candidate``.
+        data: its content.
+    """
+
+    id: int
+    type: str
+    data: JsonValue
+
+
+def follow(transport: Transport, path: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+    """Every event after `after_id`, as it comes, until the subject has ended; reconnects where the wire breaks.
+
+    Raises:
+        ServerUnreachableError: the server stayed away.
+        ProblemError: the server refuses the stream.
+    """
+    failures = 0
+    while failures < _MAX_FAILURES:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after_id)}
+        try:
+            with transport.stream(path, headers, _SILENCE_S) as response:
+                if response.status_code == 204:
+                    return
+                for event in parse(response.iter_lines()):
+                    failures = 0
+                    after_id = event.id
+                    yield event
+        except ServerUnreachableError:
+            failures += 1
+            transport.pause(failures)
+    raise ServerUnreachableError(f"the event stream {path} broke {failures} times in a row")
+
+
+def parse(lines: Iterable[str]) -> Iterator[ReceivedEvent]:
+    """The events in the lines of a stream; comments and incomplete last events are dropped."""
+    id_text, kind = "", "message"
+    data: list[str] = []
+    for line in lines:
+        if not line:
+            if data:
+                yield _event(id_text, kind, "\n".join(data))
+            kind, data = "message", []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match field:
+            case "id":
+                id_text = value
+            case "event":
+                kind = value
+            case "data":
+                data.append(value)
+            case _:
+                continue
+
+
+def _event(id_text: str, kind: str, data: str) -> ReceivedEvent:
+    try:
+        return ReceivedEvent(int(id_text), kind, cast(JsonValue, json.loads(data)))
+    except ValueError as error:
+        raise ProtocolError(f"event {kind!r} with id {id_text!r} cannot be read: {error}") from error

@@ -1,0 +1,57 @@
+"""The SDK's calls for latency tables and their reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hilnas.client.resources import API, Document, Group, read, spec_document
+from server.latency_tables.cost_reports import CostReportSpec
+from server.latency_tables.latency_tables import LatencyTableSpec
+from server.latency_tables.schemas import CostReportDetail, CostReportResource, LatencyTableDetail, LatencyTableResource
+
+
+class LatencyTables(Group):
+    """Operators of a space measured one by one, and reports of how well they estimate whole networks."""
+
+    def create(self, spec: LatencyTableSpec | Document, *, idempotency_key: str | None = None) -> LatencyTableDetail:
+        """Have every operator of a space measured."""
+        path = f"{API}/latency-tables"
+        answer = self._transport.post(path, spec_document(spec), idempotency_key=idempotency_key)
+        return read(LatencyTableDetail, answer)
+
+    def get(self, table_id: str) -> LatencyTableDetail:
+        """One table with its operators."""
+        return read(LatencyTableDetail, self._transport.get(f"{API}/latency-tables/{table_id}"))
+
+    def all(self, *, limit: int | None = None) -> Iterator[LatencyTableResource]:
+        """Tables, newest first."""
+        return self.items(f"{API}/latency-tables", LatencyTableResource, {}, limit)
+
+    def export(self, table_id: str, media_type: str) -> Iterator[bytes]:
+        """Its operators, as ``text/csv`` or ``application/x-ndjson``."""
+        return self._export(f"{API}/latency-tables/{table_id}", media_type)
+
+    def create_report(
+        self, table_id: str, spec: CostReportSpec | Document, *, idempotency_key: str | None = None
+    ) -> CostReportDetail:
+        """Have sampled networks measured, to compare with what the table says of them."""
+        path = f"{API}/latency-tables/{table_id}/reports"
+        answer = self._transport.post(path, spec_document(spec), idempotency_key=idempotency_key)
+        return read(CostReportDetail, answer)
+
+    def report(self, table_id: str, report_id: str) -> CostReportDetail:
+        """One report with its figures and networks."""
+        path = f"{API}/latency-tables/{table_id}/reports/{report_id}"
+        return read(CostReportDetail, self._transport.get(path))
+
+    def reports(self, table_id: str, *, limit: int | None = None) -> Iterator[CostReportResource]:
+        """Reports of a table, newest first."""
+        return self.items(f"{API}/latency-tables/{table_id}/reports", CostReportResource, {}, limit)
+
+    def export_report(self, table_id: str, report_id: str, media_type: str) -> Iterator[bytes]:
+        """Its networks, as ``text/csv`` or ``application/x-ndjson``."""
+        return self._export(f"{API}/latency-tables/{table_id}/reports/{report_id}", media_type)
+
+    def _export(self, path: str, media_type: str) -> Iterator[bytes]:
+        with self._transport.stream(path, {"Accept": media_type}, timeout_s=60.0) as response:
+            yield from response.iter_bytes()

@@ -1,0 +1,96 @@
+"""The SDK's calls around training: supernets, retrainings with their model files, ranking studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hilnas.client.event_source import ReceivedEvent, follow
+from hilnas.client.resources import API, Document, Group, read, spec_document
+from nas_engine.settings.training import TrainingSpec
+from server.studies.schemas import RankingStudyResource, StudyEntryResource
+from server.studies.spec import RankingStudySpec
+from server.training.candidate_retraining import CandidateRetrainingSpec
+from server.training.model_schemas import DeployableModelResource
+from server.training.schemas import SupernetResource, SupernetVersionResource
+
+
+class Candidates(Group):
+    """What becomes of candidates after their search."""
+
+    def models(self, candidate_id: str) -> Iterator[DeployableModelResource]:
+        """Model files of a finalist, with the supernet's weights."""
+        return self.items(f"{API}/candidates/{candidate_id}/models", DeployableModelResource, {})
+
+    def retrain(
+        self,
+        candidate_id: str,
+        settings: CandidateRetrainingSpec | Document,
+        *,
+        idempotency_key: str | None = None,
+    ) -> SupernetResource:
+        """Train its architecture alone; follow the answer as any training."""
+        path = f"{API}/candidates/{candidate_id}:retrain"
+        answer = self._transport.post(path, spec_document(settings), idempotency_key=idempotency_key)
+        return read(SupernetResource, answer)
+
+
+class Supernets(Group):
+    """Supernets and their training."""
+
+    def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
+        """Train a supernet."""
+        answer = self._transport.post(f"{API}/supernets", spec_document(spec), idempotency_key=idempotency_key)
+        return read(SupernetResource, answer)
+
+    def get(self, supernet_id: str) -> SupernetResource:
+        """One supernet."""
+        return read(SupernetResource, self._transport.get(f"{API}/supernets/{supernet_id}"))
+
+    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SupernetResource]:
+        """Supernets, newest first."""
+        return self.items(f"{API}/supernets", SupernetResource, {"state": list(states)}, limit)
+
+    def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
+        """Its weights over time, oldest first."""
+        return self.items(f"{API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
+
+    def models(self, supernet_id: str) -> Iterator[DeployableModelResource]:
+        """Model files of a retraining."""
+        return self.items(f"{API}/supernets/{supernet_id}/models", DeployableModelResource, {})
+
+    def cancel(self, supernet_id: str) -> SupernetResource:
+        """Stop its training for good."""
+        return read(SupernetResource, self._transport.post(f"{API}/supernets/{supernet_id}:cancel"))
+
+    def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+        """How its training goes, until it ends."""
+        return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
+
+
+class RankingStudies(Group):
+    """Does a supernet rank architectures as training them alone does?"""
+
+    def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:
+        """Start a study."""
+        answer = self._transport.post(f"{API}/ranking-studies", spec_document(spec), idempotency_key=idempotency_key)
+        return read(RankingStudyResource, answer)
+
+    def get(self, study_id: str) -> RankingStudyResource:
+        """One study with its correlations, as far as it is."""
+        return read(RankingStudyResource, self._transport.get(f"{API}/ranking-studies/{study_id}"))
+
+    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[RankingStudyResource]:
+        """Studies, newest first."""
+        return self.items(f"{API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
+
+    def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
+        """Its architectures with both accuracies."""
+        return self.items(f"{API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
+
+    def cancel(self, study_id: str) -> RankingStudyResource:
+        """Stop it for good; what is done stays."""
+        return read(RankingStudyResource, self._transport.post(f"{API}/ranking-studies/{study_id}:cancel"))
+
+    def events(self, study_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+        """How it goes, until it ends."""
+        return follow(self._transport, f"{API}/ranking-studies/{study_id}/events", after_id)

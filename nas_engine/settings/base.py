@@ -1,0 +1,91 @@
+"""What every settings document is made of: the base class, names, spaces, objectives and constraints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+
+MetricName = Literal["top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+
+
+DtypeName = Literal["fp32", "fp16", "w8a8"]
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+Identifier = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+Labels = Annotated[
+    dict[
+        Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$")],
+        Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")],
+    ],
+    Field(max_length=32),
+]
+
+
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class SpecPart(BaseModel):
+    """Base of every part of a spec: frozen, unknown keys and non-finite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class SpaceSpec(SpecPart):
+    """Which search space."""
+
+    id: Identifier
+    """Registered id, e.g. `spos`; GET /api/v1/search-spaces lists them."""
+
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the space; absent ones take the published values."""
+
+
+class ObjectiveSpec(SpecPart):
+    """One quantity to optimise."""
+
+    metric: MetricName
+    """What is optimised."""
+
+    goal: Literal["minimize", "maximize"] | None = None
+    """Which way; absent: maximize top1, minimize everything else."""
+
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """Density of the front along this objective (weighted crowding distance); 1 is neutral."""
+
+    def objective(self) -> Objective:
+        """As a domain value."""
+        metric = Metric.from_label(self.metric)
+        return Objective(metric, metric.natural_goal if self.goal is None else Goal(self.goal), self.weight)
+
+
+class ConstraintSpec(SpecPart):
+    """Inclusive bounds on one metric."""
+
+    metric: MetricName
+    """What is bounded."""
+
+    minimum: float | None = None
+    """Lower bound, in the metric's unit."""
+
+    maximum: float | None = None
+    """Upper bound, in the metric's unit."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ConstraintSpec:
+        if self.minimum is None and self.maximum is None:
+            raise ValueError(f"constraint on {self.metric} has neither minimum nor maximum: give one")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}: swap them")
+        return self
+
+    def constraint(self) -> Constraint:
+        """As a domain value."""
+        return Constraint(Metric.from_label(self.metric), self.minimum, self.maximum)

@@ -1,0 +1,48 @@
+"""Who calls: the bearer credential in a call's metadata, and that it is that of the agent the message names."""
+
+from __future__ import annotations
+
+import grpc
+
+from server.core.errors import NotAuthenticatedError, NotPermittedError
+from server.fleet.device import Device
+from server.fleet.rpc_services import Enrolments
+
+_SCHEME = "bearer "
+
+
+def bearer(context: grpc.ServicerContext) -> str:
+    """The credential.
+
+    Raises:
+        NotAuthenticatedError: the call carries none.
+    """
+    found = offered(context)
+    if found is None:
+        raise NotAuthenticatedError("no credential: send the metadata `authorization: Bearer <credential>`")
+    return found
+
+
+def offered(context: grpc.ServicerContext) -> str | None:
+    """The credential a call carries; None for none. One that enrols carries the one it wants to have."""
+    for key, value in context.invocation_metadata():
+        text = value if isinstance(value, str) else value.decode(errors="replace")
+        if key == "authorization" and text[: len(_SCHEME)].lower() == _SCHEME:
+            return text[len(_SCHEME) :].strip()
+    return None
+
+
+def authenticated(enrolments: Enrolments, agent_id: str | None, context: grpc.ServicerContext) -> Device:
+    """The device that calls.
+
+    Args:
+        agent_id: whom the message claims to come from; None where messages do not say.
+
+    Raises:
+        NotAuthenticatedError: no credential, or an unknown one.
+        NotPermittedError: the credential is another agent's.
+    """
+    device = enrolments.authenticate(bearer(context))
+    if agent_id is not None and agent_id != device.id:
+        raise NotPermittedError(f"the credential is not that of {agent_id!r}")
+    return device

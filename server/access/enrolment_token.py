@@ -1,0 +1,28 @@
+"""The token that lets devices in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentToken:
+    """Lets devices enrol.
+
+    Attributes:
+        secret_sha256: hex digest; the secret itself is shown once.
+        max_uses: None: any number.
+        labels: put on every device that enrols with it.
+    """
+
+    id: str
+    name: str
+    secret_sha256: str
+    max_uses: int | None = None
+    num_uses: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None

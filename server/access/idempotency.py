@@ -1,0 +1,97 @@
+"""Idempotency-Key: a repeated POST gives the first one's answer and has no second effect.
+
+The answer is stored in the transaction of the effect (see `server.core.idempotency`), so a crash between the
+two cannot happen. Failures are not stored: the same request may be sent again with the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.access.auth import Caller, Engineer
+from server.bootstrap.http_context import ApiContext, Context
+from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
+from server.core.http.problems import FieldError, Problem
+from server.core.http.resources import Resource
+from server.core.idempotency import IdempotencyScope, StoredResponse
+
+MAX_KEY_LENGTH = 255
+ONCE = (IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED, CONFLICT)
+"""What a route with an Idempotency-Key may answer besides."""
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="1 to 255 visible ASCII characters, fresh for every new action. Kept for 72 hours.",
+    ),
+]
+
+
+def stored_response(status: int, resource: Resource, headers: Mapping[str, str] | None = None) -> StoredResponse:
+    """The answer that an action gives."""
+    return StoredResponse(status=status, headers=tuple((headers or {}).items()), body=resource.model_dump_json())
+
+
+async def _body_digest(request: Request) -> str:
+    """sha256 of the body as it came; what a repeated request must equal."""
+    return hashlib.sha256(await request.body()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Runs an engineer's action, at most once per key.
+
+    Attributes:
+        caller: who acts.
+        key: the Idempotency-Key; None runs the action every time.
+        fingerprint: of the request's body.
+    """
+
+    context: ApiContext
+    caller: Caller
+    method: str
+    path: str
+    key: str | None
+    fingerprint: str
+
+    def __call__(self, action: Callable[[], StoredResponse]) -> Response:
+        """Answer with what `action` (or its first run) gave.
+
+        Raises:
+            Problem: idempotency-key-invalid.
+            IdempotencyKeyReusedError: the key was used with another body.
+        """
+        if self.key is None:
+            return _response(action(), replayed=False)
+        if not 1 <= len(self.key) <= MAX_KEY_LENGTH or not all("!" <= character <= "~" for character in self.key):
+            detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
+            raise Problem(IDEMPOTENCY_KEY_INVALID, detail, errors=(FieldError(detail, parameter="Idempotency-Key"),))
+        scope = IdempotencyScope(caller=self.caller.id, method=self.method, path=self.path, key=self.key)
+        result = self.context.idempotency.run(scope, self.fingerprint, action)
+        return _response(result.response, replayed=result.replayed)
+
+
+def _once(
+    context: Context,
+    request: Request,
+    caller: Engineer,
+    fingerprint: Annotated[str, Depends(_body_digest)],
+    key: IdempotencyKey = None,
+) -> Once:
+    return Once(context, caller, request.method, request.url.path, key, fingerprint)
+
+
+EngineerOnce = Annotated[Once, Depends(_once)]
+"""For routes that change something: an engineer's right, and at most once per key."""
+
+
+def _response(stored: StoredResponse, *, replayed: bool) -> Response:
+    headers = {**dict(stored.headers), **({"Idempotency-Replayed": "true"} if replayed else {})}
+    return Response(stored.body, status_code=stored.status, headers=headers, media_type="application/json")

@@ -1,0 +1,148 @@
+"""API tokens: made once, shown once, stored as digests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from server.access.enrolment_token import EnrolmentToken
+from server.access.store import EnrolmentTokenStore, TokenStore
+from server.access.token import ApiToken, Role
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidValueError, NotAuthenticatedError, NotPermittedError
+from server.core.ids import IdPrefix, new_id
+
+MIN_SECRET_LENGTH = 16
+_TOUCH_EVERY = timedelta(minutes=1)
+_PREFIX_LENGTH = 12
+
+
+def new_secret(kind: str) -> str:
+    """A fresh secret: ``nas_<kind>_`` and 43 URL-safe characters (256 bits, so a plain digest protects it)."""
+    return f"nas_{kind}_{secrets.token_urlsafe(32)}"
+
+
+def digest(secret: str) -> str:
+    """What is stored in place of a secret: its sha256 in hex."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapSecrets:
+    """The two secrets made at first start. This is the only time they are known."""
+
+    admin_token: str
+    enrolment_token: str
+
+
+class Tokens:
+    """Use cases of API tokens."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def bootstrap(
+        self, *, admin_secret: str | None = None, enrolment_secret: str | None = None
+    ) -> BootstrapSecrets | None:
+        """At first start make one admin token and one enrolment token; None where there are tokens already.
+
+        Args:
+            admin_secret, enrolment_secret: take these instead of fresh ones (from the environment).
+
+        Raises:
+            InvalidValueError: a given secret is shorter than 16 characters.
+        """
+        for given in (admin_secret, enrolment_secret):
+            if given is not None and len(given) < MIN_SECRET_LENGTH:
+                raise InvalidValueError(f"a given token has {len(given)} characters: use at least {MIN_SECRET_LENGTH}")
+        made = BootstrapSecrets(admin_secret or new_secret("adm"), enrolment_secret or new_secret("enr"))
+
+        def work(tx: Transaction) -> BootstrapSecrets | None:
+            if not TokenStore(tx).lock_bootstrap():
+                return None
+            TokenStore(tx).add(_token("first admin", made.admin_token, {Role.ADMIN}, tx.now(), None))
+            EnrolmentTokenStore(tx).add(
+                EnrolmentToken(
+                    id=new_id(IdPrefix.ENROLMENT),
+                    name="first enrolment",
+                    secret_sha256=digest(made.enrolment_token),
+                    created_at=tx.now(),
+                )
+            )
+            return made
+
+        return self._uow.write(work)
+
+    def create(self, name: str, roles: Iterable[Role], expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+        """A new token and its secret, which is not stored.
+
+        Raises:
+            InvalidValueError: no role, or an expiry in the past.
+        """
+        granted = frozenset(roles)
+        if not granted:
+            raise InvalidValueError("a token needs at least one role: viewer, engineer, agent or admin")
+        secret = new_secret("api")
+
+        def work(tx: Transaction) -> ApiToken:
+            if expires_at is not None and expires_at <= tx.now():
+                raise InvalidValueError(f"expiry {expires_at.isoformat()} is not in the future")
+            token = _token(name, secret, granted, tx.now(), expires_at)
+            TokenStore(tx).add(token)
+            return token
+
+        return self._uow.write(work), secret
+
+    def authenticate(self, secret: str) -> ApiToken:
+        """The token with this secret.
+
+        Raises:
+            NotAuthenticatedError: unknown, revoked or expired.
+        """
+
+        def look(tx: Transaction) -> tuple[ApiToken | None, datetime]:
+            return TokenStore(tx).by_secret(digest(secret)), tx.now()
+
+        token, now = self._uow.read(look)
+        if token is None or not token.usable(now):
+            raise NotAuthenticatedError("the bearer token is unknown, revoked or expired")
+        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
+            self._uow.write(lambda tx: TokenStore(tx).touch(token.id))
+        return token
+
+    def require(self, token: ApiToken, role: Role) -> None:
+        """Refuse a token that may not do what `role` may.
+
+        Raises:
+            NotPermittedError: names the role that is needed.
+        """
+        if not token.permits(role):
+            held = ", ".join(sorted(r.value for r in token.roles))
+            raise NotPermittedError(f"token {token.id} has roles {held}: this needs {role.value}")
+
+    def revoke(self, token_id: str) -> None:
+        """Let a token be used no more. Raises NotFoundError."""
+        self._uow.write(lambda tx: TokenStore(tx).revoke(token_id))
+
+    def get(self, token_id: str) -> ApiToken:
+        """One token. Raises NotFoundError."""
+        return self._uow.read(lambda tx: TokenStore(tx).get(token_id))
+
+    def all(self) -> tuple[ApiToken, ...]:
+        """Every token, oldest first."""
+        return self._uow.read(lambda tx: TokenStore(tx).all())
+
+
+def _token(name: str, secret: str, roles: Iterable[Role], now: datetime, expires_at: datetime | None) -> ApiToken:
+    return ApiToken(
+        id=new_id(IdPrefix.TOKEN),
+        name=name,
+        prefix=secret[:_PREFIX_LENGTH],
+        secret_sha256=digest(secret),
+        roles=frozenset(roles),
+        created_at=now,
+        expires_at=expires_at,
+    )

@@ -1,0 +1,162 @@
+"""Artifacts: content-addressed bytes, streamed both ways."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Annotated
+
+from fastapi import APIRouter, Header, Path, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from server.access.auth import Engineer, Viewer
+from server.artifacts.artifact import Artifact
+from server.artifacts.artifacts import CHUNK_BYTES
+from server.artifacts.presenter import artifact_resource
+from server.artifacts.schemas import ArtifactResource
+from server.artifacts.store import ArtifactStore
+from server.bootstrap.http_context import Context
+from server.core.http.conditional import NOT_MODIFIED, not_modified
+from server.core.http.listing import answer_page, page_request
+from server.core.http.openapi import COMMON, problems
+from server.core.http.problem_types import (
+    CONTENT_TOO_LARGE,
+    DIGEST_MISMATCH,
+    INVALID_PAGE_TOKEN,
+    NOT_FOUND,
+    RANGE_NOT_SATISFIABLE,
+)
+from server.core.http.problems import Problem
+from server.core.http.queries import ListQuery
+from server.core.http.resources import Listing
+
+router = APIRouter(prefix="/api/v1", tags=["artifacts"])
+Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the content, lower-case hex.")]
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_MEMORY_BYTES = 1 << 20  # uploads above this are spooled to disk while they stream in
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT = {"content": {"*/*": _BINARY}}
+
+
+@router.get("/artifacts", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_artifacts(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[ArtifactResource]:
+    """What is stored, newest first."""
+    page = context.artifacts.page(page_request(request, query, context.page_tokens))
+    return answer_page(request, response, context.page_tokens, page, [artifact_resource(a) for a in page.items])
+
+
+@router.get(
+    "/artifacts/{sha256:id}",
+    response_class=StreamingResponse,
+    responses={
+        200: {**_CONTENT, "description": "The whole content, in the artifact's own media type."},
+        206: {**_CONTENT, "description": "The range that was asked for."},
+        **NOT_MODIFIED,
+        **problems(*COMMON, NOT_FOUND, RANGE_NOT_SATISFIABLE),
+    },
+)
+def get_artifact(
+    sha256: Digest,
+    request: Request,
+    context: Context,
+    _: Viewer,
+    range_header: Annotated[str | None, Header(alias="Range", description="One range: `bytes=FIRST-LAST`.")] = None,
+) -> Response:
+    """The content. Resumable: ask for the rest with Range, and check the sha256 at the end."""
+    artifact = context.artifacts.get(sha256)
+    etag = f'"{artifact.sha256}"'
+    if (unchanged := not_modified(request, etag)) is not None:
+        return unchanged
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable",
+        # Whoever opens an upload in a browser must download it, not run it.
+        "Content-Disposition": f'attachment; filename="{artifact.sha256[:16]}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    wanted = None if _range_is_stale(request, etag) else _range(range_header, artifact.size_bytes)
+    if wanted is None:
+        return _stream(context, artifact, 0, artifact.size_bytes, 200, headers)
+    first, last = wanted
+    headers["Content-Range"] = f"bytes {first}-{last}/{artifact.size_bytes}"
+    return _stream(context, artifact, first, last - first + 1, 206, headers)
+
+
+@router.put(
+    "/artifacts/{sha256:id}",
+    status_code=201,
+    response_model=ArtifactResource,
+    openapi_extra={"requestBody": {"required": True, "content": {"*/*": _BINARY}}},
+    responses={
+        200: {"model": ArtifactResource, "description": "It was there already."},
+        **problems(*COMMON, NOT_FOUND, CONTENT_TOO_LARGE, DIGEST_MISMATCH),
+    },
+)
+async def put_artifact(sha256: Digest, request: Request, context: Context, _: Engineer) -> Response:
+    """Store bytes under their sha256. Storing the same content again changes nothing."""
+    media_type = request.headers.get("content-type", "application/octet-stream")
+    # The limit itself is the body guard's: it cuts the stream off.
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
+        async for chunk in request.stream():
+            await run_in_threadpool(spool.write, chunk)
+        spool.seek(0)
+        known = await run_in_threadpool(_known, context, sha256)
+        artifact = await run_in_threadpool(_store, context, spool, media_type, sha256)
+    resource = artifact_resource(artifact)
+    headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
+    return JSONResponse(resource.model_dump(mode="json"), status_code=200 if known else 201, headers=headers)
+
+
+def _known(context: Context, sha256: str) -> bool:
+    return context.uow.read(lambda tx: ArtifactStore(tx).find(sha256)) is not None
+
+
+def _store(context: Context, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:
+    limit = context.settings.max_artifact_bytes
+    return context.artifacts.put(spool, media_type, expected_sha256=sha256, limit_bytes=limit)  # type: ignore[arg-type]
+
+
+def _range_is_stale(request: Request, etag: str) -> bool:
+    condition = request.headers.get("if-range")
+    return condition is not None and condition != etag
+
+
+def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:
+    """First and last byte of a single range; None where there is none that we serve (RFC 9110, 14.2: ignore it)."""
+    match = _RANGE.fullmatch(header or "")
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        first, last = max(0, size_bytes - int(match[2])), size_bytes - 1
+        satisfiable = int(match[2]) > 0 and size_bytes > 0
+    else:
+        first, last = int(match[1]), min(int(match[2] or size_bytes - 1), size_bytes - 1)
+        satisfiable = first < size_bytes
+        if match[2] and int(match[2]) < first:
+            return None
+    if not satisfiable:
+        detail = f"{header} lies outside the {size_bytes} bytes of the content"
+        raise Problem(RANGE_NOT_SATISFIABLE, detail, headers={"Content-Range": f"bytes */{size_bytes}"})
+    return first, last
+
+
+def _stream(
+    context: Context, artifact: Artifact, first: int, length: int, status: int, headers: dict[str, str]
+) -> Response:
+    def chunks() -> Iterator[bytes]:
+        position, end = first, first + length
+        while position < end:
+            chunk = context.artifacts.read_range(artifact.sha256, position, min(CHUNK_BYTES, end - position))
+            if not chunk:
+                return
+            position += len(chunk)
+            yield chunk
+
+    headers = {**headers, "Content-Length": str(length)}
+    return StreamingResponse(chunks(), status_code=status, media_type=artifact.media_type, headers=headers)

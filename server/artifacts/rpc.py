@@ -1,0 +1,37 @@
+"""The artifact stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+
+from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc
+from server.access.credentials import authenticated
+from server.core.errors import RangeNotSatisfiableError
+from server.core.rpc.errors import answering
+from server.fleet.rpc_services import RpcServices
+
+CHUNK_BYTES = 256 * 1024
+
+
+class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
+    """hilnas.v1.Artifacts."""
+
+    def __init__(self, services: RpcServices) -> None:
+        self._services = services
+
+    def Fetch(  # noqa: N802
+        self, request: artifacts_pb2.FetchRequest, context: grpc.ServicerContext
+    ) -> Iterator[artifacts_pb2.Chunk]:
+        """See artifacts.proto."""
+        with answering(context):
+            authenticated(self._services.enrolments, None, context)
+            size_bytes = self._services.artifacts.get(request.sha256).size_bytes
+            if not 0 <= request.offset_bytes <= size_bytes:
+                raise RangeNotSatisfiableError(request.offset_bytes, size_bytes)
+            if request.offset_bytes == size_bytes:
+                return
+            for offset, data in self._services.artifacts.chunks(request.sha256, request.offset_bytes, CHUNK_BYTES):
+                if data:
+                    yield artifacts_pb2.Chunk(offset_bytes=offset, data=data, total_size_bytes=size_bytes)

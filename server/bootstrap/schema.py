@@ -1,0 +1,99 @@
+"""Bringing a database to the newest schema, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from server.access import store as access
+from server.artifacts import store as artifacts
+from server.candidates import candidate_store, evaluation_store, search_store
+from server.classifying import store as classifying
+from server.core import events as event_store
+from server.core import idempotency as idempotency_store
+from server.core.database import labels, wakeups
+from server.core.database import metadata as metadata_module
+from server.core.database.metadata import metadata
+from server.fleet import store as fleet
+from server.jobs import tables as jobs
+from server.measuring import canary_store
+from server.measuring import store as measuring
+from server.spaces import store as spaces
+from server.studies import store as studies
+from server.training import store as training
+
+VERSION_TABLE = "hilnas_schema_version"
+MIGRATION_LOCK = 7_316_000  # PostgreSQL advisory lock
+_SCRIPTS = Path(metadata_module.__file__).parent / "migrations"
+
+# Importing the stores fills the metadata.
+TABLES_OF = (
+    access,
+    artifacts,
+    candidate_store,
+    canary_store,
+    classifying,
+    event_store,
+    evaluation_store,
+    fleet,
+    idempotency_store,
+    jobs,
+    labels,
+    measuring,
+    search_store,
+    spaces,
+    studies,
+    training,
+    wakeups,
+)
+
+__all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate"]
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Upgrade to the newest revision; does nothing where it is there already."""
+    with _exclusive(engine), engine.connect().execution_options(hilnas_write=True) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(_SCRIPTS))
+        config.attributes["connection"] = connection
+        with connection.begin():
+            command.upgrade(config, "head")
+
+
+def current_revision(engine: sa.Engine) -> str | None:
+    """The revision the database is at; None before the first migration."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def head_revision() -> str | None:
+    """The newest revision this code knows."""
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+@contextmanager
+def _exclusive(engine: sa.Engine) -> Iterator[None]:
+    """Hold the right to migrate: an advisory lock on PostgreSQL, a lock file beside a SQLite file."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
+        return
+    database = Path(str(engine.url.database))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.migration-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,73 @@
+"""Health, metrics, version, and what each problem type means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from starlette.responses import PlainTextResponse, Response
+
+from server.access.auth import Viewer
+from server.bootstrap.http_context import Context
+from server.bootstrap.schemas import HealthResource, ProblemTypeResource, ReadinessResource, VersionResource
+from server.core.http import metrics
+from server.core.http.openapi import COMMON, problems
+from server.core.http.problem_types import INVALID_REQUEST, NOT_FOUND, PROBLEM_TYPES
+from server.core.http.problems import Problem, ProblemType
+from server.core.http.resources import Listing
+
+router = APIRouter(tags=["system"])
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": ReadinessResource, "description": "The server cannot do its work now."}
+}
+
+
+@router.get("/healthz")
+async def get_health() -> HealthResource:
+    """Whether the process is alive. Asks nothing of the database."""
+    return HealthResource()
+
+
+@router.get("/readyz", responses=_NOT_READY)
+def get_readiness(context: Context, response: Response) -> ReadinessResource:
+    """Whether the server can do its work: database reachable, schema current."""
+    checks = [probe() for probe in context.probes]
+    ready = all(check.ok for check in checks)
+    response.status_code = 200 if ready else 503
+    response.headers["Cache-Control"] = "no-store"
+    return ReadinessResource(status="ready" if ready else "not_ready", checks=checks)
+
+
+@router.get("/version")
+async def get_version(context: Context) -> VersionResource:
+    """Which server this is."""
+    return VersionResource(version=context.settings.version)
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}, **problems(*COMMON)},
+)
+def get_metrics(context: Context, _: Viewer) -> Response:
+    """Counters of this process and depths of the job queues."""
+    return Response(context.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+@router.get("/problems")
+async def list_problem_types() -> Listing[ProblemTypeResource]:
+    """Every kind of failure this API reports."""
+    return Listing(items=[_resource(kind) for kind in PROBLEM_TYPES.values()])
+
+
+@router.get("/problems/{slug}", responses=problems(NOT_FOUND, INVALID_REQUEST))
+async def get_problem_type(slug: Annotated[str, Path(max_length=100)]) -> ProblemTypeResource:
+    """What a problem's `type` means and what to do about it."""
+    kind = PROBLEM_TYPES.get(slug)
+    if kind is None:
+        raise Problem(NOT_FOUND, f"there is no problem type {slug!r}")
+    return _resource(kind)
+
+
+def _resource(kind: ProblemType) -> ProblemTypeResource:
+    return ProblemTypeResource(type=kind.uri, status=int(kind.status), title=kind.title, remedy=kind.remedy)

@@ -1,0 +1,261 @@
+"""The table of candidates and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from nas_engine.domain.measurement import Validity
+from nas_engine.domain.objective import Metric
+from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
+from server.candidates.states import CandidateState
+from server.core.database.keyset import fetch_page
+from server.core.database.metadata import metadata
+from server.core.database.store import Store, chunks, count_of
+from server.core.database.types import Digest, Id, Json, Label, Timestamp, finite
+from server.core.errors import ConflictError
+from server.core.paging import Page, PageRequest
+from server.spaces.store import ARCHITECTURE_COLUMNS as _ARCHITECTURE_COLUMNS
+from server.spaces.store import _architecture_row, architectures
+from server.spaces.store import architecture_from_row as _record
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("search_id", Id, sa.ForeignKey("searches.id"), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("arch_id", Digest, sa.ForeignKey("architectures.arch_id"), nullable=False, index=True),
+    sa.Column("genotype", Json, nullable=False),
+    sa.Column("latency_key", Digest),
+    sa.Column("state", Label, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("top1", sa.Double),
+    sa.Column("test_top1", sa.Double),
+    sa.Column("device_top1", sa.Double),
+    sa.Column("latency_us", sa.Double),
+    sa.Column("latency_flags", Json, nullable=False),
+    sa.Column("model_sha256", Digest),
+    sa.Column("final_model_sha256", Digest),
+    sa.Column("told_seq", sa.BigInteger),
+    sa.Column("provenance", Json),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("finished_at", Timestamp),
+    sa.UniqueConstraint("search_id", "arch_id"),
+    sa.UniqueConstraint("search_id", "seq"),
+    sa.Index("ix_candidates_search_id_state", "search_id", "state"),
+    finite("top1"),
+    finite("test_top1"),
+    finite("device_top1"),
+    finite("latency_us"),
+)
+
+
+_FINAL = tuple(state.value for state in CandidateState if state.final)
+
+
+_JOINED = sa.select(candidates, *_ARCHITECTURE_COLUMNS).join(
+    architectures, architectures.c.arch_id == candidates.c.arch_id
+)
+
+
+_CHANGING = (
+    "state",
+    "reason",
+    "top1",
+    "test_top1",
+    "device_top1",
+    "latency_us",
+    "latency_flags",
+    "model_sha256",
+    "final_model_sha256",
+    "told_seq",
+    "finished_at",
+)
+
+
+_VALUE_COLUMNS: Mapping[Metric, sa.ColumnElement[Any]] = {
+    Metric.TOP1: candidates.c.top1,
+    Metric.TEST_TOP1: candidates.c.test_top1,
+    Metric.DEVICE_TOP1: candidates.c.device_top1,
+    Metric.LATENCY_US: candidates.c.latency_us,
+    Metric.MACS: architectures.c.macs,
+    Metric.PARAMS: architectures.c.params,
+    Metric.PEAK_ACTIVATION_BYTES: architectures.c.peak_activation_bytes,
+}
+
+
+class CandidateStore(Store):
+    """Candidates joined with their architectures."""
+
+    def add_many(self, candidates: Sequence[Candidate]) -> None:
+        """Store new candidates with their architectures."""
+        if candidates:
+            self._add(candidates)
+
+    def _add(self, new: Sequence[Candidate]) -> None:
+        self._insert_ignore(architectures, [_architecture_row(candidate.record) for candidate in new])
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(sa.insert(candidates), [_candidate_row(candidate) for candidate in new])
+        except IntegrityError as error:
+            raise ConflictError(
+                f"search {new[0].search_id} holds one of these {len(new)} candidates already: candidates are unique"
+            ) from error
+
+    def get(self, candidate_id: str) -> Candidate:
+        """Read one."""
+        return _candidate(self._one(_JOINED.where(candidates.c.id == candidate_id), "candidate", candidate_id))
+
+    def get_many(self, candidate_ids: Sequence[str]) -> tuple[Candidate, ...]:
+        """Read those that exist, by (search, seq)."""
+        found: list[Candidate] = []
+        for ids in chunks(candidate_ids):
+            rows = self._connection.execute(_JOINED.where(candidates.c.id.in_(ids)))
+            found += [_candidate(row) for row in rows]
+        return tuple(sorted(found, key=lambda candidate: (candidate.search_id, candidate.seq)))
+
+    def save(self, candidate: Candidate) -> None:
+        """Write what changes in a candidate's life."""
+        row = _candidate_row(candidate)
+        values = {name: row[name] for name in _CHANGING}
+        self._connection.execute(sa.update(candidates).where(candidates.c.id == candidate.id).values(values))
+
+    def mark_evaluating(self, candidate_id: str) -> None:
+        """ASKED becomes EVALUATING; any other state stays."""
+        asked = sa.and_(candidates.c.id == candidate_id, candidates.c.state == CandidateState.ASKED.value)
+        statement = sa.update(candidates).where(asked).values(state=CandidateState.EVALUATING.value)
+        self._connection.execute(statement)
+
+    def page(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
+        """List; those without the sort value come last."""
+        by_seq = query.order is CandidateOrder.SEQ
+        value = candidates.c.seq if by_seq else _VALUE_COLUMNS[Metric.from_label(query.order.value)]
+        return fetch_page(
+            self._connection,
+            _filtered(query),
+            page,
+            value_column=value,
+            id_column=candidates.c.id,
+            from_row=_candidate,
+            descending=query.descending,
+        )
+
+    def count(self, query: CandidateQuery) -> int:
+        """How many `page` would list in all."""
+        return count_of(self._connection, _filtered(query).with_only_columns(candidates.c.id))
+
+    def count_states(self, search_id: str) -> Mapping[CandidateState, int]:
+        """Candidates of a search per state."""
+        statement = (
+            sa.select(candidates.c.state, sa.func.count())
+            .where(candidates.c.search_id == search_id)
+            .group_by(candidates.c.state)
+        )
+        return {CandidateState(state): int(number) for state, number in self._connection.execute(statement)}
+
+    def untold(self, search_id: str) -> tuple[Candidate, ...]:
+        """Candidates in a final state that were not told yet, by seq."""
+        return self._of(search_id, candidates.c.state.in_(_FINAL), candidates.c.told_seq.is_(None))
+
+    def told(self, search_id: str) -> tuple[Candidate, ...]:
+        """Candidates that were told, by seq."""
+        return self._of(search_id, candidates.c.told_seq.is_not(None))
+
+    def complete(self, search_id: str) -> tuple[Candidate, ...]:
+        """COMPLETE candidates, by seq."""
+        return self._of(search_id, candidates.c.state == CandidateState.COMPLETE.value)
+
+    def unfinished(self, search_id: str) -> tuple[Candidate, ...]:
+        """Candidates that are in no final state, by seq."""
+        return self._of(search_id, candidates.c.state.not_in(_FINAL))
+
+    def mark_told(self, search_id: str, candidate_ids: Sequence[str], told_seq: int) -> int:
+        """Mark those that are not told yet; returns how many were."""
+        marked = 0
+        for ids in chunks(candidate_ids):
+            statement = (
+                sa.update(candidates)
+                .where(candidates.c.search_id == search_id, candidates.c.id.in_(ids), candidates.c.told_seq.is_(None))
+                .values(told_seq=told_seq)
+            )
+            marked += int(self._connection.execute(statement).rowcount)
+        return marked
+
+    def _of(self, search_id: str, *conditions: sa.ColumnElement[bool]) -> tuple[Candidate, ...]:
+        statement = _JOINED.where(candidates.c.search_id == search_id, *conditions).order_by(candidates.c.seq)
+        return tuple(_candidate(row) for row in self._connection.execute(statement))
+
+
+def _filtered(query: CandidateQuery) -> sa.Select[Any]:
+    statement = _JOINED
+    if query.search_id is not None:
+        statement = statement.where(candidates.c.search_id == query.search_id)
+    if query.states:
+        statement = statement.where(candidates.c.state.in_([state.value for state in query.states]))
+    if query.arch_id is not None:
+        statement = statement.where(candidates.c.arch_id == query.arch_id)
+    if query.generation is not None:
+        statement = statement.where(candidates.c.generation == query.generation)
+    for bound in query.bounds:
+        column = _VALUE_COLUMNS[bound.metric]
+        statement = statement.where(column.is_not(None))
+        if bound.minimum is not None:
+            statement = statement.where(column >= bound.minimum)
+        if bound.maximum is not None:
+            statement = statement.where(column <= bound.maximum)
+    return statement
+
+
+def _candidate_row(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "id": candidate.id,
+        "search_id": candidate.search_id,
+        "seq": candidate.seq,
+        "generation": candidate.generation,
+        "arch_id": candidate.arch_id,
+        "genotype": list(candidate.genotype),
+        "latency_key": candidate.latency_key,
+        "state": candidate.state.value,
+        "reason": candidate.reason,
+        "top1": candidate.top1,
+        "test_top1": candidate.test_top1,
+        "device_top1": candidate.device_top1,
+        "latency_us": candidate.latency_us,
+        "latency_flags": [validity.value for validity in candidate.latency_flags],
+        "model_sha256": candidate.model_sha256,
+        "final_model_sha256": candidate.final_model_sha256,
+        "told_seq": candidate.told_seq,
+        "provenance": candidate.provenance,
+        "created_at": candidate.created_at,
+        "finished_at": candidate.finished_at,
+    }
+
+
+def _candidate(row: sa.Row[Any]) -> Candidate:
+    return Candidate(
+        id=row.id,
+        search_id=row.search_id,
+        seq=row.seq,
+        generation=row.generation,
+        record=_record(row),
+        genotype=tuple(row.genotype),
+        latency_key=row.latency_key,
+        state=CandidateState(row.state),
+        reason=row.reason,
+        top1=row.top1,
+        test_top1=row.test_top1,
+        device_top1=row.device_top1,
+        latency_us=row.latency_us,
+        latency_flags=tuple(Validity(flag) for flag in row.latency_flags),
+        model_sha256=row.model_sha256,
+        final_model_sha256=row.final_model_sha256,
+        told_seq=row.told_seq,
+        provenance=row.provenance,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,209 @@
+"""How candidates finish and how the generation barrier opens. Shared by every use case that ends work of a search.
+
+Everything here runs inside the caller's transaction, on searches the caller has locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measurement import Validity
+from nas_engine.domain.objective import Metric
+from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.payloads import SearchStepPayload
+from server.candidates.search import Search
+from server.candidates.search_store import SearchStore
+from server.candidates.states import (
+    CANDIDATE_TRANSITIONS,
+    SEARCH_TRANSITIONS,
+    CandidateState,
+    DesiredState,
+    SearchState,
+)
+from server.core.database.transaction import Transaction
+from server.core.database.wakeups import Topic
+from server.core.events import EventStore, EventType, NewEvent
+from server.core.transitions import check_transition
+from server.jobs.cancellation import stop_job
+from server.jobs.job import Job, NewJob
+from server.jobs.kinds import SEARCH_WORK_KINDS, JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+
+
+def lock_searches(tx: Transaction, ids: Iterable[str | None]) -> dict[str, Search]:
+    """Lock searches in id order, so that two transactions cannot wait for each other."""
+    return {search_id: SearchStore(tx).lock(search_id) for search_id in sorted({i for i in ids if i is not None})}
+
+
+def affected_searches(tx: Transaction, job: Job) -> dict[str, Search]:
+    """Lock every search that the end of this job concerns: its own, and those that await the same measurement."""
+    ids = {job.search_id}
+    if job.latency_key is not None and job.hardware_key is not None:
+        ids |= {a.search_id for a in EvaluationStore(tx).awaited_under(job.latency_key, job.hardware_key)}
+    return lock_searches(tx, ids)
+
+
+def set_search_state(tx: Transaction, search: Search, state: SearchState, reason: str = "") -> Search:
+    """Move a locked search to another state, with its event.
+
+    Raises:
+        InvalidStateTransitionError: the state machine has no such step.
+    """
+    check_transition("search", search.id, SEARCH_TRANSITIONS, search.state, state)
+    now = tx.now()
+    changed = replace(
+        search,
+        state=state,
+        reason=reason,
+        started_at=search.started_at or (now if state is SearchState.RUNNING else None),
+        finished_at=now if state.final else None,
+    )
+    payload: dict[str, JsonValue] = {
+        "state": state.value,
+        "desired_state": search.desired_state.value,
+        "reason": reason,
+    }
+    EventStore(tx).append(NewEvent(type=EventType.STATE, payload=payload, search_id=search.id))
+    return SearchStore(tx).save(changed)
+
+
+def finish_candidate(
+    tx: Transaction, search: Search, candidate: Candidate, state: CandidateState, reason: str = ""
+) -> Search:
+    """Move a candidate of a locked search to a final state; returns the search with its counts."""
+    check_transition("candidate", candidate.id, CANDIDATE_TRANSITIONS, candidate.state, state)
+    EvaluationStore(tx).settle_candidate(candidate.id)
+    ended = replace(candidate, state=state, reason=reason, finished_at=tx.now())
+    CandidateStore(tx).save(ended)
+    EventStore(tx).append(candidate_event(ended))
+    progress = search.progress
+    match state:
+        case CandidateState.COMPLETE:
+            progress = replace(progress, num_complete=progress.num_complete + 1)
+        case CandidateState.INFEASIBLE:
+            progress = replace(progress, num_infeasible=progress.num_infeasible + 1)
+        case _:
+            progress = replace(progress, num_failed=progress.num_failed + 1)
+    return SearchStore(tx).save(replace(search, progress=progress))
+
+
+def candidate_event(candidate: Candidate) -> NewEvent:
+    """What is told of a finished candidate."""
+    return NewEvent(
+        type=EventType.CANDIDATE,
+        search_id=candidate.search_id,
+        payload={
+            "candidate_id": candidate.id,
+            "seq": candidate.seq,
+            "generation": candidate.generation,
+            "arch_id": candidate.arch_id,
+            "state": candidate.state.value,
+            "reason": candidate.reason,
+            "latency_flags": [flag.value for flag in candidate.latency_flags],
+            **{metric.label: value for metric, value in candidate.values.items()},
+        },
+    )
+
+
+def record_value(
+    tx: Transaction, search: Search, candidate: Candidate, evaluation: Evaluation, flags: tuple[Validity, ...] = ()
+) -> Search:
+    """Store an evaluation of a candidate of a locked search; completes the candidate when it was the last awaited.
+
+    A repeated evaluation (same metric and attempt) changes nothing.
+    """
+    if not EvaluationStore(tx).add(evaluation):
+        return search
+    EvaluationStore(tx).settle(candidate.id, evaluation.metric)
+    match evaluation.metric:
+        case Metric.TOP1:
+            updated = replace(candidate, top1=evaluation.value)
+        case Metric.TEST_TOP1:
+            updated = replace(candidate, test_top1=evaluation.value)
+        case Metric.DEVICE_TOP1:
+            updated = replace(candidate, device_top1=evaluation.value)
+        case Metric.LATENCY_US:
+            updated = replace(candidate, latency_us=evaluation.value, latency_flags=flags)
+        case _:
+            updated = candidate
+    CandidateStore(tx).save(updated)
+    if not updated.state.final and not EvaluationStore(tx).awaited_of(candidate.id):
+        return finish_candidate(tx, search, updated, CandidateState.COMPLETE)
+    return search
+
+
+def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search:
+    """Open the generation barrier of a locked search: pause it, or queue its next step.
+
+    It stands while an evaluation is awaited, or heavy work that a step ordered is under way.
+    """
+    if (
+        search.state not in (SearchState.RUNNING, SearchState.DRAINING)
+        or EvaluationStore(tx).num_awaited(search.id) > 0
+    ):
+        return search
+    if any(job.kind in SEARCH_WORK_KINDS for job in JobStore(tx).active_of_search(search.id)):
+        return search
+    if search.desired_state is DesiredState.PAUSED:
+        return set_search_state(tx, search, SearchState.PAUSED)
+    seq = search.checkpoint_seq + 1
+    JobStore(tx).add(
+        NewJob(
+            kind=JobKind.SEARCH_STEP,
+            payload=SearchStepPayload(search_id=search.id, seq=seq).to_json(),
+            dedupe_key=f"step:{search.id}:{seq}",
+            priority=search.spec.priority + settings.step_priority,
+            max_attempts=settings.max_step_attempts,
+            search_id=search.id,
+        )
+    )
+    tx.wake(Topic.WORKER_JOBS)
+    return search
+
+
+def end_search(tx: Transaction, search: Search, state: SearchState, reason: str) -> Search:
+    """End a locked search: its jobs are stopped or handed on, its unfinished candidates end as FAILED."""
+    EvaluationStore(tx).settle_search(search.id)
+    for job in JobStore(tx).active_of_search(search.id):
+        if not _hand_on(tx, job):
+            stop_job(tx, job.id)
+    for candidate in CandidateStore(tx).unfinished(search.id):
+        search = finish_candidate(tx, search, candidate, CandidateState.FAILED, f"the search was {state.value}")
+    return set_search_state(tx, search, state, reason)
+
+
+def end_candidate(tx: Transaction, search: Search, candidate: Candidate, state: CandidateState, reason: str) -> Search:
+    """End a candidate of a locked search that will not complete: what still runs for it is stopped or handed on.
+
+    Its jobs are locked before the candidate, as a claim does.
+    """
+    for job in JobStore(tx).active_of_search(search.id):
+        if job.candidate_id == candidate.id and not _hand_on(tx, job, to_own_search=True):
+            stop_job(tx, job.id)
+    return finish_candidate(tx, search, candidate, state, reason)
+
+
+def _hand_on(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool:
+    """Give a measurement that another search waits for to that search, or to another candidate of its own."""
+    if job.latency_key is None or job.hardware_key is None:
+        return False
+    for awaited in EvaluationStore(tx).awaited_under(job.latency_key, job.hardware_key):
+        if awaited.search_id != job.search_id or (to_own_search and awaited.candidate_id != job.candidate_id):
+            heir = SearchStore(tx).get(awaited.search_id)
+            JobStore(tx).assign_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority)
+            return True
+    return False
+
+
+def stop_unwanted(tx: Transaction, latency_key: str, hardware_key: str) -> None:
+    """Stop jobs under a key that no candidate awaits any more (another job brought the number first)."""
+    if EvaluationStore(tx).awaited_under(latency_key, hardware_key):
+        return
+    for job in JobStore(tx).active_under(latency_key, hardware_key):
+        if job.candidate_id is not None:
+            stop_job(tx, job.id)

@@ -1,0 +1,58 @@
+"""What the jobs of a search are given."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from server.jobs.payloads import Payload
+from server.spaces.architecture import ArchitectureDocument
+
+
+class SearchStepPayload(Payload):
+    """Tell what is finished, ask for more. `seq` is the checkpoint this step will write."""
+
+    search_id: str
+    seq: int
+
+
+class SearchWorkPayload(Payload):
+    """Base of heavy work that a step ordered. `seq` is the checkpoint written with the order."""
+
+    search_id: str
+    seq: int
+
+
+class ShiftPayload(SearchWorkPayload):
+    """Shift a supernet towards a generation's candidates, in the order asked.
+
+    `state_sha256` is what the last shift ended with (weights, optimiser, version number); absent before the first.
+    `survivors` are compared with the candidates, and scored again with the version that comes of it.
+    """
+
+    candidate_ids: tuple[str, ...]
+    survivors: tuple[str, ...] = ()
+    supernet_version_id: str
+    state_sha256: str | None = None
+
+
+class DerivePayload(SearchWorkPayload):
+    """Train a supernet with architecture parameters and derive a network; settings are in the search's spec.
+
+    `number` counts the spec's cost factors from 0.
+    """
+
+    number: int
+
+
+class EvaluatePayload(Payload):
+    """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec.
+
+    `split` test is the final report: the worker then also exports the network with inherited weights.
+    """
+
+    search_id: str
+    candidate_id: str
+    architecture: ArchitectureDocument
+    supernet_version_id: str
+    attempt: int = 1
+    split: Literal["validation", "test"] = "validation"

@@ -1,0 +1,134 @@
+"""Searches, checkpoints and what a search has reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nas_engine.domain.json_value import JsonValue
+from server.candidates.spec import SearchSpec
+from server.candidates.states import DesiredState, SearchState
+from server.core.errors import InvalidValueError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchProgress:
+    """How far a search is. Counts are of candidates; the rest is as of the last completed step.
+
+    Attributes:
+        generation: generations completed.
+        num_asked: candidates proposed so far; what the budget counts.
+        num_complete, num_infeasible, num_failed: of these, how many ended so.
+        num_reused: latencies taken from earlier measurements.
+        front_size: feasible non-dominated candidates.
+        hypervolume: against `reference_point`, in the objectives' own units; None before the first front.
+        reference_point: one value per objective, fixed when first set, so that hypervolumes compare.
+        report: what the algorithm says beside that, by topic (warm start, predictor quality, picked models).
+    """
+
+    generation: int = 0
+    num_asked: int = 0
+    num_complete: int = 0
+    num_infeasible: int = 0
+    num_failed: int = 0
+    num_reused: int = 0
+    front_size: int = 0
+    hypervolume: float | None = None
+    reference_point: tuple[float, ...] | None = None
+    report: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = (*(self.reference_point or ()), *(() if self.hypervolume is None else (self.hypervolume,)))
+        if not all(math.isfinite(number) for number in numbers):
+            raise InvalidValueError(f"hypervolume or reference point of a search holds {numbers}: give finite numbers")
+
+    @property
+    def num_finished(self) -> int:
+        """Candidates in a final state."""
+        return self.num_complete + self.num_infeasible + self.num_failed
+
+    @property
+    def num_in_flight(self) -> int:
+        """Candidates asked and not finished."""
+        return self.num_asked - self.num_finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """One search.
+
+    Attributes:
+        id: ``srch_...``.
+        spec: what was asked for; amendments of budget, priority and labels are written into it.
+        state: what it does now; `desired_state` is what its owner wants.
+        reason: why it is in this state, for people; empty where there is nothing to say.
+        hardware_key: digest its latencies are filed under; None where latency is not wanted.
+        supernet_id: supernet it evaluates with; None where accuracy is not wanted.
+        supernet_version_id: version it started with; None until the supernet is ready.
+        checkpoint_seq: number of the last committed step; 0 before the first.
+        created_by: id of the token that created it; None without authentication.
+        version: grows with every change; what an ETag is made of.
+    """
+
+    id: str
+    spec: SearchSpec
+    state: SearchState
+    desired_state: DesiredState
+    reason: str = ""
+    hardware_key: str | None = None
+    supernet_id: str | None = None
+    supernet_version_id: str | None = None
+    checkpoint_seq: int = 0
+    progress: SearchProgress = field(default_factory=SearchProgress)
+    created_by: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchQuery:
+    """Which searches to list; None does not filter. Newest first.
+
+    Attributes:
+        states: any of these.
+        labels: all of these.
+        space_id, supernet_id, hardware_key: exactly this.
+        newest_first: False lists the oldest first.
+    """
+
+    states: tuple[SearchState, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    space_id: str | None = None
+    supernet_id: str | None = None
+    hardware_key: str | None = None
+    newest_first: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The algorithm's state after one step, committed with the results it reflects.
+
+    Attributes:
+        seq: 1 for the first step of the search.
+        payload: what the algorithm resumes from.
+        code_version: of the worker that wrote it.
+    """
+
+    search_id: str
+    seq: int
+    payload: JsonValue
+    code_version: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchAmendment:
+    """Changes to a search under way; None leaves as is."""
+
+    num_candidates: int | None = None
+    priority: int | None = None
+    labels: Mapping[str, str] | None = None

@@ -1,0 +1,54 @@
+"""Between the wire's messages about image sets and the service's values."""
+
+from __future__ import annotations
+
+from hilnas.v1 import control_pb2, measurement_pb2
+from nas_engine.domain.classification import Classification, decompress_predictions
+from nas_engine.domain.measurement import Dtype, HardwareKey
+from server.artifacts.artifact import Artifact
+from server.fleet.converters import dtype_from_proto, identity_from_proto
+from server.jobs.converters import lease_to_proto
+from server.jobs.job import Job
+from server.measuring.converters import environment_from_proto
+from server.measuring.payloads import ClassifyPayload
+
+IMAGES_FORMAT = "images"
+
+
+def classify_assignment(
+    job: Job, payload: ClassifyPayload, model: Artifact, images: Artifact, ttl_s: float
+) -> control_pb2.Assignment:
+    """A classifying job for an agent."""
+    classify = control_pb2.ClassifyJob(
+        model=control_pb2.ArtifactRef(
+            sha256=model.sha256, size_bytes=model.size_bytes, format=payload.model_format.value
+        ),
+        images=control_pb2.ArtifactRef(sha256=images.sha256, size_bytes=images.size_bytes, format=IMAGES_FORMAT),
+        dtype=f"DTYPE_{Dtype(payload.dtype).name}",
+        batch=payload.batch,
+        num_threads=payload.num_threads,
+        core_mask=payload.core_mask,
+        num_images=payload.num_images,
+    )
+    return control_pb2.Assignment(
+        lease=lease_to_proto(job), ttl_s=ttl_s, timeout_s=payload.timeout_s, classify=classify
+    )
+
+
+def classification_from_proto(message: measurement_pb2.Classification) -> Classification:
+    """A device's answers, checked.
+
+    Raises:
+        InvalidMeasurementError, InvalidValueError: predictions, record or key are malformed.
+    """
+    return Classification(
+        predictions=decompress_predictions(message.predictions, message.num_images),
+        num_classes=message.num_classes,
+        images_sha256=message.images_sha256,
+        hardware_key=HardwareKey(
+            identity=identity_from_proto(message.identity),
+            dtype=dtype_from_proto(message.dtype),
+            batch=message.batch,
+        ),
+        environment=environment_from_proto(message.environment_json),
+    )

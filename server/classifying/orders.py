@@ -1,0 +1,132 @@
+"""Orders classifications on devices: of a finalist's deployable model, and of a user's own model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_engine.domain.objective import Metric
+from server.artifacts.artifact import ModelFormat
+from server.candidates.candidate import Candidate
+from server.candidates.evaluations import expect, next_attempt
+from server.candidates.search import Search
+from server.core.database.transaction import Transaction
+from server.core.database.wakeups import Topic
+from server.core.errors import InvalidValueError
+from server.fleet.selection import converter_labels, format_for
+from server.fleet.store import HardwareStore
+from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasureTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChoice:
+    """The first `num_images` of an image set."""
+
+    sha256: str
+    num_images: int
+
+
+class ClassificationWork:
+    """Runs inside the caller's transaction, on locked searches."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+
+    def order(self, tx: Transaction, search: Search, candidate: Candidate, images: ImageChoice) -> None:
+        """Have a finalist's model classified with on the search's hardware; the search does not end before.
+
+        RKNN boards get it converted first, as they get it for measuring.
+        """
+        device = search.spec.device
+        if search.hardware_key is None or device is None or candidate.final_model_sha256 is None:
+            raise InvalidValueError(f"candidate {candidate.id} has no model, or its search no device, to classify with")
+        profile = HardwareStore(tx).get(search.hardware_key)
+        attempt = next_attempt(tx, candidate, Metric.DEVICE_TOP1)
+        expect(tx, search, candidate, Metric.DEVICE_TOP1, attempt, search.supernet_version_id)
+        model = candidate.final_model_sha256
+        classify = ClassifyPayload(
+            model_sha256=model,
+            source_sha256=model,
+            model_format=format_for(profile.key.identity.runtime),
+            images_sha256=images.sha256,
+            num_images=images.num_images,
+            dtype=device.dtype,
+            batch=device.batch,
+            hardware_key=profile.hardware_key,
+            core_mask=profile.key.identity.core_mask,
+            timeout_s=search.spec.final.timeout_s,
+            arch_id=candidate.arch_id,
+            attempt=attempt,
+        )
+        target = MeasureTarget(
+            device_type=device.device_type,
+            pool_key=profile.pool_key,
+            labels=dict(device.labels),
+            max_attempts=search.spec.measurement.max_attempts,
+        )
+        if classify.model_format is ModelFormat.ONNX:
+            queue_classification(tx, classify, target, priority=search.spec.priority, candidate=candidate)
+        else:
+            self._queue_conversion(tx, search, candidate, classify, target)
+
+    def _queue_conversion(
+        self, tx: Transaction, search: Search, candidate: Candidate, classify: ClassifyPayload, target: MeasureTarget
+    ) -> None:
+        """Queue the conversion after which the board classifies."""
+        convert = ConvertPayload(
+            arch_id=candidate.arch_id,
+            latency_key=classify.source_sha256,
+            hardware_key=classify.hardware_key,
+            format=classify.model_format,
+            dtype=classify.dtype,
+            batch=classify.batch,
+            weights="inherited",
+            supernet_version_id=search.supernet_version_id,
+            search_id=search.id,
+            candidate_id=candidate.id,
+            source_sha256=classify.source_sha256,
+            classify=classify,
+            measure_target=target,
+        )
+        JobStore(tx).add(
+            NewJob(
+                kind=JobKind.CONVERT,
+                payload=convert.to_json(),
+                dedupe_key=f"convert-final:{candidate.id}:{classify.attempt}",
+                priority=search.spec.priority,
+                target=JobTarget(labels=converter_labels(classify.model_format)),
+                max_attempts=self._settings.max_evaluation_attempts,
+                search_id=search.id,
+                candidate_id=candidate.id,
+            )
+        )
+        tx.wake(Topic.WORKER_JOBS)
+
+
+def queue_classification(
+    tx: Transaction,
+    payload: ClassifyPayload,
+    target: MeasureTarget,
+    *,
+    priority: int,
+    candidate: Candidate | None = None,
+) -> Job:
+    """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
+    tx.wake(Topic.DEVICE_JOBS)
+    return JobStore(tx).add(
+        NewJob(
+            kind=JobKind.CLASSIFY,
+            payload=payload.to_json(),
+            dedupe_key=None if candidate is None else f"classify:{candidate.id}:{payload.attempt}",
+            priority=priority,
+            max_attempts=target.max_attempts,
+            target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+            search_id=None if candidate is None else candidate.search_id,
+            candidate_id=None if candidate is None else candidate.id,
+            latency_key=payload.source_sha256,
+            hardware_key=payload.hardware_key,
+        )
+    )

@@ -1,0 +1,61 @@
+"""What models answered to image sets on devices: accuracy, and what is lost against float."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.access.auth import Viewer
+from server.bootstrap.http_context import Context
+from server.classifying.classification import ClassificationQuery
+from server.classifying.presenter import classification_detail, classification_resource
+from server.classifying.schemas import ClassificationDetail, ClassificationListQuery, ClassificationResource
+from server.core.http.conditional import NOT_MODIFIED, tagged
+from server.core.http.listing import answer_page, page_request
+from server.core.http.openapi import COMMON, problems
+from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
+from server.core.http.resources import Listing
+
+router = APIRouter(prefix="/api/v1", tags=["classifications"])
+
+
+@router.get("/classifications", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_classifications(
+    request: Request,
+    response: Response,
+    context: Context,
+    _: Viewer,
+    query: Annotated[ClassificationListQuery, Query()],
+) -> Listing[ClassificationResource]:
+    """Classifications, newest first."""
+    wanted = ClassificationQuery(
+        device_type=query.device_type,
+        device_id=query.device_id,
+        hardware_key=query.hardware_key,
+        images_sha256=query.images_sha256,
+        source_sha256=query.source_sha256,
+        search_id=query.search_id,
+        candidate_id=query.candidate_id,
+        include_superseded=query.include_superseded,
+    )
+    page = context.classifications.page(wanted, page_request(request, query, context.page_tokens))
+    items = [classification_resource(record) for record in page.items]
+    return answer_page(request, response, context.page_tokens, page, items)
+
+
+@router.get(
+    "/classifications/{classification_id:id}",
+    response_model=ClassificationDetail,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_classification(
+    classification_id: Annotated[str, Path(examples=["cls_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
+    request: Request,
+    context: Context,
+    _: Viewer,
+) -> Response:
+    """One classification with the class it gave to every image."""
+    return tagged(request, classification_detail(context.classifications.get(classification_id)))

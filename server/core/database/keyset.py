@@ -1,0 +1,59 @@
+"""Keyset pages: continue after (sort value, id) of the last item; rows without the value come last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from server.core.paging import Page, PageRequest, Position
+
+T = TypeVar("T")
+
+
+def fetch_page(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    request: PageRequest,
+    *,
+    id_column: sa.ColumnElement[Any],
+    from_row: Callable[[Any], T],
+    value_column: sa.ColumnElement[Any] | None = None,
+    descending: bool = False,
+) -> Page[T]:
+    """One page of `statement`, which must select the id and the sort column.
+
+    Args:
+        id_column: unique; breaks ties in the same direction.
+        value_column: what is sorted by; None sorts by the id alone. Its rows may be NULL.
+        from_row: makes an item of a row.
+    """
+    direction = sa.desc if descending else sa.asc
+    after = request.after
+    if value_column is None:
+        statement = statement.order_by(direction(id_column))
+        if after is not None:
+            statement = statement.where(id_column < after.id if descending else id_column > after.id)
+    else:
+        statement = statement.order_by(value_column.is_(None), direction(value_column), direction(id_column))
+        if after is not None:
+            statement = statement.where(_behind(value_column, id_column, after, descending))
+    rows = connection.execute(statement.limit(request.size + 1)).all()
+    page = rows[: request.size]
+    items = tuple(from_row(row) for row in page)
+    if len(rows) <= request.size:
+        return Page(items)
+    last = page[-1]._mapping
+    value = None if value_column is None else last[value_column]
+    return Page(items, Position(value, str(last[id_column])))
+
+
+def _behind(
+    value: sa.ColumnElement[Any], id_column: sa.ColumnElement[Any], after: Position, descending: bool
+) -> sa.ColumnElement[bool]:
+    id_behind = id_column < after.id if descending else id_column > after.id
+    if after.value is None:
+        return sa.and_(value.is_(None), id_behind)
+    value_behind = value < after.value if descending else value > after.value
+    return sa.or_(value_behind, sa.and_(value == after.value, id_behind), value.is_(None))

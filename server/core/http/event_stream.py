@@ -1,0 +1,194 @@
+"""Server-sent events with replay: every event comes from the durable event table, so a stream can be cut anywhere.
+
+A client that reconnects with ``Last-Event-ID`` gets everything after it. Streams end when the server stops
+(a stop signal, so that SIGTERM never waits for them), when their subject has ended and all is sent, or after
+`max_stream_s`, so that tokens are checked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi.sse import format_sse_event
+from starlette.concurrency import run_in_threadpool
+
+from nas_engine.domain.json_value import JsonValue
+from server.core.http.problem_types import TOO_MANY_STREAMS
+from server.core.http.problems import Problem
+
+EVENT_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_BATCH = 200
+_RECONNECT_MS = 2000
+_PING = b": ping\n\n"
+
+
+class StreamEvent(Protocol):
+    """What a stream needs of an event."""
+
+    @property
+    def id(self) -> int:
+        """Row id: grows with every event."""
+
+    @property
+    def type(self) -> str:
+        """Name that EventSource clients listen for."""
+
+    @property
+    def data(self) -> JsonValue:
+        """The content."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How long and how many.
+
+    Attributes:
+        poll_s: how often news is looked for, once for all streams of this process.
+        ping_s: silence after which a comment keeps proxies from closing the connection.
+        max_stream_s: a stream is closed after this long; clients reconnect by themselves.
+        max_per_token: open streams per token.
+    """
+
+    poll_s: float = 0.25
+    ping_s: float = 15.0
+    max_stream_s: float = 900.0
+    max_per_token: int = 16
+
+
+class EventHub:
+    """Wakes the streams of this process when there may be new events, and ends them when the server stops.
+
+    Args:
+        change_count: grows whenever events were written, here or by another process; must not block.
+    """
+
+    def __init__(self, change_count: Callable[[], int], limits: StreamLimits | None = None) -> None:
+        self.limits = limits or StreamLimits()
+        self._change_count = change_count
+        self._known_count = -1
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._version = 0
+        self._news = asyncio.Condition()
+        self._waiting = 0
+        self._stopped = asyncio.Event()
+        self._open: Counter[str] = Counter()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the server is going down."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """End every stream soon; callable from any thread and from signal handlers."""
+        if self._loop is None or self._loop.is_closed():
+            self._stopped.set()
+        else:
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def run(self) -> None:
+        """Watch for news until stopped."""
+        self._loop = asyncio.get_running_loop()
+        while not self.stopped:
+            if self._waiting:
+                await self._look()
+            await self._pause(self.limits.poll_s)
+        async with self._news:
+            self._news.notify_all()
+
+    async def _look(self) -> None:
+        count = self._change_count()
+        if count != self._known_count:
+            self._known_count = count
+            self._version += 1
+            async with self._news:
+                self._news.notify_all()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except TimeoutError:
+            return
+
+    @property
+    def version(self) -> int:
+        """Grows whenever news was seen; take it before reading, then wait for it to change."""
+        return self._version
+
+    async def wait_for_news(self, version: int, timeout_s: float) -> bool:
+        """Sleep until news came after `version` (True), the server stops, or `timeout_s` has passed (False)."""
+        self._waiting += 1
+        try:
+            async with self._news:
+                await asyncio.wait_for(self._news.wait_for(lambda: self._version != version or self.stopped), timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        return not self.stopped
+
+    def check_slot(self, owner: str) -> None:
+        """Refuse one stream too many, before its response begins.
+
+        Raises:
+            Problem: too-many-streams.
+        """
+        if self._open[owner] >= self.limits.max_per_token:
+            detail = f"{self.limits.max_per_token} event streams of this token are open already"
+            raise Problem(TOO_MANY_STREAMS, detail, headers={"Retry-After": "5"})
+
+    @contextmanager
+    def slot(self, owner: str) -> Iterator[None]:
+        """Count one of the owner's streams as open."""
+        self._open[owner] += 1
+        try:
+            yield
+        finally:
+            self._open[owner] -= 1
+            if not self._open[owner]:
+                del self._open[owner]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a stream follows.
+
+    Attributes:
+        read: events after an id, oldest first, at most so many.
+        ended: whether no further event will come.
+    """
+
+    read: Callable[[int, int], Sequence[StreamEvent]]
+    ended: Callable[[], bool]
+
+
+async def stream_events(hub: EventHub, subject: Subject, after_id: int, owner: str) -> AsyncIterator[bytes]:
+    """The bytes of one stream, from the event after `after_id` on."""
+    deadline_s = time.monotonic() + hub.limits.max_stream_s
+    with hub.slot(owner):
+        yield f"retry: {_RECONNECT_MS}\n\n".encode()
+        while not hub.stopped and time.monotonic() < deadline_s:
+            version = hub.version
+            # Asked before reading: an event written in between is then read in this round or the next.
+            ended = await run_in_threadpool(subject.ended)
+            events = await run_in_threadpool(subject.read, after_id, _BATCH)
+            for event in events:
+                yield encode_event(event)
+                after_id = event.id
+            if len(events) == _BATCH:
+                continue
+            if ended:
+                return
+            if not await hub.wait_for_news(version, hub.limits.ping_s) and not hub.stopped:
+                yield _PING
+
+
+def encode_event(event: StreamEvent) -> bytes:
+    """One event on the wire."""
+    return format_sse_event(data_str=json.dumps(event.data, allow_nan=False), event=event.type, id=str(event.id))

@@ -1,0 +1,48 @@
+"""Which media type a client wants (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from server.core.http.problem_types import NOT_ACCEPTABLE
+from server.core.http.problems import Problem
+
+JSON = "application/json"
+CSV = "text/csv"
+NDJSON = "application/x-ndjson"
+EVENT_STREAM = "text/event-stream"
+
+
+def preferred(request: Request, *offered: str) -> str:
+    """The offered type with the highest weight; the first offered one where the client does not care.
+
+    Raises:
+        Problem: not-acceptable.
+    """
+    header = request.headers.get("accept", "*/*")
+    weights = [(_weight(header, media_type), -index, media_type) for index, media_type in enumerate(offered)]
+    weight, _, best = max(weights)
+    if weight <= 0:
+        raise Problem(NOT_ACCEPTABLE, f"Accept is {header!r}; this can be answered as {', '.join(offered)}")
+    return best
+
+
+def _weight(header: str, media_type: str) -> float:
+    """Weight of the most specific range that covers `media_type`; 0 where none does."""
+    found = (0, 0.0)
+    for item in header.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        specificity = {media_type: 3, media_type.partition("/")[0] + "/*": 2, "*/*": 1}.get(name, 0)
+        if specificity > found[0]:
+            found = (specificity, _quality(parameters))
+    return found[1]
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return min(max(float(parameter[2:]), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -1,0 +1,172 @@
+"""The OpenAPI document, told truthfully: every failure is documented as the problem document it really is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from server.core.http import problem_types as types
+from server.core.http.problems import PROBLEM_MEDIA_TYPE, ProblemType
+
+REF = "#/components/schemas/{model}"
+COMMON = (
+    types.MALFORMED_REQUEST,
+    types.UNAUTHENTICATED,
+    types.FORBIDDEN,
+    types.FOREIGN_ORIGIN,
+    types.UNKNOWN_HOST,
+    types.INVALID_REQUEST,
+    types.INTERNAL_ERROR,
+    types.UNAVAILABLE,
+)
+"""What any operation under /api/v1 may answer."""
+
+_DESCRIPTION = """\
+Search spaces, supernets, searches, candidates, boards and their measurements.
+
+Failures are `application/problem+json` documents (RFC 9457); their `type` is answered by this server. Lists page
+with `page_size` and `page_token`. Every POST takes an `Idempotency-Key`. Times are RFC 3339 in UTC, latencies
+microseconds, sizes bytes. Measured, simulated and estimated latencies are never mixed unlabelled.
+"""
+_SLUGS = "x-problems"  # marks a response until the document is finished
+_UNKNOWN_MEMBERS = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class FieldErrorDocument(BaseModel):
+    """One wrong place of a request."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    detail: str
+    """What is wrong there and what is allowed."""
+
+    pointer: str = Field(default="", examples=["/constraints/0/maximum"])
+    """RFC 6901 JSON pointer into the body; absent when the place is not in the body."""
+
+    parameter: str = Field(default="", examples=["page_size"])
+    """Name of the query, path or header parameter; absent when the place is in the body."""
+
+    feasible_minimum: float | None = None
+    """Least value that is possible, where one is known."""
+
+    feasible_maximum: float | None = None
+    """Largest value that is possible, where one is known."""
+
+
+class ProblemDocument(BaseModel):
+    """A failure (RFC 9457)."""
+
+    model_config = _UNKNOWN_MEMBERS
+
+    type: str = Field(examples=["/problems/invalid-search-spec"])
+    """Stable address of what the problem means, relative to the server's root."""
+
+    title: str
+    """The same for every occurrence of the type."""
+
+    status: int
+    """HTTP status."""
+
+    detail: str
+    """What is wrong this time, and what to do."""
+
+    instance: str
+    """Names this occurrence."""
+
+    request_id: str
+    """What to look for in the server's log."""
+
+    errors: list[FieldErrorDocument] = []
+    """The wrong places of the request; absent when there are none."""
+
+
+def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route for some problem types, grouped by status."""
+    by_status: dict[int, list[ProblemType]] = defaultdict(list)
+    for kind in dict.fromkeys(kinds):
+        by_status[int(kind.status)].append(kind)
+    return {status: {_SLUGS: [kind.slug for kind in group]} for status, group in sorted(by_status.items())}
+
+
+def _problem_response(slugs: list[str]) -> dict[str, Any]:
+    return {
+        "description": "; ".join(f"`{slug}`: {types.PROBLEM_TYPES[slug].title}" for slug in slugs),
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemDocument")}}},
+    }
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` for a JSON body that the route reads by itself."""
+    schema = {"$ref": REF.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Operations are called as their functions."""
+    return route.name
+
+
+def install_openapi(app: FastAPI, models: tuple[type[BaseModel], ...]) -> None:
+    """Make `app` describe itself; `models` are bodies that routes read by themselves."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, models)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    document = get_openapi(
+        title="hilnas",
+        version=app.version,
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=app.openapi_tags,
+        separate_input_output_schemas=False,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    described: tuple[type[BaseModel], ...] = (ProblemDocument, *models)
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in described]
+    _, extra = models_json_schema(wanted, ref_template=REF)
+    schemas.update(extra["$defs"])
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["components"]["responses"] = _share_problem_responses(document)
+    return document
+
+
+def _drop_null_parameters(operation: dict[str, Any]) -> None:
+    """A query or header parameter is absent or has a value; it cannot be null, as the types of ours would have it."""
+    for parameter in operation.get("parameters", ()):
+        options = parameter["schema"].get("anyOf", ())
+        values = [option for option in options if option != {"type": "null"}]
+        if len(values) == 1 and len(options) == 2:
+            del parameter["schema"]["anyOf"]
+            parameter["schema"].update(values[0])
+
+
+def _share_problem_responses(document: dict[str, Any]) -> dict[str, Any]:
+    """Replace marked responses by references; returns what they refer to. Whatever has a body may be too large."""
+    shared: dict[str, Any] = {}
+    operations = (operation for methods in document["paths"].values() for operation in methods.values())
+    for operation in operations:
+        _drop_null_parameters(operation)
+        responses = operation["responses"]
+        if "requestBody" in operation:
+            responses["413"] = {_SLUGS: [types.CONTENT_TOO_LARGE.slug]}
+        for status, response in responses.items():
+            if _SLUGS in response:
+                slugs = response[_SLUGS]
+                shared["_".join(slugs)] = _problem_response(slugs)
+                responses[status] = {"$ref": f"#/components/responses/{'_'.join(slugs)}"}
+        operation["responses"] = dict(sorted(responses.items()))
+    return dict(sorted(shared.items()))

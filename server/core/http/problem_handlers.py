@@ -1,0 +1,97 @@
+"""Turns every failure, ours or the framework's, into a problem document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.core.errors import ServiceError
+from server.core.http import problem_types as types
+from server.core.http.problems import PROBLEM_MEDIA_TYPE, FieldError, Problem, json_pointer, problem_document
+from server.core.http.request_context import request_id_of
+from server.core.http.service_errors import problem_of
+
+_MAX_FIELD_ERRORS = 50
+_log = structlog.get_logger("hilnas.http")
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make `app` answer with problem documents only."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+ProblemRenderer = Callable[[Request, Problem], Response | None]
+"""Shows a problem in another form, e.g. as a page for people; None leaves it to the document."""
+
+
+def problem_response(request: Request, problem: Problem) -> Response:
+    """Render one problem for one request."""
+    renderer: ProblemRenderer | None = getattr(request.app.state, "problem_renderer", None)
+    if renderer is not None and (page := renderer(request, problem)) is not None:
+        return page
+    content = json.dumps(problem_document(problem, request_id_of(request.scope)), allow_nan=False)
+    return Response(
+        content, status_code=int(problem.type.status), media_type=PROBLEM_MEDIA_TYPE, headers=problem.headers
+    )
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problem_response(request, error)
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    problem = problem_of(error)
+    if problem.type is types.INTERNAL_ERROR:
+        _log.error("service error without a problem type", exc_info=error)
+    return problem_response(request, problem)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = types.for_status(error.status_code)
+    detail = str(error.detail)
+    if kind is types.NOT_FOUND:
+        detail = f"no resource at {request.url.path}"
+    elif kind is types.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not a method of {request.url.path}"
+    return problem_response(request, Problem(kind, detail, headers=error.headers or {}))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_response(request, validation_problem(error.errors()))
+
+
+def validation_problem(raw_errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """The problem for pydantic's list of errors; a body that is no JSON is malformed, the rest is invalid."""
+    for raw in raw_errors:
+        if raw["type"] == "json_invalid":
+            reason = raw.get("ctx", {}).get("error", "")
+            position = raw["loc"][-1] if len(raw["loc"]) > 1 else 0
+            return Problem(types.MALFORMED_REQUEST, f"the body is not JSON: {reason} at character {position}")
+    errors = tuple(_field_error(raw) for raw in raw_errors[:_MAX_FIELD_ERRORS])
+    first = errors[0]
+    where = first.pointer or first.parameter or "the request"
+    more = f" (and {len(raw_errors) - 1} more)" if len(raw_errors) > 1 else ""
+    return Problem(types.INVALID_REQUEST, f"{where}: {first.detail}{more}", errors=errors)
+
+
+def _field_error(raw: Mapping[str, Any]) -> FieldError:
+    place, *path = raw["loc"]
+    detail = str(raw["msg"])
+    if place == "body":
+        return FieldError(detail, pointer=json_pointer(tuple(path)))
+    return FieldError(detail, parameter=str(path[0]) if path else str(place))

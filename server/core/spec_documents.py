@@ -1,0 +1,54 @@
+"""Specs from JSON documents: every place that is wrong, by JSON pointer."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from nas_engine.settings.base import (
+    SpecPart,
+)
+from server.core.errors import InvalidSpecError, SpecViolation
+
+S = TypeVar("S", bound=SpecPart)
+
+
+def parse_spec(kind: type[S], document: object) -> S:
+    """A spec from a JSON document.
+
+    Raises:
+        InvalidSpecError: one violation per place that is wrong.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise InvalidSpecError(_violations(error, document)) from error
+
+
+def _violations(error: ValidationError, document: object) -> list[SpecViolation]:
+    details = error.errors(include_url=False)
+    found = [
+        SpecViolation(_pointer(d["loc"], document, d["type"]), d["msg"].removeprefix("Value error, ")) for d in details
+    ]
+    # A list whose items are wrong is reported as too short besides; that line only confuses.
+    inner = [v.pointer for v in found]
+    return [
+        violation
+        for violation, detail in zip(found, details, strict=True)
+        if detail["type"] != "too_short" or not any(p.startswith(f"{violation.pointer}/") for p in inner)
+    ]
+
+
+def _pointer(location: tuple[int | str, ...], document: object, error_type: str) -> str:
+    """JSON pointer of an error; union tags in pydantic's location, which are no part of the document, are left out."""
+    parts: list[str] = []
+    value = document
+    for place, part in enumerate(location):
+        known = part in value if isinstance(value, dict) else isinstance(value, list | tuple) and isinstance(part, int)
+        if known:
+            value = value[part]  # type: ignore[index]
+        elif not (error_type == "missing" and place == len(location) - 1):
+            continue
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{part}" for part in parts)

@@ -1,0 +1,134 @@
+"""Between the wire's messages and the service's values. Every enum is mapped once, by name, and inverted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hilnas.v1 import control_pb2, measurement_pb2
+from nas_engine.domain.measurement import (
+    DeviceClass,
+    DeviceIdentity,
+    Dtype,
+)
+from server.core.errors import InvalidValueError
+from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS, known
+from server.fleet.device import DeviceCapabilities, Enrolment
+from server.fleet.sessions import AgentReport, ReturnedLease, RunningLease, SessionState
+from server.jobs.converters import PHASES, failure_from_proto, lease_from_proto
+from server.jobs.dispatch import LeaseOrder, LeaseVerdict
+from server.jobs.results import ResultStatus
+
+DTYPES: Mapping[int, Dtype] = {measurement_pb2.Dtype.Value(f"DTYPE_{d.name}"): d for d in Dtype}
+
+
+DEVICE_CLASSES: Mapping[int, DeviceClass] = {
+    measurement_pb2.DeviceClass.Value(f"DEVICE_CLASS_{c.name}"): c for c in DeviceClass
+}
+
+
+SESSION_STATES: Mapping[SessionState, str] = {s: f"SESSION_STATE_{s.name}" for s in SessionState}
+
+
+LEASE_ORDERS: Mapping[LeaseOrder, str] = {o: f"LEASE_ORDER_{o.name}" for o in LeaseOrder}
+
+
+RESULT_STATUSES: Mapping[ResultStatus, str] = {s: f"RESULT_STATUS_{s.name}" for s in ResultStatus}
+
+
+def running_from_proto(report: control_pb2.LeaseReport) -> RunningLease:
+    """A lease the agent works on; a phase this server does not know is left out."""
+    return RunningLease(lease=lease_from_proto(report.lease), phase=PHASES.get(report.phase))
+
+
+def identity_from_proto(identity: measurement_pb2.DeviceIdentity) -> DeviceIdentity:
+    """The device's part of a hardware key.
+
+    Raises:
+        InvalidMeasurementError, InvalidValueError: a part is missing or malformed.
+    """
+    return DeviceIdentity(
+        board_model=identity.board_model,
+        device_class=known(DEVICE_CLASSES, identity.device_class, "device class"),
+        runtime=identity.runtime,
+        runtime_versions=tuple((v.component, v.version) for v in identity.runtime_versions),
+        clocks_profile=identity.clocks_profile,
+        core_mask=identity.core_mask,
+    )
+
+
+def capabilities_from_proto(capabilities: control_pb2.Capabilities) -> DeviceCapabilities:
+    """What a device says it can do; dtypes this server does not know are left out."""
+    return DeviceCapabilities(
+        identity=identity_from_proto(capabilities.identity),
+        dtypes=tuple(DTYPES[d] for d in capabilities.dtypes if d in DTYPES),
+        model_formats=tuple(capabilities.model_formats),
+        core_masks=tuple(capabilities.core_masks),
+        max_model_bytes=capabilities.max_model_bytes,
+        memory_bytes=capabilities.memory_bytes,
+        num_cpus=capabilities.num_cpus,
+        can_pin_clocks=capabilities.can_pin_clocks,
+        has_npu_time=capabilities.has_npu_time,
+        has_npu_load=capabilities.has_npu_load,
+        timer_resolution_ns=capabilities.timer_resolution_ns,
+        features=tuple(capabilities.features),
+    )
+
+
+def enrolment_from_proto(request: control_pb2.EnrollRequest) -> Enrolment:
+    """What a device says when it enrols.
+
+    Raises:
+        InvalidValueError: name or device type are not 1 to 100 printable characters.
+    """
+    for what, value in (("name", request.name), ("device type", request.device_type)):
+        if not value or len(value) > 100 or not value.isprintable():
+            raise InvalidValueError(f"{what} {value[:120]!r}: give 1 to 100 printable characters")
+    return Enrolment(
+        name=request.name,
+        device_type=request.device_type,
+        capabilities=capabilities_from_proto(request.capabilities),
+        labels=dict(request.labels),
+        agent_version=request.agent.agent_version,
+        boot_id=request.agent.boot_id,
+        instance_epoch=request.agent.instance_epoch,
+    )
+
+
+def report_from_proto(request: control_pb2.SyncRequest) -> AgentReport:
+    """An agent's whole state."""
+    health = request.health
+    return AgentReport(
+        device_id=request.agent.agent_id,
+        boot_id=request.agent.boot_id,
+        instance_epoch=request.agent.instance_epoch,
+        agent_version=request.agent.agent_version,
+        capabilities=capabilities_from_proto(request.capabilities),
+        labels=dict(request.labels),
+        free_slots=max(0, min(request.free_slots, 1)),
+        running=tuple(running_from_proto(r) for r in request.running),
+        returned=tuple(
+            ReturnedLease(lease=lease_from_proto(n.lease), failure=failure_from_proto(n.type, n.reason))
+            for n in request.nacks
+        ),
+        num_spooled_results=request.num_spooled_results,
+        draining=request.draining,
+        leaving=request.leaving,
+        degraded=health.degraded,
+        degraded_reason=health.reason[:MAX_MESSAGE_CHARACTERS],
+        canary_ratio=health.canary_ratio if health.HasField("canary_ratio") else None,
+    )
+
+
+def verdict_to_proto(verdict: LeaseVerdict) -> control_pb2.LeaseVerdict:
+    """The answer to one running lease."""
+    return control_pb2.LeaseVerdict(
+        lease_id=verdict.lease.lease_id,
+        order=LEASE_ORDERS[verdict.order],
+        ttl_s=verdict.ttl_s,
+        reason=verdict.reason,
+    )
+
+
+def dtype_from_proto(dtype: int) -> Dtype:
+    """Arithmetic of a model. Raises InvalidValueError: a newer agent's."""
+    return known(DTYPES, dtype, "dtype")

@@ -1,0 +1,136 @@
+"""Which devices fit what is asked for: device specs, hardware profiles, model formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic import Field
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measurement import HardwareKey
+from nas_engine.settings.base import (
+    DtypeName,
+    Identifier,
+    Labels,
+    SpecPart,
+)
+from server.artifacts.artifact import ModelFormat
+from server.core.database.transaction import Transaction
+from server.core.errors import SpecViolation
+from server.fleet.device import Device, HardwareProfile
+from server.fleet.store import DeviceStore
+from server.jobs.kinds import JobKind
+
+
+class DeviceSpec(SpecPart):
+    """On what latency is measured. It is resolved to one hardware key when the search is created."""
+
+    device_type: Identifier
+    """Type the devices registered under, e.g. `rk3588`."""
+
+    labels: Labels = Field(default_factory=dict)
+    """Only devices that carry all of these."""
+
+    runtime: Identifier | None = None
+    """Inference engine on the board, e.g. `onnxruntime`; absent: any."""
+
+    core_mask: str | None = Field(default=None, min_length=1, max_length=64)
+    """Cores the model runs on, as the device names them; absent: the device's default."""
+
+    dtype: DtypeName = "fp32"
+    """Arithmetic of the model."""
+
+    batch: int = Field(default=1, ge=1, le=1024)
+    """Images per inference."""
+
+    clocks_profile: str | None = Field(default=None, min_length=1, max_length=64)
+    """Clock setting the device must have in force, e.g. `pinned-max`; absent: any."""
+
+    npu_only: bool = False
+    """Refuse architectures of which the board's compiler would leave operators to the CPU: RKNN boards only."""
+
+    @property
+    def dtype_value(self) -> Dtype:
+        """As a domain value."""
+        return Dtype(self.dtype)
+
+
+def format_for(runtime: str) -> ModelFormat:
+    """The model file an inference engine reads."""
+    match runtime:
+        case "rknnlite":
+            return ModelFormat.RKNN
+        case "rk3588-sim":
+            return ModelFormat.RKNN_CYCLES
+        case _:
+            return ModelFormat.ONNX
+
+
+CONVERTER_LABEL = "converter"
+"""Label of workers that can make files other than ONNX; its value names the converter."""
+
+
+def converter_labels(format: ModelFormat) -> dict[str, str]:
+    """What a worker must carry to make a file of this format."""
+    return {} if format is ModelFormat.ONNX else {CONVERTER_LABEL: "rknn"}
+
+
+def none_classifies(profile: HardwareProfile, devices: Sequence[Device], pointer: str) -> list[SpecViolation]:
+    """Why no device of a profile classifies images; empty where one does."""
+    offering = [d.capabilities for d in devices if profile.pool_key in d.capabilities.pool_keys()]
+    if any(JobKind.CLASSIFY in capabilities.job_kinds for capabilities in offering):
+        return []
+    message = (
+        f"no device with runtime {profile.key.identity.runtime} classifies images: simulated ones execute nothing, and "
+        "older agents do not know how; use a board, or upgrade its agent"
+    )
+    return [SpecViolation(pointer, message)]
+
+
+def no_compiler(device: DeviceSpec, runtime: str) -> list[SpecViolation]:
+    """What is asked of an NPU compiler where the device runs ONNX as it is."""
+    if not device.npu_only:
+        return []
+    return [SpecViolation("/device/npu_only", f"runtime {runtime} has no NPU compiler: leave npu_only out")]
+
+
+def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
+    """The hardware profile under which a device would measure for a spec; None where it does not fit."""
+    identity = device.capabilities.identity
+    fits = (
+        all(device.all_labels.get(name) == value for name, value in wanted.labels.items())
+        and wanted.runtime in (None, identity.runtime)
+        and wanted.clocks_profile in (None, identity.clocks_profile)
+        and wanted.dtype_value in device.capabilities.dtypes
+    )
+    masks = {option.core_mask for option in device.capabilities.identities()}
+    core_mask = identity.core_mask if wanted.core_mask is None else wanted.core_mask
+    if not fits or core_mask not in masks:
+        return None
+    key = HardwareKey(identity=replace(identity, core_mask=core_mask), dtype=wanted.dtype_value, batch=wanted.batch)
+    return HardwareProfile(key=key)
+
+
+def misfit(tx: Transaction, wanted: DeviceSpec) -> SpecViolation:
+    """The first requirement that no registered device meets, with what there is."""
+    devices = DeviceStore(tx).of_type(wanted.device_type)
+    if not devices:
+        types = ", ".join(sorted(DeviceStore(tx).types())) or "none yet"
+        message = f"no device of type {wanted.device_type!r} ever registered; registered types: {types}"
+        return SpecViolation("/device/device_type", message)
+    checks: tuple[tuple[str, str | None, set[str]], ...] = (
+        ("runtime", wanted.runtime, {d.capabilities.identity.runtime for d in devices}),
+        ("dtype", wanted.dtype, {dtype.value for d in devices for dtype in d.capabilities.dtypes}),
+        ("clocks_profile", wanted.clocks_profile, {d.capabilities.identity.clocks_profile for d in devices}),
+        ("core_mask", wanted.core_mask, {i.core_mask for d in devices for i in d.capabilities.identities()}),
+    )
+    for name, asked, offered in checks:
+        if asked is not None and asked not in offered:
+            message = f"no device of type {wanted.device_type!r} offers {name} {asked!r}; offered: "
+            return SpecViolation(f"/device/{name}", message + ", ".join(sorted(offered)))
+    labels = [dict(d.all_labels) for d in devices]
+    if wanted.labels and not any(wanted.labels.items() <= held.items() for held in labels):
+        message = f"no device of type {wanted.device_type!r} carries labels {dict(wanted.labels)}; they carry: {labels}"
+        return SpecViolation("/device/labels", message)
+    return SpecViolation("/device", f"no single device of type {wanted.device_type!r} meets all requirements together")

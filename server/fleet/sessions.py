@@ -1,0 +1,299 @@
+"""Agent sessions: the agent's whole state comes in, its orders go out. Any replica can answer any call."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import Enum
+
+from server.candidates.lifecycle import affected_searches
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.wakeups import Topic, Wakeups
+from server.core.errors import InvalidValueError, LeaseLostError
+from server.fleet.device import Device, DeviceCapabilities, check_device_text, check_labels
+from server.fleet.lifecycle import set_device_state
+from server.fleet.states import DeviceState
+from server.fleet.store import DeviceStore
+from server.jobs.completion import JobEnds
+from server.jobs.dispatch import LeaseOrder, LeaseVerdict, claim
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import ClaimRequest, Job, LeaseRef
+from server.jobs.queue import JobStore
+from server.jobs.settings import LeaseSettings, SearchSettings
+from server.jobs.states import JobPhase, LeaseOutcome
+
+LOOK_AGAIN_S = 5.0
+"""A waiting agent looks for work this often although nobody wakes it: a job may come from outside the service."""
+
+
+BEATEN_S = 0.2
+"""Pause of a waiting agent whose claim came to nothing."""
+
+
+class SessionState(Enum):
+    """What the server thinks of an agent's session."""
+
+    ACTIVE = "active"
+    TAKEN_OVER = "taken_over"  # a newer instance speaks for the device: stop
+    DRAINING = "draining"  # finish the current job, take no more
+    PAUSED = "paused"  # keep calling, take no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningLease:
+    """A lease the agent works on."""
+
+    lease: LeaseRef
+    phase: JobPhase | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnedLease:
+    """A lease the agent gives back without a result."""
+
+    lease: LeaseRef
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReport:
+    """An agent's whole state.
+
+    Attributes:
+        instance_epoch: count of its starts; a newer instance takes over.
+        free_slots: assignments it can take now.
+        num_spooled_results: results on its disk that are still to come.
+        draining, leaving: it takes nothing more; it says goodbye.
+        degraded: its own canary is off, for this reason.
+    """
+
+    device_id: str
+    boot_id: str
+    instance_epoch: int
+    agent_version: str
+    capabilities: DeviceCapabilities
+    labels: Mapping[str, str] = field(default_factory=dict)
+    free_slots: int = 0
+    running: tuple[RunningLease, ...] = ()
+    returned: tuple[ReturnedLease, ...] = ()
+    num_spooled_results: int = 0
+    draining: bool = False
+    leaving: bool = False
+    degraded: bool = False
+    degraded_reason: str = ""
+    canary_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        for what, text in (("boot id", self.boot_id), ("agent version", self.agent_version)):
+            if text:
+                check_device_text(what, text)
+        if self.canary_ratio is not None and not (math.isfinite(self.canary_ratio) and self.canary_ratio > 0):
+            raise InvalidValueError(f"canary ratio is {self.canary_ratio}: it must be finite and > 0, or absent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOrders:
+    """What the agent is to do.
+
+    Attributes:
+        assignments: jobs newly leased to it, not accepted yet: it must renew within `accept_s`.
+        verdicts: one for each running lease it named.
+        message: why the session is not active.
+    """
+
+    session: SessionState
+    assignments: tuple[Job, ...] = ()
+    verdicts: tuple[LeaseVerdict, ...] = ()
+    message: str = ""
+
+    @property
+    def worth_sending(self) -> bool:
+        """Whether there is anything to say before the long-poll is over."""
+        changed = any(verdict.order is not LeaseOrder.CONTINUE for verdict in self.verdicts)
+        return bool(self.assignments) or changed or self.session is not SessionState.ACTIVE
+
+
+class AgentSessions:
+    """Use cases of device agents."""
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        wakeups: Wakeups,
+        leases: LeaseSettings | None = None,
+        searches: SearchSettings | None = None,
+    ) -> None:
+        self._uow = uow
+        self._wakeups = wakeups
+        self._leases = leases or LeaseSettings()
+        self._ends = JobEnds(searches or SearchSettings())
+
+    @property
+    def settings(self) -> LeaseSettings:
+        """How leases live."""
+        return self._leases
+
+    def sync(self, report: AgentReport, wait_s: float = 0.0) -> AgentOrders:
+        """Take the agent's state, give its orders; waits up to `wait_s` for a job. The caller has authenticated it.
+
+        Raises:
+            NotFoundError: there is no such device.
+        """
+        deadline = time.monotonic() + min(wait_s, self._leases.max_wait_s)
+        token = self._wakeups.token(Topic.DEVICE_JOBS)
+        orders = self._uow.write(lambda tx: self._sync(tx, report))
+        idle = replace(report, returned=(), running=())
+        while not orders.worth_sending and report.free_slots > 0 and not report.leaving:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                break
+            # A waiting agent only reads: the transaction that writes is for when there is something to write.
+            pause_s = self._uow.read(lambda tx: self._nothing_for_s(tx, idle))
+            if pause_s == 0:
+                orders = replace(self._uow.write(lambda tx: self._assign(tx, idle)), verdicts=orders.verdicts)
+                if orders.worth_sending:
+                    break
+                pause_s = BEATEN_S  # another agent was quicker, or holds the job's row right now
+            self._wakeups.wait(Topic.DEVICE_JOBS, token, min(left_s, pause_s))
+            token = self._wakeups.token(Topic.DEVICE_JOBS)
+        return orders
+
+    def renew(self, device_id: str, running: tuple[RunningLease, ...]) -> tuple[LeaseVerdict, ...]:
+        """Keep leases alive; the first renewal of a lease accepts it. One verdict per lease named."""
+
+        def work(tx: Transaction) -> tuple[LeaseVerdict, ...]:
+            DeviceStore(tx).touch(device_id)
+            device = DeviceStore(tx).get(device_id)
+            return tuple(self._verdict(tx, device, one) for one in running)
+
+        return self._uow.write(work)
+
+    def _sync(self, tx: Transaction, report: AgentReport) -> AgentOrders:
+        device = DeviceStore(tx).lock(report.device_id)
+        if report.instance_epoch < device.instance_epoch:
+            return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
+        if self._cloned(tx, device, report):
+            reason = f"two hosts speak as this device (boot ids {device.boot_id} and {report.boot_id}): a cloned card?"
+            set_device_state(tx, device, DeviceState.QUARANTINED, reason)
+            return AgentOrders(session=SessionState.PAUSED, message=reason)
+        restarted = report.instance_epoch > device.instance_epoch
+        if restarted:
+            tx.wake(Topic.DEVICE_JOBS)  # the older instance may still be waiting: it is to hear that it is over
+        device = self._note(tx, device, report)
+        for one in report.returned:
+            self._return(tx, device, one)
+        if restarted and report.num_spooled_results == 0:
+            self._release_forgotten(tx, device, report)
+        verdicts = tuple(self._verdict(tx, device, one) for one in report.running)
+        return replace(self._assign(tx, report), verdicts=verdicts)
+
+    def _cloned(self, tx: Transaction, device: Device, report: AgentReport) -> bool:
+        live = device.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s))
+        other_host = bool(device.boot_id) and bool(report.boot_id) and device.boot_id != report.boot_id
+        return (
+            live
+            and other_host
+            and report.instance_epoch == device.instance_epoch
+            and device.state is not DeviceState.QUARANTINED
+        )
+
+    def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
+        """Write down what changed; an agent that says the same as before only moves last_seen_at."""
+        told = replace(
+            device,
+            boot_id=report.boot_id,
+            instance_epoch=report.instance_epoch,
+            agent_version=report.agent_version,
+            capabilities=report.capabilities,
+            labels=dict(report.labels),
+            last_canary_ratio=device.last_canary_ratio if report.canary_ratio is None else report.canary_ratio,
+        )
+        DeviceStore(tx).touch(device.id)
+        told = replace(DeviceStore(tx).save(told), last_seen_at=tx.now()) if told != device else device
+        if report.degraded and told.state is DeviceState.ACTIVE:
+            return set_device_state(tx, told, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
+        if not report.degraded and told.state is DeviceState.DEGRADED:
+            return set_device_state(tx, told, DeviceState.ACTIVE, "the agent is well again")
+        return told
+
+    def _nothing_for_s(self, tx: Transaction, report: AgentReport) -> float:
+        """How long `_assign` will have nothing to say to a waiting agent unless somebody wakes it; 0 where it has."""
+        device = DeviceStore(tx).get(report.device_id)
+        if report.instance_epoch < device.instance_epoch:
+            return 0.0
+        session, _ = _session(device, device.reserved(tx.now()))
+        if session is not SessionState.ACTIVE:
+            return 0.0
+        claimable_in_s = JobStore(tx).claimable_in_s(self._request(device, report))
+        return LOOK_AGAIN_S if claimable_in_s is None else min(claimable_in_s, LOOK_AGAIN_S)
+
+    def _request(self, device: Device, report: AgentReport) -> ClaimRequest:
+        return ClaimRequest(
+            owner=device.id,
+            kinds=report.capabilities.job_kinds,
+            device_id=device.id,
+            pool_keys=report.capabilities.pool_keys(),
+            labels=device.all_labels,
+            ttl_s=self._leases.accept_s,
+            accepted=False,
+        )
+
+    def _assign(self, tx: Transaction, report: AgentReport) -> AgentOrders:
+        device = DeviceStore(tx).get(report.device_id)
+        if report.instance_epoch < device.instance_epoch:
+            return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
+        session, message = _session(device, device.reserved(tx.now()))
+        if session is not SessionState.ACTIVE or report.draining or report.leaving:
+            return AgentOrders(session=session, message=message)
+        request = self._request(device, report)
+        assigned: list[Job] = []
+        for _ in range(report.free_slots):
+            job = claim(tx, request)
+            if job is None:
+                break
+            assigned.append(job)
+        return AgentOrders(session=session, assignments=tuple(assigned))
+
+    def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
+        try:
+            job = JobStore(tx).renew(one.lease, self._leases.ttl_s, one.phase)
+        except LeaseLostError as error:
+            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
+        if job.lease_owner != device.id:
+            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
+        if job.cancel_requested:
+            return LeaseVerdict(one.lease, LeaseOrder.CANCEL, self._leases.ttl_s, "cancelled by a user")
+        order = LeaseOrder.CONTINUE if device.state is DeviceState.ACTIVE else LeaseOrder.DRAIN
+        return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
+
+    def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> None:
+        affected_searches(tx, JobStore(tx).get(one.lease.job_id))
+        try:
+            job = JobStore(tx).guard(one.lease)
+        except LeaseLostError:
+            return  # it is somebody else's by now: nothing to give back
+        if job.lease_owner == device.id:
+            self._ends.failed(tx, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
+
+    def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
+        """A restarted agent that has nothing to send has lost its work: do not wait for the leases to expire."""
+        named = {one.lease.lease_id for one in report.running}
+        for job in JobStore(tx).leases_of(device.id):
+            if job.lease is not None and job.lease_id not in named:
+                affected_searches(tx, job)
+                failure = Failure(FailureType.LEASE_LOST, "the agent was restarted")
+                self._ends.failed(tx, JobStore(tx).guard(job.lease), failure, outcome=LeaseOutcome.EXPIRED)
+
+
+def _session(device: Device, reserved: bool) -> tuple[SessionState, str]:
+    if device.state is DeviceState.DRAINING:
+        return SessionState.DRAINING, device.reason or "the device is draining"
+    if not device.state.takes_jobs:
+        return SessionState.PAUSED, f"the device is {device.state.value}: {device.reason}"
+    if reserved:
+        return SessionState.PAUSED, f"the device is reserved by {device.reserved_by} until {device.reserved_until}"
+    return SessionState.ACTIVE, ""

@@ -1,0 +1,206 @@
+"""Jobs and leases: one mechanism for work of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nas_engine.domain.json_value import JsonValue
+from server.jobs.failures import FailureType
+from server.jobs.kinds import JobKind
+from server.jobs.states import JobPhase, JobState, LeaseOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTarget:
+    """Who may do a job. A default target may be done by anybody who takes jobs of its kind.
+
+    Attributes:
+        device_type: for people and for counting; matching goes by `pool_key`.
+        pool_key: see `HardwareProfile.pool_key`; only devices that offer it.
+        device_id: only this device (canary re-runs, reservations).
+        labels: only claimants that carry all of these.
+    """
+
+    device_type: str | None = None
+    pool_key: str | None = None
+    device_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be queued.
+
+    Attributes:
+        kind: what to do; `payload` says with what (see values.payloads).
+        dedupe_key: while a job with this key is not final, adding another gives that one back instead.
+        priority: higher first; within one priority the oldest first.
+        delay_s: earliest start from now, seconds; a longer one than failures give is cut by the next sweep.
+        max_attempts: leases that may fail or die before the job is FAILED.
+        search_id, candidate_id, supernet_id: what it is done for.
+        latency_key, hardware_key: what a measurement is filed under.
+    """
+
+    kind: JobKind
+    payload: Mapping[str, JsonValue]
+    dedupe_key: str | None = None
+    priority: int = 0
+    delay_s: float = 0.0
+    max_attempts: int = 3
+    target: JobTarget = field(default_factory=JobTarget)
+    search_id: str | None = None
+    candidate_id: str | None = None
+    supernet_id: str | None = None
+    latency_key: str | None = None
+    hardware_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRef:
+    """Names one lease of one job; every write of its holder carries it.
+
+    Attributes:
+        lease_epoch: the fence; grows with every lease of the job, older ones cannot write.
+        lease_id: random; with the job and the attempt the idempotency key of a result.
+    """
+
+    job_id: str
+    lease_id: str
+    lease_epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        id: ``job_...``.
+        attempt: leases so far that count; 1 during the first.
+        lease_owner: worker or device id; kept after the lease has ended.
+        lease_expires_at: by the database's clock; None unless LEASED.
+        accepted: whether the holder has confirmed the lease (workers confirm by claiming).
+        cancel_requested: the holder is told to stop at its next renewal.
+        phase: what the holder is doing.
+        failure_type, failure_message: of the last failed attempt, kept when a later one succeeds.
+        result: what the job gave, small JSON; None before DONE.
+    """
+
+    id: str
+    kind: JobKind
+    state: JobState
+    payload: Mapping[str, JsonValue]
+    dedupe_key: str | None = None
+    priority: int = 0
+    target: JobTarget = field(default_factory=JobTarget)
+    search_id: str | None = None
+    candidate_id: str | None = None
+    supernet_id: str | None = None
+    latency_key: str | None = None
+    hardware_key: str | None = None
+    attempt: int = 0
+    max_attempts: int = 3
+    not_before: datetime
+    lease_owner: str | None = None
+    lease_id: str | None = None
+    lease_epoch: int = 0
+    lease_expires_at: datetime | None = None
+    accepted: bool = False
+    cancel_requested: bool = False
+    phase: JobPhase | None = None
+    failure_type: FailureType | None = None
+    failure_message: str = ""
+    result: JsonValue = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def lease(self) -> LeaseRef | None:
+        """The current lease, or the last one; None for a job that was never leased."""
+        return None if self.lease_id is None else LeaseRef(self.id, self.lease_id, self.lease_epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """What a claimant can do.
+
+    Attributes:
+        owner: worker id or device id.
+        kinds: only jobs of these kinds.
+        device_id: the claiming device; None for a worker.
+        pool_keys: what a device offers; jobs that ask for another are not given.
+        labels: what the claimant carries.
+        ttl_s: the lease dies after so many seconds unless renewed.
+        accepted: True for workers; an agent first confirms by renewing.
+    """
+
+    owner: str
+    kinds: tuple[JobKind, ...]
+    device_id: str | None = None
+    pool_keys: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ttl_s: float = 60.0
+    accepted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """One lease in a job's history.
+
+    Attributes:
+        device_id: the device that held it; None for a worker.
+        outcome: how it ended; None while it lasts.
+        failure_type: why, where it failed.
+        result_digest: sha256 of the result as sent; tells a repeated result from another one.
+    """
+
+    lease_id: str
+    job_id: str
+    lease_epoch: int
+    attempt: int
+    owner: str
+    device_id: str | None = None
+    claimed_at: datetime
+    ended_at: datetime | None = None
+    outcome: LeaseOutcome | None = None
+    failure_type: FailureType | None = None
+    failure_message: str = ""
+    result_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """Which jobs to list; None and () do not filter. Newest first."""
+
+    kinds: tuple[JobKind, ...] = ()
+    states: tuple[JobState, ...] = ()
+    search_id: str | None = None
+    candidate_id: str | None = None
+    supernet_id: str | None = None
+    device_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where a queued job stands.
+
+    Attributes:
+        position: 1 for the next one of those that the same devices or workers do.
+        num_takers: devices that take such jobs now; None for workers, which are not registered.
+        eta_s: until its likely end, from how long such jobs took lately; None before there was one, or without takers.
+    """
+
+    position: int
+    num_takers: int | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """How many jobs of a kind wait and run."""
+
+    kind: JobKind
+    num_queued: int
+    num_leased: int

@@ -1,0 +1,84 @@
+"""The history of leases: one row per lease, closed when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from server.core.database.store import Store
+from server.core.database.types import Timestamp, now
+from server.core.ids import IdPrefix, new_id
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import ClaimRequest, Job, LeaseRecord, LeaseRef
+from server.jobs.states import LeaseOutcome
+from server.jobs.tables import jobs, lease_from_row, leases
+
+_BLAMES_MODEL = tuple(failure.value for failure in FailureType if failure.policy.penalise_model)
+
+
+class LeaseHistory(Store):
+    """The part of `JobStore` that looks at past leases."""
+
+    def open_lease(self, job: Job, request: ClaimRequest) -> str:
+        """Write a new lease of a locked job; returns its id."""
+        lease_id = new_id(IdPrefix.LEASE)
+        values = {
+            "lease_id": lease_id,
+            "job_id": job.id,
+            "lease_epoch": job.lease_epoch + 1,
+            "attempt": job.attempt + 1,
+            "owner": request.owner,
+            "device_id": request.device_id,
+            "claimed_at": now(),
+            "failure_message": "",
+        }
+        self._connection.execute(sa.insert(leases).values(values))
+        return lease_id
+
+    def end_lease(self, lease: LeaseRef, outcome: LeaseOutcome, failure: Failure | None, digest: str | None) -> None:
+        """Close the lease's history entry, if it is open still; a digest is noted even where it is closed."""
+        values = {
+            "ended_at": now(),
+            "outcome": outcome.value,
+            "failure_type": None if failure is None else failure.type.value,
+            "failure_message": "" if failure is None else failure.message,
+            "result_digest": digest,
+        }
+        still_open = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.ended_at.is_(None))
+        if self._connection.execute(sa.update(leases).where(still_open).values(values)).rowcount == 0 and digest:
+            # A late result of a lease that had died: remembered, so that its repetition is recognised.
+            unanswered = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.result_digest.is_(None))
+            self._connection.execute(sa.update(leases).where(unanswered).values(result_digest=digest))
+
+    def lease_record(self, lease_id: str) -> LeaseRecord | None:
+        """One lease by its id."""
+        row = self._connection.execute(sa.select(leases).where(leases.c.lease_id == lease_id)).one_or_none()
+        return None if row is None else lease_from_row(row)
+
+    def lease_history(self, job_id: str) -> tuple[LeaseRecord, ...]:
+        """Every lease of a job, oldest first."""
+        statement = sa.select(leases).where(leases.c.job_id == job_id).order_by(leases.c.lease_epoch)
+        return tuple(lease_from_row(row) for row in self._connection.execute(statement))
+
+    def model_failures(self, latency_key: str, hardware_key: str) -> Mapping[str, int]:
+        """Leases that ended with a failure blaming the model, per device or worker, for this pair."""
+        statement = (
+            sa.select(leases.c.owner, sa.func.count())
+            .join(jobs, jobs.c.id == leases.c.job_id)
+            .where(
+                jobs.c.latency_key == latency_key,
+                jobs.c.hardware_key == hardware_key,
+                leases.c.failure_type.in_(_BLAMES_MODEL),
+            )
+            .group_by(leases.c.owner)
+        )
+        return {str(owner): int(number) for owner, number in self._connection.execute(statement)}
+
+    def busy_s(self, device_id: str, since: datetime) -> float:
+        """Seconds for which the device held leases since then."""
+        until = sa.func.coalesce(leases.c.ended_at, now(), type_=Timestamp())
+        statement = sa.select(leases.c.claimed_at, until).where(leases.c.device_id == device_id, until > since)
+        spans = self._connection.execute(statement).all()
+        return float(sum((end - max(start, since)).total_seconds() for start, end in spans))

@@ -1,0 +1,52 @@
+"""States of jobs and leases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class JobState(Enum):
+    """QUEUED -> LEASED -> a final state; LEASED -> QUEUED when the lease dies."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not JOB_TRANSITIONS[self]
+
+
+class JobPhase(Enum):
+    """What the holder of a lease is doing; information only, no transition depends on it."""
+
+    ASSIGNED = "assigned"
+    FETCHING = "fetching"
+    PREPARING = "preparing"
+    WARMUP = "warmup"
+    MEASURING = "measuring"
+    UPLOADING = "uploading"
+    WORKING = "working"
+
+
+class LeaseOutcome(Enum):
+    """How a lease ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    NACKED = "nacked"
+    CANCELLED = "cancelled"
+
+
+JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.LEASED, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.LEASED: frozenset({JobState.QUEUED, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}

@@ -1,0 +1,114 @@
+"""The worker's loop: claim, do, report. Lanes, so that short steps never wait behind long work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from server.core.errors import LeaseLostError, ServiceError, UnavailableError
+from server.jobs.dispatch import Dispatch, LeaseOrder
+from server.jobs.job import Job
+from server.jobs.kinds import SEARCH_WORK_KINDS, JobKind
+from server.jobs.worker.handlers import Handler, failure_of
+from server.jobs.worker.lease_keeper import LeaseKeeper
+
+_log = structlog.get_logger("hilnas.worker")
+CLAIM_WAIT_S = 10.0
+TROUBLE_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A thread of the worker and the kinds of jobs it takes."""
+
+    name: str
+    kinds: tuple[JobKind, ...]
+
+
+LANES = (
+    Lane("short", (JobKind.SEARCH_STEP,)),
+    Lane("convert", (JobKind.CONVERT,)),
+    Lane(
+        "heavy",
+        (JobKind.EVALUATE, JobKind.TRAIN, JobKind.RANK, *sorted(SEARCH_WORK_KINDS, key=lambda kind: kind.value)),
+    ),
+)
+
+
+class Worker:
+    """Runs handlers over leased jobs until told to stop."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        owner: str,
+        handlers: Mapping[JobKind, Handler],
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """`labels` say what this worker can do beyond what every worker can."""
+        self._dispatch = dispatch
+        self._owner = owner
+        self._handlers = handlers
+        self._labels = dict(labels or {})
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Run every lane; returns once all have ended after `stop`."""
+        self._dispatch.reconcile()
+        threads = [threading.Thread(target=self._lane, args=(lane,), name=lane.name) for lane in LANES]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def stop(self) -> None:
+        """Take no more jobs; training stops at its next step and keeps its checkpoint."""
+        self._stop.set()
+
+    def _lane(self, lane: Lane) -> None:
+        kinds = tuple(kind for kind in lane.kinds if kind in self._handlers)
+        while kinds and not self._stop.is_set():
+            try:
+                job = self._dispatch.wait_and_claim(self._owner, kinds, wait_s=CLAIM_WAIT_S, labels=self._labels)
+                if job is not None:
+                    self._do(job)
+            except Exception as error:  # a lane never ends by itself: its jobs would wait for ever
+                _log.warning("lane in trouble", lane=lane.name, error=str(error), exc_info=_unexpected(error))
+                self._stop.wait(TROUBLE_PAUSE_S)
+
+    def _do(self, job: Job) -> None:
+        lease = job.lease
+        if lease is None:
+            raise UnavailableError(f"job {job.id} was claimed without a lease")
+        log = _log.bind(job_id=job.id, kind=job.kind.value, attempt=job.attempt)
+        if self._stop.is_set():
+            self._dispatch.give_back(lease, "the worker is shutting down")
+            return
+        with LeaseKeeper(self._dispatch, lease) as keeper:
+            try:
+                self._handlers[job.kind](job, lease, lambda: keeper.stopped() or self._stop.is_set())
+            except LeaseLostError:
+                log.info("lease lost")
+                return
+            except Exception as error:  # the loop's edge: whatever it is, the job is reported
+                log.warning("job failed", error=str(error), exc_info=True)
+                self._dispatch.fail(lease, failure_of(error))
+                return
+            if self._stop.is_set() or keeper.order is LeaseOrder.CANCEL:
+                self._release(job)
+
+    def _release(self, job: Job) -> None:
+        """Give back a job whose handler returned without ending it (shutdown, cancel)."""
+        assert job.lease is not None
+        try:
+            self._dispatch.give_back(job.lease, "the worker stopped before the job was done")
+        except LeaseLostError:
+            return  # it was done, or it is somebody else's
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    """What is worth a traceback in the log."""
+    return None if isinstance(error, ServiceError) else error

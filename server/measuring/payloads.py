@@ -1,0 +1,94 @@
+"""What conversion, measuring and classifying jobs are given."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nas_engine.settings.base import DtypeName
+from server.artifacts.artifact import ModelFormat
+from server.jobs.payloads import Payload
+from server.spaces.architecture import ArchitectureDocument
+
+
+class MeasurePayload(Payload):
+    """Measure the latency of one model file."""
+
+    model_sha256: str
+    model_format: ModelFormat
+    profile: Literal["quick", "standard", "audit"]
+    dtype: DtypeName
+    batch: int
+    latency_key: str
+    hardware_key: str
+    core_mask: str
+    validity_policy: Literal["require", "accept_flagged"]
+    timeout_s: float
+    arch_id: str | None = None
+    num_threads: int = 0
+    input_seed: int = 0
+    cpu_operators: tuple[str, ...] = ()
+    label: str = ""
+    classify_job_id: str | None = None
+
+
+class ClassifyPayload(Payload):
+    """Classify the first images of an image set with one model file.
+
+    `source_sha256` is the ONNX the file was made of; the same where no converter lies between.
+    """
+
+    model_sha256: str
+    source_sha256: str
+    model_format: ModelFormat
+    images_sha256: str
+    num_images: int
+    dtype: DtypeName
+    batch: int
+    hardware_key: str
+    core_mask: str
+    timeout_s: float
+    num_threads: int = 0
+    arch_id: str | None = None
+    attempt: int = 1
+    label: str = ""
+
+
+class MeasureTarget(Payload):
+    """Who may do a measuring or classifying job that follows a conversion, and how often it may be tried."""
+
+    device_type: str
+    pool_key: str
+    labels: dict[str, str]
+    max_attempts: int
+
+
+class ConvertPayload(Payload):
+    """Make a model file; the measuring job follows by itself.
+
+    It is made of an architecture, or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
+    say what follows). A w8a8 conversion is calibrated with images of a data set, or of an image set.
+
+    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`, or retrained.
+    `deploys`: the file itself is what is wanted; nothing follows.
+    """
+
+    architecture: ArchitectureDocument | None = None
+    arch_id: str | None = None
+    latency_key: str
+    hardware_key: str
+    format: ModelFormat
+    dtype: DtypeName
+    batch: int
+    weights: Literal["inherited", "random", "retrained"]
+    supernet_version_id: str | None = None
+    search_id: str | None = None
+    candidate_id: str | None = None
+    source_sha256: str | None = None
+    calibration_dataset: str | None = None
+    npu_only: bool = False
+    calibration_images_sha256: str | None = None
+    measure: MeasurePayload | None = None
+    classify: ClassifyPayload | None = None
+    measure_target: MeasureTarget | None = None
+    target_platform: str = "rk3588"
+    deploys: bool = False

@@ -1,0 +1,312 @@
+"""The latency database: what other teams query without starting a search, and measuring a model of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from nas_engine.domain.image_set import MAX_IMAGES, ImageSetHeader
+from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
+from nas_engine.settings.base import Identifier, Name, SpecPart
+from server.artifacts.artifact import ModelFormat, check_sha256
+from server.artifacts.model_check import ModelFacts
+from server.artifacts.store import ArtifactStore
+from server.candidates.spec import FinalSpec, MeasurementSpec
+from server.classifying.orders import queue_classification
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.wakeups import Topic
+from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.paging import Page, PageRequest
+from server.fleet.device import HardwareProfile
+from server.fleet.selection import (
+    DeviceSpec,
+    converter_labels,
+    format_for,
+    misfit,
+    no_compiler,
+    none_classifies,
+    profile_of,
+)
+from server.fleet.states import DeviceState
+from server.fleet.store import DeviceStore, HardwareStore
+from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.measuring.measurement import MeasurementQuery, MeasurementRecord
+from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload, MeasureTarget
+from server.measuring.store import MeasurementStore
+
+
+class ImagesSpec(SpecPart):
+    """Which images a model is to classify."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Digest of the uploaded image set (`hilnas images pack` makes one)."""
+
+    num_images: int | None = Field(default=None, ge=1, le=MAX_IMAGES)
+    """The first so many of the set; absent: all."""
+
+
+class ModelMeasurementSpec(SpecPart):
+    """A measurement of a user's own model."""
+
+    model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Digest of the uploaded ONNX model (PUT /api/v1/artifacts/{sha256})."""
+
+    label: Name = "model"
+    """What to call it."""
+
+    device: DeviceSpec
+    """On what to measure."""
+
+    measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
+    """How to measure."""
+
+    calibration_dataset: Identifier | None = None
+    """Data set whose images calibrate a w8a8 conversion, normalised as it is trained with; for that alone."""
+
+    calibration_images_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Digest of an uploaded image set that calibrates instead: its preprocessing must be the model's own."""
+
+    images: ImagesSpec | None = None
+    """Images the device classifies with the model besides; absent: none."""
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Jobs with a higher priority are done first."""
+
+
+class Latencies:
+    """Use cases of the latency database."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def page(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
+        """List, newest first. Only measured, authoritative ones unless the query says otherwise."""
+        return self._uow.read(lambda tx: MeasurementStore(tx).page(query, page))
+
+    def count(self, query: MeasurementQuery) -> int:
+        """How many `page` would list in all."""
+        return self._uow.read(lambda tx: MeasurementStore(tx).count(query))
+
+    def get(self, measurement_id: str) -> MeasurementRecord:
+        """One measurement. Raises NotFoundError."""
+        return self._uow.read(lambda tx: MeasurementStore(tx).get(measurement_id))
+
+    def samples(self, measurement_id: str) -> Sequence[SampleBlock]:
+        """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
+        packed = self._uow.read(lambda tx: MeasurementStore(tx).samples(measurement_id))
+        return () if packed is None else decompress_blocks(packed)
+
+    def hardware(self, hardware_key: str) -> HardwareKey:
+        """What a hardware key stands for. Raises NotFoundError."""
+        return self._uow.read(lambda tx: HardwareStore(tx).get(hardware_key)).key
+
+    def hardware_keys(self) -> tuple[HardwareProfile, ...]:
+        """Every hardware key seen, by digest."""
+        return self._uow.read(lambda tx: HardwareStore(tx).all())
+
+    def measure_model(
+        self, spec: ModelMeasurementSpec, facts: ModelFacts, image_sets: Mapping[str, ImageSetHeader] | None = None
+    ) -> Job:
+        """Queue the measurement of a model that was uploaded; the job's result names the measurement.
+
+        For a board that does not run ONNX the job is a conversion, whose result names the jobs that follow. The model's
+        latency key is the digest of its bytes: weights and all. With images a classifying job is queued too, which the
+        measuring job's payload names.
+
+        Args:
+            spec: which model, and where.
+            facts: of the model, from a `ModelCheck`.
+            image_sets: header of every image set the spec names, by digest.
+
+        Raises:
+            NotFoundError: the model is no artifact.
+            InvalidSpecError: no registered device could ever do this.
+        """
+        check_sha256(spec.model_sha256)
+        _refuse_other_batch(spec, facts)
+        num_images = _checked_images(spec, facts, image_sets or {})
+
+        def work(tx: Transaction) -> Job:
+            ArtifactStore(tx).get(spec.model_sha256)
+            profile = self._profile(tx, spec.device)
+            classify = None if num_images is None else _classification(spec, profile, num_images)
+            if classify is not None:
+                _refuse_unclassifiable(tx, spec, profile)
+            HardwareStore(tx).put(profile)
+            tx.wake(Topic.DEVICE_JOBS)
+            tx.wake(Topic.WORKER_JOBS)
+            if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
+                _refuse_relabelled(spec, facts, profile)
+                queued = None
+                if classify is not None:
+                    queued = queue_classification(tx, classify, _target(spec, profile), priority=spec.priority)
+                return JobStore(tx).add(_measuring(spec, profile, None if queued is None else queued.id))
+            _refuse_uncalibrated(spec)
+            return JobStore(tx).add(_conversion(spec, profile, classify))
+
+        return self._uow.write(work)
+
+    @staticmethod
+    def _profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile:
+        devices = DeviceStore(tx).of_type(wanted.device_type)
+        fitting = [(d, p) for d in devices if (p := profile_of(d, wanted)) is not None]
+        if not fitting:
+            raise InvalidSpecError([misfit(tx, wanted)])
+        return min(fitting, key=lambda pair: (pair[0].state is not DeviceState.ACTIVE, pair[1].hardware_key))[1]
+
+
+def _refuse_other_batch(spec: ModelMeasurementSpec, facts: ModelFacts) -> None:
+    batches = {shape[0] for shape in facts.input_shapes if shape}
+    if batches and batches != {spec.device.batch}:
+        found = ", ".join(map(str, sorted(batches)))
+        message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
+        raise InvalidSpecError([SpecViolation("/device/batch", message)])
+
+
+def _refuse_relabelled(spec: ModelMeasurementSpec, facts: ModelFacts, profile: HardwareProfile) -> None:
+    """A device that runs the file as it is computes in what the file says, whatever the spec calls it."""
+    runtime, dtype = profile.key.identity.runtime, facts.dtype.value
+    found = no_compiler(spec.device, runtime)
+    if spec.device.dtype != dtype:
+        message = (
+            f"runtime {runtime} runs the model as it is, in {dtype}; the spec says {spec.device.dtype}: say {dtype}"
+        )
+        found.append(SpecViolation("/device/dtype", message))
+    if found:
+        raise InvalidSpecError(found)
+
+
+def _refuse_uncalibrated(spec: ModelMeasurementSpec) -> None:
+    given = [spec.calibration_dataset, spec.calibration_images_sha256]
+    if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
+        message = "w8a8 needs calibration images, from one place: name a data set or an image set"
+        raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
+
+
+def _checked_images(
+    spec: ModelMeasurementSpec, facts: ModelFacts, image_sets: Mapping[str, ImageSetHeader]
+) -> int | None:
+    """How many images are to be classified; None where none are.
+
+    Raises:
+        InvalidSpecError: images are not as the model takes them, or fewer than asked for.
+    """
+    found: list[SpecViolation] = []
+    num_images = None
+    if spec.images is not None:
+        header = image_sets[spec.images.sha256]
+        num_images = spec.images.num_images or header.num_images
+        found += _misfit(facts, header, spec.device.batch, "/images/sha256")
+        if num_images > header.num_images:
+            message = f"the set has {header.num_images} images: {num_images} cannot be taken from it"
+            found.append(SpecViolation("/images/num_images", message))
+    if spec.calibration_images_sha256 is not None:
+        header = image_sets[spec.calibration_images_sha256]
+        found += _misfit(facts, header, spec.device.batch, "/calibration_images_sha256")
+    if found:
+        raise InvalidSpecError(found)
+    return num_images
+
+
+def _misfit(facts: ModelFacts, header: ImageSetHeader, batch: int, pointer: str) -> list[SpecViolation]:
+    wanted = header.input_shape(batch)
+    if facts.input_shapes == (wanted,):
+        return []
+    shapes = ", ".join(map(str, facts.input_shapes))
+    layout = header.preprocessing.layout.value
+    message = f"the model takes {shapes}, the images are {wanted} ({layout}): pack them as the model takes them"
+    return [SpecViolation(pointer, message)]
+
+
+def _refuse_unclassifiable(tx: Transaction, spec: ModelMeasurementSpec, profile: HardwareProfile) -> None:
+    found = none_classifies(profile, DeviceStore(tx).of_type(spec.device.device_type), "/images")
+    if found:
+        raise InvalidSpecError(found)
+
+
+def _classification(spec: ModelMeasurementSpec, profile: HardwareProfile, num_images: int) -> ClassifyPayload:
+    assert spec.images is not None
+    return ClassifyPayload(
+        model_sha256=spec.model_sha256,
+        source_sha256=spec.model_sha256,
+        model_format=format_for(profile.key.identity.runtime),
+        images_sha256=spec.images.sha256,
+        num_images=num_images,
+        dtype=spec.device.dtype,
+        batch=spec.device.batch,
+        hardware_key=profile.hardware_key,
+        core_mask=profile.key.identity.core_mask,
+        timeout_s=max(spec.measurement.timeout_s, FinalSpec().timeout_s),
+        label=spec.label,
+    )
+
+
+def _target(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasureTarget:
+    return MeasureTarget(
+        device_type=spec.device.device_type,
+        pool_key=profile.pool_key,
+        labels=dict(spec.device.labels),
+        max_attempts=spec.measurement.max_attempts,
+    )
+
+
+def _payload(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasurePayload:
+    return MeasurePayload(
+        model_sha256=spec.model_sha256,
+        model_format=format_for(profile.key.identity.runtime),
+        profile=spec.measurement.profile,
+        dtype=spec.device.dtype,
+        batch=spec.device.batch,
+        latency_key=spec.model_sha256,
+        hardware_key=profile.hardware_key,
+        core_mask=profile.key.identity.core_mask,
+        validity_policy=spec.measurement.validity_policy,
+        timeout_s=spec.measurement.timeout_s,
+        label=spec.label,
+    )
+
+
+def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile, classify: ClassifyPayload | None) -> NewJob:
+    measure = _payload(spec, profile)
+    payload = ConvertPayload(
+        latency_key=measure.latency_key,
+        hardware_key=measure.hardware_key,
+        format=measure.model_format,
+        dtype=measure.dtype,
+        batch=measure.batch,
+        weights="inherited",
+        source_sha256=spec.model_sha256,
+        calibration_dataset=spec.calibration_dataset,
+        npu_only=spec.device.npu_only,
+        calibration_images_sha256=spec.calibration_images_sha256,
+        measure=measure,
+        classify=classify,
+        measure_target=_target(spec, profile),
+    )
+    return NewJob(
+        kind=JobKind.CONVERT,
+        payload=payload.to_json(),
+        priority=spec.priority,
+        max_attempts=spec.measurement.max_attempts,
+        target=JobTarget(labels=converter_labels(payload.format)),
+        latency_key=measure.latency_key,
+        hardware_key=measure.hardware_key,
+    )
+
+
+def _measuring(spec: ModelMeasurementSpec, profile: HardwareProfile, classify_job_id: str | None) -> NewJob:
+    payload = _payload(spec, profile).model_copy(update={"classify_job_id": classify_job_id})
+    return NewJob(
+        kind=JobKind.MEASURE,
+        payload=payload.to_json(),
+        priority=spec.priority,
+        max_attempts=spec.measurement.max_attempts,
+        target=JobTarget(
+            device_type=spec.device.device_type, pool_key=profile.pool_key, labels=dict(spec.device.labels)
+        ),
+        latency_key=spec.model_sha256,
+        hardware_key=profile.hardware_key,
+    )

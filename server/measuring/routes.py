@@ -1,0 +1,199 @@
+"""The latency query: measurements of every search, with everything that says how far to trust them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nas_engine.domain.errors import DatasetError
+from nas_engine.domain.image_set import ImageSetHeader
+from nas_engine.domain.measurement import DeviceClass, Validity
+from server.access.auth import Viewer
+from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.bootstrap.http_context import ApiContext, Context
+from server.classifying.results import image_set_head
+from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.http.conditional import NOT_MODIFIED, tagged
+from server.core.http.documents import JsonDocument
+from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
+from server.core.http.listing import page_request, page_response
+from server.core.http.negotiation import CSV, JSON, NDJSON, preferred
+from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.problem_types import (
+    INVALID_MEASUREMENT_SPEC,
+    INVALID_MODEL,
+    INVALID_PAGE_TOKEN,
+    NOT_ACCEPTABLE,
+    NOT_FOUND,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+from server.core.http.resources import Listing
+from server.core.http.service_errors import spec_problem
+from server.core.idempotency import StoredResponse
+from server.core.spec_documents import parse_spec
+from server.jobs.presenter import job_detail
+from server.jobs.schemas import JobDetail
+from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
+from server.measuring.presenter import block_resource, measurement_detail, measurement_resource
+from server.measuring.queries import ModelMeasurementSpec
+from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
+
+router = APIRouter(prefix="/api/v1", tags=["measurements"])
+MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+
+
+@router.get(
+    "/measurements",
+    response_model=Listing[MeasurementResource],
+    responses={**EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE)},
+)
+def list_measurements(
+    request: Request, context: Context, _: Viewer, query: Annotated[MeasurementListQuery, Query()]
+) -> Response:
+    """Measurements, newest first. Measured ones only, unless other kinds are asked for by name."""
+    wanted = _query(query)
+    match preferred(request, JSON, CSV, NDJSON):
+        case "text/csv":
+            return csv_response(_COLUMNS, every(lambda at: context.latencies.page(wanted, at)))
+        case "application/x-ndjson":
+            found = every(lambda at: context.latencies.page(wanted, at))
+            return ndjson_response(measurement_resource(record) for record in found)
+        case _:
+            return _page(request, context, query, wanted)
+
+
+def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wanted: MeasurementQuery) -> Response:
+    at = page_request(request, query, context.page_tokens)
+    page = context.latencies.page(wanted, at)
+    total = context.latencies.count(wanted) if query.include_total else None
+    items = [measurement_resource(record) for record in page.items]
+    return page_response(request, context.page_tokens, page, items, total)
+
+
+@router.post(
+    "/measurements",
+    status_code=202,
+    response_model=JobDetail,
+    openapi_extra=json_body(ModelMeasurementSpec),
+    responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
+)
+def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+    """Measure a model of one's own, uploaded as an artifact before; what no registered device could do is refused.
+
+    The job's result names the measurement; that of a conversion names the measuring job that follows it. With images, a
+    classifying job is queued besides; `classify_job_id` names it.
+    """
+
+    # Looked at before the transaction begins: reading and checking a large model takes a while.
+    try:
+        spec = parse_spec(ModelMeasurementSpec, document)
+    except InvalidSpecError as error:
+        raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+    _refuse_unknown_dataset(context, spec)
+    facts = context.models.check(context.artifacts.read(spec.model_sha256))
+    image_sets = _image_sets(context, spec)
+
+    def action() -> StoredResponse:
+        try:
+            job = context.latencies.measure_model(spec, facts, image_sets)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+        headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
+        return stored_response(202, job_detail(job, context.dispatch.place(job.id)), headers)
+
+    return once(action)
+
+
+@router.get(
+    "/measurements/{measurement_id:id}",
+    response_model=MeasurementDetail,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_measurement(measurement_id: MeasurementId, request: Request, context: Context, _: Viewer) -> Response:
+    """One measurement with the state of the board around it."""
+    return tagged(request, measurement_detail(context.latencies.get(measurement_id)))
+
+
+@router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
+def get_measurement_samples(measurement_id: MeasurementId, context: Context, _: Viewer) -> SamplesResource:
+    """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
+    context.latencies.get(measurement_id)
+    blocks = context.latencies.samples(measurement_id)
+    return SamplesResource(measurement_id=measurement_id, blocks=[block_resource(block) for block in blocks])
+
+
+def _refuse_unknown_dataset(context: ApiContext, spec: ModelMeasurementSpec) -> None:
+    name = spec.calibration_dataset
+    if name is None or context.datasets.describe(name) is not None:
+        return
+    known = ", ".join(dataset.name for dataset in context.datasets.all())
+    refused = InvalidSpecError([SpecViolation("/calibration_dataset", f"unknown data set {name!r}: known are {known}")])
+    raise spec_problem(refused, INVALID_MEASUREMENT_SPEC)
+
+
+def _image_sets(context: ApiContext, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:
+    """Header of every image set the spec names."""
+    named = {
+        "/images/sha256": None if spec.images is None else spec.images.sha256,
+        "/calibration_images_sha256": spec.calibration_images_sha256,
+    }
+    found: dict[str, ImageSetHeader] = {}
+    for pointer, sha256 in named.items():
+        if sha256 is None:
+            continue
+        try:
+            found[sha256], _ = image_set_head(context.artifacts, sha256)
+        except DatasetError as error:
+            refused = InvalidSpecError([SpecViolation(pointer, str(error))])
+            raise spec_problem(refused, INVALID_MEASUREMENT_SPEC) from error
+    return found
+
+
+def _query(query: MeasurementListQuery) -> MeasurementQuery:
+    return MeasurementQuery(
+        device_type=query.device_type,
+        device_id=query.device_id,
+        device_class=None if query.device_class is None else DeviceClass(query.device_class),
+        hardware_key=query.hardware_key,
+        latency_key=query.latency_key,
+        arch_id=query.arch_id,
+        space_id=query.space,
+        search_id=query.search_id,
+        candidate_id=query.candidate_id,
+        kinds=tuple(MeasurementKind(kind) for kind in query.kind),
+        validities=tuple(Validity(validity) for validity in query.validity),
+        include_superseded=query.include_superseded,
+        include_suspect=query.include_suspect,
+        since=query.since,
+        until=query.until,
+    )
+
+
+_COLUMNS: tuple[Column[MeasurementRecord], ...] = (
+    ("id", lambda r: r.id),
+    ("created_at", lambda r: r.created_at.isoformat()),
+    ("kind", lambda r: r.kind.value),
+    ("device_class", lambda r: r.device_class.value),
+    ("device_type", lambda r: r.device_type),
+    ("device_id", lambda r: r.device_id),
+    ("hardware_key", lambda r: r.hardware_key),
+    ("latency_key", lambda r: r.latency_key),
+    ("arch_id", lambda r: r.arch_id),
+    ("search_id", lambda r: r.search_id),
+    ("candidate_id", lambda r: r.candidate_id),
+    ("batch", lambda r: r.hardware.batch),
+    ("dtype", lambda r: r.hardware.dtype.value),
+    ("runtime", lambda r: r.hardware.identity.runtime),
+    ("validity", lambda r: r.validity.value),
+    ("count", lambda r: r.stats.count),
+    ("p50_us", lambda r: r.stats.p50_us),
+    ("ci95_low_us", lambda r: r.stats.ci95_low_us),
+    ("ci95_high_us", lambda r: r.stats.ci95_high_us),
+    ("min_us", lambda r: r.stats.min_us),
+    ("p90_us", lambda r: r.stats.p90_us),
+    ("p99_us", lambda r: r.stats.p99_us),
+    ("npu_p50_us", lambda r: r.npu_p50_us),
+)

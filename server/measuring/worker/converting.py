@@ -1,0 +1,122 @@
+"""CONVERT jobs: the model file of one architecture or of a user's own model; a measuring job follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import ExportError, InvalidArchitectureError
+from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.export.onnx_check import inspect_onnx
+from nas_engine.export.rknn_settings import CalibrationImages
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.core.errors import InvalidValueError
+from server.jobs.job import Job, LeaseRef
+from server.jobs.payloads import read_payload
+from server.measuring.payloads import ConvertPayload
+from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
+from server.searches.searches import Searches
+from server.searches.worker_results import Conversion, WorkerResults
+from server.training.worker.resources import Resources
+
+ONNX_MEDIA_TYPE = "application/onnx"
+LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)
+
+
+class ConvertHandler:
+    """Does CONVERT jobs; those for RKNN boards only where there is a converter."""
+
+    def __init__(
+        self, searches: Searches, results: WorkerResults, resources: Resources, rknn: RknnMaker | None = None
+    ) -> None:
+        self._searches = searches
+        self._results = results
+        self._resources = resources
+        self._rknn = rknn
+
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Export, and convert where the board needs it; seeded random weights: good for latency only."""
+        payload = read_payload(ConvertPayload, job.payload)
+        onnx = self._onnx(payload)
+        if stopped():
+            return
+        if payload.format is ModelFormat.ONNX:
+            stored = self._resources.artifacts.put(onnx, ONNX_MEDIA_TYPE)
+            self._results.record_conversion(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
+            return
+        self._convert(payload, onnx, lease)
+
+    def _convert(self, payload: ConvertPayload, onnx: bytes, lease: LeaseRef) -> None:
+        if self._rknn is None:
+            raise InvalidValueError(
+                f"this worker makes no {payload.format.value} files: set up the converter (make rknn)"
+            )
+        dtype = Dtype(payload.dtype)
+        calibration = self._calibration(payload, onnx) if dtype is Dtype.W8A8 else None
+        files = self._rknn.make(
+            onnx,
+            dtype,
+            calibration=calibration,
+            arch_id=payload.arch_id,
+            target_platform=payload.target_platform,
+        )
+        if payload.npu_only and files.cpu_operators:
+            raise ExportError(f"npu_only: the compiler leaves operators to the CPU: {', '.join(files.cpu_operators)}")
+        model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
+        cycles = _made(payload, files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
+        wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
+        self._results.record_conversion(lease, wanted, other)
+
+    def _onnx(self, payload: ConvertPayload) -> bytes:
+        if payload.source_sha256 is not None:
+            return self._resources.artifacts.read(payload.source_sha256)
+        if payload.architecture is None:
+            raise InvalidValueError("a conversion needs an architecture or a model of a user's own")
+        architecture = payload.architecture.architecture()
+        return self._resources.spaces.export_onnx(architecture, batch=payload.batch, seed=LATENCY_SEED)
+
+    def _calibration(self, payload: ConvertPayload, onnx: bytes) -> CalibrationImages:
+        """Images of the search's data set, in the size the network takes."""
+        if payload.batch != 1:
+            raise ExportError(f"w8a8 is calibrated image by image: batch is {payload.batch}, make it 1")
+        inputs = inspect_onnx(onnx).inputs
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            raise ExportError("w8a8 is calibrated with images: the model must have one input (1, C, H, W)")
+        if payload.calibration_images_sha256 is not None:
+            return self._calibration_set(payload.calibration_images_sha256, tuple(inputs[0].shape))
+        _, channels, height, width = inputs[0].shape
+        name = self._dataset_name(payload)
+        dataset = self._resources.images(name, channels, height)
+        return calibration_images(dataset, (channels, height, width))
+
+    def _calibration_set(self, sha256: str, input_shape: tuple[int, ...]) -> CalibrationImages:
+        """The first images of an uploaded set, as the model takes them."""
+        images = ImageSetFile(BytesIO(self._resources.artifacts.read(sha256)))
+        if images.header.input_shape(1) != input_shape:
+            wanted = images.header.input_shape(1)
+            raise ExportError(f"the model takes {input_shape}, the calibration images are {wanted}: pack them so")
+        return CalibrationImages(images.inputs(0, min(CALIBRATION_IMAGES, images.header.num_images)))
+
+    def _dataset_name(self, payload: ConvertPayload) -> str:
+        if payload.calibration_dataset is not None:
+            return payload.calibration_dataset
+        if payload.search_id is not None:
+            spec = self._searches.get(payload.search_id).spec
+            if spec.dataset is not None:
+                return spec.dataset
+        if payload.supernet_version_id is not None:
+            return self._resources.training_spec(payload.supernet_version_id).dataset
+        raise InvalidArchitectureError("w8a8 needs calibration images: name a data set in the spec")
+
+
+def _made(payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:
+    """A file that was made. Of an architecture it has random weights, of an ONNX file those of the file."""
+    trained = payload.source_sha256 is not None
+    return Conversion(
+        sha256=sha256,
+        format=format,
+        weights=WeightsOrigin(payload.weights) if trained else WeightsOrigin.RANDOM,
+        supernet_version_id=payload.supernet_version_id if trained else None,
+        cpu_operators=cpu_operators,
+    )

@@ -1,0 +1,50 @@
+"""Makes the golden model for RKNN boards, once per installation: their canaries need it."""
+
+from __future__ import annotations
+
+import structlog
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import EngineError
+from server.artifacts.artifact import ModelExport, ModelFormat, WeightsOrigin
+from server.artifacts.store import ArtifactStore
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import ServiceError
+from server.core.ids import IdPrefix, new_id
+from server.measuring.golden import GOLDEN_KEY, golden_architecture, golden_onnx
+from server.measuring.worker.rknn import RknnMaker
+from server.spaces.catalog import SpaceCatalog
+
+_log = structlog.get_logger("hilnas.worker")
+
+
+def make_golden(uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog) -> bool:
+    """Convert and file the golden model where there is none yet; True where this call did.
+
+    A failure is logged and nothing else: boards then measure without canaries, as before.
+    """
+    try:
+        if uow.read(lambda tx: ArtifactStore(tx).export(GOLDEN_KEY, ModelFormat.RKNN, tuple(WeightsOrigin), None)):
+            return False
+        arch_id = golden_architecture(spaces).arch_id
+        made = rknn.make(golden_onnx(spaces), Dtype.FP16, calibration=None, arch_id=arch_id)
+    except (EngineError, ServiceError) as error:
+        _log.warning("no golden model for RKNN boards", error=str(error))
+        return False
+
+    def work(tx: Transaction) -> None:
+        ArtifactStore(tx).add_export(
+            ModelExport(
+                id=new_id(IdPrefix.EXPORT),
+                arch_id=arch_id,
+                latency_key=GOLDEN_KEY,
+                format=ModelFormat.RKNN,
+                weights=WeightsOrigin.RANDOM,
+                sha256=made.model_sha256,
+                cpu_operators=made.cpu_operators,
+                created_at=tx.now(),
+            )
+        )
+
+    uow.write(work)
+    return True

@@ -1,0 +1,55 @@
+"""Orders accuracy evaluations of candidates."""
+
+from __future__ import annotations
+
+from nas_engine.domain.objective import Metric
+from server.candidates.candidate import Candidate
+from server.candidates.evaluations import expect, next_attempt
+from server.candidates.payloads import EvaluatePayload
+from server.candidates.search import Search
+from server.core.database.transaction import Transaction
+from server.core.database.wakeups import Topic
+from server.core.errors import InvalidValueError
+from server.jobs.job import NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.spaces.architecture import ArchitectureDocument
+
+
+class AccuracyWork:
+    """Orders EVALUATE jobs; runs inside the caller's transaction, on locked searches."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+
+    def order(self, tx: Transaction, search: Search, candidate: Candidate, metric: Metric = Metric.TOP1) -> None:
+        """Have a candidate evaluated with the search's current supernet version, as the next attempt.
+
+        Raises:
+            InvalidValueError: the search has no supernet version.
+        """
+        if search.supernet_version_id is None:
+            raise InvalidValueError(f"search {search.id} wants {metric.label} and has no supernet version")
+        attempt = next_attempt(tx, candidate, metric)
+        expect(tx, search, candidate, metric, attempt, search.supernet_version_id)
+        payload = EvaluatePayload(
+            search_id=search.id,
+            candidate_id=candidate.id,
+            architecture=ArchitectureDocument.of(candidate.record.architecture),
+            supernet_version_id=search.supernet_version_id,
+            attempt=attempt,
+            split="test" if metric is Metric.TEST_TOP1 else "validation",
+        )
+        JobStore(tx).add(
+            NewJob(
+                kind=JobKind.EVALUATE,
+                payload=payload.to_json(),
+                dedupe_key=f"evaluate:{metric.label}:{candidate.id}:{attempt}",
+                priority=search.spec.priority,
+                max_attempts=self._settings.max_evaluation_attempts,
+                search_id=search.id,
+                candidate_id=candidate.id,
+            )
+        )
+        tx.wake(Topic.WORKER_JOBS)

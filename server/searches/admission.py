@@ -1,0 +1,256 @@
+"""Admission: whether a search spec can be run at all, and on which hardware. Everything wrong is found at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.settings.algorithms import DenseNasAlgorithm
+from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from server.artifacts.artifact import ModelFormat
+from server.candidates.search_store import SearchStore
+from server.candidates.spec import SearchSpec
+from server.core.database.transaction import Transaction
+from server.core.errors import NotFoundError, SpecViolation
+from server.fleet.device import HardwareProfile
+from server.fleet.selection import format_for, misfit, no_compiler, none_classifies, profile_of
+from server.fleet.states import DeviceState
+from server.fleet.store import DeviceStore
+from server.latency_tables.checks import table_violations
+from server.searches.value_sources import missing_sources
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
+from server.spaces.descriptions import MetricBounds, SpaceDescription
+from server.training.states import SupernetState
+from server.training.store import SupernetStore
+from server.training.supernet import Supernet
+from server.training.supernets import Supernets
+
+ONE_NETWORK = "this is the retraining of one architecture: a search needs the weights of a whole supernet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecReport:
+    """What is known of a spec before it runs.
+
+    Attributes:
+        violations: everything that is wrong; empty when it can be run.
+        bounds: range of every cheap metric over the space.
+        space_size: number of genotypes; None for an unknown space.
+        hardware: what latencies will be filed under; None where latency is not wanted, or nothing fits.
+        num_devices: devices that can measure for it.
+        supernet: the supernet it names; None for an inline one, or none.
+    """
+
+    violations: tuple[SpecViolation, ...]
+    bounds: Mapping[Metric, MetricBounds]
+    space_size: int | None = None
+    hardware: HardwareProfile | None = None
+    num_devices: int = 0
+    supernet: Supernet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    profile: HardwareProfile | None
+    num_devices: int
+    violations: tuple[SpecViolation, ...] = ()
+
+
+class Admission:
+    """Checks search specs against spaces, data sets, supernets and the fleet."""
+
+    def __init__(self, spaces: SpaceCatalog, datasets: DatasetCatalog, supernets: Supernets) -> None:
+        self._spaces = spaces
+        self._datasets = datasets
+        self._supernets = supernets
+
+    def examine(self, tx: Transaction, spec: SearchSpec) -> SpecReport:
+        """Everything that can be said of a spec; never raises for what is wrong with it."""
+        space, found = self._space(spec)
+        violations = list(found)
+        bounds: Mapping[Metric, MetricBounds] = {}
+        if space is not None:
+            bounds = self._spaces.bounds(spec.space.id, spec.space.parameters)
+            violations += _unreachable(spec.domain_constraints(), bounds)
+        violations += missing_sources(spec, space)
+        supernet, found = self._supernet(tx, spec, space)
+        violations += found
+        violations += self._dataset(spec, space)
+        violations += _warm_start(tx, spec)
+        fleet = _fleet(tx, spec)
+        violations += fleet.violations
+        violations += _converted(spec, fleet.profile)
+        violations += table_violations(tx, self._spaces, spec, space, fleet.profile)
+        return SpecReport(
+            violations=tuple(violations),
+            bounds=bounds,
+            space_size=None if space is None else space.size,
+            hardware=fleet.profile,
+            num_devices=fleet.num_devices,
+            supernet=supernet,
+        )
+
+    def _space(self, spec: SearchSpec) -> tuple[SpaceDescription | None, Sequence[SpecViolation]]:
+        try:
+            return self._spaces.describe(spec.space.id, spec.space.parameters), ()
+        except EngineError as error:
+            known = spec.space.id in self._spaces.space_ids()
+            return None, [SpecViolation("/space/parameters" if known else "/space/id", str(error))]
+
+    def _supernet(
+        self, tx: Transaction, spec: SearchSpec, space: SpaceDescription | None
+    ) -> tuple[Supernet | None, Sequence[SpecViolation]]:
+        new_head = spec.shifting is not None and spec.shifting.new_head
+        match spec.supernet:
+            case None:
+                return None, ()
+            case TrainingSpec(strategy=RetrainStrategy()):
+                return None, [SpecViolation("/supernet/strategy", ONE_NETWORK)]
+            case TrainingSpec() as training:
+                found = list(self._supernets.violations(training, "/supernet"))
+                if space is not None and not found:
+                    found += self._other_space(training, space, "/supernet/space", new_head=new_head)
+                return None, found
+            case str() as supernet_id:
+                try:
+                    supernet = SupernetStore(tx).get(supernet_id)
+                except NotFoundError as error:
+                    return None, [SpecViolation("/supernet", str(error))]
+                if isinstance(supernet.spec.strategy, RetrainStrategy):
+                    return supernet, [SpecViolation("/supernet", ONE_NETWORK)]
+                if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
+                    message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
+                    return supernet, [SpecViolation("/supernet", message)]
+                if space is None:
+                    return supernet, ()
+                return supernet, self._other_space(supernet.spec, space, "/supernet", new_head=new_head)
+
+    def _other_space(
+        self, training: TrainingSpec, space: SpaceDescription, pointer: str, *, new_head: bool
+    ) -> Sequence[SpecViolation]:
+        trained = self._spaces.describe(training.space.id, training.space.parameters)
+        own, wanted = dict(trained.parameters), dict(space.parameters)
+        if new_head:
+            own.pop("num_classes", None), wanted.pop("num_classes", None)
+        same = trained.id == space.id and canonical_json(own) == canonical_json(wanted)
+        if same:
+            return ()
+        differing = sorted(
+            name
+            for name in {*trained.parameters, *space.parameters}
+            if trained.parameters.get(name) != space.parameters.get(name)
+        )
+        message = f"the supernet is of space {trained.id!r}, the search is in {space.id!r}"
+        if trained.id == space.id:
+            message = f"the supernet's space differs in parameters {', '.join(differing)}: use the same ones"
+        return [SpecViolation(pointer, message)]
+
+    def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
+        found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
+        if isinstance(spec.algorithm, DenseNasAlgorithm):
+            found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
+        return found
+
+    def _dataset_named(self, name: str, pointer: str, space: SpaceDescription | None) -> list[SpecViolation]:
+        dataset = self._datasets.describe(name)
+        if dataset is None:
+            known = ", ".join(d.name for d in self._datasets.all())
+            return [SpecViolation(pointer, f"unknown data set {name!r}: known are {known}")]
+        if space is not None and dataset.num_classes != space.num_classes:
+            message = f"data set {dataset.name!r} has {dataset.num_classes} classes, the space {space.num_classes}"
+            return [SpecViolation(pointer, message)]
+        return []
+
+
+def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
+    if spec.warm_start is None or spec.warm_start.search is None:
+        return ()
+    try:
+        other = SearchStore(tx).get(spec.warm_start.search)
+    except NotFoundError as error:
+        return [SpecViolation("/warm_start/search", str(error))]
+    if other.spec.space.id != spec.space.id:
+        message = f"search {other.id} is in space {other.spec.space.id!r}, this one in {spec.space.id!r}"
+        return [SpecViolation("/warm_start/search", message)]
+    return ()
+
+
+def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
+    evaluated = {
+        Metric.TOP1: MetricBounds(minimum=0.0, maximum=1.0),
+        Metric.LATENCY_US: MetricBounds(minimum=0.0, maximum=float("inf")),
+    }
+    found: list[SpecViolation] = []
+    for place, constraint in enumerate(constraints):
+        # Bounds are computed when they are looked up, which takes long in large spaces: only for what is constrained.
+        within = evaluated.get(constraint.metric) or bounds.get(constraint.metric)
+        if within is None:
+            continue
+        if constraint.maximum is not None and constraint.maximum < within.minimum:
+            found.append(_out_of_range(place, "maximum", constraint.metric, constraint.maximum, within))
+        if constraint.minimum is not None and constraint.minimum > within.maximum:
+            found.append(_out_of_range(place, "minimum", constraint.metric, constraint.minimum, within))
+    return found
+
+
+def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
+    upper = None if within.maximum == float("inf") else within.maximum
+    span = f"at least {within.minimum:g}" if upper is None else f"{within.minimum:g} to {upper:g}"
+    return SpecViolation(
+        f"/constraints/{place}/{side}",
+        f"no architecture of the space has {metric.label} {'<=' if side == 'maximum' else '>='} {bound:g} "
+        f"{metric.unit}: the feasible range is {span}",
+        feasible_minimum=within.minimum,
+        feasible_maximum=upper,
+    )
+
+
+def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
+    """The one hardware key a search resolves to: that of most devices that fit, and why none does."""
+    wanted = spec.device
+    if wanted is None or not (Metric.LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
+        return _Fleet(None, 0)
+    devices = DeviceStore(tx).of_type(wanted.device_type)
+    keys: Counter[str] = Counter()
+    profiles: dict[str, HardwareProfile] = {}
+    for device in devices:
+        profile = profile_of(device, wanted)
+        if profile is not None:
+            # A quarantined device still says what hardware there is, but weighs less than one that works.
+            keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
+            profiles[profile.hardware_key] = profile
+    if not keys:
+        return _Fleet(None, 0, (misfit(tx, wanted),))
+    chosen = min(keys, key=lambda key: (-keys[key], key))
+    fitting = sum(profile_of(device, wanted) == profiles[chosen] for device in devices)
+    found: Sequence[SpecViolation] = ()
+    if spec.final.on_device_accuracy:
+        found = none_classifies(profiles[chosen], devices, "/final/on_device_accuracy")
+    return _Fleet(profiles[chosen], fitting, tuple(found))
+
+
+def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[SpecViolation]:
+    """What a conversion for the board would lack."""
+    if profile is None or spec.device is None:
+        return ()
+    if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
+        runtime, dtype = profile.key.identity.runtime, spec.device.dtype
+        found = no_compiler(spec.device, runtime)
+        if dtype != Dtype.FP32.value:
+            message = f"runtime {runtime} is given networks as fp32 ONNX, {dtype} would be a label only: make it fp32"
+            found.append(SpecViolation("/device/dtype", message))
+        return found
+    if spec.device.dtype != Dtype.W8A8.value:
+        return ()
+    found = []
+    if spec.dataset is None and spec.supernet is None:
+        found.append(SpecViolation("/dataset", "w8a8 needs calibration images: name a data set or a supernet"))
+    if spec.device.batch != 1:
+        found.append(SpecViolation("/device/batch", "w8a8 is calibrated image by image: make the batch 1"))
+    return found

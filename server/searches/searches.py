@@ -1,0 +1,224 @@
+"""Searches: validate, create, follow, pause, resume, amend, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas_engine.settings.training import TrainingSpec
+from server.candidates.lifecycle import advance, end_search, set_search_state
+from server.candidates.search import Checkpoint, Search, SearchAmendment, SearchQuery
+from server.candidates.search_store import CheckpointStore, SearchStore
+from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidSpecError, InvalidStateTransitionError, PreconditionFailedError, SpecViolation
+from server.core.ids import IdPrefix, new_id
+from server.core.paging import Page, PageRequest
+from server.fleet.store import HardwareStore
+from server.jobs.cancellation import stop_job
+from server.jobs.kinds import PAUSED_AT_ONCE, JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.jobs.states import JobState
+from server.searches.admission import Admission, SpecReport
+from server.training.store import SupernetStore
+from server.training.supernets import Supernets
+
+
+class Searches:
+    """Use cases of searches."""
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        admission: Admission,
+        supernets: Supernets,
+        settings: SearchSettings | None = None,
+    ) -> None:
+        self._uow = uow
+        self._admission = admission
+        self._supernets = supernets
+        self._settings = settings or SearchSettings()
+
+    def validate(self, spec: SearchSpec) -> SpecReport:
+        """What is known of a spec, without starting it. Never raises for what is wrong with it."""
+        return self._uow.read(lambda tx: self._admission.examine(tx, spec))
+
+    def create(self, spec: SearchSpec, created_by: str | None = None) -> Search:
+        """Start a search; its first step is queued at once, or as soon as its supernet is trained.
+
+        Raises:
+            InvalidSpecError: it cannot be run; every reason is given, with the feasible range.
+        """
+
+        def work(tx: Transaction) -> Search:
+            report = self._admission.examine(tx, spec)
+            if report.violations:
+                raise InvalidSpecError(report.violations)
+            if report.hardware is not None:
+                HardwareStore(tx).put(report.hardware)
+            supernet_id, version_id = self._supernet(tx, spec, report, created_by)
+            search = Search(
+                id=new_id(IdPrefix.SEARCH),
+                spec=spec,
+                state=SearchState.QUEUED,
+                desired_state=DesiredState.RUNNING,
+                hardware_key=None if report.hardware is None else report.hardware.hardware_key,
+                supernet_id=supernet_id,
+                supernet_version_id=version_id,
+                created_by=created_by,
+                created_at=tx.now(),
+            )
+            SearchStore(tx).add(search)
+            return self._start(tx, search)
+
+        return self._uow.write(work)
+
+    def get(self, search_id: str) -> Search:
+        """One search. Raises NotFoundError."""
+        return self._uow.read(lambda tx: SearchStore(tx).get(search_id))
+
+    def page(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
+        """List, newest first unless the query says otherwise."""
+        return self._uow.read(lambda tx: SearchStore(tx).page(query, page))
+
+    def count(self, query: SearchQuery) -> int:
+        """How many `page` would list in all."""
+        return self._uow.read(lambda tx: SearchStore(tx).count(query))
+
+    def checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
+        """Checkpoints that are kept, newest first. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> Page[Checkpoint]:
+            SearchStore(tx).get(search_id)
+            return CheckpointStore(tx).page(search_id, page)
+
+        return self._uow.read(look)
+
+    def pause(self, search_id: str) -> Search:
+        """Ask no more candidates; what is in flight is finished first (DRAINING), then the search is PAUSED.
+
+        Raises:
+            NotFoundError: there is no such search.
+            InvalidStateTransitionError: it is over.
+        """
+
+        def work(tx: Transaction) -> Search:
+            search = _locked(tx, search_id, SearchState.PAUSED)
+            if search.desired_state is DesiredState.PAUSED:
+                return search
+            search = SearchStore(tx).save(replace(search, desired_state=DesiredState.PAUSED))
+            if search.state is SearchState.QUEUED:
+                return set_search_state(tx, search, SearchState.PAUSED)
+            search = set_search_state(tx, search, SearchState.DRAINING)
+            active = JobStore(tx).active_of_search(search.id)
+            steps = [job for job in active if job.kind is JobKind.SEARCH_STEP]
+            for job in active:
+                if job.kind in PAUSED_AT_ONCE:
+                    stop_job(tx, job.id)
+            for job in steps:
+                if job.state is JobState.QUEUED:
+                    stop_job(tx, job.id)
+            # A step under way sees the wish when it is committed, and is discarded then.
+            under_way = any(job.state is JobState.LEASED for job in steps)
+            return search if under_way else advance(tx, search, self._settings)
+
+        return self._uow.write(work)
+
+    def resume(self, search_id: str) -> Search:
+        """Go on where a pause stopped. Raises as `pause`."""
+
+        def work(tx: Transaction) -> Search:
+            search = _locked(tx, search_id, SearchState.RUNNING)
+            if search.desired_state is DesiredState.RUNNING:
+                return search
+            search = SearchStore(tx).save(replace(search, desired_state=DesiredState.RUNNING))
+            return self._start(tx, search)
+
+        return self._uow.write(work)
+
+    def cancel(self, search_id: str) -> Search:
+        """Stop a search: queued jobs are dropped, leased ones told to stop, unfinished candidates end as FAILED.
+
+        What was measured stays. Cancelling twice changes nothing.
+
+        Raises:
+            NotFoundError: there is no such search.
+            InvalidStateTransitionError: it is completed or failed.
+        """
+
+        def work(tx: Transaction) -> Search:
+            search = SearchStore(tx).lock(search_id)
+            if search.state is SearchState.CANCELLED:
+                return search
+            search = _locked(tx, search_id, SearchState.CANCELLED)
+            search = SearchStore(tx).save(replace(search, desired_state=DesiredState.CANCELLED))
+            return end_search(tx, search, SearchState.CANCELLED, "cancelled by a user")
+
+        return self._uow.write(work)
+
+    def amend(self, search_id: str, amendment: SearchAmendment, expected_version: int | None = None) -> Search:
+        """Change budget, priority or labels of a search under way; jobs queued from now on have the new priority.
+
+        Raises:
+            NotFoundError: there is no such search.
+            PreconditionFailedError: it has another version than expected.
+            InvalidStateTransitionError: it is over, and its budget or priority is to be changed.
+            InvalidSpecError: the new budget is below what was asked already, or a value is out of range.
+        """
+
+        def work(tx: Transaction) -> Search:
+            search = SearchStore(tx).lock(search_id)
+            if expected_version is not None and expected_version != search.version:
+                raise PreconditionFailedError("search", search.id, expected_version, search.version)
+            if search.state.final and (amendment.num_candidates, amendment.priority) != (None, None):
+                raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", ())
+            spec = _amended(search, amendment)
+            return search if spec == search.spec else SearchStore(tx).save(replace(search, spec=spec))
+
+        return self._uow.write(work)
+
+    def _supernet(
+        self, tx: Transaction, spec: SearchSpec, report: SpecReport, created_by: str | None
+    ) -> tuple[str | None, str | None]:
+        if isinstance(spec.supernet, TrainingSpec):
+            return self._supernets.order(tx, spec.supernet, created_by).id, None
+        if report.supernet is None:
+            return None, None
+        # Locked, so that a version published meanwhile is either seen here or finds this search waiting.
+        supernet = SupernetStore(tx).lock(report.supernet.id)
+        return supernet.id, supernet.latest_version_id
+
+    def _start(self, tx: Transaction, search: Search) -> Search:
+        """Run a locked or new search if it has its weights; else it waits as QUEUED."""
+        if search.supernet_id is not None and search.supernet_version_id is None:
+            return set_search_state(tx, search, SearchState.QUEUED, "waits for its supernet")
+        return advance(tx, set_search_state(tx, search, SearchState.RUNNING), self._settings)
+
+
+def _locked(tx: Transaction, search_id: str, wanted: SearchState) -> Search:
+    search = SearchStore(tx).lock(search_id)
+    if search.state.final:
+        allowed = sorted(state.value for state in SEARCH_TRANSITIONS[search.state])
+        raise InvalidStateTransitionError("search", search.id, search.state.value, wanted.value, allowed)
+    return search
+
+
+def _amended(search: Search, amendment: SearchAmendment) -> SearchSpec:
+    spec = search.spec
+    if amendment.num_candidates is not None:
+        if amendment.num_candidates < search.progress.num_asked:
+            message = f"{search.progress.num_asked} candidates were asked already: the budget cannot be below that"
+            raise InvalidSpecError(
+                [SpecViolation("/budget/num_candidates", message, feasible_minimum=float(search.progress.num_asked))]
+            )
+        spec = _with(spec, {"budget": {"num_candidates": amendment.num_candidates}})
+    if amendment.priority is not None:
+        spec = _with(spec, {"priority": amendment.priority})
+    if amendment.labels is not None:
+        spec = _with(spec, {"labels": dict(amendment.labels)})
+    return spec
+
+
+def _with(spec: SearchSpec, changes: dict[str, object]) -> SearchSpec:
+    return parse_search_spec({**spec.model_dump(mode="json"), **changes})

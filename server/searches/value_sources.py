@@ -1,0 +1,64 @@
+"""Whether every value that a search wants has somewhere to come from: a supernet, a device, or a table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas_engine.domain.objective import Metric
+from nas_engine.settings.algorithms import CostReportAlgorithm, DenseNasAlgorithm
+from server.candidates.spec import SearchSpec
+from server.core.errors import SpecViolation
+from server.spaces.descriptions import SpaceDescription
+
+
+def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
+    """What is wanted and comes from nowhere, and what is named and cannot be used.
+
+    `space` is None where it is unknown; its values are looked for as in a space with graphs then.
+    """
+    if space is not None and not space.has_graphs:
+        return [*_no_column(spec, space), *_not_for_tables(spec, space)]
+    wanted = spec.metrics()
+    found = []
+    if Metric.LATENCY_US in wanted and spec.device is None:
+        message = "latency_us is wanted but no device is named: add device.device_type"
+        found.append(SpecViolation("/device", message))
+    if Metric.TOP1 in wanted and spec.supernet is None:
+        message = "top1 is wanted but no supernet is named: give its id or a training spec"
+        found.append(SpecViolation("/supernet", message))
+    if isinstance(spec.algorithm, DenseNasAlgorithm) and space is not None and not space.densely_connected:
+        message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"
+        found.append(SpecViolation("/algorithm", message))
+    return found
+
+
+def _no_column(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecViolation]:
+    places = [(f"/objectives/{i}/metric", o.metric) for i, o in enumerate(spec.objectives)]
+    places += [(f"/constraints/{i}/metric", c.metric) for i, c in enumerate(spec.constraints)]
+    columns = [metric.label for metric in space.columns]
+    return [
+        SpecViolation(
+            pointer,
+            f"space {space.id!r} is a table of results without a column {label}: it holds {', '.join(columns)}, and "
+            "nothing in it can be trained, exported or measured",
+        )
+        for pointer, label in places
+        if label not in columns
+    ]
+
+
+def _not_for_tables(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecViolation]:
+    named = {
+        "/supernet": spec.supernet is not None,
+        "/device": spec.device is not None,
+        "/dataset": spec.dataset is not None,
+        "/shifting": spec.shifting is not None,
+        "/algorithm": isinstance(spec.algorithm, DenseNasAlgorithm | CostReportAlgorithm),
+        "/warm_start/measured": spec.warm_start is not None and spec.warm_start.measured,
+    }
+    reason = f"space {space.id!r} is a table of results: accuracy and cost are read from it, and it has no networks"
+    return [
+        SpecViolation(pointer, f"{reason}; {'take another one' if pointer == '/algorithm' else 'leave it out'}")
+        for pointer, wrong in named.items()
+        if wrong
+    ]

@@ -1,0 +1,105 @@
+"""EVALUATE jobs: calibrate a subnet's BN, classify held-out images; for finalists also export the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import FormsDifferError
+from nas_engine.domain.search_space import Form
+from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
+from nas_engine.export.onnx import export_onnx
+from nas_engine.spaces.els import inherited_weights
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.candidates.payloads import EvaluatePayload
+from server.candidates.spec import SearchSpec
+from server.classifying.worker import FinalImages
+from server.jobs.job import Job, LeaseRef
+from server.jobs.payloads import read_payload
+from server.searches.searches import Searches
+from server.searches.worker_results import Accuracy, Conversion, WorkerResults
+from server.training.worker.accuracies import Accuracies, supernet_graph
+from server.training.worker.resources import LoadedSupernet, Resources
+
+ONNX_MEDIA_TYPE = "application/onnx"
+
+
+class EvaluateHandler:
+    """Does EVALUATE jobs. Search accuracy is on validation images, the final report on test images."""
+
+    def __init__(
+        self, searches: Searches, results: WorkerResults, resources: Resources, accuracies: Accuracies
+    ) -> None:
+        self._searches = searches
+        self._results = results
+        self._resources = resources
+        self._accuracies = accuracies
+        self._images = FinalImages(resources)
+
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Evaluate one candidate; returns early once stopped."""
+        payload = read_payload(EvaluatePayload, job.payload)
+        spec = self._searches.get(payload.search_id).spec
+        supernet = self._resources.supernet(payload.supernet_version_id)
+        architecture = payload.architecture.architecture()
+        found = self._accuracies.evaluate(
+            architecture,
+            supernet.space,
+            supernet.weights,
+            spec=spec,
+            training=supernet.spec,
+            split=payload.split,
+            stopped=stopped,
+        )
+        if found is None:
+            return
+        accuracy = Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
+        final = self._export(architecture, supernet, found.statistics, spec) if payload.split == "test" else None
+        if final is None or not spec.final.on_device_accuracy:
+            self._results.record_accuracy(lease, accuracy, final)
+            return
+        answers = self._images.answers(
+            spec.dataset or supernet.spec.dataset,
+            supernet_graph(supernet.space, architecture),
+            supernet.weights,
+            found.statistics,
+            num_images=spec.final.num_images,
+            stopped=stopped,
+        )
+        if answers is not None:
+            self._results.record_accuracy(lease, accuracy, final, answers)
+
+    def _export(
+        self,
+        architecture: Architecture,
+        supernet: LoadedSupernet,
+        statistics: Mapping[str, BatchStatistics],
+        spec: SearchSpec,
+    ) -> Conversion | None:
+        """The stand-alone network as ONNX; None where the two forms differ, so that nothing can be inherited."""
+        space = supernet.space
+        deployed, trained = (space.graph(architecture, form) for form in (Form.DEPLOYED, Form.SUPERNET))
+        assert deployed is not None
+        assert trained is not None
+        arrays: dict[str, NDArray[np.float32]] = supernet.weights.arrays()
+        try:
+            weights = inherited_weights(trained, deployed, arrays)
+        except FormsDifferError:
+            return None
+        batch = 1 if spec.device is None else spec.device.batch
+        key = latency_key(deployed, batch=batch, dtype=Dtype.FP32)
+        metadata = ModelMetadata(arch_id=architecture.arch_id, latency_key=key, weights=WeightOrigin.INHERITED)
+        model = export_onnx(deployed, weights, statistics, batch=batch, metadata=metadata)
+        stored = self._resources.artifacts.put(model, ONNX_MEDIA_TYPE)
+        return Conversion(
+            sha256=stored.sha256,
+            format=ModelFormat.ONNX,
+            weights=WeightsOrigin.INHERITED,
+            supernet_version_id=supernet.version_id,
+        )

@@ -1,0 +1,158 @@
+"""SHIFT jobs: a generation moves the supernet's weights, and its candidates are scored with what comes of it.
+
+Weights and optimiser are artifacts; the search's checkpoint and the job's payload name those a shift starts from, and
+they are committed with the versions or not at all: after a crash the generation is computed again, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.algorithms import ShiftingSpec
+from nas_engine.settings.training import TrainingSpec
+from nas_engine.supernet.tensor_file import read_tensors
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.config import OptimizerConfig
+from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.strategies.shifting import ShiftingConfig, ShiftingMode, SupernetShifter, transfer_to
+from server.candidates.spec import SearchSpec
+from server.jobs.job import Job, LeaseRef
+from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
+from server.searches.worker_results import Accuracy
+from server.training.worker.accuracies import Accuracies, supernet_graph
+from server.training.worker.resources import Resources
+
+SAFETENSORS = "application/vnd.safetensors"
+
+
+class ShiftHandler:
+    """Does SHIFT jobs, one candidate after another."""
+
+    def __init__(self, shifts: Shifts, resources: Resources, accuracies: Accuracies) -> None:
+        self._shifts = shifts
+        self._resources = resources
+        self._accuracies = accuracies
+
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Shift one generation; returns early and without a trace once stopped."""
+        given = self._shifts.load(lease)
+        outcome = self._shift(given, stopped, lambda progress: self._shifts.report(lease, progress))
+        if outcome is not None and not stopped():
+            self._shifts.commit(lease, given.payload, outcome)
+
+    def _shift(
+        self, given: ShiftInput, stopped: Callable[[], bool], report: Callable[[Mapping[str, JsonValue]], None]
+    ) -> ShiftOutcome | None:
+        spec = given.search.spec
+        wanted = spec.shifting
+        if wanted is None:
+            raise SearchStateError(f"search {given.search.id} shifts no supernet")
+        space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
+        training = self._resources.training_spec(given.payload.supernet_version_id)
+        shifter = self._shifter(given, wanted, space, training)
+        shifter.begin_generation(len(given.architectures))
+        losses: list[float] = []
+        versions: list[ShiftedVersion] = []
+        for place, architecture in enumerate(given.architectures):
+            if stopped():
+                return None
+            losses.append(shifter.visit(supernet_graph(space, architecture), self._resources.pause))
+            progress: dict[str, JsonValue] = {
+                "candidate_id": given.payload.candidate_ids[place],
+                "done": place + 1,
+                "total": len(given.architectures),
+                "loss": losses[-1],
+            }
+            if wanted.mode == "immediate":
+                taken = self._accuracy(architecture, space, shifter, spec, training, stopped)
+                if taken is None:
+                    return None
+                statistics = _statistics(spec, shifter.version + 1, losses[-1:]) | {"place": place + 1}
+                stored = self._stored(shifter.weights.save)
+                versions.append(ShiftedVersion(weights_sha256=stored, statistics=statistics, accuracy=taken))
+                progress["top1"] = taken.top1
+            report(progress)
+        number = shifter.end_generation()
+        if wanted.mode == "accumulate":
+            statistics = _statistics(spec, number, losses)
+            versions.append(ShiftedVersion(weights_sha256=self._stored(shifter.weights.save), statistics=statistics))
+        told: dict[str, JsonValue] = {"shift": number, "loss": sum(losses) / len(losses), "num_versions": len(versions)}
+        return ShiftOutcome(versions=tuple(versions), state_sha256=self._stored(shifter.save), report=told)
+
+    def _accuracy(
+        self,
+        architecture: Architecture,
+        space: SearchSpace,
+        shifter: SupernetShifter,
+        spec: SearchSpec,
+        training: TrainingSpec,
+        stopped: Callable[[], bool],
+    ) -> Accuracy | None:
+        """Accuracy with the weights as they are right now; None where stopped."""
+        found = self._accuracies.evaluate(
+            architecture, space, shifter.weights, spec=spec, training=training, split="validation", stopped=stopped
+        )
+        return None if found is None else Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
+
+    def _shifter(
+        self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace, training: TrainingSpec
+    ) -> SupernetShifter:
+        spec = given.search.spec
+        dataset = self._resources.dataset(spec.dataset or training.dataset, space, training.resolution)
+        config = ShiftingConfig(
+            mode=ShiftingMode(wanted.mode),
+            images_per_candidate=wanted.images_per_candidate,
+            steps_per_candidate=wanted.steps_per_candidate,
+            batch_size=wanted.batch_size,
+            label_smoothing=wanted.label_smoothing,
+            optimizer=OptimizerConfig(
+                learning_rate=wanted.learning_rate, momentum=wanted.momentum, weight_decay=wanted.weight_decay
+            ),
+            seed=spec.seed,
+        )
+        shifter = SupernetShifter(self._weights(given, wanted, space), dataset, config, self._resources.device)
+        if given.payload.state_sha256 is not None:
+            with self._own_file() as path:  # read once: not worth a place among the weights that are kept
+                path.write_bytes(self._resources.artifacts.read(given.payload.state_sha256))
+                shifter.load(path)
+        return shifter
+
+    def _weights(self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace) -> WeightStore:
+        """The supernet's weights as the shift finds them; the classifier drawn anew where that is wanted."""
+        version = self._resources.supernets.version(given.payload.supernet_version_id)
+        path = self._resources.weights_file(version.weights_sha256)
+        if wanted.new_head and version.search_id != given.search.id:
+            rng = Randomness(given.search.spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
+            return transfer_to(space, read_tensors(path)[0], rng)
+        return WeightStore.load(path, space.supernet_graphs())
+
+    def _stored(self, save: Callable[[Path], None]) -> str:
+        """Digest of the artifact that `save` writes."""
+        with self._own_file() as path:
+            save(path)
+            with path.open("rb") as source:
+                return self._resources.artifacts.put(source, SAFETENSORS).sha256
+
+    @contextmanager
+    def _own_file(self) -> Iterator[Path]:
+        """A path that nobody else writes to: a worker that lost this job may be at it still."""
+        folder = self._resources.folder / "shifting"
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            yield Path(own) / "state.safetensors"
+
+
+def _statistics(spec: SearchSpec, number: int, losses: list[float]) -> dict[str, JsonValue]:
+    return {
+        "mode": None if spec.shifting is None else spec.shifting.mode,
+        "shift": number,
+        "losses": list(losses),
+        "space": {"id": spec.space.id, "parameters": dict(spec.space.parameters)},
+    }

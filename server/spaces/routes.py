@@ -1,0 +1,122 @@
+"""Search spaces and data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nas_engine.domain.errors import EngineError, InvalidSpaceError
+from nas_engine.domain.json_value import JsonValue
+from server.access.auth import Viewer
+from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.bootstrap.http_context import Context
+from server.core.errors import NotFoundError
+from server.core.http.conditional import NOT_MODIFIED, tagged
+from server.core.http.listing import answer_page, page_in_memory, page_request
+from server.core.http.openapi import COMMON, problems
+from server.core.http.problem_types import CONFLICT, INVALID_ARCHITECTURE, INVALID_PAGE_TOKEN, INVALID_TABLE, NOT_FOUND
+from server.core.http.problems import Problem
+from server.core.http.queries import ListQuery
+from server.core.http.resources import Listing
+from server.core.http.service_errors import architecture_problem
+from server.core.idempotency import StoredResponse
+from server.spaces.presenter import dataset_resource, decoded_resource, space_detail, space_resource
+from server.spaces.result_tables import TABLE_SPACE
+from server.spaces.schemas import DatasetResource, DecodeBody, DecodedResource, NewSpaceBody, SpaceDetail, SpaceResource
+
+router = APIRouter(prefix="/api/v1", tags=["search spaces"])
+SpaceId = Annotated[str, Path(examples=["spos"])]
+
+
+@router.get("/search-spaces", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_search_spaces(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[SpaceResource]:
+    """Every search space, with its published parameters; tables of results that were registered come last."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(list(context.spaces.space_ids()), str, wanted)
+    items = [space_resource(context.spaces.describe(space_id, {})) for space_id in page.items]
+    return answer_page(request, response, context.page_tokens, page, items)
+
+
+@router.post(
+    "/search-spaces",
+    status_code=201,
+    response_model=SpaceDetail,
+    responses={
+        200: {"model": SpaceDetail, "description": "It was registered already."},
+        **problems(*COMMON, *ONCE, CONFLICT, INVALID_TABLE),
+    },
+)
+def register_table(body: NewSpaceBody, context: Context, once: EngineerOnce) -> Response:
+    """Register an uploaded table of results as a search space: its accuracies and costs are looked up, never measured.
+
+    Searches in it need no supernet and no device. Registering the same table under the same id changes nothing.
+    """
+
+    # Read before the transaction begins: a large table takes a while, and is kept then.
+    try:
+        context.spaces.describe(TABLE_SPACE, {"sha256": body.sha256})
+    except InvalidSpaceError as error:
+        raise Problem(INVALID_TABLE, str(error)) from error
+
+    def action() -> StoredResponse:
+        space, is_new = context.space_tables.register(body.id, body.sha256, context.spaces, once.caller.created_by)
+        headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
+        return stored_response(201 if is_new else 200, space_detail(space), headers)
+
+    return once(action)
+
+
+@router.get(
+    "/search-spaces/{space_id:id}",
+    response_model=SpaceDetail,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_search_space(space_id: SpaceId, request: Request, context: Context, _: Viewer) -> Response:
+    """One search space: parameters, genes, published models."""
+    _check_known(context, space_id)
+    return tagged(request, space_detail(context.spaces.describe(space_id, {})))
+
+
+@router.post(
+    "/search-spaces/{space_id:id}:decode",
+    responses=problems(*COMMON, NOT_FOUND, INVALID_ARCHITECTURE),
+)
+def decode_architecture(space_id: SpaceId, body: DecodeBody, context: Context, _: Viewer) -> DecodedResource:
+    """What an architecture is and costs: MACs, parameters, layers, picture. Asks no board."""
+    if not context.spaces.knows(space_id):
+        raise NotFoundError("search space", space_id)
+    try:
+        space = context.spaces.describe(space_id, body.parameters)
+        record = context.spaces.record(space_id, body.parameters, _plain(body.architecture))
+        layers = context.spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
+        svg = context.spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
+        row = None
+        if not space.has_graphs and record.genotype is not None:
+            row = context.spaces.known_values(space_id, body.parameters, record.genotype)
+    except EngineError as error:
+        raise architecture_problem(error) from error
+    return decoded_resource(record, space, context.spaces.input_shape(record.architecture), layers, svg, row)
+
+
+@router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_datasets(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[DatasetResource]:
+    """Data sets that supernets can be trained on; the operator registers them on the server."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(context.datasets.all(), lambda dataset: dataset.name, wanted)
+    return answer_page(request, response, context.page_tokens, page, [dataset_resource(d) for d in page.items])
+
+
+def _plain(value: object) -> JsonValue:
+    return value  # type: ignore[return-value]  # parsed from JSON by pydantic, as Any
+
+
+def _check_known(context: Context, space_id: str) -> None:
+    if space_id not in context.spaces.space_ids():
+        raise NotFoundError("search space", space_id)

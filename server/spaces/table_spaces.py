@@ -1,0 +1,132 @@
+"""Tables of results as search spaces: found by id or digest, read from uploaded bytes, kept while used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.errors import InvalidSpaceError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
+from nas_engine.spaces.registry import space_ids
+from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
+from nas_engine.spaces.tables.space import SPACE_ID, TableSpace
+from server.core.errors import ArtifactTooLargeError, InvalidValueError, NotFoundError
+from server.spaces.architecture import ArchitectureRecord, KnownValue
+from server.spaces.descriptions import MetricBounds
+
+MAX_TABLES = 8  # kept in memory
+
+
+class TableSource(Protocol):
+    """Where tables come from; `server.spaces.result_tables.SpaceTables`."""
+
+    def ids(self) -> Sequence[str]:
+        """Ids of the registered tables."""
+
+    def digest_of(self, space_id: str) -> str | None:
+        """sha256 of the table behind an id; None where no table has it."""
+
+    def content(self, sha256: str, limit_bytes: int) -> bytes:
+        """The bytes. Raises NotFoundError, ArtifactTooLargeError."""
+
+
+class NoTables:
+    """A source without tables."""
+
+    def ids(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def digest_of(self, space_id: str) -> str | None:
+        """None."""
+        del space_id
+        return None
+
+    def content(self, sha256: str, limit_bytes: int) -> bytes:
+        """Nothing is there."""
+        del limit_bytes
+        raise NotFoundError("artifact", sha256)
+
+
+class TableSpaces:
+    """Finds tables. Thread-safe: tables are immutable, the cache is locked."""
+
+    def __init__(self, source: TableSource) -> None:
+        self._source = source
+        self._table = lru_cache(maxsize=MAX_TABLES)(self._read)
+
+    def ids(self) -> Sequence[str]:
+        """Ids of the registered tables."""
+        return self._source.ids()
+
+    def find(self, space_id: str, parameters: Mapping[str, JsonValue]) -> TableSpace | None:
+        """The table behind a space id; None where it is no table's.
+
+        Raises:
+            InvalidSpaceError: the table is not there, malformed, or the parameters are not those of a table.
+        """
+        if space_id == SPACE_ID:
+            match parameters:
+                case {"sha256": str(digest), **rest} if not rest:
+                    return self._table(digest)
+                case _:
+                    raise InvalidSpaceError(
+                        f"space {SPACE_ID!r} takes one parameter, sha256: that of the uploaded table; or register the "
+                        "table and name its id"
+                    )
+        sha256 = None if space_id in space_ids() else self._source.digest_of(space_id)
+        if sha256 is None:
+            return None
+        if dict(parameters) not in ({}, {"sha256": sha256}):
+            raise InvalidSpaceError(f"search space {space_id!r} is a table: it takes no parameters")
+        return self._table(sha256)
+
+    def _read(self, sha256: str) -> TableSpace:
+        try:
+            content = self._source.content(sha256, MAX_BYTES)
+        except (NotFoundError, ArtifactTooLargeError) as error:
+            raise InvalidSpaceError(missing_artifact(error, sha256)) from error
+        except InvalidValueError as error:
+            raise InvalidSpaceError(f"space parameter sha256: {error}") from error
+        return parse_table(content, sha256[:12])
+
+
+def table_record(table: TableSpace, genotype: Genotype) -> ArchitectureRecord:
+    """An architecture of a table with the counts of its row, where it has one."""
+    architecture = table.decode(genotype)
+    counts: dict[Metric, int] = {}
+    if table.has_row(genotype):
+        counts = {metric: round(found.value) for metric, found in table.lookup(genotype).items() if metric.cheap}
+    return ArchitectureRecord(
+        architecture=architecture,
+        genotype=table.canonical(genotype),
+        macs=counts.get(Metric.MACS),
+        params=counts.get(Metric.PARAMS),
+        peak_activation_bytes=counts.get(Metric.PEAK_ACTIVATION_BYTES),
+    )
+
+
+def table_values(table: TableSpace, genotype: Genotype) -> Mapping[Metric, KnownValue]:
+    """What the row of a genotype holds; nothing where it has none."""
+    if not table.has_row(genotype):
+        return {}
+    return {
+        metric: KnownValue(value=found.value, standard_error=found.standard_error or None)
+        for metric, found in table.lookup(genotype).items()
+    }
+
+
+def table_bounds(table: TableSpace) -> Mapping[Metric, MetricBounds]:
+    """The range of each cheap column."""
+    known = {metric: table.extremes(metric) for metric in table.metrics if metric.cheap}
+    return {metric: MetricBounds(minimum=ends[0], maximum=ends[1]) for metric, ends in known.items() if ends}
+
+
+def missing_artifact(error: NotFoundError | ArtifactTooLargeError, sha256: str) -> str:
+    """Why a table cannot be read, for people."""
+    if isinstance(error, NotFoundError):
+        return f"no table {sha256[:12]}... was uploaded: PUT it to /api/v1/artifacts/{sha256} first"
+    return f"the artifact {sha256[:12]}... is too large for a table: {error}"

@@ -1,0 +1,130 @@
+"""Ranking studies as their workers see them: one leased job per architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nas_engine.domain.json_value import JsonValue
+from server.artifacts.store import ArtifactStore
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import LeaseLostError
+from server.core.events import EventStore, EventType, NewEvent
+from server.jobs.cancellation import cancel_job
+from server.jobs.completion import JobEnds
+from server.jobs.job import LeaseRef
+from server.jobs.payloads import read_payload
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.studies.lifecycle import MIN_DONE, end_entry, set_study_state
+from server.studies.payloads import RankPayload
+from server.studies.states import StudyEntryState, StudyState
+from server.studies.store import StudyStore
+from server.studies.study import HeldOutAccuracy, Ranker, RankingResult, RankingStudy, StudyEntry
+from server.training.supernet import TrainingProgress
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOrder:
+    """What a worker is to do: one architecture of one study."""
+
+    study: RankingStudy
+    entry: StudyEntry
+
+
+class StudyWork:
+    """Use cases of the workers that do RANK jobs."""
+
+    def __init__(self, uow: UnitOfWork, rank: Ranker, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._rank = rank
+        self._ends = JobEnds(settings or SearchSettings())
+
+    def start(self, lease: LeaseRef) -> EntryOrder:
+        """What the worker of a RANK job starts from, its last resumable checkpoint included.
+
+        Raises:
+            LeaseLostError: the lease is not current; take other work.
+        """
+
+        def work(tx: Transaction) -> EntryOrder:
+            study, entry = self._locked(tx, lease)
+            JobStore(tx).guard(lease)
+            if entry.state.final:
+                raise LeaseLostError(lease.job_id, lease.lease_epoch)  # the study was cancelled meanwhile
+            if study.state is StudyState.QUEUED:
+                study = set_study_state(tx, study, StudyState.RUNNING)
+            entry = replace(entry, state=StudyEntryState.TRAINING)
+            StudyStore(tx).save_entry(entry)
+            return EntryOrder(study, entry)
+
+        return self._uow.write(work)
+
+    def record_progress(self, lease: LeaseRef, progress: TrainingProgress) -> None:
+        """Show how far the training of an architecture is. Raises LeaseLostError."""
+
+        def work(tx: Transaction) -> None:
+            study, entry = self._locked(tx, lease)
+            JobStore(tx).guard(lease)
+            StudyStore(tx).save_entry(replace(entry, progress=progress))
+            payload: dict[str, JsonValue] = {
+                "number": entry.number,
+                "step": progress.step,
+                "num_steps": progress.num_steps,
+                "loss": progress.loss,
+                "metrics": dict(progress.metrics),
+            }
+            EventStore(tx).append(NewEvent(type=EventType.TRAINING, payload=payload, study_id=study.id))
+
+        self._uow.write(work)
+
+    def save_checkpoint(self, lease: LeaseRef, artifact_sha256: str, step: int) -> None:
+        """Remember a resumable checkpoint (stored as an artifact). Raises LeaseLostError, NotFoundError."""
+
+        def work(tx: Transaction) -> None:
+            ArtifactStore(tx).get(artifact_sha256)
+            _, entry = self._locked(tx, lease)
+            JobStore(tx).guard(lease)
+            StudyStore(tx).save_entry(replace(entry, resume_artifact_sha256=artifact_sha256, resume_step=step))
+
+        self._uow.write(work)
+
+    def finish(self, lease: LeaseRef, shared: HeldOutAccuracy, alone: HeldOutAccuracy) -> RankingStudy:
+        """End a RANK job with both accuracies; with the last one the study is over.
+
+        Of a study that was cancelled meanwhile nothing is written but the job's end.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+        """
+
+        def work(tx: Transaction) -> RankingStudy:
+            study, entry = self._locked(tx, lease)
+            job = JobStore(tx).guard(lease)
+            if entry.state.final:
+                cancel_job(tx, job)
+                return study
+            entry = replace(entry, state=StudyEntryState.DONE, shared=shared, alone=alone)
+            others = [other for other in StudyStore(tx).entries(study.id) if other.number != entry.number]
+            study = replace(study, result=self._result(study, [*others, entry]))
+            self._ends.done(tx, job, {"shared_top1": shared.top1, "alone_top1": alone.top1})
+            return end_entry(tx, study, entry)
+
+        return self._uow.write(work)
+
+    def _result(self, study: RankingStudy, entries: Sequence[StudyEntry]) -> RankingResult | None:
+        pairs = [
+            (entry.shared.top1, entry.alone.top1)
+            for entry in sorted(entries, key=lambda entry: entry.number)
+            if entry.shared is not None and entry.alone is not None
+        ]
+        if len(pairs) < MIN_DONE:
+            return None
+        shared, alone = zip(*pairs, strict=True)
+        return self._rank(shared, alone, study.spec.num_local)
+
+    @staticmethod
+    def _locked(tx: Transaction, lease: LeaseRef) -> tuple[RankingStudy, StudyEntry]:
+        payload = read_payload(RankPayload, JobStore(tx).get(lease.job_id).payload)
+        study = StudyStore(tx).lock(payload.study_id)
+        return study, StudyStore(tx).entry(study.id, payload.number)

@@ -1,0 +1,100 @@
+"""The spec of a ranking study: does a supernet rank architectures as training each of them alone does?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
+from nas_engine.settings.training import AloneNetwork, RetrainStrategy, TrainingSettings, TrainingSpec
+from server.core.spec_documents import parse_spec
+
+MAX_ARCHITECTURES = 1000
+Architectures = Annotated[tuple[Any, ...], Field(max_length=MAX_ARCHITECTURES)]
+
+
+class AloneTraining(TrainingSettings, AloneNetwork):
+    """How each architecture is trained alone, from scratch, by one process."""
+
+    @model_validator(mode="after")
+    def _one_process(self) -> AloneTraining:
+        if self.num_processes != 1:
+            raise ValueError("num_processes must be 1: the workers share out the architectures of a study instead")
+        return self
+
+
+class SharedEvaluation(SpecPart):
+    """How an architecture is judged with the supernet's weights; always on every validation image."""
+
+    num_calibration_batches: int = Field(default=20, ge=1, le=10_000)
+    """Training batches whose statistics calibrate batch normalisation for each subnet."""
+
+    batch_size: int = Field(default=200, ge=1, le=65_536)
+    """Images per batch."""
+
+    calibration: Literal["reference", "cumulative"] = "cumulative"
+    """How statistics are averaged: as in the SPOS reference, or a cumulative mean."""
+
+
+class RankingStudySpec(SpecPart):
+    """Architectures judged with a supernet's weights and trained alone, and how far the two orders agree."""
+
+    name: Name = "ranking study"
+    """For people."""
+
+    supernet: str = Field(min_length=1, max_length=100)
+    """Supernet (`sup_...`: its newest version) or version (`supv_...`) under study."""
+
+    dataset: Identifier | None = None
+    """Data set of both trainings and of the comparison; absent: the supernet's."""
+
+    architectures: Architectures = ()
+    """Published names, genotypes, or the space's own form; give these or `num_architectures`."""
+
+    num_architectures: int | None = Field(default=None, ge=2, le=MAX_ARCHITECTURES)
+    """So many different ones, drawn uniformly from the space with `seed`; give this or `architectures`."""
+
+    num_local: int = Field(default=10, ge=2, le=MAX_ARCHITECTURES)
+    """The local correlation is taken inside so many of the best by their accuracy alone; inside all where there are
+    fewer."""
+
+    training: AloneTraining
+    """How they are trained alone; its seed gives the weights and the order of images."""
+
+    evaluation: SharedEvaluation = Field(default_factory=SharedEvaluation)
+    """How they are judged with shared weights."""
+
+    seed: Seed = 0
+    """Of the architectures drawn."""
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Jobs with a higher priority are done first."""
+
+    labels: Labels = Field(default_factory=dict)
+    """For people and filters."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RankingStudySpec:
+        if bool(self.architectures) is (self.num_architectures is not None):
+            raise ValueError("give exactly one of architectures and num_architectures")
+        if len(self.architectures) == 1:
+            raise ValueError("one architecture has no order: give two or more")
+        return self
+
+    def training_spec(self, space: SpaceSpec, dataset: str) -> TrainingSpec:
+        """How one of the architectures is trained alone, as the training jobs know it."""
+        settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
+        strategy = RetrainStrategy(
+            dropout=self.training.dropout, num_calibration_batches=self.training.num_calibration_batches
+        )
+        return TrainingSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})
+
+
+def parse_ranking_study_spec(document: object) -> RankingStudySpec:
+    """A ranking study's spec from a JSON document.
+
+    Raises:
+        InvalidSpecError: one violation per place that is wrong.
+    """
+    return parse_spec(RankingStudySpec, document)

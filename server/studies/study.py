@@ -1,0 +1,136 @@
+"""Ranking studies: architectures judged with shared weights and alone, and how far the two orders agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from server.candidates.states import DesiredState
+from server.core.errors import InvalidValueError
+from server.spaces.architecture import ArchitectureRecord
+from server.studies.spec import RankingStudySpec
+from server.studies.states import StudyEntryState, StudyState
+from server.training.supernet import TrainingProgress
+
+
+class Ranker(Protocol):
+    """Compares two orders."""
+
+    def __call__(self, shared: Sequence[float], alone: Sequence[float], num_local: int) -> RankingResult:
+        """Global correlation, and the correlation inside the `num_local` best by `alone`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutAccuracy:
+    """Right answers on held-out images.
+
+    Attributes:
+        top1: fraction, 0 to 1.
+        num_images: how many were looked at.
+    """
+
+    top1: float
+    num_images: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
+            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
+
+    @property
+    def standard_error(self) -> float:
+        """Of a proportion (binomial, normal approximation)."""
+        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correlation:
+    """Agreement of two orders; None where one side has no two different values.
+
+    Attributes:
+        kendall_tau: tau-b, in [-1, 1].
+        p_value: of the hypothesis that the orders are unrelated.
+        num: architectures compared.
+    """
+
+    kendall_tau: float | None
+    p_value: float | None
+    spearman: float | None
+    num: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingResult:
+    """What a study has found so far.
+
+    Attributes:
+        overall: over every architecture that is done (global tau).
+        local: inside the best of them by their accuracy alone (local tau).
+    """
+
+    overall: Correlation
+    local: Correlation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingStudy:
+    """One study.
+
+    Attributes:
+        id: ``study_...``.
+        dataset: what the spec or else the supernet names.
+        num_entries, num_done, num_failed: architectures in all, judged both ways, given up.
+        result: None before two are done.
+        version: grows with every change.
+    """
+
+    id: str
+    spec: RankingStudySpec
+    supernet_id: str
+    supernet_version_id: str
+    dataset: str
+    state: StudyState
+    desired_state: DesiredState = DesiredState.RUNNING
+    reason: str = ""
+    num_entries: int
+    num_done: int = 0
+    num_failed: int = 0
+    result: RankingResult | None = None
+    created_by: str | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyEntry:
+    """One architecture of a study.
+
+    Attributes:
+        number: 1 for the first.
+        shared, alone: accuracy on the same validation images; None before they are known.
+        progress: of its training alone.
+        resume_artifact_sha256, resume_step: last resumable checkpoint of that.
+    """
+
+    study_id: str
+    number: int
+    record: ArchitectureRecord
+    state: StudyEntryState
+    reason: str = ""
+    shared: HeldOutAccuracy | None = None
+    alone: HeldOutAccuracy | None = None
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+    resume_artifact_sha256: str | None = None
+    resume_step: int = 0
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyQuery:
+    """Which studies to list; None and () do not filter. Newest first."""
+
+    states: tuple[StudyState, ...] = ()
+    supernet_id: str | None = None

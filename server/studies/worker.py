@@ -1,0 +1,117 @@
+"""RANK jobs: one architecture of a ranking study, judged with the supernet's weights and trained alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+
+import torch
+
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.evaluation.accuracy import Accuracy
+from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
+from nas_engine.settings.base import SpaceSpec
+from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
+from nas_engine.training.loop import Hooks
+from nas_engine.training.ranking_study import StudyEntry, study_architecture
+from nas_engine.training.strategies.retrain import RetrainConfig
+from server.jobs.job import Job, LeaseRef
+from server.studies.entry_jobs import EntryOrder, StudyWork
+from server.studies.spec import SharedEvaluation
+from server.studies.study import Correlation, HeldOutAccuracy, RankingResult
+from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
+from server.training.worker.resources import Resources
+from server.training.worker.run import limited
+from server.training.worker.settings import strategy_config, train_config
+from server.training.worker.training import training_device
+
+_MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode.EXPONENTIAL}
+
+
+class RankHandler:
+    """Does RANK jobs. A killed one goes on from its last checkpoint, on this worker or on another."""
+
+    def __init__(self, work: StudyWork, resources: Resources) -> None:
+        self._work = work
+        self._resources = resources
+        # Its calibration and validation images serve every architecture of a study.
+        self._evaluator = lru_cache(maxsize=1)(self._make_evaluator)
+
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Judge one architecture both ways; returns early once stopped."""
+        order = self._work.start(lease)
+        study, entry, artifacts = order.study, order.entry, self._resources.artifacts
+        checkpoint = local_checkpoint(
+            self._resources.folder / "studies" / f"{study.id}.{entry.number}.checkpoint",
+            artifacts,
+            entry.resume_artifact_sha256,
+        )
+        uploads = CheckpointUploads(
+            artifacts,
+            checkpoint,
+            report=lambda progress: self._work.record_progress(lease, progress),
+            keep=lambda sha256, step: self._work.save_checkpoint(lease, sha256, step),
+        )
+        hooks = Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
+        found = self._study(order, hooks, uploads)
+        if found is None:
+            uploads.upload()
+            return
+        self._work.finish(lease, _held_out(found.shared), _held_out(found.alone))
+        checkpoint.unlink(missing_ok=True)
+
+    def _study(self, order: EntryOrder, hooks: Hooks, uploads: CheckpointUploads) -> StudyEntry | None:
+        """Both accuracies; None where it was stopped."""
+        study, spec = order.study, order.study.spec
+        supernet = self._resources.supernet(study.supernet_version_id)
+        training = spec.training_spec(_space_of(supernet.space), study.dataset)
+        if training.num_threads is not None:
+            torch.set_num_threads(training.num_threads)
+        config = strategy_config(training)
+        if not isinstance(config, RetrainConfig):
+            raise TrainingError(f"study {study.id} does not say how architectures are trained alone")
+        resolution = training.resolution or supernet.spec.resolution
+        dataset = limited(self._resources.dataset(study.dataset, supernet.space, resolution), training.max_train_images)
+        return study_architecture(
+            supernet.space,
+            order.entry.record.architecture,
+            self._evaluator(supernet.version_id, dataset, spec.evaluation),
+            dataset,
+            train_config(training, len(dataset.train)),
+            config,
+            device=training_device(training, self._resources.device),
+            hooks=hooks,
+            checkpoint=uploads.checkpoint,
+        )
+
+    def _make_evaluator(self, version_id: str, dataset: ImageDataset, settings: SharedEvaluation) -> SupernetEvaluator:
+        supernet = self._resources.supernet(version_id)
+        config = EvaluationConfig(
+            calibration_images=settings.num_calibration_batches * min(settings.batch_size, len(dataset.train)),
+            batch_size=settings.batch_size,
+            mode=_MODES[settings.calibration],
+        )
+        hooks = Hooks(pause=self._resources.pause)
+        return SupernetEvaluator(supernet.space, supernet.weights, dataset, config, self._resources.device, hooks)
+
+
+def _space_of(space: SearchSpace) -> SpaceSpec:
+    return SpaceSpec(id=space.space_id, parameters=dict(space.parameters))
+
+
+def correlate(shared: Sequence[float], alone: Sequence[float], num_local: int) -> RankingResult:
+    """`Ranker` by the engine's rank correlations."""
+    found = order_preservation(shared, alone, num_local)
+    return RankingResult(overall=_correlation(found.overall), local=_correlation(found.local))
+
+
+def _correlation(found: RankCorrelation) -> Correlation:
+    return Correlation(**asdict(found))
+
+
+def _held_out(accuracy: Accuracy) -> HeldOutAccuracy:
+    return HeldOutAccuracy(accuracy.top1, accuracy.num_images)

@@ -1,0 +1,99 @@
+"""Retraining what a search found, without copying genotypes: a training spec made of a candidate and a few settings."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from nas_engine.settings.base import Identifier, Labels, Name
+from nas_engine.settings.training import AloneNetwork, ModelFiles, RetrainStrategy, TrainingSettings, TrainingSpec
+from server.candidates.candidate import Candidate
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.search import Search
+from server.candidates.search_store import SearchStore
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.spec_documents import parse_spec
+from server.training.store import SupernetStore
+from server.training.supernet import Supernet
+from server.training.supernets import Supernets
+
+_ALONE = (*AloneNetwork.model_fields, *ModelFiles.model_fields)
+
+
+class CandidateRetrainingSpec(TrainingSettings, AloneNetwork, ModelFiles):
+    """How a candidate is trained alone; space and architecture are its own."""
+
+    name: Name | None = None
+    """For people; absent: named after the candidate."""
+
+    dataset: Identifier | None = None
+    """Registered data set; absent: the search's, or else its supernet's."""
+
+    inherit: bool = False
+    """Start from the weights of the search's supernet; off: from scratch."""
+
+    labels: Labels = Field(default_factory=dict)
+    """For people and filters; `search` and `candidate` are added."""
+
+
+def parse_candidate_retraining_spec(document: object) -> CandidateRetrainingSpec:
+    """Settings of a candidate's retraining from a JSON document.
+
+    Raises:
+        InvalidSpecError: one violation per place that is wrong.
+    """
+    return parse_spec(CandidateRetrainingSpec, document)
+
+
+class CandidateRetraining:
+    """Use case of retraining candidates."""
+
+    def __init__(self, uow: UnitOfWork, supernets: Supernets) -> None:
+        self._uow = uow
+        self._supernets = supernets
+
+    def create(self, candidate_id: str, spec: CandidateRetrainingSpec, created_by: str | None = None) -> Supernet:
+        """Queue the retraining of a candidate's architecture.
+
+        Raises:
+            NotFoundError: there is no such candidate.
+            InvalidSpecError: it cannot be trained; every reason is given.
+        """
+
+        def work(tx: Transaction) -> Supernet:
+            candidate = CandidateStore(tx).get(candidate_id)
+            search = SearchStore(tx).get(candidate.search_id)
+            return self._supernets.create(_training_spec(tx, search, candidate, spec), created_by)
+
+        return self._uow.write(work)
+
+
+def _training_spec(
+    tx: Transaction, search: Search, candidate: Candidate, spec: CandidateRetrainingSpec
+) -> TrainingSpec:
+    if spec.inherit and search.supernet_version_id is None:
+        message = f"search {search.id} has no supernet to inherit weights from: leave it off"
+        raise InvalidSpecError([SpecViolation("/inherit", message)])
+    strategy = RetrainStrategy(
+        architecture=list(candidate.genotype),
+        inherit_from=search.supernet_version_id if spec.inherit else None,
+        **{name: getattr(spec, name) for name in _ALONE},
+    )
+    settings = {name: getattr(spec, name) for name in TrainingSettings.model_fields}
+    return TrainingSpec(
+        name=spec.name or f"retraining of {candidate.id}",
+        space=search.spec.space,
+        dataset=_dataset(tx, search, spec),
+        strategy=strategy,
+        labels={**spec.labels, "search": search.id, "candidate": candidate.id},
+        **settings,
+    )
+
+
+def _dataset(tx: Transaction, search: Search, spec: CandidateRetrainingSpec) -> str:
+    if (named := spec.dataset or search.spec.dataset) is not None:
+        return named
+    if search.supernet_id is None:
+        message = f"search {search.id} evaluates no accuracy, so it has no data set: name one"
+        raise InvalidSpecError([SpecViolation("/dataset", message)])
+    return SupernetStore(tx).get(search.supernet_id).spec.dataset

@@ -1,0 +1,244 @@
+"""Networks as they are shipped: the ONNX file of a retraining or a finalist, and what is converted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from nas_engine.settings.training import RetrainStrategy
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.candidates.candidate import Candidate
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.search import Search
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.wakeups import Topic
+from server.core.paging import MAX_PAGE_SIZE, PageRequest
+from server.fleet.selection import converter_labels, format_for
+from server.fleet.store import HardwareStore
+from server.jobs.job import Job, JobQuery, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.queue import JobStore
+from server.jobs.states import JobState
+from server.measuring.payloads import ConvertPayload
+from server.training.store import SupernetStore
+from server.training.supernet import Supernet, SupernetVersion
+
+
+class DeployableState(Enum):
+    """Whether a model file can be had."""
+
+    READY = "ready"
+    CONVERTING = "converting"  # a job waits for a worker with the converter, or is under way
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainedModel:
+    """What a retraining gives to be shipped; the file is an artifact already.
+
+    Attributes:
+        latency_key: of the network in the data type of the RKNN file.
+    """
+
+    arch_id: str
+    onnx_sha256: str
+    latency_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployableModel:
+    """One model file of a retraining or a finalist.
+
+    Attributes:
+        dtype: fp32, fp16 or w8a8.
+        target: chip of an RKNN file; None for ONNX.
+        sha256: artifact; None unless READY.
+        cpu_operators: operators the converter left on the processor.
+        job_id: that makes or made it; None for ONNX, which comes with the training or evaluation.
+    """
+
+    format: ModelFormat
+    dtype: str
+    target: str | None = None
+    weights: WeightsOrigin
+    state: DeployableState
+    reason: str = ""
+    sha256: str | None = None
+    cpu_operators: tuple[str, ...] = ()
+    job_id: str | None = None
+    created_at: datetime
+
+
+class DeployableModels:
+    """Use cases of model files that are shipped."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def of_supernet(self, supernet_id: str) -> tuple[DeployableModel, ...]:
+        """Model files of a retraining; none for what trains a whole supernet. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> tuple[DeployableModel, ...]:
+            supernet = SupernetStore(tx).get(supernet_id)
+            if not isinstance(supernet.spec.strategy, RetrainStrategy):
+                return ()
+            versions = [v for v in SupernetStore(tx).versions(supernet_id) if _model_of(v) is not None]
+            onnx = [_onnx(str(_model_of(v)), WeightsOrigin.RETRAINED, v.created_at) for v in versions]
+            return (*onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), supernet_id=supernet_id)))
+
+        return self._uow.read(look)
+
+    def of_candidate(self, candidate_id: str) -> tuple[DeployableModel, ...]:
+        """Model files of a finalist with inherited weights; none for other candidates. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> tuple[DeployableModel, ...]:
+            candidate = CandidateStore(tx).get(candidate_id)
+            if candidate.final_model_sha256 is None:
+                return ()
+            made_at = candidate.finished_at or candidate.created_at
+            onnx = _onnx(candidate.final_model_sha256, WeightsOrigin.INHERITED, made_at)
+            return (onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), candidate_id=candidate_id)))
+
+        return self._uow.read(look)
+
+
+def order_retrained(
+    tx: Transaction, supernet: Supernet, version: SupernetVersion, model: RetrainedModel, max_attempts: int
+) -> None:
+    """Queue the conversion that a retraining asks for, if it asks for one."""
+    wanted = supernet.spec.strategy
+    if not isinstance(wanted, RetrainStrategy) or not wanted.wants_rknn:
+        return
+    payload = ConvertPayload(
+        arch_id=model.arch_id,
+        latency_key=model.latency_key,
+        hardware_key="",
+        format=ModelFormat.RKNN,
+        dtype=wanted.rknn_dtype,
+        batch=1,
+        weights="retrained",
+        supernet_version_id=version.id,
+        source_sha256=model.onnx_sha256,
+        calibration_dataset=supernet.spec.dataset,
+        target_platform=wanted.rknn_target,
+        deploys=True,
+    )
+    _queue(tx, payload, max_attempts, supernet_id=supernet.id)
+
+
+def order_finalist(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
+    """Queue the conversion of a finalist's model where the search's device runs RKNN files."""
+    device = search.spec.device
+    if device is None or search.hardware_key is None or candidate.final_model_sha256 is None:
+        return
+    runtime = HardwareStore(tx).get(search.hardware_key).key.identity.runtime
+    if format_for(runtime) is ModelFormat.ONNX:
+        return
+    payload = ConvertPayload(
+        arch_id=candidate.arch_id,
+        latency_key=candidate.latency_key or candidate.final_model_sha256,
+        hardware_key="",
+        format=ModelFormat.RKNN,
+        dtype=device.dtype,
+        batch=device.batch,
+        weights="inherited",
+        supernet_version_id=search.supernet_version_id,
+        search_id=search.id,
+        candidate_id=candidate.id,
+        source_sha256=candidate.final_model_sha256,
+        deploys=True,
+    )
+    # Not one of the search's own jobs: those are stopped when it ends, which is just when this one begins.
+    _queue(tx, payload, max_attempts, candidate_id=candidate.id, priority=search.spec.priority)
+
+
+def _queue(
+    tx: Transaction,
+    payload: ConvertPayload,
+    max_attempts: int,
+    *,
+    supernet_id: str | None = None,
+    candidate_id: str | None = None,
+    priority: int = 0,
+) -> None:
+    JobStore(tx).add(
+        NewJob(
+            kind=JobKind.CONVERT,
+            payload=payload.to_json(),
+            dedupe_key=f"deploy:{supernet_id or candidate_id}:{payload.source_sha256}:{payload.dtype}",
+            priority=priority,
+            max_attempts=max_attempts,
+            target=JobTarget(labels=converter_labels(ModelFormat.RKNN)),
+            supernet_id=supernet_id,
+            candidate_id=candidate_id,
+        )
+    )
+    tx.wake(Topic.WORKER_JOBS)
+
+
+def _model_of(version: SupernetVersion) -> str | None:
+    match version.statistics:
+        case {"model_sha256": str(sha256)}:
+            return sha256
+        case _:
+            return None
+
+
+def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime) -> DeployableModel:
+    return DeployableModel(
+        format=ModelFormat.ONNX,
+        dtype="fp32",
+        weights=weights,
+        state=DeployableState.READY,
+        sha256=sha256,
+        created_at=created_at,
+    )
+
+
+def _converted(tx: Transaction, query: JobQuery) -> Sequence[DeployableModel]:
+    """What conversions of trained networks gave, oldest first; those made for measuring alone are left out."""
+    jobs = reversed(JobStore(tx).page(query, PageRequest(MAX_PAGE_SIZE)).items)
+    pairs = [(job, read_payload(ConvertPayload, job.payload)) for job in jobs]
+    return [
+        _of_job(job, payload)
+        for job, payload in pairs
+        if payload.source_sha256 is not None and payload.format is ModelFormat.RKNN
+    ]
+
+
+def _of_job(job: Job, payload: ConvertPayload) -> DeployableModel:
+    state, sha256 = DeployableState.CONVERTING, None
+    operators: tuple[str, ...] = ()
+    match job.state:
+        case JobState.DONE:
+            state = DeployableState.READY
+            sha256, operators = _result(job)
+        case JobState.FAILED | JobState.CANCELLED:
+            state = DeployableState.FAILED
+        case _:
+            pass
+    reason = job.failure_message if state is not DeployableState.READY else ""
+    return DeployableModel(
+        format=payload.format,
+        dtype=payload.dtype,
+        target=payload.target_platform,
+        weights=WeightsOrigin(payload.weights),
+        state=state,
+        reason="cancelled" if job.state is JobState.CANCELLED else reason,
+        sha256=sha256,
+        cpu_operators=operators,
+        job_id=job.id,
+        created_at=job.finished_at or job.created_at,
+    )
+
+
+def _result(job: Job) -> tuple[str | None, tuple[str, ...]]:
+    match job.result:
+        case {"sha256": str(sha256), **rest}:
+            operators = rest.get("cpu_operators")
+            return sha256, tuple(map(str, operators)) if isinstance(operators, list | tuple) else ()
+        case _:
+            return None, ()

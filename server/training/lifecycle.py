@@ -1,0 +1,34 @@
+"""How supernets end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas_engine.domain.json_value import JsonValue
+from server.candidates.lifecycle import (
+    end_search,
+)
+from server.candidates.search_store import SearchStore
+from server.candidates.states import SearchState
+from server.core.database.transaction import Transaction
+from server.core.events import EventStore, EventType, NewEvent
+from server.core.transitions import check_transition
+from server.jobs.cancellation import stop_job
+from server.jobs.queue import JobStore
+from server.training.states import SUPERNET_TRANSITIONS, SupernetState
+from server.training.store import SupernetStore
+
+
+def end_supernet(tx: Transaction, supernet_id: str, state: SupernetState, reason: str) -> None:
+    """End a supernet, its jobs, and the searches that wait for its first version."""
+    supernet = SupernetStore(tx).lock(supernet_id)
+    check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, state)
+    SupernetStore(tx).save(replace(supernet, state=state, reason=reason, finished_at=tx.now()))
+    payload: dict[str, JsonValue] = {"state": state.value, "reason": reason}
+    EventStore(tx).append(NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet_id))
+    for job in JobStore(tx).active_of_supernet(supernet_id):
+        stop_job(tx, job.id)
+    for waiting in SearchStore(tx).waiting_for(supernet_id):
+        if waiting.supernet_version_id is None:
+            locked = SearchStore(tx).lock(waiting.id)
+            end_search(tx, locked, SearchState.FAILED, f"supernet {supernet_id} ended as {state.value}: {reason}")

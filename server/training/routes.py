@@ -1,0 +1,167 @@
+"""Supernets: training ordered, followed and cancelled; weights published."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nas_engine.settings.training import TrainingSpec
+from server.access.auth import Viewer
+from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.bootstrap.http_context import Context
+from server.core.errors import InvalidSpecError
+from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
+from server.core.http.documents import JsonDocument
+from server.core.http.listing import answer_page, page_in_memory, page_request
+from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.problem_types import (
+    INVALID_PAGE_TOKEN,
+    INVALID_STATE_TRANSITION,
+    INVALID_SUPERNET_SPEC,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+from server.core.http.queries import ListQuery
+from server.core.http.resources import Listing
+from server.core.http.service_errors import spec_problem
+from server.core.idempotency import StoredResponse
+from server.training.presenter import supernet_resource, supernet_version_resource
+from server.training.presets import TRAINING_PRESETS, TrainingPreset, training_preset
+from server.training.schemas import (
+    RegistrationBody,
+    SupernetListQuery,
+    SupernetResource,
+    SupernetVersionResource,
+    TrainingPresetResource,
+)
+from server.training.spec import parse_training_spec
+from server.training.supernet import Supernet, SupernetQuery
+from server.training.supernets import NewVersion
+
+router = APIRouter(prefix="/api/v1", tags=["supernets"])
+PresetName = Annotated[str, Path(examples=["spos-imagenet"])]
+SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+
+
+@router.post(
+    "/supernets",
+    status_code=202,
+    response_model=SupernetResource,
+    openapi_extra=json_body(TrainingSpec),
+    responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
+)
+def create_supernet(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+    """Train a supernet. The answer names it at once; follow its events."""
+
+    def action() -> StoredResponse:
+        try:
+            supernet = context.supernets.create(parse_training_spec(document), once.caller.created_by)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
+        return stored_response(202, supernet_resource(supernet), _headers(supernet))
+
+    return once(action)
+
+
+@router.post(
+    "/supernets:register",
+    status_code=201,
+    response_model=SupernetResource,
+    responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND),
+)
+def register_supernet(body: RegistrationBody, context: Context, once: EngineerOnce) -> Response:
+    """Take in a supernet that was trained elsewhere; its weights are an artifact already."""
+
+    def action() -> StoredResponse:
+        version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
+        try:
+            supernet = context.supernets.register(body.spec, version, once.caller.created_by)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
+        return stored_response(201, supernet_resource(supernet), _headers(supernet))
+
+    return once(action)
+
+
+@router.get("/supernets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_supernets(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[SupernetListQuery, Query()]
+) -> Listing[SupernetResource]:
+    """Supernets, newest first."""
+    wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
+    page = context.supernets.page(wanted, page_request(request, query, context.page_tokens))
+    total = context.supernets.count(wanted) if query.include_total else None
+    items = [supernet_resource(supernet) for supernet in page.items]
+    return answer_page(request, response, context.page_tokens, page, items, total)
+
+
+@router.get(
+    "/supernets/{supernet_id:id}",
+    response_model=SupernetResource,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_supernet(supernet_id: SupernetId, request: Request, context: Context, _: Viewer) -> Response:
+    """One supernet."""
+    supernet = context.supernets.get(supernet_id)
+    return tagged(request, supernet_resource(supernet), version_etag(supernet.version))
+
+
+@router.get("/supernets/{supernet_id:id}/versions", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
+def list_supernet_versions(
+    supernet_id: SupernetId,
+    request: Request,
+    response: Response,
+    context: Context,
+    _: Viewer,
+    query: Annotated[ListQuery, Query()],
+) -> Listing[SupernetVersionResource]:
+    """A supernet's weights over time, oldest first."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(context.supernets.versions(supernet_id), lambda version: version.id, wanted)
+    items = [supernet_version_resource(version) for version in page.items]
+    return answer_page(request, response, context.page_tokens, page, items)
+
+
+@router.post(
+    "/supernets/{supernet_id:id}:cancel",
+    status_code=202,
+    response_model=SupernetResource,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
+)
+def cancel_supernet(supernet_id: SupernetId, request: Request, context: Context, once: EngineerOnce) -> Response:
+    """Stop a training for good; searches that wait for it fail."""
+
+    def action() -> StoredResponse:
+        check_if_match(request, version_etag(context.supernets.get(supernet_id).version))
+        supernet = context.supernets.cancel(supernet_id)
+        return stored_response(202, supernet_resource(supernet), _headers(supernet))
+
+    return once(action)
+
+
+@router.get("/training-presets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_training_presets(
+    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+) -> Listing[TrainingPresetResource]:
+    """The papers' training recipes and small ones, by name."""
+    wanted = page_request(request, query, context.page_tokens)
+    page = page_in_memory(list(TRAINING_PRESETS.values()), lambda preset: preset.name, wanted)
+    return answer_page(request, response, context.page_tokens, page, [_preset_resource(p) for p in page.items])
+
+
+@router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
+def get_training_preset(name: PresetName, _: Viewer) -> TrainingPresetResource:
+    """One training recipe."""
+    return _preset_resource(training_preset(name))
+
+
+def _preset_resource(preset: TrainingPreset) -> TrainingPresetResource:
+    return TrainingPresetResource(name=preset.name, summary=preset.summary, spec=preset.spec)
+
+
+def _headers(supernet: Supernet) -> dict[str, str]:
+    return {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}

@@ -1,0 +1,95 @@
+"""Supernets on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from nas_engine.settings.training import TrainingSpec
+from server.candidates.states import DesiredState
+from server.core.http.queries import CountedQuery, Text
+from server.core.http.resources import Body, Id, Json, Resource, Sha256
+from server.training.states import SupernetState
+
+
+class SupernetListQuery(CountedQuery):
+    """Which supernets."""
+
+    state: list[SupernetState] = Field(default_factory=list)
+    """Any of these."""
+
+    space: Text | None = None
+    """Of this search space."""
+
+    dataset: Text | None = None
+    """Trained on this data set."""
+
+
+class TrainingProgressResource(Resource):
+    """How far a training is."""
+
+    step: int
+    num_steps: int
+    loss: float | None
+    """Of the last steps; null before the first."""
+
+    metrics: dict[str, float]
+
+
+class SupernetResource(Resource):
+    """One weight-sharing network."""
+
+    id: Id
+    name: str
+    state: SupernetState
+    desired_state: DesiredState
+    reason: str
+    spec: TrainingSpec
+    progress: TrainingProgressResource
+    latest_version_id: Id | None
+    """Newest published weights; null before there are any."""
+
+    created_by: Id | None
+    created_at: datetime
+    finished_at: datetime | None
+    version: int
+    """Grows with every change of this document (not the version of its weights)."""
+
+
+class SupernetVersionResource(Resource):
+    """Weights of a supernet at one moment."""
+
+    id: Id
+    supernet_id: Id
+    number: int
+    weights_sha256: str
+    """safetensors: GET /api/v1/artifacts/{sha256}."""
+
+    statistics: Json
+    search_id: Id | None
+    """The search that shifted it; null for a training's result."""
+
+    parent_id: Id | None
+    created_at: datetime
+
+
+class TrainingPresetResource(Resource):
+    """A recipe that can be launched unchanged: POST its spec to /api/v1/supernets."""
+
+    name: str
+    summary: str
+    spec: TrainingSpec
+
+
+class RegistrationBody(Body):
+    """A supernet that was trained elsewhere."""
+
+    spec: TrainingSpec
+    """How it was trained; its space and data set must be known here."""
+
+    weights_sha256: Sha256
+    """Its weights, uploaded before with PUT /api/v1/artifacts/{sha256}."""
+
+    statistics: dict[str, float] = Field(default_factory=dict, max_length=100)
+    """Losses and the like, for people."""

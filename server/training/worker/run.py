@@ -1,0 +1,129 @@
+"""One training from its spec to files: the same whether it runs in the worker or in processes of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.supernet.tensor_file import write_atomically
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.loop import Ending, Hooks, train
+from nas_engine.training.randomness import Randomness, Stream
+from server.training.worker.retraining import deployable_onnx, retrain_architecture, retraining_report
+from server.training.worker.settings import strategy_of, train_config
+
+WEIGHTS_FILE = "weights.safetensors"
+MODEL_FILE = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """Everything one training needs.
+
+    Attributes:
+        dataset: brought to the space's channels and size; `limited` to the images the spec wants.
+        inherited: stored tensors of the DEPLOYED graph that a retraining starts from; None from scratch.
+        checkpoint: file it is resumed from, rewritten as it goes on.
+        folder: exists; weights and, of a retraining, the ONNX model are written there.
+    """
+
+    spec: TrainingSpec
+    space: SearchSpace
+    dataset: ImageDataset
+    inherited: Mapping[str, NDArray[np.float32]] | None
+    checkpoint: Path
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a training ended.
+
+    Attributes:
+        steps: updates made.
+        statistics: for the published version; empty where cancelled.
+    """
+
+    ending: Ending
+    steps: int
+    statistics: Mapping[str, JsonValue]
+
+
+def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share = ALONE) -> RunEnd:
+    """Train, and write what came of it (first process only).
+
+    Raises:
+        TrainingError: training diverges, or the strategy refuses the space.
+        EngineError: the architecture of a retraining cannot be built or exported.
+    """
+    if isinstance(run.spec.strategy, RetrainStrategy):
+        return _retrain(run, run.spec.strategy, device, hooks, share)
+    spec = run.spec
+    rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
+    result = train(
+        strategy_of(spec, run.space),
+        WeightStore.create(run.space.supernet_graphs(), rng),
+        run.dataset,
+        train_config(spec, len(run.dataset.train)),
+        device=device,
+        hooks=hooks,
+        checkpoint=run.checkpoint,
+        share=share,
+    )
+    if result.ending is Ending.CANCELLED or share.rank:
+        return RunEnd(result.ending, result.steps, {})
+    result.weights.save(run.folder / WEIGHTS_FILE)
+    statistics: dict[str, JsonValue] = {
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "loss": result.curve[-1].loss if result.curve else None,
+        "num_parameters": result.weights.num_parameters(),
+        "dataset_fingerprint": run.dataset.fingerprint,
+    }
+    return RunEnd(result.ending, result.steps, statistics)
+
+
+def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset:
+    """The data set with at most so many training images, spread evenly over them; another one by its fingerprint."""
+    if max_train_images is None or max_train_images >= len(dataset.train):
+        return dataset
+    chosen = np.linspace(0, len(dataset.train) - 1, max_train_images).astype(np.int64)
+    fingerprint = hashlib.sha256(f"{dataset.fingerprint}:{max_train_images}".encode()).hexdigest()
+    return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)
+
+
+def _retrain(run: TrainingRun, wanted: RetrainStrategy, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
+    architecture = run.space.parse(wanted.architecture)
+    found = retrain_architecture(
+        run.spec,
+        run.space,
+        architecture,
+        run.dataset,
+        inherited=run.inherited,
+        device=device,
+        hooks=hooks,
+        checkpoint=run.checkpoint,
+        share=share,
+    )
+    if found.ending is Ending.CANCELLED or share.rank:
+        return RunEnd(found.ending, found.steps, {})
+    found.weights.save(run.folder / WEIGHTS_FILE)
+    write_atomically(run.folder / MODEL_FILE, deployable_onnx(found, run.space, architecture))
+    statistics = {
+        **retraining_report(found, architecture),
+        "steps": found.steps,
+        "seconds": round(found.seconds, 1),
+        "dataset_fingerprint": run.dataset.fingerprint,
+    }
+    return RunEnd(found.ending, found.steps, statistics)

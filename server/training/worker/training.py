@@ -1,0 +1,157 @@
+"""TRAIN jobs: train a supernet or one network, show progress, keep resumable checkpoints, publish what came of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.search_space import Form
+from nas_engine.domain.views.latency_key import latency_key
+from nas_engine.settings.training import RetrainStrategy, TrainingSettings
+from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
+from nas_engine.training.loop import Ending, Hooks
+from server.jobs.job import Job, LeaseRef
+from server.training.deployables import RetrainedModel
+from server.training.supernet import Supernet
+from server.training.supernets import NewVersion, Supernets
+from server.training.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
+from server.training.worker.order import TrainingOrder
+from server.training.worker.processes import perform_in_processes
+from server.training.worker.resources import Resources
+from server.training.worker.retraining import graph_of, weights_to_inherit
+from server.training.worker.run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, limited, perform
+
+ONNX_MEDIA_TYPE = "application/onnx"
+
+
+class TrainHandler:
+    """Does TRAIN jobs. A killed training goes on from its last checkpoint, on this worker or on another."""
+
+    def __init__(self, supernets: Supernets, resources: Resources) -> None:
+        self._supernets = supernets
+        self._resources = resources
+
+    def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
+        """Train until done, cancelled, or the lease is lost."""
+        supernet = self._supernets.start_training(lease)
+        folder = self._resources.folder / "training"
+        artifacts = self._resources.artifacts
+        checkpoint = local_checkpoint(folder / f"{supernet.id}.checkpoint", artifacts, supernet.resume_artifact_sha256)
+        uploads = CheckpointUploads(
+            artifacts,
+            checkpoint,
+            report=lambda progress: self._supernets.record_progress(lease, progress),
+            keep=lambda sha256, step: self._supernets.save_checkpoint(lease, sha256, step),
+        )
+        files = folder / supernet.id
+        files.mkdir(exist_ok=True)
+        try:
+            run = self._run(supernet, checkpoint, files)
+            end = self._perform(run, uploads, stopped)
+            if end.ending is Ending.CANCELLED:
+                uploads.upload()
+                return
+            self._publish(lease, run, end)
+        finally:
+            shutil.rmtree(files, ignore_errors=True)
+        checkpoint.unlink(missing_ok=True)
+
+    def _run(self, supernet: Supernet, checkpoint: Path, files: Path) -> TrainingRun:
+        spec = supernet.spec
+        space = self._resources.space(spec)
+        inherited = None
+        if isinstance(spec.strategy, RetrainStrategy):
+            inherited = weights_to_inherit(spec.strategy, space, self._resources)
+        return TrainingRun(
+            spec=spec,
+            space=space,
+            dataset=limited(self._resources.dataset(spec.dataset, space, spec.resolution), spec.max_train_images),
+            inherited=inherited,
+            checkpoint=checkpoint,
+            folder=files,
+        )
+
+    def _perform(self, run: TrainingRun, uploads: CheckpointUploads, stopped: Callable[[], bool]) -> RunEnd:
+        spec = run.spec
+        device = training_device(spec, self._resources.device)
+        num_processes = _num_processes(spec, device)
+        if num_processes > 1:
+            order = self._order(run, device, num_processes)
+            return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
+        if spec.num_threads is not None:
+            torch.set_num_threads(spec.num_threads)
+        hooks = Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
+        return perform(run, device, hooks)
+
+    def _order(self, run: TrainingRun, device: torch.device, num_processes: int) -> TrainingOrder:
+        spec, folder = run.spec, run.folder.absolute()
+        inherited = None
+        if run.inherited is not None:
+            inherited = folder / "inherited.safetensors"
+            tensors = {name: torch.from_numpy(tensor) for name, tensor in run.inherited.items()}
+            write_atomically(inherited, encode_tensors(tensors, {}))
+        return TrainingOrder(
+            spec=spec,
+            dataset_name=spec.dataset,
+            dataset=self._resources.source(spec.dataset, run.space, spec.resolution),
+            inherited=inherited,
+            checkpoint=run.checkpoint.absolute(),
+            folder=folder,
+            rendezvous=folder / "rendezvous",
+            device="cuda" if device.type == "cuda" else "cpu",
+            num_threads=spec.num_threads or max(torch.get_num_threads() // num_processes, 1),
+            host_lock=self._resources.host_lock,
+        )
+
+    def _publish(self, lease: LeaseRef, run: TrainingRun, end: RunEnd) -> None:
+        files, statistics = run.folder, dict(end.statistics)
+        model = self._retrained(run, files) if (files / MODEL_FILE).exists() else None
+        if model is not None:
+            statistics["model_sha256"] = model.onnx_sha256
+        with (files / WEIGHTS_FILE).open("rb") as source:
+            weights = self._resources.artifacts.put(source, SAFETENSORS).sha256
+        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics), model)
+
+    def _retrained(self, run: TrainingRun, files: Path) -> RetrainedModel | None:
+        """The deployable network of a retraining, stored."""
+        wanted = run.spec.strategy
+        if not isinstance(wanted, RetrainStrategy):
+            return None
+        architecture = run.space.parse(wanted.architecture)
+        dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
+        stored = self._resources.artifacts.put((files / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
+        return RetrainedModel(
+            arch_id=architecture.arch_id,
+            onnx_sha256=stored.sha256,
+            latency_key=latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype),
+        )
+
+
+def training_device(spec: TrainingSettings, default: torch.device) -> torch.device:
+    """Where a spec wants to be trained."""
+    return default if spec.device == "auto" else torch.device(spec.device)
+
+
+def _num_processes(spec: TrainingSettings, device: torch.device) -> int:
+    """How many processes train.
+
+    Raises:
+        TrainingError: this worker has not as many GPUs, or the batch does not divide over them.
+    """
+    wanted = spec.num_processes
+    if device.type != "cuda":
+        if isinstance(wanted, str):
+            raise TrainingError(f"num_processes is {wanted}, this worker trains on the CPU: give a number")
+        return wanted
+    num_gpus = torch.cuda.device_count()
+    number = num_gpus if isinstance(wanted, str) else wanted
+    if number > num_gpus:
+        raise TrainingError(f"num_processes is {number}, this worker has {num_gpus} GPUs: each process needs its own")
+    if spec.batch_size % number:
+        raise TrainingError(f"batch_size {spec.batch_size} does not divide over {number} GPUs: change it")
+    return number
