@@ -33,7 +33,7 @@ def _run_without(blocked: set[str], argv: list[str]) -> subprocess.CompletedProc
 def test_importing_the_command_imports_the_standard_library_only() -> None:
     code = "import sys, hilnas.cli.main; print(sorted({m.partition('.')[0] for m in sys.modules}))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    foreign = set(json.loads(output.replace("'", '"'))) - set(sys.stdlib_module_names) - {"server"}
+    foreign = set(json.loads(output.replace("'", '"'))) - set(sys.stdlib_module_names) - {"hilnas"}
     assert not {name for name in foreign if not name.startswith("_")} - {"__main__", "sitecustomize"}
 
 
