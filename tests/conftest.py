@@ -24,12 +24,16 @@ TIERS = ("e2e", "browser", "wires", "integration", "contract", "golden", "proper
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--unsteady", action="store_true", help="with --last-failed: name what failed before and now passes")
+    parser.addoption(
+        "--unsteady", action="store_true", help="with --last-failed: name what failed before and now passes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Set before torch is imported, and inherited by every process that a test starts: all cores are busy with tests.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # With one thread, oneDNN 3.12's strided convolutions for AVX2 write beyond their buffers when they go backwards.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 
 
 @pytest.hookimpl(tryfirst=True)
