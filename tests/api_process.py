@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from hilnas.client.client import Hilnas
+from tests.warm_start import WarmProcess
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
@@ -23,7 +24,7 @@ _STOP_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class RunningServer:
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmProcess
     home: Path
     url: str
     grpc_address: str
@@ -44,13 +45,18 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, *options: str) -> Iterator[RunningServer]:
+def running_server(home: Path, *options: str, warm: bool = True) -> Iterator[RunningServer]:
     """A server on free ports, waited for by its server.json; ended at the latest here."""
-    command = [sys.executable, "-m", "hilnas.cli.main", "server", "--home", str(home)]
-    command += ["--port", "0", "--grpc-port", "0", *options]
+    arguments = ["server", "--home", str(home), "--port", "0", "--grpc-port", "0", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HILNAS_")}
-    log = (home.parent / f"{home.name}.log").open("ab")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    log_path = home.parent / f"{home.name}.log"
+    process: subprocess.Popen[bytes] | WarmProcess
+    if warm:
+        process = WarmProcess(arguments, environment, log_path)
+    else:
+        with log_path.open("ab") as log:
+            command = [sys.executable, "-m", "hilnas.cli.main", *arguments]
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         document = _wait_for(process, home / "server.json")
         yield RunningServer(process, home, document["http_url"], document["grpc_address"])
@@ -58,10 +64,9 @@ def running_server(home: Path, *options: str) -> Iterator[RunningServer]:
         if process.poll() is None:
             process.kill()
         process.wait(_STOP_TIMEOUT_S)
-        log.close()
 
 
-def _wait_for(process: subprocess.Popen[bytes], path: Path) -> dict[str, str]:
+def _wait_for(process: subprocess.Popen[bytes] | WarmProcess, path: Path) -> dict[str, str]:
     deadline_s = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline_s:
         assert process.poll() is None, f"the server ended with status {process.returncode}"

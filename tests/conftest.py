@@ -1,7 +1,8 @@
-"""Fixtures that every tier may use."""
+"""Fixtures that every tier may use, and how the suite runs on all cores."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,58 @@ from tests.databases import PostgresServer, TestDatabase, opened, why_no_postgre
 # Timings never decide: a property must not fail because the machine is busy.
 settings.register_profile("hilnas", deadline=None)
 settings.load_profile("hilnas")
+
+# Tiers with real processes come first: their tests take longest, and short ones fill the gaps at the end.
+TIERS = ("e2e", "browser", "wires", "integration", "contract", "golden", "property", "unit")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--unsteady", action="store_true", help="with --last-failed: name what failed before and now passes"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Set before torch is imported, and inherited by every process that a test starts: all cores are busy with tests.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # With one thread, oneDNN 3.12's strided convolutions for AVX2 write beyond their buffers when they go backwards.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On several cores: the tests of a file that share what a module's fixture made run in one process, longest first."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        if _shares_with_its_file(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: (TIERS.index(_tier(item)), item.get_closest_marker("xdist_group") is None))
+
+
+def _shares_with_its_file(item: pytest.Item) -> bool:
+    info = getattr(item, "_fixtureinfo", None)
+    found = () if info is None else info.name2fixturedefs.values()
+    return any(definition.scope == "module" for definitions in found for definition in definitions)
+
+
+def _tier(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take the group's name from the end of a test's: else `--last-failed` would look for a test of that name."""
+    name, _, group = report.nodeid.rpartition("@")
+    if name and not group.endswith("]"):
+        report.nodeid = name
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the tests that failed in the run before and passed in this one."""
+    if config.getoption("unsteady"):
+        for report in terminalreporter.getreports("passed"):
+            terminalreporter.write_line(f"UNSTEADY: {report.nodeid}", yellow=True)
 
 
 @pytest.fixture(scope="session")

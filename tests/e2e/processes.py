@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.warm_start import WarmProcess
+
 ROOT = Path(__file__).resolve().parents[2]
 GONE_S = 20.0
 
@@ -21,9 +23,9 @@ class Program:
     def __init__(self, name: str, folder: Path, arguments: list[str], environment: Mapping[str, str]) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
-        self._command = [sys.executable, "-m", "hilnas.cli.main", *arguments]
+        self._arguments = arguments
         self._environment: dict[str, str] = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder), **environment}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | WarmProcess | None = None
         self._frozen: set[int] = set()
 
     def start(self) -> None:
@@ -31,9 +33,15 @@ class Program:
         assert not self.alive, f"{self.name} runs already"
         with self.log_path.open("ab") as log:
             log.write(f"--- start {time.strftime('%H:%M:%S')}\n".encode())
-            self._process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        # An agent is light, and a clock that is stepped has to be there before the interpreter.
+        if self._arguments[0] == "agent" or "LD_PRELOAD" in self._environment:
+            command = [sys.executable, "-m", "hilnas.cli.main", *self._arguments]
+            with self.log_path.open("ab") as log:
+                self._process = subprocess.Popen(
+                    command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+        else:
+            self._process = WarmProcess(self._arguments, self._environment, self.log_path)
 
     def surround(self, environment: Mapping[str, str]) -> None:
         """Give it more environment from its next start on."""

@@ -33,7 +33,7 @@ def test_the_api_process_holds_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_server_starts_serves_and_ends_clean(tmp_path: Path) -> None:
-    with running_server(tmp_path / "home") as server:
+    with running_server(tmp_path / "home", warm=False) as server:
         for name in ("admin.token", "enrolment.token", "secret.key"):
             assert (server.home / name).stat().st_mode & 0o777 == 0o600
         with server.sdk() as nas:
