@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
-from tests.databases import PostgresServer, TestDatabase, opened, why_no_postgres
+from tests.support.databases import PostgresServer, TestDatabase, opened, why_no_postgres
 
 # Timings never decide: a property must not fail because the machine is busy.
 settings.register_profile("hilnas", deadline=None)
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On several cores: the tests of a file that share what a module's fixture made run in one process, longest first."""
+    """On several cores: tests of a file that share what a fixture made run in one process, longest first."""
     if not getattr(config.option, "loadgroup", False):
         return
     for item in items:

@@ -19,8 +19,8 @@ from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobState
-from tests.databases import TestDatabase
-from tests.service_world import PlayedDevice, World
+from tests.support.databases import TestDatabase
+from tests.support.service_world import PlayedDevice, World
 
 T = TypeVar("T")
 PATIENT_S = 60.0

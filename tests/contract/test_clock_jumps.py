@@ -22,8 +22,8 @@ from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.store import MeasurementStore
-from tests.databases import TestDatabase
-from tests.service_world import PlayedDevice, World, lease_of, run_to_end
+from tests.support.databases import TestDatabase
+from tests.support.service_world import PlayedDevice, World, lease_of, run_to_end
 
 HOUR_US = 3_600_000_000
 

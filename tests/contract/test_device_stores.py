@@ -18,9 +18,9 @@ from server.fleet.states import DeviceState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import SpaceTableStore
-from tests.databases import TestDatabase
-from tests.service_world import World, run_to_end
-from tests.stored import enrolment_of, every_page
+from tests.support.databases import TestDatabase
+from tests.support.service_world import World, run_to_end
+from tests.support.stored import enrolment_of, every_page
 
 
 @pytest.fixture

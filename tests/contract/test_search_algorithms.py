@@ -24,7 +24,7 @@ from nas_engine.search.config import (
     SposEvolutionConfig,
 )
 from nas_engine.search.factory import create_algorithm
-from tests.fakes_space import MacsBelow, StagedSpace, tell_all
+from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
 
 ACCURACY = Objective(Metric.TOP1, Goal.MAXIMIZE)
 MACS = Objective(Metric.MACS, Goal.MINIMIZE)

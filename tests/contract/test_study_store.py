@@ -17,8 +17,8 @@ from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import Correlation, HeldOutAccuracy, RankingResult, RankingStudy, StudyEntry, StudyQuery
 from server.training.supernet import TrainingProgress
-from tests.databases import TestDatabase
-from tests.service_world import World
+from tests.support.databases import TestDatabase
+from tests.support.service_world import World
 
 TRAINING = {"epochs": 1}
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.warm_start import WarmProcess
+from tests.support.warm_start import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 GONE_S = 20.0

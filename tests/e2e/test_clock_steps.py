@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from server.jobs.kinds import JobKind
-from tests.databases import PostgresServer
 from tests.e2e.conftest import Ending
 from tests.e2e.rig import Installation
 from tests.e2e.searches import LATENCY
+from tests.support.databases import PostgresServer
 
 FOLDERS = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib64/faketime")
 

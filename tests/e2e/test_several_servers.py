@@ -11,12 +11,12 @@ import pytest
 
 from hilnas.client.client import Hilnas
 from server.jobs.kinds import JobKind
-from tests.cut_wire import CutWire
-from tests.databases import PostgresServer
 from tests.e2e.conftest import Ending
 from tests.e2e.records import lease_outcomes, measured_by_lease
 from tests.e2e.rig import PATIENCE_S, Installation
 from tests.e2e.searches import LATENCY, NUM_CANDIDATES
+from tests.support.cut_wire import CutWire
+from tests.support.databases import PostgresServer
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from nas_engine.search.config import (
     SposEvolutionConfig,
 )
 from nas_engine.search.factory import create_algorithm
-from tests.fakes_space import MacsBelow, StagedSpace, tell_all
+from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
 
 FILE = Path(__file__).parent / "search_traces.json"
 SPACE = StagedSpace()

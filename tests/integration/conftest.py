@@ -10,8 +10,8 @@ import httpx
 import pytest
 import torch
 
-from tests.api_world import World
-from tests.served_worker import Served, served_worker
+from tests.support.api_world import World
+from tests.support.served_worker import Served, served_worker
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ from server.jobs.job import LeaseRef, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.states import JobState, LeaseOutcome
-from tests.databases import TestDatabase, opened
-from tests.service_world import lease_of
+from tests.support.databases import TestDatabase, opened
+from tests.support.service_world import lease_of
 
 MAX_ATTEMPTS = 3
 FAILURES = (FailureType.WORKER_ERROR, FailureType.INVALID_INPUT, FailureType.AGENT_SHUTDOWN)

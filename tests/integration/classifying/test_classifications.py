@@ -1,0 +1,405 @@
+"""Accuracy on devices, over real databases: counted by the server, fenced, paired with float, never made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
+from nas_engine.domain.objective import Metric
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.files import FileByteStore
+from server.artifacts.model_check import ModelFacts
+from server.candidates.candidate import Candidate
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Search
+from server.candidates.states import SearchState
+from server.classifying.classification import ClassificationQuery, ClassificationRecord
+from server.classifying.results import image_set_head
+from server.core.errors import InvalidSpecError
+from server.core.paging import PageRequest
+from server.fleet.states import DeviceState
+from server.jobs.failures import Failure, FailureType
+from server.jobs.job import Job, JobQuery
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultStatus
+from server.jobs.states import JobState
+from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
+from server.measuring.queries import ModelMeasurementSpec
+from server.searches.step import StepStatus
+from server.searches.worker_results import Accuracy, Conversion, FloatAnswers
+from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
+from tests.support.databases import TestDatabase
+from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement
+
+RIGHT = answers(*LABELS)
+TWO_WRONG = answers(1, 2, *LABELS[2:])
+BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, runtime="rknnlite", core_mask="0x1")
+FACTS = ModelFacts(input_shapes=((1, 1, 4, 4),), opset=17, size_bytes=1000)
+
+
+@pytest.fixture
+def world(database: TestDatabase, tmp_path: Path) -> World:
+    return World(database, FileByteStore(tmp_path / "artifacts"))
+
+
+def spec(world: World, *, model: bytes = b"model", **changes: Any) -> ModelMeasurementSpec:
+    images = {"sha256": stored(world, image_set())}
+    document = {"model_sha256": stored(world, model), "device": {"device_type": "testboard"}, "images": images}
+    return ModelMeasurementSpec.model_validate({**document, **changes})
+
+
+def measure(world: World, wanted: ModelMeasurementSpec, facts: ModelFacts = FACTS) -> Job:
+    named = [wanted.calibration_images_sha256, None if wanted.images is None else wanted.images.sha256]
+    heads = {sha256: image_set_head(world.artifacts, sha256)[0] for sha256 in named if sha256 is not None}
+    return world.latencies.measure_model(wanted, facts, heads)
+
+
+def classifications(world: World, **query: Any) -> tuple[ClassificationRecord, ...]:
+    return world.classifications.page(ClassificationQuery(**query), PageRequest(100)).items
+
+
+def take(device: PlayedDevice, kind: JobKind) -> Job:
+    job = device.take()
+    assert job is not None
+    assert job.kind is kind
+    return job
+
+
+def test_right_answers_are_counted_by_the_server(world: World) -> None:
+    device = classifying_device(world)
+    measuring = measure(world, spec(world))
+    classifying = take(device, JobKind.CLASSIFY)
+    assert read_payload(MeasurePayload, measuring.payload).classify_job_id == classifying.id
+    assert answer(world.classification_results, device, classifying, TWO_WRONG).status is ResultStatus.ACCEPTED
+    done = world.dispatch.get(classifying.id)
+    (record,) = classifications(world)
+    assert done.result == {"classification_id": record.id, "top1": 0.8}
+    assert (record.top1.value, record.num_images, record.device_id) == (0.8, 10, device.id)
+    assert record.predictions_N().tolist() == TWO_WRONG.tolist()
+    assert device.measure(take(device, JobKind.MEASURE)).status is ResultStatus.ACCEPTED
+
+
+def test_fewer_images_may_be_asked_for_than_the_set_holds(world: World) -> None:
+    device = classifying_device(world)
+    images = {"sha256": stored(world, image_set()), "num_images": 4}
+    measure(world, spec(world, images=images))
+    answer(world.classification_results, device, take(device, JobKind.CLASSIFY), TWO_WRONG[:4])
+    (record,) = classifications(world)
+    assert (record.num_correct, record.num_images) == (2, 4)
+
+
+def test_a_result_sent_twice_is_one_result_and_another_one_is_none(world: World) -> None:
+    device = classifying_device(world)
+    measure(world, spec(world))
+    job = take(device, JobKind.CLASSIFY)
+    results = world.classification_results
+    assert answer(results, device, job, RIGHT).status is ResultStatus.ACCEPTED
+    assert answer(results, device, job, RIGHT).status is ResultStatus.DUPLICATE
+    assert answer(results, device, job, TWO_WRONG).status is ResultStatus.REJECTED
+    assert [record.num_correct for record in classifications(world)] == [10]
+
+
+def test_a_late_result_is_kept_and_steers_nothing(world: World) -> None:
+    first, second = classifying_device(world), classifying_device(world, "bench-2")
+    measure(world, spec(world))
+    lost = take(first, JobKind.CLASSIFY)
+    world.database.kill_lease(lost.id)
+    world.dispatch.sweep()
+    world.database.skip_backoff()
+    again = take(second, JobKind.CLASSIFY)
+    assert again.id == lost.id
+    assert answer(world.classification_results, first, lost, TWO_WRONG).status is ResultStatus.SUPERSEDED
+    assert answer(world.classification_results, second, again, RIGHT).status is ResultStatus.ACCEPTED
+    assert [record.device_id for record in classifications(world)] == [second.id]
+    assert len(classifications(world, include_superseded=True)) == 2
+
+
+def test_a_cancelled_job_ends_as_cancelled_though_its_answers_arrive(world: World) -> None:
+    device = classifying_device(world)
+    measure(world, spec(world))
+    job = take(device, JobKind.CLASSIFY)
+    world.dispatch.cancel(job.id)
+    assert answer(world.classification_results, device, job, RIGHT).status is ResultStatus.ACCEPTED
+    assert world.dispatch.get(job.id).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("predictions", "changes", "words"),
+    [
+        (RIGHT[:9], {}, "9 answers to 10 images"),
+        (RIGHT, {"num_classes": 4}, "4 classes"),
+        (RIGHT, {"images_sha256": "0" * 64}, "image set 000000000000"),
+        (RIGHT, {"hardware_key": HardwareKey(identity=IDENTITY, dtype=Dtype.FP16, batch=1)}, "as fp16"),
+        (RIGHT, {"hardware_key": HardwareKey(identity=BOARD, dtype=Dtype.FP32, batch=1)}, "hardware key"),
+    ],
+)
+def test_answers_that_are_not_the_jobs_are_the_devices_fault_and_never_an_accuracy(
+    world: World, predictions: Any, changes: dict[str, Any], words: str
+) -> None:
+    device = classifying_device(world)
+    measure(world, spec(world))
+    job = take(device, JobKind.CLASSIFY)
+    receipt = answer(world.classification_results, device, job, predictions, **changes)
+    assert receipt.status is ResultStatus.REJECTED
+    assert words in receipt.reason
+    assert classifications(world, include_superseded=True) == ()
+    after = world.dispatch.get(job.id)
+    assert (after.state, after.failure_type) == (JobState.QUEUED, FailureType.INVALID_RESULT)
+    assert world.devices.get(device.id).num_failures_in_a_row == 1
+
+
+def test_a_measurement_is_no_answer_to_images_nor_the_other_way_round(world: World) -> None:
+    device = classifying_device(world)
+    measure(world, spec(world))
+    job = take(device, JobKind.CLASSIFY)
+    receipt = world.results.put_measurement(device.id, lease_of(job), measurement(100.0), "a" * 64)
+    assert (receipt.status, "asks for no measurement" in receipt.reason) == (ResultStatus.REJECTED, True)
+
+
+# ---- the loss against float
+
+
+def test_a_loss_is_taken_against_the_float_model_whichever_was_measured_first(world: World) -> None:
+    device = classifying_device(world, dtypes=(Dtype.FP32, Dtype.W8A8))
+    quantised = {"device_type": "testboard", "dtype": "w8a8"}
+    plain = {"device_type": "testboard"}
+    for on, predictions in ((quantised, TWO_WRONG), (plain, RIGHT), (quantised, RIGHT)):
+        measure(world, spec(world, device=on), replace(FACTS, dtype=Dtype(on.get("dtype", "fp32"))))
+        answer(world.classification_results, device, take(device, JobKind.CLASSIFY), predictions)
+        device.fail(take(device, JobKind.MEASURE), FailureType.UNSUPPORTED)
+    third, reference, first = classifications(world)
+    assert reference.loss is None
+    assert first.loss is not None
+    assert third.loss is not None
+    assert (first.loss.reference_id, third.loss.reference_id) == (reference.id, reference.id)
+    assert first.loss.value == pytest.approx(0.2)
+    assert first.loss.agreement == pytest.approx(0.8)
+    assert first.loss.standard_error == pytest.approx((2 - 0.4) ** 0.5 / 10)
+    assert (third.loss.value, third.loss.standard_error, third.loss.agreement) == (0.0, 0.0, 1.0)
+
+
+def test_another_model_or_other_images_are_not_compared(world: World) -> None:
+    device = classifying_device(world)
+    for number, wanted in enumerate((spec(world), spec(world, model=b"other"))):
+        measure(world, wanted)
+        answer(world.classification_results, device, take(device, JobKind.CLASSIFY), answers(*LABELS))
+        device.measure(take(device, JobKind.MEASURE), 100.0 + number)
+    assert [record.loss for record in classifications(world)] == [None, None]
+
+
+# ---- who is asked, and what is refused
+
+
+def test_an_agent_that_does_not_know_the_job_is_not_given_it(world: World) -> None:
+    old = classifying_device(world, "old", features=("canary",))
+    classifying_device(world, "new")
+    measuring = measure(world, spec(world))
+    place = world.dispatch.place(str(read_payload(MeasurePayload, measuring.payload).classify_job_id))
+    assert place is not None
+    assert place.num_takers == 1
+    assert take(old, JobKind.MEASURE).id == measuring.id
+    assert old.take() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "pointer", "words"),
+    [
+        ({}, replace(FACTS, input_shapes=((1, 4, 4, 1),)), "/images/sha256", "(1, 4, 4, 1)"),
+        ({"device": {"device_type": "testboard", "batch": 2}}, None, "/images/sha256", "(2, 1, 4, 4)"),
+        ({"num_images": 11}, FACTS, "/images/num_images", "has 10 images"),
+    ],
+)
+def test_images_that_do_not_fit_the_model_are_refused_at_submission(
+    world: World, changes: dict[str, Any], facts: ModelFacts | None, pointer: str, words: str
+) -> None:
+    classifying_device(world)
+    if "num_images" in changes:
+        changes = {"images": {"sha256": stored(world, image_set()), **changes}}
+    with pytest.raises(InvalidSpecError) as caught:
+        measure(world, spec(world, **changes), facts or replace(FACTS, input_shapes=((2, 4, 4, 1),)))
+    (violation,) = caught.value.violations
+    assert violation.pointer == pointer
+    assert words in violation.message
+    assert world.dispatch.page(JobQuery(), PageRequest(10)).items == ()
+
+
+def test_images_are_refused_where_no_device_executes_models(world: World) -> None:
+    classifying_device(world, features=("canary",))
+    with pytest.raises(InvalidSpecError) as caught:
+        measure(world, spec(world))
+    assert "classifies images" in caught.value.violations[0].message
+
+
+def test_a_device_that_does_not_take_jobs_now_is_waited_for(world: World) -> None:
+    device = classifying_device(world)
+    world.devices.set_state(device.id, DeviceState.DRAINING)
+    measure(world, spec(world))
+    assert device.take() is None
+    world.devices.set_state(device.id, DeviceState.ACTIVE)
+    take(device, JobKind.CLASSIFY)
+
+
+def test_a_board_classifies_with_what_the_converter_made(world: World) -> None:
+    device = classifying_device(world, identity=BOARD, dtypes=(Dtype.W8A8,))
+    wanted = spec(world, device={"device_type": "testboard", "dtype": "w8a8"})
+    with pytest.raises(InvalidSpecError, match="calibration images"):
+        measure(world, wanted)
+    calibrated = wanted.model_copy(update={"calibration_images_sha256": stored(world, image_set())})
+    converting = measure(world, calibrated)
+    assert converting.kind is JobKind.CONVERT
+    assert read_payload(ConvertPayload, converting.payload).calibration_images_sha256 is not None
+    claimed = world.dispatch.claim("worker", (JobKind.CONVERT,), {"converter": "rknn"})
+    assert claimed is not None
+    made = Conversion(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
+    world.worker_results.record_conversion(lease_of(claimed), made)
+    classifying = take(device, JobKind.CLASSIFY)
+    payload = read_payload(ClassifyPayload, classifying.payload)
+    assert (payload.model_sha256, payload.model_format) == (made.sha256, ModelFormat.RKNN)
+    assert payload.source_sha256 == calibrated.model_sha256
+    assert world.dispatch.get(converting.id).result == {
+        "sha256": made.sha256,
+        "cpu_operators": [],
+        "classify_job_id": classifying.id,
+        "next_job_id": take(device, JobKind.MEASURE).id,
+    }
+
+
+# ---- finalists of a search
+
+
+def finalist(world: World, **changes: Any) -> tuple[Search, Candidate, Job]:
+    """A search whose one candidate is to be evaluated on test images, and that job, leased."""
+    supernet = world.ready_supernet()
+    search = world.search(
+        **{
+            "objectives": [{"metric": "top1"}, {"metric": "macs"}],
+            "supernet": supernet.id,
+            "budget": {"num_candidates": 1},
+            "final": {"on_device_accuracy": True},
+            **changes,
+        }
+    )
+    step_and_evaluation = 2
+    for _ in range(step_and_evaluation):
+        job = world.dispatch.claim("worker", (JobKind.SEARCH_STEP, JobKind.EVALUATE))
+        assert job is not None
+        world.worker.do(job)
+    (candidate,) = world.candidates(search)
+    step = world.dispatch.claim("worker", (JobKind.SEARCH_STEP,))
+    assert step is not None
+    outcome = replace(world.worker.outcome(lease_of(step)), finalise=(candidate.id,), status=StepStatus.CONTINUE)
+    world.steps.commit(lease_of(step), outcome)
+    evaluation = world.dispatch.claim("worker", (JobKind.EVALUATE,))
+    assert evaluation is not None
+    return search, candidate, evaluation
+
+
+def record_test_accuracy(world: World, job: Job) -> None:
+    """As a worker does: the float network's answers, one of them wrong, and the network itself."""
+    head, labels_N = image_set_head(world.artifacts, stored(world, image_set()))
+    found = FloatAnswers(
+        images_sha256=stored(world, image_set()),
+        num_classes=head.num_classes,
+        predictions=answers(1, *LABELS[1:]),
+        labels=labels_N,
+    )
+    model = Conversion(sha256=stored(world, b"onnx"), format=ModelFormat.ONNX, weights=WeightsOrigin.INHERITED)
+    world.worker_results.record_accuracy(lease_of(job), Accuracy(top1=0.9, num_images=10), model, found)
+
+
+def test_a_search_ends_once_its_device_has_classified_with_the_front(world: World) -> None:
+    device = classifying_device(world)
+    search, candidate, evaluation = finalist(world)
+    record_test_accuracy(world, evaluation)
+    assert world.worker.run() == 0, "the search waits for its device"
+    job = take(device, JobKind.CLASSIFY)
+    assert (job.search_id, job.candidate_id) == (search.id, candidate.id)
+    answer(world.classification_results, device, job, answers(1, 2, *LABELS[2:]))
+    (after,) = world.candidates(search)
+    assert (after.test_top1, after.device_top1) == (0.9, 0.8)
+    (on_device,) = classifications(world, candidate_id=candidate.id, device_id=device.id)
+    assert on_device.loss is not None
+    assert on_device.loss.value == pytest.approx(0.1)
+    assert on_device.loss.agreement == pytest.approx(0.9)
+    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+    assert [(e.value, e.metric) for e in found if e.metric is Metric.DEVICE_TOP1] == [(0.8, Metric.DEVICE_TOP1)]
+    world.worker.run()
+    assert world.searches.get(search.id).state is SearchState.COMPLETED
+
+
+def test_a_finalist_that_no_device_can_classify_with_keeps_what_it_has_and_the_search_ends(world: World) -> None:
+    device = classifying_device(world)
+    search, _, evaluation = finalist(world)
+    record_test_accuracy(world, evaluation)
+    device.fail(take(device, JobKind.CLASSIFY), FailureType.MODEL_REJECTED, "wrong class count")
+    world.worker.run()
+    (after,) = world.candidates(search)
+    assert (after.test_top1, after.device_top1) == (0.9, None)
+    assert world.searches.get(search.id).state is SearchState.COMPLETED
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_finalist_for_a_board_is_converted_first(world: World, fails: bool) -> None:
+    device = classifying_device(world, identity=BOARD, dtypes=(Dtype.FP16,))
+    search, candidate, evaluation = finalist(world, device={"device_type": "testboard", "dtype": "fp16"})
+    record_test_accuracy(world, evaluation)
+    converting = world.dispatch.claim("worker", (JobKind.CONVERT,), {"converter": "rknn"})
+    assert converting is not None
+    payload = read_payload(ConvertPayload, converting.payload)
+    assert (payload.weights, payload.source_sha256) == ("inherited", stored(world, b"onnx"))
+    if fails:
+        world.dispatch.fail(lease_of(converting), Failure(FailureType.CONVERT_FAILED, "no such operator"))
+    else:
+        made = Conversion(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
+        world.worker_results.record_conversion(lease_of(converting), made)
+        answer(world.classification_results, device, take(device, JobKind.CLASSIFY), RIGHT)
+        (record,) = classifications(world, candidate_id=candidate.id, device_id=device.id)
+        assert (record.model_sha256, record.source_sha256) == (made.sha256, stored(world, b"onnx"))
+        assert (record.dtype, record.loss is not None) == (Dtype.FP16, True)
+    world.worker.run()
+    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.candidates(search)[0].device_top1 == (None if fails else 1.0)
+
+
+def test_a_cancelled_search_stops_its_device(world: World) -> None:
+    device = classifying_device(world)
+    search, _, evaluation = finalist(world)
+    record_test_accuracy(world, evaluation)
+    job = take(device, JobKind.CLASSIFY)
+    world.searches.cancel(search.id)
+    assert world.dispatch.get(job.id).cancel_requested
+    answer(world.classification_results, device, job, RIGHT)
+    assert world.dispatch.get(job.id).state is JobState.CANCELLED
+    assert world.candidates(search)[0].device_top1 is None
+
+
+@pytest.mark.parametrize(
+    ("identity", "features", "device", "words"),
+    [
+        (IDENTITY, ("canary",), {}, "classifies images"),
+        (replace(BOARD, runtime="rk3588-sim", device_class=DeviceClass.SIMULATED), (), {"dtype": "fp16"}, "execute"),
+    ],
+)
+def test_a_search_is_refused_whose_device_could_never_tell(
+    world: World, identity: Any, features: tuple[str, ...], device: dict[str, Any], words: str
+) -> None:
+    classifying_device(world, identity=identity, dtypes=tuple(Dtype), features=features)
+    with pytest.raises(InvalidSpecError) as caught:
+        finalist(world, device={"device_type": "testboard", **device})
+    found = {violation.pointer: violation.message for violation in caught.value.violations}
+    assert words in found["/final/on_device_accuracy"]
+
+
+def test_a_search_without_a_device_or_a_supernet_cannot_ask_for_accuracy_on_one(world: World) -> None:
+    with pytest.raises(InvalidSpecError, match="needs a device and a supernet"):
+        world.spec(final={"on_device_accuracy": True})
+
+
+def test_only_image_sets_have_a_head(world: World) -> None:
+    header, labels_N = image_set_head(world.artifacts, stored(world, image_set()))
+    assert (header.num_classes, labels_N.tolist()) == (NUM_CLASSES, list(LABELS))

@@ -1,0 +1,68 @@
+"""The CUDA path: mixed precision, channels_last, and results close to the CPU's. Needs a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas_engine.domain.search_space import Form
+from nas_engine.spaces.registry import create_space
+from nas_engine.supernet.execute import forward
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.config import Precision
+from nas_engine.training.data.augmentation import Augmentation
+from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
+from nas_engine.training.loop import TrainResult, train
+from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.shifting import ShiftingConfig, SupernetShifter
+from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
+from tests.support.datasets import striped_dataset
+from tests.support.training_run import tiny_config, tiny_space, tiny_weights
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+SPACE, DATASET = tiny_space(), striped_dataset()
+
+
+def _train(precision: Precision, checkpoint: Path | None = None, num_steps: int = 12) -> TrainResult:
+    config = replace(tiny_config(num_steps), precision=precision)
+    strategy = UniformStrategy(SPACE, UniformConfig())
+    return train(strategy, tiny_weights(SPACE), DATASET, config, device=torch.device("cuda"), checkpoint=checkpoint)
+
+
+def test_forward_passes_agree_with_the_cpu() -> None:
+    graph, weights = graph_of(SPACE, (1, 3), Form.SUPERNET), tiny_weights(SPACE)
+    x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    device = torch.device("cuda")
+    on_gpu = forward(x.to(device), graph, weights=weights.to(device, channels_last=True))
+    assert torch.allclose(on_gpu.cpu(), forward(x, graph, weights=weights), atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.MIXED])
+def test_training_goes_on_from_its_checkpoint(precision: Precision, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    first = _train(precision, path)
+    assert first.steps == 12
+    assert all(tensor.dtype is torch.float32 for tensor in first.weights.values())
+    assert _train(precision, path).curve == first.curve
+
+
+def test_kornia_augmentation_evaluation_and_shifting_run_on_the_gpu() -> None:
+    device = torch.device("cuda")
+    augmentation = Augmentation(resized_crop_scale=0.3, colour_jitter=(0.2, 0.2, 0.2))
+    config = replace(tiny_config(3), augmentation=augmentation)
+    colour = striped_dataset(channels=3)
+    space = create_space("spos", dict(SPACE.parameters) | {"input_channels": 3})
+    weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
+    result = train(UniformStrategy(space, UniformConfig()), weights, colour, config, device=device)
+    evaluator = SupernetEvaluator(space, result.weights, colour, EvaluationConfig(batch_size=20), device)
+    assert evaluator.evaluate(space.decode([0, 1])).accuracy.num_images == len(colour.validation)
+    shifter = SupernetShifter(result.weights, colour, ShiftingConfig(images_per_candidate=16, batch_size=16), device)
+    shifter.begin_generation(1)
+    shifter.visit(graph_of(space, (0, 1), Form.SUPERNET))
+    assert shifter.end_generation() == 1

@@ -1,0 +1,120 @@
+"""Enrolments whose answers are late or lost: the agent goes on with the credential it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from device_agent.server_link.link import Link, LinkSettings
+from device_agent.state import Enrolled, StateDirectory
+from server.artifacts.files import FileByteStore
+from server.core.errors import InvalidValueError, NotAuthenticatedError
+from server.fleet.device import DeviceCapabilities, Enrolment
+from server.fleet.rpc_server import RpcServer, start_rpc_server
+from tests.integration.device_agent.test_rpc_server import enrol
+from tests.support.agent_process import AgentProcess
+from tests.support.databases import TestDatabase
+from tests.support.fakes_dispatch import FakeDispatch
+from tests.support.service_world import IDENTITY, World
+
+FIRST, SECOND = "nas_dev_" + "a" * 43, "nas_dev_" + "b" * 43
+ENROLMENT = Enrolment(
+    name="bench-1",
+    device_type="testboard",
+    capabilities=DeviceCapabilities(identity=IDENTITY),
+    boot_id="boot",
+    instance_epoch=1,
+)
+
+
+@pytest.fixture
+def world(database: TestDatabase, tmp_path: Path) -> World:
+    return World(database, FileByteStore(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def dispatch() -> FakeDispatch:
+    return FakeDispatch()
+
+
+@pytest.fixture
+def server(dispatch: FakeDispatch) -> Iterator[RpcServer]:
+    running = start_rpc_server(dispatch.services(), "127.0.0.1:0", num_threads=8)
+    yield running
+    running.stop(0.0)
+
+
+def test_an_enrolment_that_is_taken_twice_is_one_enrolment(world: World) -> None:
+    token, secret = world.devices.create_enrolment_token("one use", max_uses=1)
+    device, credential = world.devices.enrol(secret, ENROLMENT, FIRST)
+    again, same = world.devices.enrol(secret, ENROLMENT, FIRST)
+    assert (again.id, same) == (device.id, credential)
+    assert world.devices.authenticate(FIRST).id == device.id
+    (used,) = (one for one in world.devices.enrolment_tokens() if one.id == token.id)
+    assert used.num_uses == 1
+
+
+def test_enrolments_that_are_taken_at_the_same_time_end_with_the_same_credential(world: World) -> None:
+    secret = world.secrets.enrolment_token
+    with ThreadPoolExecutor(4) as pool:
+        taken = [pool.submit(world.devices.enrol, secret, ENROLMENT, FIRST) for _ in range(4)]
+        ids = {future.result()[0].id for future in taken}
+    assert len(ids) == 1
+    assert world.devices.authenticate(FIRST).id in ids
+
+
+def test_another_credential_for_the_same_host_replaces_the_old_one(world: World) -> None:
+    secret = world.secrets.enrolment_token
+    device, _ = world.devices.enrol(secret, ENROLMENT, FIRST)
+    assert world.devices.enrol(secret, ENROLMENT, SECOND)[0].id == device.id
+    assert world.devices.authenticate(SECOND).id == device.id
+    with pytest.raises(NotAuthenticatedError):
+        world.devices.authenticate(FIRST)
+
+
+def test_a_known_credential_does_not_replace_the_enrolment_token(world: World) -> None:
+    world.devices.enrol(world.secrets.enrolment_token, ENROLMENT, FIRST)
+    with pytest.raises(NotAuthenticatedError):
+        world.devices.enrol("nas_enr_" + "x" * 43, ENROLMENT, FIRST)
+
+
+def test_a_credential_that_could_be_guessed_is_refused(world: World) -> None:
+    with pytest.raises(InvalidValueError, match="at least 40"):
+        world.devices.enrol(world.secrets.enrolment_token, ENROLMENT, "short")
+
+
+def test_an_agent_whose_enrolment_went_unanswered_asks_for_the_same_credential_again(
+    dispatch: FakeDispatch, server: RpcServer, tmp_path: Path
+) -> None:
+    dispatch.hide_enrolments = 2
+    agent = AgentProcess(tmp_path, server.port, "--runtime", "fake", "--isolation", "none")
+    try:
+        dispatch.wait_until(lambda: bool(dispatch.reports), timeout_s=60.0)
+    finally:
+        agent.end()
+    assert len(dispatch.enrolments) == 3
+    assert len(set(dispatch.enrolments)) == 1
+    assert "enrolling again" not in agent.log
+    assert not (agent.state_dir / "wanted_credential").exists()
+
+
+def test_an_agent_that_dies_between_enrolment_and_answer_comes_back_with_the_same_credential(tmp_path: Path) -> None:
+    first = StateDirectory(tmp_path)
+    wanted = first.wanted_credential()
+    first.close()
+    again = StateDirectory(tmp_path)
+    assert again.wanted_credential() == wanted
+    assert (tmp_path / "wanted_credential").stat().st_mode & 0o077 == 0
+    again.remember(Enrolled("here:1", "dev_1", wanted))
+    assert again.wanted_credential() != wanted  # one that was not accepted any more is never asked for again
+    again.close()
+
+
+def test_a_caller_without_a_wish_is_given_a_credential(server: RpcServer, dispatch: FakeDispatch) -> None:
+    link = Link(LinkSettings(server=f"127.0.0.1:{server.port}", insecure=True))
+    enrol(link)
+    link.close()
+    assert dispatch.enrolments == ["credential-dev_0-0"]

@@ -1,0 +1,102 @@
+"""The papers' searches as presets: accepted as they stand, and the published numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hilnas.cli.commands import search
+from nas_engine.domain.environment import Dtype
+from nas_engine.search.densenas import published_recipe
+from nas_engine.settings.algorithms import BinnedEvolutionAlgorithm, DenseNasAlgorithm, SposEvolutionAlgorithm
+from nas_engine.training.strategies.differentiable import Alternation
+from server.candidates.spec import parse_search_spec
+from server.fleet.device import Enrolment
+from server.searches.admission import Admission
+from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
+from server.searches.worker.algorithms import algorithm_of
+from server.searches.worker.deriving import recipe_of
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
+from server.training.supernets import Supernets
+from tests.support.api_world import ENROLMENT, World, capabilities
+
+NUM_IMAGES = 103_000  # about four fifths of 100 classes of ImageNet
+
+
+@pytest.mark.parametrize("name", SEARCH_PRESETS)
+def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, world: World, tmp_path: Path) -> None:
+    classes = {"imagenet": 1000, "imagenet100": 100}
+    registry = tmp_path / "datasets.json"
+    entries = {data: {"kind": "folder", "path": str(tmp_path), "num_classes": num} for data, num in classes.items()}
+    registry.write_text(json.dumps(entries), encoding="utf-8")
+    spaces, datasets = SpaceCatalog(), DatasetCatalog.from_file(registry)
+    uow = world.process.context.uow
+    admission = Admission(spaces, datasets, Supernets(uow, spaces, datasets))
+    identity = replace(capabilities().identity, runtime="rknnlite", runtime_versions=(("rknnlite", "2.3.2"),))
+    offered = replace(capabilities(), identity=identity, dtypes=(Dtype.FP16,))
+    world.process.context.devices.enrol(ENROLMENT, Enrolment(name="b", device_type="rk3588", capabilities=offered))
+    preset = search_preset(name)
+    spec = parse_search_spec(preset.spec.model_dump(mode="json"))
+    assert spec == preset.spec
+    report = uow.read(lambda tx: admission.examine(tx, spec))
+    assert [violation.pointer for violation in report.violations] == [place for place, _ in preset.needs]
+    if not isinstance(spec.algorithm, DenseNasAlgorithm):
+        assert algorithm_of(spec, spaces.space(spec.space.id, spec.space.parameters)).batch_size >= 1
+
+
+@pytest.mark.parametrize("kind", ["mbv2", "resnet-r2"])
+def test_densenas_presets_are_the_published_recipes(kind: str) -> None:
+    spec = search_preset(f"densenas-imagenet100-{kind}").spec
+    assert isinstance(spec.algorithm, DenseNasAlgorithm)
+    published = published_recipe(spec.space.id, NUM_IMAGES)
+    recipe = recipe_of(spec.algorithm, spec.algorithm.cost_factors[0], published.training.seed, NUM_IMAGES)
+    assert recipe.search == published.search
+    assert recipe.search.alternation is Alternation.EPOCHS
+    for name in ("num_steps", "batch_size", "optimizer", "augmentation"):
+        assert getattr(recipe.training, name) == getattr(published.training, name), name
+    last = recipe.training.num_steps
+    assert recipe.training.schedule.factor(last, last) * recipe.training.optimizer.learning_rate == pytest.approx(1e-4)
+    assert spec.space.parameters == {"num_classes": 100}
+
+
+def test_the_other_presets_have_the_papers_budgets() -> None:
+    spos, attentive = (
+        search_preset("spos-imagenet-evolution").spec,
+        search_preset("attentivenas-imagenet-evolution").spec,
+    )
+    assert isinstance(spos.algorithm, SposEvolutionAlgorithm)
+    assert spos.budget.num_candidates == 21 * spos.algorithm.population_size
+    assert spos.constraints[0].maximum == 330e6
+    assert isinstance(attentive.algorithm, BinnedEvolutionAlgorithm)
+    bred = attentive.algorithm.num_mutation + attentive.algorithm.num_crossover
+    assert attentive.budget.num_candidates == attentive.algorithm.population_size + 20 * bred
+    shifting = search_preset("shifting-imagenet100").spec.shifting
+    assert shifting is not None
+    assert (shifting.learning_rate, shifting.images_per_candidate) == (1e-4, 640)
+
+
+def test_presets_are_read_over_rest(client: httpx.Client) -> None:
+    listed = client.get("/api/v1/search-presets").json()["items"]
+    assert [one["name"] for one in listed] == list(SEARCH_PRESETS)
+    one = client.get("/api/v1/search-presets/densenas-imagenet100-mbv2").json()
+    assert [need["pointer"] for need in one["needs"]] == [TABLE_PLACE]
+    answer = client.post("/api/v1/searches", json=one["spec"])
+    assert answer.status_code == 422
+    assert TABLE_PLACE in [error["pointer"] for error in answer.json()["errors"]]
+    assert client.get("/api/v1/search-presets/magic").status_code == 404
+
+
+def test_the_command_names_presets_and_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    assert search.main(["create", "--preset", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(SEARCH_PRESETS)
+    assert search.main(["create", "--preset", "densenas-imagenet100-mbv2"]) == 1
+    assert "--latency-table" in capsys.readouterr().err
+    assert search.main(["create", "--preset", "magic"]) == 1
+    assert "densenas-imagenet100-resnet-r2" in capsys.readouterr().err
+    assert search.main(["create"]) == 1
+    assert "--preset" in capsys.readouterr().err

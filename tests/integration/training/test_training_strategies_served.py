@@ -1,0 +1,113 @@
+"""Every training strategy through the service and the real worker, on small images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from nas_engine.settings.base import SpaceSpec
+from server.core.errors import InvalidSpecError
+from server.training.presets import training_preset
+from server.training.spec import parse_training_spec
+from server.training.states import SupernetState
+from server.training.supernet import Supernet
+from tests.support.databases import TestDatabase
+from tests.support.worker_world import TINY_SPACE, TRAINING, WorkerWorld
+
+ARCHITECTURE = [0, 2, 1]
+
+
+@pytest.fixture
+def world(sqlite_database: TestDatabase, tmp_path: Path) -> WorkerWorld:
+    return WorkerWorld(sqlite_database, tmp_path)
+
+
+def trained(world: WorkerWorld, **changes: Any) -> Supernet:
+    spec = parse_training_spec({**TRAINING, "optimizer": {"learning_rate": 0.05}, **changes})
+    supernet = world.supernets.create(spec)
+    world.run()
+    return world.supernets.get(supernet.id)
+
+
+def statistics(world: WorkerWorld, supernet: Supernet) -> Any:
+    return world.supernets.versions(supernet.id)[-1].statistics
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"kind": "uniform"},
+        {"kind": "flops_binned"},
+        {"kind": "fair"},
+        {"kind": "sandwich"},
+        {"kind": "sandwich", "distillation": "kl", "temperature": 2.0},
+        {"kind": "sandwich", "distillation": "soft-targets", "num_random": 1},
+        {"kind": "sandwich", "distillation": "fixed-alpha", "alpha": -1.0},
+    ],
+    ids=lambda strategy: "-".join(str(v) for v in strategy.values()),
+)
+def test_a_strategy_of_the_spec_trains_a_supernet(world: WorkerWorld, strategy: dict[str, Any]) -> None:
+    supernet = trained(world, strategy=strategy)
+    assert supernet.state is SupernetState.READY, supernet.reason
+    assert supernet.progress.step == 4
+    assert statistics(world, supernet)["num_parameters"] > 0
+
+
+def test_fairness_is_refused_where_layers_differ_in_their_choices(world: WorkerWorld) -> None:
+    spec = parse_training_spec({**TRAINING, "space": {"id": "attentivenas"}, "strategy": {"kind": "fair"}})
+    with pytest.raises(InvalidSpecError, match="strict fairness"):
+        world.supernets.create(spec)
+
+
+def test_an_architecture_is_retrained_with_its_test_accuracy_and_a_deployable_model(world: WorkerWorld) -> None:
+    strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "num_calibration_batches": 2}
+    done = trained(world, strategy=strategy, iterations=60, augmentation="none")
+    assert done.state is SupernetState.READY, done.reason
+    report = statistics(world, done)
+    assert report["num_test_images"] == 60
+    assert 1 / 3 < report["test_top1"] <= 1.0  # three classes, and the stripes can be learned
+    model = world.artifacts.read(report["model_sha256"])
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].shape == [1, 3]
+    assert session.get_modelmeta().custom_metadata_map["hilnas.weights"] == "retrained"
+
+
+def test_a_retraining_may_inherit_the_weights_of_a_supernet(world: WorkerWorld) -> None:
+    supernet = world.ready_supernet()
+    strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "inherit_from": supernet.latest_version_id}
+    done = trained(world, strategy=strategy)
+    assert done.state is SupernetState.READY, done.reason
+    assert statistics(world, done)["model_sha256"]
+
+
+def test_an_unknown_architecture_cannot_be_retrained(world: WorkerWorld) -> None:
+    spec = parse_training_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": "nothing"}})
+    with pytest.raises(InvalidSpecError, match="nothing"):
+        world.supernets.create(spec)
+
+
+def test_a_retraining_preset_without_an_architecture_is_refused_until_one_is_given(world: WorkerWorld) -> None:
+    preset = training_preset("shifting-imagenet100-retrain").spec.model_copy(
+        update={"space": SpaceSpec.model_validate(TINY_SPACE), "dataset": "stripes"}
+    )
+    with pytest.raises(InvalidSpecError, match="which architecture"):
+        world.supernets.create(preset)
+    strategy = preset.strategy.model_copy(update={"architecture": ARCHITECTURE})
+    assert world.supernets.create(preset.model_copy(update={"strategy": strategy})).state is SupernetState.QUEUED
+
+
+def test_weights_to_inherit_must_be_there(world: WorkerWorld) -> None:
+    strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "inherit_from": "supv_none"}
+    with pytest.raises(InvalidSpecError, match="supv_none"):
+        world.supernets.create(parse_training_spec({**TRAINING, "strategy": strategy}))
+
+
+def test_a_search_cannot_take_its_weights_from_a_retraining(world: WorkerWorld) -> None:
+    strategy = {"kind": "retrain", "architecture": ARCHITECTURE}
+    done = trained(world, strategy=strategy)
+    for supernet in (done.id, {**TRAINING, "strategy": strategy}):
+        with pytest.raises(InvalidSpecError, match="whole supernet"):
+            world.search(supernet=supernet, objectives=[{"metric": "top1"}])

@@ -1,0 +1,118 @@
+"""The ONNX Runtime emulator: what it takes, what it refuses, and how it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from device_agent.failures import FailureType, JobFailedError
+from device_agent.runtime.base import SessionSettings
+from device_agent.runtime.golden import golden_onnx
+from device_agent.runtime.onnx_check import check_onnx
+from device_agent.runtime.onnxruntime import OnnxRuntime
+from tests.support.model_files import ONNX, refused, write
+
+
+def small_model(*, batch: int | str = 1, external: bool = False, ir_version: int = 8) -> onnx.ModelProto:
+    weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    if external:
+        onnx.external_data_helper.set_external_data(weight, location="../../etc/passwd")
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4])],
+        [weight],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=ir_version)
+
+
+def test_the_golden_model_is_sound_and_always_the_same() -> None:
+    onnx.checker.check_model(onnx.load_from_string(golden_onnx()), full_check=True)
+    assert golden_onnx() == golden_onnx()
+
+
+def test_versions_are_read_without_an_engine() -> None:
+    facts = check_onnx(small_model().SerializeToString())
+    assert (facts.ir_version, facts.opset) == (8, 17)
+
+
+def test_external_data_is_refused_wherever_it_hides() -> None:
+    plain = small_model(external=True)
+    with pytest.raises(JobFailedError, match="external data") as caught:
+        check_onnx(plain.SerializeToString())
+    assert refused(caught) is FailureType.MODEL_REJECTED
+    hidden = small_model()
+    tensor = plain.graph.initializer[0]
+    inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=tensor)], "inner", [], [])
+    hidden.graph.node.append(helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner))
+    with pytest.raises(JobFailedError, match="external data"):
+        check_onnx(hidden.SerializeToString())
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model at all", b"\xff" * 40, golden_onnx()[:-10]])
+def test_bytes_that_are_no_model_are_refused(data: bytes) -> None:
+    with pytest.raises(JobFailedError) as caught:
+        check_onnx(data)
+    assert refused(caught) is FailureType.MODEL_REJECTED
+
+
+def test_too_new_or_bottomless_models_are_refused() -> None:
+    with pytest.raises(JobFailedError, match="newer"):
+        check_onnx(small_model(ir_version=99).SerializeToString())
+    data = b""
+    for _ in range(60):  # a graph in an attribute in a node in a graph ...
+        attribute = b"\x32" + _length(data) + data
+        node = b"\x2a" + _length(attribute) + attribute
+        data = b"\x0a" + _length(node) + node
+    with pytest.raises(JobFailedError, match="nested"):
+        check_onnx(b"\x3a" + _length(data) + data)
+
+
+def _length(data: bytes) -> bytes:
+    out, size = bytearray(), len(data)
+    while size > 0x7F:
+        out.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*out, size])
+
+
+def test_onnx_runtime_gives_the_same_outputs_for_the_same_seed(tmp_path: Path) -> None:
+    runtime = OnnxRuntime()
+    path = write(tmp_path, small_model().SerializeToString())
+    outputs = []
+    for seed in (1, 1, 2):
+        loaded = runtime.load(path, SessionSettings(format="onnx", input_seed=seed))
+        loaded.session.run()
+        outputs.append(loaded.session.outputs()[0])
+        loaded.session.close()
+        assert loaded.init_ns > 0
+    assert np.array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (small_model(batch="n"), "dynamic shape"),
+        (small_model(batch=2), "batch 2"),
+    ],
+)
+def test_onnx_runtime_refuses_models_it_cannot_feed(tmp_path: Path, model: onnx.ModelProto, words: str) -> None:
+    with pytest.raises(JobFailedError, match=words) as caught:
+        OnnxRuntime().load(write(tmp_path, model.SerializeToString()), ONNX)
+    assert refused(caught) is FailureType.MODEL_REJECTED
+
+
+def test_a_graph_that_the_engine_does_not_know_fails_to_initialise(tmp_path: Path) -> None:
+    model = small_model()
+    model.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(JobFailedError) as caught:
+        OnnxRuntime().load(write(tmp_path, model.SerializeToString()), ONNX)
+    assert refused(caught) is FailureType.INIT_FAILED

@@ -1,0 +1,64 @@
+"""The archive: every result, its front, its noise-aware front, its hypervolume."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.archive import EvaluatedArchive
+from nas_engine.search.pareto import HypervolumeReference
+from tests.support.fakes_space import StagedSpace
+
+PROBLEM = SearchProblem(
+    space=StagedSpace(num_stages=1),
+    objectives=(Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.LATENCY_US, Goal.MINIMIZE)),
+    constraints=(Constraint(Metric.TOP1, minimum=0.5),),
+)
+
+
+def result(index: int, top1: float, latency_us: float, error_us: float = 0.0) -> Told:
+    return Told(
+        genotype=(index, 0, 0, 0),
+        objectives={Metric.TOP1: top1, Metric.LATENCY_US: latency_us},
+        uncertainty={Metric.LATENCY_US: error_us},
+    )
+
+
+def filled() -> EvaluatedArchive:
+    archive = EvaluatedArchive(PROBLEM)
+    for told in (
+        result(0, 0.8, 100.0, 5.0),
+        result(1, 0.8, 104.0, 5.0),
+        result(2, 0.7, 200.0, 5.0),
+        result(3, 0.4, 10.0),
+    ):
+        archive.add(told)
+    return archive
+
+
+def test_the_front_holds_feasible_results_only() -> None:
+    assert [told.genotype[0] for told in filled().front()] == [0]
+
+
+def test_the_confident_front_keeps_what_noise_could_have_hidden() -> None:
+    assert [told.genotype[0] for told in filled().confident_front()] == [0, 1]
+    assert [told.genotype[0] for told in filled().confident_front(z=0.0)] == [0]
+
+
+def test_a_second_result_of_a_genotype_replaces_the_first_in_place() -> None:
+    archive = filled()
+    version = archive.version
+    archive.add(result(0, 0.6, 300.0))
+    assert [told.genotype[0] for told in archive.results] == [0, 1, 2, 3]
+    assert [told.genotype[0] for told in archive.front()] == [1]
+    assert archive.version > version
+
+
+def test_hypervolume_needs_a_frame_of_the_searchs_objectives() -> None:
+    frame = HypervolumeReference((-1.0, 0.0), (0.0, 1000.0))
+    assert filled().hypervolume(frame) == pytest.approx((0.8 + 0.1) * (1.1 - 0.1))
+    assert EvaluatedArchive(PROBLEM).hypervolume(frame) == 0.0
+    with pytest.raises(SearchStateError, match="has 1 objectives, the search 2"):
+        filled().hypervolume(HypervolumeReference((0.0,), (1.0,)))

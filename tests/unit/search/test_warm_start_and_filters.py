@@ -1,0 +1,111 @@
+"""Warm start reports what it took; cheap filters judge by the layer graph; the factory makes what the settings say."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
+from nas_engine.search.config import (
+    AlgorithmConfig,
+    BinnedEvolutionConfig,
+    Nsga2Config,
+    PredictorAssistedConfig,
+    RandomSearchConfig,
+    ScarletConfig,
+    SposEvolutionConfig,
+    VariationConfig,
+    settings_of,
+)
+from nas_engine.search.factory import create_algorithm
+from nas_engine.search.warm_start import warm_start
+from nas_engine.spaces.registry import create_space
+from tests.support.fakes_space import StagedSpace
+
+OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+SPOS = create_space("spos")
+
+
+def test_a_warm_start_takes_published_models_and_says_why_others_are_not_taken() -> None:
+    cheap = GraphFilter(SPOS, [Constraint(Metric.MACS, maximum=330e6)])
+    algorithm = create_algorithm(Nsga2Config(), SPOS, OBJECTIVES, cheap_filter=cheap)
+    published = next(iter(SPOS.named))
+    report = warm_start(algorithm, SPOS, [published, published, [3] * 20, [0] * 3, "no-such-model"])
+    assert len(report.accepted) == 1
+    assert algorithm.ask(1) == list(report.accepted)
+    reasons = [rejection.reason for rejection in report.rejected]
+    assert "already" in reasons[0]
+    assert "macs" in reasons[1]
+    assert "3 genes" in reasons[2] or "20" in reasons[2]
+    assert "no-such-model" in report.rejected[3].document
+
+
+def test_the_graph_filter_gives_complexity_and_bounds_it() -> None:
+    cheap = GraphFilter(SPOS, [Constraint(Metric.MACS, maximum=300e6), Constraint(Metric.PARAMS, minimum=3e6)])
+    check = cheap((2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3))
+    assert check.values[Metric.MACS] == 322_918_720
+    assert check.values[Metric.PARAMS] == 3_558_464
+    assert check.violations == {"macs": pytest.approx(22_918_720 / 300e6)}
+    assert not check.feasible
+
+
+def test_unsupported_operators_make_a_genotype_infeasible() -> None:
+    def refuses_sevens(graph: LayerGraph) -> list[str]:
+        return [node.name for node in graph.nodes if "7" in node.operator]
+
+    cheap = GraphFilter(SPOS, [], refuses_sevens)
+    assert cheap((0,) * 20).feasible
+    assert "operator_support" in cheap((2,) * 20).violations
+
+
+def test_what_a_filter_cannot_know_before_evaluation_is_refused() -> None:
+    cheap = MetricFilter(lambda _: {Metric.MACS: 1.0}, [Constraint(Metric.LATENCY_US, maximum=5.0)])
+    with pytest.raises(EngineError, match="latency_us cannot be checked before evaluation"):
+        cheap((0,))
+    with pytest.raises(EngineError, match="no layer graphs"):
+        GraphFilter(StagedSpace(), [])((0,) * 12)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RandomSearchConfig(),
+        Nsga2Config(),
+        ScarletConfig(),
+        BinnedEvolutionConfig(),
+        PredictorAssistedConfig(),
+    ],
+    ids=lambda config: config.kind.value,
+)
+def test_the_factory_makes_every_algorithm_and_checkpoints_name_it(config: AlgorithmConfig) -> None:
+    algorithm = create_algorithm(config, StagedSpace(), OBJECTIVES, seed=3)
+    assert len(algorithm.ask(2)) == 2
+    assert f'"kind":"{config.kind.value}"' in str(algorithm.state())
+    assert settings_of(config)["kind"] == config.kind.value
+
+
+def test_the_factory_refuses_objectives_an_algorithm_cannot_serve() -> None:
+    for config in (SposEvolutionConfig(), BinnedEvolutionConfig(bin_metric=Metric.LATENCY_US)):
+        with pytest.raises(EngineError, match="objective"):
+            create_algorithm(config, StagedSpace(), OBJECTIVES)
+    with pytest.raises(EngineError, match="at least one objective"):
+        create_algorithm(Nsga2Config(), StagedSpace(), ())
+    with pytest.raises(EngineError, match="repeat a metric"):
+        create_algorithm(Nsga2Config(), StagedSpace(), (OBJECTIVES[0], OBJECTIVES[0]))
+
+
+def test_settings_out_of_range_are_refused_by_name() -> None:
+    with pytest.raises(EngineError, match="population_size is 1"):
+        Nsga2Config(population_size=1)
+    with pytest.raises(EngineError, match="crossover_probability"):
+        VariationConfig(crossover_probability=1.5)
+    with pytest.raises(EngineError, match="mean_leaves"):
+        VariationConfig(mean_leaves=float("nan"))
+    with pytest.raises(EngineError, match="bin_width"):
+        BinnedEvolutionConfig(bin_width=0.0)
+    with pytest.raises(EngineError, match="population_size is 50"):
+        SposEvolutionConfig(num_mutation=40)
+    with pytest.raises(EngineError, match="exploration"):
+        PredictorAssistedConfig(exploration=-1.0)
