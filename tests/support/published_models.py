@@ -92,7 +92,8 @@ the stand-alone network with affine BN. *Published* is what paper or README prin
 measured; *ours* is the complexity view of the layer graph. A dash: nobody gave the number.
 
 `python -m tests.support.published_models` writes this page; a test holds it, and every reference figure, to the code.
-The reference allocates a 1x1 convolution in AttentiveNAS' identity shortcuts that it never uses; it is not counted here.
+The reference allocates a 1x1 convolution in AttentiveNAS' identity shortcuts that it never uses;
+it is not counted here.
 FairNAS' and SCARLET-B's parameters are those that cogsys-tuebingen/uninas counted on the published code.
 SCARLET-B is published as 329M, its code has 326.85M; AlphaNet's A5-1 as 596M, its configuration has 594.79M."""
 
