@@ -19,6 +19,7 @@ from tests.first_release import Installation
 
 API = "/api/v1"
 FINAL = ("completed", "failed", "cancelled")
+pytestmark = pytest.mark.xdist_group("first-release-data")
 Rows = dict[str, list[dict[str, Any]]]
 
 WHERE_IT_WENT: Mapping[str, Callable[[Rows], list[dict[str, Any]]]] = {}
@@ -129,7 +130,9 @@ def test_every_resource_is_read_over_rest(upgraded: Upgraded) -> None:
         assert nas.get(f"{API}/measurements/{id}/samples")["blocks"]
     listed = {item["id"] for item in nas.items(f"{API}/classifications?include_superseded=true")}
     assert listed == {row["id"] for row in rows["classifications"]}
-    candidates = [item["id"] for row in rows["searches"] for item in nas.items(f"{API}/searches/{row['id']}/candidates")]
+    candidates = [
+        item["id"] for row in rows["searches"] for item in nas.items(f"{API}/searches/{row['id']}/candidates")
+    ]
     assert sorted(candidates) == sorted(row["id"] for row in rows["candidates"])
     for search in rows["searches"]:
         kept = nas.items(f"{API}/searches/{search['id']}/checkpoints")

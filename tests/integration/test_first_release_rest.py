@@ -18,6 +18,7 @@ import pytest
 from tests import first_release
 from tests.first_release import Answer, Installation
 
+pytestmark = pytest.mark.xdist_group("first-release-rest")
 REQUESTS: list[dict[str, Any]] = first_release.document("requests.json.xz")
 SCHEMAS: dict[str, Any] = first_release.document("resources.json.gz")
 OPENAPI: dict[str, Any] = first_release.document("openapi.json.gz")

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from tests import first_release
 from tests.first_release import Installation, as_json, call, message
 
+pytestmark = pytest.mark.xdist_group("first-release-wire")
 MESSAGES = {
     "Enroll": ("EnrollRequest", "EnrollResponse"),
     "Sync": ("SyncRequest", "SyncResponse"),
