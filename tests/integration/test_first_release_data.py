@@ -86,7 +86,7 @@ def test_the_fixture_holds_every_table_and_every_state(upgraded: Upgraded) -> No
     assert states["jobs"] == {"queued", "leased", "done", "failed", "cancelled"}
     assert states["devices"] == {"active", "draining", "degraded", "quarantined", "retired"}
     assert states["searches"] >= {"queued", "running", "paused", "completed", "cancelled"}
-    assert states["supernets"] >= {"queued", "ready", "cancelled"}
+    assert states["supernets"] == {"queued", "training", "ready", "cancelled"}
     assert {row["spec"]["strategy"]["kind"] for row in rows["supernets"]} >= {
         "uniform",
         "flops_binned",
@@ -166,7 +166,9 @@ def test_what_was_paused_or_queued_goes_on_with_the_same_candidates(tmp_path: Pa
             if name not in TRAINED:  # gradients differ in their last digits between processors
                 assert asked == one["genotypes"], name
         ids = names["ids"]
-        assert _until(nas, f"{API}/supernets/{ids['queued_supernet']}", ("ready", "failed")) == "ready"
+        for name in ("queued_supernet", "half_uniform", "half_binned", "half_fair", "half_retrain"):
+            path = f"{API}/supernets/{ids[name]}"
+            assert _until(nas, path, ("ready", "failed")) == "ready", nas.get(path)["reason"]
         assert _until(nas, f"{API}/ranking-studies/{ids['queued_study']}", FINAL) == "completed"
         assert _until(nas, f"{API}/jobs/{ids['waiting_job']}", ("done", "failed")) == "done"
         table = nas.get(f"{API}/latency-tables/{ids['table_under_way']}")
