@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests import first_release
 from tests.databases import PostgresServer
-from tests.first_release import Installation
+from tests.support import first_release
+from tests.support.first_release import Installation
 
 API = "/api/v1"
 FINAL = ("completed", "failed", "cancelled")
