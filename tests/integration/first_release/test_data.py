@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 from tests.support import first_release
 from tests.support.first_release import Installation
 
