@@ -135,4 +135,3 @@ def _reading_part(hint: Any, columns: Mapping[str, sa.Column[Any]]) -> Read:
     if not optional:
         return read
     return lambda row: None if all(row[column] is None for column in columns.values()) else read(row)
-
