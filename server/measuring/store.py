@@ -104,9 +104,8 @@ class MeasurementStore(Store):
 
     def samples(self, measurement_id: str) -> bytes | None:
         """Raw samples as they came; None for estimates."""
-        row = self._connection.execute(
-            sa.select(measurements.c.samples).where(measurements.c.id == measurement_id)
-        ).one_or_none()
+        statement = sa.select(measurements.c.samples).where(measurements.c.id == measurement_id)
+        row = self._connection.execute(statement).one_or_none()
         if row is None:
             raise NotFoundError("measurement", measurement_id)
         return row.samples  # type: ignore[no-any-return]
@@ -136,7 +135,8 @@ class MeasurementStore(Store):
             measurements.c.superseded.is_(False),
             measurements.c.suspect.is_(False),
         ).order_by(measurements.c.validity != Validity.VALID, measurements.c.id.desc())
-        return next((r for r in self._list(MEASUREMENTS, statement) if policy.accepts(r.flags)), None)
+        records = map(MEASUREMENTS.value_of, self._connection.execute(statement))
+        return next((record for record in records if policy.accepts(record.flags)), None)
 
     def ids_since(self, device_id: str, since: datetime) -> tuple[str, ...]:
         """What a device measured since then and is not suspect yet, oldest first."""
