@@ -25,9 +25,7 @@ TIERS = ("e2e", "browser", "wires", "integration", "contract", "golden", "proper
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--unsteady", action="store_true", help="name what passes (with --last-failed)"
-    )
+    parser.addoption("--unsteady", action="store_true", help="name what passes (with --last-failed)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
