@@ -139,6 +139,10 @@ class MeasurementResource(Resource):
     npu_p50_us: float | None
     """Median of the accelerator's own time; null where the runtime does not give it."""
 
+    npu_time_source: str | None = None
+    """Name of the runtime that gave the accelerator's own time; null where there is no such time, and for measurements
+    that were stored before this was kept."""
+
     load_us: float
     init_us: float
     first_run_us: float
