@@ -14,7 +14,7 @@ import os
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
 from hilnas.client.classification_resources import Classifications
 from hilnas.client.resources import ArtifactFiles, Devices, Jobs, Measurements, Searches, Tokens, read
@@ -44,7 +44,7 @@ class Hilnas:
         *,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = url or os.environ.get("HILNAS_URL") or DEFAULT_URL
         secret = token or os.environ.get("HILNAS_TOKEN")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from starlette.testclient import TestClient
 
 from nas_engine.domain.architecture import Architecture
@@ -83,7 +83,7 @@ class World:
         """Let go of the database."""
         self.process.engine.dispose()
 
-    def client(self, token: str | None = ADMIN) -> httpx.Client:
+    def client(self, token: str | None = ADMIN) -> httpx2.Client:
         """A client of the application, without a socket."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return TestClient(self.process.app, headers=headers, raise_server_exceptions=False)

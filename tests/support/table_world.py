@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from nas_engine.cost.latency_table import operator_graphs
 from nas_engine.domain.environment import Dtype
@@ -101,7 +101,7 @@ def network_us(space: SearchSpace, choices: Any) -> float:
 
 
 def complete_table(
-    world: World, client: httpx.Client, worker: StepWorker, board: Device, space: SearchSpace, spec: Mapping[str, Any]
+    world: World, client: httpx2.Client, worker: StepWorker, board: Device, space: SearchSpace, spec: Mapping[str, Any]
 ) -> str:
     """A table ordered over REST and measured whole; its id."""
     answer = client.post("/api/v1/latency-tables", json=spec)

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from hilnas.cli.commands import search
@@ -80,7 +80,7 @@ def test_the_other_presets_have_the_papers_budgets() -> None:
     assert (shifting.learning_rate, shifting.images_per_candidate) == (1e-4, 640)
 
 
-def test_presets_are_read_over_rest(client: httpx.Client) -> None:
+def test_presets_are_read_over_rest(client: httpx2.Client) -> None:
     listed = client.get("/api/v1/search-presets").json()["items"]
     assert [one["name"] for one in listed] == list(SEARCH_PRESETS)
     one = client.get("/api/v1/search-presets/densenas-imagenet100-mbv2").json()
