@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import DeviceClassName, Id, Json, KindName, Resource, ValidityName
+from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
 
 
 class MeasurementListQuery(CountedQuery):

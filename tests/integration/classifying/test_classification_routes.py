@@ -132,7 +132,7 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
             )
             ClassificationStore(tx).add(on_device)
 
-        world.process.context.uow.write(work)
+        world.process.uow.write(work)
         front = client.get(f"/api/v1/searches/{search_id}/front").json()
         candidate = front["points"][0]["candidate"]
         assert (candidate["test_top1"], candidate["device_top1"]) == (0.9, 0.8)

@@ -21,10 +21,11 @@ def test_the_api_process_holds_no_torch(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from server.bootstrap.api import build\n"
         "from server.bootstrap.settings import Settings\n"
+        "from server.spaces.catalog import SpaceCatalog\n"
         f"process = build(Settings.load({{'home': Path({str(tmp_path)!r})}}))\n"
         "process.app.openapi()\n"
-        "for space in process.context.spaces.space_ids():\n"
-        "    process.context.spaces.describe(space, {})\n"
+        "for space in process.get(SpaceCatalog).space_ids():\n"
+        "    process.get(SpaceCatalog).describe(space, {})\n"
         "heavy = {'torch', 'pymoo', 'kornia', 'onnxruntime', 'ray', 'matplotlib', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

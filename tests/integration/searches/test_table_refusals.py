@@ -12,6 +12,7 @@ import pytest
 from nas_engine.domain.environment import Dtype
 from nas_engine.spaces.registry import create_space
 from server.fleet.device import Enrolment
+from server.fleet.devices import Devices
 from server.jobs.failures import Failure, FailureType
 from tests.support.api_world import ENROLMENT, World, capabilities
 from tests.support.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
@@ -35,7 +36,7 @@ def enrol(world: World, name: str, clocks_profile: str = "pinned-max", **labels:
         identity=replace(offered.identity, clocks_profile=clocks_profile),
     )
     enrolment = Enrolment(name=name, device_type="rk3588", capabilities=offered, labels=labels)
-    return world.process.context.devices.enrol(ENROLMENT, enrolment)[0]
+    return world.process.get(Devices).enrol(ENROLMENT, enrolment)[0]
 
 
 def densenas_spec(table_id: str, **changes: Any) -> dict[str, Any]:
