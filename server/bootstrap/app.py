@@ -27,7 +27,9 @@ from server.jobs import routes as jobs
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.cost_reports import CostReportSpec
 from server.latency_tables.latency_tables import LatencyTableSpec
+from server.measuring import canary_routes as canaries
 from server.measuring import routes as measurements
+from server.measuring.queries import ModelMeasurementSpec
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
@@ -46,6 +48,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     classifications.router,
     latency_tables.router,
     devices.router,
+    canaries.router,
     supernets.router,
     models.router,
     ranking_studies.router,
@@ -56,7 +59,15 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     system.router,
 )
-_SPECS = (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, CandidateRetrainingSpec, RankingStudySpec)
+_SPECS = (
+    SearchSpec,
+    TrainingSpec,
+    ModelMeasurementSpec,
+    LatencyTableSpec,
+    CostReportSpec,
+    CandidateRetrainingSpec,
+    RankingStudySpec,
+)
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 

@@ -22,9 +22,8 @@ from server.core.idempotency import StoredResponse
 from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery
 from server.fleet.devices import Devices
-from server.fleet.presenter import canary_resource, device_detail, device_resource, device_type_resource
+from server.fleet.presenter import device_detail, device_resource, device_type_resource
 from server.fleet.schemas import (
-    CanaryResource,
     DeviceDetail,
     DeviceLabelsBody,
     DeviceListQuery,
@@ -66,20 +65,6 @@ def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: 
     device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
     return tagged(request, device_detail(device, now, jobs, utilisation))
-
-
-@router.get("/devices/{device_id:id}/canaries", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
-def list_canaries(
-    device_id: DeviceId,
-    devices: DevicesDep,
-    paging: PagingDep,
-    _: Viewer,
-    query: Annotated[ListQuery, Query()],
-) -> Listing[CanaryResource]:
-    """Runs of the golden model on a board, newest first."""
-    devices.get(device_id)
-    page = devices.canaries(device_id, paging.wanted(query))
-    return paging.listing(page, [canary_resource(c) for c in page.items])
 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))

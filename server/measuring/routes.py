@@ -14,9 +14,9 @@ from nas_engine.domain.measurement import DeviceClass, Validity
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
 from server.artifacts.artifacts import Artifacts
+from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelCheck
 from server.artifacts.routes import ArtifactsDep
-from server.classifying.results import image_set_head
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
