@@ -24,8 +24,8 @@ from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.latency_tables.cost_reports import CostReports, CostReportSpec, parse_cost_report_spec
-from server.latency_tables.latency_tables import LatencyTables, LatencyTableSpec, parse_latency_table_spec
+from server.latency_tables.cost_reports import CostReports
+from server.latency_tables.latency_tables import LatencyTables
 from server.latency_tables.presenter import report_detail, report_resource, table_detail, table_resource
 from server.latency_tables.schemas import (
     CostReportDetail,
@@ -34,6 +34,12 @@ from server.latency_tables.schemas import (
     LatencyTableDetail,
     LatencyTableResource,
     LatencyTableRowResource,
+)
+from server.latency_tables.spec import (
+    CostReportSpec,
+    LatencyTableSpec,
+    parse_cost_report_spec,
+    parse_latency_table_spec,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["latency tables"])

@@ -20,11 +20,8 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.training.candidate_retraining import (
-    CandidateRetraining,
-    CandidateRetrainingSpec,
-    parse_candidate_retraining_spec,
-)
+from server.training.candidate_retraining import CandidateRetraining
+from server.training.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels
 from server.training.model_presenter import model_resource
 from server.training.model_schemas import DeployableModelResource

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.core.paging import MAX_PAGE_SIZE
+
 Json = Any
 """Any JSON value."""
 
@@ -29,7 +31,6 @@ LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 LabelText = Annotated[
