@@ -24,6 +24,7 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
@@ -49,7 +50,7 @@ from server.core.errors import NotAuthenticatedError
 from server.core.events import Events
 from server.core.home import ADMIN_TOKEN_FILE
 from server.core.http.event_stream import EventHub
-from server.core.http.metrics import Metrics, Sample
+from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
 from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
@@ -143,7 +144,7 @@ def build(settings: Settings) -> ApiProcess:
         RankingStudies(uow, spaces, datasets),
         PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
         EventHub(lambda: wakeups.token(Topic.EVENTS)),
-        Metrics((lambda: _job_samples(dispatch),)),
+        Metrics((lambda: _job_depths(dispatch),)),
         Probes((lambda: _database_check(engine),)),
     )
     rpc = RpcServices(
@@ -324,13 +325,12 @@ def _database_check(engine: sa.Engine) -> ReadinessCheck:
     return ReadinessCheck(name="database", ok=True, detail=f"schema {current}")
 
 
-def _job_samples(dispatch: Dispatch) -> list[Sample]:
-    name, text = "hilnas_jobs", "Jobs that wait and run."
-    samples = []
+def _job_depths(dispatch: Dispatch) -> Metric:
+    jobs = GaugeMetricFamily("hilnas_jobs", "Jobs that wait and run.", labels=("kind", "state"))
     for depth in dispatch.depths():
-        for state, count in (("queued", depth.num_queued), ("leased", depth.num_leased)):
-            samples.append(Sample(name, text, count, (("kind", depth.kind.value), ("state", state))))
-    return samples
+        jobs.add_metric((depth.kind.value, "queued"), depth.num_queued)
+        jobs.add_metric((depth.kind.value, "leased"), depth.num_leased)
+    return jobs
 
 
 def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
