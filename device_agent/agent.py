@@ -18,11 +18,11 @@ from enum import Enum, IntEnum
 import grpc
 
 from device_agent.child.process import ChildMeasurer, InProcessMeasurer, Measurer
-from device_agent.failures import AgentError, EnrolmentError, FailureType
+from device_agent.failures import AgentError, EnrolmentError
 from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
+from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.procedure import Phase
-from device_agent.measuring.setup import DeviceBench
 from device_agent.server_link.artifacts import ArtifactCache
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import Link, Trouble, describe, trouble
@@ -33,6 +33,7 @@ from device_agent.server_link.wire import envelope_to_proto, job_from_proto
 from device_agent.settings import AgentSettings
 from device_agent.state import StateDirectory
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType
 
 _log = logging.getLogger(__name__)
 GOODBYE_TIMEOUT_S = 5.0
@@ -76,14 +77,14 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        device = DeviceBench(settings.bench)
+        device = MeasuringDevice(settings.measuring)
         if not settings.isolate and not device.simulated:
             raise AgentError("only simulated runtimes may measure without a process of their own")
         self._link = Link(settings.link)
         self._state = StateDirectory(settings.state_dir)
         cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
         self._measurer: Measurer = (
-            ChildMeasurer(settings.bench) if settings.isolate else InProcessMeasurer(settings.bench)
+            ChildMeasurer(settings.measuring) if settings.isolate else InProcessMeasurer(settings.measuring)
         )
         self._session = Session(settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache)
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)

@@ -6,10 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from device_agent.failures import FailureType
 from device_agent.jobs import CanaryOrder, JobRunner, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.session import Health
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, Measurement, MeasurementProfile, Validity
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from device_agent.child.process import Measurer
-from device_agent.failures import AgentError, FailureType, JobFailedError, JobStoppedError, RuntimeUnavailableError
+from device_agent.failures import AgentError, JobFailedError, JobStoppedError, RuntimeUnavailableError
 from device_agent.measuring.canary import Canary
 from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
@@ -20,6 +20,7 @@ from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef
 from device_agent.server_link.backoff import Backoff
 from device_agent.stop import StopToken
 from nas_engine.domain.classification import Classification
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     CanaryReading,
     Dtype,

@@ -6,7 +6,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from device_agent.failures import FailureType, JobStoppedError
+from device_agent.failures import JobStoppedError
+from nas_engine.domain.job_protocol import FailureType
 
 
 class StopToken:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TextIO
 
 from device_agent.child.process import ChildMeasurer
-from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.failures import AgentError, JobFailedError, RuntimeUnavailableError
+from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest, Phase
-from device_agent.measuring.setup import BenchSettings, DeviceBench
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_model
 from device_agent.stop import StopToken
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     DeviceClass,
     Dtype,
@@ -86,11 +87,11 @@ class SelfTest:
         return json.dumps(document) + "\n"
 
 
-def selftest(settings: BenchSettings, golden: Path | None, out: TextIO, *, as_json: bool = False) -> int:
+def selftest(settings: MeasuringSettings, golden: Path | None, out: TextIO, *, as_json: bool = False) -> int:
     """Measure the golden model three times in fresh processes; returns 1 when that fails.
 
     Args:
-        settings: of the bench.
+        settings: of the measuring device.
         golden: a model in the runtime's format (the NPU has none of its own); None for the built-in one.
         out: where the answer goes.
         as_json: as JSON instead of text.
@@ -117,9 +118,9 @@ def selftest(settings: BenchSettings, golden: Path | None, out: TextIO, *, as_js
     return 1 if found.failure else 0
 
 
-def _read(golden: Path, settings: BenchSettings) -> tuple[bytes, str]:
+def _read(golden: Path, settings: MeasuringSettings) -> tuple[bytes, str]:
     try:
-        return golden.read_bytes(), DeviceBench(settings).runtime.facts.model_formats[0]
+        return golden.read_bytes(), MeasuringDevice(settings).runtime.facts.model_formats[0]
     except OSError as error:
         raise AgentError(f"--golden {golden} cannot be read: {error.strerror}") from error
 

@@ -6,7 +6,6 @@ drivers/rknpu (debugfs `load`, `version`), Linux cpufreq, devfreq, thermal and c
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -248,6 +247,8 @@ def devfreq_name(node: str) -> str | None:
 
 
 def _package_version(package: str) -> str | None:
+    import importlib.metadata  # takes part of a process's start, and few runtimes ask
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

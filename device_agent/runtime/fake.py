@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import (
     Classifier,
     Clock,
@@ -37,6 +37,7 @@ from device_agent.runtime.base import (
     VirtualClock,
 )
 from device_agent.runtime.simulated import SimulatedSession
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
 FAKE_VERSION = "1"

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import Classifier, Clock, Loaded, RuntimeFacts, SessionSettings, VirtualClock
 from device_agent.runtime.simulated import SimulatedSession
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
 NPU_HZ = 1_000_000_000  # the RK3588's highest operating point

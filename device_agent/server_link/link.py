@@ -10,10 +10,11 @@ from pathlib import Path
 
 import grpc
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.server_link.artifacts import FetchInterruptedError
 from device_agent.stop import StopToken
 from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc, control_pb2, control_pb2_grpc
+from nas_engine.domain.job_protocol import FailureType
 
 CALL_TIMEOUT_S = 15.0
 FETCH_IDLE_TIMEOUT_S = 600.0

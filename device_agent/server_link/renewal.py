@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import grpc
 
-from device_agent.failures import FailureType
 from device_agent.jobs import LeasedJob
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import describe
-from device_agent.server_link.wire import LeaseOrder, lease_order, report_to_proto
+from device_agent.server_link.wire import lease_order, report_to_proto
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 
 _log = logging.getLogger(__name__)
 RENEW_TIMEOUT_S = 5.0

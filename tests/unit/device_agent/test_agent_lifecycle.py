@@ -9,13 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from device_agent.failures import AgentError, FailureType, JobStoppedError
+from device_agent.failures import AgentError, JobStoppedError
 from device_agent.jobs import LeasedJob, LeaseKey
 from device_agent.server_link.backoff import HEALTHY_AFTER_S, Backoff
 from device_agent.server_link.renewal import Renewer
 from device_agent.state import Enrolled, StateDirectory
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType
 
 
 def test_every_start_has_a_higher_epoch_and_only_one_agent_has_the_directory(tmp_path: Path) -> None:

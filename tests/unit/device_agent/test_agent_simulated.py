@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import MonotonicClock, SessionSettings, VirtualClock
 from device_agent.runtime.fake import FakeRuntime, behaviour_of
 from device_agent.runtime.rk3588_sim import Rk3588SimRuntime, parse_cycle_table
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.export.rknn_table import CycleTable, LayerCycles, Target
 from tests.support.model_files import refused, write
 
