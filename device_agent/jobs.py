@@ -19,7 +19,6 @@ from device_agent.runtime.base import SessionSettings
 from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef
 from device_agent.server_link.backoff import Backoff
 from device_agent.stop import StopToken
-from nas_engine.domain.classification import Classification
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     CanaryReading,
@@ -30,6 +29,7 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
     usable_blocks,
 )
+from nas_engine.domain.measuring.classification import Classification
 
 _log = logging.getLogger(__name__)
 FetchStream = Callable[[str, int, StopToken], Iterator[tuple[int, bytes]]]

@@ -36,9 +36,9 @@ from device_agent.measuring.messages import (
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.stop import StopToken
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
-from nas_engine.domain.classification import Classification
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
+from nas_engine.domain.measuring.classification import Classification
 
 _log = logging.getLogger(__name__)
 TERM_GRACE_S = 3.0

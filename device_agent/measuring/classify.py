@@ -20,11 +20,11 @@ from device_agent.measuring.environment import complete_environment
 from device_agent.measuring.procedure import OnPhase, Phase
 from device_agent.measuring.setup import MeasuringSetup
 from device_agent.runtime.base import Classifier, Output, SessionSettings
-from nas_engine.domain.classification import Classification, Predictions
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import ImageSetFile, ImageSetHeader
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measuring.classification import Classification, Predictions
+from nas_engine.domain.measuring.image_set import ImageSetFile, ImageSetHeader
 
 TURN_S = 0.5  # longest hold of the timing lock, but for one batch
 

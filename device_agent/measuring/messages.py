@@ -12,7 +12,6 @@ from typing import TypeVar
 from device_agent.failures import JobFailedError
 from device_agent.measuring.procedure import Phase
 from hilnas.v1 import control_pb2, measurement_pb2
-from nas_engine.domain.classification import Classification, compress_predictions, decompress_predictions
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measurement import (
@@ -28,6 +27,7 @@ from nas_engine.domain.measurement import (
     compress_blocks,
     decompress_blocks,
 )
+from nas_engine.domain.measuring.classification import Classification, compress_predictions, decompress_predictions
 
 E = TypeVar("E", bound=Enum)
 DTYPES: Mapping[int, Dtype] = {measurement_pb2.Dtype.Value(f"DTYPE_{d.name}"): d for d in Dtype}

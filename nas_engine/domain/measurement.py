@@ -28,8 +28,8 @@ from nas_engine.domain.environment import (
 )
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measurement_profile import MeasurementProfile
-from nas_engine.domain.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
+from nas_engine.domain.measuring.profile import MeasurementProfile
+from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
 
 __all__ = [
     "BlockStatus",

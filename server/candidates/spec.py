@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.image_set import MAX_IMAGES
+from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.objective import Constraint, Metric, Objective
 from nas_engine.settings.algorithms import (
     AlgorithmSpec,

@@ -25,10 +25,10 @@ from device_agent.runtime.rk3588_sim import Rk3588SimRuntime
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
-from nas_engine.domain.classification import Classification
-from nas_engine.domain.image_set import Layout, Preprocessing, write_image_set
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype
+from nas_engine.domain.measuring.classification import Classification
+from nas_engine.domain.measuring.image_set import Layout, Preprocessing, write_image_set
 from tests.support.fakes_board import CountingLock, ScriptedRuntime, ScriptedTelemetry, setup_of
 from tests.support.rknn_files import rknn_file
 

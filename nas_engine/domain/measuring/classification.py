@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nas_engine.domain.environment import EnvironmentRecord, HardwareKey
 from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.image_set import MAX_CLASSES, MAX_IMAGES
+from nas_engine.domain.measuring.image_set import MAX_CLASSES, MAX_IMAGES
 
 Predictions = npt.NDArray[np.uint16]
 
