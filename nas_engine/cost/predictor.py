@@ -10,14 +10,12 @@ closed form, so every prediction has a standard deviation, and a checkpoint is t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import kendalltau
 
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Features, Floats
 from nas_engine.domain.architecture import Genotype
@@ -276,15 +274,3 @@ def _sample_arrays(samples: JsonValue) -> tuple[list[list[int]], list[float], li
         raise TypeError("samples must be an object with genotypes, values and standard_errors")
     genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
     return genotypes, _numbers(samples["values"]), _numbers(samples["standard_errors"])
-
-
-def kendall_tau(predicted: Sequence[float], actual: Sequence[float]) -> float | None:
-    """Kendall's tau-b between predictions and what was found; None for fewer than 2 points or constant values."""
-    if len(predicted) != len(actual):
-        raise EngineError(
-            f"Kendall's tau of {len(predicted)} predictions and {len(actual)} values: give as many of each"
-        )
-    if len(predicted) < 2:
-        return None
-    tau = float(kendalltau(predicted, actual).statistic)
-    return tau if math.isfinite(tau) else None
