@@ -42,7 +42,7 @@ _GIVEN_BACK = (FailureType.AGENT_SHUTDOWN, FailureType.UNSUPPORTED, FailureType.
 
 
 class ExitCode(IntEnum):
-    """How the agent ended."""
+    """Exit codes of the agent's process."""
 
     OK = 0
     FAILED = 1
@@ -129,7 +129,7 @@ class Agent:
             self._state.close()
 
     def _turn(self) -> None:
-        """One round: enrol if need be, deliver, sync, work."""
+        """Go round once: enrol if need be, deliver results, sync, do the job that comes."""
         try:
             if not self._session.enrolled:
                 self._session.enroll()
@@ -166,7 +166,7 @@ class Agent:
             return None
 
     def _follow(self, response: control_pb2.SyncResponse) -> None:
-        """Do what the server says."""
+        """Act on the server's answer: leave, pause, or do the jobs it assigns."""
         if response.session == control_pb2.SESSION_STATE_TAKEN_OVER:
             _log.error("a newer instance of this agent speaks: leaving (%s)", response.message)
             self._taken_over = True
@@ -182,7 +182,7 @@ class Agent:
             self._work(job_from_proto(assignment))
 
     def _work(self, job: LeasedJob) -> None:
-        """Do one job. The lease is kept until its result is on disk."""
+        """Do one job; its lease is renewed until the result is on disk."""
         _log.info("job %s attempt %d", job.lease.job_id, job.lease.attempt)
         renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s, self._drained_by_server)
         renewer.start()
@@ -204,7 +204,7 @@ class Agent:
             self._measurer.prepare()
 
     def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
-        """Keep, give back or forget what came out."""
+        """Spool the outcome, give the lease back, or drop what nobody wants any more."""
         what = outcome.failure.value if outcome.failure else "classified" if outcome.classification else "measured"
         _log.info("job %s: %s %s (%.2f s)", job.lease.job_id, what, outcome.message, outcome.total_s)
         self._health.note(job, outcome)
@@ -216,7 +216,7 @@ class Agent:
         self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
 
     def _goodbye(self) -> None:
-        """Deliver what is left and say that nothing more comes; a server that is away learns it by itself."""
+        """Deliver what is left and tell the server that nothing more comes; one that is away finds out by itself."""
         if self._taken_over or not self._session.enrolled:
             return
         try:

@@ -196,10 +196,12 @@ def _probed(measuring: MeasuringSettings, golden: Path) -> MeasuringSettings:
 
     measurer = ChildMeasurer(measuring)
     try:
-        found = probe(measurer, golden, "rknn", measuring.options.core_masks)
+        probed = probe(measurer, golden, "rknn", measuring.options.core_masks)
     finally:
         measurer.close()
-    return replace(measuring, options=replace(measuring.options, core_masks=found.core_masks, versions=found.versions))
+    return replace(
+        measuring, options=replace(measuring.options, core_masks=probed.core_masks, versions=probed.versions)
+    )
 
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:

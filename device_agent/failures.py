@@ -33,7 +33,7 @@ class JobFailedError(AgentError):
 
     @property
     def message(self) -> str:
-        """One line: the cause."""
+        """Put the cause on one line of at most 500 characters, as it is logged and sent."""
         return " ".join(str(self).split())[:500]
 
 

@@ -58,7 +58,7 @@ class CanaryOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureOrder:
-    """What the server wants measured."""
+    """A measurement the server orders: the model, and how to load and time it."""
 
     model: ArtifactRef
     profile: MeasurementProfile
@@ -105,9 +105,7 @@ class LeasedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a job ended: a measurement, answers to images, or a failure (with the canary that was off), and where its
-    time went.
-    """
+    """How a job ended: a measurement, predictions or a failure (with the canary that was off), and how long it took."""
 
     measurement: Measurement | None = None
     classification: Classification | None = None

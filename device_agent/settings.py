@@ -1,4 +1,4 @@
-"""Settings of one agent process."""
+"""What one agent process is started with: its server, its name, its directories and its device."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Measurer(Protocol):
         """Classify an image set. Raises as `measure`."""
 
     def close(self) -> None:
-        """End everything that was started."""
+        """End every process that was started."""
 
 
 class InProcessMeasurer:

@@ -52,7 +52,7 @@ class SelfTest:
         return max(medians_us) / min(medians_us) - 1.0 if len(medians_us) > 1 else None
 
     def text(self) -> str:
-        """For people."""
+        """Write the report people read: one line a run, and the verdict."""
         lines: list[str] = []
         how = "simulated" if self.simulated else "median"
         for number, (median_us, flags) in enumerate(self.runs, start=1):

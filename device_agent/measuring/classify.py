@@ -1,4 +1,4 @@
-"""Classifying an image set: every image once, the class ranked first for each, nothing timed.
+"""Classifying an image set: each image once, the class ranked first for it, nothing timed.
 
 Pure over (runtime, telemetry, lock), like `procedure`. The host's timing lock is held in short turns, so
 that others on this host neither disturb nor are disturbed for long.

@@ -58,14 +58,14 @@ class BoardState:
 
 
 class Telemetry(Protocol):
-    """Readings the measurement protocol needs."""
+    """Readings that the measurement protocol checks its blocks with."""
 
     def usage(self) -> Usage:
         """Counters so far; cheap enough to call around every block."""
         ...
 
     def state(self) -> BoardState:
-        """The board's state now."""
+        """Read clocks, temperatures and load as they are now."""
         ...
 
 
@@ -73,11 +73,9 @@ class SilentTelemetry:
     """Knows nothing: for simulated devices, where the host's state has no influence."""
 
     def usage(self) -> Usage:
-        """Unknown."""
         return Usage(None, None)
 
     def state(self) -> BoardState:
-        """Unknown."""
         return BoardState()
 
 
@@ -168,7 +166,6 @@ class BoardTelemetry:
         return int(found[1]) * 1024 if found else None
 
     def uptime_s(self) -> float | None:
-        """Seconds since boot."""
         text = self._text("proc/uptime")
         return float(text.split()[0]) if text else None
 

@@ -79,7 +79,6 @@ class OnnxRuntime:
 
     @property
     def clock(self) -> Clock:
-        """This machine's monotonic clock."""
         return self._clock
 
     def load(self, path: Path, settings: SessionSettings) -> Loaded:

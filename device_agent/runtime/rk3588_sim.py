@@ -73,7 +73,7 @@ class Rk3588SimRuntime:
         return Loaded(session, 0, 0)
 
     def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
-        """Refused: a cycle table says how long a model takes, not what it answers."""
+        """Refuse: a cycle table says how long a model takes, not what it predicts."""
         raise JobFailedError(
             FailureType.UNSUPPORTED,
             "rk3588-sim computes latencies from a cycle table and executes nothing: use a board",

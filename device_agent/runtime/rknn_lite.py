@@ -63,7 +63,7 @@ class RknnLiteRuntime:
 
     @property
     def facts(self) -> RuntimeFacts:
-        """A real board."""
+        """Describe a real board: its numbers are measured on the NPU."""
         return RuntimeFacts(
             name="rknnlite",
             device_class=DeviceClass.BOARD,
@@ -77,7 +77,7 @@ class RknnLiteRuntime:
 
     @property
     def clock(self) -> Clock:
-        """The board's monotonic clock; `time.time` can be set and is never used for durations."""
+        """Give the board's monotonic clock: `time.time` can be set, and is never used for durations."""
         return self._clock
 
     def load(self, path: Path, settings: SessionSettings) -> Loaded:

@@ -54,11 +54,10 @@ class Renewer:
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
     def start(self) -> None:
-        """Begin renewing."""
         self._thread.start()
 
     def end(self) -> None:
-        """Renew no more; waits for a renewal that is on its way."""
+        """Stop renewing; waits for a renewal that is on its way."""
         self._ended.set()
         self._thread.join(RENEW_TIMEOUT_S + 1.0)
 

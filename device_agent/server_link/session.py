@@ -79,12 +79,12 @@ class Session:
 
     @property
     def identity(self) -> control_pb2.AgentIdentity:
-        """Who speaks."""
+        """This agent, as every message names it."""
         return self._agent
 
     @property
     def enrolled(self) -> bool:
-        """Whether there is a credential."""
+        """Whether the server has given this agent an id and a credential."""
         return bool(self._agent.agent_id)
 
     def resume(self) -> None:
@@ -107,7 +107,7 @@ class Session:
             )
 
     def forget(self) -> None:
-        """The credential is not accepted any more."""
+        """Drop a credential that is not accepted any more."""
         self._agent.agent_id = ""
         self._link.set_credential("")
 

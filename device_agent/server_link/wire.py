@@ -28,19 +28,19 @@ def lease_order(value: int) -> LeaseOrder:
 
 
 def lease_to_proto(lease: LeaseKey) -> control_pb2.LeaseRef:
-    """A lease's name."""
+    """Write the name of a lease."""
     return control_pb2.LeaseRef(job_id=lease.job_id, attempt=lease.attempt, lease_id=lease.lease_id, fence=lease.fence)
 
 
 def report_to_proto(job: LeasedJob) -> control_pb2.LeaseReport:
-    """What is being done with a lease."""
+    """Write how far the job of a lease is."""
     return control_pb2.LeaseReport(lease=lease_to_proto(job.lease), phase=f"PHASE_{job.phase.name}")
 
 
 def capabilities_to_proto(
     device: MeasuringDevice, *, max_model_bytes: int, can_pin_clocks: bool, num_cpus: int
 ) -> control_pb2.Capabilities:
-    """What this device can do."""
+    """Write what this device can do, as it enrols and syncs with it."""
     facts, board = device.runtime.facts, device.board
     return control_pb2.Capabilities(
         identity=identity_to_proto(device.identity()),
@@ -59,7 +59,7 @@ def capabilities_to_proto(
 
 
 def job_from_proto(assignment: control_pb2.Assignment) -> LeasedJob:
-    """A leased job; work that is unknown or malformed becomes a job without an order, which fails with the reason."""
+    """Read a leased job. An order that is unknown or malformed is left out, and the job fails with the reason."""
     lease = assignment.lease
     order: MeasureOrder | ClassifyOrder | None = None
     complaint = ""
@@ -128,7 +128,7 @@ def _artifact(ref: control_pb2.ArtifactRef) -> ArtifactRef:
 
 
 def envelope_to_proto(lease: LeaseKey, outcome: Outcome) -> control_pb2.ResultEnvelope:
-    """A result as it is spooled and sent."""
+    """Write a result as it is spooled and sent."""
     envelope = control_pb2.ResultEnvelope(
         lease=lease_to_proto(lease), fetch_s=outcome.fetch_s, device_s=outcome.device_s, total_s=outcome.total_s
     )

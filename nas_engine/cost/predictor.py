@@ -50,7 +50,7 @@ class Scale(Enum):
         return cls.LOG if spans else cls.LINEAR
 
     def forward(self, values: Floats) -> Floats:
-        """Metric values on this scale."""
+        """Bring metric values onto the scale the process is fitted on."""
         match self:
             case Scale.LINEAR:
                 return values
@@ -60,7 +60,7 @@ class Scale(Enum):
                 return np.asarray(-np.log1p(-values))
 
     def backward(self, values: Floats) -> Floats:
-        """Inverse of `forward`."""
+        """Bring values of the fitted scale back to the metric's unit."""
         match self:
             case Scale.LINEAR:
                 return values
@@ -81,7 +81,7 @@ class Scale(Enum):
 
 
 class PredictorModel(Enum):
-    """Which covariance the posterior has."""
+    """Covariance of the predictor: linear in genes and operator counts (ridge), or with their interactions as well."""
 
     RIDGE = "ridge"
     GAUSSIAN_PROCESS = "gaussian_process"
@@ -153,7 +153,7 @@ class MetricPredictor:
 
     @property
     def num_samples(self) -> int:
-        """Evaluations it has learned from."""
+        """Number of evaluations the posterior is conditioned on."""
         return 0 if self._samples is None else len(self._samples.genotypes)
 
     def fit(
