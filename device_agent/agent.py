@@ -184,7 +184,7 @@ class Agent:
     def _work(self, job: LeasedJob) -> None:
         """Do one job; its lease is renewed until the result is on disk."""
         _log.info("job %s attempt %d", job.lease.job_id, job.lease.attempt)
-        renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s, self._drained_by_server)
+        renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s)
         renewer.start()
         self._interrupt = lambda: self._hurry(job)
         try:
@@ -270,6 +270,3 @@ class Agent:
     def _hurry(self, job: LeasedJob) -> None:
         if self._hurrying:
             job.token.stop(FailureType.AGENT_SHUTDOWN, "the agent was told to stop at once")
-
-    def _drained_by_server(self) -> None:
-        """The server gives us nothing more for now; the next sync says so again, so nothing is to be done."""

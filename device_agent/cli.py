@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
     logging.basicConfig(
         level=getattr(logging, parsed.log_level.upper()), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    missing = _missing_modules()
+    missing = [module for module in ("grpc", "numpy", "google.protobuf") if not _is_installed(module)]
     if missing:
         sys.stderr.write(f"hilnas agent needs {', '.join(missing)}: pip install 'hilnas[agent]'\n")
         return 2
@@ -148,16 +148,11 @@ def parse_labels(pairs: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _missing_modules() -> list[str]:
+def _is_installed(module: str) -> bool:
     import importlib.util
 
-    return [name for name in ("grpc", "numpy", "google.protobuf") if not _findable(importlib.util.find_spec, name)]
-
-
-def _findable(find: object, name: str) -> bool:
-    assert callable(find)
     try:
-        return find(name) is not None
+        return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a parent package is missing
         return False
 

@@ -12,7 +12,7 @@ from typing import TextIO
 from device_agent.child.process import ChildMeasurer
 from device_agent.failures import AgentError, JobFailedError, RuntimeUnavailableError
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
-from device_agent.measuring.procedure import MeasureRequest, Phase
+from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_model
 from device_agent.stop import StopToken
@@ -20,7 +20,6 @@ from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     DeviceClass,
     Dtype,
-    Measurement,
     MeasurementProfile,
     ValidityFlag,
     worst_validity,
@@ -33,7 +32,7 @@ REPLICATION_TOLERANCE = 0.05  # MLPerf Mobile 2.9: results replicate within 5 %
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTest:
-    """What came of it.
+    """Outcome of the golden model's runs in fresh processes.
 
     Attributes:
         runs: (median in microseconds, flags) of each process.
@@ -111,11 +110,11 @@ def selftest(settings: MeasuringSettings, golden: Path | None, out: TextIO, *, a
         )
         measurer = ChildMeasurer(settings)
         try:
-            found = _measure(measurer, request)
+            test = _measure(measurer, request)
         finally:
             measurer.close()
-    out.write(found.to_json() if as_json else found.text())
-    return 1 if found.failure else 0
+    out.write(test.to_json() if as_json else test.text())
+    return 1 if test.failure else 0
 
 
 def _read(golden: Path, settings: MeasuringSettings) -> tuple[bytes, str]:
@@ -131,20 +130,13 @@ def _measure(measurer: ChildMeasurer, request: MeasureRequest) -> SelfTest:
     simulated = False
     for number in range(NUM_RUNS):
         try:
-            measurement = measurer.measure(request, StopToken(), _ignore, TIMEOUT_S)
+            measurement = measurer.measure(request, StopToken(), lambda _: None, TIMEOUT_S)
         except (JobFailedError, RuntimeUnavailableError) as error:
             kind = error.type if isinstance(error, JobFailedError) else FailureType.INIT_FAILED
             return SelfTest(runs=tuple(runs), failure=f"run {number + 1}: {kind.value}: {error}")
-        runs.append((_median_us(measurement), measurement.flags))
+        median_us = statistics.median([ns for block in measurement.blocks for ns in block.e2e_ns]) / 1e3
+        runs.append((median_us, measurement.flags))
         digests.add(measurement.output_digest)
         simulated = measurement.hardware_key.identity.device_class is DeviceClass.SIMULATED
     differing = "the golden model gave different outputs in different processes" if len(digests) > 1 else ""
     return SelfTest(runs=tuple(runs), failure=differing, simulated=simulated)
-
-
-def _median_us(measurement: Measurement) -> float:
-    return statistics.median([ns for block in measurement.blocks for ns in block.e2e_ns]) / 1e3
-
-
-def _ignore(_: Phase) -> None:
-    return

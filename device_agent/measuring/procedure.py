@@ -17,17 +17,16 @@ from device_agent.failures import JobFailedError
 from device_agent.measuring.canary import Canary, canary_complaint, output_digest, run_canary
 from device_agent.measuring.clocks import PINNED
 from device_agent.measuring.environment import complete_environment
-from device_agent.measuring.protocol import Sampler, Sampling, warm_up
+from device_agent.measuring.protocol import Sampler, warm_up
 from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardState, Telemetry
-from device_agent.runtime.base import Clock, Loaded, SessionSettings
+from device_agent.runtime.base import Clock, SessionSettings
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
     DeviceClass,
     Dtype,
-    EnvironmentRecord,
     HardwareKey,
     Measurement,
     MeasurementProfile,
@@ -88,13 +87,24 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
     canary_before = _canary_gate(request, setup)
     loaded = setup.runtime.load(request.model, request.settings)
     try:
-        first_ns, digest = _first_run(loaded, clock)
+        first_start_ns = clock.now_ns()
+        loaded.session.run()
+        first_ns = clock.now_ns() - first_start_ns
+        digest = output_digest(loaded.session.outputs())
         on_phase(Phase.WARMUP)
         with setup.lock():
             warm_up(loaded.session, clock, profile)
         awake = setup.telemetry.state()  # an NPU that was idle before reads the clock it is parked at
         on_phase(Phase.MEASURING)
-        sampling = _sampler(loaded, setup, profile).sample()
+        sampling = Sampler(
+            loaded.session,
+            clock,
+            setup.telemetry,
+            setup.lock,
+            profile,
+            np.random.default_rng(BOOTSTRAP_SEED),
+            uses_processor=setup.runtime.facts.uses_processor,
+        ).sample()
     finally:
         loaded.session.close()
     if all(b.status is BlockStatus.DISCARDED for b in sampling.blocks):
@@ -106,7 +116,15 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
     return Measurement(
         blocks=tuple(sampling.blocks),
         flags=flags,
-        environment=_environment(setup, before, after, sampling, (start_ns, clock.now_ns())),
+        environment=complete_environment(
+            # Some engines tell their versions only once a model is loaded.
+            replace(setup.environment, runtime_versions=setup.runtime.facts.versions),
+            before,
+            after,
+            sampling.hottest,
+            core_mask=setup.identity.core_mask,
+            monotonic_ns=(start_ns, clock.now_ns()),
+        ),
         hardware_key=HardwareKey(identity=setup.identity, dtype=request.dtype, batch=request.settings.batch),
         load_us=loaded.load_ns / 1e3,
         init_us=loaded.init_ns / 1e3,
@@ -178,26 +196,6 @@ def _canary_settings(request: MeasureRequest, canary: Canary) -> SessionSettings
     return replace(request.settings, format=canary.format, batch=1, input_seed=0)
 
 
-def _first_run(loaded: Loaded, clock: Clock) -> tuple[int, str]:
-    """Time of the first inference, and the digest of what it gave."""
-    before_ns = clock.now_ns()
-    loaded.session.run()
-    first_ns = clock.now_ns() - before_ns
-    return first_ns, output_digest(loaded.session.outputs())
-
-
-def _sampler(loaded: Loaded, setup: MeasuringSetup, profile: MeasurementProfile) -> Sampler:
-    return Sampler(
-        loaded.session,
-        setup.runtime.clock,
-        setup.telemetry,
-        setup.lock,
-        profile,
-        np.random.default_rng(BOOTSTRAP_SEED),
-        uses_processor=setup.runtime.facts.uses_processor,
-    )
-
-
 def _clock_flags(request: MeasureRequest, setup: MeasuringSetup, states: tuple[BoardState, ...]) -> list[ValidityFlag]:
     """Whether every clock stood at what was asked for, in readings taken right after runs."""
     tolerance = 1.0 - request.profile.clock_floor
@@ -232,17 +230,3 @@ def _interference_flags(
         names = ", ".join(request.cpu_operators[:5])
         flags.append(ValidityFlag(Validity.CPU_FALLBACK, f"{len(request.cpu_operators)} operators on the CPU: {names}"))
     return flags
-
-
-def _environment(
-    setup: MeasuringSetup, before: BoardState, after: BoardState, sampling: Sampling, monotonic_ns: tuple[int, int]
-) -> EnvironmentRecord:
-    # Some engines tell their versions only once a model is loaded.
-    return complete_environment(
-        replace(setup.environment, runtime_versions=setup.runtime.facts.versions),
-        before,
-        after,
-        sampling.hottest,
-        core_mask=setup.identity.core_mask,
-        monotonic_ns=monotonic_ns,
-    )

@@ -90,4 +90,5 @@ class MeasurementProfile:
             case "audit":
                 return cls(name=name, num_processes=3)
             case _:
-                raise InvalidMeasurementError(f"unknown measurement profile {name!r}: use {', '.join(PROFILE_NAMES)}")
+                known = f"{', '.join(PROFILE_NAMES[:-1])} or {PROFILE_NAMES[-1]}"
+                raise InvalidMeasurementError(f"unknown measurement profile {name!r}: use {known}")
