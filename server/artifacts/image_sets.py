@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import HEAD_BYTES, ImageSetHeader, Labels, file_bytes, read_head
+from nas_engine.domain.measuring.image_set import HEAD_BYTES, ImageSetHeader, Labels, file_bytes, read_head
 from server.artifacts.artifacts import Artifacts
 
 

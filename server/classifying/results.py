@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nas_engine.domain.classification import Classification, compress_predictions, top1
 from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
-from nas_engine.domain.image_set import ImageSetHeader
+from nas_engine.domain.measuring.classification import Classification, compress_predictions, top1
+from nas_engine.domain.measuring.image_set import ImageSetHeader
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import check_sha256
 from server.artifacts.artifacts import Artifacts

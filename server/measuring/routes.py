@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import ImageSetHeader
 from nas_engine.domain.measurement import DeviceClass, Validity
+from nas_engine.domain.measuring.image_set import ImageSetHeader
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
 from server.artifacts.artifacts import Artifacts

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from hilnas.cli.progress import front_table
 from hilnas.client.resources import read
-from nas_engine.domain.classification import Classification, compress_predictions
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
+from nas_engine.domain.measuring.classification import Classification, compress_predictions
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord, Loss

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent.runtime.rk3588_sim import parse_cycle_table
-from nas_engine.domain.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.measuring.cycle_table import CycleTable
+from nas_engine.domain.measuring.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.artifact import ModelFormat
@@ -75,7 +75,7 @@ def test_a_simulated_rk3588_gives_a_search_simulated_latencies_of_real_conversio
         assert record.device_class is DeviceClass.SIMULATED
         assert record.stats.p50_us == candidate.latency_us
         assert record.model_sha256 is not None
-        table = parse_cycle_table(process.get(Artifacts).read(record.model_sha256))
+        table = CycleTable.from_json(process.get(Artifacts).read(record.model_sha256))
         assert record.stats.p50_us == pytest.approx(table.total_cycles / 1e3)
         exports = process.uow.read(lambda tx, c=candidate: ArtifactStore(tx).exports_of(c.arch_id))  # type: ignore[misc]
         assert {export.format for export in exports} == {ModelFormat.RKNN, ModelFormat.RKNN_CYCLES}
