@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
+from nas_engine.domain.environment import HardwareKey
+from nas_engine.domain.measuring.samples import BlockStatus
 from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
 
 
@@ -110,6 +112,11 @@ class HardwareResource(Resource):
     dtype: Literal["fp32", "fp16", "w8a8"]
     batch: int
 
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        return value.to_json() if isinstance(value, HardwareKey) else value
+
 
 class MeasurementResource(Resource):
     """One latency of one model under one hardware key."""
@@ -165,6 +172,10 @@ class MeasurementDetail(MeasurementResource):
     output_digest: str | None
 
 
+def _status_name(value: object) -> object:
+    return BlockStatus(value).name.lower() if isinstance(value, int) else value
+
+
 class SampleBlockResource(Resource):
     """Consecutive timed runs."""
 
@@ -172,7 +183,7 @@ class SampleBlockResource(Resource):
     """One duration per run, nanoseconds."""
 
     npu_ns: list[int]
-    status: Literal["clean", "dirty", "discarded"]
+    status: Annotated[Literal["clean", "dirty", "discarded"], BeforeValidator(_status_name)]
     num_involuntary_switches: int | None
     cpu_time_ns: int | None
 
