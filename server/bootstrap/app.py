@@ -24,8 +24,7 @@ from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
 from server.jobs import routes as jobs
 from server.latency_tables import routes as latency_tables
-from server.latency_tables.cost_reports import CostReportSpec
-from server.latency_tables.latency_tables import LatencyTableSpec
+from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 from server.measuring import routes as measurements
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
@@ -35,7 +34,7 @@ from server.studies import routes as ranking_studies
 from server.studies.spec import RankingStudySpec
 from server.training import model_routes as models
 from server.training import routes as supernets
-from server.training.candidate_retraining import CandidateRetrainingSpec
+from server.training.candidate_retraining_spec import CandidateRetrainingSpec
 
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,

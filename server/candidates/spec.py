@@ -33,7 +33,7 @@ from nas_engine.settings.base import (
 )
 from nas_engine.settings.training import TrainingSpec
 from server.core.spec_documents import parse_spec
-from server.fleet.selection import DeviceSpec
+from server.fleet.device_spec import DeviceSpec
 
 
 class FinalSpec(SpecPart):

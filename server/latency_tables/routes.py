@@ -26,8 +26,6 @@ from server.core.http.problem_types import (
 from server.core.http.queries import ListQuery
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
-from server.latency_tables.cost_reports import CostReportSpec, parse_cost_report_spec
-from server.latency_tables.latency_tables import LatencyTableSpec, parse_latency_table_spec
 from server.latency_tables.presenter import report_detail, report_resource, table_detail, table_resource
 from server.latency_tables.schemas import (
     CostReportDetail,
@@ -36,6 +34,12 @@ from server.latency_tables.schemas import (
     LatencyTableDetail,
     LatencyTableResource,
     LatencyTableRowResource,
+)
+from server.latency_tables.spec import (
+    CostReportSpec,
+    LatencyTableSpec,
+    parse_cost_report_spec,
+    parse_latency_table_spec,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["latency tables"])

@@ -25,7 +25,8 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import HardwareProfile
-from server.fleet.selection import DeviceSpec, converter_labels, format_for
+from server.fleet.device_spec import DeviceSpec
+from server.fleet.selection import converter_labels, format_for
 from server.fleet.store import HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.kinds import JobKind

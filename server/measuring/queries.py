@@ -19,15 +19,8 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
-from server.fleet.selection import (
-    DeviceSpec,
-    converter_labels,
-    format_for,
-    misfit,
-    no_compiler,
-    none_classifies,
-    profile_of,
-)
+from server.fleet.device_spec import DeviceSpec
+from server.fleet.selection import converter_labels, format_for, misfit, no_compiler, none_classifies, profile_of
 from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob

@@ -22,7 +22,7 @@ from server.core.http.queries import ListQuery
 from server.core.http.resources import Listing
 from server.core.http.service_errors import spec_problem
 from server.core.idempotency import StoredResponse
-from server.training.candidate_retraining import CandidateRetrainingSpec, parse_candidate_retraining_spec
+from server.training.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel
 from server.training.model_presenter import model_resource
 from server.training.model_schemas import DeployableModelResource

@@ -20,8 +20,6 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from server.core.http.problem_types import INVALID_PAGE_TOKEN
 from server.core.http.problems import FieldError, Problem
 
-MAX_PAGE_SIZE = 1000
-DEFAULT_PAGE_SIZE = 50
 _MAC_BYTES = 16
 
 

@@ -6,9 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.core.http.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from server.core.paging import MAX_PAGE_SIZE
+
+DEFAULT_PAGE_SIZE = 50
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
 LabelText = Annotated[
     str, Field(max_length=300, pattern=r"^[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]*$", examples=["team:vision"])
 ]

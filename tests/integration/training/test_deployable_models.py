@@ -34,7 +34,8 @@ from server.jobs.worker.handlers import failure_of
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.measuring.worker.rknn import RknnMaker
-from server.training.candidate_retraining import CandidateRetraining, parse_candidate_retraining_spec
+from server.training.candidate_retraining import CandidateRetraining
+from server.training.candidate_retraining_spec import parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
 from server.training.states import SupernetState
