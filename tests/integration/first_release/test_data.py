@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.databases import PostgresServer
 from tests.support import first_release
+from tests.support.databases import PostgresServer
 from tests.support.first_release import Installation
 
 API = "/api/v1"
