@@ -10,6 +10,7 @@ from nas_engine.domain.classification import Classification, compress_prediction
 from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
 from nas_engine.domain.image_set import HEAD_BYTES, ImageSetHeader, file_bytes, read_head
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import check_sha256
 from server.artifacts.artifacts import Artifacts
@@ -26,7 +27,7 @@ from server.fleet.device import Device, HardwareProfile
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.cancellation import cancel_job
 from server.jobs.completion import JobEnds
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload

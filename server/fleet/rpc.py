@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from hilnas.v1 import control_pb2, control_pb2_grpc
 from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import Measurement, Validity
 from server.access.credentials import authenticated, offered
 from server.classifying.converters import classification_from_proto, classify_assignment
@@ -25,8 +26,8 @@ from server.fleet.device import Device
 from server.fleet.rpc_services import RpcServices
 from server.fleet.sessions import AgentOrders, SessionState
 from server.jobs.converters import failure_from_proto, lease_from_proto
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict
-from server.jobs.failures import Failure, FailureType
+from server.jobs.dispatch import LeaseVerdict
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.candidates.lifecycle import affected_searches
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
@@ -18,8 +19,8 @@ from server.fleet.lifecycle import set_device_state
 from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.completion import JobEnds
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict, claim
-from server.jobs.failures import Failure, FailureType
+from server.jobs.dispatch import LeaseVerdict, claim
+from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, LeaseRef
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings, SearchSettings

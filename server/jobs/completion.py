@@ -25,6 +25,7 @@ from server.jobs.failures import (
     MAX_MODEL_FAILURES,
     Failure,
     backoff_s,
+    policy_of,
 )
 from server.jobs.job import Job
 from server.jobs.kinds import SEARCH_WORK_KINDS, WAKES_DEVICES, JobKind
@@ -71,7 +72,7 @@ class JobEnds:
         Returns:
             QUEUED where it will be tried again, else FAILED or CANCELLED.
         """
-        policy = failure.type.policy
+        policy = policy_of(failure.type)
         lease = job.lease
         if lease is not None:
             JobStore(tx).end_lease(lease, outcome, failure, digest)
@@ -123,7 +124,7 @@ class JobEnds:
             advance(tx, SearchStore(tx).lock(job.search_id), self._settings)
 
     def _retry(self, tx: Transaction, job: Job, failure: Failure) -> None:
-        counts = failure.type.policy.counts_attempt
+        counts = policy_of(failure.type).counts_attempt
         owner = job.lease_owner
         JobStore(tx).note_failure(job, failure)
         JobStore(tx).requeue(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)

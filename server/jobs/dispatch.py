@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.json_value import JsonValue
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -20,7 +20,7 @@ from server.core.paging import Page, PageRequest
 from server.fleet.store import DeviceStore
 from server.jobs.cancellation import cancel_job
 from server.jobs.completion import JobEnds
-from server.jobs.failures import MAX_BACKOFF_S, Failure, FailureType
+from server.jobs.failures import MAX_BACKOFF_S, Failure
 from server.jobs.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace
 from server.jobs.kinds import WAKES_DEVICES, WORKER_KINDS, JobKind
 from server.jobs.queue import JobStore
@@ -29,15 +29,6 @@ from server.jobs.states import JobPhase, JobState, LeaseOutcome
 
 CLOCK_SLACK_S = 60.0
 """Leases and back-offs that end this much later than they could: the database's clock was set back."""
-
-
-class LeaseOrder(Enum):
-    """What a lease holder is told at a renewal."""
-
-    CONTINUE = "continue"
-    CANCEL = "cancel"  # stop at once: a user cancelled it
-    LOST = "lost"  # stop at once: the lease died
-    DRAIN = "drain"  # go on with this one, take no more
 
 
 @dataclass(frozen=True, slots=True)

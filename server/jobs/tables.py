@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nas_engine.domain.job_protocol import FailureType
 from server.core.database.metadata import metadata
 from server.core.database.types import Digest, Id, Json, Label, Timestamp
 from server.core.ids import IdPrefix, new_id
-from server.jobs.failures import FailureType
 from server.jobs.job import Job, JobTarget, LeaseRecord, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobPhase, JobState, LeaseOutcome

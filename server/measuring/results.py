@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import (
     CanaryReading,
@@ -31,7 +32,7 @@ from server.fleet.device import Device, HardwareProfile
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.cancellation import cancel_job
 from server.jobs.completion import JobEnds
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload

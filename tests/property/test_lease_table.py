@@ -20,11 +20,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from nas_engine.domain.job_protocol import FailureType
 from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
 from server.core.errors import LeaseLostError
 from server.jobs.dispatch import Dispatch
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure, policy_of
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
@@ -126,7 +127,7 @@ class LeaseTable(RuleBasedStateMachine):
         if not self._is_current(lease):
             self._must_be_lost(lambda: self.dispatch.fail(lease, Failure(failure, "no")))
             return
-        expected, policy = self.jobs[lease.job_id], failure.policy
+        expected, policy = self.jobs[lease.job_id], policy_of(failure)
         state = self.dispatch.fail(lease, Failure(failure, "no"))
         again = policy.retryable and (expected.attempts < MAX_ATTEMPTS or not policy.counts_attempt)
         assert state is (JobState.QUEUED if again else JobState.FAILED)

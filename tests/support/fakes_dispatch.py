@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from nas_engine.domain.classification import Classification
+from nas_engine.domain.job_protocol import LeaseOrder
 from nas_engine.domain.measurement import Measurement
 from server.artifacts.artifact import Artifact, ModelFormat
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.rpc_services import RpcServices
 from server.fleet.sessions import AgentOrders, AgentReport, RunningLease, SessionState
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict
+from server.jobs.dispatch import LeaseVerdict
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind

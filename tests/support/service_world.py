@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     DeviceClass,
     DeviceIdentity,
@@ -37,7 +38,7 @@ from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
 from server.fleet.sessions import AgentOrders, AgentReport, AgentSessions, RunningLease
 from server.jobs.dispatch import Dispatch
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload

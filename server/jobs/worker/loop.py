@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from nas_engine.domain.job_protocol import LeaseOrder
 from server.core.errors import LeaseLostError, ServiceError, UnavailableError
-from server.jobs.dispatch import Dispatch, LeaseOrder
+from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
 from server.jobs.kinds import SEARCH_WORK_KINDS, JobKind
 from server.jobs.worker.handlers import Handler, failure_of

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -22,7 +23,7 @@ from server.classifying.results import image_set_head
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.fleet.states import DeviceState
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload

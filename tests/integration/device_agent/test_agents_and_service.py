@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey, Validity
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.files import FileByteStore
@@ -18,7 +19,6 @@ from server.fleet.device import Device, DeviceQuery, HardwareProfile
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from server.fleet.rpc_services import RpcServices
 from server.fleet.states import DeviceState
-from server.jobs.failures import FailureType
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import Dtype, HardwareKey, Validity, ValidityFlag
 from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
@@ -15,8 +16,7 @@ from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.fleet.sessions import ReturnedLease, RunningLease, SessionState
 from server.fleet.states import DeviceState
-from server.jobs.dispatch import LeaseOrder
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.errors import ConversionError, ConversionFailure
+from nas_engine.domain.job_protocol import FailureType
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
 from server.artifacts.store import ArtifactStore
@@ -16,7 +17,7 @@ from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidSpecError
 from server.fleet.selection import converter_labels
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.kinds import JobKind
 from server.jobs.worker.handlers import failure_of

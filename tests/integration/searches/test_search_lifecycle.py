@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from server.artifacts.files import FileByteStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -14,7 +15,7 @@ from server.candidates.states import CandidateState, EvaluationSource, SearchSta
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.core.events import EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.states import JobState

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError
 from server.core.paging import PageRequest
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.searches.ordered_work import SearchWork

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from nas_engine.domain.environment import Dtype
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.spaces.registry import create_space
 from server.fleet.device import Enrolment
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from tests.support.api_world import ENROLMENT, World, capabilities
 from tests.support.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
 from tests.support.worker_world import TINY_SPACE

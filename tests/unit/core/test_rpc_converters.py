@@ -27,6 +27,7 @@ from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.server_link import wire
 from hilnas.v1 import control_pb2, measurement_pb2
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
@@ -47,7 +48,6 @@ from server.core.errors import InvalidValueError
 from server.core.rpc.errors import STATUS, status_of
 from server.fleet import converters
 from server.jobs.converters import PHASES, failure_from_proto
-from server.jobs.failures import FailureType
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobPhase
 from server.measuring.converters import VALIDITIES, canary_from_proto, measurement_from_proto
