@@ -26,6 +26,7 @@ from server.jobs import routes as jobs
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.cost_reports import CostReportSpec
 from server.latency_tables.latency_tables import LatencyTableSpec
+from server.measuring import canary_routes as canaries
 from server.measuring import routes as measurements
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
@@ -45,6 +46,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     classifications.router,
     latency_tables.router,
     devices.router,
+    canaries.router,
     supernets.router,
     models.router,
     ranking_studies.router,

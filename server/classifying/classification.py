@@ -37,6 +37,22 @@ class Loss:
             raise InvalidValueError(f"loss against {self.reference_id} is not finite")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReferencePredictions:
+    """What a float network predicts for the images that a device is to classify with the same network.
+
+    Attributes:
+        images_sha256: the image set, an artifact already.
+        num_classes: outputs of the network.
+        predictions, labels: (N,), one per image of the set.
+    """
+
+    images_sha256: str
+    num_classes: int
+    predictions: Predictions
+    labels: Labels
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassificationRecord:
     """One model's answers to one image set.

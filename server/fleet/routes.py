@@ -22,9 +22,8 @@ from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery
-from server.fleet.presenter import canary_resource, device_detail, device_resource, device_type_resource
+from server.fleet.presenter import device_detail, device_resource, device_type_resource
 from server.fleet.schemas import (
-    CanaryResource,
     DeviceDetail,
     DeviceLabelsBody,
     DeviceListQuery,
@@ -67,21 +66,6 @@ def get_device(device_id: DeviceId, request: Request, context: Context, _: Viewe
     device, utilisation = context.devices.get(device_id), context.devices.utilisation(device_id, _DAY)
     jobs, now = context.devices.current_jobs(device_id), context.uow.read(lambda tx: tx.now())
     return tagged(request, device_detail(device, now, jobs, utilisation))
-
-
-@router.get("/devices/{device_id:id}/canaries", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
-def list_canaries(
-    device_id: DeviceId,
-    request: Request,
-    response: Response,
-    context: Context,
-    _: Viewer,
-    query: Annotated[ListQuery, Query()],
-) -> Listing[CanaryResource]:
-    """Runs of the golden model on a board, newest first."""
-    context.devices.get(device_id)
-    page = context.devices.canaries(device_id, page_request(request, query, context.page_tokens))
-    return answer_page(request, response, context.page_tokens, page, [canary_resource(c) for c in page.items])
 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))

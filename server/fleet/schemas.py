@@ -66,20 +66,6 @@ class DeviceDetail(DeviceResource):
     """Share of the last day for which it held leases, 0 to 1."""
 
 
-class CanaryResource(Resource):
-    """One run of the golden model on a board."""
-
-    id: Id
-    artifact_sha256: str
-    median_us: float
-    ratio: float | None
-    """Over the board's baseline; null before there is one."""
-
-    passed: bool
-    reason: str
-    taken_at: datetime
-
-
 class DeviceTypeResource(Resource):
     """A kind of board, as devices registered it."""
 

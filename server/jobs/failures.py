@@ -81,6 +81,17 @@ class Failure:
         object.__setattr__(self, "message", line[:MAX_MESSAGE_LENGTH])
 
 
+@dataclass(frozen=True, slots=True)
+class FinalFailure(Failure):
+    """The failure after which a job is not tried again.
+
+    Attributes:
+        blames_model: it is the model's own fault: no attempt could end otherwise.
+    """
+
+    blames_model: bool = False
+
+
 MAX_FAILURES_ELSEWHERE = 2
 """A model that is blamed by failures on this many different devices is at fault itself."""
 

@@ -39,7 +39,8 @@ class MeasurementRecord:
         npu_p50_us: median of the accelerator's own time; None where the runtime does not give it.
         flags: everything that is wrong with it; `validity` is the worst.
         superseded: came in after its job was leased again or was over; kept, not authoritative.
-        suspect: taken between a device's last good canary and a bad one.
+        suspect: taken between a device's last good canary and a bad one, or by a device that ran as something else than
+            it is enrolled as; kept as evidence, steers nothing.
         result_digest: sha256 of the result as sent.
     """
 

@@ -13,8 +13,8 @@ from nas_engine.domain.image_set import ImageSetHeader
 from nas_engine.domain.measurement import DeviceClass, Validity
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.artifacts.image_sets import image_set_head
 from server.bootstrap.http_context import ApiContext, Context
-from server.classifying.results import image_set_head
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.documents import JsonDocument

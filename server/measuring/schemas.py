@@ -179,3 +179,17 @@ class SamplesResource(Resource):
 
     measurement_id: Id
     blocks: list[SampleBlockResource]
+
+
+class CanaryResource(Resource):
+    """One run of the golden model on a board."""
+
+    id: Id
+    artifact_sha256: str
+    median_us: float
+    ratio: float | None
+    """Over the board's baseline; null before there is one."""
+
+    passed: bool
+    reason: str
+    taken_at: datetime

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from nas_engine.domain.job_protocol import FailureType
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
 from server.core.errors import LeaseLostError
@@ -69,7 +70,7 @@ class LeaseTable(RuleBasedStateMachine):
         shutil.copy(_template, path)
         self._opened = opened(f"sqlite:///{path}")
         self.database: TestDatabase = self._opened.__enter__()
-        self.dispatch = Dispatch(self.database.uow, self.database.wakeups)
+        self.dispatch = Dispatch(self.database.uow, self.database.wakeups, all_job_kinds())
         self.jobs: dict[str, Expected] = {}
 
     def teardown(self) -> None:

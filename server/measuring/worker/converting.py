@@ -11,14 +11,15 @@ from nas_engine.domain.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn_settings import CalibrationImages
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.candidates.search_store import SearchStore
+from server.core.database.transaction import UnitOfWork
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
+from server.measuring.conversions import Conversion, ConversionResults
 from server.measuring.payloads import ConvertPayload
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
-from server.searches.searches import Searches
-from server.searches.worker_results import Conversion, WorkerResults
-from server.training.worker.resources import Resources
+from server.spaces.worker.images import ImageResources
 
 ONNX_MEDIA_TYPE = "application/onnx"
 LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)
@@ -28,11 +29,18 @@ class ConvertHandler:
     """Does CONVERT jobs; those for RKNN boards only where there is a converter."""
 
     def __init__(
-        self, searches: Searches, results: WorkerResults, resources: Resources, rknn: RknnMaker | None = None
+        self,
+        uow: UnitOfWork,
+        results: ConversionResults,
+        resources: ImageResources,
+        dataset_of_version: Callable[[str], str],
+        rknn: RknnMaker | None = None,
     ) -> None:
-        self._searches = searches
+        """`dataset_of_version` names the data set that a supernet version was trained with."""
+        self._uow = uow
         self._results = results
         self._resources = resources
+        self._dataset_of_version = dataset_of_version
         self._rknn = rknn
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
@@ -43,7 +51,7 @@ class ConvertHandler:
             return
         if payload.format is ModelFormat.ONNX:
             stored = self._resources.artifacts.put(onnx, ONNX_MEDIA_TYPE)
-            self._results.record_conversion(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
+            self._results.record(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
             return
         self._convert(payload, onnx, lease)
 
@@ -66,7 +74,7 @@ class ConvertHandler:
         model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
         cycles = _made(payload, files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
         wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
-        self._results.record_conversion(lease, wanted, other)
+        self._results.record(lease, wanted, other)
 
     def _onnx(self, payload: ConvertPayload) -> bytes:
         if payload.source_sha256 is not None:
@@ -101,12 +109,13 @@ class ConvertHandler:
     def _dataset_name(self, payload: ConvertPayload) -> str:
         if payload.calibration_dataset is not None:
             return payload.calibration_dataset
-        if payload.search_id is not None:
-            spec = self._searches.get(payload.search_id).spec
-            if spec.dataset is not None:
-                return spec.dataset
-        if payload.supernet_version_id is not None:
-            return self._resources.training_spec(payload.supernet_version_id).dataset
+        search_id, version_id = payload.search_id, payload.supernet_version_id
+        if search_id is not None:
+            dataset = self._uow.read(lambda tx: SearchStore(tx).get(search_id)).spec.dataset
+            if dataset is not None:
+                return dataset
+        if version_id is not None:
+            return self._dataset_of_version(version_id)
         raise InvalidArchitectureError("w8a8 needs calibration images: name a data set in the spec")
 
 

@@ -22,8 +22,9 @@ from server.candidates.spec import SearchSpec
 from server.classifying.worker import FinalImages
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
+from server.measuring.conversions import Conversion
+from server.searches.evaluation_results import Accuracy, EvaluationResults
 from server.searches.searches import Searches
-from server.searches.worker_results import Accuracy, Conversion, WorkerResults
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.resources import LoadedSupernet, Resources
 
@@ -34,7 +35,7 @@ class EvaluateHandler:
     """Does EVALUATE jobs. Search accuracy is on validation images, the final report on test images."""
 
     def __init__(
-        self, searches: Searches, results: WorkerResults, resources: Resources, accuracies: Accuracies
+        self, searches: Searches, results: EvaluationResults, resources: Resources, accuracies: Accuracies
     ) -> None:
         self._searches = searches
         self._results = results
@@ -62,7 +63,7 @@ class EvaluateHandler:
         accuracy = Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
         final = self._export(architecture, supernet, found.statistics, spec) if payload.split == "test" else None
         if final is None or not spec.final.on_device_accuracy:
-            self._results.record_accuracy(lease, accuracy, final)
+            self._results.record(lease, accuracy, final)
             return
         answers = self._images.answers(
             spec.dataset or supernet.spec.dataset,
@@ -73,7 +74,7 @@ class EvaluateHandler:
             stopped=stopped,
         )
         if answers is not None:
-            self._results.record_accuracy(lease, accuracy, final, answers)
+            self._results.record(lease, accuracy, final, answers)
 
     def _export(
         self,

@@ -10,10 +10,10 @@ import pytest
 
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery
-from server.classifying.results import image_set_head
 from server.core.paging import PageRequest
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from server.jobs.job import Job, JobQuery

@@ -24,7 +24,15 @@ from server.jobs.results import ResultStatus
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 from server.measuring.measurement import MeasurementQuery
 from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, result_digest
+from tests.support.service_world import (
+    IDENTITY,
+    PlayedDevice,
+    World,
+    lease_of,
+    measurement,
+    put_measurement,
+    result_digest,
+)
 
 EVERYTHING = MeasurementQuery(include_superseded=True, include_suspect=True)
 
@@ -137,7 +145,7 @@ def test_a_repeated_result_is_taken_once(world: World) -> None:
     job = taken(device)
     first, second = device.measure(job), device.measure(job)
     assert (first.status, second.status) == (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE)
-    assert first.measurement_id == second.measurement_id
+    assert first.record_id == second.record_id
     assert world.latencies.count(EVERYTHING) == 1
 
 
@@ -177,8 +185,8 @@ def test_raw_samples_are_kept(world: World) -> None:
     measuring(world)
     job = taken(device)
     receipt = device.measure(job, latency_us=123.0)
-    assert receipt.measurement_id is not None
-    assert tuple(world.latencies.samples(receipt.measurement_id)) == measurement(123.0).blocks
+    assert receipt.record_id is not None
+    assert tuple(world.latencies.samples(receipt.record_id)) == measurement(123.0).blocks
 
 
 def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:
@@ -377,12 +385,12 @@ def test_a_failed_canary_degrades_the_device_and_makes_its_recent_results_suspec
     search = measuring(world, num_candidates=2)
     canary = {"pool_key": "1" * 64, "artifact_sha256": "0" * 64, "median_us": 100.0}
     device.measure(taken(device))
-    world.devices.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
+    world.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
     device.measure(taken(device))
-    assert world.devices.record_canary(device.id, **canary, ratio=1.3, passed=False, reason="30 % slow") == 1  # type: ignore[arg-type]
+    assert world.record_canary(device.id, **canary, ratio=1.3, passed=False, reason="30 % slow") == 1  # type: ignore[arg-type]
     assert world.devices.get(device.id).state is DeviceState.DEGRADED
     assert world.latencies.count(MeasurementQuery(search_id=search.id)) == 1
-    world.devices.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
+    world.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
     assert world.devices.get(device.id).state is DeviceState.ACTIVE
 
 
@@ -393,4 +401,4 @@ def test_digests_of_results_are_checked(world: World) -> None:
     measured = measurement(100.0)
     assert len(result_digest(job, measured)) == 64
     with pytest.raises(InvalidValueError):
-        world.results.put_measurement(device.id, lease_of(job), measured, "nonsense")
+        put_measurement(world.results, device.id, lease_of(job), measured, "nonsense")

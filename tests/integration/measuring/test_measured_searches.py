@@ -31,6 +31,7 @@ from server.jobs.kinds import WORKER_KINDS
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
 from tests.support.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
+from tests.support.service_world import put_measurement
 from tests.support.table_results import table_bytes
 
 ENTROPY = 1.07  # latencies of distinct architectures differ by up to this factor, so that dominance is no accident
@@ -82,7 +83,7 @@ class Bench:
                 measured = replace(measured, blocks=tuple(block_at(p50_us * place) for place in places))
             self.num_measured += 1
             digest = hashlib.sha256(f"{job.id} {self.num_measured}".encode()).hexdigest()
-            self.world.results.put_measurement(self.board.id, job.lease, measured, digest)
+            put_measurement(self.world.results, self.board.id, job.lease, measured, digest)
             num += 1
         return num
 

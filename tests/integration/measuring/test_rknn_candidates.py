@@ -21,7 +21,7 @@ from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.kinds import JobKind
 from server.jobs.worker.handlers import failure_of
-from server.searches.worker_results import Conversion
+from server.measuring.conversions import Conversion
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, World, lease_of
 
@@ -56,7 +56,7 @@ def convert(world: World, job: Job, *cpu_operators: str) -> None:
         Conversion(sha256=file.sha256, format=format, weights=WeightsOrigin.RANDOM, cpu_operators=cpu_operators)
         for file, format in zip(files, (ModelFormat.RKNN, ModelFormat.RKNN_CYCLES), strict=True)
     ]
-    world.worker_results.record_conversion(lease_of(job), *made)
+    world.conversions.record(lease_of(job), *made)
 
 
 def test_only_a_worker_with_a_converter_is_given_conversions_for_rknn(world: World) -> None:

@@ -14,10 +14,10 @@ from nas_engine.domain.measurement import DeviceClass
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.artifact import ModelFormat
+from server.artifacts.image_sets import image_set_head
 from server.artifacts.store import ArtifactStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState, SearchState
-from server.classifying.results import image_set_head
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.jobs.kinds import JobKind

@@ -128,7 +128,7 @@ def test_a_cancelled_search_stops_its_jobs(world: World) -> None:
     assert device.sync().assignments == ()
     # What was measured meanwhile is kept, but steers nothing.
     receipt = device.measure(leased)
-    assert receipt.measurement_id is not None
+    assert receipt.record_id is not None
     assert world.dispatch.get(leased.id).state is JobState.CANCELLED
     assert world.searches.cancel(search.id).state is SearchState.CANCELLED
     assert world.dispatch.claim("w") is None

@@ -104,7 +104,7 @@ def test_a_table_that_lacks_operators_is_refused_while_and_after_it_is_measured(
     assert job is not None
     assert job.lease is not None
     failure = Failure(FailureType.MODEL_REJECTED, "the compiler knows no such operator")
-    world.results.put_failure(board.id, job.lease, failure, "0" * 64)
+    world.job_results.put_failure(board.id, job.lease, failure, "0" * 64)
     measure_by_formula(world, board, create_space(SPACE["id"], SPACE["parameters"]))
     worker.run()
     (found,) = reasons(client, densenas_spec(table["id"]))

@@ -28,8 +28,8 @@ from server.jobs.failures import backoff_s, policy_of
 from server.jobs.payloads import read_payload
 from server.jobs.states import JOB_TRANSITIONS, JobState
 from server.measuring.payloads import MeasurePayload
+from server.searches.evaluation_results import Accuracy
 from server.searches.step import StepOutcome, StepStatus
-from server.searches.worker_results import Accuracy
 from server.spaces.architecture import ArchitectureRecord
 from server.training.states import SUPERNET_TRANSITIONS
 from server.training.supernet import TrainingProgress
