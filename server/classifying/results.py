@@ -93,7 +93,7 @@ class ClassificationResults:
             return f"answered as {key.dtype.value} with batch {key.batch}, not as {payload.dtype} with {payload.batch}"
         leased = hardware_key_of_lease(device, taken.job, key, payload)
         if {key.digest, leased.digest} != {payload.hardware_key}:
-            return f"answered under another hardware key than {payload.hardware_key}, which the job asks for"
+            return f"not answered under hardware key {payload.hardware_key}, which the job asks for"
         try:
             top1(classification.predictions, head[1][: payload.num_images])
         except InvalidMeasurementError as error:

@@ -107,7 +107,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
             if len(request.envelope) > MAX_ENVELOPE_BYTES:
                 reason = f"the envelope has {len(request.envelope)} bytes: at most {MAX_ENVELOPE_BYTES} are taken"
-                refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+                return control_pb2.PutResultResponse(status=control_pb2.RESULT_STATUS_REJECTED, reason=reason)
             digest = hashlib.sha256(request.envelope).hexdigest()
             if digest != request.envelope_sha256:
                 refuse(context, grpc.StatusCode.DATA_LOSS, "the envelope was damaged on its way: send it again")

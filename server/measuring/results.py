@@ -105,7 +105,7 @@ class MeasurementResults:
         """Another hardware key, or flags that the job's policy does not accept."""
         payload = read_payload(MeasurePayload, taken.job.payload)
         if record.suspect:
-            message = f"measured under another hardware key than {payload.hardware_key}, which the job asks for"
+            message = f"not measured under hardware key {payload.hardware_key}, which the job asks for"
             return Failure(FailureType.INVALID_RESULT, message)
         if ValidityPolicy(payload.validity_policy).accepts(record.flags):
             return None

@@ -26,7 +26,6 @@ from server.core.events import Event, EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
-from server.jobs.kinds import WORKER_KINDS
 from server.searches.admission import Admission
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
@@ -81,11 +80,11 @@ class WorkerWorld:
         self.searches = Searches(self.uow, admission, self.supernets, kinds)
         self.fronts = Fronts(self.uow, FrontMaths())
         self.settings = settings
-        self.handlers = worker_process._handlers(settings, self.uow, self.artifacts, None)
+        self.handlers = worker_process._handlers(settings, self.uow, kinds, self.artifacts, None)
 
     def restart(self) -> None:
         """A worker that remembers nothing."""
-        self.handlers = worker_process._handlers(self.settings, self.uow, self.artifacts, None)
+        self.handlers = worker_process._handlers(self.settings, self.uow, self.dispatch.kinds, self.artifacts, None)
 
     def search(self, **changes: Any) -> Search:
         """A new search of the tiny space."""
@@ -93,7 +92,7 @@ class WorkerWorld:
 
     def claim(self) -> Job | None:
         """Lease the next job."""
-        return self.dispatch.claim("worker", WORKER_KINDS)
+        return self.dispatch.claim("worker")
 
     def do(self, job: Job) -> None:
         """Do one leased job with its real handler."""

@@ -14,6 +14,7 @@ from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError, LeaseLostError
+from server.core.paging import PageRequest
 from server.fleet.sessions import ReturnedLease, RunningLease, SessionState
 from server.fleet.states import DeviceState
 from server.jobs.failures import Failure
@@ -166,7 +167,9 @@ def test_a_result_for_somebody_elses_lease_is_refused(world: World) -> None:
     assert world.dispatch.get(job.id).state is JobState.LEASED
 
 
-def test_a_result_measured_under_another_hardware_key_is_kept_under_that_key(world: World) -> None:
+def test_a_result_measured_under_another_hardware_key_is_kept_as_evidence_and_not_under_that_key(
+    world: World,
+) -> None:
     device = world.enrol()
     search = measuring(world)
     job = taken(device)
@@ -176,8 +179,11 @@ def test_a_result_measured_under_another_hardware_key_is_kept_under_that_key(wor
     assert "another" not in receipt.reason
     assert world.states(search) == [CandidateState.EVALUATING]
     assert world.dispatch.get(job.id).failure_type is FailureType.INVALID_RESULT
-    key = HardwareKey(identity=other, dtype=Dtype.FP32).digest
-    assert world.latencies.count(MeasurementQuery(hardware_key=key)) == 1
+    sent, enrolled = (HardwareKey(identity=one, dtype=Dtype.FP32).digest for one in (other, IDENTITY))
+    assert world.latencies.count(replace(EVERYTHING, hardware_key=sent)) == 0
+    assert world.latencies.count(MeasurementQuery(hardware_key=enrolled)) == 0
+    (evidence,) = world.latencies.page(replace(EVERYTHING, hardware_key=enrolled), PageRequest(10)).items
+    assert (evidence.id, evidence.suspect) == (receipt.record_id, True)
 
 
 def test_raw_samples_are_kept(world: World) -> None:

@@ -27,7 +27,6 @@ from server.candidates.states import EvaluationSource, SearchState
 from server.core.database.transaction import UnitOfWork
 from server.core.paging import PageRequest
 from server.fleet.device import Device
-from server.jobs.kinds import WORKER_KINDS
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
 from tests.support.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
@@ -63,7 +62,7 @@ class Bench:
 
     def _work(self) -> int:
         num = 0
-        while (job := self.world.dispatch.claim("worker", WORKER_KINDS)) is not None:
+        while (job := self.world.dispatch.claim("worker")) is not None:
             assert job.lease is not None
             self.handlers[job.kind](job, job.lease, lambda: False)
             num += 1
