@@ -24,7 +24,7 @@ from nas_engine.domain.measurement import (
     median_interval_us,
     usable_blocks,
 )
-from nas_engine.domain.measurement_profile import MAX_RUNS_PER_BLOCK
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 
 SLOW_BLOCK_FACTOR = 5.0  # a block of slow runs ends after this many times its length ...
 SLOW_BLOCK_MIN_RUNS = 3  # ... once it has this many runs
@@ -46,7 +46,7 @@ class Sampling:
     flags: list[ValidityFlag] = field(default_factory=list)
 
     def count(self, status: BlockStatus) -> int:
-        """Blocks of that status."""
+        """Count the blocks of one status."""
         return sum(1 for b in self.blocks if b.status is status)
 
     def note(self, state: BoardState) -> None:

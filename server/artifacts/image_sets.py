@@ -1,16 +1,13 @@
-"""Image sets among the artifacts: their header and labels."""
+"""Image sets in the store: their head is read, and what was cut short is refused."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import HEAD_BYTES, ImageSetHeader, file_bytes, read_head
+from nas_engine.domain.measuring.image_set import HEAD_BYTES, ImageSetHeader, Labels, file_bytes, read_head
 from server.artifacts.artifacts import Artifacts
 
 
-def image_set_head(artifacts: Artifacts, sha256: str) -> tuple[ImageSetHeader, npt.NDArray[np.uint16]]:
+def image_set_head(artifacts: Artifacts, sha256: str) -> tuple[ImageSetHeader, Labels]:
     """Header and labels of a stored image set.
 
     Raises:

@@ -49,7 +49,7 @@ from server.jobs.worker.handlers import Handler
 from server.jobs.worker.loop import Worker
 from server.latency_tables.latency_tables import LatencyTables
 from server.latency_tables.worker import CostReports
-from server.measuring.conversions import ConversionResults
+from server.measuring.conversion import ConversionResults
 from server.measuring.worker.converting import ConvertHandler
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnMaker
@@ -68,11 +68,13 @@ from server.searches.worker.stepping import StepHandler
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
+from server.spaces.worker.resources import WorkerResources
 from server.studies.entry_jobs import StudyWork
 from server.studies.worker import RankHandler, correlate
+from server.training.calibration import CalibrationDatasets
 from server.training.supernets import Supernets
 from server.training.worker.accuracies import Accuracies
-from server.training.worker.resources import Resources
+from server.training.worker.supernets import LoadedSupernets
 from server.training.worker.training import TrainHandler
 
 _log = structlog.get_logger("hilnas.worker")
@@ -170,17 +172,16 @@ def _handlers(
     datasets = DatasetCatalog.from_file(settings.datasets_file)
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
-    resources = Resources(
+    resources = WorkerResources(
         spaces=spaces,
         datasets=datasets,
-        supernets=supernets,
         artifacts=artifacts,
         folder=settings.home / "worker",
         device=_device(settings),
         pause=nullcontext if settings.host_lock is None else HostLock(settings.host_lock).working,
         host_lock=settings.host_lock,
     )
-    accuracies = Accuracies(resources)
+    loaded, accuracies = LoadedSupernets(supernets, resources), Accuracies(resources)
     code_version = version("hilnas")
     tables = LatencyTables(uow, searches, spaces)
     return {
@@ -191,14 +192,12 @@ def _handlers(
             CostReports(tables),
             code_version,
         ),
-        JobKind.CONVERT: ConvertHandler(
-            uow, ConversionResults(uow), resources, lambda version_id: resources.training_spec(version_id).dataset, rknn
-        ),
-        JobKind.EVALUATE: EvaluateHandler(searches, EvaluationResults(uow), resources, accuracies),
-        JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, accuracies),
+        JobKind.CONVERT: ConvertHandler(ConversionResults(uow), CalibrationDatasets(uow).name, resources, rknn),
+        JobKind.EVALUATE: EvaluateHandler(searches, EvaluationResults(uow), resources, loaded, accuracies),
+        JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, loaded, accuracies),
         JobKind.DERIVE: DeriveHandler(Derivations(uow, SearchWork(uow)), resources, tables),
-        JobKind.TRAIN: TrainHandler(supernets, resources),
-        JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources),
+        JobKind.TRAIN: TrainHandler(supernets, resources, loaded),
+        JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources, loaded),
     }
 
 

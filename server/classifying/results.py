@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from nas_engine.domain.classification import Classification, compress_predictions, top1
 from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
-from nas_engine.domain.image_set import ImageSetHeader
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.classification import Classification, compress_predictions, top1
+from nas_engine.domain.measuring.image_set import ImageSetHeader, Labels
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
@@ -18,7 +18,7 @@ from server.candidates.candidate import Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.lifecycle import advance, affected_searches, record_value
 from server.candidates.states import EvaluationSource
-from server.classifying.classification import ClassificationRecord, Labels, compared
+from server.classifying.classification import ClassificationRecord, compared
 from server.classifying.store import ClassificationStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotFoundError

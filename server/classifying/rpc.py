@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hilnas.v1 import control_pb2
-from nas_engine.domain.classification import Classification
+from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifacts import Artifacts
 from server.classifying.converters import classification_from_proto, classify_assignment
 from server.classifying.results import ClassificationResults

@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nas_engine.settings.base import Labels
-from server.core.http.queries import LabelText, ListQuery, Text
-from server.core.http.resources import Body, DeviceClassName, Id, Json, NameText, Resource
+from server.core.http.resources import Body, DeviceClassName, Id, Json, LabelText, ListQuery, NameText, Resource, Text
 from server.fleet.states import DeviceState
 from server.jobs.schemas import JobResource
 

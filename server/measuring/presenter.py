@@ -35,6 +35,7 @@ def measurement_resource(record: MeasurementRecord) -> MeasurementResource:
         profile=record.profile,
         stats=stats_resource(record.stats),
         npu_p50_us=record.npu_p50_us,
+        npu_time_source=record.npu_time_source,
         load_us=record.load_us,
         init_us=record.init_us,
         first_run_us=record.first_run_us,

@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import DeviceClassName, Id, Json, KindName, Resource, ValidityName
+from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
 
 
 class MeasurementListQuery(CountedQuery):
@@ -138,6 +137,10 @@ class MeasurementResource(Resource):
     stats: LatencyStatsResource
     npu_p50_us: float | None
     """Median of the accelerator's own time; null where the runtime does not give it."""
+
+    npu_time_source: str | None = None
+    """Name of the runtime that gave the accelerator's own time; null where there is no such time, and for measurements
+    that were stored before this was kept."""
 
     load_us: float
     init_us: float

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from nas_engine.domain.classification import compress_predictions, top1
 from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.classification import compress_predictions, top1
 from nas_engine.domain.objective import Metric
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Candidate, Evaluation
@@ -27,7 +27,7 @@ from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.measuring.conversions import Conversion
+from server.measuring.conversion import Conversion
 from server.training.deployables import order_finalist
 
 

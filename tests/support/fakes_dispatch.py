@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from nas_engine.domain.classification import Classification
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import CanaryReading, Measurement
+from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact, ModelFormat
 from server.classifying.rpc import ClassifyingWork
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError

@@ -48,7 +48,7 @@ from server.jobs.results import JobResults, ResultReceipt
 from server.jobs.settings import LeaseSettings, SearchSettings
 from server.jobs.states import JobState
 from server.measuring.canaries import Canaries
-from server.measuring.conversions import Conversion, ConversionResults
+from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import MeasurePayload
 from server.measuring.queries import Latencies
 from server.measuring.results import MeasurementResults

@@ -6,20 +6,18 @@ from collections.abc import Callable
 from io import BytesIO
 
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.errors import ExportError, InvalidArchitectureError
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.errors import ExportError
+from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn_settings import CalibrationImages
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
-from server.candidates.search_store import SearchStore
-from server.core.database.transaction import UnitOfWork
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
-from server.measuring.conversions import Conversion, ConversionResults
+from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import ConvertPayload
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
-from server.spaces.worker.images import ImageResources
+from server.spaces.worker.resources import WorkerResources
 
 ONNX_MEDIA_TYPE = "application/onnx"
 LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)
@@ -30,17 +28,22 @@ class ConvertHandler:
 
     def __init__(
         self,
-        uow: UnitOfWork,
         results: ConversionResults,
-        resources: ImageResources,
-        dataset_of_version: Callable[[str], str],
+        calibration_dataset: Callable[[ConvertPayload], str],
+        resources: WorkerResources,
         rknn: RknnMaker | None = None,
     ) -> None:
-        """`dataset_of_version` names the data set that a supernet version was trained with."""
-        self._uow = uow
+        """Start.
+
+        Args:
+            results: takes what was made.
+            calibration_dataset: names the data set that calibrates a w8a8 conversion; raises where there is none.
+            resources: of the worker.
+            rknn: makes RKNN files; None on a worker without a converter.
+        """
         self._results = results
+        self._calibration_dataset = calibration_dataset
         self._resources = resources
-        self._dataset_of_version = dataset_of_version
         self._rknn = rknn
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
@@ -94,8 +97,7 @@ class ConvertHandler:
         if payload.calibration_images_sha256 is not None:
             return self._calibration_set(payload.calibration_images_sha256, tuple(inputs[0].shape))
         _, channels, height, width = inputs[0].shape
-        name = self._dataset_name(payload)
-        dataset = self._resources.images(name, channels, height)
+        dataset = self._resources.images(self._calibration_dataset(payload), channels, height)
         return calibration_images(dataset, (channels, height, width))
 
     def _calibration_set(self, sha256: str, input_shape: tuple[int, ...]) -> CalibrationImages:
@@ -105,18 +107,6 @@ class ConvertHandler:
             wanted = images.header.input_shape(1)
             raise ExportError(f"the model takes {input_shape}, the calibration images are {wanted}: pack them so")
         return CalibrationImages(images.inputs(0, min(CALIBRATION_IMAGES, images.header.num_images)))
-
-    def _dataset_name(self, payload: ConvertPayload) -> str:
-        if payload.calibration_dataset is not None:
-            return payload.calibration_dataset
-        search_id, version_id = payload.search_id, payload.supernet_version_id
-        if search_id is not None:
-            dataset = self._uow.read(lambda tx: SearchStore(tx).get(search_id)).spec.dataset
-            if dataset is not None:
-                return dataset
-        if version_id is not None:
-            return self._dataset_of_version(version_id)
-        raise InvalidArchitectureError("w8a8 needs calibration images: name a data set in the spec")
 
 
 def _made(payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:

@@ -29,7 +29,7 @@ from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobState
-from server.measuring.conversions import Conversion
+from server.measuring.conversion import Conversion
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches.evaluation_results import Accuracy

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.measuring.image_set import ImageSetFile
 from server.access.tokens import Tokens
 from server.bootstrap.agents import agent_services
 from server.bootstrap.job_kinds import all_job_kinds

@@ -11,7 +11,7 @@ from enum import Enum
 import numpy as np
 
 from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.measurement_profile import MAX_RUNS_PER_BLOCK
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 
 MAX_SAMPLE_NS = 3_600 * 10**9  # an inference of more than an hour is a broken clock
 MAX_SAMPLES_BYTES = 64 * 2**20
@@ -55,7 +55,7 @@ class SampleBlock:
 
     @property
     def median_ns(self) -> float:
-        """Median of the public call."""
+        """Median duration of the runtime's public call over the block, nanoseconds."""
         return float(np.median(np.asarray(self.e2e_ns, dtype=np.int64)))
 
 

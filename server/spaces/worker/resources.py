@@ -1,4 +1,4 @@
-"""Images for the worker: data sets as spaces want them, on its device, with boards of the same host left in peace."""
+"""What workers compute with: spaces, data sets in memory, a torch device, and the host's timing lock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -24,8 +25,8 @@ MAX_DATASETS = 2
 Pause = Callable[[], AbstractContextManager[None]]
 
 
-class ImageResources:
-    """Spaces, artifacts and data sets. Thread-safe."""
+class WorkerResources:
+    """Spaces, artifacts and data sets for the handlers of one worker; data sets are loaded once. Thread-safe."""
 
     def __init__(
         self,
@@ -33,17 +34,25 @@ class ImageResources:
         spaces: SpaceCatalog,
         datasets: DatasetCatalog,
         artifacts: Artifacts,
+        folder: Path,
         device: torch.device,
         pause: Pause = nullcontext,
+        host_lock: Path | None = None,
     ) -> None:
-        """`pause` is entered around every short torch step."""
+        """`folder` keeps weights and training checkpoints; `pause` is entered around every short torch step.
+
+        `host_lock` is what `pause` takes, for processes that cannot be given a function.
+        """
         self.spaces = spaces
         self.artifacts = artifacts
         self.device = device
+        self.folder = folder
         self.pause = pause
+        self.host_lock = host_lock
         self._registered = datasets
-        self._lock = threading.Lock()
+        self._dataset_lock = threading.Lock()
         self._dataset = lru_cache(maxsize=MAX_DATASETS)(self._open_dataset)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def dataset(self, name: str, space: SearchSpace, resolution: int | None = None) -> ImageDataset:
         """A data set brought to the channels and the (largest) resolution of a space.
@@ -52,8 +61,7 @@ class ImageResources:
             DatasetError: it cannot be read, or has another number of classes than the space.
         """
         channels, size, _ = space.input_shapes[-1]
-        with self._lock:
-            dataset = self._dataset(name, resolution or size, channels)
+        dataset = self.images(name, channels, resolution or size)
         if dataset.num_classes != space.num_classes:
             raise DatasetError(
                 f"data set {name!r} has {dataset.num_classes} classes, the space {space.num_classes}: set num_classes"
@@ -62,19 +70,19 @@ class ImageResources:
 
     def images(self, name: str, channels: int, size: int) -> ImageDataset:
         """A data set brought to these channels and this size, whatever its classes. Raises DatasetError."""
-        with self._lock:
+        with self._dataset_lock:
             return self._dataset(name, size, channels)
+
+    def source(self, name: str, space: SearchSpace, resolution: int | None = None) -> DatasetSource:
+        """Where `dataset` reads from, for processes of their own. Raises DatasetError."""
+        channels, size, _ = space.input_shapes[-1]
+        return self._source(name, resolution or size, channels)
 
     def paused(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches, each worked on while no board of this host times a block."""
         for batch in batches:
             with self.pause():
                 yield batch
-
-    def source(self, name: str, space: SearchSpace, resolution: int | None = None) -> DatasetSource:
-        """Where `dataset` reads from, for processes of their own. Raises DatasetError."""
-        channels, size, _ = space.input_shapes[-1]
-        return self._source(name, resolution or size, channels)
 
     def _open_dataset(self, name: str, image_size: int, channels: int) -> ImageDataset:
         return replace(open_dataset(self._source(name, image_size, channels)), name=name)
