@@ -56,8 +56,10 @@ from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
 from server.fleet.rpc_services import RpcServices
 from server.fleet.sessions import AgentSessions
 from server.jobs.dispatch import Dispatch
+from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
+from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
 from server.measuring.golden import GOLDEN_KEY, golden_onnx
@@ -107,7 +109,8 @@ def build(settings: Settings) -> ApiProcess:
     devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
-    tables = LatencyTables(uow, searches, spaces)
+    tables = LatencyTables(uow, spaces)
+    reports = CostReports(uow, tables, spaces, EstimateMaths())
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     context = ApiContext(
         settings=_api_settings(settings),
@@ -125,7 +128,8 @@ def build(settings: Settings) -> ApiProcess:
         models=ModelCheck(),
         searches=searches,
         latency_tables=tables,
-        cost_reports=CostReports(uow, searches, tables, EstimateMaths()),
+        cost_reports=reports,
+        batches=Batches(uow),
         fronts=Fronts(uow, FrontMaths()),
         latencies=Latencies(uow),
         classifications=Classifications(uow),
@@ -151,7 +155,7 @@ def build(settings: Settings) -> ApiProcess:
         app=app,
         context=context,
         rpc=rpc,
-        housekeeping=Housekeeping(dispatch, events, idempotency),
+        housekeeping=Housekeeping(dispatch, events, idempotency, BatchKeeper(uow, tables, reports)),
         wakeups=wakeups,
         engine=engine,
     )

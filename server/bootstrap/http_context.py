@@ -22,6 +22,7 @@ from server.core.http.paging import PageTokens
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
 from server.jobs.dispatch import Dispatch
+from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.queries import Latencies
@@ -76,6 +77,7 @@ class ApiContext:
     classifications: Classifications
     latency_tables: LatencyTables
     cost_reports: CostReports
+    batches: Batches
     devices: Devices
     supernets: Supernets
     candidate_retraining: CandidateRetraining

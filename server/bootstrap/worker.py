@@ -46,7 +46,6 @@ from server.jobs.kinds import JobKind
 from server.jobs.worker.handlers import Handler
 from server.jobs.worker.loop import Worker
 from server.latency_tables.latency_tables import LatencyTables
-from server.latency_tables.worker import CostReports
 from server.measuring.worker.converting import ConvertHandler
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnMaker
@@ -180,13 +179,12 @@ def _handlers(
     )
     loaded, accuracies = LoadedSupernets(supernets, resources), Accuracies(resources)
     code_version = version("hilnas")
-    tables = LatencyTables(uow, searches, spaces)
+    tables = LatencyTables(uow, spaces)
     return {
         JobKind.SEARCH_STEP: StepHandler(
             SearchSteps(uow),
             Fronts(uow, FrontMaths()),
             spaces,
-            CostReports(tables),
             code_version,
         ),
         JobKind.CONVERT: ConvertHandler(results.record_conversion, CalibrationDatasets(uow).name, resources, rknn),

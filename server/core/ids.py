@@ -30,6 +30,8 @@ class IdPrefix(Enum):
     ENROLMENT = "enr"
     CANARY = "can"
     CLASSIFICATION = "cls"
+    LATENCY_TABLE = "ltab"
+    COST_REPORT = "crep"
 
 
 class _Ulids:

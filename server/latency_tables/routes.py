@@ -19,6 +19,7 @@ from server.core.http.openapi import COMMON, json_body, problems
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_SEARCH_SPEC,
+    INVALID_STATE_TRANSITION,
     NOT_ACCEPTABLE,
     NOT_FOUND,
     UNSUPPORTED_MEDIA_TYPE,
@@ -58,9 +59,8 @@ def create_latency_table(document: JsonDocument, context: Context, once: Enginee
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
-        search = context.latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
-        table = context.latency_tables.get(search.id)
-        return stored_response(202, table_detail(table), {"Location": f"/api/v1/latency-tables/{search.id}"})
+        table = context.latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
+        return stored_response(202, table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
 
     return once(action)
 
@@ -92,6 +92,38 @@ def get_latency_table(table_id: TableId, request: Request, context: Context, _: 
 
 
 @router.post(
+    "/latency-tables/{table_id:id}:cancel",
+    response_model=LatencyTableDetail,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+)
+def cancel_latency_table(table_id: TableId, context: Context, once: EngineerOnce) -> Response:
+    """Measure no more of a table's operators; what was measured stays."""
+
+    def action() -> StoredResponse:
+        context.latency_tables.get(table_id)
+        context.batches.cancel(table_id)
+        return stored_response(200, table_detail(context.latency_tables.get(table_id)))
+
+    return once(action)
+
+
+@router.post(
+    "/latency-tables/{table_id:id}/reports/{report_id:id}:cancel",
+    response_model=CostReportDetail,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+)
+def cancel_cost_report(table_id: TableId, report_id: ReportId, context: Context, once: EngineerOnce) -> Response:
+    """Measure no more of a report's networks; what was measured stays."""
+
+    def action() -> StoredResponse:
+        context.cost_reports.get(table_id, report_id)
+        context.batches.cancel(report_id)
+        return stored_response(200, report_detail(context.cost_reports.get(table_id, report_id)))
+
+    return once(action)
+
+
+@router.post(
     "/latency-tables/{table_id:id}/reports",
     status_code=202,
     response_model=CostReportDetail,
@@ -102,9 +134,8 @@ def create_cost_report(table_id: TableId, document: JsonDocument, context: Conte
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
     def action() -> StoredResponse:
-        search = context.cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
-        report = context.cost_reports.get(table_id, search.id)
-        location = f"/api/v1/latency-tables/{table_id}/reports/{search.id}"
+        report = context.cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
+        location = f"/api/v1/latency-tables/{table_id}/reports/{report.batch.id}"
         return stored_response(202, report_detail(report), {"Location": location})
 
     return once(action)

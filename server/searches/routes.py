@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from server.access.auth import Viewer
@@ -101,7 +101,10 @@ def list_searches(
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(search_id: SearchId, request: Request, context: Context, _: Viewer) -> Response:
-    """One search."""
+    """One search; the id of a latency table or of its report is redirected there."""
+    moved_to = _moved_to(search_id, context)
+    if moved_to is not None:
+        return RedirectResponse(moved_to, status_code=308)
     search = context.searches.get(search_id)
     return tagged(request, search_resource(search), version_etag(search.version))
 
@@ -139,6 +142,9 @@ def resume_search(search_id: SearchId, request: Request, context: Context, once:
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
 def cancel_search(search_id: SearchId, request: Request, context: Context, once: EngineerOnce) -> Response:
     """End a search for good. What was measured stays."""
+    moved_to = _moved_to(search_id, context)
+    if moved_to is not None:
+        return RedirectResponse(f"{moved_to}:cancel", status_code=308)
     return _steer(search_id, request, context, once, context.searches.cancel)
 
 
@@ -195,6 +201,16 @@ def _steer(
         return stored_response(202, search_resource(search), _headers(search))
 
     return once(action)
+
+
+def _moved_to(search_id: str, context: ApiContext) -> str | None:
+    """Path of the latency table or report that an id names; None where it names none."""
+    batch = context.batches.find(search_id)
+    if batch is None:
+        return None
+    if batch.sampling is None:
+        return f"/api/v1/latency-tables/{batch.id}"
+    return f"/api/v1/latency-tables/{batch.sampling.table_id}/reports/{batch.id}"
 
 
 def _headers(search: Search) -> dict[str, str]:
