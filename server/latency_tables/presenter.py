@@ -18,6 +18,13 @@ from server.latency_tables.schemas import (
 )
 
 
+def batch_path(batch: Batch) -> str:
+    """Where a table or report is read."""
+    if batch.sampling is None:
+        return f"/api/v1/latency-tables/{batch.id}"
+    return f"/api/v1/latency-tables/{batch.sampling.table_id}/reports/{batch.id}"
+
+
 def table_resource(batch: Batch) -> LatencyTableResource:
     """A table without its rows; on the wire its states are those of searches."""
     return LatencyTableResource(
