@@ -227,7 +227,11 @@ class MetricPredictor:
             predictor._covariance = Covariance(*_numbers(state["covariance"]))
             samples = state["samples"]
             if samples is not None:
-                predictor._samples = predictor._checked(*_sample_arrays(samples))
+                if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
+                    raise TypeError("samples must be an object with genotypes, values and standard_errors")
+                genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
+                values, errors = _numbers(samples["values"]), _numbers(samples["standard_errors"])
+                predictor._samples = predictor._checked(genotypes, values, errors)
         except (KeyError, ValueError, TypeError) as error:
             raise EngineError(f"predictor state is damaged: {error}; fit the predictor anew") from error
         return predictor
@@ -267,10 +271,3 @@ def _numbers(value: JsonValue) -> list[float]:
             raise TypeError(f"expected a number, found {item!r}")
         numbers.append(float(item))
     return numbers
-
-
-def _sample_arrays(samples: JsonValue) -> tuple[list[list[int]], list[float], list[float]]:
-    if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
-        raise TypeError("samples must be an object with genotypes, values and standard_errors")
-    genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
-    return genotypes, _numbers(samples["values"]), _numbers(samples["standard_errors"])

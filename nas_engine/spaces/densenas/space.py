@@ -175,7 +175,8 @@ class DenseSpace:
             if block:
                 num_layers = self.routing.blocks[block].num_layers
                 heads.append(genes[start + 1])
-                stacks.append(self._skips_last(genes[start + 2 : start + 2 + num_layers]))
+                stack = genes[start + 2 : start + 2 + num_layers]
+                stacks.append(tuple(sorted(stack, key=lambda operator: operator == self.routing.skip)))  # skips last
             blocks.append(self.routing.outgoing(block)[genes[start]].target)
         return RoutingPath(tuple(blocks), tuple(heads), tuple(stacks))
 
@@ -199,9 +200,6 @@ class DenseSpace:
             yield Gene(f"{name}.head", routing.head_operators, name)
         for layer in range(routing.blocks[block].num_layers):
             yield Gene(f"{name}.layer{layer}", routing.stack_operators, name)
-
-    def _skips_last(self, stack: Sequence[int]) -> tuple[int, ...]:
-        return tuple(sorted(stack, key=lambda operator: operator == self.routing.skip))
 
     def _genotype_of_path(self, path: RoutingPath) -> Genotype:
         genes = [0] * len(self.genes)
