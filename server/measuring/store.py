@@ -52,6 +52,7 @@ measurements = sa.Table(
     sa.Column("ci95_high_us", sa.Double, nullable=False),
     sa.Column("stats", JsonOf(LatencyStats), nullable=False),
     sa.Column("npu_p50_us", sa.Double),
+    sa.Column("npu_time_source", Label),
     sa.Column("load_us", sa.Double, nullable=False),
     sa.Column("init_us", sa.Double, nullable=False),
     sa.Column("first_run_us", sa.Double, nullable=False),
