@@ -189,10 +189,10 @@ class MetricPredictor:
         if self._posterior is None:
             self._posterior = self._condition(self._samples)
         posterior, hyper = self._posterior, self._covariance
-        asked = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
-        cross = self._kernel.between(asked, posterior.known, hyper)
+        features = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
+        cross = self._kernel.between(features, posterior.known, hyper)
         explained = (cross @ posterior.precision * cross).sum(axis=1)
-        variance = np.maximum(self._kernel.variance(asked, hyper) - explained, 0.0) + hyper.noise
+        variance = np.maximum(self._kernel.variance(features, hyper) - explained, 0.0) + hyper.noise
         mean = self._samples.learned_on.backward(cross @ posterior.weights * posterior.scale + posterior.centre)
         return Prediction(mean, np.sqrt(variance) * posterior.scale * self._samples.learned_on.step(mean))
 

@@ -94,19 +94,19 @@ def _check_versions(model: onnx.ModelProto) -> None:
 
 
 def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    found: list[onnx.TensorProto] = [*graph.initializer]
+    tensors: list[onnx.TensorProto] = [*graph.initializer]
     for sparse in graph.sparse_initializer:
-        found += (sparse.values, sparse.indices)
+        tensors += (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                found.append(attribute.t)
-            found += attribute.tensors
+                tensors.append(attribute.t)
+            tensors += attribute.tensors
             if attribute.HasField("sparse_tensor"):
-                found += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+                tensors += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                found += _tensors(inner)
-    return found
+                tensors += _tensors(inner)
+    return tensors
 
 
 def _summary(model: onnx.ModelProto, size_bytes: int) -> OnnxSummary:

@@ -111,9 +111,9 @@ def _from_json(text: str, name: str, sha256: str) -> TableSpace:
 
 def _genotype(row: JsonValue, labels: Sequence[str], name: str, number: int) -> list[int]:
     if not isinstance(row, dict) or set(row) != {"genotype", *labels}:
-        found = ", ".join(row) if isinstance(row, dict) else str(row)[:80]
+        members = ", ".join(row) if isinstance(row, dict) else str(row)[:80]
         raise InvalidSpaceError(
-            f"table {name!r}, row {number}: members are {found}; row 0 has genotype, {', '.join(labels)}"
+            f"table {name!r}, row {number}: members are {members}; row 0 has genotype, {', '.join(labels)}"
         )
     unknown = [label for label in labels if label not in _LABELS]
     if unknown:
