@@ -41,11 +41,12 @@ from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
+from server.measuring.conversion import Conversion
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.searches.step import NewCandidate, StepOutcome, StepStatus
 from server.searches.steps import SearchSteps
-from server.searches.worker_results import Conversion, WorkerResults
+from server.searches.worker_results import WorkerResults
 from server.spaces.catalog import SpaceCatalog
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
