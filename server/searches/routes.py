@@ -33,7 +33,7 @@ from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.latency_tables.batches import Batches
-from server.latency_tables.presenter import batch_path
+from server.latency_tables.routes import batch_path
 from server.searches.admission import SpecReport
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
