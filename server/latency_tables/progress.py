@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from server.core.database.transaction import Transaction
+from server.jobs.failures import policy_of
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
 from server.jobs.states import JobState
@@ -86,7 +87,7 @@ def _failed(entry: BatchEntry, job: Job) -> BatchEntry:
     """The architecture is at fault where its failure is blamed on the model and trying again would not have helped."""
     if job.failure_type is None:
         return replace(entry, state=EntryState.FAILED, reason=job.failure_message)
-    policy = job.failure_type.policy
+    policy = policy_of(job.failure_type)
     gave_up_early = not policy.retryable or job.attempt < job.max_attempts
     state = EntryState.REJECTED if policy.penalise_model and gave_up_early else EntryState.FAILED
     return replace(entry, state=state, reason=f"{job.failure_type.value}: {job.failure_message}")
