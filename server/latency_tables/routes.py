@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +30,7 @@ from server.core.idempotency import StoredResponse
 from server.latency_tables.batch import Batch
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReport, CostReports
+from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables, MeasuredTable
 from server.latency_tables.schemas import (
     CostReportDetail,
@@ -50,9 +52,42 @@ R = TypeVar("R", bound=CostReportResource)
 router = APIRouter(prefix="/api/v1", tags=["latency tables"])
 LatencyTablesDep = Annotated[LatencyTables, provided(LatencyTables)]
 BatchesDep = Annotated[Batches, provided(Batches)]
+KeeperDep = Annotated[BatchKeeper, provided(BatchKeeper)]
 CostReportsDep = Annotated[CostReports, provided(CostReports)]
+_STEER = problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION)
 TableId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 ReportId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3b"])]
+
+
+class Steering:
+    """What pauses, resumes and cancels tables and reports; asked for by the routes that do."""
+
+    def __init__(
+        self, latency_tables: LatencyTablesDep, cost_reports: CostReportsDep, batches: BatchesDep, keeper: KeeperDep
+    ) -> None:
+        self._tables = latency_tables
+        self._reports = cost_reports
+        self._keeper = keeper
+        self.batches = batches
+
+    def resume(self, batch_id: str) -> None:
+        """Go on with a batch."""
+        self._keeper.resume(self.batches, batch_id)
+
+    def table(self, table_id: str, change: Callable[[str], object]) -> StoredResponse:
+        """Change a table; answers how it stands then. Raises NotFoundError."""
+        self._tables.get(table_id)
+        change(table_id)
+        return stored_response(202, _table_detail(self._tables.get(table_id)))
+
+    def report(self, table_id: str, report_id: str, change: Callable[[str], object]) -> StoredResponse:
+        """Change a report; answers how it stands then. Raises NotFoundError."""
+        self._reports.get(table_id, report_id)
+        change(report_id)
+        return stored_response(202, _report_detail(self._reports.get(table_id, report_id)))
+
+
+SteeringDep = Annotated[Steering, Depends()]
 
 
 @router.post(
@@ -99,39 +134,60 @@ def get_latency_table(table_id: TableId, request: Request, latency_tables: Laten
 
 
 @router.post(
-    "/latency-tables/{table_id:id}:cancel",
-    response_model=LatencyTableDetail,
-    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+    "/latency-tables/{table_id:id}:pause", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def cancel_latency_table(
-    table_id: TableId, latency_tables: LatencyTablesDep, batches: BatchesDep, once: EngineerOnce
-) -> Response:
+def pause_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Give out no more of a table's measuring jobs; what a board holds goes on."""
+    return once(lambda: steering.table(table_id, steering.batches.pause))
+
+
+@router.post(
+    "/latency-tables/{table_id:id}:resume", status_code=202, response_model=LatencyTableDetail, responses=_STEER
+)
+def resume_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Go on where a pause stopped."""
+    return once(lambda: steering.table(table_id, steering.resume))
+
+
+@router.post(
+    "/latency-tables/{table_id:id}:cancel", status_code=202, response_model=LatencyTableDetail, responses=_STEER
+)
+def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
     """Measure no more of a table's operators; what was measured stays."""
+    return once(lambda: steering.table(table_id, steering.batches.cancel))
 
-    def action() -> StoredResponse:
-        latency_tables.get(table_id)
-        batches.cancel(table_id)
-        return stored_response(200, _table_detail(latency_tables.get(table_id)))
 
-    return once(action)
+@router.post(
+    "/latency-tables/{table_id:id}/reports/{report_id:id}:pause",
+    status_code=202,
+    response_model=CostReportDetail,
+    responses=_STEER,
+)
+def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Give out no more of a report's measuring jobs; what a board holds goes on."""
+    return once(lambda: steering.report(table_id, report_id, steering.batches.pause))
+
+
+@router.post(
+    "/latency-tables/{table_id:id}/reports/{report_id:id}:resume",
+    status_code=202,
+    response_model=CostReportDetail,
+    responses=_STEER,
+)
+def resume_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Go on where a pause stopped."""
+    return once(lambda: steering.report(table_id, report_id, steering.resume))
 
 
 @router.post(
     "/latency-tables/{table_id:id}/reports/{report_id:id}:cancel",
+    status_code=202,
     response_model=CostReportDetail,
-    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+    responses=_STEER,
 )
-def cancel_cost_report(
-    table_id: TableId, report_id: ReportId, cost_reports: CostReportsDep, batches: BatchesDep, once: EngineerOnce
-) -> Response:
+def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
     """Measure no more of a report's networks; what was measured stays."""
-
-    def action() -> StoredResponse:
-        cost_reports.get(table_id, report_id)
-        batches.cancel(report_id)
-        return stored_response(200, _report_detail(cost_reports.get(table_id, report_id)))
-
-    return once(action)
+    return once(lambda: steering.report(table_id, report_id, steering.batches.cancel))
 
 
 @router.post(

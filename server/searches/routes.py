@@ -140,15 +140,19 @@ def amend_search(
 
 
 @router.post("/searches/{search_id:id}:pause", status_code=202, response_model=SearchResource, responses=_STEER)
-def pause_search(search_id: SearchId, request: Request, searches: SearchesDep, once: EngineerOnce) -> Response:
+def pause_search(
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
     """Ask no more candidates; what is in flight ends first. The state follows the desired state."""
-    return _steer(search_id, request, searches, once, searches.pause)
+    return _steer(search_id, request, searches, batches, once, searches.pause)
 
 
 @router.post("/searches/{search_id:id}:resume", status_code=202, response_model=SearchResource, responses=_STEER)
-def resume_search(search_id: SearchId, request: Request, searches: SearchesDep, once: EngineerOnce) -> Response:
+def resume_search(
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
     """Go on where a pause stopped."""
-    return _steer(search_id, request, searches, once, searches.resume)
+    return _steer(search_id, request, searches, batches, once, searches.resume)
 
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
@@ -156,10 +160,7 @@ def cancel_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
 ) -> Response:
     """End a search for good. What was measured stays."""
-    batch = batches.find(search_id)
-    if batch is not None:
-        return RedirectResponse(f"{batch_path(batch)}:cancel", status_code=308)
-    return _steer(search_id, request, searches, once, searches.cancel)
+    return _steer(search_id, request, searches, batches, once, searches.cancel)
 
 
 @router.get(
@@ -207,8 +208,13 @@ def list_checkpoints(
 
 
 def _steer(
-    search_id: str, request: Request, searches: Searches, once: Once, change: Callable[[str], Search]
+    search_id: str, request: Request, searches: Searches, batches: Batches, once: Once, change: Callable[[str], Search]
 ) -> Response:
+    batch = batches.find(search_id)
+    if batch is not None:
+        verb = request.url.path.rpartition(":")[2]
+        return RedirectResponse(f"{batch_path(batch)}:{verb}", status_code=308)
+
     def action() -> StoredResponse:
         check_if_match(request, version_etag(searches.get(search_id).version))
         search = change(search_id)
