@@ -25,9 +25,10 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.search.algorithm import SearchAlgorithm, Told, accept_all
-from nas_engine.search.config import Nsga2Config
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
 from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import Nsga2Settings
+from nas_engine.settings.shifting import ShiftingMode
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.config import OptimizerConfig, TrainConfig
@@ -39,7 +40,7 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.ranking_study import StudyEntry, study_architecture, summarise
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.retrain import RetrainConfig
-from nas_engine.training.strategies.shifting import SHIFTING_OPTIMIZER, ShiftingConfig, ShiftingMode, SupernetShifter
+from nas_engine.training.strategies.shifting import SHIFTING_OPTIMIZER, ShiftingConfig, SupernetShifter
 from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
 
 CPU = torch.device("cpu")
@@ -99,8 +100,8 @@ class Bench:
 
     def algorithm(self, population_size: int) -> SearchAlgorithm:
         """A new search."""
-        config = Nsga2Config(population_size=population_size)
-        return create_algorithm(config, self.space, OBJECTIVES, (), accept_all, seed=self.seed)
+        config = Nsga2Settings(population_size=population_size)
+        return create_algorithm(config, SearchProblem(space=self.space, objectives=OBJECTIVES), self.seed)
 
 
 def main() -> None:

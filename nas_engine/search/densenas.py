@@ -18,6 +18,7 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import WeightRole
 from nas_engine.search.viterbi import derive_architecture
+from nas_engine.settings.densenas import Alternation
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import MBV2_ID, RESNET_ID, DenseSpace
 from nas_engine.supernet.weights import WeightStore
@@ -27,7 +28,6 @@ from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, Progress, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.differentiable import (
-    Alternation,
     DifferentiableConfig,
     DifferentiableStrategy,
     SearchReport,

@@ -15,7 +15,7 @@ class UniformStrategy(SpecPart):
     kind: Literal["uniform"] = "uniform"
 
 
-class FlopsBinnedStrategy(SpecPart):
+class MacsBinnedSettings(SpecPart):
     """SPOS's MACs-binned sampling: draw one of seven bins, then an architecture whose MACs lie in it.
 
     Bins are the published ones (290M to 360M) for the published space, and quantiles of the space elsewhere.
@@ -67,7 +67,7 @@ class SandwichStrategy(SpecPart):
         return self
 
 
-class AloneNetwork(SpecPart):
+class StandaloneSettings(SpecPart):
     """What a network that is trained alone needs beyond the settings of every training."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -95,7 +95,7 @@ class ModelFiles(SpecPart):
         return "rknn" in self.formats
 
 
-class RetrainStrategy(AloneNetwork, ModelFiles):
+class RetrainSettings(StandaloneSettings, ModelFiles):
     """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
 
     kind: Literal["retrain"] = "retrain"
@@ -107,13 +107,13 @@ class RetrainStrategy(AloneNetwork, ModelFiles):
     """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
 
 
-StrategySpec = Annotated[
-    UniformStrategy | FlopsBinnedStrategy | FairStrategy | SandwichStrategy | RetrainStrategy,
+StrategySettings = Annotated[
+    UniformStrategy | MacsBinnedSettings | FairStrategy | SandwichStrategy | RetrainSettings,
     Field(discriminator="kind"),
 ]
 
 
-class OptimizerSpec(SpecPart):
+class OptimizerSettings(SpecPart):
     """Update rule; weight decay only on the weights the reference decays."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
@@ -150,7 +150,7 @@ class OptimizerSpec(SpecPart):
     """Largest magnitude of each element of the gradient (AlphaNet: 1); absent: not clipped."""
 
     @model_validator(mode="after")
-    def _cosine_ends(self) -> OptimizerSpec:
+    def _cosine_ends(self) -> OptimizerSettings:
         if self.final_share and self.schedule != "cosine":
             raise ValueError(f"final_share is for the cosine, the schedule is {self.schedule}")
         return self
@@ -159,7 +159,7 @@ class OptimizerSpec(SpecPart):
 class TrainingSettings(SpecPart):
     """How weights are trained, whatever is trained: a supernet, or one network alone."""
 
-    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
     """How weights are updated."""
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
@@ -229,7 +229,7 @@ class TrainingSpec(TrainingSettings):
     dataset: Identifier
     """Registered data set; GET /api/v1/datasets lists them."""
 
-    strategy: StrategySpec = Field(default_factory=UniformStrategy)
+    strategy: StrategySettings = Field(default_factory=UniformStrategy)
     """Which subnets a step trains."""
 
     labels: Labels = Field(default_factory=dict)

@@ -19,8 +19,8 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import Accuracy, Evaluated, classify, evaluate
+from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.spaces.els import inherited_weights
-from nas_engine.supernet.calibration import CalibrationMode
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.weights import WeightStore

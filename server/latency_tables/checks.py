@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.settings.algorithms import CostReportAlgorithm, DenseNasAlgorithm
+from nas_engine.settings.algorithms import CostReportSettings
+from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
@@ -33,7 +34,7 @@ def table_violations(
 ) -> Sequence[SpecViolation]:
     """Why the latency table that a spec names cannot be used; () where it can, or none is named."""
     match spec.algorithm:
-        case DenseNasAlgorithm(latency_table=str(table_id)) | CostReportAlgorithm(latency_table=table_id):
+        case DenseNasSettings(latency_table=str(table_id)) | CostReportSettings(latency_table=table_id):
             pass
         case _:
             return ()

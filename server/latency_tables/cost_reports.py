@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.algorithms import CostReportAlgorithm
+from nas_engine.settings.algorithms import CostReportSettings
 from nas_engine.settings.base import Labels, Name, Seed, SpecPart
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchQuery
@@ -113,7 +113,7 @@ class CostReports:
         """
         search = self._searches.get(report_id)
         algorithm = search.spec.algorithm
-        if not isinstance(algorithm, CostReportAlgorithm) or algorithm.latency_table != table_id:
+        if not isinstance(algorithm, CostReportSettings) or algorithm.latency_table != table_id:
             raise NotFoundError("report", report_id)
         rows = tuple(map(_row, self._tables.candidates(report_id)))
         return CostReport(
@@ -129,7 +129,7 @@ class CostReports:
         table = self._tables.get(table_id)
         query = SearchQuery(space_id=table.space_id, labels={TABLE_LABEL: table_id})
         found = self._searches.page(query, page)
-        reports = tuple(search for search in found.items if isinstance(search.spec.algorithm, CostReportAlgorithm))
+        reports = tuple(search for search in found.items if isinstance(search.spec.algorithm, CostReportSettings))
         return Page(reports, found.next)
 
     def _agreements(self, rows: tuple[ReportRow, ...]) -> tuple[EstimateAgreement, ...]:

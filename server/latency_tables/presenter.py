@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_engine.settings.algorithms import CostReportAlgorithm
+from nas_engine.settings.algorithms import CostReportSettings
 from server.candidates.search import Search
 from server.core.errors import NotFoundError
 from server.latency_tables.cost_reports import CostReport, ReportRow
@@ -48,7 +48,7 @@ def table_detail(table: MeasuredTable) -> LatencyTableDetail:
 def report_resource(search: Search) -> CostReportResource:
     """A report without its rows, from the search that measures its networks."""
     algorithm = search.spec.algorithm
-    if not isinstance(algorithm, CostReportAlgorithm):
+    if not isinstance(algorithm, CostReportSettings):
         raise NotFoundError("report", search.id)
     return CostReportResource(
         id=search.id,

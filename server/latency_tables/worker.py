@@ -7,7 +7,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.sampled_networks import SampledNetworks
-from nas_engine.settings.algorithms import CostReportAlgorithm
+from nas_engine.settings.algorithms import CostReportSettings
 from server.candidates.search import Search
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import ESTIMATES, MISSING, SAMPLED, LatencyTables
@@ -20,7 +20,7 @@ class CostReports:
     def __init__(self, tables: LatencyTables) -> None:
         self._tables = tables
 
-    def algorithm(self, search: Search, wanted: CostReportAlgorithm, space: SearchSpace) -> SampledNetworks:
+    def algorithm(self, search: Search, wanted: CostReportSettings, space: SearchSpace) -> SampledNetworks:
         """The sampling of a report.
 
         Raises:

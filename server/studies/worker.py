@@ -13,7 +13,7 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.settings.evaluation import SharedEvaluationSettings
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
 from nas_engine.training.loop import Hooks
@@ -21,15 +21,12 @@ from nas_engine.training.ranking_study import StudyEntry, study_architecture
 from nas_engine.training.strategies.retrain import RetrainConfig
 from server.jobs.job import Job, LeaseRef
 from server.studies.entry_jobs import EntryOrder, StudyWork
-from server.studies.spec import SharedEvaluation
 from server.studies.study import Correlation, HeldOutAccuracy, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
 from server.training.worker.resources import Resources
 from server.training.worker.run import limited
 from server.training.worker.settings import strategy_config, train_config
 from server.training.worker.training import training_device
-
-_MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode.EXPONENTIAL}
 
 
 class RankHandler:
@@ -88,12 +85,14 @@ class RankHandler:
             checkpoint=uploads.checkpoint,
         )
 
-    def _make_evaluator(self, version_id: str, dataset: ImageDataset, settings: SharedEvaluation) -> SupernetEvaluator:
+    def _make_evaluator(
+        self, version_id: str, dataset: ImageDataset, settings: SharedEvaluationSettings
+    ) -> SupernetEvaluator:
         supernet = self._resources.supernet(version_id)
         config = EvaluationConfig(
             calibration_images=settings.num_calibration_batches * min(settings.batch_size, len(dataset.train)),
             batch_size=settings.batch_size,
-            mode=_MODES[settings.calibration],
+            mode=settings.calibration,
         )
         hooks = Hooks(pause=self._resources.pause)
         return SupernetEvaluator(supernet.space, supernet.weights, dataset, config, self._resources.device, hooks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from nas_engine.settings.base import Identifier, Labels, Name
-from nas_engine.settings.training import AloneNetwork, ModelFiles, RetrainStrategy, TrainingSettings, TrainingSpec
+from nas_engine.settings.training import ModelFiles, RetrainSettings, StandaloneSettings, TrainingSettings, TrainingSpec
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
@@ -17,10 +17,10 @@ from server.training.store import SupernetStore
 from server.training.supernet import Supernet
 from server.training.supernets import Supernets
 
-_ALONE = (*AloneNetwork.model_fields, *ModelFiles.model_fields)
+_ALONE = (*StandaloneSettings.model_fields, *ModelFiles.model_fields)
 
 
-class CandidateRetrainingSpec(TrainingSettings, AloneNetwork, ModelFiles):
+class CandidateRetrainingSpec(TrainingSettings, StandaloneSettings, ModelFiles):
     """How a candidate is trained alone; space and architecture are its own."""
 
     name: Name | None = None
@@ -74,7 +74,7 @@ def _training_spec(
     if spec.inherit and search.supernet_version_id is None:
         message = f"search {search.id} has no supernet to inherit weights from: leave it off"
         raise InvalidSpecError([SpecViolation("/inherit", message)])
-    strategy = RetrainStrategy(
+    strategy = RetrainSettings(
         architecture=list(candidate.genotype),
         inherit_from=search.supernet_version_id if spec.inherit else None,
         **{name: getattr(spec, name) for name in _ALONE},

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import (
     FairStrategy,
-    FlopsBinnedStrategy,
-    OptimizerSpec,
-    RetrainStrategy,
+    MacsBinnedSettings,
+    OptimizerSettings,
+    RetrainSettings,
     SandwichStrategy,
     TrainingSpec,
     UniformStrategy,
@@ -39,27 +39,27 @@ class TrainingPreset:
         return self.spec.name
 
 
-_SPOS_OPTIMIZER = OptimizerSpec(learning_rate=0.5, schedule="linear")
+_SPOS_OPTIMIZER = OptimizerSettings(learning_rate=0.5, schedule="linear")
 _SAVE_STEPS = 2000
 
 _SPOS = TrainingSpec(
     name="spos-imagenet",
     space=SpaceSpec(id="spos"),
     dataset="imagenet",
-    strategy=FlopsBinnedStrategy(),
+    strategy=MacsBinnedSettings(),
     optimizer=_SPOS_OPTIMIZER,
     iterations=150_000,
     batch_size=1024,
     augmentation="imagenet",
     checkpoint_every_steps=_SAVE_STEPS,
 )
-_SPOS_RETRAIN = RetrainStrategy(architecture="spos-searched", dropout=0.1, num_calibration_batches=1250)
+_SPOS_RETRAIN = RetrainSettings(architecture="spos-searched", dropout=0.1, num_calibration_batches=1250)
 _SHIFTING = _SPOS.model_copy(
     update={
         "name": "shifting-imagenet100",
         "space": SpaceSpec(id="spos", parameters={"num_classes": 100}),
         "dataset": "imagenet100",
-        "optimizer": OptimizerSpec(learning_rate=0.125, schedule="linear"),
+        "optimizer": OptimizerSettings(learning_rate=0.125, schedule="linear"),
         "iterations": 80_000,
         "batch_size": 256,
     }
@@ -69,7 +69,7 @@ _SCARLET = TrainingSpec(
     space=SpaceSpec(id="scarlet-s1"),
     dataset="imagenet",
     strategy=FairStrategy(),
-    optimizer=OptimizerSpec(learning_rate=0.045, schedule="cosine"),
+    optimizer=OptimizerSettings(learning_rate=0.045, schedule="cosine"),
     iterations=300_240,
     batch_size=256,
     label_smoothing=0.0,
@@ -81,7 +81,7 @@ _ALPHANET = TrainingSpec(
     space=SpaceSpec(id="attentivenas"),
     dataset="imagenet",
     strategy=SandwichStrategy(),
-    optimizer=OptimizerSpec(
+    optimizer=OptimizerSettings(
         learning_rate=0.8,
         nesterov=True,
         weight_decay=1e-5,
@@ -98,8 +98,8 @@ _DENSENAS_RETRAIN = TrainingSpec(
     name="densenas-imagenet-retrain",
     space=SpaceSpec(id="densenas-mbv2"),
     dataset="imagenet",
-    strategy=RetrainStrategy(architecture="densenas-a", num_calibration_batches=200),
-    optimizer=OptimizerSpec(learning_rate=0.5, decay_all=True, schedule="cosine", final_share=2e-4),
+    strategy=RetrainSettings(architecture="densenas-a", num_calibration_batches=200),
+    optimizer=OptimizerSettings(learning_rate=0.5, decay_all=True, schedule="cosine", final_share=2e-4),
     iterations=300_240,
     batch_size=1024,
     augmentation="inception",
@@ -123,7 +123,9 @@ _FASHION = TrainingSpec(
     ),
     dataset="fashion-mnist-12k",
     strategy=UniformStrategy(),
-    optimizer=OptimizerSpec(kind="adamw", learning_rate=0.012, weight_decay=0.01, schedule="cosine", warmup_steps=60),
+    optimizer=OptimizerSettings(
+        kind="adamw", learning_rate=0.012, weight_decay=0.01, schedule="cosine", warmup_steps=60
+    ),
     iterations=2000,
     batch_size=96,
     label_smoothing=0.0,

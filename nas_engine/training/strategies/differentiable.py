@@ -13,7 +13,6 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -22,6 +21,7 @@ from nas_engine.cost.chained import chained_cost
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.settings.densenas import Alternation
 from nas_engine.spaces.densenas.routing_collapse import CollapseReport, collapse_report
 from nas_engine.spaces.densenas.routing_weights import (
     OperatorSelection,
@@ -45,13 +45,6 @@ from nas_engine.training.strategies.uniform import count_correct
 
 # Keeps the order and the augmentation of architecture images apart from those of weight images.
 _ARCHITECTURE_SEED_OFFSET = 2**32
-
-
-class Alternation(Enum):
-    """How architecture steps are spread among the weight steps; their number is the same."""
-
-    EPOCHS = "epochs"  # the published code: before each epoch of weight steps a whole pass over validation images
-    INTERLEAVED = "interleaved"  # evenly: a run can be watched, paused and cancelled at any step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph, Linear, weight_refs
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.shifting import ShiftingMode
 from nas_engine.supernet.execute import BATCH, Norm, Running, forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.tensor_file import encode_tensors, read_tensors, write_atomically
@@ -44,13 +44,6 @@ from nas_engine.training.randomness import Randomness, Stream
 HEADER = "hilnas.shifting"
 Pause = Callable[[], AbstractContextManager[None]]
 SHIFTING_OPTIMIZER = OptimizerConfig(learning_rate=1e-4, momentum=0.9, weight_decay=4e-5)
-
-
-class ShiftingMode(Enum):
-    """When the shared weights change."""
-
-    ACCUMULATE = "accumulate"  # once per generation: all its evaluations see the same weights
-    IMMEDIATE = "immediate"  # before each evaluation: candidates must be evaluated one after another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

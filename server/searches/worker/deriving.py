@@ -10,13 +10,13 @@ from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import WeightRole
 from nas_engine.search.densenas import DenseNasRecipe, search_architecture
-from nas_engine.settings.algorithms import DenseNasAlgorithm
+from nas_engine.settings.densenas import Alternation, DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
 from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.loop import Ending, Hooks, Progress
 from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig
-from nas_engine.training.strategies.differentiable import Alternation, DifferentiableConfig, SearchReport
+from nas_engine.training.strategies.differentiable import DifferentiableConfig, SearchReport
 from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
@@ -93,7 +93,7 @@ class DeriveHandler:
             raise InvalidSpaceError(f"densenas searches densely connected spaces, {space.space_id!r} is none")
         return space
 
-    def _costs(self, wanted: DenseNasAlgorithm, space: DenseSpace) -> RoutingCosts:
+    def _costs(self, wanted: DenseNasSettings, space: DenseSpace) -> RoutingCosts:
         """What networks pay for: milliseconds, or millions of MACs.
 
         Raises:
@@ -105,7 +105,7 @@ class DeriveHandler:
         return measured_costs(space, table).scaled(MS_PER_US, "ms")
 
 
-def recipe_of(wanted: DenseNasAlgorithm, factor: float, seed: int, num_images: int) -> DenseNasRecipe:
+def recipe_of(wanted: DenseNasSettings, factor: float, seed: int, num_images: int) -> DenseNasRecipe:
     """The engine's settings of one cost factor's search on `num_images` training images."""
     steps_per_epoch = max(num_images // wanted.batch_size, 1)
     num_steps = wanted.epochs * steps_per_epoch
@@ -138,14 +138,14 @@ def recipe_of(wanted: DenseNasAlgorithm, factor: float, seed: int, num_images: i
     return DenseNasRecipe(training=training, search=search)
 
 
-def _wanted(given: DeriveInput) -> DenseNasAlgorithm:
+def _wanted(given: DeriveInput) -> DenseNasSettings:
     algorithm = given.search.spec.algorithm
-    if not isinstance(algorithm, DenseNasAlgorithm):
+    if not isinstance(algorithm, DenseNasSettings):
         raise SearchStateError(f"search {given.search.id} is a {algorithm.kind}: it derives nothing")
     return algorithm
 
 
-def _progress(number: int, wanted: DenseNasAlgorithm, progress: Progress, found: SearchReport) -> dict[str, JsonValue]:
+def _progress(number: int, wanted: DenseNasSettings, progress: Progress, found: SearchReport) -> dict[str, JsonValue]:
     return {
         "number": number,
         "cost_factor": wanted.cost_factors[number],

@@ -18,7 +18,7 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
@@ -87,7 +87,7 @@ def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architec
 
 
 def weights_to_inherit(
-    wanted: RetrainStrategy, space: SearchSpace, resources: Resources
+    wanted: RetrainSettings, space: SearchSpace, resources: Resources
 ) -> Mapping[str, NDArray[np.float32]] | None:
     """Tensors of a supernet version for the stand-alone network; None where it starts from scratch.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.supernet.tensor_file import write_atomically
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
@@ -67,7 +67,7 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
         TrainingError: training diverges, or the strategy refuses the space.
         EngineError: the architecture of a retraining cannot be built or exported.
     """
-    if isinstance(run.spec.strategy, RetrainStrategy):
+    if isinstance(run.spec.strategy, RetrainSettings):
         return _retrain(run, run.spec.strategy, device, hooks, share)
     spec = run.spec
     rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
@@ -103,7 +103,7 @@ def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset
     return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)
 
 
-def _retrain(run: TrainingRun, wanted: RetrainStrategy, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
+def _retrain(run: TrainingRun, wanted: RetrainSettings, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
     architecture = run.space.parse(wanted.architecture)
     found = retrain_architecture(
         run.spec,

@@ -8,8 +8,8 @@ from nas_engine.domain.layer_graph import WeightRole
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.training import (
     FairStrategy,
-    FlopsBinnedStrategy,
-    RetrainStrategy,
+    MacsBinnedSettings,
+    RetrainSettings,
     SandwichStrategy,
     TrainingSpec,
     UniformStrategy,
@@ -84,7 +84,7 @@ def strategy_config(spec: TrainingSpec) -> StrategyConfig:
     match spec.strategy:
         case UniformStrategy():
             return UniformConfig(sampling=PathSampling.UNIFORM, label_smoothing=smoothing)
-        case FlopsBinnedStrategy():
+        case MacsBinnedSettings():
             return UniformConfig(sampling=PathSampling.MACS_BINS, label_smoothing=smoothing)
         case FairStrategy():
             return FairConfig(label_smoothing=smoothing)
@@ -100,7 +100,7 @@ def strategy_config(spec: TrainingSpec) -> StrategyConfig:
                 temperature=own.temperature,
                 beta=own.beta,
             )
-        case RetrainStrategy() as own:
+        case RetrainSettings() as own:
             return RetrainConfig(
                 label_smoothing=smoothing, dropout=own.dropout, calibration_batches=own.num_calibration_batches
             )

@@ -16,6 +16,7 @@ from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form, sample_genotype
 from nas_engine.evaluation.parity import measure_parity, require_parity
 from nas_engine.search.viterbi import derive_architecture
+from nas_engine.settings.densenas import Alternation
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
 from nas_engine.spaces.densenas.routing_weights import normalise, one_hot_logits, sample_operators
 from nas_engine.spaces.densenas.space import DenseSpace
@@ -30,7 +31,6 @@ from nas_engine.training.loop import Hooks, TrainResult, train
 from nas_engine.training.randomness import Randomness
 from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
 from nas_engine.training.strategies.differentiable import (
-    Alternation,
     DifferentiableConfig,
     DifferentiableStrategy,
     architecture_stream,

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form
+from nas_engine.settings.shifting import ShiftingMode
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
@@ -20,7 +21,6 @@ from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.shifting import (
     SHIFTING_OPTIMIZER,
     ShiftingConfig,
-    ShiftingMode,
     SupernetShifter,
     fresh_head,
     transfer_to,

@@ -12,8 +12,8 @@ import pytest
 from hilnas.cli.commands import search
 from nas_engine.domain.environment import Dtype
 from nas_engine.search.densenas import published_recipe
-from nas_engine.settings.algorithms import BinnedEvolutionAlgorithm, DenseNasAlgorithm, SposEvolutionAlgorithm
-from nas_engine.training.strategies.differentiable import Alternation
+from nas_engine.settings.algorithms import BinnedEvolutionSettings, SposEvolutionSettings
+from nas_engine.settings.densenas import Alternation, DenseNasSettings
 from server.candidates.spec import parse_search_spec
 from server.fleet.device import Enrolment
 from server.searches.admission import Admission
@@ -45,14 +45,14 @@ def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, worl
     assert spec == preset.spec
     report = uow.read(lambda tx: admission.examine(tx, spec))
     assert [violation.pointer for violation in report.violations] == [place for place, _ in preset.needs]
-    if not isinstance(spec.algorithm, DenseNasAlgorithm):
+    if not isinstance(spec.algorithm, DenseNasSettings):
         assert algorithm_of(spec, spaces.space(spec.space.id, spec.space.parameters)).batch_size >= 1
 
 
 @pytest.mark.parametrize("kind", ["mbv2", "resnet-r2"])
 def test_densenas_presets_are_the_published_recipes(kind: str) -> None:
     spec = search_preset(f"densenas-imagenet100-{kind}").spec
-    assert isinstance(spec.algorithm, DenseNasAlgorithm)
+    assert isinstance(spec.algorithm, DenseNasSettings)
     published = published_recipe(spec.space.id, NUM_IMAGES)
     recipe = recipe_of(spec.algorithm, spec.algorithm.cost_factors[0], published.training.seed, NUM_IMAGES)
     assert recipe.search == published.search
@@ -69,10 +69,10 @@ def test_the_other_presets_have_the_papers_budgets() -> None:
         search_preset("spos-imagenet-evolution").spec,
         search_preset("attentivenas-imagenet-evolution").spec,
     )
-    assert isinstance(spos.algorithm, SposEvolutionAlgorithm)
+    assert isinstance(spos.algorithm, SposEvolutionSettings)
     assert spos.budget.num_candidates == 21 * spos.algorithm.population_size
     assert spos.constraints[0].maximum == 330e6
-    assert isinstance(attentive.algorithm, BinnedEvolutionAlgorithm)
+    assert isinstance(attentive.algorithm, BinnedEvolutionSettings)
     bred = attentive.algorithm.num_mutation + attentive.algorithm.num_crossover
     assert attentive.budget.num_candidates == attentive.algorithm.population_size + 20 * bred
     shifting = search_preset("shifting-imagenet100").spec.shifting

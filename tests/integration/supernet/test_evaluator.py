@@ -11,7 +11,7 @@ import torch
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
 from nas_engine.export.onnx import export_onnx
-from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.training.config import OptimizerConfig, OptimizerKind
@@ -42,7 +42,7 @@ def test_candidates_are_judged_on_validation_images_and_reported_on_test_images(
 
 
 def test_fewer_validation_images_and_the_other_calibration_on_request() -> None:
-    config = replace(CONFIG, max_held_out=7, mode=CalibrationMode.EXPONENTIAL)
+    config = replace(CONFIG, max_held_out=7, mode=CalibrationMode.REFERENCE)
     assert _evaluator(config).evaluate(SPACE.decode([1, 2])).accuracy.num_images == 7
     with pytest.raises(TrainingError, match="calibration_images is 0"):
         EvaluationConfig(calibration_images=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.presets import PRESETS
 from nas_engine.training.strategies.fair import FairConfig
@@ -36,7 +36,7 @@ def test_a_preset_is_the_recipe_of_its_name(name: str) -> None:
     assert strategy_config(spec) == recipe.strategy
     space = create_space(spec.space.id, spec.space.parameters)
     assert (space.space_id, space.parameters) == (recipe.space().space_id, recipe.space().parameters)
-    if isinstance(spec.strategy, RetrainStrategy) and spec.strategy.architecture is not None:
+    if isinstance(spec.strategy, RetrainSettings) and spec.strategy.architecture is not None:
         space.parse(spec.strategy.architecture)
 
 
@@ -69,7 +69,7 @@ def test_a_retraining_of_what_a_search_found_has_no_architecture_of_its_own() ->
     without = [
         name
         for name, preset in TRAINING_PRESETS.items()
-        if isinstance(preset.spec.strategy, RetrainStrategy) and preset.spec.strategy.architecture is None
+        if isinstance(preset.spec.strategy, RetrainSettings) and preset.spec.strategy.architecture is None
     ]
     assert without == ["shifting-imagenet100-retrain"]
 
