@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := server,engine,agent,postgres,dev
+EXTRAS := demo,postgres,dev
 ON_ALL_CORES := -n auto --dist loadgroup --no-loadscope-reorder
 PROTOS := $(wildcard proto/hilnas/v1/*.proto)
 

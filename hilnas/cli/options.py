@@ -7,14 +7,12 @@ import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 from pydantic import BaseModel
 
 from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
-from hilnas.client.client import Hilnas
-from server.core.home import local_admin_token
+from hilnas.client.client import connect
 
 __all__ = [
     "ExportFormat",
@@ -27,8 +25,6 @@ __all__ = [
     "print_json",
     "write_bytes",
 ]
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 
@@ -53,14 +49,6 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
-
-
-def connect(server: str | None, token: str | None) -> Hilnas:
-    """The server that the options name; on this machine the user's own server lets its user in."""
-    nas = Hilnas(server, token)
-    if token is None and urlsplit(nas.url).hostname in _LOOPBACK:
-        return Hilnas(server, local_admin_token())
-    return nas
 
 
 def print_json(model: BaseModel | Iterable[BaseModel]) -> None:

@@ -1,6 +1,6 @@
 """The Python SDK: typed calls over the REST API.
 
-with Hilnas("http://127.0.0.1:8080", token="nas_...") as nas:
+with hilnas.connect() as nas:
     search = nas.searches.create(spec)
     for event in nas.searches.events(search.id):
         ...
@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from hilnas.client.classification_resources import Classifications
 from hilnas.client.resources import ArtifactFiles, Devices, Jobs, Measurements, Searches, Tokens, read
@@ -23,8 +24,10 @@ from hilnas.client.table_resources import LatencyTables
 from hilnas.client.training_resources import Candidates, RankingStudies, Supernets
 from hilnas.client.transport import RetryPolicy, Transport
 from server.bootstrap.schemas import VersionResource
+from server.core.home import local_admin_token
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Hilnas:
@@ -44,11 +47,11 @@ class Hilnas:
         *,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = url or os.environ.get("HILNAS_URL") or DEFAULT_URL
-        secret = token or os.environ.get("HILNAS_TOKEN")
-        self._transport = Transport(self.url, secret, timeout_s=timeout_s, retry=retry, transport=transport)
+        self.token = token or os.environ.get("HILNAS_TOKEN") or None
+        self._transport = Transport(self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport)
         self.searches = Searches(self._transport)
         self.candidates = Candidates(self._transport)
         self.supernets = Supernets(self._transport)
@@ -77,3 +80,18 @@ class Hilnas:
     def version(self) -> VersionResource:
         """Which server this is."""
         return read(VersionResource, self._transport.get("/version"))
+
+
+def connect(url: str | None = None, token: str | None = None) -> Hilnas:
+    """Find the server and the token as the ``hilnas`` command does, and return a client for them.
+
+    Args:
+        url: of the server; absent: ``HILNAS_URL``, or this machine.
+        token: absent: ``HILNAS_TOKEN``; on this machine without it, the token that the user's own server left for its
+            user.
+    """
+    nas = Hilnas(url, token)
+    if nas.token is None and urlsplit(nas.url).hostname in _LOOPBACK:
+        nas.close()
+        return Hilnas(url, local_admin_token())
+    return nas

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hilnas.client.resources import API, Document, Group, read, spec_document
-from server.latency_tables.cost_reports import CostReportSpec
-from server.latency_tables.latency_tables import LatencyTableSpec
 from server.latency_tables.schemas import CostReportDetail, CostReportResource, LatencyTableDetail, LatencyTableResource
+from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 
 
 class LatencyTables(Group):

@@ -9,7 +9,7 @@ from hilnas.client.resources import API, Document, Group, read, spec_document
 from nas_engine.settings.training import TrainingSpec
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
-from server.training.candidate_retraining import CandidateRetrainingSpec
+from server.training.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.model_schemas import DeployableModelResource
 from server.training.schemas import SupernetResource, SupernetVersionResource
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import sqlalchemy as sa
 
 from server.artifacts.artifact import Artifact, ModelExport, ModelFormat, WeightsOrigin
-from server.core.database.keyset import fetch_page
 from server.core.database.metadata import metadata
+from server.core.database.rows import Rows
 from server.core.database.store import Store
-from server.core.database.types import Digest, Id, Json, Label, Timestamp
+from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp
 from server.core.paging import Page, PageRequest
 
 artifacts = sa.Table(
@@ -32,13 +30,17 @@ model_exports = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("arch_id", Digest, nullable=False, index=True),
     sa.Column("latency_key", Digest, nullable=False, index=True),
-    sa.Column("format", Label, nullable=False),
-    sa.Column("weights", Label, nullable=False),
+    sa.Column("format", EnumText(ModelFormat), nullable=False),
+    sa.Column("weights", EnumText(WeightsOrigin), nullable=False),
     sa.Column("sha256", Digest, nullable=False),
     sa.Column("supernet_version_id", Id),
-    sa.Column("cpu_operators", Json, nullable=False),
+    sa.Column("cpu_operators", JsonOf(tuple[str, ...]), nullable=False),
     sa.Column("created_at", Timestamp, nullable=False),
 )
+
+
+ARTIFACTS = Rows(Artifact, artifacts)
+MODEL_EXPORTS = Rows(ModelExport, model_exports)
 
 
 class ArtifactStore(Store):
@@ -46,36 +48,28 @@ class ArtifactStore(Store):
 
     def put(self, artifact: Artifact) -> None:
         """Store one, if it is not there yet."""
-        self._insert_ignore(artifacts, [asdict(artifact)])
+        self._insert_ignore(artifacts, [ARTIFACTS.row_of(artifact)])
 
     def get(self, sha256: str) -> Artifact:
         """Read one."""
-        return _artifact(self._one(sa.select(artifacts).where(artifacts.c.sha256 == sha256), "artifact", sha256))
+        return self._one(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256), "artifact", sha256)
 
     def find(self, sha256: str) -> Artifact | None:
         """Read one, None where there is none."""
-        row = self._connection.execute(sa.select(artifacts).where(artifacts.c.sha256 == sha256)).one_or_none()
-        return None if row is None else _artifact(row)
+        return self._first(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256))
 
     def page(self, page: PageRequest) -> Page[Artifact]:
         """List, newest first."""
         # The sort value travels in page tokens, so it is the stored number rather than a datetime.
         created = sa.type_coerce(artifacts.c.created_at, sa.BigInteger).label("created_us")
-        return fetch_page(
-            self._connection,
-            sa.select(artifacts, created),
-            page,
-            value_column=created,
-            id_column=artifacts.c.sha256,
-            from_row=_artifact,
-            descending=True,
+        statement = ARTIFACTS.select().add_columns(created)
+        return self._page(
+            ARTIFACTS, statement, page, value_column=created, id_column=artifacts.c.sha256, descending=True
         )
 
     def add_export(self, export: ModelExport) -> None:
         """Remember which model file an architecture was exported to."""
-        row = asdict(export)
-        row.update(format=export.format.value, weights=export.weights.value, cpu_operators=list(export.cpu_operators))
-        self._connection.execute(sa.insert(model_exports).values(row))
+        self._insert(MODEL_EXPORTS, export)
 
     def export(
         self,
@@ -85,35 +79,16 @@ class ArtifactStore(Store):
         supernet_version_id: str | None,
     ) -> ModelExport | None:
         """The newest export under this latency key; with a version id only one made from that version."""
-        statement = sa.select(model_exports).where(
+        statement = MODEL_EXPORTS.select(
             model_exports.c.latency_key == latency_key,
-            model_exports.c.format == format.value,
-            model_exports.c.weights.in_([origin.value for origin in weights]),
+            model_exports.c.format == format,
+            model_exports.c.weights.in_(weights),
         )
         if supernet_version_id is not None:
             statement = statement.where(model_exports.c.supernet_version_id == supernet_version_id)
-        row = self._connection.execute(statement.order_by(model_exports.c.id.desc()).limit(1)).one_or_none()
-        return None if row is None else _export(row)
+        return self._first(MODEL_EXPORTS, statement.order_by(model_exports.c.id.desc()).limit(1))
 
     def exports_of(self, arch_id: str) -> tuple[ModelExport, ...]:
         """Every export of an architecture, oldest first."""
-        statement = sa.select(model_exports).where(model_exports.c.arch_id == arch_id).order_by(model_exports.c.id)
-        return tuple(_export(row) for row in self._connection.execute(statement))
-
-
-def _artifact(row: sa.Row[Any]) -> Artifact:
-    return Artifact(sha256=row.sha256, size_bytes=row.size_bytes, media_type=row.media_type, created_at=row.created_at)
-
-
-def _export(row: sa.Row[Any]) -> ModelExport:
-    return ModelExport(
-        id=row.id,
-        arch_id=row.arch_id,
-        latency_key=row.latency_key,
-        format=ModelFormat(row.format),
-        weights=WeightsOrigin(row.weights),
-        sha256=row.sha256,
-        supernet_version_id=row.supernet_version_id,
-        cpu_operators=tuple(row.cpu_operators),
-        created_at=row.created_at,
-    )
+        statement = MODEL_EXPORTS.select(model_exports.c.arch_id == arch_id).order_by(model_exports.c.id)
+        return self._list(MODEL_EXPORTS, statement)

@@ -8,19 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.objective import Metric
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
 from server.candidates.states import CandidateState
-from server.core.database.keyset import fetch_page
 from server.core.database.metadata import metadata
-from server.core.database.store import Store, chunks, count_of
-from server.core.database.types import Digest, Id, Json, Label, Timestamp, finite
+from server.core.database.rows import Rows
+from server.core.database.store import Store, chunks, count_of, where_given
+from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Timestamp, finite
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
-from server.spaces.store import ARCHITECTURE_COLUMNS as _ARCHITECTURE_COLUMNS
-from server.spaces.store import _architecture_row, architectures
-from server.spaces.store import architecture_from_row as _record
+from server.spaces.store import ARCHITECTURES, ArchitectureStore, architectures
 
 candidates = sa.Table(
     "candidates",
@@ -30,15 +29,15 @@ candidates = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("arch_id", Digest, sa.ForeignKey("architectures.arch_id"), nullable=False, index=True),
-    sa.Column("genotype", Json, nullable=False),
+    sa.Column("genotype", JsonOf(Genotype), nullable=False),
     sa.Column("latency_key", Digest),
-    sa.Column("state", Label, nullable=False),
+    sa.Column("state", EnumText(CandidateState), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("top1", sa.Double),
     sa.Column("test_top1", sa.Double),
     sa.Column("device_top1", sa.Double),
     sa.Column("latency_us", sa.Double),
-    sa.Column("latency_flags", Json, nullable=False),
+    sa.Column("latency_flags", JsonOf(tuple[Validity, ...]), nullable=False),
     sa.Column("model_sha256", Digest),
     sa.Column("final_model_sha256", Digest),
     sa.Column("told_seq", sa.BigInteger),
@@ -55,12 +54,10 @@ candidates = sa.Table(
 )
 
 
-_FINAL = tuple(state.value for state in CandidateState if state.final)
+_FINAL = tuple(state for state in CandidateState if state.final)
 
 
-_JOINED = sa.select(candidates, *_ARCHITECTURE_COLUMNS).join(
-    architectures, architectures.c.arch_id == candidates.c.arch_id
-)
+CANDIDATES = Rows(Candidate, candidates, joined={"record": ARCHITECTURES})
 
 
 _CHANGING = (
@@ -92,16 +89,12 @@ _VALUE_COLUMNS: Mapping[Metric, sa.ColumnElement[Any]] = {
 class CandidateStore(Store):
     """Candidates joined with their architectures."""
 
-    def add_many(self, candidates: Sequence[Candidate]) -> None:
+    def add_many(self, new: Sequence[Candidate]) -> None:
         """Store new candidates with their architectures."""
-        if candidates:
-            self._add(candidates)
-
-    def _add(self, new: Sequence[Candidate]) -> None:
-        self._insert_ignore(architectures, [_architecture_row(candidate.record) for candidate in new])
+        ArchitectureStore(self._tx).put([candidate.record for candidate in new])
         try:
             with self._connection.begin_nested():
-                self._connection.execute(sa.insert(candidates), [_candidate_row(candidate) for candidate in new])
+                self._insert(CANDIDATES, *new)
         except IntegrityError as error:
             raise ConflictError(
                 f"search {new[0].search_id} holds one of these {len(new)} candidates already: candidates are unique"
@@ -109,39 +102,35 @@ class CandidateStore(Store):
 
     def get(self, candidate_id: str) -> Candidate:
         """Read one."""
-        return _candidate(self._one(_JOINED.where(candidates.c.id == candidate_id), "candidate", candidate_id))
+        return self._one(CANDIDATES, CANDIDATES.select(candidates.c.id == candidate_id), "candidate", candidate_id)
 
     def get_many(self, candidate_ids: Sequence[str]) -> tuple[Candidate, ...]:
         """Read those that exist, by (search, seq)."""
-        found: list[Candidate] = []
-        for ids in chunks(candidate_ids):
-            rows = self._connection.execute(_JOINED.where(candidates.c.id.in_(ids)))
-            found += [_candidate(row) for row in rows]
+        found = self._list_in(CANDIDATES, candidates.c.id, candidate_ids)
         return tuple(sorted(found, key=lambda candidate: (candidate.search_id, candidate.seq)))
 
     def save(self, candidate: Candidate) -> None:
         """Write what changes in a candidate's life."""
-        row = _candidate_row(candidate)
+        row = CANDIDATES.row_of(candidate)
         values = {name: row[name] for name in _CHANGING}
         self._connection.execute(sa.update(candidates).where(candidates.c.id == candidate.id).values(values))
 
     def mark_evaluating(self, candidate_id: str) -> None:
         """ASKED becomes EVALUATING; any other state stays."""
-        asked = sa.and_(candidates.c.id == candidate_id, candidates.c.state == CandidateState.ASKED.value)
-        statement = sa.update(candidates).where(asked).values(state=CandidateState.EVALUATING.value)
+        asked = sa.and_(candidates.c.id == candidate_id, candidates.c.state == CandidateState.ASKED)
+        statement = sa.update(candidates).where(asked).values(state=CandidateState.EVALUATING)
         self._connection.execute(statement)
 
     def page(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
         """List; those without the sort value come last."""
         by_seq = query.order is CandidateOrder.SEQ
         value = candidates.c.seq if by_seq else _VALUE_COLUMNS[Metric.from_label(query.order.value)]
-        return fetch_page(
-            self._connection,
+        return self._page(
+            CANDIDATES,
             _filtered(query),
             page,
             value_column=value,
             id_column=candidates.c.id,
-            from_row=_candidate,
             descending=query.descending,
         )
 
@@ -156,7 +145,7 @@ class CandidateStore(Store):
             .where(candidates.c.search_id == search_id)
             .group_by(candidates.c.state)
         )
-        return {CandidateState(state): int(number) for state, number in self._connection.execute(statement)}
+        return {state: int(number) for state, number in self._connection.execute(statement)}
 
     def untold(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates in a final state that were not told yet, by seq."""
@@ -168,7 +157,7 @@ class CandidateStore(Store):
 
     def complete(self, search_id: str) -> tuple[Candidate, ...]:
         """COMPLETE candidates, by seq."""
-        return self._of(search_id, candidates.c.state == CandidateState.COMPLETE.value)
+        return self._of(search_id, candidates.c.state == CandidateState.COMPLETE)
 
     def unfinished(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates that are in no final state, by seq."""
@@ -187,20 +176,21 @@ class CandidateStore(Store):
         return marked
 
     def _of(self, search_id: str, *conditions: sa.ColumnElement[bool]) -> tuple[Candidate, ...]:
-        statement = _JOINED.where(candidates.c.search_id == search_id, *conditions).order_by(candidates.c.seq)
-        return tuple(_candidate(row) for row in self._connection.execute(statement))
+        statement = CANDIDATES.select(candidates.c.search_id == search_id, *conditions)
+        return self._list(CANDIDATES, statement.order_by(candidates.c.seq))
 
 
 def _filtered(query: CandidateQuery) -> sa.Select[Any]:
-    statement = _JOINED
-    if query.search_id is not None:
-        statement = statement.where(candidates.c.search_id == query.search_id)
-    if query.states:
-        statement = statement.where(candidates.c.state.in_([state.value for state in query.states]))
-    if query.arch_id is not None:
-        statement = statement.where(candidates.c.arch_id == query.arch_id)
-    if query.generation is not None:
-        statement = statement.where(candidates.c.generation == query.generation)
+    c = candidates.c
+    statement = where_given(
+        CANDIDATES.select(),
+        {
+            c.search_id: query.search_id,
+            c.state: query.states,
+            c.arch_id: query.arch_id,
+            c.generation: query.generation,
+        },
+    )
     for bound in query.bounds:
         column = _VALUE_COLUMNS[bound.metric]
         statement = statement.where(column.is_not(None))
@@ -209,53 +199,3 @@ def _filtered(query: CandidateQuery) -> sa.Select[Any]:
         if bound.maximum is not None:
             statement = statement.where(column <= bound.maximum)
     return statement
-
-
-def _candidate_row(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "id": candidate.id,
-        "search_id": candidate.search_id,
-        "seq": candidate.seq,
-        "generation": candidate.generation,
-        "arch_id": candidate.arch_id,
-        "genotype": list(candidate.genotype),
-        "latency_key": candidate.latency_key,
-        "state": candidate.state.value,
-        "reason": candidate.reason,
-        "top1": candidate.top1,
-        "test_top1": candidate.test_top1,
-        "device_top1": candidate.device_top1,
-        "latency_us": candidate.latency_us,
-        "latency_flags": [validity.value for validity in candidate.latency_flags],
-        "model_sha256": candidate.model_sha256,
-        "final_model_sha256": candidate.final_model_sha256,
-        "told_seq": candidate.told_seq,
-        "provenance": candidate.provenance,
-        "created_at": candidate.created_at,
-        "finished_at": candidate.finished_at,
-    }
-
-
-def _candidate(row: sa.Row[Any]) -> Candidate:
-    return Candidate(
-        id=row.id,
-        search_id=row.search_id,
-        seq=row.seq,
-        generation=row.generation,
-        record=_record(row),
-        genotype=tuple(row.genotype),
-        latency_key=row.latency_key,
-        state=CandidateState(row.state),
-        reason=row.reason,
-        top1=row.top1,
-        test_top1=row.test_top1,
-        device_top1=row.device_top1,
-        latency_us=row.latency_us,
-        latency_flags=tuple(Validity(flag) for flag in row.latency_flags),
-        model_sha256=row.model_sha256,
-        final_model_sha256=row.final_model_sha256,
-        told_seq=row.told_seq,
-        provenance=row.provenance,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-    )

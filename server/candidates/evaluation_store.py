@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,8 +13,9 @@ from server.candidates.candidate_store import candidates
 from server.candidates.search_store import searches
 from server.candidates.states import EvaluationSource
 from server.core.database.metadata import metadata
-from server.core.database.store import Store, chunks
-from server.core.database.types import Digest, Id, Label, Timestamp, finite
+from server.core.database.rows import Rows
+from server.core.database.store import Store
+from server.core.database.types import Digest, EnumText, Id, Timestamp, finite
 
 evaluations = sa.Table(
     "evaluations",
@@ -24,11 +23,11 @@ evaluations = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("search_id", Id, sa.ForeignKey("searches.id"), nullable=False),
     sa.Column("candidate_id", Id, sa.ForeignKey("candidates.id"), nullable=False),
-    sa.Column("metric", Label, nullable=False),
+    sa.Column("metric", EnumText(Metric, by="label"), nullable=False),
     sa.Column("value", sa.Double, nullable=False),
     sa.Column("uncertainty", sa.Double),
-    sa.Column("validity", Label, nullable=False),
-    sa.Column("source", Label, nullable=False),
+    sa.Column("validity", EnumText(Validity), nullable=False),
+    sa.Column("source", EnumText(EvaluationSource), nullable=False),
     sa.Column("attempt", sa.BigInteger, nullable=False),
     sa.Column("supernet_version_id", Id),
     sa.Column("measurement_id", Id),
@@ -46,7 +45,7 @@ awaited_evaluations = sa.Table(
     "awaited_evaluations",
     metadata,
     sa.Column("candidate_id", Id, sa.ForeignKey("candidates.id"), primary_key=True),
-    sa.Column("metric", Label, primary_key=True),
+    sa.Column("metric", EnumText(Metric, by="label"), primary_key=True),
     sa.Column("search_id", Id, sa.ForeignKey("searches.id"), nullable=False, index=True),
     sa.Column("attempt", sa.BigInteger, nullable=False),
     sa.Column("supernet_version_id", Id),
@@ -56,6 +55,10 @@ awaited_evaluations = sa.Table(
 )
 
 
+EVALUATIONS = Rows(Evaluation, evaluations, beside=("recorded_step",))
+AWAITED_EVALUATIONS = Rows(AwaitedEvaluation, awaited_evaluations)
+
+
 class EvaluationStore(Store):
     """Evaluations as rows; one per candidate, metric and attempt."""
 
@@ -63,42 +66,25 @@ class EvaluationStore(Store):
         """Store one; False where this candidate, metric and attempt has one already."""
         step = sa.select(searches.c.checkpoint_seq).where(searches.c.id == evaluation.search_id)
         row = {
-            "id": evaluation.id,
-            "search_id": evaluation.search_id,
-            "candidate_id": evaluation.candidate_id,
-            "metric": evaluation.metric.label,
-            "value": evaluation.value,
-            "uncertainty": evaluation.uncertainty,
-            "validity": evaluation.validity.value,
-            "source": evaluation.source.value,
-            "attempt": evaluation.attempt,
-            "supernet_version_id": evaluation.supernet_version_id,
-            "measurement_id": evaluation.measurement_id,
+            **EVALUATIONS.row_of(evaluation),
             "recorded_step": self._connection.execute(step).scalar_one(),
-            "created_at": evaluation.created_at,
         }
         return self._insert_ignore(evaluations, [row]) == 1
 
     def of_candidates(self, candidate_ids: Sequence[str]) -> tuple[Evaluation, ...]:
         """Every evaluation of these candidates, by (candidate, metric, attempt)."""
-        found: list[Evaluation] = []
-        for ids in chunks(candidate_ids):
-            rows = self._connection.execute(sa.select(evaluations).where(evaluations.c.candidate_id.in_(ids)))
-            found += [_evaluation(row) for row in rows]
+        found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids)
         return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.label, e.attempt)))
 
     def resting_on(self, measurement_ids: Sequence[str]) -> tuple[Evaluation, ...]:
         """Evaluations whose value comes from one of these measurements."""
-        found: list[Evaluation] = []
-        for ids in chunks(measurement_ids):
-            rows = self._connection.execute(sa.select(evaluations).where(evaluations.c.measurement_id.in_(ids)))
-            found += [_evaluation(row) for row in rows]
+        found = self._list_in(EVALUATIONS, evaluations.c.measurement_id, measurement_ids)
         return tuple(sorted(found, key=lambda e: e.id))
 
     def since(self, search_id: str, told_seq: int) -> tuple[Evaluation, ...]:
         """Evaluations of already told candidates recorded after step `told_seq`."""
         statement = (
-            sa.select(evaluations)
+            EVALUATIONS.select()
             .join(candidates, candidates.c.id == evaluations.c.candidate_id)
             .where(
                 evaluations.c.search_id == search_id,
@@ -107,13 +93,11 @@ class EvaluationStore(Store):
             )
             .order_by(candidates.c.seq, evaluations.c.metric, evaluations.c.attempt)
         )
-        return tuple(_evaluation(row) for row in self._connection.execute(statement))
+        return self._list(EVALUATIONS, statement)
 
     def await_many(self, awaited: Sequence[AwaitedEvaluation]) -> None:
         """Note what jobs will bring."""
-        if awaited:
-            rows = [{**asdict(item), "metric": item.metric.label} for item in awaited]
-            self._connection.execute(sa.insert(awaited_evaluations), rows)
+        self._insert(AWAITED_EVALUATIONS, *awaited)
 
     def awaited_of(self, candidate_id: str) -> tuple[AwaitedEvaluation, ...]:
         """What one candidate still waits for."""
@@ -137,10 +121,7 @@ class EvaluationStore(Store):
     def settle(self, candidate_id: str, metric: Metric) -> bool:
         """Take one off the list; False where it was not awaited."""
         return (
-            self._settle(
-                awaited_evaluations.c.candidate_id == candidate_id, awaited_evaluations.c.metric == metric.label
-            )
-            > 0
+            self._settle(awaited_evaluations.c.candidate_id == candidate_id, awaited_evaluations.c.metric == metric) > 0
         )
 
     def settle_candidate(self, candidate_id: str) -> None:
@@ -152,41 +133,8 @@ class EvaluationStore(Store):
         self._settle(awaited_evaluations.c.search_id == search_id)
 
     def _awaited(self, *conditions: sa.ColumnElement[bool]) -> tuple[AwaitedEvaluation, ...]:
-        statement = (
-            sa.select(awaited_evaluations)
-            .where(*conditions)
-            .order_by(awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric)
-        )
-        return tuple(_awaited(row) for row in self._connection.execute(statement))
+        in_order = (awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric)
+        return self._list(AWAITED_EVALUATIONS, AWAITED_EVALUATIONS.select(*conditions).order_by(*in_order))
 
     def _settle(self, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.delete(awaited_evaluations).where(*conditions)).rowcount)
-
-
-def _evaluation(row: sa.Row[Any]) -> Evaluation:
-    return Evaluation(
-        id=row.id,
-        search_id=row.search_id,
-        candidate_id=row.candidate_id,
-        metric=Metric.from_label(row.metric),
-        value=row.value,
-        uncertainty=row.uncertainty,
-        validity=Validity(row.validity),
-        source=EvaluationSource(row.source),
-        attempt=row.attempt,
-        supernet_version_id=row.supernet_version_id,
-        measurement_id=row.measurement_id,
-        created_at=row.created_at,
-    )
-
-
-def _awaited(row: sa.Row[Any]) -> AwaitedEvaluation:
-    return AwaitedEvaluation(
-        search_id=row.search_id,
-        candidate_id=row.candidate_id,
-        metric=Metric.from_label(row.metric),
-        attempt=row.attempt,
-        supernet_version_id=row.supernet_version_id,
-        latency_key=row.latency_key,
-        hardware_key=row.hardware_key,
-    )

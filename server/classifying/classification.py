@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.domain.classification import Predictions, Top1, decompress_predictions, paired_loss
 from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.classification import Predictions, Top1, decompress_predictions, paired_loss
 from server.candidates.states import EvaluationSource
 from server.core.errors import InvalidValueError
 
@@ -20,7 +20,7 @@ Labels = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """How much of a reference's top-1 is lost on the same images; see `nas_engine.domain.classification.PairedLoss`.
+    """How much of a reference's top-1 is lost on the same images; see `PairedLoss` of the engine's domain.
 
     Attributes:
         reference_id: the float classification it is taken against.

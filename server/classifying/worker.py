@@ -11,8 +11,8 @@ from io import BytesIO
 import numpy as np
 import torch
 
-from nas_engine.domain.image_set import MAX_IMAGES, MEDIA_TYPE, ImageSetFile, Preprocessing, write_image_set
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.image_set import MAX_IMAGES, MEDIA_TYPE, ImageSetFile, Preprocessing, write_image_set
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import predict
 from nas_engine.supernet.execute import Calibrated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_engine.domain.json_value import JsonValue
-from server.core.database.keyset import fetch_page
 from server.core.database.metadata import metadata
-from server.core.database.store import Store
+from server.core.database.rows import Rows
+from server.core.database.store import Store, where_given
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.database.types import Id, Json, Label, Timestamp, now
+from server.core.database.types import EnumText, Id, Json, Timestamp, now
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.paging import Page, PageRequest
 
@@ -117,7 +117,7 @@ events = sa.Table(
     "events",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("type", Label, nullable=False),
+    sa.Column("type", EnumText(EventType), nullable=False),
     sa.Column("payload", Json, nullable=False),
     sa.Column("search_id", Id),
     sa.Column("supernet_id", Id),
@@ -130,6 +130,10 @@ events = sa.Table(
     sa.Index("ix_events_study_id_id", "study_id", "id"),
     sqlite_autoincrement=True,  # ids of pruned events are never given again
 )
+
+
+EVENTS = Rows(Event, events)
+NEW_EVENTS = Rows(NewEvent, events, beside=("id", "created_at"))
 
 
 # Keys of PostgreSQL advisory locks; any numbers that nothing else uses.
@@ -148,25 +152,19 @@ class EventStore(Store):
         if self._connection.dialect.name == "postgresql":
             self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(EVENT_LOCK)))
         for event in waiting:
-            values = {**asdict(event), "type": event.type.value, "payload": dict(event.payload), "created_at": now()}
+            values = {**NEW_EVENTS.row_of(event), "created_at": now()}
             self._connection.execute(sa.insert(events).values(values))
 
     def after(self, event_id: int, query: EventQuery, limit: int) -> tuple[Event, ...]:
         """Events with a larger id, oldest first."""
         statement = _filtered(query).where(events.c.id > event_id).order_by(events.c.id).limit(limit)
-        return tuple(_event(row) for row in self._connection.execute(statement))
+        return self._list(EVENTS, statement)
 
     def page(self, query: EventQuery, page: PageRequest) -> Page[Event]:
         """List, newest first."""
-        return fetch_page(
-            self._connection,
-            _filtered(query),
-            page,
-            value_column=events.c.id,
-            id_column=sa.cast(events.c.id, sa.String).label("id_text"),
-            from_row=_event,
-            descending=True,
-        )
+        id_text = sa.cast(events.c.id, sa.String).label("id_text")
+        statement = _filtered(query).add_columns(id_text)
+        return self._page(EVENTS, statement, page, value_column=events.c.id, id_column=id_text, descending=True)
 
     def last_id(self) -> int:
         """The largest id; 0 without events."""
@@ -178,28 +176,12 @@ class EventStore(Store):
 
 
 def _filtered(query: EventQuery) -> sa.Select[Any]:
-    statement = sa.select(events, sa.cast(events.c.id, sa.String).label("id_text"))
-    for column, wanted in (
-        (events.c.search_id, query.search_id),
-        (events.c.supernet_id, query.supernet_id),
-        (events.c.device_id, query.device_id),
-        (events.c.study_id, query.study_id),
-    ):
-        if wanted is not None:
-            statement = statement.where(column == wanted)
-    if query.types:
-        statement = statement.where(events.c.type.in_([event_type.value for event_type in query.types]))
-    return statement
-
-
-def _event(row: sa.Row[Any]) -> Event:
-    return Event(
-        id=row.id,
-        type=EventType(row.type),
-        payload=row.payload,
-        search_id=row.search_id,
-        supernet_id=row.supernet_id,
-        device_id=row.device_id,
-        study_id=row.study_id,
-        created_at=row.created_at,
-    )
+    c = events.c
+    wanted = {
+        c.search_id: query.search_id,
+        c.supernet_id: query.supernet_id,
+        c.device_id: query.device_id,
+        c.study_id: query.study_id,
+        c.type: query.types,
+    }
+    return where_given(EVENTS.select(), wanted)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from server.core.database.metadata import metadata
+from server.core.database.rows import Rows
 from server.core.database.store import Store
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.database.types import Digest, Json, Label, Timestamp, now
+from server.core.database.types import Digest, JsonOf, Label, Timestamp
 from server.core.errors import ConflictError, IdempotencyKeyReusedError
 
 
@@ -106,10 +107,16 @@ idempotency_keys = sa.Table(
     sa.Column("key", Label, primary_key=True),
     sa.Column("fingerprint", Digest, nullable=False),
     sa.Column("status", sa.Integer),
-    sa.Column("headers", Json),
+    sa.Column("headers", JsonOf(tuple[tuple[str, str], ...])),
     sa.Column("body", sa.Text),
     sa.Column("created_at", Timestamp, nullable=False, index=True),
 )
+
+
+_SCOPE = ("caller", "method", "path", "key")
+_ANSWER = ("status", "headers", "body")
+SCOPES = Rows(IdempotencyScope, idempotency_keys, beside=("fingerprint", "created_at", *_ANSWER))
+RESPONSES = Rows(StoredResponse, idempotency_keys, beside=("fingerprint", "created_at", *_SCOPE))
 
 
 class IdempotencyStore(Store):
@@ -117,33 +124,25 @@ class IdempotencyStore(Store):
 
     def reserve(self, scope: IdempotencyScope, fingerprint: str) -> bool:
         """Take a key; False where it is taken."""
-        row = {**asdict(scope), "fingerprint": fingerprint, "created_at": self._now()}
+        row = {**SCOPES.row_of(scope), "fingerprint": fingerprint, "created_at": self._tx.now()}
         return self._insert_ignore(idempotency_keys, [row]) == 1
 
     def find(self, scope: IdempotencyScope) -> tuple[str, StoredResponse] | None:
         """Fingerprint and answer stored under a key."""
-        row = self._connection.execute(sa.select(idempotency_keys).where(_same_key(scope))).one_or_none()
+        statement = RESPONSES.select(_same_key(scope)).add_columns(idempotency_keys.c.fingerprint)
+        row = self._connection.execute(statement).one_or_none()
         if row is None or row.status is None:
             return None
-        headers = tuple((name, value) for name, value in row.headers)
-        return row.fingerprint, StoredResponse(status=row.status, headers=headers, body=row.body)
+        return row.fingerprint, RESPONSES.value_of(row)
 
     def complete(self, scope: IdempotencyScope, response: StoredResponse) -> None:
         """Store the answer under a reserved key."""
-        values = {
-            "status": response.status,
-            "headers": [list(header) for header in response.headers],
-            "body": response.body,
-        }
-        self._connection.execute(sa.update(idempotency_keys).where(_same_key(scope)).values(values))
+        self._connection.execute(sa.update(idempotency_keys).where(_same_key(scope)).values(RESPONSES.row_of(response)))
 
     def prune(self, before: datetime) -> int:
         """Delete older ones; returns how many."""
         statement = sa.delete(idempotency_keys).where(idempotency_keys.c.created_at < before)
         return int(self._connection.execute(statement).rowcount)
-
-    def _now(self) -> datetime:
-        return self._connection.execute(sa.select(now())).scalar_one()
 
 
 def _same_key(scope: IdempotencyScope) -> sa.ColumnElement[bool]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
@@ -94,6 +95,18 @@ class DeviceCapabilities:
             "timer_resolution_ns": self.timer_resolution_ns,
             "features": list(self.features),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> DeviceCapabilities:
+        """The inverse of `to_json`."""
+        identity = document["identity"]
+        values = {**document, "dtypes": [Dtype(dtype) for dtype in document["dtypes"]]}
+        for name in ("dtypes", "model_formats", "core_masks", "features"):
+            values[name] = tuple(values[name])
+        versions = tuple(sorted(identity["runtime_versions"].items()))
+        device_class = DeviceClass(identity["device_class"])
+        values["identity"] = DeviceIdentity(**{**identity, "runtime_versions": versions, "device_class": device_class})
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,55 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pydantic import Field
-
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measurement import HardwareKey
-from nas_engine.settings.base import (
-    DtypeName,
-    Identifier,
-    Labels,
-    SpecPart,
-)
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
 from server.fleet.device import Device, HardwareProfile
+from server.fleet.device_spec import DeviceSpec
 from server.fleet.store import DeviceStore
 from server.jobs.kinds import JobKind
-
-
-class DeviceSpec(SpecPart):
-    """On what latency is measured. It is resolved to one hardware key when the search is created."""
-
-    device_type: Identifier
-    """Type the devices registered under, e.g. `rk3588`."""
-
-    labels: Labels = Field(default_factory=dict)
-    """Only devices that carry all of these."""
-
-    runtime: Identifier | None = None
-    """Inference engine on the board, e.g. `onnxruntime`; absent: any."""
-
-    core_mask: str | None = Field(default=None, min_length=1, max_length=64)
-    """Cores the model runs on, as the device names them; absent: the device's default."""
-
-    dtype: DtypeName = "fp32"
-    """Arithmetic of the model."""
-
-    batch: int = Field(default=1, ge=1, le=1024)
-    """Images per inference."""
-
-    clocks_profile: str | None = Field(default=None, min_length=1, max_length=64)
-    """Clock setting the device must have in force, e.g. `pinned-max`; absent: any."""
-
-    npu_only: bool = False
-    """Refuse architectures of which the board's compiler would leave operators to the CPU: RKNN boards only."""
-
-    @property
-    def dtype_value(self) -> Dtype:
-        """As a domain value."""
-        return Dtype(self.dtype)
 
 
 def format_for(runtime: str) -> ModelFormat:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nas_engine.domain.measurement import (
-    DeviceClass,
-    DeviceIdentity,
-    Dtype,
-    HardwareKey,
-)
-from server.core.database.keyset import fetch_page
+from nas_engine.domain.measurement import HardwareKey
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
-from server.core.database.store import Store
-from server.core.database.types import Digest, Id, Json, Label, Timestamp, now
+from server.core.database.rows import Rows
+from server.core.database.store import Store, where_given
+from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import Device, DeviceCapabilities, DeviceQuery, HardwareProfile
@@ -31,7 +24,7 @@ hardware = sa.Table(
     "hardware",
     metadata,
     sa.Column("hardware_key", Digest, primary_key=True),
-    sa.Column("document", Json, nullable=False),
+    sa.Column("document", JsonOf(HardwareKey), nullable=False),
 )
 
 
@@ -42,10 +35,10 @@ devices = sa.Table(
     sa.Column("name", Label, nullable=False, unique=True),
     sa.Column("device_type", Label, nullable=False, index=True),
     sa.Column("credential_sha256", Digest, nullable=False, unique=True),
-    sa.Column("capabilities", Json, nullable=False),
-    sa.Column("labels", Json, nullable=False),
-    sa.Column("admin_labels", Json, nullable=False),
-    sa.Column("state", Label, nullable=False),
+    sa.Column("capabilities", JsonOf(DeviceCapabilities), nullable=False),
+    sa.Column("labels", JsonOf(Mapping[str, str]), nullable=False),
+    sa.Column("admin_labels", JsonOf(Mapping[str, str]), nullable=False),
+    sa.Column("state", EnumText(DeviceState), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("agent_version", Label, nullable=False),
     sa.Column("boot_id", Label, nullable=False),
@@ -61,57 +54,8 @@ devices = sa.Table(
 )
 
 
-_CONVERTED = ("capabilities", "labels", "admin_labels", "state")
-
-
-_SAME = tuple(column.name for column in devices.c if column.name not in _CONVERTED)
-
-
-def device_row(device: Device) -> dict[str, Any]:
-    """A device as a row."""
-    return {
-        **{name: getattr(device, name) for name in _SAME},
-        "capabilities": device.capabilities.to_json(),
-        "labels": dict(device.labels),
-        "admin_labels": dict(device.admin_labels),
-        "state": device.state.value,
-    }
-
-
-def device_from_row(row: sa.Row[Any]) -> Device:
-    """A device as a value."""
-    return Device(
-        **{name: getattr(row, name) for name in _SAME},
-        capabilities=_capabilities(row.capabilities),
-        labels=row.labels,
-        admin_labels=row.admin_labels,
-        state=DeviceState(row.state),
-    )
-
-
-def _capabilities(document: Mapping[str, Any]) -> DeviceCapabilities:
-    identity = document["identity"]
-    return DeviceCapabilities(
-        identity=DeviceIdentity(
-            board_model=identity["board_model"],
-            device_class=DeviceClass(identity["device_class"]),
-            runtime=identity["runtime"],
-            runtime_versions=tuple(sorted(identity["runtime_versions"].items())),
-            clocks_profile=identity["clocks_profile"],
-            core_mask=identity["core_mask"],
-        ),
-        dtypes=tuple(Dtype(dtype) for dtype in document["dtypes"]),
-        model_formats=tuple(document["model_formats"]),
-        core_masks=tuple(document["core_masks"]),
-        max_model_bytes=document["max_model_bytes"],
-        memory_bytes=document["memory_bytes"],
-        num_cpus=document["num_cpus"],
-        can_pin_clocks=document["can_pin_clocks"],
-        has_npu_time=document["has_npu_time"],
-        has_npu_load=document["has_npu_load"],
-        timer_resolution_ns=document["timer_resolution_ns"],
-        features=tuple(document["features"]),
-    )
+HARDWARE = Rows(HardwareProfile, hardware, paths={"document": "key"})
+DEVICES = Rows(Device, devices)
 
 
 class HardwareStore(Store):
@@ -119,19 +63,16 @@ class HardwareStore(Store):
 
     def put(self, profile: HardwareProfile) -> None:
         """Remember what a hardware key stands for."""
-        self._insert_ignore(hardware, [{"hardware_key": profile.hardware_key, "document": profile.key.to_json()}])
+        self._insert_ignore(hardware, [HARDWARE.row_of(profile)])
 
     def get(self, hardware_key: str) -> HardwareProfile:
         """What a hardware key stands for."""
-        row = self._one(
-            sa.select(hardware).where(hardware.c.hardware_key == hardware_key), "hardware key", hardware_key
-        )
-        return HardwareProfile(key=HardwareKey.from_json(row.document))
+        statement = HARDWARE.select(hardware.c.hardware_key == hardware_key)
+        return self._one(HARDWARE, statement, "hardware key", hardware_key)
 
     def all(self) -> tuple[HardwareProfile, ...]:
         """Every hardware key seen, by digest."""
-        rows = self._connection.execute(sa.select(hardware).order_by(hardware.c.hardware_key))
-        return tuple(HardwareProfile(key=HardwareKey.from_json(row.document)) for row in rows)
+        return self._list(HARDWARE, HARDWARE.select().order_by(hardware.c.hardware_key))
 
 
 class DeviceStore(Store):
@@ -141,32 +82,31 @@ class DeviceStore(Store):
         """Store a new device."""
         try:
             with self._connection.begin_nested():
-                self._connection.execute(sa.insert(devices).values(device_row(device)))
+                self._insert(DEVICES, device)
         except IntegrityError as error:
             raise ConflictError(f"a device named {device.name!r} exists already: choose another name") from error
         self._put_labels(device.id, device.all_labels)
 
     def get(self, device_id: str) -> Device:
         """Read one."""
-        return device_from_row(self._one(sa.select(devices).where(devices.c.id == device_id), "device", device_id))
+        return self._one(DEVICES, DEVICES.select(devices.c.id == device_id), "device", device_id)
 
     def lock(self, device_id: str) -> Device:
         """Read one and hold it until the transaction ends."""
-        statement = sa.select(devices).where(devices.c.id == device_id).with_for_update()
-        return device_from_row(self._one(statement, "device", device_id))
+        statement = DEVICES.select(devices.c.id == device_id).with_for_update()
+        return self._one(DEVICES, statement, "device", device_id)
 
     def by_name(self, name: str) -> Device | None:
         """The device of that name."""
-        return self._find(devices.c.name == name)
+        return self._first(DEVICES, DEVICES.select(devices.c.name == name))
 
     def by_credential(self, credential_sha256: str) -> Device | None:
         """The device with this credential."""
-        return self._find(devices.c.credential_sha256 == credential_sha256)
+        return self._first(DEVICES, DEVICES.select(devices.c.credential_sha256 == credential_sha256))
 
     def save(self, device: Device) -> Device:
         """Write a locked device with its version one higher."""
-        written = replace(device, version=device.version + 1)
-        self._connection.execute(sa.update(devices).where(devices.c.id == device.id).values(device_row(written)))
+        written = self._save(DEVICES, device)
         self._put_labels(device.id, device.all_labels)
         return written
 
@@ -176,29 +116,21 @@ class DeviceStore(Store):
 
     def page(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
         """List, by name."""
-        statement = sa.select(devices)
-        if query.device_type is not None:
-            statement = statement.where(devices.c.device_type == query.device_type)
-        if query.states:
-            statement = statement.where(devices.c.state.in_([state.value for state in query.states]))
-        return fetch_page(
-            self._connection,
-            with_labels(statement, devices.c.id, query.labels),
-            page,
-            value_column=devices.c.name,
-            id_column=devices.c.id,
-            from_row=device_from_row,
+        c = devices.c
+        statement = where_given(DEVICES.select(), {c.device_type: query.device_type, c.state: query.states})
+        return self._page(
+            DEVICES, with_labels(statement, c.id, query.labels), page, value_column=c.name, id_column=c.id
         )
 
     def of_type(self, device_type: str) -> tuple[Device, ...]:
         """Every device of a type that is not retired, by name."""
-        return self._all(devices.c.device_type == device_type, devices.c.state != DeviceState.RETIRED.value)
+        return self._all(devices.c.device_type == device_type, devices.c.state != DeviceState.RETIRED)
 
     def types(self) -> Mapping[str, int]:
         """Every device type with its number of devices that are not retired."""
         statement = (
             sa.select(devices.c.device_type, sa.func.count())
-            .where(devices.c.state != DeviceState.RETIRED.value)
+            .where(devices.c.state != DeviceState.RETIRED)
             .group_by(devices.c.device_type)
             .order_by(devices.c.device_type)
         )
@@ -217,13 +149,8 @@ class DeviceStore(Store):
             conditions.append(devices.c.id == target.device_id)
         return sum(_able(device, target, kind) for device in self._all(*conditions))
 
-    def _find(self, condition: sa.ColumnElement[bool]) -> Device | None:
-        row = self._connection.execute(sa.select(devices).where(condition)).one_or_none()
-        return None if row is None else device_from_row(row)
-
     def _all(self, *conditions: sa.ColumnElement[bool]) -> tuple[Device, ...]:
-        rows = self._connection.execute(sa.select(devices).where(*conditions).order_by(devices.c.name))
-        return tuple(device_from_row(row) for row in rows)
+        return self._list(DEVICES, DEVICES.select(*conditions).order_by(devices.c.name))
 
 
 def _able(device: Device, target: JobTarget, kind: JobKind) -> bool:

@@ -30,14 +30,13 @@ class JobTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
-    """A job to be queued.
+class JobOrder:
+    """What is to be done, by whom, and for what.
 
     Attributes:
-        kind: what to do; `payload` says with what (see values.payloads).
+        kind: what to do; `payload` says with what (see `server.jobs.payloads`).
         dedupe_key: while a job with this key is not final, adding another gives that one back instead.
         priority: higher first; within one priority the oldest first.
-        delay_s: earliest start from now, seconds; a longer one than failures give is cut by the next sweep.
         max_attempts: leases that may fail or die before the job is FAILED.
         search_id, candidate_id, supernet_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
@@ -47,7 +46,6 @@ class NewJob:
     payload: Mapping[str, JsonValue]
     dedupe_key: str | None = None
     priority: int = 0
-    delay_s: float = 0.0
     max_attempts: int = 3
     target: JobTarget = field(default_factory=JobTarget)
     search_id: str | None = None
@@ -55,6 +53,17 @@ class NewJob:
     supernet_id: str | None = None
     latency_key: str | None = None
     hardware_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob(JobOrder):
+    """A job to be queued.
+
+    Attributes:
+        delay_s: earliest start from now, seconds; a longer one than failures give is cut by the next sweep.
+    """
+
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class LeaseRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(JobOrder):
     """One piece of work.
 
     Attributes:
@@ -88,19 +97,8 @@ class Job:
     """
 
     id: str
-    kind: JobKind
     state: JobState
-    payload: Mapping[str, JsonValue]
-    dedupe_key: str | None = None
-    priority: int = 0
-    target: JobTarget = field(default_factory=JobTarget)
-    search_id: str | None = None
-    candidate_id: str | None = None
-    supernet_id: str | None = None
-    latency_key: str | None = None
-    hardware_key: str | None = None
     attempt: int = 0
-    max_attempts: int = 3
     not_before: datetime
     lease_owner: str | None = None
     lease_id: str | None = None

@@ -13,9 +13,9 @@ from server.core.ids import IdPrefix, new_id
 from server.jobs.failures import Failure, FailureType
 from server.jobs.job import ClaimRequest, Job, LeaseRecord, LeaseRef
 from server.jobs.states import LeaseOutcome
-from server.jobs.tables import jobs, lease_from_row, leases
+from server.jobs.tables import LEASES, jobs, leases
 
-_BLAMES_MODEL = tuple(failure.value for failure in FailureType if failure.policy.penalise_model)
+_BLAMES_MODEL = tuple(failure for failure in FailureType if failure.policy.penalise_model)
 
 
 class LeaseHistory(Store):
@@ -41,8 +41,8 @@ class LeaseHistory(Store):
         """Close the lease's history entry, if it is open still; a digest is noted even where it is closed."""
         values = {
             "ended_at": now(),
-            "outcome": outcome.value,
-            "failure_type": None if failure is None else failure.type.value,
+            "outcome": outcome,
+            "failure_type": None if failure is None else failure.type,
             "failure_message": "" if failure is None else failure.message,
             "result_digest": digest,
         }
@@ -54,13 +54,11 @@ class LeaseHistory(Store):
 
     def lease_record(self, lease_id: str) -> LeaseRecord | None:
         """One lease by its id."""
-        row = self._connection.execute(sa.select(leases).where(leases.c.lease_id == lease_id)).one_or_none()
-        return None if row is None else lease_from_row(row)
+        return self._first(LEASES, LEASES.select(leases.c.lease_id == lease_id))
 
     def lease_history(self, job_id: str) -> tuple[LeaseRecord, ...]:
         """Every lease of a job, oldest first."""
-        statement = sa.select(leases).where(leases.c.job_id == job_id).order_by(leases.c.lease_epoch)
-        return tuple(lease_from_row(row) for row in self._connection.execute(statement))
+        return self._list(LEASES, LEASES.select(leases.c.job_id == job_id).order_by(leases.c.lease_epoch))
 
     def model_failures(self, latency_key: str, hardware_key: str) -> Mapping[str, int]:
         """Leases that ended with a failure blaming the model, per device or worker, for this pair."""

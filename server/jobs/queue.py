@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from server.core.database.keyset import fetch_page
 from server.core.database.labels import labels
+from server.core.database.store import where_given
 from server.core.database.types import later, now
 from server.core.errors import ConflictError, LeaseLostError
+from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.jobs.failures import Failure
-from server.jobs.job import ClaimRequest, Job, JobQuery, LeaseRef, NewJob, QueueDepth
+from server.jobs.job import ClaimRequest, Job, JobOrder, JobQuery, LeaseRef, NewJob, QueueDepth
 from server.jobs.kinds import JobKind
 from server.jobs.lease_history import LeaseHistory
 from server.jobs.states import JobPhase, JobState
-from server.jobs.tables import job_exclusions, job_from_row, jobs, new_job_row
+from server.jobs.tables import JOBS, job_exclusions, jobs
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
 
 
-_ACTIVE = (JobState.QUEUED.value, JobState.LEASED.value)
+_ACTIVE = (JobState.QUEUED, JobState.LEASED)
 
 
-_DEAD = (jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at < now())
+_DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
 
 
 class JobStore(LeaseHistory):
@@ -36,19 +39,21 @@ class JobStore(LeaseHistory):
         """Queue a job, or give back the unfinished one that has its dedupe key."""
         if job.dedupe_key is not None and (active := self.lock_active(job.dedupe_key)) is not None:
             return active
-        row = new_job_row(job)
-        values = {**row, "not_before": later(job.delay_s), "created_at": now()}
+        order = {field.name: getattr(job, field.name) for field in fields(JobOrder)}
+        current = self._tx.now()
+        start = current + timedelta(seconds=job.delay_s)
+        queued = Job(**order, id=new_id(IdPrefix.JOB), state=JobState.QUEUED, not_before=start, created_at=current)
         try:
             with self._connection.begin_nested():
-                self._connection.execute(sa.insert(jobs).values(values))
+                self._insert(JOBS, queued)
         except IntegrityError as error:
             active = None if job.dedupe_key is None else self.lock_active(job.dedupe_key)
             if active is None:
                 raise ConflictError(f"{job.kind.value} job cannot be queued: {error.orig}") from error
             return active
         if job.target.labels:
-            self._put_labels(row["id"], job.target.labels)
-        return self.get(row["id"])
+            self._put_labels(queued.id, job.target.labels)
+        return queued
 
     def add_many(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
         """`add` for each, in order."""
@@ -56,28 +61,21 @@ class JobStore(LeaseHistory):
 
     def get(self, job_id: str) -> Job:
         """Read one."""
-        return job_from_row(self._one(sa.select(jobs).where(jobs.c.id == job_id), "job", job_id))
+        return self._one(JOBS, JOBS.select(jobs.c.id == job_id), "job", job_id)
 
     def lock(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""
-        return job_from_row(self._one(sa.select(jobs).where(jobs.c.id == job_id).with_for_update(), "job", job_id))
+        return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(), "job", job_id)
 
     def lock_active(self, dedupe_key: str) -> Job | None:
         """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
-        statement = sa.select(jobs).where(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
-        row = self._connection.execute(statement.with_for_update()).one_or_none()
-        return None if row is None else job_from_row(row)
+        statement = JOBS.select(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
+        return self._first(JOBS, statement.with_for_update())
 
     def done_with(self, dedupe_key: str) -> Job | None:
         """The newest DONE job with this dedupe key."""
-        statement = (
-            sa.select(jobs)
-            .where(jobs.c.dedupe_key == dedupe_key, jobs.c.state == JobState.DONE.value)
-            .order_by(jobs.c.id.desc())
-            .limit(1)
-        )
-        row = self._connection.execute(statement).one_or_none()
-        return None if row is None else job_from_row(row)
+        statement = JOBS.select(jobs.c.dedupe_key == dedupe_key, jobs.c.state == JobState.DONE)
+        return self._first(JOBS, statement.order_by(jobs.c.id.desc()).limit(1))
 
     def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
         """Unfinished jobs for this pair, by id."""
@@ -85,27 +83,20 @@ class JobStore(LeaseHistory):
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List, newest first."""
-        statement = sa.select(jobs)
-        if query.kinds:
-            statement = statement.where(jobs.c.kind.in_([kind.value for kind in query.kinds]))
-        if query.states:
-            statement = statement.where(jobs.c.state.in_([state.value for state in query.states]))
-        for column, wanted in (
-            (jobs.c.search_id, query.search_id),
-            (jobs.c.candidate_id, query.candidate_id),
-            (jobs.c.supernet_id, query.supernet_id),
-            (jobs.c.lease_owner, query.device_id),
-        ):
-            if wanted is not None:
-                statement = statement.where(column == wanted)
-        return fetch_page(
-            self._connection, statement, page, id_column=jobs.c.id, from_row=job_from_row, descending=True
-        )
+        wanted = {
+            jobs.c.kind: query.kinds,
+            jobs.c.state: query.states,
+            jobs.c.search_id: query.search_id,
+            jobs.c.candidate_id: query.candidate_id,
+            jobs.c.supernet_id: query.supernet_id,
+            jobs.c.lease_owner: query.device_id,
+        }
+        return self._page(JOBS, where_given(JOBS.select(), wanted), page, id_column=jobs.c.id, descending=True)
 
     def num_ahead(self, job: Job) -> int:
         """Queued and leased jobs of its kind and pool that come before a queued job."""
         first = sa.or_(
-            jobs.c.state == JobState.LEASED.value,
+            jobs.c.state == JobState.LEASED,
             jobs.c.priority > job.priority,
             sa.and_(jobs.c.priority == job.priority, jobs.c.id < job.id),
         )
@@ -116,7 +107,7 @@ class JobStore(LeaseHistory):
         """Mean time from first lease to end of the latest done jobs of its kind and pool; None without any."""
         statement = (
             sa.select(jobs.c.started_at, jobs.c.finished_at)
-            .where(jobs.c.state == JobState.DONE.value, jobs.c.started_at.is_not(None), *_same_pool(job))
+            .where(jobs.c.state == JobState.DONE, jobs.c.started_at.is_not(None), *_same_pool(job))
             .order_by(jobs.c.finished_at.desc())
             .limit(NUM_TIMED)
         )
@@ -134,8 +125,8 @@ class JobStore(LeaseHistory):
         return tuple(
             QueueDepth(
                 kind=kind,
-                num_queued=counts.get((kind.value, JobState.QUEUED.value), 0),
-                num_leased=counts.get((kind.value, JobState.LEASED.value), 0),
+                num_queued=counts.get((kind, JobState.QUEUED), 0),
+                num_leased=counts.get((kind, JobState.LEASED), 0),
             )
             for kind in JobKind
         )
@@ -150,9 +141,9 @@ class JobStore(LeaseHistory):
 
     def claim(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""
-        statement = _claimable(sa.select(jobs), request).with_for_update(skip_locked=True, of=jobs)
-        row = self._connection.execute(statement).one_or_none()
-        return None if row is None else self._lease(job_from_row(row), request)
+        statement = _claimable(JOBS.select(), request).with_for_update(skip_locked=True, of=jobs)
+        job = self._first(JOBS, statement)
+        return None if job is None else self._lease(job, request)
 
     def claimable_in_s(self, request: ClaimRequest) -> float | None:
         """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
@@ -168,7 +159,7 @@ class JobStore(LeaseHistory):
         self.guard(lease)
         values: dict[str, Any] = {"lease_expires_at": later(ttl_s), "accepted": True}
         if phase is not None:
-            values["phase"] = phase.value
+            values["phase"] = phase
         return self._update(lease.job_id, values)
 
     def guard(self, lease: LeaseRef) -> Job:
@@ -180,8 +171,8 @@ class JobStore(LeaseHistory):
 
     def expired(self, limit: int) -> tuple[Job, ...]:
         """Leased jobs whose lease has died, not locked; oldest expiry first."""
-        statement = sa.select(jobs).where(*_DEAD).order_by(jobs.c.lease_expires_at, jobs.c.id).limit(limit)
-        return tuple(job_from_row(row) for row in self._connection.execute(statement))
+        statement = JOBS.select(*_DEAD).order_by(jobs.c.lease_expires_at, jobs.c.id).limit(limit)
+        return self._list(JOBS, statement)
 
     def num_ahead_of_clock(self, ttl_s: float, delay_s: float) -> int:
         """Unfinished jobs whose lease or back-off ends later than any that is begun now would."""
@@ -198,16 +189,15 @@ class JobStore(LeaseHistory):
 
     def lock_if_expired(self, job: Job) -> Job | None:
         """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
-        statement = sa.select(jobs).where(
+        statement = JOBS.select(
             jobs.c.id == job.id, jobs.c.lease_id == job.lease_id, jobs.c.lease_epoch == job.lease_epoch, *_DEAD
         )
-        row = self._connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
-        return None if row is None else job_from_row(row)
+        return self._first(JOBS, statement.with_for_update(skip_locked=True))
 
     def requeue(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""
         values = {
-            "state": JobState.QUEUED.value,
+            "state": JobState.QUEUED,
             "not_before": later(delay_s),
             "attempt": job.attempt if count_attempt else max(job.attempt - 1, 0),
             "lease_expires_at": None,
@@ -219,10 +209,10 @@ class JobStore(LeaseHistory):
     def finish(self, job: Job) -> None:
         """Write a locked job's final state, failure, phase and result."""
         values = {
-            "state": job.state.value,
-            "failure_type": None if job.failure_type is None else job.failure_type.value,
+            "state": job.state,
+            "failure_type": job.failure_type,
             "failure_message": job.failure_message,
-            "phase": None if job.phase is None else job.phase.value,
+            "phase": job.phase,
             "result": job.result,
             "lease_expires_at": None,
             "finished_at": now() if job.finished_at is None else job.finished_at,
@@ -231,7 +221,7 @@ class JobStore(LeaseHistory):
 
     def note_failure(self, job: Job, failure: Failure) -> None:
         """Write the last failure of a locked job, whatever its state."""
-        self._update(job.id, {"failure_type": failure.type.value, "failure_message": failure.message})
+        self._update(job.id, {"failure_type": failure.type, "failure_message": failure.message})
 
     def request_cancel(self, job_id: str) -> None:
         """Have the holder told to stop."""
@@ -243,7 +233,7 @@ class JobStore(LeaseHistory):
 
     def leases_of(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker or device holds now."""
-        return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED.value)
+        return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED)
 
     def exclude(self, job_id: str, owner: str) -> None:
         """Do not give this job to this owner again."""
@@ -252,7 +242,7 @@ class JobStore(LeaseHistory):
     def _lease(self, job: Job, request: ClaimRequest) -> Job:
         lease_id = self.open_lease(job, request)
         values = {
-            "state": JobState.LEASED.value,
+            "state": JobState.LEASED,
             "lease_owner": request.owner,
             "lease_id": lease_id,
             "lease_epoch": job.lease_epoch + 1,
@@ -260,7 +250,7 @@ class JobStore(LeaseHistory):
             "attempt": job.attempt + 1,
             "accepted": request.accepted,
             "cancel_requested": False,
-            "phase": JobPhase.ASSIGNED.value,
+            "phase": JobPhase.ASSIGNED,
             "started_at": now() if job.started_at is None else job.started_at,
         }
         return self._update(job.id, values)
@@ -270,22 +260,21 @@ class JobStore(LeaseHistory):
         return self.get(job_id)
 
     def _active(self, *conditions: sa.ColumnElement[bool]) -> tuple[Job, ...]:
-        statement = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id)
-        return tuple(job_from_row(row) for row in self._connection.execute(statement))
+        return self._list(JOBS, JOBS.select(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id))
 
 
 def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     pool_key = job.target.pool_key
     same = jobs.c.target_pool_key.is_(None) if pool_key is None else jobs.c.target_pool_key == pool_key
-    return (jobs.c.kind == job.kind.value, same)
+    return (jobs.c.kind == job.kind, same)
 
 
 def _leased_beyond(ttl_s: float) -> tuple[sa.ColumnElement[bool], ...]:
-    return (jobs.c.state == JobState.LEASED.value, jobs.c.lease_expires_at > later(ttl_s))
+    return (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at > later(ttl_s))
 
 
 def _delayed_beyond(delay_s: float) -> tuple[sa.ColumnElement[bool], ...]:
-    return (jobs.c.state == JobState.QUEUED.value, jobs.c.not_before > later(delay_s))
+    return (jobs.c.state == JobState.QUEUED, jobs.c.not_before > later(delay_s))
 
 
 def _claimable(statement: sa.Select[Any], request: ClaimRequest) -> sa.Select[Any]:
@@ -302,11 +291,10 @@ def _suits(request: ClaimRequest) -> tuple[sa.ColumnElement[bool], ...]:
     excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == request.owner)
     carried = [sa.and_(labels.c.key == key, labels.c.value == value) for key, value in request.labels.items()]
     uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
-    kinds = [kind.value for kind in request.kinds]
     return (
-        jobs.c.state == JobState.QUEUED.value,
+        jobs.c.state == JobState.QUEUED,
         # One kind as an equality: the index then gives the order, and the first match ends the search.
-        jobs.c.kind == kinds[0] if len(kinds) == 1 else jobs.c.kind.in_(kinds),
+        jobs.c.kind == request.kinds[0] if len(request.kinds) == 1 else jobs.c.kind.in_(request.kinds),
         sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
         sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
         ~excluded,

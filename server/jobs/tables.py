@@ -1,16 +1,16 @@
-"""Tables of jobs, exclusions and leases; rows of jobs to values and back."""
+"""Tables of jobs, exclusions and leases, and how their values lie in them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
 from server.core.database.metadata import metadata
-from server.core.database.types import Digest, Id, Json, Label, Timestamp
-from server.core.ids import IdPrefix, new_id
+from server.core.database.rows import Rows
+from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label, Timestamp
 from server.jobs.failures import FailureType
-from server.jobs.job import Job, JobTarget, LeaseRecord, NewJob
+from server.jobs.job import Job, LeaseRecord
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 
@@ -21,15 +21,15 @@ jobs = sa.Table(
     "jobs",
     metadata,
     sa.Column("id", Id, primary_key=True),
-    sa.Column("kind", Label, nullable=False),
-    sa.Column("state", Label, nullable=False),
+    sa.Column("kind", EnumText(JobKind), nullable=False),
+    sa.Column("state", EnumText(JobState), nullable=False),
     sa.Column("payload", Json, nullable=False),
     sa.Column("dedupe_key", sa.Text),
     sa.Column("priority", sa.BigInteger, nullable=False),
     sa.Column("target_device_type", Label),
     sa.Column("target_pool_key", Digest),
     sa.Column("target_device_id", Id),
-    sa.Column("target_labels", Json, nullable=False),
+    sa.Column("target_labels", JsonOf(Mapping[str, str]), nullable=False),
     sa.Column("search_id", Id, sa.ForeignKey("searches.id"), index=True),
     sa.Column("candidate_id", Id, sa.ForeignKey("candidates.id")),
     sa.Column("supernet_id", Id, sa.ForeignKey("supernets.id"), index=True),
@@ -44,8 +44,8 @@ jobs = sa.Table(
     sa.Column("lease_expires_at", Timestamp),
     sa.Column("accepted", sa.Boolean, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
-    sa.Column("phase", Label),
-    sa.Column("failure_type", Label),
+    sa.Column("phase", EnumText(JobPhase)),
+    sa.Column("failure_type", EnumText(FailureType)),
     sa.Column("failure_message", sa.Text, nullable=False),
     sa.Column("result", Json),
     sa.Column("created_at", Timestamp, nullable=False),
@@ -81,93 +81,17 @@ leases = sa.Table(
     sa.Column("device_id", Id, index=True),
     sa.Column("claimed_at", Timestamp, nullable=False),
     sa.Column("ended_at", Timestamp),
-    sa.Column("outcome", Label),
-    sa.Column("failure_type", Label),
+    sa.Column("outcome", EnumText(LeaseOutcome)),
+    sa.Column("failure_type", EnumText(FailureType)),
     sa.Column("failure_message", sa.Text, nullable=False),
     sa.Column("result_digest", Digest),
     sa.UniqueConstraint("job_id", "lease_epoch"),
 )
 
 
-def new_job_row(job: NewJob) -> dict[str, Any]:
-    """The row of a job that is just queued, without its times."""
-    return {
-        "id": new_id(IdPrefix.JOB),
-        "kind": job.kind.value,
-        "state": JobState.QUEUED.value,
-        "payload": dict(job.payload),
-        "dedupe_key": job.dedupe_key,
-        "priority": job.priority,
-        "target_device_type": job.target.device_type,
-        "target_pool_key": job.target.pool_key,
-        "target_device_id": job.target.device_id,
-        "target_labels": dict(job.target.labels),
-        "search_id": job.search_id,
-        "candidate_id": job.candidate_id,
-        "supernet_id": job.supernet_id,
-        "latency_key": job.latency_key,
-        "hardware_key": job.hardware_key,
-        "attempt": 0,
-        "max_attempts": job.max_attempts,
-        "lease_epoch": 0,
-        "accepted": False,
-        "cancel_requested": False,
-        "failure_message": "",
-    }
-
-
-def job_from_row(row: sa.Row[Any]) -> Job:
-    """A job as a value."""
-    return Job(
-        id=row.id,
-        kind=JobKind(row.kind),
-        state=JobState(row.state),
-        payload=row.payload,
-        dedupe_key=row.dedupe_key,
-        priority=row.priority,
-        target=JobTarget(
-            device_type=row.target_device_type,
-            pool_key=row.target_pool_key,
-            device_id=row.target_device_id,
-            labels=row.target_labels,
-        ),
-        search_id=row.search_id,
-        candidate_id=row.candidate_id,
-        supernet_id=row.supernet_id,
-        latency_key=row.latency_key,
-        hardware_key=row.hardware_key,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        not_before=row.not_before,
-        lease_owner=row.lease_owner,
-        lease_id=row.lease_id,
-        lease_epoch=row.lease_epoch,
-        lease_expires_at=row.lease_expires_at,
-        accepted=row.accepted,
-        cancel_requested=row.cancel_requested,
-        phase=None if row.phase is None else JobPhase(row.phase),
-        failure_type=None if row.failure_type is None else FailureType(row.failure_type),
-        failure_message=row.failure_message,
-        result=row.result,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-    )
-
-
-def lease_from_row(row: sa.Row[Any]) -> LeaseRecord:
-    """A lease as a value."""
-    return LeaseRecord(
-        lease_id=row.lease_id,
-        job_id=row.job_id,
-        lease_epoch=row.lease_epoch,
-        attempt=row.attempt,
-        owner=row.owner,
-        device_id=row.device_id,
-        claimed_at=row.claimed_at,
-        ended_at=row.ended_at,
-        outcome=None if row.outcome is None else LeaseOutcome(row.outcome),
-        failure_type=None if row.failure_type is None else FailureType(row.failure_type),
-        failure_message=row.failure_message,
-        result_digest=row.result_digest,
-    )
+JOBS = Rows(
+    Job,
+    jobs,
+    paths={f"target_{name}": f"target.{name}" for name in ("device_type", "pool_key", "device_id", "labels")},
+)
+LEASES = Rows(LeaseRecord, leases)

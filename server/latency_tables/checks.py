@@ -16,7 +16,7 @@ from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError, SpecViolation
 from server.fleet.device import HardwareProfile
-from server.fleet.selection import DeviceSpec
+from server.fleet.device_spec import DeviceSpec
 from server.fleet.store import HardwareStore
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.descriptions import SpaceDescription

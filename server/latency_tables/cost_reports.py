@@ -9,46 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import Field
-
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import CostReportSettings
-from nas_engine.settings.base import Labels, Name, Seed, SpecPart
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchQuery
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.core.database.transaction import UnitOfWork
 from server.core.errors import NotFoundError
 from server.core.paging import Page, PageRequest
-from server.core.spec_documents import parse_spec
 from server.fleet.store import HardwareStore
 from server.latency_tables.estimates import EstimateAgreement, EstimateMaths
 from server.latency_tables.latency_tables import ESTIMATES, MISSING, LatencyTables, MeasuredTable
+from server.latency_tables.spec import CostReportSpec
 from server.searches.searches import Searches
 
 TABLE_LABEL = "latency-table"
-
-
-class CostReportSpec(SpecPart):
-    """Which networks a report samples. They are measured as the table was: same hardware, batch and data type."""
-
-    name: Name = "cost report"
-    """For people."""
-
-    num_networks: int = Field(default=50, ge=2, le=10_000)
-    """Networks that are measured end to end (the paper compares 1,500)."""
-
-    seed: Seed = 0
-    """Of the networks drawn."""
-
-    logit_std: float = Field(default=1.0, gt=0, le=1000)
-    """Standard deviation of the architecture parameters that networks of a DenseNAS space are derived from."""
-
-    priority: int = Field(default=0, ge=-100, le=100)
-    """Jobs with a higher priority are done first."""
-
-    labels: Labels = Field(default_factory=dict)
-    """For people and filters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,15 +150,6 @@ class CostReports:
             "core_mask": identity.core_mask,
         }
         return {**document, **narrowed}
-
-
-def parse_cost_report_spec(document: object) -> CostReportSpec:
-    """A report's spec from a JSON document.
-
-    Raises:
-        InvalidSpecError: one violation per place that is wrong.
-    """
-    return parse_spec(CostReportSpec, document)
 
 
 def _row(candidate: Candidate) -> ReportRow:

@@ -9,50 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import Field
-
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.base import Labels, Name, SpaceSpec, SpecPart
 from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search, SearchQuery
-from server.candidates.spec import MeasurementSpec, SearchSpec, parse_search_spec
+from server.candidates.spec import SearchSpec, parse_search_spec
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.core.paging import MAX_PAGE_SIZE, Page, PageRequest, Position
-from server.core.spec_documents import parse_spec
-from server.fleet.selection import DeviceSpec
 from server.latency_tables.checks import OPERATORS_SPACE
+from server.latency_tables.spec import MAX_BATCH, LatencyTableSpec
 from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 
-MAX_BATCH = 10_000
 # Provenance of a network that was sampled for a report: what the table said of it before it was measured.
 SAMPLED, ESTIMATES, MISSING = "sampled", "estimates_us", "missing"
-
-
-class LatencyTableSpec(SpecPart):
-    """A latency table to be measured. The batch and data type of `device` are part of every entry's key."""
-
-    name: Name = "latency table"
-    """For people."""
-
-    space: SpaceSpec
-    """Whose operators."""
-
-    device: DeviceSpec
-    """On what, with which batch (DenseNAS's published tables: 32) and data type."""
-
-    measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
-    """How to measure."""
-
-    priority: int = Field(default=0, ge=-100, le=100)
-    """Jobs with a higher priority are done first."""
-
-    labels: Labels = Field(default_factory=dict)
-    """For people and filters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,12 +149,3 @@ class LatencyTables:
                     return tuple(found)
 
         return self._uow.read(look)
-
-
-def parse_latency_table_spec(document: object) -> LatencyTableSpec:
-    """A latency table's spec from a JSON document.
-
-    Raises:
-        InvalidSpecError: one violation per place that is wrong.
-    """
-    return parse_spec(LatencyTableSpec, document)

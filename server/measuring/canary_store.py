@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import sqlalchemy as sa
 
-from server.core.database.keyset import fetch_page
 from server.core.database.metadata import metadata
+from server.core.database.rows import Rows
 from server.core.database.store import Store
 from server.core.database.types import Digest, Id, Timestamp, finite
 from server.core.paging import Page, PageRequest
@@ -34,21 +31,7 @@ canaries = sa.Table(
 )
 
 
-def canary_from_row(row: sa.Row[Any]) -> CanaryRecord:
-    """A canary run as a value."""
-    return CanaryRecord(
-        id=row.id,
-        device_id=row.device_id,
-        artifact_sha256=row.artifact_sha256,
-        median_us=row.median_us,
-        ratio=row.ratio,
-        passed=row.passed,
-        reason=row.reason,
-        taken_at=row.taken_at,
-        pool_key=row.pool_key,
-        output_digest=row.output_digest,
-        instance_epoch=row.instance_epoch,
-    )
+CANARIES = Rows(CanaryRecord, canaries)
 
 
 class CanaryStore(Store):
@@ -56,18 +39,12 @@ class CanaryStore(Store):
 
     def add(self, canary: CanaryRecord) -> None:
         """Store one canary run."""
-        self._connection.execute(sa.insert(canaries).values(asdict(canary)))
+        self._insert(CANARIES, canary)
 
     def page_of_device(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Canary runs of a device, newest first."""
-        return fetch_page(
-            self._connection,
-            sa.select(canaries).where(canaries.c.device_id == device_id),
-            page,
-            id_column=canaries.c.id,
-            from_row=canary_from_row,
-            descending=True,
-        )
+        statement = CANARIES.select(canaries.c.device_id == device_id)
+        return self._page(CANARIES, statement, page, id_column=canaries.c.id, descending=True)
 
     def last_good(self, device_id: str) -> CanaryRecord | None:
         """The newest that passed."""
@@ -85,6 +62,4 @@ class CanaryStore(Store):
         return self._newest(*conditions)
 
     def _newest(self, *conditions: sa.ColumnElement[bool]) -> CanaryRecord | None:
-        statement = sa.select(canaries).where(*conditions).order_by(canaries.c.id.desc()).limit(1)
-        row = self._connection.execute(statement).one_or_none()
-        return None if row is None else canary_from_row(row)
+        return self._first(CANARIES, CANARIES.select(*conditions).order_by(canaries.c.id.desc()).limit(1))

@@ -37,6 +37,7 @@ class MeasurementRecord:
         profile: quick, standard or audit.
         stats: statistics of the public call's time.
         npu_p50_us: median of the accelerator's own time; None where the runtime does not give it.
+        npu_time_source: name of the runtime that `npu_p50_us` was read from; None where there is no such time.
         flags: everything that is wrong with it; `validity` is the worst.
         superseded: came in after its job was leased again or was over; kept, not authoritative.
         suspect: taken between a device's last good canary and a bad one.
@@ -60,6 +61,7 @@ class MeasurementRecord:
     profile: str
     stats: LatencyStats
     npu_p50_us: float | None = None
+    npu_time_source: str | None = None
     load_us: float = 0.0
     init_us: float = 0.0
     first_run_us: float = 0.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nas_engine.domain.measurement import HardwareKey, LatencyStats, SampleBlock
+from server.measuring.canary import CanaryRecord
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.schemas import (
+    CanaryResource,
     HardwareResource,
     LatencyStatsResource,
     MeasurementDetail,
@@ -33,6 +35,7 @@ def measurement_resource(record: MeasurementRecord) -> MeasurementResource:
         profile=record.profile,
         stats=stats_resource(record.stats),
         npu_p50_us=record.npu_p50_us,
+        npu_time_source=record.npu_time_source,
         load_us=record.load_us,
         init_us=record.init_us,
         first_run_us=record.first_run_us,
@@ -75,4 +78,17 @@ def block_resource(block: SampleBlock) -> SampleBlockResource:
             "num_involuntary_switches": block.num_involuntary_switches,
             "cpu_time_ns": block.cpu_time_ns,
         }
+    )
+
+
+def canary_resource(canary: CanaryRecord) -> CanaryResource:
+    """One canary run."""
+    return CanaryResource(
+        id=canary.id,
+        artifact_sha256=canary.artifact_sha256,
+        median_us=canary.median_us,
+        ratio=canary.ratio,
+        passed=canary.passed,
+        reason=canary.reason,
+        taken_at=canary.taken_at,
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from nas_engine.domain.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
+from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.settings.base import Identifier, Name, SpecPart
 from server.artifacts.artifact import ModelFormat, check_sha256
 from server.artifacts.model_check import ModelFacts
@@ -19,15 +19,8 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
-from server.fleet.selection import (
-    DeviceSpec,
-    converter_labels,
-    format_for,
-    misfit,
-    no_compiler,
-    none_classifies,
-    profile_of,
-)
+from server.fleet.device_spec import DeviceSpec
+from server.fleet.selection import converter_labels, format_for, misfit, no_compiler, none_classifies, profile_of
 from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob

@@ -198,6 +198,7 @@ class MeasurementResults:
             profile=payload.profile,
             stats=stats,
             npu_p50_us=_npu_p50_us(measurement),
+            npu_time_source=measurement.npu_time_source,
             load_us=measurement.load_us,
             init_us=measurement.init_us,
             first_run_us=measurement.first_run_us,

@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import DeviceClassName, Id, Json, KindName, Resource, ValidityName
+from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
 
 
 class MeasurementListQuery(CountedQuery):
@@ -139,6 +138,10 @@ class MeasurementResource(Resource):
     npu_p50_us: float | None
     """Median of the accelerator's own time; null where the runtime does not give it."""
 
+    npu_time_source: str | None = None
+    """Name of the runtime that gave the accelerator's own time; null where there is no such time, and for measurements
+    that were stored before this was kept."""
+
     load_us: float
     init_us: float
     first_run_us: float
@@ -179,3 +182,17 @@ class SamplesResource(Resource):
 
     measurement_id: Id
     blocks: list[SampleBlockResource]
+
+
+class CanaryResource(Resource):
+    """One run of the golden model on a board."""
+
+    id: Id
+    artifact_sha256: str
+    median_us: float
+    ratio: float | None
+    """Over the board's baseline; null before there is one."""
+
+    passed: bool
+    reason: str
+    taken_at: datetime

@@ -21,7 +21,7 @@ from nas_engine.settings.shifting import ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.spec import BudgetSpec, SearchSpec
 from server.core.errors import NotFoundError
-from server.fleet.selection import DeviceSpec
+from server.fleet.device_spec import DeviceSpec
 from server.training.presets import training_preset
 
 TABLE_PLACE = "/algorithm/latency_table"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from nas_engine.domain.classification import Predictions, compress_predictions, top1
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.classification import Predictions, compress_predictions, top1
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import ModelExport, ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
-from nas_engine.settings.base import Identifier, Labels, Name
-from nas_engine.settings.training import ModelFiles, RetrainSettings, StandaloneSettings, TrainingSettings, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSettings, TrainingSpec
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, SpecViolation
-from server.core.spec_documents import parse_spec
+from server.training.candidate_retraining_spec import _ALONE, CandidateRetrainingSpec
 from server.training.store import SupernetStore
 from server.training.supernet import Supernet
 from server.training.supernets import Supernets
-
-_ALONE = (*StandaloneSettings.model_fields, *ModelFiles.model_fields)
-
-
-class CandidateRetrainingSpec(TrainingSettings, StandaloneSettings, ModelFiles):
-    """How a candidate is trained alone; space and architecture are its own."""
-
-    name: Name | None = None
-    """For people; absent: named after the candidate."""
-
-    dataset: Identifier | None = None
-    """Registered data set; absent: the search's, or else its supernet's."""
-
-    inherit: bool = False
-    """Start from the weights of the search's supernet; off: from scratch."""
-
-    labels: Labels = Field(default_factory=dict)
-    """For people and filters; `search` and `candidate` are added."""
-
-
-def parse_candidate_retraining_spec(document: object) -> CandidateRetrainingSpec:
-    """Settings of a candidate's retraining from a JSON document.
-
-    Raises:
-        InvalidSpecError: one violation per place that is wrong.
-    """
-    return parse_spec(CandidateRetrainingSpec, document)
 
 
 class CandidateRetraining:

@@ -101,7 +101,7 @@ class TestTransactions:
     def test_an_inner_write_joins_the_outer_one(self, world: World) -> None:
         def work(tx: Transaction) -> None:
             world.uow.write(lambda inner: SearchStore(inner).add(new_search()))
-            assert world.uow.read(lambda inner: inner.searches.count(SearchQuery())) == 1
+            assert world.uow.read(lambda inner: SearchStore(inner).count(SearchQuery())) == 1
             raise ConflictError("no")
 
         with pytest.raises(ConflictError):

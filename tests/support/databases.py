@@ -154,9 +154,9 @@ def why_no_postgres() -> str | None:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[TestDatabase]:
-    """A migrated database, ready for use."""
-    engine = open_engine(url)
+def opened(database: str | sa.Engine) -> Iterator[TestDatabase]:
+    """A migrated database, ready for use; an engine keeps its compiled statements from one test to the next."""
+    engine = open_engine(database) if isinstance(database, str) else database
     wakeups = Wakeups(engine)
     try:
         yield TestDatabase(engine, UnitOfWork(engine, wakeups), wakeups)

@@ -19,7 +19,7 @@ from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.training import RetrainSettings
-from server.training.candidate_retraining import CandidateRetrainingSpec
+from server.training.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.model_schemas import DeployableModelResource
 from server.training.presets import TRAINING_PRESETS
 from server.training.states import SupernetState

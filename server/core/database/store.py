@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from server.core.database.keyset import fetch_page
 from server.core.database.labels import labels
+from server.core.database.rows import Rows
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError
+from server.core.paging import Page, PageRequest
 
 T = TypeVar("T")
 
@@ -26,12 +30,61 @@ class Store:
         self._tx = tx
         self._connection = tx.connection
 
-    def _one(self, statement: sa.Select[Any], kind: str, id: str) -> sa.Row[Any]:
-        """The one row, or NotFoundError."""
+    def _first(self, rows: Rows[T], statement: sa.Select[Any]) -> T | None:
+        """The value of the only row, None where there is none."""
         row = self._connection.execute(statement).one_or_none()
-        if row is None:
+        return None if row is None else rows.value_of(row)
+
+    def _one(self, rows: Rows[T], statement: sa.Select[Any], kind: str, id: str) -> T:
+        """The value of the only row, or NotFoundError, which names it by `kind` and `id`."""
+        found = self._first(rows, statement)
+        if found is None:
             raise NotFoundError(kind, id)
-        return row
+        return found
+
+    def _list(self, rows: Rows[T], statement: sa.Select[Any]) -> tuple[T, ...]:
+        """The values of all rows."""
+        return tuple(rows.value_of(row) for row in self._connection.execute(statement))
+
+    def _list_in(self, rows: Rows[T], column: sa.Column[Any], wanted: Iterable[Any], *conditions: Any) -> list[T]:
+        """The values of all rows whose column holds one of those that are wanted, however many these are; unordered."""
+        found: list[T] = []
+        for some in chunks(wanted):
+            found += self._list(rows, rows.select(column.in_(some), *conditions))
+        return found
+
+    def _page(
+        self,
+        rows: Rows[T],
+        statement: sa.Select[Any],
+        page: PageRequest,
+        *,
+        id_column: sa.ColumnElement[Any],
+        value_column: sa.ColumnElement[Any] | None = None,
+        descending: bool = False,
+    ) -> Page[T]:
+        """One page of values; see `fetch_page`."""
+        return fetch_page(
+            self._connection,
+            statement,
+            page,
+            id_column=id_column,
+            from_row=rows.value_of,
+            value_column=value_column,
+            descending=descending,
+        )
+
+    def _insert(self, rows: Rows[T], *values: T) -> None:
+        """Store new values."""
+        if values:
+            self._connection.execute(sa.insert(rows.table), [rows.row_of(value) for value in values])
+
+    def _save(self, rows: Rows[T], value: T) -> T:
+        """Write a locked value, whose key is its id, with its version one higher; returns what was written."""
+        written: Any = replace(value, version=value.version + 1)  # type: ignore[type-var, attr-defined]
+        statement = sa.update(rows.table).where(rows.table.c.id == written.id)
+        self._connection.execute(statement.values(rows.row_of(written)))
+        return written  # type: ignore[no-any-return]
 
     def _insert_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert those rows whose keys are not taken; returns how many were."""
@@ -59,3 +112,13 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
 def count_of(connection: sa.Connection, statement: sa.Select[Any]) -> int:
     """How many rows a statement has."""
     return int(connection.execute(sa.select(sa.func.count()).select_from(statement.subquery())).scalar_one())
+
+
+def where_given(statement: sa.Select[Any], wanted: Mapping[sa.Column[Any], Any]) -> sa.Select[Any]:
+    """Keep rows that hold the wanted value, or one of a tuple of them, in each column; None and () do not filter."""
+    for column, value in wanted.items():
+        if isinstance(value, tuple):
+            statement = statement.where(column.in_(value)) if value else statement
+        elif value is not None:
+            statement = statement.where(column == value)
+    return statement

@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
+
+from server.core.database.documents import dumped, reader
+
+E = TypeVar("E", bound=Enum)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -40,6 +46,64 @@ class Timestamp(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         """To an aware datetime."""
         return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class EnumText(TypeDecorator[E]):
+    """A member of an enum, stored as the text of its value, or of another attribute of it (`by`)."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, kind: type[E], by: str = "value") -> None:
+        super().__init__(200)
+        self.kind, self.by = kind, by
+        self._members: dict[str, E] = {getattr(member, by): member for member in kind}
+
+    def process_bind_param(self, value: E | None, dialect: sa.Dialect) -> str | None:
+        """To text; anything but a member of the enum is refused."""
+        if value is None:
+            return None
+        if not isinstance(value, self.kind):
+            raise TypeError(f"{value!r} is no {self.kind.__name__}: store and compare with its members")
+        return str(getattr(value, self.by))
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> E | None:
+        """To the member."""
+        if value is None:
+            return None
+        if value not in self._members:
+            raise ValueError(f"the database holds {value!r}, which is no {self.kind.__name__}: is the server too old?")
+        return self._members[value]
+
+
+class JsonOf(TypeDecorator[Any]):
+    """A value stored as the JSON document of its fields (see `server.core.database.documents`).
+
+    Args:
+        kind: type of the value: a dataclass, a pydantic model, or a tuple, set or mapping of such.
+        dump, load: for documents that do not follow from the fields.
+    """
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def __init__(
+        self, kind: Any, *, dump: Callable[[Any], Any] | None = None, load: Callable[[Any], Any] | None = None
+    ) -> None:
+        super().__init__(none_as_null=True)
+        self.kind, self.dump, self.load = kind, dump or dumped, load or reader(kind)
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        """JSONB where there is such a thing."""
+        return dialect.type_descriptor(Json)
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        """To a document."""
+        return None if value is None else self.dump(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        """To the value."""
+        return None if value is None else self.load(value)
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 (reads as the SQL function it is)

@@ -7,7 +7,7 @@ from io import BytesIO
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError, InvalidArchitectureError
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn_settings import CalibrationImages
 from server.artifacts.artifact import ModelFormat, WeightsOrigin

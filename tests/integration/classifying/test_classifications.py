@@ -12,13 +12,13 @@ from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
+from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
 from server.candidates.candidate import Candidate
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.states import SearchState
 from server.classifying.classification import ClassificationQuery, ClassificationRecord
-from server.classifying.results import image_set_head
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.fleet.states import DeviceState

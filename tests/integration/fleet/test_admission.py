@@ -15,7 +15,7 @@ from server.artifacts.model_check import ModelFacts
 from server.candidates.search import SearchQuery
 from server.candidates.spec import MeasurementSpec
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
-from server.fleet.selection import DeviceSpec
+from server.fleet.device_spec import DeviceSpec
 from server.fleet.states import DeviceState
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobState

@@ -14,8 +14,9 @@ import pytest
 from nas_engine.domain.environment import DeviceIdentity, Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import HardwareKey
+from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.export.rknn_table import CycleTable, parse_cycle_table
+from nas_engine.export.rknn_table import parse_cycle_table
 from nas_engine.settings.training import RetrainSettings
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -34,7 +35,8 @@ from server.jobs.worker.handlers import failure_of
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.measuring.worker.rknn import RknnMaker
-from server.training.candidate_retraining import CandidateRetraining, parse_candidate_retraining_spec
+from server.training.candidate_retraining import CandidateRetraining
+from server.training.candidate_retraining_spec import parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
 from server.training.states import SupernetState

@@ -12,7 +12,7 @@ from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
 from server.candidates.spec import parse_search_spec
 from server.core.errors import InvalidSpecError
-from server.latency_tables.cost_reports import parse_cost_report_spec
+from server.latency_tables.spec import parse_cost_report_spec
 
 
 def spec(**algorithm: Any) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""Rows of a table as values of a type and back, driven by the fields: neither is written out by hand.
+
+A column holds what lies at its path in the value; unless another path is given, that is the field or property of the
+column's name. The column types convert enums, instants and JSON documents (see `server.core.database.types`). Three
+things go beyond that:
+
+- A value inside the value is spread over several columns: `paths={"target_device_id": "target.device_id", ...}`. Read
+  back, it is assembled from the columns whose paths begin with the field's name; None where all of them are NULL.
+- A column repeats a part of the value, to filter and sort by: `paths={"p50_us": "stats.p50_us"}`. It is written, and
+  not read where the field has a column of its own.
+- A field comes from another table: `joined={"record": ARCHITECTURES}` or `joined={"hardware": hardware.c.document}`.
+  It is read by the foreign key between the two tables, and not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+T = TypeVar("T")
+
+Read = Callable[[Mapping[Any, Any]], Any]
+
+
+class Rows(Generic[T]):
+    """How values of one type lie in the rows of one table.
+
+    Attributes:
+        kind: type of the values: a frozen dataclass or pydantic model.
+        columns: what a SELECT must name for `value_of`, those of joined tables included.
+        source: the table, joined with those that fields come from.
+
+    Args:
+        paths: for columns, where in the value that lies which they hold; see the module.
+        joined: for fields that other tables hold, the column or the rows they are read from.
+        beside: columns that belong to no value: the store writes and reads them itself.
+
+    Raises:
+        TypeError: a field has no column, or a column has no field: the two descriptions have drifted apart.
+    """
+
+    def __init__(
+        self,
+        kind: type[T],
+        table: sa.Table,
+        *,
+        paths: Mapping[str, str] | None = None,
+        joined: Mapping[str, sa.Column[Any] | Rows[Any]] | None = None,
+        beside: Collection[str] = (),
+    ) -> None:
+        self.kind, self.table = kind, table
+        paths, joined = paths or {}, joined or {}
+        own = [column for column in table.c if column.name not in beside]
+        unknown = {*paths, *beside} - {column.name for column in table.c}
+        if unknown:
+            raise TypeError(f"table {table.name} has no columns {sorted(unknown)}")
+        at = {column.name: paths.get(column.name, column.name) for column in own}
+        known = {*_hints(kind), *dir(kind)}
+        for name, path in at.items():
+            if path.split(".")[0] not in known:
+                raise TypeError(f"{table.name}.{name}: {kind.__name__} has no {path!r}; give its path, or say `beside`")
+        self._written = {name: path.split(".") for name, path in at.items()}
+        self._read = _reading(kind, {at[column.name]: column for column in own}, joined)
+        self.columns: tuple[sa.Column[Any], ...] = tuple(own)
+        self.source: sa.FromClause = table
+        for name, part in joined.items():
+            self.columns += part.columns if isinstance(part, Rows) else (part,)
+            self.source = self.source.join(part.table, isouter=NoneType in get_args(_hints(kind)[name]))
+
+    def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        """A SELECT of these values."""
+        return sa.select(*self.columns).select_from(self.source).where(*conditions)
+
+    def row_of(self, value: T) -> dict[str, Any]:
+        """The row of a value, by column name."""
+        return {name: _at(value, path) for name, path in self._written.items()}
+
+    def value_of(self, row: sa.Row[Any]) -> T:
+        """The value of a row that `columns` were selected for."""
+        return self.read(row._mapping)
+
+    def read(self, columns: Mapping[Any, Any]) -> T:
+        """The value of a row's columns."""
+        return self._read(columns)  # type: ignore[no-any-return]
+
+
+def _hints(kind: type) -> Mapping[str, Any]:
+    """Fields of a dataclass or pydantic model with their types."""
+    if issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind.__name__} is neither a dataclass nor a pydantic model: rows need its fields")
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for part in path:
+        if value is None:
+            return None
+        value = getattr(value, part)
+    return value
+
+
+def _reading(kind: type, columns: Mapping[str, sa.Column[Any]], joined: Mapping[str, Any]) -> Read:
+    """What makes a value of a row, given the columns by their paths."""
+    reads: dict[str, Read] = {}
+    for name, hint in _hints(kind).items():
+        within = {path[len(name) + 1 :]: c for path, c in columns.items() if path.startswith(f"{name}.")}
+        if name in joined:
+            reads[name] = joined[name].read if isinstance(joined[name], Rows) else _reading_column(joined[name])
+        elif name in columns:
+            reads[name] = _reading_column(columns[name])
+        elif within:
+            reads[name] = _reading_part(hint, within)
+        else:
+            raise TypeError(f"{kind.__name__}.{name}: no column holds it; add one, or say where it is `joined` from")
+    return lambda row: kind(**{name: read(row) for name, read in reads.items()})
+
+
+def _reading_column(column: sa.Column[Any]) -> Read:
+    return lambda row: row[column]
+
+
+def _reading_part(hint: Any, columns: Mapping[str, sa.Column[Any]]) -> Read:
+    """What makes a value that is spread over several columns; None where its type allows that and all are NULL."""
+    optional = NoneType in get_args(hint)
+    kind = next(argument for argument in get_args(hint) if argument is not NoneType) if optional else hint
+    read = _reading(kind, columns, {})
+    if not optional:
+        return read
+    return lambda row: None if all(row[column] is None for column in columns.values()) else read(row)

@@ -1,0 +1,46 @@
+"""The device spec: on what a search, a table or a model of one's own is measured."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.settings.base import (
+    DtypeName,
+    Identifier,
+    Labels,
+    SpecPart,
+)
+
+
+class DeviceSpec(SpecPart):
+    """On what latency is measured. It is resolved to one hardware key when the search is created."""
+
+    device_type: Identifier
+    """Type the devices registered under, e.g. `rk3588`."""
+
+    labels: Labels = Field(default_factory=dict)
+    """Only devices that carry all of these."""
+
+    runtime: Identifier | None = None
+    """Inference engine on the board, e.g. `onnxruntime`; absent: any."""
+
+    core_mask: str | None = Field(default=None, min_length=1, max_length=64)
+    """Cores the model runs on, as the device names them; absent: the device's default."""
+
+    dtype: DtypeName = "fp32"
+    """Arithmetic of the model."""
+
+    batch: int = Field(default=1, ge=1, le=1024)
+    """Images per inference."""
+
+    clocks_profile: str | None = Field(default=None, min_length=1, max_length=64)
+    """Clock setting the device must have in force, e.g. `pinned-max`; absent: any."""
+
+    npu_only: bool = False
+    """Refuse architectures of which the board's compiler would leave operators to the CPU: RKNN boards only."""
+
+    @property
+    def dtype_value(self) -> Dtype:
+        """As a domain value."""
+        return Dtype(self.dtype)

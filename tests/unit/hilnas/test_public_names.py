@@ -1,0 +1,57 @@
+"""What `import hilnas` gives, and what it loads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hilnas
+from hilnas import public
+
+# Loaded by what is installed into the interpreter itself, before any of our code runs.
+_BEFORE = {"__main__", "sitecustomize"}
+
+
+def _modules_after(code: str) -> set[str]:
+    program = f"{code}\nimport json, sys; print(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    return {name for name in json.loads(found) if not name.startswith("_")} - set(sys.stdlib_module_names) - _BEFORE
+
+
+def test_importing_hilnas_loads_the_standard_library_alone() -> None:
+    assert _modules_after("import hilnas") <= {"hilnas"}
+
+
+def test_using_the_client_loads_no_server_framework() -> None:
+    loaded = _modules_after("import hilnas; hilnas.connect; hilnas.SearchSpec")
+    assert not loaded & {"fastapi", "starlette", "sqlalchemy", "grpc", "torch", "pymoo"}
+
+
+@pytest.mark.parametrize("name", public.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(hilnas, name) is getattr(public, name)
+    assert name in dir(hilnas)
+
+
+def test_a_name_that_is_none_is_refused_with_those_there_are() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'conect'.*connect"):
+        hilnas.conect  # noqa: B018
+
+
+def test_connect_finds_address_and_token_as_the_command_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HILNAS_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HILNAS_HOME", str(tmp_path))
+    (tmp_path / "admin.token").write_text("nas_local\n")
+    monkeypatch.delenv("HILNAS_TOKEN", raising=False)
+    with hilnas.connect() as nas:
+        assert (nas.url, nas.token) == ("http://127.0.0.1:9", "nas_local")
+    monkeypatch.setenv("HILNAS_TOKEN", "nas_given")
+    with hilnas.connect() as nas:
+        assert nas.token == "nas_given"
+    monkeypatch.delenv("HILNAS_TOKEN")
+    with hilnas.connect("http://board-farm.example:8080") as nas:
+        assert nas.token is None
