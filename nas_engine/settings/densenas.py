@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from nas_engine.settings.base import CheckpointedSettings, Identifier
+from nas_engine.settings.training import AugmentationName
 
 CostFactor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -84,7 +85,7 @@ class DenseNasSettings(CheckpointedSettings):
     alternation: Alternation = Alternation.INTERLEAVED
     """Spread of the architecture steps: evenly, or, as published, a pass of them before each epoch."""
 
-    augmentation: Literal["none", "inception"] = "inception"
+    augmentation: Literal[AugmentationName.NONE, AugmentationName.INCEPTION] = AugmentationName.INCEPTION
     """Augmentation of the training images; `inception`: random resized crop and flip."""
 
     checkpoint_every_steps: int = Field(default=500, ge=1)

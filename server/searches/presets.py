@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_engine.domain.objective import Goal
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
     Nsga2Settings,
@@ -15,8 +16,8 @@ from nas_engine.settings.algorithms import (
     SposEvolutionSettings,
 )
 from nas_engine.settings.base import ConstraintSpec, ObjectiveSpec, SpaceSpec
-from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.densenas import Alternation, DenseNasSettings
+from nas_engine.settings.evaluation import CalibrationMode, EvaluationSettings
 from nas_engine.settings.shifting import ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.spec import BudgetSpec, SearchSpec
@@ -54,7 +55,7 @@ _BOARD = DeviceSpec(device_type="rk3588", dtype="fp16")
 _ACCURACY = ObjectiveSpec(metric="top1")
 # SPOS's tester: statistics from 200 batches of 128 (reset before), 8,000 validation images.
 _SPOS_EVALUATION = EvaluationSettings(
-    num_calibration_batches=200, num_validation_batches=63, batch_size=128, calibration="reference"
+    num_calibration_batches=200, num_validation_batches=63, batch_size=128, calibration=CalibrationMode.REFERENCE
 )
 
 
@@ -79,7 +80,7 @@ _DENSENAS_MBV2 = DenseNasSettings(
     latency_table=TABLE_NEEDED,
     cost_factors=(0.15,),
     cost_base=15.0,
-    alternation="epochs",
+    alternation=Alternation.EPOCHS,
 )
 _DENSENAS_RESNET = DenseNasSettings(
     dataset="imagenet100",
@@ -90,7 +91,7 @@ _DENSENAS_RESNET = DenseNasSettings(
     batch_size=512,
     beta_temperature=0.9,
     regularise_skips=True,
-    alternation="epochs",
+    alternation=Alternation.EPOCHS,
 )
 _SPOS = SearchSpec(
     name="spos-imagenet-evolution",
@@ -120,7 +121,7 @@ _SCARLET = SearchSpec(
     objectives=(
         _ACCURACY,
         ObjectiveSpec(metric="macs"),
-        ObjectiveSpec(metric="params", goal="maximize", weight=0.5),
+        ObjectiveSpec(metric="params", goal=Goal.MAXIMIZE, weight=0.5),
     ),
     constraints=(ConstraintSpec(metric="macs", maximum=500e6), ConstraintSpec(metric="top1", minimum=0.4)),
     algorithm=ScarletNsga2Settings(num_models=3),

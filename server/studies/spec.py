@@ -73,9 +73,7 @@ class RankingStudySpec(SpecPart):
     def training_spec(self, space: SpaceSpec, dataset: str) -> TrainingSpec:
         """How one of the architectures is trained alone, as the training jobs know it."""
         settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
-        strategy = RetrainSettings(
-            dropout=self.training.dropout, num_calibration_batches=self.training.num_calibration_batches
-        )
+        strategy = RetrainSettings(**{name: getattr(self.training, name) for name in StandaloneSettings.model_fields})
         return TrainingSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.settings.presets import TRAINING_PRESETS, TrainingPreset
 from nas_engine.settings.training import TrainingSpec
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
@@ -29,7 +30,7 @@ from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.training.presenter import supernet_resource, supernet_version_resource
-from server.training.presets import TRAINING_PRESETS, TrainingPreset, training_preset
+from server.training.presets import training_preset
 from server.training.schemas import (
     RegistrationBody,
     SupernetListQuery,

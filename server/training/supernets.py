@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.settings.training import FairStrategy, RetrainSettings, TrainingSpec
+from nas_engine.settings.training import FairSettings, RetrainSettings, TrainingSpec
 from server.artifacts.store import ArtifactStore
 from server.candidates.lifecycle import advance, set_search_state
 from server.candidates.search_store import SearchStore
@@ -99,7 +99,7 @@ class Supernets:
             message = f"space {space.id!r} is a table of results: it has no networks that could be trained"
             return [SpecViolation(f"{pointer}/space/id", message)]
         match spec.strategy:
-            case FairStrategy():
+            case FairSettings():
                 numbers = sorted({len(gene.options) for gene in space.genes} - {1})
                 if len(numbers) == 1:
                     return ()

@@ -18,10 +18,10 @@ from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import RetrainSettings
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.model_schemas import DeployableModelResource
-from server.training.presets import TRAINING_PRESETS
 from server.training.states import SupernetState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -19,9 +19,8 @@ from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import OptimizerConfig
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.shifting import ShiftingConfig, SupernetShifter, transfer_to
+from nas_engine.training.strategies.shifting import SupernetShifter, transfer_to
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
@@ -106,18 +105,9 @@ class ShiftHandler:
     ) -> SupernetShifter:
         spec = given.search.spec
         dataset = self._resources.dataset(spec.dataset or training.dataset, space, training.resolution)
-        config = ShiftingConfig(
-            mode=wanted.mode,
-            images_per_candidate=wanted.images_per_candidate,
-            steps_per_candidate=wanted.steps_per_candidate,
-            batch_size=wanted.batch_size,
-            label_smoothing=wanted.label_smoothing,
-            optimizer=OptimizerConfig(
-                learning_rate=wanted.learning_rate, momentum=wanted.momentum, weight_decay=wanted.weight_decay
-            ),
-            seed=spec.seed,
+        shifter = SupernetShifter(
+            self._weights(given, wanted, space), dataset, wanted, self._resources.device, seed=spec.seed
         )
-        shifter = SupernetShifter(self._weights(given, wanted, space), dataset, config, self._resources.device)
         if given.payload.state_sha256 is not None:
             with self._own_file() as path:  # read once: not worth a place among the weights that are kept
                 path.write_bytes(self._resources.artifacts.read(given.payload.state_sha256))

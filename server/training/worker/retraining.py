@@ -23,9 +23,8 @@ from nas_engine.spaces.els import inherited_weights
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks
-from nas_engine.training.strategies.retrain import RetrainConfig, Retrained, retrain
+from nas_engine.training.strategies.retrain import Retrained, retrain
 from server.training.worker.resources import Resources
-from server.training.worker.settings import strategy_config, train_config
 
 
 def retrain_architecture(
@@ -46,14 +45,13 @@ def retrain_architecture(
         InvalidArchitectureError: the space has no layer graphs.
         TrainingError: training diverges, or the spec trains a supernet.
     """
-    config = strategy_config(spec)
-    if not isinstance(config, RetrainConfig):
+    if not isinstance(spec.strategy, RetrainSettings):
         raise TrainingError(f"strategy {spec.strategy.kind} trains a supernet, not one architecture")
     return retrain(
         graph_of(space, architecture, Form.DEPLOYED),
         dataset,
-        train_config(spec, len(dataset.train)),
-        config,
+        spec,
+        spec.strategy,
         device=device,
         inherited=inherited,
         hooks=hooks,

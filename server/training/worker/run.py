@@ -20,8 +20,8 @@ from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Ending, Hooks, train
 from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.strategies.factory import create_strategy
 from server.training.worker.retraining import deployable_onnx, retrain_architecture, retraining_report
-from server.training.worker.settings import strategy_of, train_config
 
 WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.onnx"
@@ -72,10 +72,10 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
     spec = run.spec
     rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     result = train(
-        strategy_of(spec, run.space),
+        create_strategy(run.space, spec.strategy, label_smoothing=spec.label_smoothing),
         WeightStore.create(run.space.supernet_graphs(), rng),
         run.dataset,
-        train_config(spec, len(run.dataset.train)),
+        spec,
         device=device,
         hooks=hooks,
         checkpoint=run.checkpoint,
