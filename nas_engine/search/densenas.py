@@ -15,11 +15,11 @@ import torch
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
-from nas_engine.search.viterbi import derive_architecture
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.training import OptimizerSettings, Schedule, TrainingSettings
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.densenas.viterbi import derive_architecture
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset

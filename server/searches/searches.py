@@ -11,15 +11,19 @@ from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.errors import InvalidSpecError, InvalidStateTransitionError, PreconditionFailedError, SpecViolation
+from server.core.errors import (
+    InvalidSpecError,
+    InvalidStateTransitionError,
+    NotFoundError,
+    PreconditionFailedError,
+    SpecViolation,
+)
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.store import HardwareStore
-from server.jobs.cancellation import stop_job
-from server.jobs.kinds import PAUSED_AT_ONCE, JobKind
 from server.jobs.queue import JobStore
+from server.jobs.registry import JobKinds
 from server.jobs.settings import SearchSettings
-from server.jobs.states import JobState
 from server.searches.admission import Admission, SpecReport
 from server.training.store import SupernetStore
 from server.training.supernets import Supernets
@@ -33,11 +37,13 @@ class Searches:
         uow: UnitOfWork,
         admission: Admission,
         supernets: Supernets,
+        kinds: JobKinds,
         settings: SearchSettings | None = None,
     ) -> None:
         self._uow = uow
         self._admission = admission
         self._supernets = supernets
+        self._kinds = kinds
         self._settings = settings or SearchSettings()
 
     def validate(self, spec: SearchSpec) -> SpecReport:
@@ -111,17 +117,9 @@ class Searches:
             if search.state is SearchState.QUEUED:
                 return set_search_state(tx, search, SearchState.PAUSED)
             search = set_search_state(tx, search, SearchState.DRAINING)
-            active = JobStore(tx).active_of_search(search.id)
-            steps = [job for job in active if job.kind is JobKind.SEARCH_STEP]
-            for job in active:
-                if job.kind in PAUSED_AT_ONCE:
-                    stop_job(tx, job.id)
-            for job in steps:
-                if job.state is JobState.QUEUED:
-                    stop_job(tx, job.id)
-            # A step under way sees the wish when it is committed, and is discarded then.
-            under_way = any(job.state is JobState.LEASED for job in steps)
-            return search if under_way else advance(tx, search, self._settings)
+            for job in JobStore(tx).active_of_search(search.id):
+                self._kinds[job.kind].search_paused(tx, job)
+            return advance(tx, search, self._settings)  # paused at once where nothing is under way any more
 
         return self._uow.write(work)
 
@@ -149,7 +147,7 @@ class Searches:
 
         def work(tx: Transaction) -> Search:
             search = SearchStore(tx).lock(search_id)
-            if search.state is SearchState.CANCELLED:
+            if search.state is SearchState.CANCELLED and search.moved_to is None:
                 return search
             search = _locked(tx, search_id, SearchState.CANCELLED)
             search = SearchStore(tx).save(replace(search, desired_state=DesiredState.CANCELLED))
@@ -171,7 +169,8 @@ class Searches:
             search = SearchStore(tx).lock(search_id)
             if expected_version is not None and expected_version != search.version:
                 raise PreconditionFailedError("search", search.id, expected_version, search.version)
-            if search.state.final and (amendment.num_candidates, amendment.priority) != (None, None):
+            ended = search.state.final or search.moved_to is not None
+            if ended and (amendment.num_candidates, amendment.priority) != (None, None):
                 raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", ())
             spec = _amended(search, amendment)
             return search if spec == search.spec else SearchStore(tx).save(replace(search, spec=spec))
@@ -198,6 +197,8 @@ class Searches:
 
 def _locked(tx: Transaction, search_id: str, wanted: SearchState) -> Search:
     search = SearchStore(tx).lock(search_id)
+    if search.moved_to is not None:
+        raise NotFoundError("search", f"{search_id}, which is a latency table or its report: see {search.moved_to}")
     if search.state.final:
         allowed = sorted(state.value for state in SEARCH_TRANSITIONS[search.state])
         raise InvalidStateTransitionError("search", search.id, search.state.value, wanted.value, allowed)

@@ -17,7 +17,7 @@ from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.source import open_dataset
 from server.searches.presets import SEARCH_PRESETS
 from server.spaces.datasets import DatasetCatalog
-from server.training.worker.resources import Resources
+from server.spaces.worker.resources import WorkerResources
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import TINY_SPACE, WorkerWorld
 
@@ -36,11 +36,10 @@ def _world(database: TestDatabase, folder: Path) -> WorkerWorld:
     return WorkerWorld(database, folder / "world")
 
 
-def _resources(world: WorkerWorld, registry: Path) -> Resources:
-    return Resources(
+def _resources(world: WorkerWorld, registry: Path) -> WorkerResources:
+    return WorkerResources(
         spaces=world.spaces,
         datasets=DatasetCatalog.from_file(registry),
-        supernets=world.supernets,
         artifacts=world.artifacts,
         folder=registry.parent / "resources",
         device=torch.device("cpu"),
