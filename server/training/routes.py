@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import TrainingSpec
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
@@ -28,7 +29,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.training.presets import TRAINING_PRESETS, training_preset
+from server.training.presets import training_preset
 from server.training.schemas import (
     RegistrationBody,
     SupernetListQuery,
