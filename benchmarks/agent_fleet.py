@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from device_agent.agent import Agent
-from device_agent.measuring.setup import BenchSettings
+from device_agent.measuring.device import MeasuringSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.server_link.link import LinkSettings
 from device_agent.settings import AgentSettings
@@ -46,7 +46,7 @@ def _settings(arguments: argparse.Namespace, number: int) -> AgentSettings:
         device_type="soak",
         state_dir=arguments.folder / f"agent-{number:03d}",
         enrolment_token=os.environ["HILNAS_ENROLMENT_TOKEN"],
-        bench=BenchSettings(
+        measuring=MeasuringSettings(
             runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=arguments.folder / "timing.lock"
         ),
         isolate=False,

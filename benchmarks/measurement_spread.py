@@ -18,8 +18,8 @@ import numpy as np
 from comparison import Row, report
 
 from device_agent.child.process import ChildMeasurer
+from device_agent.measuring.device import MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest
-from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_onnx
 from device_agent.runtime.onnxruntime import OnnxRuntime
@@ -63,7 +63,9 @@ def main() -> None:
 
 def _measure(model: Path, repetitions: int, profile: str) -> tuple[list[float], list[LatencyStats], list[float]]:
     """Means of the usual way, statistics of the protocol, and the medians of those without a flag."""
-    settings = BenchSettings(runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=default_lock_path())
+    settings = MeasuringSettings(
+        runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=default_lock_path()
+    )
     request = MeasureRequest(
         model=model, settings=SETTINGS, profile=MeasurementProfile.named(profile), dtype=Dtype.FP32
     )

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the converter's environment does not hold hilnas
 
-from nas_engine.domain.classification import Predictions, paired_loss, top1
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.measuring.classification import Predictions, paired_loss, top1
+from nas_engine.domain.measuring.image_set import ImageSetFile
 
 CALIBRATION_IMAGES = 64
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.floating[Any]]]

@@ -23,16 +23,17 @@ from pathlib import Path
 
 import numpy as np
 from comparison import Row, report
-from scipy.stats import kendalltau, pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr
 from zoo_networks import NETWORKS
 
+from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError
+from nas_engine.domain.measuring.cycle_table import simulate_latency
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn import RknnConverter, find_converter
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.export.rknn_table import simulate_latency
 
 FILE = "rknn_zoo_fps.json"
 COLUMN = "RK3588/@single_core"
@@ -115,7 +116,7 @@ def _summary_rows(results: Sequence[Simulated]) -> list[Row]:
         Row(f"{name}, {len(results)} networks", value, 1.0, 1.0 / value, "correlation")
         for name, value in (
             ("Spearman's rho", float(spearmanr(simulated, published).statistic)),
-            ("Kendall's tau", float(kendalltau(simulated, published).statistic)),
+            ("Kendall's tau", kendall_tau(simulated, published) or 0.0),
             ("Pearson's r", float(pearsonr(simulated, published).statistic)),
         )
     ]

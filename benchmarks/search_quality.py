@@ -36,7 +36,8 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 
-from nas_engine.cost.predictor import MetricPredictor, PredictorModel, kendall_tau
+from nas_engine.cost.predictor import MetricPredictor, PredictorModel
+from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.domain.search_space import Gene

@@ -18,11 +18,11 @@ from enum import Enum, IntEnum
 import grpc
 
 from device_agent.child.process import ChildMeasurer, InProcessMeasurer, Measurer
-from device_agent.failures import AgentError, EnrolmentError, FailureType
+from device_agent.failures import AgentError, EnrolmentError
 from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
+from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.procedure import Phase
-from device_agent.measuring.setup import DeviceBench
 from device_agent.server_link.artifacts import ArtifactCache
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import Link, Trouble, describe, trouble
@@ -33,6 +33,7 @@ from device_agent.server_link.wire import envelope_to_proto, job_from_proto
 from device_agent.settings import AgentSettings
 from device_agent.state import StateDirectory
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType
 
 _log = logging.getLogger(__name__)
 GOODBYE_TIMEOUT_S = 5.0
@@ -41,7 +42,7 @@ _GIVEN_BACK = (FailureType.AGENT_SHUTDOWN, FailureType.UNSUPPORTED, FailureType.
 
 
 class ExitCode(IntEnum):
-    """How the agent ended."""
+    """Exit codes of the agent's process."""
 
     OK = 0
     FAILED = 1
@@ -76,14 +77,14 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        device = DeviceBench(settings.bench)
+        device = MeasuringDevice(settings.measuring)
         if not settings.isolate and not device.simulated:
             raise AgentError("only simulated runtimes may measure without a process of their own")
         self._link = Link(settings.link)
         self._state = StateDirectory(settings.state_dir)
         cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
         self._measurer: Measurer = (
-            ChildMeasurer(settings.bench) if settings.isolate else InProcessMeasurer(settings.bench)
+            ChildMeasurer(settings.measuring) if settings.isolate else InProcessMeasurer(settings.measuring)
         )
         self._session = Session(settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache)
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)
@@ -128,7 +129,7 @@ class Agent:
             self._state.close()
 
     def _turn(self) -> None:
-        """One round: enrol if need be, deliver, sync, work."""
+        """Go round once: enrol if need be, deliver results, sync, do the job that comes."""
         try:
             if not self._session.enrolled:
                 self._session.enroll()
@@ -165,7 +166,7 @@ class Agent:
             return None
 
     def _follow(self, response: control_pb2.SyncResponse) -> None:
-        """Do what the server says."""
+        """Act on the server's answer: leave, pause, or do the jobs it assigns."""
         if response.session == control_pb2.SESSION_STATE_TAKEN_OVER:
             _log.error("a newer instance of this agent speaks: leaving (%s)", response.message)
             self._taken_over = True
@@ -181,9 +182,9 @@ class Agent:
             self._work(job_from_proto(assignment))
 
     def _work(self, job: LeasedJob) -> None:
-        """Do one job. The lease is kept until its result is on disk."""
+        """Do one job; its lease is renewed until the result is on disk."""
         _log.info("job %s attempt %d", job.lease.job_id, job.lease.attempt)
-        renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s, self._drained_by_server)
+        renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s)
         renewer.start()
         self._interrupt = lambda: self._hurry(job)
         try:
@@ -203,7 +204,7 @@ class Agent:
             self._measurer.prepare()
 
     def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
-        """Keep, give back or forget what came out."""
+        """Spool the outcome, give the lease back, or drop what nobody wants any more."""
         what = outcome.failure.value if outcome.failure else "classified" if outcome.classification else "measured"
         _log.info("job %s: %s %s (%.2f s)", job.lease.job_id, what, outcome.message, outcome.total_s)
         self._health.note(job, outcome)
@@ -215,7 +216,7 @@ class Agent:
         self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
 
     def _goodbye(self) -> None:
-        """Deliver what is left and say that nothing more comes; a server that is away learns it by itself."""
+        """Deliver what is left and tell the server that nothing more comes; one that is away finds out by itself."""
         if self._taken_over or not self._session.enrolled:
             return
         try:
@@ -269,6 +270,3 @@ class Agent:
     def _hurry(self, job: LeasedJob) -> None:
         if self._hurrying:
             job.token.stop(FailureType.AGENT_SHUTDOWN, "the agent was told to stop at once")
-
-    def _drained_by_server(self) -> None:
-        """The server gives us nothing more for now; the next sync says so again, so nothing is to be done."""

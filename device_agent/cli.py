@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from device_agent.measuring.clocks import Pinned
-    from device_agent.measuring.setup import BenchSettings
+    from device_agent.measuring.device import MeasuringSettings
     from device_agent.settings import AgentSettings
 
 _RUNTIMES = ("onnxruntime", "rknnlite", "rk3588-sim", "fake")
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
     logging.basicConfig(
         level=getattr(logging, parsed.log_level.upper()), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    missing = _missing_modules()
+    missing = [module for module in ("grpc", "numpy", "google.protobuf") if not _is_installed(module)]
     if missing:
         sys.stderr.write(f"hilnas agent needs {', '.join(missing)}: pip install 'hilnas[agent]'\n")
         return 2
@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
             case "doctor":
                 from device_agent.doctor.doctor import doctor
 
-                return doctor(_bench(parsed), sys.stdout, as_json=parsed.json)
+                return doctor(_measuring_settings(parsed), sys.stdout, as_json=parsed.json)
             case "selftest":
                 from device_agent.doctor.selftest import selftest
 
-                return selftest(_bench(parsed), parsed.golden, sys.stdout, as_json=parsed.json)
+                return selftest(_measuring_settings(parsed), parsed.golden, sys.stdout, as_json=parsed.json)
             case _:
                 return _run(parsed)
     except AgentError as error:
@@ -148,16 +148,11 @@ def parse_labels(pairs: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _missing_modules() -> list[str]:
+def _is_installed(module: str) -> bool:
     import importlib.util
 
-    return [name for name in ("grpc", "numpy", "google.protobuf") if not _findable(importlib.util.find_spec, name)]
-
-
-def _findable(find: object, name: str) -> bool:
-    assert callable(find)
     try:
-        return find(name) is not None
+        return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a parent package is missing
         return False
 
@@ -170,11 +165,11 @@ def _run(parsed: argparse.Namespace) -> int:
     pinner = ClockPinner()
     try:
         if parsed.pin_clocks:
-            settings = replace(settings, bench=_pinned(settings.bench, pinner.pin()), can_pin_clocks=True)
+            settings = replace(settings, measuring=_pinned(settings.measuring, pinner.pin()), can_pin_clocks=True)
         elif parsed.runtime == "rknnlite":
-            settings = replace(settings, bench=_pinned(settings.bench, pinner.standing()))
+            settings = replace(settings, measuring=_pinned(settings.measuring, pinner.standing()))
         if parsed.golden is not None and parsed.runtime == "rknnlite":
-            settings = replace(settings, bench=_probed(settings.bench, parsed.golden))
+            settings = replace(settings, measuring=_probed(settings.measuring, parsed.golden))
         agent = Agent(settings)
         agent.handle_signals()
         return int(agent.run())
@@ -182,24 +177,26 @@ def _run(parsed: argparse.Namespace) -> int:
         pinner.restore()
 
 
-def _pinned(bench: BenchSettings, pinned: Pinned) -> BenchSettings:
+def _pinned(measuring: MeasuringSettings, pinned: Pinned) -> MeasuringSettings:
     """The settings with the clocks that are pinned; for any that is not the hardware key says "unpinned"."""
     for complaint in pinned.complaints:
         logging.getLogger(__name__).warning("clock not pinned: %s", complaint)
-    return replace(bench, requested_khz=pinned.requested_khz, clocks_profile=pinned.profile)
+    return replace(measuring, requested_khz=pinned.requested_khz, clocks_profile=pinned.profile)
 
 
-def _probed(bench: BenchSettings, golden: Path) -> BenchSettings:
+def _probed(measuring: MeasuringSettings, golden: Path) -> MeasuringSettings:
     """The settings with the cores that work and the versions found on them."""
     from device_agent.child.probe import probe
     from device_agent.child.process import ChildMeasurer
 
-    measurer = ChildMeasurer(bench)
+    measurer = ChildMeasurer(measuring)
     try:
-        found = probe(measurer, golden, "rknn", bench.options.core_masks)
+        probed = probe(measurer, golden, "rknn", measuring.options.core_masks)
     finally:
         measurer.close()
-    return replace(bench, options=replace(bench.options, core_masks=found.core_masks, versions=found.versions))
+    return replace(
+        measuring, options=replace(measuring.options, core_masks=probed.core_masks, versions=probed.versions)
+    )
 
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:
@@ -226,7 +223,7 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
         # Absolute: the measuring child works in a folder of its own.
         state_dir=(parsed.state_dir or state_home / "hilnas-agent" / parsed.name).absolute(),
         enrolment_token=parsed.enrolment_token or _token_in(parsed.enrolment_token_file),
-        bench=_bench(parsed),
+        measuring=_measuring_settings(parsed),
         isolate=parsed.isolation == "process",
         cache_bytes=parsed.cache_bytes,
         max_model_bytes=parsed.max_model_bytes,
@@ -244,9 +241,9 @@ def _token_in(path: Path | None) -> str:
         raise AgentError(f"enrolment token file {path} cannot be read: {error}") from error
 
 
-def _bench(parsed: argparse.Namespace) -> BenchSettings:
+def _measuring_settings(parsed: argparse.Namespace) -> MeasuringSettings:
     from device_agent.failures import AgentError
-    from device_agent.measuring.setup import BenchSettings
+    from device_agent.measuring.device import MeasuringSettings
     from device_agent.runtime.select import RuntimeName, RuntimeOptions
     from nas_engine.domain.host_lock import default_lock_path
 
@@ -256,7 +253,7 @@ def _bench(parsed: argparse.Namespace) -> BenchSettings:
         raise AgentError(f"--cpus {parsed.cpus!r}: write processors like 4-7 or 0,2") from error
     if parsed.threads < 1:
         raise AgentError(f"--threads {parsed.threads}: give at least 1")
-    return BenchSettings(
+    return MeasuringSettings(
         runtime=RuntimeName.parse(parsed.runtime),
         options=RuntimeOptions(
             cpus=cpus,

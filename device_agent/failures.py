@@ -1,4 +1,4 @@
-"""The agent's one error tree, and the typed failures of jobs.
+"""The agent's one error tree.
 
 AgentError
   JobFailedError       a job ended without a measurement; its type says why
@@ -10,39 +10,12 @@ AgentError
 
 from __future__ import annotations
 
-from enum import Enum
-
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import CanaryReading
 
 
 class AgentError(Exception):
     """Base of every error the agent raises on purpose."""
-
-
-class FailureType(Enum):
-    """Why a job gave no measurement. Retry and blame are decided by the server from the type.
-
-    Device-side troubles (thermal, degraded, busy) and model-side ones (rejected, crashed) are kept apart, so that
-    neither is quarantined for the other's fault.
-    """
-
-    MODEL_REJECTED = "model_rejected"
-    OUT_OF_MEMORY = "out_of_memory"
-    INIT_FAILED = "init_failed"
-    RUN_FAILED = "run_failed"
-    RUNTIME_TIMEOUT = "runtime_timeout"
-    RUNTIME_CRASHED = "runtime_crashed"
-    OUTPUT_MISMATCH = "output_mismatch"
-    THERMAL_TIMEOUT = "thermal_timeout"
-    INTERFERED = "interfered"
-    CANCELLED = "cancelled"
-    LEASE_LOST = "lease_lost"
-    AGENT_SHUTDOWN = "agent_shutdown"
-    FETCH_FAILED = "fetch_failed"
-    DEVICE_DEGRADED = "device_degraded"
-    UNSUPPORTED = "unsupported"
-    DEVICE_BUSY = "device_busy"
-    AGENT_FAULT = "agent_fault"
 
 
 class JobFailedError(AgentError):
@@ -60,7 +33,7 @@ class JobFailedError(AgentError):
 
     @property
     def message(self) -> str:
-        """One line: the cause."""
+        """Put the cause on one line of at most 500 characters, as it is logged and sent."""
         return " ".join(str(self).split())[:500]
 
 

@@ -6,10 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from device_agent.failures import FailureType
 from device_agent.jobs import CanaryOrder, JobRunner, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.session import Health
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, Measurement, MeasurementProfile, Validity
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class HealthMonitor:
         self.state = Health()
 
     def note(self, job: LeasedJob, outcome: Outcome) -> None:
-        """Learn from a job's canaries."""
+        """Take a finished job's canary readings into account."""
         if isinstance(job.order, MeasureOrder) and job.order.canary is not None:
             self._canary = job.order.canary
         measurement = outcome.measurement
@@ -67,12 +67,12 @@ class HealthMonitor:
 
 
 def _off(measurement: Measurement) -> str:
-    """What its canaries say against the device; empty where they agree."""
+    """Join what the canaries say against the device; empty where they agree."""
     return "; ".join(flag.reason for flag in measurement.flags if flag.validity is Validity.DEGRADED_DEVICE)
 
 
 def _probe(canary: CanaryOrder) -> LeasedJob:
-    """A job of our own: measure the golden model with itself as the canary."""
+    """Build a job of the agent's own: the golden model, with itself as its canary."""
     order = MeasureOrder(
         model=canary.model,
         profile=MeasurementProfile.named("quick"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from device_agent.child.process import Measurer
-from device_agent.failures import AgentError, FailureType, JobFailedError, JobStoppedError, RuntimeUnavailableError
+from device_agent.failures import AgentError, JobFailedError, JobStoppedError, RuntimeUnavailableError
 from device_agent.measuring.canary import Canary
 from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
@@ -19,7 +19,7 @@ from device_agent.runtime.base import SessionSettings
 from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef
 from device_agent.server_link.backoff import Backoff
 from device_agent.stop import StopToken
-from nas_engine.domain.classification import Classification
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     CanaryReading,
     Dtype,
@@ -29,6 +29,7 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
     usable_blocks,
 )
+from nas_engine.domain.measuring.classification import Classification
 
 _log = logging.getLogger(__name__)
 FetchStream = Callable[[str, int, StopToken], Iterator[tuple[int, bytes]]]
@@ -57,7 +58,7 @@ class CanaryOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureOrder:
-    """What the server wants measured."""
+    """A measurement the server orders: the model, and how to load and time it."""
 
     model: ArtifactRef
     profile: MeasurementProfile
@@ -104,9 +105,7 @@ class LeasedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a job ended: a measurement, answers to images, or a failure (with the canary that was off), and where its
-    time went.
-    """
+    """How a job ended: a measurement, predictions or a failure (with the canary that was off), and how long it took."""
 
     measurement: Measurement | None = None
     classification: Classification | None = None

@@ -1,4 +1,4 @@
-"""Settings of one agent process."""
+"""What one agent process is started with: its server, its name, its directories and its device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agent.failures import AgentError
-from device_agent.measuring.setup import BenchSettings
+from device_agent.measuring.device import MeasuringSettings
 from device_agent.server_link.link import LinkSettings
 
 
@@ -22,7 +22,7 @@ class AgentSettings:
         labels: free form.
         state_dir: its own directory.
         enrolment_token: used where there is no credential yet; empty for none.
-        bench: the device's own settings.
+        measuring: the device's own settings, which its measuring processes need too.
         isolate: measure in child processes; only simulated runtimes may do without.
         cache_bytes: of artifacts kept on disk.
         max_model_bytes: larger models are refused.
@@ -36,7 +36,7 @@ class AgentSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     state_dir: Path
     enrolment_token: str = ""
-    bench: BenchSettings
+    measuring: MeasuringSettings
     isolate: bool = True
     cache_bytes: int = 2 * 2**30
     max_model_bytes: int = 512 * 2**20

@@ -55,12 +55,12 @@ class StateDirectory:
         return epoch
 
     def enrolled(self, server: str) -> Enrolled | None:
-        """The enrolment with this server; None without one."""
+        """Read the enrolment with this server; None without one."""
         try:
-            found = Enrolled(**json.loads((self.path / "enrolment.json").read_text()))
+            enrolment = Enrolled(**json.loads((self.path / "enrolment.json").read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        return found if found.server == server else None
+        return enrolment if enrolment.server == server else None
 
     def wanted_credential(self) -> str:
         """The credential to enrol with: made once and kept until an enrolment is, so that an enrolment whose answer was
@@ -76,10 +76,10 @@ class StateDirectory:
         return wanted
 
     def remember(self, enrolled: Enrolled) -> None:
-        """Keep an enrolment, readable by this user only."""
+        """Store an enrolment, readable by this user only."""
         write_durably(self.path / "enrolment.json", json.dumps(asdict(enrolled)).encode(), mode=0o600)
         (self.path / "wanted_credential").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let another agent have the directory."""
+        """Release the directory, so that another agent may use it."""
         os.close(self._lock)

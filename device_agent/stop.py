@@ -6,7 +6,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from device_agent.failures import FailureType, JobStoppedError
+from device_agent.failures import JobStoppedError
+from nas_engine.domain.job_protocol import FailureType
 
 
 class StopToken:
@@ -37,20 +38,19 @@ class StopToken:
 
     @property
     def stopped(self) -> bool:
-        """Whether it was set."""
         return self._event.is_set()
 
     def check(self) -> None:
-        """Go on, or not.
+        """Raise if the job is to stop.
 
         Raises:
-            JobStoppedError: it was set.
+            JobStoppedError: the token was set.
         """
         if self._event.is_set():
             raise JobStoppedError(self._type, self._reason)
 
     def wait(self, seconds: float) -> None:
-        """Let `seconds` pass.
+        """Wait for `seconds`, or until the token is set.
 
         Raises:
             JobStoppedError: it was set before or meanwhile.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
 
-def _installed_version() -> str:
+def agent_version() -> str:
+    """Look up the installed version. Measuring processes are given it: the look-up is slow beside their start."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("hilnas")
     except importlib.metadata.PackageNotFoundError:  # run from a checkout
         return "0+unknown"
-
-
-AGENT_VERSION = _installed_version()

@@ -1,199 +1,152 @@
-"""What an agent and its measuring child say to each other: JSON objects behind a four-byte big-endian length."""
+"""The frames between an agent and its measuring process, and the requests in them (proto measuring_process).
+
+A frame is the length of a message, four bytes big-endian, and the message; what is answered is written and read by
+`device_agent.measuring.messages`, as it is for the server.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
+import os
 import struct
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
-from device_agent.failures import FailureType, JobFailedError
+from google.protobuf.message import DecodeError
+
 from device_agent.measuring.canary import Canary
 from device_agent.measuring.classify import ClassifyRequest
+from device_agent.measuring.messages import DTYPES, known
 from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
-from nas_engine.domain.classification import Classification, compress_predictions, decompress_predictions
-from nas_engine.domain.measurement import (
-    CanaryReading,
-    Dtype,
-    EnvironmentRecord,
-    HardwareKey,
-    Measurement,
-    MeasurementProfile,
-    Validity,
-    ValidityFlag,
-    compress_blocks,
-    decompress_blocks,
-)
+from hilnas.v1 import control_pb2
+from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
+from nas_engine.domain.measurement import MeasurementProfile
 
 MAX_FRAME_BYTES = 256 * 2**20
-Message = dict[str, Any]
+M = TypeVar("M", ProcessEvent, ProcessRequest)
 
 
-def write_frame(stream: BinaryIO, message: Mapping[str, Any]) -> None:
+def write_frame(stream: BinaryIO, message: ProcessEvent | ProcessRequest) -> None:
     """Send one message; it is out when this returns."""
-    data = json.dumps(message, allow_nan=False).encode()
+    data = message.SerializeToString()
     stream.write(struct.pack(">I", len(data)) + data)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> Message | None:
-    """The next message; None when the other side is gone, even in the middle of one.
+def read_frame(stream: BinaryIO, kind: type[M]) -> M | None:
+    """Receive the next message; None when the other side is gone, even in the middle of one.
 
     Raises:
-        ValueError: the frame is too long or not a JSON object.
+        ValueError: the frame is longer than `MAX_FRAME_BYTES`, or no message of that kind.
     """
     header = stream.read(4)
     if len(header) < 4:
         return None
     (size,) = struct.unpack(">I", header)
     if size > MAX_FRAME_BYTES:
-        raise ValueError(f"frame of {size} bytes")
+        raise ValueError(f"frame of {size} bytes: at most {MAX_FRAME_BYTES} are read")
     data = stream.read(size)
     if len(data) < size:
         return None
-    message = json.loads(data)
-    if not isinstance(message, dict):
-        raise ValueError("frame is not an object")
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise ValueError(f"frame of {size} bytes is no {kind.__name__}: {error}") from error
+
+
+def request_to_proto(request: MeasureRequest | ClassifyRequest) -> ProcessRequest:
+    """Write what a measuring process is to do."""
+    message = ProcessRequest(model_path=os.fsencode(request.model))
+    settings = request.settings
+    if isinstance(request, ClassifyRequest):
+        message.images_path = os.fsencode(request.images)
+        message.classify.CopyFrom(
+            control_pb2.ClassifyJob(
+                model=control_pb2.ArtifactRef(format=settings.format),
+                images=control_pb2.ArtifactRef(sha256=request.images_sha256),
+                dtype=f"DTYPE_{request.dtype.name}",
+                batch=settings.batch,
+                num_threads=settings.num_threads,
+                core_mask=settings.core_mask,
+                num_images=request.num_images,
+            )
+        )
+        return message
+    message.measure.CopyFrom(
+        control_pb2.MeasureJob(
+            model=control_pb2.ArtifactRef(format=settings.format),
+            profile=request.profile.name,
+            dtype=f"DTYPE_{request.dtype.name}",
+            batch=settings.batch,
+            num_threads=settings.num_threads,
+            core_mask=settings.core_mask,
+            input_seed=settings.input_seed,
+            cpu_operators=request.cpu_operators,
+        )
+    )
+    if request.canary is not None:
+        canary = request.canary
+        message.canary_path = os.fsencode(canary.path)
+        message.measure.canary.CopyFrom(
+            control_pb2.CanarySpec(
+                model=control_pb2.ArtifactRef(sha256=canary.sha256, format=canary.format),
+                baseline_us=canary.baseline_us,
+                output_digest=canary.output_digest,
+                tolerance=canary.tolerance,
+            )
+        )
     return message
 
 
-def request_to_json(request: MeasureRequest) -> Message:
-    """A request as a message body."""
-    canary = request.canary
-    return {
-        "model": str(request.model),
-        "settings": asdict(request.settings),
-        "profile": asdict(request.profile),
-        "dtype": request.dtype.value,
-        "canary": None if canary is None else asdict(canary) | {"path": str(canary.path)},
-        "cpu_operators": list(request.cpu_operators),
-    }
+def request_from_proto(message: ProcessRequest) -> MeasureRequest | ClassifyRequest:
+    """Read what `request_to_proto` wrote.
 
-
-def request_from_json(message: Mapping[str, Any]) -> MeasureRequest:
-    """The inverse of `request_to_json`."""
-    canary = message["canary"]
+    Raises:
+        InvalidMeasurementError, ValueError: the profile or the dtype is not known.
+    """
+    model = _path(message.model_path)
+    if message.WhichOneof("work") == "classify":
+        classify = message.classify
+        return ClassifyRequest(
+            model=model,
+            images=_path(message.images_path),
+            images_sha256=classify.images.sha256,
+            num_images=classify.num_images,
+            settings=SessionSettings(
+                format=classify.model.format,
+                num_threads=classify.num_threads,
+                core_mask=classify.core_mask,
+                batch=classify.batch,
+            ),
+            dtype=known(DTYPES, classify.dtype, "dtype"),
+        )
+    measure = message.measure
+    canary = None
+    if measure.HasField("canary"):
+        spec = measure.canary
+        canary = Canary(
+            path=_path(message.canary_path),
+            sha256=spec.model.sha256,
+            format=spec.model.format,
+            baseline_us=spec.baseline_us if spec.HasField("baseline_us") else None,
+            output_digest=spec.output_digest,
+            tolerance=spec.tolerance if spec.HasField("tolerance") else None,
+        )
     return MeasureRequest(
-        model=Path(message["model"]),
-        settings=SessionSettings(**message["settings"]),
-        profile=MeasurementProfile(**message["profile"]),
-        dtype=Dtype(message["dtype"]),
-        canary=None if canary is None else Canary(**{**canary, "path": Path(canary["path"])}),
-        cpu_operators=tuple(message["cpu_operators"]),
+        model=model,
+        settings=SessionSettings(
+            format=measure.model.format,
+            num_threads=measure.num_threads,
+            core_mask=measure.core_mask,
+            input_seed=measure.input_seed,
+            batch=measure.batch,
+        ),
+        profile=MeasurementProfile.named(measure.profile),
+        dtype=known(DTYPES, measure.dtype, "dtype"),
+        canary=canary,
+        cpu_operators=tuple(measure.cpu_operators),
     )
 
 
-def classify_request_to_json(request: ClassifyRequest) -> Message:
-    """A request to classify as a message body."""
-    return {
-        "classify": {
-            "model": str(request.model),
-            "images": str(request.images),
-            "images_sha256": request.images_sha256,
-            "num_images": request.num_images,
-            "settings": asdict(request.settings),
-            "dtype": request.dtype.value,
-        }
-    }
-
-
-def classify_request_from_json(message: Mapping[str, Any]) -> ClassifyRequest | None:
-    """The inverse of `classify_request_to_json`; None for a request to measure."""
-    body = message.get("classify")
-    if body is None:
-        return None
-    return ClassifyRequest(
-        model=Path(body["model"]),
-        images=Path(body["images"]),
-        images_sha256=body["images_sha256"],
-        num_images=body["num_images"],
-        settings=SessionSettings(**body["settings"]),
-        dtype=Dtype(body["dtype"]),
-    )
-
-
-def classification_to_json(classification: Classification) -> Message:
-    """Answers as a message body; predictions are compressed, in base64."""
-    return {
-        "predictions": base64.b64encode(compress_predictions(classification.predictions)).decode(),
-        "num_images": len(classification.predictions),
-        "num_classes": classification.num_classes,
-        "images_sha256": classification.images_sha256,
-        "hardware_key": classification.hardware_key.to_json(),
-        "environment": classification.environment.to_json(),
-    }
-
-
-def classification_from_json(message: Mapping[str, Any]) -> Classification:
-    """The inverse of `classification_to_json`.
-
-    Raises:
-        InvalidMeasurementError: predictions or records are malformed.
-    """
-    return Classification(
-        predictions=decompress_predictions(base64.b64decode(message["predictions"]), message["num_images"]),
-        num_classes=message["num_classes"],
-        images_sha256=message["images_sha256"],
-        hardware_key=HardwareKey.from_json(message["hardware_key"]),
-        environment=EnvironmentRecord.from_json(message["environment"]),
-    )
-
-
-def measurement_to_json(measurement: Measurement) -> Message:
-    """A measurement as a message body; samples are compressed blocks in base64."""
-    return {
-        "blocks": base64.b64encode(compress_blocks(measurement.blocks)).decode(),
-        "flags": [[f.validity.value, f.reason] for f in measurement.flags],
-        "environment": measurement.environment.to_json(),
-        "hardware_key": measurement.hardware_key.to_json(),
-        "load_us": measurement.load_us,
-        "init_us": measurement.init_us,
-        "first_run_us": measurement.first_run_us,
-        "canary_before": _canary_to_json(measurement.canary_before),
-        "canary_after": _canary_to_json(measurement.canary_after),
-        "npu_time_source": measurement.npu_time_source,
-        "output_digest": measurement.output_digest,
-    }
-
-
-def measurement_from_json(message: Mapping[str, Any]) -> Measurement:
-    """The inverse of `measurement_to_json`.
-
-    Raises:
-        InvalidMeasurementError: samples or records are malformed.
-    """
-    return Measurement(
-        blocks=decompress_blocks(base64.b64decode(message["blocks"])),
-        flags=tuple(ValidityFlag(Validity(v), reason) for v, reason in message["flags"]),
-        environment=EnvironmentRecord.from_json(message["environment"]),
-        hardware_key=HardwareKey.from_json(message["hardware_key"]),
-        load_us=message["load_us"],
-        init_us=message["init_us"],
-        first_run_us=message["first_run_us"],
-        canary_before=_canary_from_json(message["canary_before"]),
-        canary_after=_canary_from_json(message["canary_after"]),
-        npu_time_source=message["npu_time_source"],
-        output_digest=message["output_digest"],
-    )
-
-
-def failure_to_json(error: JobFailedError) -> Message:
-    """A typed failure as a message body."""
-    return {"type": error.type.value, "message": error.message, "canary": _canary_to_json(error.canary)}
-
-
-def failure_from_json(message: Mapping[str, Any]) -> JobFailedError:
-    """The inverse of `failure_to_json`."""
-    return JobFailedError(FailureType(message["type"]), message["message"], _canary_from_json(message["canary"]))
-
-
-def _canary_to_json(reading: CanaryReading | None) -> Message | None:
-    return None if reading is None else asdict(reading)
-
-
-def _canary_from_json(message: Mapping[str, Any] | None) -> CanaryReading | None:
-    return None if message is None else CanaryReading(**message)
+def _path(name: bytes) -> Path:
+    return Path(os.fsdecode(name))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from device_agent.child.process import Measurer
 from device_agent.failures import AgentError, JobFailedError, RuntimeUnavailableError
-from device_agent.measuring.procedure import MeasureRequest, Phase
+from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from device_agent.stop import StopToken
 from nas_engine.domain.measurement import Dtype, MeasurementProfile
@@ -46,7 +46,9 @@ def probe(measurer: Measurer, golden: Path, model_format: str, core_masks: tuple
     for mask in core_masks:
         try:
             settings = replace(request.settings, core_mask=mask)
-            measurement = measurer.measure(replace(request, settings=settings), StopToken(), _no_phase, PROBE_TIMEOUT_S)
+            measurement = measurer.measure(
+                replace(request, settings=settings), StopToken(), lambda _: None, PROBE_TIMEOUT_S
+            )
         except (JobFailedError, RuntimeUnavailableError) as error:
             _log.warning("core mask %s does not work: %s", mask, error)
             complaints.append(f"{mask}: {error}")
@@ -56,7 +58,3 @@ def probe(measurer: Measurer, golden: Path, model_format: str, core_masks: tuple
     if not passed:
         raise AgentError(f"the golden model runs on no core: {'; '.join(complaints)}")
     return Probed(tuple(passed), versions)
-
-
-def _no_phase(_: Phase) -> None:
-    return

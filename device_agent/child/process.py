@@ -16,32 +16,31 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+from typing import BinaryIO, Literal, Protocol
 
 import device_agent
-from device_agent.child.messages import (
-    Message,
-    classification_from_json,
-    classify_request_to_json,
-    failure_from_json,
-    measurement_from_json,
-    read_frame,
-    request_to_json,
-    write_frame,
+from device_agent.child.messages import read_frame, request_to_proto, write_frame
+from device_agent.failures import JobFailedError, RuntimeUnavailableError
+from device_agent.measuring.classify import ClassifyRequest
+from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
+from device_agent.measuring.messages import (
+    PHASES,
+    classification_from_proto,
+    failure_from_proto,
+    known,
+    measurement_from_proto,
 )
-from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
-from device_agent.measuring.classify import ClassifyRequest, run_classification
-from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase, run_measurement
-from device_agent.measuring.setup import BenchSettings, DeviceBench
+from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.stop import StopToken
-from nas_engine.domain.classification import Classification
+from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
+from nas_engine.domain.measuring.classification import Classification
 
 _log = logging.getLogger(__name__)
-A = TypeVar("A")
 TERM_GRACE_S = 3.0
 START_TIMEOUT_S = 60.0
 _STDERR_TAIL_BYTES = 2000
@@ -68,104 +67,31 @@ class Measurer(Protocol):
         """Classify an image set. Raises as `measure`."""
 
     def close(self) -> None:
-        """End everything that was started."""
+        """End every process that was started."""
 
 
 class InProcessMeasurer:
-    """Measures in the caller's thread: for simulated runtimes, which can neither crash nor hang an agent."""
+    """Measures in the caller's thread: for simulated runtimes, which can neither crash nor hang an agent.
 
-    def __init__(self, settings: BenchSettings) -> None:
-        self._device = DeviceBench(settings)
-
-    def prepare(self) -> None:
-        """Nothing to do."""
-
-    def measure(
-        self,
-        request: MeasureRequest,
-        token: StopToken,
-        on_phase: OnPhase,
-        timeout_s: float,
-    ) -> Measurement:
-        """See Measurer; the token is looked at between phases."""
-        bench, settings = self._device.for_job(request.settings)
-        return run_measurement(replace(request, settings=settings), bench, _stoppable(token, on_phase))
-
-    def classify(
-        self,
-        request: ClassifyRequest,
-        token: StopToken,
-        on_phase: OnPhase,
-        timeout_s: float,
-    ) -> Classification:
-        """See Measurer; the token is looked at between turns."""
-        bench, settings = self._device.for_job(request.settings)
-        return run_classification(replace(request, settings=settings), bench, _stoppable(token, on_phase))
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-class ChildMeasurer:
-    """Measures in standby children, one per request.
-
-    Args:
-        settings: of the bench.
-        command: how to start a child, before its arguments; tests give another program.
+    The token of a job is looked at between phases.
     """
 
-    def __init__(self, settings: BenchSettings, command: tuple[str, ...] = ()) -> None:
-        self._settings = settings
-        self._command = command or (sys.executable, "-m", "device_agent.child.main")
-        self._standby: _Child | None = None
+    def __init__(self, settings: MeasuringSettings) -> None:
+        self._device = MeasuringDevice(settings)
 
     def prepare(self) -> None:
-        """Start the next child, unless one is waiting."""
-        if self._standby is None or not self._standby.alive:
-            self._discard_standby()
-            self._standby = _Child(self._command, self._settings)
+        return
 
     def measure(self, request: MeasureRequest, token: StopToken, on_phase: OnPhase, timeout_s: float) -> Measurement:
-        """See Measurer."""
-        return self._ask(
-            _Question(request_to_json(request), "measurement", measurement_from_json), token, on_phase, timeout_s
-        )
+        return self._device.measure(request, _stoppable(token, on_phase))
 
     def classify(
         self, request: ClassifyRequest, token: StopToken, on_phase: OnPhase, timeout_s: float
     ) -> Classification:
-        """See Measurer."""
-        question = _Question(classify_request_to_json(request), "classification", classification_from_json)
-        return self._ask(question, token, on_phase, timeout_s)
-
-    def _ask(self, question: _Question[A], token: StopToken, on_phase: OnPhase, timeout_s: float) -> A:
-        deadline = time.monotonic() + timeout_s
-        self.prepare()
-        child, self._standby = self._standby, None
-        assert child is not None
-        try:
-            with token.interrupting(child.interrupt):
-                return _converse(child, question, token, on_phase, deadline)
-        finally:
-            child.end()
+        return self._device.classify(request, _stoppable(token, on_phase))
 
     def close(self) -> None:
-        """End the waiting child."""
-        self._discard_standby()
-
-    def _discard_standby(self) -> None:
-        if self._standby is not None:
-            self._standby.end()
-            self._standby = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Question(Generic[A]):
-    """What a child is asked: the message, the member of its answer, and how that is read."""
-
-    message: Message
-    member: str
-    read: Callable[[Message], A]
+        return
 
 
 def _stoppable(token: StopToken, on_phase: OnPhase) -> OnPhase:
@@ -176,43 +102,116 @@ def _stoppable(token: StopToken, on_phase: OnPhase) -> OnPhase:
     return report
 
 
-def _converse(child: _Child, question: _Question[A], token: StopToken, on_phase: OnPhase, deadline: float) -> A:
-    """Wait for the child to be ready, hand it the request, follow it to its answer."""
-    start_deadline = time.monotonic() + START_TIMEOUT_S
-    sent = False
-    while True:  # ends at the deadline, or when the child answers or dies
-        event = child.next_event(deadline if sent else max(deadline, start_deadline))
-        token.check()
-        match event:
-            case {"event": "ready"}:
-                child.send(question.message)
-                sent = True
-            case {"event": "phase", "phase": str() as phase}:
-                on_phase(Phase(phase))
-            case {"event": "done"} if isinstance(answer := event.get(question.member), dict):
-                try:
-                    return question.read(answer)
-                except (InvalidMeasurementError, ValueError, KeyError, TypeError) as error:
-                    raise JobFailedError(
-                        FailureType.AGENT_FAULT, f"the child's answer is malformed: {error}"
-                    ) from error
-            case {"event": "failed", "failure": dict() as failure}:
-                raise failure_from_json(failure)
-            case {"event": "unavailable", "message": str() as message}:
-                raise RuntimeUnavailableError(message)
-            case {"event": "timeout"}:
-                raise JobFailedError(FailureType.RUNTIME_TIMEOUT, "the measuring process did not answer in time")
-            case {"event": "ended"}:
-                raise child.autopsy()
-            case other:
-                raise JobFailedError(FailureType.AGENT_FAULT, f"the child said {str(other)[:200]}")
+class ChildMeasurer:
+    """Measures in standby children, one per request.
+
+    Args:
+        settings: of the measuring device.
+        command: how to start a child, before its arguments; tests give another program.
+    """
+
+    def __init__(self, settings: MeasuringSettings, command: tuple[str, ...] = ()) -> None:
+        self._settings = settings
+        self._command = command or (sys.executable, "-m", "device_agent.child.main")
+        self._standby: _Child | None = None
+
+    def prepare(self) -> None:
+        """Start the next child, unless one is waiting."""
+        if self._standby is None or not self._standby.alive:
+            self.close()
+            self._standby = _Child(self._command, self._settings)
+
+    def measure(self, request: MeasureRequest, token: StopToken, on_phase: OnPhase, timeout_s: float) -> Measurement:
+        """Have a child measure; it is killed at the time limit or when the token is set."""
+        answer = self._ask(request_to_proto(request), "measurement", token, on_phase, timeout_s)
+        with _malformed_as_failure():
+            return measurement_from_proto(answer.measurement)
+
+    def classify(
+        self, request: ClassifyRequest, token: StopToken, on_phase: OnPhase, timeout_s: float
+    ) -> Classification:
+        """Have a child classify; it is killed at the time limit or when the token is set."""
+        answer = self._ask(request_to_proto(request), "classification", token, on_phase, timeout_s)
+        with _malformed_as_failure():
+            return classification_from_proto(answer.classification)
+
+    def close(self) -> None:
+        """End the waiting child."""
+        if self._standby is not None:
+            self._standby.end()
+            self._standby = None
+
+    def _ask(
+        self,
+        request: ProcessRequest,
+        answer: Literal["measurement", "classification"],
+        token: StopToken,
+        on_phase: OnPhase,
+        timeout_s: float,
+    ) -> ProcessEvent:
+        """Hand a child the request and follow it to its answer, the event that holds the member `answer`."""
+        deadline = time.monotonic() + timeout_s
+        start_deadline = time.monotonic() + START_TIMEOUT_S
+        self.prepare()
+        child, self._standby = self._standby, None
+        assert child is not None
+        try:
+            with token.interrupting(child.interrupt):
+                sent = False
+                while True:  # ends at the deadline, or when the child answers or dies
+                    event = child.next_event(deadline if sent else max(deadline, start_deadline))
+                    token.check()
+                    if event is _NoEvent.TIMEOUT:
+                        raise JobFailedError(
+                            FailureType.RUNTIME_TIMEOUT, "the measuring process did not answer in time"
+                        )
+                    if isinstance(event, _NoEvent):
+                        raise child.autopsy()
+                    match event.WhichOneof("event"):
+                        case "ready":
+                            child.send(request)
+                            sent = True
+                        case "phase":
+                            with _malformed_as_failure():
+                                phase = known(PHASES, event.phase, "phase")
+                            on_phase(phase)
+                        case "failure":
+                            with _malformed_as_failure():
+                                failure = failure_from_proto(event.failure)
+                            raise failure
+                        case "unavailable":
+                            raise RuntimeUnavailableError(event.unavailable)
+                        case member if member == answer:
+                            return event
+                        case member:
+                            raise JobFailedError(
+                                FailureType.AGENT_FAULT, f"the child sent {member or 'nothing'}, not a {answer}"
+                            )
+        finally:
+            child.end()
+
+
+@contextlib.contextmanager
+def _malformed_as_failure() -> Iterator[None]:
+    try:
+        yield
+    except (InvalidMeasurementError, ValueError, KeyError, TypeError) as error:
+        raise JobFailedError(FailureType.AGENT_FAULT, f"the child's answer is malformed: {error}") from error
+
+
+class _NoEvent(Enum):
+    """Why there is nothing from a child: it took too long, it ended, or somebody wants its job to stop."""
+
+    TIMEOUT = "timeout"
+    ENDED = "ended"
+    INTERRUPTED = "interrupted"
 
 
 class _Child:
     """One measuring process and the thread that listens to it."""
 
-    def __init__(self, command: tuple[str, ...], settings: BenchSettings) -> None:
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    def __init__(self, command: tuple[str, ...], settings: MeasuringSettings) -> None:
+        self._events: queue.SimpleQueue[ProcessEvent | _NoEvent] = queue.SimpleQueue()
         self._folder = tempfile.TemporaryDirectory(prefix="hilnas-measure-")
         self._stderr_path = Path(self._folder.name) / "stderr"
         request_read, request_write = os.pipe()
@@ -240,20 +239,20 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: ProcessRequest) -> None:
         with contextlib.suppress(BrokenPipeError):  # it died: the listener tells
             write_frame(self._requests, message)
 
-    def next_event(self, deadline: float) -> dict[str, Any]:
-        """What the child says next; `timeout` at the deadline, `ended` when it is gone, `stop` when interrupted."""
+    def next_event(self, deadline: float) -> ProcessEvent | _NoEvent:
+        """Wait until the deadline (monotonic seconds) for what the child says next."""
         try:
             return self._events.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            return {"event": "timeout"}
+            return _NoEvent.TIMEOUT
 
     def interrupt(self) -> None:
         """Wake whoever waits in `next_event`."""
-        self._events.put({"event": "stop"})
+        self._events.put(_NoEvent.INTERRUPTED)
 
     def autopsy(self) -> JobFailedError:
         """Why it died, as far as can be told."""
@@ -282,11 +281,11 @@ class _Child:
     def _listen(self, answers: BinaryIO) -> None:
         with answers:
             try:
-                while (message := read_frame(answers)) is not None:
+                while (message := read_frame(answers, ProcessEvent)) is not None:
                     self._events.put(message)
             except ValueError as error:
                 _log.error("measuring process sent a broken frame: %s", error)
-        self._events.put({"event": "ended"})
+        self._events.put(_NoEvent.ENDED)
 
 
 def _environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from device_agent.doctor.finding import Finding, Verdict, can_measure, findings_
 from device_agent.doctor.npu import examine_npu
 from device_agent.failures import RuntimeUnavailableError
 from device_agent.measuring.clocks import PINNED, ClockPinner
-from device_agent.measuring.setup import BenchSettings, DeviceBench
+from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.telemetry import BoardTelemetry
 from device_agent.runtime.select import RuntimeName
 from nas_engine.domain.host_lock import HostBusyError, HostLock
@@ -26,19 +26,19 @@ MayUse = Callable[[os.PathLike[str], int], bool]
 """(path, mode) -> whether this user may; `os.access` but in tests, which run as root."""
 
 
-def doctor(settings: BenchSettings, out: TextIO, *, as_json: bool = False) -> int:
+def doctor(settings: MeasuringSettings, out: TextIO, *, as_json: bool = False) -> int:
     """Write what this device can do; returns 1 when it cannot measure."""
     findings = examine(settings)
     out.write(findings_to_json(findings) if as_json else "".join(f.text() for f in findings))
     return 0 if can_measure(findings) else 1
 
 
-def examine(settings: BenchSettings, may_use: MayUse = os.access) -> list[Finding]:
+def examine(settings: MeasuringSettings, may_use: MayUse = os.access) -> list[Finding]:
     """Everything the doctor looks at. The host's state has no influence on simulated devices: it is left out there."""
     board = BoardTelemetry(settings.root)
     device = _device(settings)
     findings = [Finding(Verdict.OK, "board", settings.board_model or board.board_model()), _runtime(settings, device)]
-    if not (isinstance(device, DeviceBench) and device.runtime.facts.device_class is DeviceClass.SIMULATED):
+    if not (isinstance(device, MeasuringDevice) and device.runtime.facts.device_class is DeviceClass.SIMULATED):
         findings += [
             _timer(device),
             _lock(settings),
@@ -52,14 +52,14 @@ def examine(settings: BenchSettings, may_use: MayUse = os.access) -> list[Findin
     return findings
 
 
-def _device(settings: BenchSettings) -> DeviceBench | RuntimeUnavailableError:
+def _device(settings: MeasuringSettings) -> MeasuringDevice | RuntimeUnavailableError:
     try:
-        return DeviceBench(settings)
+        return MeasuringDevice(settings)
     except RuntimeUnavailableError as error:
         return error
 
 
-def _runtime(settings: BenchSettings, device: DeviceBench | RuntimeUnavailableError) -> Finding:
+def _runtime(settings: MeasuringSettings, device: MeasuringDevice | RuntimeUnavailableError) -> Finding:
     if isinstance(device, RuntimeUnavailableError):
         return Finding(Verdict.FAIL, "runtime", settings.runtime.value, str(device))
     facts = device.runtime.facts
@@ -67,7 +67,7 @@ def _runtime(settings: BenchSettings, device: DeviceBench | RuntimeUnavailableEr
     return Finding(Verdict.OK, "runtime", f"{facts.name} ({versions}), {facts.device_class.value}")
 
 
-def _timer(device: DeviceBench | RuntimeUnavailableError) -> Finding:
+def _timer(device: MeasuringDevice | RuntimeUnavailableError) -> Finding:
     if isinstance(device, RuntimeUnavailableError):
         return Finding(Verdict.WARN, "timer", "not looked at: the runtime does not load")
     resolution_ns = device.environment().timer_resolution_ns or 0
@@ -77,7 +77,7 @@ def _timer(device: DeviceBench | RuntimeUnavailableError) -> Finding:
     return Finding(Verdict.OK, "timer", f"resolution {resolution_ns} ns")
 
 
-def _lock(settings: BenchSettings) -> Finding:
+def _lock(settings: MeasuringSettings) -> Finding:
     try:
         with HostLock(settings.lock_path).timing(timeout_s=5.0):
             return Finding(Verdict.OK, "timing lock", str(settings.lock_path))
@@ -87,7 +87,7 @@ def _lock(settings: BenchSettings) -> Finding:
         return Finding(Verdict.FAIL, "timing lock", str(error), "pass a path this user may write: --host-lock")
 
 
-def _clocks(settings: BenchSettings, may_use: MayUse) -> Finding:
+def _clocks(settings: MeasuringSettings, may_use: MayUse) -> Finding:
     clocks = BoardTelemetry(settings.root).state().clocks
     if not clocks:
         return Finding(Verdict.WARN, "clocks", "cannot be read here", "results carry no proof of the clock they ran at")

@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """How one finding stands."""
+    """Whether a finding stands in the way of measuring (FAIL), weakens it (WARN) or is fine."""
 
     OK = "ok"
     WARN = "warn"

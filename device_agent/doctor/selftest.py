@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TextIO
 
 from device_agent.child.process import ChildMeasurer
-from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
-from device_agent.measuring.procedure import MeasureRequest, Phase
-from device_agent.measuring.setup import BenchSettings, DeviceBench
+from device_agent.failures import AgentError, JobFailedError, RuntimeUnavailableError
+from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
+from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_model
 from device_agent.stop import StopToken
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     DeviceClass,
     Dtype,
-    Measurement,
     MeasurementProfile,
     ValidityFlag,
     worst_validity,
@@ -32,7 +32,7 @@ REPLICATION_TOLERANCE = 0.05  # MLPerf Mobile 2.9: results replicate within 5 %
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTest:
-    """What came of it.
+    """Outcome of the golden model's runs in fresh processes.
 
     Attributes:
         runs: (median in microseconds, flags) of each process.
@@ -51,7 +51,7 @@ class SelfTest:
         return max(medians_us) / min(medians_us) - 1.0 if len(medians_us) > 1 else None
 
     def text(self) -> str:
-        """For people."""
+        """Write the report people read: one line a run, and the verdict."""
         lines: list[str] = []
         how = "simulated" if self.simulated else "median"
         for number, (median_us, flags) in enumerate(self.runs, start=1):
@@ -86,11 +86,11 @@ class SelfTest:
         return json.dumps(document) + "\n"
 
 
-def selftest(settings: BenchSettings, golden: Path | None, out: TextIO, *, as_json: bool = False) -> int:
+def selftest(settings: MeasuringSettings, golden: Path | None, out: TextIO, *, as_json: bool = False) -> int:
     """Measure the golden model three times in fresh processes; returns 1 when that fails.
 
     Args:
-        settings: of the bench.
+        settings: of the measuring device.
         golden: a model in the runtime's format (the NPU has none of its own); None for the built-in one.
         out: where the answer goes.
         as_json: as JSON instead of text.
@@ -110,16 +110,16 @@ def selftest(settings: BenchSettings, golden: Path | None, out: TextIO, *, as_js
         )
         measurer = ChildMeasurer(settings)
         try:
-            found = _measure(measurer, request)
+            test = _measure(measurer, request)
         finally:
             measurer.close()
-    out.write(found.to_json() if as_json else found.text())
-    return 1 if found.failure else 0
+    out.write(test.to_json() if as_json else test.text())
+    return 1 if test.failure else 0
 
 
-def _read(golden: Path, settings: BenchSettings) -> tuple[bytes, str]:
+def _read(golden: Path, settings: MeasuringSettings) -> tuple[bytes, str]:
     try:
-        return golden.read_bytes(), DeviceBench(settings).runtime.facts.model_formats[0]
+        return golden.read_bytes(), MeasuringDevice(settings).runtime.facts.model_formats[0]
     except OSError as error:
         raise AgentError(f"--golden {golden} cannot be read: {error.strerror}") from error
 
@@ -130,20 +130,13 @@ def _measure(measurer: ChildMeasurer, request: MeasureRequest) -> SelfTest:
     simulated = False
     for number in range(NUM_RUNS):
         try:
-            measurement = measurer.measure(request, StopToken(), _ignore, TIMEOUT_S)
+            measurement = measurer.measure(request, StopToken(), lambda _: None, TIMEOUT_S)
         except (JobFailedError, RuntimeUnavailableError) as error:
             kind = error.type if isinstance(error, JobFailedError) else FailureType.INIT_FAILED
             return SelfTest(runs=tuple(runs), failure=f"run {number + 1}: {kind.value}: {error}")
-        runs.append((_median_us(measurement), measurement.flags))
+        median_us = statistics.median([ns for block in measurement.blocks for ns in block.e2e_ns]) / 1e3
+        runs.append((median_us, measurement.flags))
         digests.add(measurement.output_digest)
         simulated = measurement.hardware_key.identity.device_class is DeviceClass.SIMULATED
     differing = "the golden model gave different outputs in different processes" if len(digests) > 1 else ""
     return SelfTest(runs=tuple(runs), failure=differing, simulated=simulated)
-
-
-def _median_us(measurement: Measurement) -> float:
-    return statistics.median([ns for block in measurement.blocks for ns in block.e2e_ns]) / 1e3
-
-
-def _ignore(_: Phase) -> None:
-    return

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.measuring.protocol import Lock
 from device_agent.runtime.base import Output, Runtime, SessionSettings
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import CanaryReading, MeasurementProfile
 
 _WARMUP_RUNS = 5

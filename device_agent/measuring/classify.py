@@ -1,4 +1,4 @@
-"""Classifying an image set: every image once, the class ranked first for each, nothing timed.
+"""Classifying an image set: each image once, the class ranked first for it, nothing timed.
 
 Pure over (runtime, telemetry, lock), like `procedure`. The host's timing lock is held in short turns, so
 that others on this host neither disturb nor are disturbed for long.
@@ -15,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.measuring.environment import complete_environment
-from device_agent.measuring.procedure import Bench, OnPhase, Phase
+from device_agent.measuring.procedure import OnPhase, Phase
+from device_agent.measuring.setup import MeasuringSetup
 from device_agent.runtime.base import Classifier, Output, SessionSettings
-from nas_engine.domain.classification import Classification, Predictions
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import ImageSetFile, ImageSetHeader
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measuring.classification import Classification, Predictions
+from nas_engine.domain.measuring.image_set import ImageSetFile, ImageSetHeader
 
 TURN_S = 0.5  # longest hold of the timing lock, but for one batch
 
@@ -47,7 +49,7 @@ class ClassifyRequest:
     dtype: Dtype
 
 
-def run_classification(request: ClassifyRequest, bench: Bench, on_phase: OnPhase) -> Classification:
+def run_classification(request: ClassifyRequest, setup: MeasuringSetup, on_phase: OnPhase) -> Classification:
     """Classify the images in this process. `on_phase` is called again and again, so that it may stop the work.
 
     Raises:
@@ -56,75 +58,62 @@ def run_classification(request: ClassifyRequest, bench: Bench, on_phase: OnPhase
     """
     start_ns = time.perf_counter_ns()
     on_phase(Phase.PREPARING)
-    before = bench.telemetry.state()
+    before = setup.telemetry.state()
     with request.images.open("rb") as stream:
         try:
             images = ImageSetFile(stream)
             if not 1 <= request.num_images <= images.header.num_images:
                 raise DatasetError(f"{request.num_images} images are asked of a set of {images.header.num_images}")
-            classifier = bench.runtime.load_classifier(request.model, request.settings)
+            classifier = setup.runtime.load_classifier(request.model, request.settings)
             try:
                 _check_input(classifier, images.header, request.settings.batch)
-                predictions_N = _Turns(request, bench, on_phase, images, classifier).run()
+                predictions_N = _predict(request, setup, on_phase, images, classifier)
             finally:
                 classifier.close()
         except DatasetError as error:
             raise JobFailedError(FailureType.UNSUPPORTED, f"image set {request.images_sha256[:12]}: {error}") from error
-    after = bench.telemetry.state()
+    after = setup.telemetry.state()
     environment = complete_environment(
-        bench.environment,
+        setup.environment,
         before,
         after,
         {},
-        core_mask=bench.identity.core_mask,
+        core_mask=setup.identity.core_mask,
         monotonic_ns=(start_ns, time.perf_counter_ns()),
     )
     return Classification(
         predictions=predictions_N,
         num_classes=images.header.num_classes,
         images_sha256=request.images_sha256,
-        hardware_key=HardwareKey(identity=bench.identity, dtype=request.dtype, batch=request.settings.batch),
+        hardware_key=HardwareKey(identity=setup.identity, dtype=request.dtype, batch=request.settings.batch),
         environment=environment,
     )
 
 
-class _Turns:
-    """Batches in order, a few at a time under the timing lock."""
-
-    def __init__(
-        self, request: ClassifyRequest, bench: Bench, on_phase: OnPhase, images: ImageSetFile, classifier: Classifier
-    ) -> None:
-        self._request = request
-        self._bench = bench
-        self._on_phase = on_phase
-        self._images = images
-        self._classifier = classifier
-
-    def run(self) -> Predictions:
-        """One class index per image."""
-        num_images = self._request.num_images
-        predictions_N = np.empty(num_images, dtype=np.uint16)
-        done = 0
-        while done < num_images:  # every turn classifies at least one batch
-            self._on_phase(Phase.MEASURING)
-            with self._bench.lock():
-                turn_ends = time.monotonic() + TURN_S
-                while done < num_images:
-                    stop = min(done + self._request.settings.batch, num_images)
-                    predictions_N[done:stop] = self._batch(done, stop)
-                    done = stop
-                    if time.monotonic() >= turn_ends:
-                        break
-        return predictions_N
-
-    def _batch(self, start: int, stop: int) -> Predictions:
-        """One inference; a last batch that is not full is filled up with its last image, whose answers are dropped."""
-        x = self._images.inputs(start, stop)
-        missing = self._request.settings.batch - len(x)
-        if missing:
-            x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
-        outputs = self._classifier.outputs(x)
-        return _ranked_first(outputs, len(x), self._images.header.num_classes)[: stop - start]
+def _predict(
+    request: ClassifyRequest, setup: MeasuringSetup, on_phase: OnPhase, images: ImageSetFile, classifier: Classifier
+) -> Predictions:
+    """Classify batches in order, the timing lock held for a few at a time; (N,) class indices."""
+    num_images, batch = request.num_images, request.settings.batch
+    predictions_N = np.empty(num_images, dtype=np.uint16)
+    start = 0
+    while start < num_images:  # every turn classifies at least one batch
+        on_phase(Phase.MEASURING)
+        with setup.lock():
+            turn_ends = time.monotonic() + TURN_S
+            while start < num_images:
+                stop = min(start + batch, num_images)
+                x = images.inputs(start, stop)
+                if missing := batch - len(
+                    x
+                ):  # the last batch: filled up with its last image, whose outputs are dropped
+                    x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
+                ranked_first = _ranked_first(classifier.outputs(x), batch, images.header.num_classes)
+                predictions_N[start:stop] = ranked_first[: stop - start]
+                start = stop
+                if time.monotonic() >= turn_ends:
+                    break
+    return predictions_N
 
 
 def _check_input(classifier: Classifier, header: ImageSetHeader, batch: int) -> None:

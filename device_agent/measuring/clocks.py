@@ -57,7 +57,7 @@ class Pinned:
 
 
 def write_node(path: Path, text: str) -> None:
-    """Write to a kernel node."""
+    """Write `text` to a node of sysfs, as the kernel takes it."""
     path.write_text(text)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from device_agent.measuring.telemetry import BoardState, BoardTelemetry
 from device_agent.runtime.base import RuntimeFacts
-from device_agent.version import AGENT_VERSION, PROTOCOL_MAX
+from device_agent.version import PROTOCOL_MAX
 from nas_engine.domain.measurement import DeviceIdentity, EnvironmentRecord, ThermalReading
 
 
@@ -35,11 +35,14 @@ def device_identity(
     )
 
 
-def base_environment(board: BoardTelemetry, facts: RuntimeFacts, *, ambient_label: str | None) -> EnvironmentRecord:
-    """What does not change between the jobs of one agent. The serial number is hashed: it identifies, not tells."""
+def base_environment(
+    board: BoardTelemetry, facts: RuntimeFacts, *, agent_version: str, ambient_label: str | None
+) -> EnvironmentRecord:
+    """Read what does not change between the jobs of one agent. The serial number is hashed, so that records can be
+    told apart by board and do not carry it."""
     serial = board.serial()
     return EnvironmentRecord(
-        agent_version=AGENT_VERSION,
+        agent_version=agent_version,
         protocol_version=PROTOCOL_MAX,
         board_model=board.board_model(),
         serial_hash=hashlib.sha256(serial.encode()).hexdigest()[:16] if serial else None,

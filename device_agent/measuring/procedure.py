@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.measuring.canary import Canary, canary_complaint, output_digest, run_canary
 from device_agent.measuring.clocks import PINNED
 from device_agent.measuring.environment import complete_environment
-from device_agent.measuring.protocol import Lock, Sampler, Sampling, warm_up
+from device_agent.measuring.protocol import Sampler, warm_up
+from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardState, Telemetry
-from device_agent.runtime.base import Clock, Loaded, Runtime, SessionSettings
+from device_agent.runtime.base import Clock, SessionSettings
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
     DeviceClass,
-    DeviceIdentity,
     Dtype,
-    EnvironmentRecord,
     HardwareKey,
     Measurement,
     MeasurementProfile,
@@ -73,65 +73,65 @@ class MeasureRequest:
     cpu_operators: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """The device a measurement runs on.
-
-    Attributes:
-        runtime: the engine and its clock.
-        telemetry: the board's readings.
-        lock: held for each timed block.
-        identity: the device's part of the hardware key.
-        environment: what stays the same between jobs.
-    """
-
-    runtime: Runtime
-    telemetry: Telemetry
-    lock: Lock
-    identity: DeviceIdentity
-    environment: EnvironmentRecord
-
-
-def run_measurement(request: MeasureRequest, bench: Bench, on_phase: OnPhase) -> Measurement:
+def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: OnPhase) -> Measurement:
     """Do the whole protocol for one model in this process.
 
     Raises:
         JobFailedError: no trustworthy samples could be had; the type says why.
     """
-    clock, profile = bench.runtime.clock, request.profile
+    clock, profile = setup.runtime.clock, request.profile
     start_ns = clock.now_ns()
     on_phase(Phase.PREPARING)
-    before = bench.telemetry.state()
-    cool_down(bench.telemetry, clock, profile)
-    canary_before = _canary_gate(request, bench)
-    loaded = bench.runtime.load(request.model, request.settings)
+    before = setup.telemetry.state()
+    cool_down(setup.telemetry, clock, profile)
+    canary_before = _canary_gate(request, setup)
+    loaded = setup.runtime.load(request.model, request.settings)
     try:
-        first_ns, digest = _first_run(loaded, clock)
+        first_start_ns = clock.now_ns()
+        loaded.session.run()
+        first_ns = clock.now_ns() - first_start_ns
+        digest = output_digest(loaded.session.outputs())
         on_phase(Phase.WARMUP)
-        with bench.lock():
+        with setup.lock():
             warm_up(loaded.session, clock, profile)
-        awake = bench.telemetry.state()  # an NPU that was idle before reads the clock it is parked at
+        awake = setup.telemetry.state()  # an NPU that was idle before reads the clock it is parked at
         on_phase(Phase.MEASURING)
-        sampling = _sampler(loaded, bench, profile).sample()
+        sampling = Sampler(
+            loaded.session,
+            clock,
+            setup.telemetry,
+            setup.lock,
+            profile,
+            np.random.default_rng(BOOTSTRAP_SEED),
+            uses_processor=setup.runtime.facts.uses_processor,
+        ).sample()
     finally:
         loaded.session.close()
     if all(b.status is BlockStatus.DISCARDED for b in sampling.blocks):
         raise JobFailedError(FailureType.THERMAL_TIMEOUT, f"every block was discarded: {sampling.discard_reasons[-1]}")
-    canary_after, drift = _canary_after(request, bench, canary_before)
-    after = bench.telemetry.state()
-    clock_flags = _clock_flags(request, bench, (awake, after))
-    flags = (*sampling.flags, *drift, *clock_flags, *_interference_flags(request, bench, before, after))
+    canary_after, drift = _canary_after(request, setup, canary_before)
+    after = setup.telemetry.state()
+    clock_flags = _clock_flags(request, setup, (awake, after))
+    flags = (*sampling.flags, *drift, *clock_flags, *_interference_flags(request, setup, before, after))
     return Measurement(
         blocks=tuple(sampling.blocks),
         flags=flags,
-        environment=_environment(bench, before, after, sampling, (start_ns, clock.now_ns())),
-        hardware_key=HardwareKey(identity=bench.identity, dtype=request.dtype, batch=request.settings.batch),
+        environment=complete_environment(
+            # Some engines tell their versions only once a model is loaded.
+            replace(setup.environment, runtime_versions=setup.runtime.facts.versions),
+            before,
+            after,
+            sampling.hottest,
+            core_mask=setup.identity.core_mask,
+            monotonic_ns=(start_ns, clock.now_ns()),
+        ),
+        hardware_key=HardwareKey(identity=setup.identity, dtype=request.dtype, batch=request.settings.batch),
         load_us=loaded.load_ns / 1e3,
         init_us=loaded.init_ns / 1e3,
         first_run_us=first_ns / 1e3,
         canary_before=canary_before,
         canary_after=canary_after,
-        npu_time_source=bench.runtime.facts.name if any(b.npu_ns for b in sampling.blocks) else None,
+        npu_time_source=setup.runtime.facts.name if any(b.npu_ns for b in sampling.blocks) else None,
         output_digest=digest,
     )
 
@@ -158,17 +158,17 @@ def cool_down(telemetry: Telemetry, clock: Clock, profile: MeasurementProfile) -
     )
 
 
-def _canary_gate(request: MeasureRequest, bench: Bench) -> CanaryReading | None:
+def _canary_gate(request: MeasureRequest, setup: MeasuringSetup) -> CanaryReading | None:
     """The canary before the job; one more try after a pause and, on a warm board, cooling down."""
     canary = request.canary
     if canary is None:
         return None
     settings = _canary_settings(request, canary)
-    reading = run_canary(bench.runtime, canary, settings, bench.lock, request.profile)
+    reading = run_canary(setup.runtime, canary, settings, setup.lock, request.profile)
     if canary_complaint(canary, reading, request.profile):
-        bench.runtime.clock.sleep(request.profile.backoff_s)
-        cool_down(bench.telemetry, bench.runtime.clock, request.profile)
-        reading = run_canary(bench.runtime, canary, settings, bench.lock, request.profile)
+        setup.runtime.clock.sleep(request.profile.backoff_s)
+        cool_down(setup.telemetry, setup.runtime.clock, request.profile)
+        reading = run_canary(setup.runtime, canary, settings, setup.lock, request.profile)
     complaint = canary_complaint(canary, reading, request.profile)
     if complaint:
         raise JobFailedError(FailureType.DEVICE_DEGRADED, complaint, reading)
@@ -176,12 +176,12 @@ def _canary_gate(request: MeasureRequest, bench: Bench) -> CanaryReading | None:
 
 
 def _canary_after(
-    request: MeasureRequest, bench: Bench, before: CanaryReading | None
+    request: MeasureRequest, setup: MeasuringSetup, before: CanaryReading | None
 ) -> tuple[CanaryReading | None, list[ValidityFlag]]:
     canary = request.canary
     if canary is None or before is None:
         return None, []
-    reading = run_canary(bench.runtime, canary, _canary_settings(request, canary), bench.lock, request.profile)
+    reading = run_canary(setup.runtime, canary, _canary_settings(request, canary), setup.lock, request.profile)
     flags: list[ValidityFlag] = []
     if reading.output_digest != before.output_digest:
         flags.append(ValidityFlag(Validity.DEGRADED_DEVICE, "the canary's outputs changed during the measurement"))
@@ -196,27 +196,7 @@ def _canary_settings(request: MeasureRequest, canary: Canary) -> SessionSettings
     return replace(request.settings, format=canary.format, batch=1, input_seed=0)
 
 
-def _first_run(loaded: Loaded, clock: Clock) -> tuple[int, str]:
-    """Time of the first inference, and the digest of what it gave."""
-    before_ns = clock.now_ns()
-    loaded.session.run()
-    first_ns = clock.now_ns() - before_ns
-    return first_ns, output_digest(loaded.session.outputs())
-
-
-def _sampler(loaded: Loaded, bench: Bench, profile: MeasurementProfile) -> Sampler:
-    return Sampler(
-        loaded.session,
-        bench.runtime.clock,
-        bench.telemetry,
-        bench.lock,
-        profile,
-        np.random.default_rng(BOOTSTRAP_SEED),
-        uses_processor=bench.runtime.facts.uses_processor,
-    )
-
-
-def _clock_flags(request: MeasureRequest, bench: Bench, states: tuple[BoardState, ...]) -> list[ValidityFlag]:
+def _clock_flags(request: MeasureRequest, setup: MeasuringSetup, states: tuple[BoardState, ...]) -> list[ValidityFlag]:
     """Whether every clock stood at what was asked for, in readings taken right after runs."""
     tolerance = 1.0 - request.profile.clock_floor
     clocks = [clock for state in states for clock in state.clocks]
@@ -224,12 +204,12 @@ def _clock_flags(request: MeasureRequest, bench: Bench, states: tuple[BoardState
     if off is not None:
         reason = f"clock {off.name} reads {off.effective_khz} kHz, {off.requested_khz} requested"
         return [ValidityFlag(Validity.UNPINNED, reason)]
-    if bench.identity.device_class is not DeviceClass.BOARD:
+    if setup.identity.device_class is not DeviceClass.BOARD:
         return []
     if not any(clock.requested_khz for clock in clocks):
         reason = "no clock of this board is pinned: run the agent with --pin-clocks"
         return [ValidityFlag(Validity.UNPINNED, reason)]
-    if bench.identity.clocks_profile != PINNED:
+    if setup.identity.clocks_profile != PINNED:
         loose = sorted({c.name for c in clocks if c.requested_khz is None and c.name != "gpu"})
         reason = f"not every clock could be pinned, see the agent's log: {', '.join(loose) or 'one did not read back'}"
         return [ValidityFlag(Validity.UNPINNED, reason)]
@@ -237,30 +217,16 @@ def _clock_flags(request: MeasureRequest, bench: Bench, states: tuple[BoardState
 
 
 def _interference_flags(
-    request: MeasureRequest, bench: Bench, before: BoardState, after: BoardState
+    request: MeasureRequest, setup: MeasuringSetup, before: BoardState, after: BoardState
 ) -> list[ValidityFlag]:
     """Flags for work that others did, or that the accelerator left undone."""
     flags: list[ValidityFlag] = []
     busy = max(before.npu_load_percent or (0,))
     if busy > MAX_IDLE_NPU_PERCENT:
         flags.append(ValidityFlag(Validity.INTERFERED, f"the NPU was at {busy} % before the measurement began"))
-    if bench.runtime.facts.uses_processor and (after.num_throttled or 0) > (before.num_throttled or 0):
+    if setup.runtime.facts.uses_processor and (after.num_throttled or 0) > (before.num_throttled or 0):
         flags.append(ValidityFlag(Validity.INTERFERED, "the container reached its processor limit and was throttled"))
-    if request.cpu_operators and bench.identity.device_class is not DeviceClass.EMULATED:
+    if request.cpu_operators and setup.identity.device_class is not DeviceClass.EMULATED:
         names = ", ".join(request.cpu_operators[:5])
         flags.append(ValidityFlag(Validity.CPU_FALLBACK, f"{len(request.cpu_operators)} operators on the CPU: {names}"))
     return flags
-
-
-def _environment(
-    bench: Bench, before: BoardState, after: BoardState, sampling: Sampling, monotonic_ns: tuple[int, int]
-) -> EnvironmentRecord:
-    # Some engines tell their versions only once a model is loaded.
-    return complete_environment(
-        replace(bench.environment, runtime_versions=bench.runtime.facts.versions),
-        before,
-        after,
-        sampling.hottest,
-        core_mask=bench.identity.core_mask,
-        monotonic_ns=monotonic_ns,
-    )

@@ -46,7 +46,7 @@ class Sampling:
     flags: list[ValidityFlag] = field(default_factory=list)
 
     def count(self, status: BlockStatus) -> int:
-        """Blocks of that status."""
+        """Count the blocks of one status."""
         return sum(1 for b in self.blocks if b.status is status)
 
     def note(self, state: BoardState) -> None:

@@ -6,7 +6,6 @@ drivers/rknpu (debugfs `load`, `version`), Linux cpufreq, devfreq, thermal and c
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -59,14 +58,14 @@ class BoardState:
 
 
 class Telemetry(Protocol):
-    """Readings the measurement protocol needs."""
+    """Readings that the measurement protocol checks its blocks with."""
 
     def usage(self) -> Usage:
         """Counters so far; cheap enough to call around every block."""
         ...
 
     def state(self) -> BoardState:
-        """The board's state now."""
+        """Read clocks, temperatures and load as they are now."""
         ...
 
 
@@ -74,11 +73,9 @@ class SilentTelemetry:
     """Knows nothing: for simulated devices, where the host's state has no influence."""
 
     def usage(self) -> Usage:
-        """Unknown."""
         return Usage(None, None)
 
     def state(self) -> BoardState:
-        """Unknown."""
         return BoardState()
 
 
@@ -169,7 +166,6 @@ class BoardTelemetry:
         return int(found[1]) * 1024 if found else None
 
     def uptime_s(self) -> float | None:
-        """Seconds since boot."""
         text = self._text("proc/uptime")
         return float(text.split()[0]) if text else None
 
@@ -248,6 +244,8 @@ def devfreq_name(node: str) -> str | None:
 
 
 def _package_version(package: str) -> str | None:
+    import importlib.metadata  # takes part of a process's start, and few runtimes ask
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -22,7 +22,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Wait for `seconds`, or let them pass at once where time is virtual."""
         ...
 
 
@@ -30,11 +30,9 @@ class MonotonicClock:
     """CLOCK_MONOTONIC of this machine. `time.time` is never used for durations: it can be set."""
 
     def now_ns(self) -> int:
-        """time.perf_counter_ns."""
         return time.perf_counter_ns()
 
     def sleep(self, seconds: float) -> None:
-        """time.sleep."""
         time.sleep(seconds)
 
 
@@ -45,11 +43,10 @@ class VirtualClock:
         self._now_ns = 0
 
     def now_ns(self) -> int:
-        """The virtual time."""
         return self._now_ns
 
     def sleep(self, seconds: float) -> None:
-        """Advance without waiting."""
+        """Advance the clock without waiting."""
         self.advance_ns(round(seconds * 1e9))
 
     def advance_ns(self, duration_ns: int) -> None:
@@ -126,7 +123,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model and what the engine holds for it."""
         ...
 
 
@@ -147,7 +144,7 @@ class Classifier(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model and what the engine holds for it."""
         ...
 
 

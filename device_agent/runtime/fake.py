@@ -6,7 +6,7 @@ with the key `hilnas_fake` say themselves how they behave:
     {"hilnas_fake": 1, "latency_us": 900.0, "noise": 0.01, "fault": "crash" | "hang" | "reject" | "init" | "oom" |
      "run" | "nan", "predictions": [3, 1, 4], "num_classes": 10}
 
-It answers images with its scripted predictions, over and over; a model without a script is not classified with: no
+It classifies images with its scripted predictions, over and over; a model without a script classifies nothing: no
 accuracy is made up.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import (
     Classifier,
     Clock,
@@ -37,6 +37,7 @@ from device_agent.runtime.base import (
     VirtualClock,
 )
 from device_agent.runtime.simulated import SimulatedSession
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
 FAKE_VERSION = "1"
@@ -62,7 +63,7 @@ class FakeFault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FakeBehaviour:
-    """How one model behaves: microseconds per run, relative noise, fault; which classes it answers, of how many."""
+    """How one model behaves: microseconds per run, relative noise, fault; the classes it predicts, and of how many."""
 
     latency_us: float
     noise: float = 0.005
@@ -97,12 +98,7 @@ def behaviour_of(data: bytes) -> FakeBehaviour:
 
 
 class FakeRuntime:
-    """See the module.
-
-    Args:
-        slowdown: factor on every latency: another device, or one that has become slow.
-        real_time: runs take real time instead of virtual time.
-    """
+    """Gives latencies and predictions that follow from the model's bytes; see the module."""
 
     def __init__(self, *, slowdown: float = 1.0, real_time: bool = False) -> None:
         self._slowdown = slowdown
@@ -124,7 +120,6 @@ class FakeRuntime:
 
     @property
     def clock(self) -> Clock:
-        """Virtual, unless real time was asked for."""
         return self._clock
 
     def load(self, path: Path, settings: SessionSettings) -> Loaded:

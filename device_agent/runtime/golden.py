@@ -9,7 +9,9 @@ import json
 
 import numpy as np
 
+from device_agent.failures import JobFailedError
 from device_agent.runtime.select import RuntimeName
+from nas_engine.domain.job_protocol import FailureType
 
 _CHANNELS, _SIZE, _LAYERS = 16, 32, 4
 _FLOAT = 1
@@ -22,8 +24,6 @@ def golden_model(runtime: RuntimeName) -> tuple[bytes, str]:
     Raises:
         JobFailedError: UNSUPPORTED; there is none for this runtime.
     """
-    from device_agent.failures import FailureType, JobFailedError
-
     match runtime:
         case RuntimeName.ONNXRUNTIME:
             return golden_onnx(), "onnx"

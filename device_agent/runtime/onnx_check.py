@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
+from nas_engine.domain.job_protocol import FailureType
 
 MAX_DEPTH = 32
 MAX_IR_VERSION = 13  # what the newest supported ONNX Runtime reads

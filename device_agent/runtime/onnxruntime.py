@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.runtime.base import (
     Classifier,
     Clock,
@@ -22,6 +22,7 @@ from device_agent.runtime.base import (
     SessionSettings,
 )
 from device_agent.runtime.onnx_check import check_onnx
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
 _NUMPY_TYPES: dict[str, type[np.generic]] = {
@@ -78,7 +79,6 @@ class OnnxRuntime:
 
     @property
     def clock(self) -> Clock:
-        """This machine's monotonic clock."""
         return self._clock
 
     def load(self, path: Path, settings: SessionSettings) -> Loaded:

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
+from nas_engine.domain.job_protocol import FailureType
 
 SUPPORTED_FORMAT = 6
 CONVERTER_VERSION = "2.5.0"  # of the toolkit whose files were read; a board's library should be no older

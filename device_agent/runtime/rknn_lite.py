@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.failures import FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.runtime.base import (
     Classifier,
     Clock,
@@ -30,6 +30,7 @@ from device_agent.runtime.base import (
     SessionSettings,
 )
 from device_agent.runtime.rknn_check import RknnFacts, check_rknn
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
 
 PLATFORM = "rk3588"
@@ -62,7 +63,7 @@ class RknnLiteRuntime:
 
     @property
     def facts(self) -> RuntimeFacts:
-        """A real board."""
+        """Describe a real board: its numbers are measured on the NPU."""
         return RuntimeFacts(
             name="rknnlite",
             device_class=DeviceClass.BOARD,
@@ -76,7 +77,7 @@ class RknnLiteRuntime:
 
     @property
     def clock(self) -> Clock:
-        """The board's monotonic clock; `time.time` can be set and is never used for durations."""
+        """Give the board's monotonic clock: `time.time` can be set, and is never used for durations."""
         return self._clock
 
     def load(self, path: Path, settings: SessionSettings) -> Loaded:

@@ -10,7 +10,7 @@ from device_agent.runtime.base import Runtime
 
 
 class RuntimeName(Enum):
-    """Engines an agent can use."""
+    """Inference engines an agent can measure with, by their name in hardware keys."""
 
     ONNXRUNTIME = "onnxruntime"
     RKNNLITE = "rknnlite"

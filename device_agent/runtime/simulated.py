@@ -49,11 +49,10 @@ class SimulatedSession:
             self._clock.sleep(self._last_ns / 1e9)
 
     def last_npu_ns(self) -> int | None:
-        """The claimed share of the last run."""
+        """Return the share of the last run that the accelerator claims, nanoseconds."""
         return None if self._npu_share is None else round(self._last_ns * self._npu_share)
 
     def outputs(self) -> Sequence[Output]:
-        """The fixed output."""
         return [np.array(self._output)]
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.durable import sync_directory
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
+from nas_engine.domain.job_protocol import FailureType
 
 MAX_ATTEMPTS = 5
 _SHA256 = re.compile(r"[0-9a-f]{64}")

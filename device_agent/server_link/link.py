@@ -10,10 +10,11 @@ from pathlib import Path
 
 import grpc
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.server_link.artifacts import FetchInterruptedError
 from device_agent.stop import StopToken
 from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc, control_pb2, control_pb2_grpc
+from nas_engine.domain.job_protocol import FailureType
 
 CALL_TIMEOUT_S = 15.0
 FETCH_IDLE_TIMEOUT_S = 600.0
@@ -61,7 +62,7 @@ class Trouble(Enum):
 
 
 def trouble(error: grpc.RpcError) -> Trouble:
-    """Sort a failed call. Unknown codes are retried."""
+    """Sort a failed call by what to do about it; unknown codes are retried."""
     match status(error):
         case grpc.StatusCode.UNAUTHENTICATED:
             return Trouble.UNAUTHENTICATED
@@ -74,14 +75,14 @@ def trouble(error: grpc.RpcError) -> Trouble:
 
 
 def status(error: grpc.RpcError) -> grpc.StatusCode:
-    """The call's code; UNKNOWN where the library gives none."""
+    """Return a failed call's code; UNKNOWN where the library gives none."""
     ask = getattr(error, "code", None)  # RpcErrors of calls are grpc.Calls as well, which no type says
     code = ask() if callable(ask) else None
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
 
 def describe(error: grpc.RpcError) -> str:
-    """One line for the log."""
+    """Put a failed call's code and details on one line for the log."""
     ask = getattr(error, "details", None)
     details = ask() if callable(ask) else str(error)
     return f"{status(error).name}: {' '.join(str(details).split())[:300]}"
@@ -97,7 +98,7 @@ class Link:
         self._credential = ""
 
     def set_credential(self, credential: str) -> None:
-        """What calls authenticate with from now on."""
+        """Authenticate with this credential from now on."""
         self._credential = credential
 
     def enroll(self, request: control_pb2.EnrollRequest, wanted: str = "") -> control_pb2.EnrollResponse:
@@ -115,12 +116,12 @@ class Link:
         return call
 
     def renew(self, request: control_pb2.RenewRequest, timeout_s: float) -> control_pb2.RenewResponse:
-        """Keep leases alive."""
+        """Keep the named leases alive; raises grpc.RpcError after `timeout_s` at the latest."""
         response: control_pb2.RenewResponse = self._control.Renew(request, timeout=timeout_s, metadata=self._metadata())
         return response
 
     def put_result(self, request: control_pb2.PutResultRequest) -> control_pb2.PutResultResponse:
-        """Hand in a result."""
+        """Hand in a spooled result; repeating it does no harm."""
         response: control_pb2.PutResultResponse = self._control.PutResult(
             request, timeout=CALL_TIMEOUT_S, metadata=self._metadata()
         )

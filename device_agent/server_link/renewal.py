@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import grpc
 
-from device_agent.failures import FailureType
 from device_agent.jobs import LeasedJob
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import describe
-from device_agent.server_link.wire import LeaseOrder, lease_order, report_to_proto
+from device_agent.server_link.wire import lease_order, report_to_proto
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 
 _log = logging.getLogger(__name__)
 RENEW_TIMEOUT_S = 5.0
@@ -23,17 +23,16 @@ Renew = Callable[[control_pb2.RenewRequest, float], control_pb2.RenewResponse]
 
 
 class Renewer:
-    """Renews one job's lease until told to end. The first renewal goes out at once: it accepts the lease.
+    """Renews one job's lease until it is ended. The first renewal goes out at once: it accepts the lease.
 
     A server that cannot be reached does not stop the job: its result is spooled, and may still be wanted. Only the
     server's word ends it.
 
     Args:
         renew: the call.
-        identity: who speaks.
-        job: whose lease; its token is set when the server says cancel or lost.
+        identity: names this agent.
+        job: the job whose lease it is; its token is set when the server says cancel or lost.
         every_s: pause between renewals.
-        on_drain: called when the server wants this agent to take no more.
     """
 
     def __init__(
@@ -42,23 +41,20 @@ class Renewer:
         identity: control_pb2.AgentIdentity,
         job: LeasedJob,
         every_s: float,
-        on_drain: Callable[[], None],
     ) -> None:
         self._renew = renew
         self._identity = identity
         self._job = job
         self._every_s = min(every_s, max(0.1, job.ttl_s / 3.0)) if job.ttl_s > 0 else every_s
-        self._on_drain = on_drain
         self._ended = threading.Event()
         self._backoff = Backoff(maximum_s=max(0.5, self._every_s))
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
     def start(self) -> None:
-        """Begin renewing."""
         self._thread.start()
 
     def end(self) -> None:
-        """Renew no more; waits for a renewal that is on its way."""
+        """Stop renewing; waits for a renewal that is on its way."""
         self._ended.set()
         self._thread.join(RENEW_TIMEOUT_S + 1.0)
 
@@ -76,15 +72,13 @@ class Renewer:
             pause_s = self._backoff.jittered(self._every_s)
             for verdict in response.verdicts:
                 if verdict.lease_id == self._job.lease.lease_id:
-                    self._obey(lease_order(verdict.order), verdict.reason)
+                    self._obey(verdict)
 
-    def _obey(self, order: LeaseOrder, reason: str) -> None:
-        match order:
-            case LeaseOrder.CONTINUE:
+    def _obey(self, verdict: control_pb2.LeaseVerdict) -> None:
+        match lease_order(verdict.order):
+            case LeaseOrder.CONTINUE | LeaseOrder.DRAIN:  # a server that drains says so at the next sync again
                 return
-            case LeaseOrder.DRAIN:
-                self._on_drain()
             case LeaseOrder.CANCEL:
-                self._job.token.stop(FailureType.CANCELLED, reason or "cancelled by the server")
+                self._job.token.stop(FailureType.CANCELLED, verdict.reason or "cancelled by the server")
             case LeaseOrder.LOST:
-                self._job.token.stop(FailureType.LEASE_LOST, reason or "the lease is lost")
+                self._job.token.stop(FailureType.LEASE_LOST, verdict.reason or "the lease is lost")

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 import grpc
 
-from device_agent.failures import EnrolmentError, FailureType
+from device_agent.failures import EnrolmentError
 from device_agent.jobs import LeaseKey
-from device_agent.measuring.setup import DeviceBench
+from device_agent.measuring.device import MeasuringDevice
 from device_agent.server_link.artifacts import ArtifactCache
 from device_agent.server_link.link import Link, Trouble, describe, trouble
 from device_agent.server_link.spool import Spool, SpooledResult
-from device_agent.server_link.wire import ERRORS, capabilities_to_proto, lease_to_proto
+from device_agent.server_link.wire import capabilities_to_proto, lease_to_proto
 from device_agent.settings import AgentSettings
 from device_agent.state import Enrolled, StateDirectory
-from device_agent.version import AGENT_VERSION, PROTOCOL_MAX, PROTOCOL_MIN
+from device_agent.version import PROTOCOL_MAX, PROTOCOL_MIN
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType
 
 _log = logging.getLogger(__name__)
 MAX_CACHED_REPORTED = 64
@@ -52,7 +53,7 @@ class Session:
         settings: AgentSettings,
         state: StateDirectory,
         link: Link,
-        device: DeviceBench,
+        device: MeasuringDevice,
         spool: Spool,
         cache: ArtifactCache,
     ) -> None:
@@ -67,7 +68,7 @@ class Session:
             instance_epoch=state.next_instance_epoch(),
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
-            agent_version=AGENT_VERSION,
+            agent_version=settings.measuring.agent_version,
         )
         self._capabilities = capabilities_to_proto(
             device,
@@ -78,12 +79,12 @@ class Session:
 
     @property
     def identity(self) -> control_pb2.AgentIdentity:
-        """Who speaks."""
+        """This agent, as every message names it."""
         return self._agent
 
     @property
     def enrolled(self) -> bool:
-        """Whether there is a credential."""
+        """Whether the server has given this agent an id and a credential."""
         return bool(self._agent.agent_id)
 
     def resume(self) -> None:
@@ -106,7 +107,7 @@ class Session:
             )
 
     def forget(self) -> None:
-        """The credential is not accepted any more."""
+        """Drop a credential that is not accepted any more."""
         self._agent.agent_id = ""
         self._link.set_credential("")
 
@@ -151,7 +152,8 @@ class Session:
             labels=dict(self._settings.labels),
             free_slots=1 if idle else 0,
             nacks=[
-                control_pb2.Nack(lease=lease_to_proto(r.lease), type=ERRORS[r.type], reason=r.reason) for r in returned
+                control_pb2.Nack(lease=lease_to_proto(r.lease), type=f"ERROR_TYPE_{r.type.name}", reason=r.reason)
+                for r in returned
             ],
             num_spooled_results=len(self._spool) + len(self._unspooled),
             draining=draining,

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from hilnas.client.classification_resources import Classifications
 from hilnas.client.resources import ArtifactFiles, Devices, Jobs, Measurements, Searches, Tokens, read
@@ -47,7 +47,7 @@ class Hilnas:
         *,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = url or os.environ.get("HILNAS_URL") or DEFAULT_URL
         self.token = token or os.environ.get("HILNAS_TOKEN") or None

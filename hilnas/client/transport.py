@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-import httpx
+import httpx2
 
 from hilnas.client.errors import ProtocolError, ServerUnreachableError, problem_error
 from nas_engine.domain.json_value import JsonValue
@@ -45,7 +45,7 @@ class RetryPolicy:
 
 
 class Transport:
-    """One server, one token, one pool of connections. Thread-safe, as httpx.Client is."""
+    """One server, one token, one pool of connections. Thread-safe, as httpx2.Client is."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Transport:
         *,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._retry = retry or RetryPolicy()
-        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+        self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
 
     def close(self) -> None:
         """Close the connections."""
@@ -86,7 +86,7 @@ class Transport:
         json_body: JsonValue = None,
         content: Callable[[], Iterator[bytes]] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """One answered request.
 
         Args:
@@ -109,7 +109,7 @@ class Transport:
                         **(headers or {}),
                     },
                 )
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 if last:
                     raise ServerUnreachableError(f"no answer from {self._http.base_url}: {error}") from error
                 self._retry.wait(attempt, None)
@@ -122,14 +122,14 @@ class Transport:
     @contextmanager
     def stream(
         self, path: str, headers: Mapping[str, str], timeout_s: float, params: Params | None = None
-    ) -> Iterator[httpx.Response]:
+    ) -> Iterator[httpx2.Response]:
         """An open response whose body is read as it comes.
 
         Raises:
             ProblemError: the server refused.
             ServerUnreachableError: no connection.
         """
-        timeout = httpx.Timeout(10.0, read=timeout_s)
+        timeout = httpx2.Timeout(10.0, read=timeout_s)
         try:
             with self._http.stream(
                 "GET", path, params=_clean(params), headers=dict(headers), timeout=timeout
@@ -137,7 +137,7 @@ class Transport:
                 if response.is_error:
                     response.read()
                 yield _checked(response)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise ServerUnreachableError(f"connection to {self._http.base_url} lost: {error}") from error
 
     def download(self, path: str) -> Iterator[bytes]:
@@ -160,13 +160,13 @@ def _body(json_body: JsonValue, content: Callable[[], Iterator[bytes]] | None) -
     return None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
+def _checked(response: httpx2.Response) -> httpx2.Response:
     if response.is_error:
         raise problem_error(response.status_code, _document(response))
     return response
 
 
-def _document(response: httpx.Response) -> Mapping[str, JsonValue]:
+def _document(response: httpx2.Response) -> Mapping[str, JsonValue]:
     try:
         document = response.json()
     except ValueError:
@@ -174,7 +174,7 @@ def _document(response: httpx.Response) -> Mapping[str, JsonValue]:
     return cast("Mapping[str, JsonValue]", document) if isinstance(document, dict) else {}
 
 
-def _json(response: httpx.Response) -> JsonValue:
+def _json(response: httpx2.Response) -> JsonValue:
     if response.status_code == 204 or not response.content:
         return None
     try:

@@ -55,7 +55,7 @@ class Covariance:
     noise: float = 0.01
 
     def values(self) -> tuple[float, ...]:
-        """In declaration order."""
+        """List the parameters in the order they are declared in."""
         return (
             self.linear,
             self.counts,
@@ -83,7 +83,7 @@ class Features:
     stages: Floats
 
     def take(self, rows: NDArray[np.int64]) -> Features:
-        """Some of the genotypes."""
+        """Keep the genotypes at `rows`."""
         return Features(self.one_hot[rows], self.counts[rows], self.stages[rows])
 
 
@@ -122,7 +122,7 @@ class ChoiceKernel:
         self._to_stage = np.eye(len(groups) * len(labels))[cells] * math.sqrt(len(groups))
 
     def features(self, genotypes: Sequence[Sequence[int]]) -> Features:
-        """Features of valid genotypes."""
+        """Compute the features of valid genotypes."""
         chosen = np.asarray(genotypes, dtype=np.int64).reshape(len(genotypes), self._num_genes)
         root = math.sqrt(self._num_genes)
         one_hot = np.zeros((len(genotypes), int(self._offsets[-1])))
@@ -130,11 +130,11 @@ class ChoiceKernel:
         return Features(one_hot, one_hot @ self._to_label / root, one_hot @ self._to_stage / root)
 
     def between(self, a: Features, b: Features, hyper: Covariance) -> Floats:
-        """Covariance matrix (len(a), len(b))."""
+        """Compute the covariance matrix, (len(a), len(b))."""
         return np.asarray(sum(self._parts(_Likeness.between(a, b), hyper)))
 
     def variance(self, a: Features, hyper: Covariance) -> Floats:
-        """Diagonal of `between(a, a)`."""
+        """Compute the diagonal of `between(a, a)`, (len(a),)."""
         diagonal: Floats = self._num_genes * (hyper.linear + hyper.counts * (a.counts**2).sum(axis=1))
         return diagonal + hyper.interaction + hyper.stage if self._interactions else diagonal
 

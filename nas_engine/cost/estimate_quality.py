@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.errors import InvalidMeasurementError
 
 
@@ -57,26 +57,15 @@ def compare_estimators(
             raise InvalidMeasurementError(
                 f"estimator {name} has {len(values)} values for {len(actual)} networks, or one that is not finite"
             )
-        reports.append(_quality(name, estimated, actual_costs))
+        errors = estimated - actual_costs
+        reports.append(
+            EstimateQuality(
+                estimator=name,
+                num_networks=len(actual_costs),
+                kendall_tau=kendall_tau(estimated, actual_costs),
+                mean_absolute_error=float(np.abs(errors).mean()),
+                mean_relative_error=float((np.abs(errors) / actual_costs).mean()),
+                mean_error=float(errors.mean()),
+            )
+        )
     return tuple(reports)
-
-
-def _quality(name: str, estimated: np.ndarray, actual: np.ndarray) -> EstimateQuality:
-    errors = estimated - actual
-    return EstimateQuality(
-        estimator=name,
-        num_networks=len(actual),
-        kendall_tau=kendall_tau_b(estimated, actual),
-        mean_absolute_error=float(np.abs(errors).mean()),
-        mean_relative_error=float((np.abs(errors) / actual).mean()),
-        mean_error=float(errors.mean()),
-    )
-
-
-def kendall_tau_b(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Kendall's tau-b by counting pairs (n is in the hundreds or low thousands); None without any order."""
-    above = np.triu_indices(len(first), k=1)
-    signs_first = np.sign(first[:, None] - first[None, :])[above]
-    signs_second = np.sign(second[:, None] - second[None, :])[above]
-    scale = math.sqrt(float(np.abs(signs_first).sum()) * float(np.abs(signs_second).sum()))
-    return float((signs_first * signs_second).sum()) / scale if scale else None

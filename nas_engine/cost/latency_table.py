@@ -96,7 +96,7 @@ class LatencyTable:
         return sum(self.latency_us(part.graph) for part in cut_operators(graph))
 
     def as_json(self) -> JsonValue:
-        """The table as plain JSON."""
+        """Write the table as plain JSON values."""
         return {
             "schema": _SCHEMA,
             "space_id": self.space_id,

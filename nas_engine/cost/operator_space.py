@@ -37,7 +37,6 @@ class OperatorSpace:
 
     @property
     def space_id(self) -> str:
-        """``operators``."""
         return OPERATORS_ID
 
     @property
@@ -47,7 +46,7 @@ class OperatorSpace:
 
     @property
     def genes(self) -> tuple[Gene, ...]:
-        """The one gene."""
+        """The one gene: its value is the operator's number."""
         options = tuple(f"{number}:{operator.label}" for number, operator in enumerate(self.operators))
         return (Gene("operator", options, "operator"),)
 
@@ -68,15 +67,15 @@ class OperatorSpace:
 
     @property
     def named(self) -> Mapping[str, NamedArchitecture]:
-        """None."""
+        """Published models by name: operators have none."""
         return {}
 
     def canonical(self, genotype: Sequence[int]) -> Genotype:
-        """The genotype, validated."""
+        """Validate the genotype; nothing is changed, as its gene always has an effect."""
         return validate_genotype(self.genes, genotype)
 
     def decode(self, genotype: Sequence[int]) -> Architecture:
-        """One operator."""
+        """Build the architecture that is one operator."""
         (number,) = self.canonical(genotype)
         return Architecture.of(OPERATORS_ID, dict(self._parameters), number)
 
@@ -95,7 +94,7 @@ class OperatorSpace:
                 raise InvalidArchitectureError(f"{document!r} is no operator: give its number, 0 to {self.size - 1}")
 
     def genotype_of(self, architecture: Architecture) -> Genotype | None:
-        """Its number."""
+        """Find the number of an operator, as a genotype of one gene."""
         return self.canonical((self._number(architecture),))
 
     def graph(self, architecture: Architecture, form: Form) -> LayerGraph | None:
@@ -104,7 +103,7 @@ class OperatorSpace:
         return self.operators[self._number(architecture)].graph
 
     def supernet_graphs(self) -> Iterator[LayerGraph]:
-        """Every operator."""
+        """Iterate over the graphs of all operators: each weight is in one of them."""
         return (operator.graph for operator in self.operators)
 
     def _number(self, architecture: Architecture) -> int:

@@ -10,14 +10,12 @@ closed form, so every prediction has a standard deviation, and a checkpoint is t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import kendalltau
 
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Features, Floats
 from nas_engine.domain.architecture import Genotype
@@ -52,7 +50,7 @@ class Scale(Enum):
         return cls.LOG if spans else cls.LINEAR
 
     def forward(self, values: Floats) -> Floats:
-        """Metric values on this scale."""
+        """Bring metric values onto the scale the process is fitted on."""
         match self:
             case Scale.LINEAR:
                 return values
@@ -62,7 +60,7 @@ class Scale(Enum):
                 return np.asarray(-np.log1p(-values))
 
     def backward(self, values: Floats) -> Floats:
-        """Inverse of `forward`."""
+        """Bring values of the fitted scale back to the metric's unit."""
         match self:
             case Scale.LINEAR:
                 return values
@@ -83,7 +81,7 @@ class Scale(Enum):
 
 
 class PredictorModel(Enum):
-    """Which covariance the posterior has."""
+    """Covariance of the predictor: linear in genes and operator counts (ridge), or with their interactions as well."""
 
     RIDGE = "ridge"
     GAUSSIAN_PROCESS = "gaussian_process"
@@ -155,7 +153,7 @@ class MetricPredictor:
 
     @property
     def num_samples(self) -> int:
-        """Evaluations it has learned from."""
+        """Number of evaluations the posterior is conditioned on."""
         return 0 if self._samples is None else len(self._samples.genotypes)
 
     def fit(
@@ -276,15 +274,3 @@ def _sample_arrays(samples: JsonValue) -> tuple[list[list[int]], list[float], li
         raise TypeError("samples must be an object with genotypes, values and standard_errors")
     genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
     return genotypes, _numbers(samples["values"]), _numbers(samples["standard_errors"])
-
-
-def kendall_tau(predicted: Sequence[float], actual: Sequence[float]) -> float | None:
-    """Kendall's tau-b between predictions and what was found; None for fewer than 2 points or constant values."""
-    if len(predicted) != len(actual):
-        raise EngineError(
-            f"Kendall's tau of {len(predicted)} predictions and {len(actual)} values: give as many of each"
-        )
-    if len(predicted) < 2:
-        return None
-    tau = float(kendalltau(predicted, actual).statistic)
-    return tau if math.isfinite(tau) else None

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 class Dominance(Enum):
-    """How candidates are compared."""
+    """How two candidates are compared: by their values, or by confidence intervals around them."""
 
     POINT = "point"  # by their values
     CONFIDENT = "confident"  # by their 95 % confidence intervals

@@ -153,7 +153,7 @@ class GraphBuilder:
         beta: Init = ZEROS,
         full_features: int | None = None,
     ) -> int:
-        """Batch normalisation; defaults are PyTorch's."""
+        """Add a batch normalisation; the defaults of momentum and epsilon are PyTorch's."""
         c = self.channels(x)
         full = full_features or c
         weight = self._vector(f"{name}.weight", c, full, WeightRole.BN, gamma) if affine else None
@@ -173,7 +173,7 @@ class GraphBuilder:
         )
 
     def activation(self, x: int, name: str, kind: ActivationKind) -> int:
-        """Element-wise non-linearity."""
+        """Add an element-wise non-linearity."""
         return self._append(Activation(name=name, inputs=(x,), shape=self.shape(x), kind=kind, **self._labels()))
 
     def pool(
@@ -187,7 +187,7 @@ class GraphBuilder:
         padding: int = 0,
         count_include_pad: bool = True,
     ) -> int:
-        """Square pooling (floor mode)."""
+        """Add a square pooling window; sizes are rounded down (floor mode)."""
         c, h, w = self._image(x, name)
         height, width = ((s + 2 * padding - kernel) // stride + 1 for s in (h, w))
         if min(height, width) < 1:
@@ -223,7 +223,7 @@ class GraphBuilder:
         return self._append(Mul(name=name, inputs=(x, gate), shape=self.shape(x), **self._labels()))
 
     def concat(self, inputs: Sequence[int], name: str) -> int:
-        """Join along the channels."""
+        """Join nodes along their channels."""
         shapes = [self.shape(i) for i in inputs]
         if len({s[1:] for s in shapes}) != 1:
             raise InvalidGraphError(f"{name}: cannot join {shapes}: heights and widths differ")
@@ -250,7 +250,7 @@ class GraphBuilder:
         )
 
     def flatten(self, x: int, name: str) -> int:
-        """To one vector."""
+        """Reshape a (C, H, W) node to one vector of C * H * W."""
         return self._append(Flatten(name=name, inputs=(x,), shape=(num_elements(self.shape(x)),), **self._labels()))
 
     def linear(self, x: int, name: str, *, out: int, init: Init, bias: Init | None, shared: Shared = NOT_SHARED) -> int:
@@ -281,7 +281,7 @@ class GraphBuilder:
         )
 
     def dropout(self, x: int, name: str, rate: float) -> int:
-        """Element dropout (training only)."""
+        """Add element dropout, which acts in training only."""
         return self._append(Dropout(name=name, inputs=(x,), shape=self.shape(x), rate=rate, **self._labels()))
 
     def drop_connect(self, x: int, name: str, rate: float) -> int:
@@ -289,7 +289,7 @@ class GraphBuilder:
         return self._append(DropConnect(name=name, inputs=(x,), shape=self.shape(x), rate=rate, **self._labels()))
 
     def build(self, output: int) -> LayerGraph:
-        """The finished graph."""
+        """Return the finished, validated graph."""
         return LayerGraph(tuple(self._nodes), output)
 
     def _labels(self) -> dict[str, str]:

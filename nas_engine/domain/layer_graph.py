@@ -117,7 +117,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Node):
-    """The image, (channels, height, width)."""
+    """The image a graph begins with, shape (channels, height, width)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +149,14 @@ class BatchNorm(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation(Node):
-    """Element-wise non-linearity."""
+    """A non-linearity applied to every element; the shape stays."""
 
     kind: ActivationKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool(Node):
-    """Square pooling window."""
+    """A square pooling window over height and width."""
 
     kind: PoolKind
     kernel: int
@@ -182,7 +182,7 @@ class Mul(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(Node):
-    """Inputs joined along the channels."""
+    """Nodes joined along their channels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A measurement: raw samples in blocks, what they say (statistics), and whether they can be trusted (validity).
 
-This is the one module of the engine that a device agent imports, so that statistics are written once. It knows no
-board and no clock: it is pure over integers of nanoseconds.
+Agents stop measuring by these statistics and the server stores them: they are written once, here, pure over integers
+of nanoseconds. Everything a reader of measurements needs from `environment` and `measuring` can be imported from here.
 
 Sources of the constants are named beside them; [MLPerf] is mlcommons/inference loadgen early_stopping.cc, [NVBench] is
 NVIDIA nvbench measure_cold.cu, [criterion] is criterion.rs, [pyperf] is psf/pyperf.
@@ -28,8 +28,8 @@ from nas_engine.domain.environment import (
 )
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measurement_profile import MeasurementProfile
-from nas_engine.domain.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
+from nas_engine.domain.measuring.profile import MeasurementProfile
+from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
 
 __all__ = [
     "BlockStatus",
@@ -99,7 +99,7 @@ class LatencyStats:
         return (self.ci95_high_us - self.ci95_low_us) / 2.0 / self.p50_us
 
     def to_json(self) -> JsonValue:
-        """One entry per field."""
+        """Write one member per field."""
         return asdict(self)
 
 
@@ -292,7 +292,7 @@ class Measurement:
 
     @property
     def validity(self) -> Validity:
-        """The worst of the flags."""
+        """The most severe of the flags; VALID without any."""
         return worst_validity(self.flags)
 
     def stats(self, rng: np.random.Generator) -> LatencyStats:

@@ -10,7 +10,7 @@ from nas_engine.domain.errors import EngineError
 
 
 class Goal(Enum):
-    """Direction of an objective."""
+    """Whether smaller or larger values of a metric are better."""
 
     MINIMIZE = "minimize"
     MAXIMIZE = "maximize"
@@ -71,7 +71,7 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """The metric's label."""
+        """Label of the metric, as documents and reports write it."""
         return self.metric.label
 
     def minimized(self, value: float) -> float:

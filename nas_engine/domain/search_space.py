@@ -75,7 +75,7 @@ class SearchSpace(Protocol):
 
     @property
     def space_id(self) -> str:
-        """Registered id, e.g. ``spos``."""
+        """Id the space is registered under, e.g. ``spos``."""
 
     @property
     def parameters(self) -> Mapping[str, JsonValue]:
@@ -83,7 +83,7 @@ class SearchSpace(Protocol):
 
     @property
     def genes(self) -> tuple[Gene, ...]:
-        """The encoding, in genotype order."""
+        """The integer encoding, one gene per position, in genotype order."""
 
     @property
     def size(self) -> int:
@@ -91,7 +91,7 @@ class SearchSpace(Protocol):
 
     @property
     def num_classes(self) -> int:
-        """Outputs of the classifier."""
+        """Number of outputs of the classifier."""
 
     @property
     def input_shapes(self) -> tuple[tuple[int, int, int], ...]:

@@ -52,7 +52,7 @@ class BatchStatistics:
 
     @property
     def num_channels(self) -> int:
-        """Channels that are used."""
+        """Number of channels the statistics hold."""
         return int(self.mean.shape[0])
 
     def __eq__(self, other: object) -> bool:
@@ -92,7 +92,6 @@ def require_statistics(graph: LayerGraph, statistics: Mapping[str, BatchStatisti
 
 
 def _frozen(values: Float32Array) -> Float32Array:
-    """A read-only float32 copy."""
     copy = cast(Float32Array, np.array(values, dtype=np.float32, copy=True))
     copy.setflags(write=False)
     return copy

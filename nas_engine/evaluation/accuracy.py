@@ -1,4 +1,4 @@
-"""Accuracy of one architecture with shared weights: calibrate its BN, then count right answers.
+"""Accuracy of one architecture with shared weights: calibrate its BN, then count correct predictions.
 
 Shapes: N images, C channels, H height, W width, K classes. Images should be in channels_last memory,
 which makes both passes two to three times faster on a CPU.
@@ -30,16 +30,16 @@ class LabelledImages(Protocol):
 
     @property
     def images_NCHW(self) -> torch.Tensor:  # noqa: N802
-        """Images."""
+        """Pixels as the network takes them, (N, C, H, W)."""
 
     @property
     def labels_N(self) -> torch.Tensor:  # noqa: N802
-        """Class indices."""
+        """Index of each image's class, (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of right answers on held-out images.
+    """Share of correct predictions on held-out images.
 
     Attributes:
         top1: fraction.
@@ -109,7 +109,7 @@ def evaluate(
 def classify(
     graph: LayerGraph, weights: Mapping[str, torch.Tensor], norm: Norm, held_out: Iterable[LabelledImages]
 ) -> Accuracy:
-    """Share of right answers under given statistics.
+    """Share of correct predictions under given statistics.
 
     Raises:
         WeightsError: there are no images, or a logit is not finite.

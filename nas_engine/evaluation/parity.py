@@ -1,4 +1,4 @@
-"""Runs an architecture on both sides, torch execution and ONNX Runtime, and compares the answers.
+"""Runs an architecture on both sides, torch execution and ONNX Runtime, and compares the outputs.
 
 Shapes: N images, C channels, H height, W width, K classes.
 """
@@ -27,7 +27,7 @@ _ERRORS_ONLY = 3  # ONNX Runtime's log level
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """How far the exported model's answers are from the torch execution's.
+    """How far the exported model's outputs are from the torch execution's.
 
     Attributes:
         max_absolute_error: largest difference of one output element.
@@ -88,11 +88,11 @@ def compare(expected_NK: Array, actual_NK: Array) -> Parity:
         ExportError: shapes differ, or a value is not finite.
     """
     if expected_NK.shape != actual_NK.shape:
-        raise ExportError(f"answers have shapes {expected_NK.shape} and {actual_NK.shape}: not the same network")
+        raise ExportError(f"outputs have shapes {expected_NK.shape} and {actual_NK.shape}: not the same network")
     if not (np.isfinite(expected_NK).all() and np.isfinite(actual_NK).all()):
         raise ExportError("an answer holds NaN or infinity: the weights or statistics overflow")
     error = float(np.abs(expected_NK - actual_NK).max())
-    # All-zero answers that agree have error 0; any difference from them is infinitely large.
+    # All-zero outputs that agree have error 0; any difference from them is infinitely large.
     magnitude = float(np.abs(expected_NK).max())
     relative = 0.0 if error == 0.0 else error / magnitude if magnitude else float("inf")
     return Parity(max_absolute_error=error, max_relative_error=relative, num_images=expected_NK.shape[0])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
+from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.errors import EngineError
 
 MIN_PAIRS = 2
@@ -62,8 +63,12 @@ def rank_correlation(estimates: Sequence[float], truths: Sequence[float]) -> Ran
         raise EngineError("a value to be ranked is not finite: leave out what was not evaluated")
     if len(estimates) < MIN_PAIRS or len(set(estimates)) < MIN_PAIRS or len(set(truths)) < MIN_PAIRS:
         return RankCorrelation(None, None, None, len(estimates))
-    tau, p_value = kendalltau(estimates, truths)
-    return RankCorrelation(float(tau), float(p_value), float(spearmanr(estimates, truths)[0]), len(estimates))
+    return RankCorrelation(
+        kendall_tau=kendall_tau(estimates, truths),
+        p_value=float(kendalltau(estimates, truths).pvalue),
+        spearman=float(spearmanr(estimates, truths).statistic),
+        num=len(estimates),
+    )
 
 
 def order_preservation(estimates: Sequence[float], truths: Sequence[float], num_local: int) -> OrderPreservation:

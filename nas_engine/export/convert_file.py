@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from nas_engine.domain.errors import ExportError
+from nas_engine.domain.measuring.cycle_table import CycleTable, SimulatedLatency, simulate_latency
 from nas_engine.export.fixed_batch import fix_batch
 from nas_engine.export.model_metadata import ARCH_ID_KEY
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn import RknnConverter, find_converter
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.export.rknn_table import CycleTable, SimulatedLatency, simulate_latency
 
 CALIBRATION_KEY = "images"  # array of an .npz file that holds calibration images
 

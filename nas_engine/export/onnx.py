@@ -119,7 +119,7 @@ class _Lowering:
         return self._values[self._graph.output]
 
     def run(self) -> None:
-        """Lower every node."""
+        """Write every node of the graph as ONNX operators."""
         folded = set(self._folds.values())
         for index, node in enumerate(self._graph.nodes):
             inputs = [self._values[source] for source in node.inputs]

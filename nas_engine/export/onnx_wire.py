@@ -25,7 +25,7 @@ _MASK_64 = (1 << 64) - 1
 
 
 class ElementType(IntEnum):
-    """TensorProto.DataType."""
+    """Element types of tensors, with the numbers of ONNX's TensorProto.DataType."""
 
     FLOAT = 1
     INT64 = 7

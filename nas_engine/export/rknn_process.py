@@ -100,7 +100,6 @@ class ConverterProcess:
 
     @property
     def pid(self) -> int:
-        """Process id."""
         return self._process.pid
 
     def run(self, job: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

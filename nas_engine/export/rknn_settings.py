@@ -28,7 +28,7 @@ class QuantisationAlgorithm(Enum):
 
 
 class QuantisationMethod(Enum):
-    """Granularity of weight scales."""
+    """How finely weights are scaled: one scale per channel or one per layer."""
 
     CHANNEL = "channel"
     LAYER = "layer"
@@ -72,7 +72,7 @@ class RknnSettings:
 
     @property
     def is_quantised(self) -> bool:
-        """Whether calibration images are needed."""
+        """Whether weights and activations are integers, so that calibration images are needed."""
         return self.dtype is Dtype.W8A8
 
     def toolkit_options(self) -> dict[str, JsonValue]:
@@ -131,7 +131,7 @@ class ConversionKey:
     arch_id: str | None
 
     def document(self) -> Mapping[str, JsonValue]:
-        """The key in the clear."""
+        """Settings and versions the cache key is the digest of."""
         return {
             "schema": _SCHEMA,
             "onnx_sha256": self.onnx_sha256,

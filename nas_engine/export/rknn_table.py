@@ -1,23 +1,16 @@
-"""The RKNN compiler's table of layers: cycles per layer, where it runs, and memory; read from its log.
+"""Reading the RKNN compiler's table of layers from its log: cycles per layer, where it runs, and memory.
 
 The compiler prints it while it builds (rknn-toolkit2 2.5.0 with verbose output). Cycles are its own
-static estimate: activations, splits, joins and pooling count nothing, launching an operator counts
-nothing, operators on the CPU count nothing. What is made of them here is a simulation, never a
-measurement.
+static estimate; what they mean for latency is `nas_engine.domain.measuring.cycle_table`'s part.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum
 
 from nas_engine.domain.errors import ExportError
-from nas_engine.domain.json_value import canonical_json
-
-RK3588_NPU_CLOCK_HZ = 1_000_000_000  # the highest NPU clock of RK3588
+from nas_engine.domain.measuring.cycle_table import CycleTable, LayerCycles, Target
 
 _HEADING = "Network Layer Information Table"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -28,124 +21,6 @@ _ROW = re.compile(
 )
 _MEMORY = re.compile(r"Total (?P<kind>Internal|Weight) Memory Size: (?P<kilobytes>[\d.]+)KB")
 _NOT_LAYERS = ("InputOperator", "OutputOperator")
-
-
-class Target(Enum):
-    """Where a layer runs on the board."""
-
-    NPU = "NPU"
-    CPU = "CPU"
-    GPU = "GPU"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerCycles:
-    """One fused layer of the compiled model.
-
-    Attributes:
-        operator: the compiler's operator, e.g. ``ConvRelu``.
-        name: full name; it ends with the node it comes from.
-        dtype: number format, e.g. ``INT8``.
-        target: where it runs.
-        input_shapes, output_shape: as printed.
-        ddr_cycles, npu_cycles: memory and arithmetic cycles; the larger one is `total_cycles`.
-        traffic_kib: data read and written.
-    """
-
-    operator: str
-    name: str
-    dtype: str
-    target: Target
-    input_shapes: str
-    output_shape: str
-    ddr_cycles: int
-    npu_cycles: int
-    total_cycles: int
-    traffic_kib: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CycleTable:
-    """The layers of a compiled model, without its input and output, in order of execution.
-
-    Attributes:
-        layers: at least one.
-        internal_memory_bytes, weight_memory_bytes: what the model needs on the board.
-    """
-
-    layers: tuple[LayerCycles, ...]
-    internal_memory_bytes: int
-    weight_memory_bytes: int
-
-    @property
-    def total_cycles(self) -> int:
-        """Cycles of all layers, one after the other."""
-        return sum(layer.total_cycles for layer in self.layers)
-
-    @property
-    def cpu_fallbacks(self) -> tuple[LayerCycles, ...]:
-        """Layers that leave the NPU. The reshape of the answer at the very end is a copy and is not counted."""
-        last = self.layers[-1]
-        return tuple(
-            layer
-            for layer in self.layers
-            if layer.target is not Target.NPU and not (layer is last and layer.operator == "Reshape")
-        )
-
-    @property
-    def npu_only(self) -> bool:
-        """Whether every layer runs on the NPU: the search constraint of that name."""
-        return not self.cpu_fallbacks
-
-    def to_json(self) -> str:
-        """Canonical JSON, the form it is stored in."""
-        layers = [{**asdict(layer), "target": layer.target.value} for layer in self.layers]
-        return canonical_json(
-            {
-                "layers": layers,
-                "internal_memory_bytes": self.internal_memory_bytes,
-                "weight_memory_bytes": self.weight_memory_bytes,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> CycleTable:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ExportError: it is something else.
-        """
-        try:
-            document = json.loads(text)
-            layers = tuple(LayerCycles(**{**row, "target": Target(row["target"])}) for row in document["layers"])
-            return cls(**{**document, "layers": layers})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ExportError(f"not a stored cycle table: {error}") from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedLatency:
-    """A latency worked out from compiler cycles. Not a measurement, and of another type on purpose.
-
-    Attributes:
-        latency_us: cycles over the clock.
-        total_cycles: of all layers.
-        clock_hz: NPU clock it is worked out for.
-        num_layers: layers that are run.
-    """
-
-    latency_us: float
-    total_cycles: int
-    clock_hz: int
-    num_layers: int
-
-
-def simulate_latency(table: CycleTable, *, clock_hz: int = RK3588_NPU_CLOCK_HZ) -> SimulatedLatency:
-    """Time of one inference if the compiler's cycle estimate were exact, on one NPU core."""
-    cycles = table.total_cycles
-    return SimulatedLatency(
-        latency_us=1e6 * cycles / clock_hz, total_cycles=cycles, clock_hz=clock_hz, num_layers=len(table.layers)
-    )
 
 
 def parse_cycle_table(log: str) -> CycleTable:

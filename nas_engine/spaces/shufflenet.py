@@ -101,7 +101,6 @@ class ShuffleNetSpace(ChoiceSpace[ShuffleNetParameters]):
 
     @property
     def space_id(self) -> str:
-        """``spos``."""
         return SPACE_ID
 
     @cached_property

@@ -60,11 +60,11 @@ class RunningStatistics:
         return mean_C[: node.shape[0]], variance_C[: node.shape[0]]
 
     def to(self, device: torch.device) -> RunningStatistics:
-        """A copy on `device`."""
+        """Copy every buffer to `device`."""
         return RunningStatistics({name: (m.to(device).clone(), v.to(device).clone()) for name, (m, v) in self.items()})
 
     def items(self) -> Iterable[tuple[str, MeanVariance]]:
-        """Names and buffers."""
+        """Iterate over (node name, buffer) pairs."""
         return self._buffers.items()
 
 
@@ -115,7 +115,7 @@ class StatisticsAccumulator:
         self.num_batches = 0
 
     def begin_batch(self) -> None:
-        """Count one more batch."""
+        """Count the batch that is executed next."""
         self.num_batches += 1
 
     @property

@@ -133,7 +133,7 @@ class WeightStore(Mapping[str, torch.Tensor]):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The torch device that holds the weights."""
         return next(iter(self._tensors.values())).device
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> WeightStore:
@@ -190,7 +190,7 @@ def collect_weight_refs(graphs: Iterable[LayerGraph]) -> dict[str, WeightRef]:
 
 
 def draw(shape: Shape, init: Init, rng: torch.Generator) -> torch.Tensor:
-    """One fresh weight."""
+    """Draw one freshly initialised weight."""
     tensor = torch.empty(shape)
     match init.kind:
         case InitKind.NORMAL:

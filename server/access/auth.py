@@ -11,13 +11,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
 from server.access.token import ApiToken, Role
-from server.bootstrap.http_context import ApiContext, Context
+from server.access.tokens import Tokens
 from server.core.errors import NotAuthenticatedError
 from server.core.http.problem_types import FORBIDDEN, UNAUTHENTICATED
 from server.core.http.problems import Problem
+from server.core.http.provide import ApiSettings, SettingsDep, provided
 
 SESSION_COOKIE = "hilnas_session"
 CSRF_HEADER = "X-Hilnas-Page"
+TokensDep = Annotated[Tokens, provided(Tokens)]
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="hilnas"'}
 _bearer = HTTPBearer(
@@ -50,23 +52,24 @@ class Caller:
 
 def _caller(
     request: Request,
-    context: Context,
+    settings: SettingsDep,
+    tokens: TokensDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    return identify(request, context, None if credentials is None else credentials.credentials)
+    return identify(request, settings, tokens, None if credentials is None else credentials.credentials)
 
 
-def identify(request: Request, context: ApiContext, bearer: str | None) -> Caller:
+def identify(request: Request, settings: ApiSettings, tokens: Tokens, bearer: str | None) -> Caller:
     """Who calls: by bearer token, else by session cookie.
 
     Raises:
         Problem: unauthenticated; or forbidden, where a cookie alone would change something.
     """
-    if not context.settings.auth_required:
+    if not settings.auth_required:
         return Caller(None)
     secret = _session_secret(request) if bearer is None else bearer
     try:
-        return Caller(context.tokens.authenticate(secret))
+        return Caller(tokens.authenticate(secret))
     except NotAuthenticatedError as error:
         raise Problem(UNAUTHENTICATED, str(error), headers=_CHALLENGE) from error
 

@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Caller, Engineer
-from server.bootstrap.http_context import ApiContext, Context
 from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
 from server.core.http.problems import FieldError, Problem
+from server.core.http.provide import provided
 from server.core.http.resources import Resource
-from server.core.idempotency import IdempotencyScope, StoredResponse
+from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 
 MAX_KEY_LENGTH = 255
 ONCE = (IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED, CONFLICT)
@@ -54,7 +54,7 @@ class Once:
         fingerprint: of the request's body.
     """
 
-    context: ApiContext
+    idempotency: Idempotency
     caller: Caller
     method: str
     path: str
@@ -74,18 +74,18 @@ class Once:
             detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
             raise Problem(IDEMPOTENCY_KEY_INVALID, detail, errors=(FieldError(detail, parameter="Idempotency-Key"),))
         scope = IdempotencyScope(caller=self.caller.id, method=self.method, path=self.path, key=self.key)
-        result = self.context.idempotency.run(scope, self.fingerprint, action)
+        result = self.idempotency.run(scope, self.fingerprint, action)
         return _response(result.response, replayed=result.replayed)
 
 
 def _once(
-    context: Context,
+    idempotency: Annotated[Idempotency, provided(Idempotency)],
     request: Request,
     caller: Engineer,
     fingerprint: Annotated[str, Depends(_body_digest)],
     key: IdempotencyKey = None,
 ) -> Once:
-    return Once(context, caller, request.method, request.url.path, key, fingerprint)
+    return Once(idempotency, caller, request.method, request.url.path, key, fingerprint)
 
 
 EngineerOnce = Annotated[Once, Depends(_once)]

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Admin
+from server.access.auth import Admin, TokensDep
 from server.access.presenter import enrolment_token_resource, token_resource
 from server.access.schemas import (
     EnrolmentTokenBody,
@@ -20,80 +19,82 @@ from server.access.schemas import (
     TokenResource,
 )
 from server.access.token import Role
-from server.bootstrap.http_context import Context
-from server.core.http.listing import answer_page, page_in_memory, page_request
+from server.access.tokens import EnrolmentTokens
+from server.core.database.transaction import UnitOfWork
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
+from server.core.http.provide import UowDep, provided
+from server.core.http.resources import Listing, ListQuery
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
+EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
 TokenId = Annotated[str, Path(examples=["tok_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 @router.get("/tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_tokens(
-    request: Request, response: Response, context: Context, _: Admin, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, tokens: TokensDep, _: Admin, query: Annotated[ListQuery, Query()]
 ) -> Listing[TokenResource]:
     """Every token, oldest first, revoked ones included."""
-    wanted = page_request(request, query, context.page_tokens)
-    page = page_in_memory(context.tokens.all(), lambda token: token.id, wanted)
-    return answer_page(request, response, context.page_tokens, page, [token_resource(t) for t in page.items])
+    wanted = paging.wanted(query)
+    page = page_in_memory(tokens.all(), lambda token: token.id, wanted)
+    return paging.listing(page, [token_resource(t) for t in page.items])
 
 
 @router.post("/tokens", status_code=201, responses=problems(*COMMON))
-def create_token(body: TokenBody, response: Response, context: Context, _: Admin) -> NewTokenResource:
+def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Admin) -> NewTokenResource:
     """Make a token. Its secret is in this answer only; for that reason an Idempotency-Key has no effect here."""
     roles = [Role(role) for role in body.roles]
-    token, secret = context.tokens.create(body.name, roles, _expiry(context, body.expires_in_s))
+    token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s))
     response.headers.update({**_NO_STORE, "Location": f"/api/v1/tokens/{token.id}"})
     return NewTokenResource(**dict(token_resource(token)), secret=secret)
 
 
 @router.get("/tokens/{token_id:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_token(token_id: TokenId, context: Context, _: Admin) -> TokenResource:
+def get_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> TokenResource:
     """One token, without its secret."""
-    return token_resource(context.tokens.get(token_id))
+    return token_resource(tokens.get(token_id))
 
 
 @router.delete("/tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_token(token_id: TokenId, context: Context, _: Admin) -> None:
+def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
     """Let a token be used no more."""
-    context.tokens.get(token_id)
-    context.tokens.revoke(token_id)
+    tokens.get(token_id)
+    tokens.revoke(token_id)
 
 
 @router.get("/enrolment-tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_enrolment_tokens(
-    request: Request, response: Response, context: Context, _: Admin, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Admin, query: Annotated[ListQuery, Query()]
 ) -> Listing[EnrolmentTokenResource]:
     """Every enrolment token, oldest first, revoked ones included."""
-    wanted = page_request(request, query, context.page_tokens)
-    page = page_in_memory(context.devices.enrolment_tokens(), lambda token: token.id, wanted)
+    wanted = paging.wanted(query)
+    page = page_in_memory(enrolment_tokens.all(), lambda token: token.id, wanted)
     items = [enrolment_token_resource(token) for token in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    return paging.listing(page, items)
 
 
 @router.post("/enrolment-tokens", status_code=201, responses=problems(*COMMON))
 def create_enrolment_token(
-    body: EnrolmentTokenBody, response: Response, context: Context, _: Admin
+    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, _: Admin
 ) -> NewEnrolmentTokenResource:
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
-    token, secret = context.devices.create_enrolment_token(
-        body.name, max_uses=body.max_uses, expires_at=_expiry(context, body.expires_in_s), labels=body.labels
+    token, secret = enrolment_tokens.create(
+        body.name, max_uses=body.max_uses, expires_at=_expiry(uow, body.expires_in_s), labels=body.labels
     )
     response.headers.update(_NO_STORE)
     return NewEnrolmentTokenResource(**dict(enrolment_token_resource(token)), secret=secret)
 
 
 @router.delete("/enrolment-tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_enrolment_token(token_id: TokenId, context: Context, _: Admin) -> None:
+def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Admin) -> None:
     """Let no board enrol with it any more; boards that have enrolled stay."""
-    context.devices.revoke_enrolment_token(token_id)
+    enrolment_tokens.revoke(token_id)
 
 
-def _expiry(context: Context, expires_in_s: int | None) -> datetime | None:
+def _expiry(uow: UnitOfWork, expires_in_s: int | None) -> datetime | None:
     if expires_in_s is None:
         return None
-    return context.uow.read(lambda tx: tx.now()) + timedelta(seconds=expires_in_s)
+    return uow.read(lambda tx: tx.now()) + timedelta(seconds=expires_in_s)

@@ -1,10 +1,10 @@
-"""API tokens: made once, shown once, stored as digests."""
+"""API tokens and enrolment tokens: made once, shown once, stored as digests."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -134,6 +134,47 @@ class Tokens:
     def all(self) -> tuple[ApiToken, ...]:
         """Every token, oldest first."""
         return self._uow.read(lambda tx: TokenStore(tx).all())
+
+
+class EnrolmentTokens:
+    """Use cases of enrolment tokens, with which boards are let in."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def create(
+        self,
+        name: str,
+        *,
+        max_uses: int | None = None,
+        expires_at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[EnrolmentToken, str]:
+        """A new enrolment token and its secret, which is shown this once."""
+        secret = new_secret("enr")
+
+        def work(tx: Transaction) -> EnrolmentToken:
+            token = EnrolmentToken(
+                id=new_id(IdPrefix.ENROLMENT),
+                name=name,
+                secret_sha256=digest(secret),
+                max_uses=max_uses,
+                labels=labels or {},
+                created_at=tx.now(),
+                expires_at=expires_at,
+            )
+            EnrolmentTokenStore(tx).add(token)
+            return token
+
+        return self._uow.write(work), secret
+
+    def all(self) -> tuple[EnrolmentToken, ...]:
+        """All of them, oldest first."""
+        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all())
+
+    def revoke(self, token_id: str) -> None:
+        """Let no device enrol with it any more. Raises NotFoundError."""
+        self._uow.write(lambda tx: EnrolmentTokenStore(tx).revoke(token_id))
 
 
 def _token(name: str, secret: str, roles: Iterable[Role], now: datetime, expires_at: datetime | None) -> ApiToken:

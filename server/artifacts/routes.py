@@ -14,14 +14,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from server.access.auth import Engineer, Viewer
 from server.artifacts.artifact import Artifact
-from server.artifacts.artifacts import CHUNK_BYTES
+from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
 from server.artifacts.presenter import artifact_resource
 from server.artifacts.schemas import ArtifactResource
 from server.artifacts.store import ArtifactStore
-from server.bootstrap.http_context import Context
+from server.core.database.transaction import UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, not_modified
-from server.core.http.listing import answer_page, page_request
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep
 from server.core.http.problem_types import (
     CONTENT_TOO_LARGE,
     DIGEST_MISMATCH,
@@ -30,10 +30,11 @@ from server.core.http.problem_types import (
     RANGE_NOT_SATISFIABLE,
 )
 from server.core.http.problems import Problem
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
+from server.core.http.provide import ApiSettings, SettingsDep, UowDep, provided
+from server.core.http.resources import Listing, ListQuery
 
 router = APIRouter(prefix="/api/v1", tags=["artifacts"])
+ArtifactsDep = Annotated[Artifacts, provided(Artifacts)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the content, lower-case hex.")]
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MEMORY_BYTES = 1 << 20  # uploads above this are spooled to disk while they stream in
@@ -43,11 +44,11 @@ _CONTENT = {"content": {"*/*": _BINARY}}
 
 @router.get("/artifacts", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_artifacts(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    artifacts: ArtifactsDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[ArtifactResource]:
     """What is stored, newest first."""
-    page = context.artifacts.page(page_request(request, query, context.page_tokens))
-    return answer_page(request, response, context.page_tokens, page, [artifact_resource(a) for a in page.items])
+    page = artifacts.page(paging.wanted(query))
+    return paging.listing(page, [artifact_resource(a) for a in page.items])
 
 
 @router.get(
@@ -63,12 +64,12 @@ def list_artifacts(
 def get_artifact(
     sha256: Digest,
     request: Request,
-    context: Context,
+    artifacts: ArtifactsDep,
     _: Viewer,
     range_header: Annotated[str | None, Header(alias="Range", description="One range: `bytes=FIRST-LAST`.")] = None,
 ) -> Response:
     """The content. Resumable: ask for the rest with Range, and check the sha256 at the end."""
-    artifact = context.artifacts.get(sha256)
+    artifact = artifacts.get(sha256)
     etag = f'"{artifact.sha256}"'
     if (unchanged := not_modified(request, etag)) is not None:
         return unchanged
@@ -82,10 +83,10 @@ def get_artifact(
     }
     wanted = None if _range_is_stale(request, etag) else _range(range_header, artifact.size_bytes)
     if wanted is None:
-        return _stream(context, artifact, 0, artifact.size_bytes, 200, headers)
+        return _stream(artifacts, artifact, 0, artifact.size_bytes, 200, headers)
     first, last = wanted
     headers["Content-Range"] = f"bytes {first}-{last}/{artifact.size_bytes}"
-    return _stream(context, artifact, first, last - first + 1, 206, headers)
+    return _stream(artifacts, artifact, first, last - first + 1, 206, headers)
 
 
 @router.put(
@@ -98,7 +99,9 @@ def get_artifact(
         **problems(*COMMON, NOT_FOUND, CONTENT_TOO_LARGE, DIGEST_MISMATCH),
     },
 )
-async def put_artifact(sha256: Digest, request: Request, context: Context, _: Engineer) -> Response:
+async def put_artifact(
+    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, _: Engineer
+) -> Response:
     """Store bytes under their sha256. Storing the same content again changes nothing."""
     media_type = request.headers.get("content-type", "application/octet-stream")
     # The limit itself is the body guard's: it cuts the stream off.
@@ -106,20 +109,20 @@ async def put_artifact(sha256: Digest, request: Request, context: Context, _: En
         async for chunk in request.stream():
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
-        known = await run_in_threadpool(_known, context, sha256)
-        artifact = await run_in_threadpool(_store, context, spool, media_type, sha256)
+        known = await run_in_threadpool(_known, uow, sha256)
+        artifact = await run_in_threadpool(_store, settings, artifacts, spool, media_type, sha256)
     resource = artifact_resource(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
     return JSONResponse(resource.model_dump(mode="json"), status_code=200 if known else 201, headers=headers)
 
 
-def _known(context: Context, sha256: str) -> bool:
-    return context.uow.read(lambda tx: ArtifactStore(tx).find(sha256)) is not None
+def _known(uow: UnitOfWork, sha256: str) -> bool:
+    return uow.read(lambda tx: ArtifactStore(tx).find(sha256)) is not None
 
 
-def _store(context: Context, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:
-    limit = context.settings.max_artifact_bytes
-    return context.artifacts.put(spool, media_type, expected_sha256=sha256, limit_bytes=limit)  # type: ignore[arg-type]
+def _store(settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:
+    limit = settings.max_artifact_bytes
+    return artifacts.put(spool, media_type, expected_sha256=sha256, limit_bytes=limit)  # type: ignore[arg-type]
 
 
 def _range_is_stale(request: Request, etag: str) -> bool:
@@ -147,12 +150,12 @@ def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:
 
 
 def _stream(
-    context: Context, artifact: Artifact, first: int, length: int, status: int, headers: dict[str, str]
+    artifacts: Artifacts, artifact: Artifact, first: int, length: int, status: int, headers: dict[str, str]
 ) -> Response:
     def chunks() -> Iterator[bytes]:
         position, end = first, first + length
         while position < end:
-            chunk = context.artifacts.read_range(artifact.sha256, position, min(CHUNK_BYTES, end - position))
+            chunk = artifacts.read_range(artifact.sha256, position, min(CHUNK_BYTES, end - position))
             if not chunk:
                 return
             position += len(chunk)

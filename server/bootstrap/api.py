@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import sqlalchemy as sa
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
-from server.access.tokens import Tokens, new_secret
+from server.access.tokens import EnrolmentTokens, Tokens, new_secret
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
@@ -34,12 +36,12 @@ from server.artifacts.model_check import ModelCheck
 from server.bootstrap.app import create_app
 from server.bootstrap.database import open_database
 from server.bootstrap.housekeeping import Housekeeping
-from server.bootstrap.http_context import ApiContext, ApiSettings
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.schema import current_revision, head_revision
 from server.bootstrap.schemas import ReadinessCheck
 from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
+from server.bootstrap.system_routes import Probes
 from server.classifying.queries import Classifications
 from server.classifying.results import ClassificationResults
 from server.core.database.transaction import UnitOfWork
@@ -48,8 +50,9 @@ from server.core.errors import NotAuthenticatedError
 from server.core.events import Events
 from server.core.home import ADMIN_TOKEN_FILE
 from server.core.http.event_stream import EventHub
-from server.core.http.metrics import Metrics, Sample
+from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
+from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
@@ -75,6 +78,7 @@ from server.training.deployables import DeployableModels
 from server.training.supernets import Supernets
 from server.web.app import install_web
 
+T = TypeVar("T")
 SERVER_FILE = "server.json"
 _log = structlog.get_logger("hilnas.server")
 
@@ -84,11 +88,16 @@ class ApiProcess:
     """Everything the process runs, put together but not started."""
 
     app: FastAPI
-    context: ApiContext
+    provided: Provided
+    uow: UnitOfWork
     rpc: RpcServices
     housekeeping: Housekeeping
     wakeups: Wakeups
     engine: sa.Engine
+
+    def get(self, kind: type[T]) -> T:
+        """What the routes get when they ask for this class."""
+        return self.provided.get(kind)
 
 
 def build(settings: Settings) -> ApiProcess:
@@ -109,33 +118,34 @@ def build(settings: Settings) -> ApiProcess:
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
     tables = LatencyTables(uow, searches, spaces)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
-    context = ApiContext(
-        settings=_api_settings(settings),
-        uow=uow,
-        tokens=Tokens(uow),
-        idempotency=idempotency,
-        events=events,
-        artifacts=artifacts,
-        devices=devices,
-        supernets=supernets,
-        candidate_retraining=CandidateRetraining(uow, supernets),
-        deployables=DeployableModels(uow),
-        ranking_studies=RankingStudies(uow, spaces, datasets),
-        dispatch=dispatch,
-        models=ModelCheck(),
-        searches=searches,
-        latency_tables=tables,
-        cost_reports=CostReports(uow, searches, tables, EstimateMaths()),
-        fronts=Fronts(uow, FrontMaths()),
-        latencies=Latencies(uow),
-        classifications=Classifications(uow),
-        spaces=spaces,
-        space_tables=space_tables,
-        datasets=datasets,
-        page_tokens=PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
-        hub=EventHub(lambda: wakeups.token(Topic.EVENTS)),
-        metrics=Metrics((lambda: _job_samples(dispatch),)),
-        probes=(lambda: _database_check(engine),),
+    provided = Provided(
+        _api_settings(settings),
+        uow,
+        Tokens(uow),
+        EnrolmentTokens(uow),
+        idempotency,
+        events,
+        artifacts,
+        ModelCheck(),
+        dispatch,
+        spaces,
+        space_tables,
+        datasets,
+        devices,
+        Latencies(uow),
+        Classifications(uow),
+        tables,
+        CostReports(uow, searches, tables, EstimateMaths()),
+        supernets,
+        CandidateRetraining(uow, supernets),
+        DeployableModels(uow),
+        searches,
+        Fronts(uow, FrontMaths()),
+        RankingStudies(uow, spaces, datasets),
+        PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
+        EventHub(lambda: wakeups.token(Topic.EVENTS)),
+        Metrics((lambda: _job_depths(dispatch),)),
+        Probes((lambda: _database_check(engine),)),
     )
     rpc = RpcServices(
         enrolments=devices,
@@ -145,11 +155,12 @@ def build(settings: Settings) -> ApiProcess:
         artifacts=artifacts,
         canaries=_canaries(uow, artifacts, spaces),
     )
-    app = create_app(context)
+    app = create_app(provided)
     install_web(app)
     return ApiProcess(
         app=app,
-        context=context,
+        provided=provided,
+        uow=uow,
         rpc=rpc,
         housekeeping=Housekeeping(dispatch, events, idempotency),
         wakeups=wakeups,
@@ -195,7 +206,7 @@ def run(settings: Settings) -> None:
         listener = stack.enter_context(_listen(settings.http_host, settings.http_port))
         process = build(settings)
         stack.callback(process.engine.dispose)
-        _make_first_tokens(process.context.tokens, settings)
+        _make_first_tokens(process.get(Tokens), settings)
         process.wakeups.start()
         stack.callback(process.wakeups.close)
         process.housekeeping.start()
@@ -232,7 +243,7 @@ def _serve(process: ApiProcess, listener: socket.socket, shutdown_s: int) -> Non
     # uvicorn raises the signals it caught once more when it has ended: ours must not kill us before the clean-up.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    _Server(config, process.context.hub).run(sockets=[listener])
+    _Server(config, process.get(EventHub)).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -314,13 +325,12 @@ def _database_check(engine: sa.Engine) -> ReadinessCheck:
     return ReadinessCheck(name="database", ok=True, detail=f"schema {current}")
 
 
-def _job_samples(dispatch: Dispatch) -> list[Sample]:
-    name, text = "hilnas_jobs", "Jobs that wait and run."
-    samples = []
+def _job_depths(dispatch: Dispatch) -> Metric:
+    jobs = GaugeMetricFamily("hilnas_jobs", "Jobs that wait and run.", labels=("kind", "state"))
     for depth in dispatch.depths():
-        for state, count in (("queued", depth.num_queued), ("leased", depth.num_leased)):
-            samples.append(Sample(name, text, count, (("kind", depth.kind.value), ("state", state))))
-    return samples
+        jobs.add_metric((depth.kind.value, "queued"), depth.num_queued)
+        jobs.add_metric((depth.kind.value, "leased"), depth.num_leased)
+    return jobs
 
 
 def _overrides(argv: Sequence[str] | None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Builds the FastAPI application from its context. No state of its own, no imports of adapters."""
+"""Builds the FastAPI application from the use cases it is given. No state of its own, no imports of adapters."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-import server.core.http.path_ids  # noqa: F401  (registers the `id` path convertor the routes use)
 from nas_engine.settings.training import TrainingSpec
 from server.access import routes as tokens
 from server.artifacts import routes as artifacts
 from server.bootstrap import event_routes as events
 from server.bootstrap import system_routes as system
-from server.bootstrap.http_context import ApiContext
 from server.candidates.spec import SearchSpec
 from server.classifying import routes as classifications
+from server.core.http.event_stream import EventHub
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
+from server.core.http.metrics import Metrics
 from server.core.http.openapi import install_openapi, operation_id
 from server.core.http.problem_handlers import install_problem_handlers
+from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
 from server.jobs import routes as jobs
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
+from server.measuring import canary_routes as canaries
 from server.measuring import routes as measurements
+from server.measuring.queries import ModelMeasurementSpec
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
@@ -44,6 +47,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     classifications.router,
     latency_tables.router,
     devices.router,
+    canaries.router,
     supernets.router,
     models.router,
     ranking_studies.router,
@@ -54,43 +58,52 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     system.router,
 )
-_SPECS = (SearchSpec, TrainingSpec, LatencyTableSpec, CostReportSpec, CandidateRetrainingSpec, RankingStudySpec)
+_SPECS = (
+    SearchSpec,
+    TrainingSpec,
+    ModelMeasurementSpec,
+    LatencyTableSpec,
+    CostReportSpec,
+    CandidateRetrainingSpec,
+    RankingStudySpec,
+)
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 
-def create_app(context: ApiContext) -> FastAPI:
-    """The application; `context` stays the caller's to close."""
+def create_app(provided: Provided) -> FastAPI:
+    """The application; what is `provided` stays the caller's to close."""
+    settings = provided.get(ApiSettings)
     app = FastAPI(
         title="hilnas",
-        version=context.settings.version,
+        version=settings.version,
         docs_url=None,  # the interactive pages load scripts from elsewhere; the reference is in docs/
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         lifespan=_lifespan,
         generate_unique_id_function=operation_id,
     )
-    app.state.context = context
+    install_provided(app, provided)
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
     install_openapi(app, _SPECS)
-    settings = context.settings
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
     app.add_middleware(BodyLimitGuard, limits=limits)
     app.add_middleware(
         HostAndOriginGuard, allowed_hosts=settings.allowed_hosts, allowed_origins=settings.allowed_origins
     )
-    app.add_middleware(RequestContextMiddleware, observer=context.metrics)
+    app.add_middleware(RequestContextMiddleware, observer=provided.get(Metrics))
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    context: ApiContext = app.state.context
-    watcher = asyncio.create_task(context.hub.run())
+    provided: Provided = app.state.provided
+    hub = provided.get(EventHub)
+    watcher = asyncio.create_task(hub.run())
     try:
         yield
     finally:
-        context.hub.stop()
+        hub.stop()
         await watcher

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from hilnas.client.client import Hilnas
 from server.core.home import ENROLMENT_TOKEN_FILE
@@ -113,8 +113,8 @@ class Rig:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
+        return httpx2.get(f"{url}/readyz", timeout=2).status_code == httpx2.codes.OK
+    except httpx2.HTTPError:
         return False
 
 

@@ -6,21 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from nas_engine.domain.json_value import JsonValue
 from server.access.auth import Caller, Viewer
-from server.bootstrap.http_context import ApiContext, Context
 from server.bootstrap.presenter import event_resource
 from server.bootstrap.schemas import EventListQuery, EventPage
 from server.candidates.search_store import SearchStore
-from server.core.events import Event, EventQuery
-from server.core.http.event_stream import EVENT_STREAM_HEADERS, Subject, stream_events
-from server.core.http.negotiation import EVENT_STREAM, JSON, preferred
+from server.core.events import EventQuery, Events
+from server.core.http.event_stream import EVENT_STREAM_HEADERS, EventHub, Subject, stream_events
 from server.core.http.openapi import COMMON, problems
 from server.core.http.problem_types import NOT_ACCEPTABLE, NOT_FOUND, TOO_MANY_STREAMS
+from server.core.http.provide import UowDep, provided
+from server.core.http.requests import EVENT_STREAM, JSON, preferred
 from server.studies.store import StudyStore
 from server.training.store import SupernetStore
 
@@ -62,96 +62,85 @@ class _Streamed:
     data: JsonValue
 
 
-@router.get("/events", response_model=EventPage, responses=_RESPONSES)
-def list_events(
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request for events asks, whatever its subject."""
+
+    request: Request
+    caller: Caller
+    events: Events
+    hub: EventHub
+    query: EventListQuery
+    last_event_id: str | None
+
+    def answer(self, wanted: EventQuery, ended: Callable[[], bool]) -> Response:
+        """A page or a stream of the wanted events; `ended` tells whether more can come."""
+        after_id = self.query.after if self.last_event_id is None else int(self.last_event_id)
+        over = ended()
+        if preferred(self.request, JSON, EVENT_STREAM) == JSON:
+            found = self.events.after(after_id, wanted, self.query.limit)
+            last_id = found[-1].id if found else after_id
+            page = EventPage(items=[event_resource(event) for event in found], last_id=last_id, ended=over)
+            return Response(page.model_dump_json(), media_type=JSON)
+        if over and not self.events.after(after_id, wanted, 1):
+            return Response(status_code=204)
+        self.hub.check_slot(self.caller.id)
+        subject = Subject(read=lambda after, limit: self._read(wanted, after, limit), ended=ended)
+        stream = stream_events(self.hub, subject, after_id, self.caller.id)
+        return StreamingResponse(stream, media_type=EVENT_STREAM, headers=EVENT_STREAM_HEADERS)
+
+    def _read(self, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:
+        return [
+            _Streamed(event.id, event.type.value, event_resource(event).model_dump(mode="json"))
+            for event in self.events.after(after_id, wanted, limit)
+        ]
+
+
+async def _asked(
     request: Request,
-    context: Context,
     caller: Viewer,
+    events: Annotated[Events, provided(Events)],
+    hub: Annotated[EventHub, provided(EventHub)],
     query: Annotated[EventListQuery, Query()],
     last_event_id: LastEventId = None,
-) -> Response:
+) -> _Asked:
+    return _Asked(request, caller, events, hub, query, last_event_id)
+
+
+Asked = Annotated[_Asked, Depends(_asked)]
+
+
+@router.get("/events", response_model=EventPage, responses=_RESPONSES)
+def list_events(asked: Asked) -> Response:
     """Everything that happens on this server."""
-    return _answer(request, context, caller, query, last_event_id, EventQuery(), lambda: False)
+    return asked.answer(EventQuery(), lambda: False)
 
 
 @router.get("/searches/{search_id:id}/events", response_model=EventPage, responses=_RESPONSES)
 def list_search_events(
-    search_id: Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
-    request: Request,
-    context: Context,
-    caller: Viewer,
-    query: Annotated[EventListQuery, Query()],
-    last_event_id: LastEventId = None,
+    search_id: Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])], asked: Asked, uow: UowDep
 ) -> Response:
     """What happens to a search; the stream ends with it."""
-
-    def ended() -> bool:
-        return context.uow.read(lambda tx: SearchStore(tx).get(search_id)).state.final
-
-    return _answer(request, context, caller, query, last_event_id, EventQuery(search_id=search_id), ended)
+    return asked.answer(
+        EventQuery(search_id=search_id), lambda: uow.read(lambda tx: SearchStore(tx).get(search_id)).state.final
+    )
 
 
 @router.get("/supernets/{supernet_id:id}/events", response_model=EventPage, responses=_RESPONSES)
 def list_supernet_events(
-    supernet_id: Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
-    request: Request,
-    context: Context,
-    caller: Viewer,
-    query: Annotated[EventListQuery, Query()],
-    last_event_id: LastEventId = None,
+    supernet_id: Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])], asked: Asked, uow: UowDep
 ) -> Response:
     """How a supernet's training goes; the stream ends with it."""
-
-    def ended() -> bool:
-        return context.uow.read(lambda tx: SupernetStore(tx).get(supernet_id)).state.final
-
-    return _answer(request, context, caller, query, last_event_id, EventQuery(supernet_id=supernet_id), ended)
+    return asked.answer(
+        EventQuery(supernet_id=supernet_id), lambda: uow.read(lambda tx: SupernetStore(tx).get(supernet_id)).state.final
+    )
 
 
 @router.get("/ranking-studies/{study_id:id}/events", response_model=EventPage, responses=_RESPONSES)
 def list_ranking_study_events(
-    study_id: Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
-    request: Request,
-    context: Context,
-    caller: Viewer,
-    query: Annotated[EventListQuery, Query()],
-    last_event_id: LastEventId = None,
+    study_id: Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])], asked: Asked, uow: UowDep
 ) -> Response:
     """How a ranking study goes, training by training; the stream ends with it."""
-
-    def ended() -> bool:
-        return context.uow.read(lambda tx: StudyStore(tx).get(study_id)).state.final
-
-    return _answer(request, context, caller, query, last_event_id, EventQuery(study_id=study_id), ended)
-
-
-def _answer(
-    request: Request,
-    context: ApiContext,
-    caller: Caller,
-    query: EventListQuery,
-    last_event_id: str | None,
-    wanted: EventQuery,
-    ended: Callable[[], bool],
-) -> Response:
-    after_id = query.after if last_event_id is None else int(last_event_id)
-    over = ended()
-    if preferred(request, JSON, EVENT_STREAM) == JSON:
-        found = context.events.after(after_id, wanted, query.limit)
-        last_id = found[-1].id if found else after_id
-        page = EventPage(items=[event_resource(event) for event in found], last_id=last_id, ended=over)
-        return Response(page.model_dump_json(), media_type=JSON)
-    if over and not context.events.after(after_id, wanted, 1):
-        return Response(status_code=204)
-    context.hub.check_slot(caller.id)
-    subject = Subject(read=lambda after, limit: _read(context, wanted, after, limit), ended=ended)
-    stream = stream_events(context.hub, subject, after_id, caller.id)
-    return StreamingResponse(stream, media_type=EVENT_STREAM, headers=EVENT_STREAM_HEADERS)
-
-
-def _read(context: ApiContext, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:
-    return [_streamed(event) for event in context.events.after(after_id, wanted, limit)]
-
-
-def _streamed(event: Event) -> _Streamed:
-    return _Streamed(event.id, event.type.value, event_resource(event).model_dump(mode="json"))
+    return asked.answer(
+        EventQuery(study_id=study_id), lambda: uow.read(lambda tx: StudyStore(tx).get(study_id)).state.final
+    )

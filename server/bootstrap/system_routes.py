@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse, Response
 
 from server.access.auth import Viewer
-from server.bootstrap.http_context import Context
-from server.bootstrap.schemas import HealthResource, ProblemTypeResource, ReadinessResource, VersionResource
-from server.core.http import metrics
+from server.bootstrap.schemas import (
+    HealthResource,
+    ProblemTypeResource,
+    ReadinessCheck,
+    ReadinessResource,
+    VersionResource,
+)
+from server.core.http.metrics import CONTENT_TYPE, Metrics
 from server.core.http.openapi import COMMON, problems
 from server.core.http.problem_types import INVALID_REQUEST, NOT_FOUND, PROBLEM_TYPES
 from server.core.http.problems import Problem, ProblemType
+from server.core.http.provide import SettingsDep, provided
 from server.core.http.resources import Listing
 
 router = APIRouter(tags=["system"])
+Probe = Callable[[], ReadinessCheck]
+"""Looks at one thing the server needs; does not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Every probe of this process."""
+
+    all: tuple[Probe, ...]
+
+
+ProbesDep = Annotated[Probes, provided(Probes)]
+MetricsDep = Annotated[Metrics, provided(Metrics)]
 _NOT_READY: dict[int | str, dict[str, Any]] = {
     503: {"model": ReadinessResource, "description": "The server cannot do its work now."}
 }
@@ -29,9 +50,9 @@ async def get_health() -> HealthResource:
 
 
 @router.get("/readyz", responses=_NOT_READY)
-def get_readiness(context: Context, response: Response) -> ReadinessResource:
+def get_readiness(probes: ProbesDep, response: Response) -> ReadinessResource:
     """Whether the server can do its work: database reachable, schema current."""
-    checks = [probe() for probe in context.probes]
+    checks = [probe() for probe in probes.all]
     ready = all(check.ok for check in checks)
     response.status_code = 200 if ready else 503
     response.headers["Cache-Control"] = "no-store"
@@ -39,9 +60,9 @@ def get_readiness(context: Context, response: Response) -> ReadinessResource:
 
 
 @router.get("/version")
-async def get_version(context: Context) -> VersionResource:
+async def get_version(settings: SettingsDep) -> VersionResource:
     """Which server this is."""
-    return VersionResource(version=context.settings.version)
+    return VersionResource(version=settings.version)
 
 
 @router.get(
@@ -49,9 +70,9 @@ async def get_version(context: Context) -> VersionResource:
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}, **problems(*COMMON)},
 )
-def get_metrics(context: Context, _: Viewer) -> Response:
+def get_metrics(metrics: MetricsDep, _: Viewer) -> Response:
     """Counters of this process and depths of the job queues."""
-    return Response(context.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+    return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/problems")

@@ -65,11 +65,13 @@ from server.searches.worker_results import WorkerResults
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
+from server.spaces.worker.resources import WorkerResources
 from server.studies.entry_jobs import StudyWork
 from server.studies.worker import RankHandler, correlate
+from server.training.calibration import CalibrationDatasets
 from server.training.supernets import Supernets
 from server.training.worker.accuracies import Accuracies
-from server.training.worker.resources import Resources
+from server.training.worker.supernets import LoadedSupernets
 from server.training.worker.training import TrainHandler
 
 _log = structlog.get_logger("hilnas.worker")
@@ -167,17 +169,16 @@ def _handlers(
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
     results = WorkerResults(uow)
-    resources = Resources(
+    resources = WorkerResources(
         spaces=spaces,
         datasets=datasets,
-        supernets=supernets,
         artifacts=artifacts,
         folder=settings.home / "worker",
         device=_device(settings),
         pause=nullcontext if settings.host_lock is None else HostLock(settings.host_lock).working,
         host_lock=settings.host_lock,
     )
-    accuracies = Accuracies(resources)
+    loaded, accuracies = LoadedSupernets(supernets, resources), Accuracies(resources)
     code_version = version("hilnas")
     tables = LatencyTables(uow, searches, spaces)
     return {
@@ -188,12 +189,12 @@ def _handlers(
             CostReports(tables),
             code_version,
         ),
-        JobKind.CONVERT: ConvertHandler(searches, results, resources, rknn),
-        JobKind.EVALUATE: EvaluateHandler(searches, results, resources, accuracies),
-        JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, accuracies),
+        JobKind.CONVERT: ConvertHandler(results.record_conversion, CalibrationDatasets(uow).name, resources, rknn),
+        JobKind.EVALUATE: EvaluateHandler(searches, results, resources, loaded, accuracies),
+        JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, loaded, accuracies),
         JobKind.DERIVE: DeriveHandler(Derivations(uow, SearchWork(uow)), resources, tables),
-        JobKind.TRAIN: TrainHandler(supernets, resources),
-        JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources),
+        JobKind.TRAIN: TrainHandler(supernets, resources, loaded),
+        JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources, loaded),
     }
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.image_set import MAX_IMAGES
+from nas_engine.domain.measuring.image_set import MAX_IMAGES
+from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.objective import Constraint, Metric, Objective
 from nas_engine.settings.algorithms import (
     AlgorithmSpec,
@@ -60,7 +61,7 @@ class BudgetSpec(SpecPart):
 class MeasurementSpec(SpecPart):
     """How latency is measured."""
 
-    profile: Literal["quick", "standard", "audit"] = "standard"
+    profile: ProfileName = "standard"
     """How thoroughly."""
 
     validity_policy: Literal["require", "accept_flagged"] = "require"

@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.domain.classification import Predictions, Top1, decompress_predictions, paired_loss
 from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.classification import Predictions, Top1, decompress_predictions, paired_loss
 from server.candidates.states import EvaluationSource
 from server.core.errors import InvalidValueError
 
@@ -20,7 +20,7 @@ Labels = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """How much of a reference's top-1 is lost on the same images; see `nas_engine.domain.classification.PairedLoss`.
+    """How much of a reference's top-1 is lost on the same images; see `PairedLoss` of the engine's domain.
 
     Attributes:
         reference_id: the float classification it is taken against.
@@ -142,3 +142,18 @@ class ClassificationQuery:
     search_id: str | None = None
     candidate_id: str | None = None
     include_superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatPredictions:
+    """The classes that the float network of a candidate predicts for the images a device is given.
+
+    Attributes:
+        images_sha256: the image set, an artifact already.
+        predictions, labels: (N,), one per image of the set.
+    """
+
+    images_sha256: str
+    num_classes: int
+    predictions: Predictions
+    labels: Labels

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hilnas.v1 import control_pb2, measurement_pb2
-from nas_engine.domain.classification import Classification, decompress_predictions
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measuring.classification import Classification, decompress_predictions
 from server.artifacts.artifact import Artifact
 from server.fleet.converters import dtype_from_proto, identity_from_proto
 from server.jobs.converters import lease_to_proto

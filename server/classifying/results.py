@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nas_engine.domain.classification import Classification, compress_predictions, top1
 from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
-from nas_engine.domain.image_set import HEAD_BYTES, ImageSetHeader, file_bytes, read_head
+from nas_engine.domain.measuring.classification import Classification, compress_predictions, top1
+from nas_engine.domain.measuring.image_set import ImageSetHeader
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import check_sha256
 from server.artifacts.artifacts import Artifacts
+from server.artifacts.image_sets import image_set_head
 from server.candidates.candidate import Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.lifecycle import advance, affected_searches, record_value
@@ -37,22 +38,6 @@ from server.jobs.states import JobState, LeaseOutcome
 from server.measuring.payloads import ClassifyPayload
 
 _log = logging.getLogger(__name__)
-
-
-def image_set_head(artifacts: Artifacts, sha256: str) -> tuple[ImageSetHeader, Labels]:
-    """Header and labels of a stored image set.
-
-    Raises:
-        NotFoundError: there is no such artifact.
-        DatasetError: it is no image set, or not a whole one.
-    """
-    size_bytes = artifacts.get(sha256).size_bytes
-    header, labels_N = read_head(artifacts.read_range(sha256, 0, HEAD_BYTES))
-    if file_bytes(header) != size_bytes:
-        raise DatasetError(
-            f"the image set has {size_bytes} bytes, its header announces {file_bytes(header)}: it is cut"
-        )
-    return header, labels_N
 
 
 class ClassificationResults:

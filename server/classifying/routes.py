@@ -9,24 +9,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Viewer
-from server.bootstrap.http_context import Context
 from server.classifying.classification import ClassificationQuery
 from server.classifying.presenter import classification_detail, classification_resource
+from server.classifying.queries import Classifications
 from server.classifying.schemas import ClassificationDetail, ClassificationListQuery, ClassificationResource
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.listing import answer_page, page_request
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
+from server.core.http.provide import provided
 from server.core.http.resources import Listing
 
 router = APIRouter(prefix="/api/v1", tags=["classifications"])
+ClassificationsDep = Annotated[Classifications, provided(Classifications)]
 
 
 @router.get("/classifications", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_classifications(
-    request: Request,
-    response: Response,
-    context: Context,
+    classifications: ClassificationsDep,
+    paging: PagingDep,
     _: Viewer,
     query: Annotated[ClassificationListQuery, Query()],
 ) -> Listing[ClassificationResource]:
@@ -41,9 +42,9 @@ def list_classifications(
         candidate_id=query.candidate_id,
         include_superseded=query.include_superseded,
     )
-    page = context.classifications.page(wanted, page_request(request, query, context.page_tokens))
+    page = classifications.page(wanted, paging.wanted(query))
     items = [classification_resource(record) for record in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    return paging.listing(page, items)
 
 
 @router.get(
@@ -54,8 +55,8 @@ def list_classifications(
 def get_classification(
     classification_id: Annotated[str, Path(examples=["cls_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
     request: Request,
-    context: Context,
+    classifications: ClassificationsDep,
     _: Viewer,
 ) -> Response:
     """One classification with the class it gave to every image."""
-    return tagged(request, classification_detail(context.classifications.get(classification_id)))
+    return tagged(request, classification_detail(classifications.get(classification_id)))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from server.core.http.queries import ListQuery, Text
-from server.core.http.resources import DeviceClassName, Id, Json, KindName, Resource
+from server.core.http.resources import DeviceClassName, Id, Json, KindName, ListQuery, Resource, Text
 from server.measuring.schemas import HardwareResource
 
 

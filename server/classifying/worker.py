@@ -11,14 +11,14 @@ from io import BytesIO
 import numpy as np
 import torch
 
-from nas_engine.domain.image_set import MAX_IMAGES, MEDIA_TYPE, ImageSetFile, Preprocessing, write_image_set
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.image_set import MAX_IMAGES, MEDIA_TYPE, ImageSetFile, Preprocessing, write_image_set
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import predict
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
-from server.searches.worker_results import FloatAnswers
-from server.training.worker.resources import Resources
+from server.classifying.classification import FloatPredictions
+from server.spaces.worker.resources import WorkerResources
 
 MAX_PIXEL_BYTES = 512 * 2**20  # of one set: what a board's cache and a download should hold
 DRAW_SEED = 0  # the same images for every model of every search
@@ -37,7 +37,7 @@ class StoredImages:
 class FinalImages:
     """Makes image sets of data sets' test images; keeps the last ones. Thread-safe."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: WorkerResources) -> None:
         self._resources = resources
         self._lock = threading.Lock()
         self._stored = lru_cache(maxsize=MAX_KEPT)(self._store)
@@ -51,7 +51,7 @@ class FinalImages:
         *,
         num_images: int | None,
         stopped: Callable[[], bool],
-    ) -> FloatAnswers | None:
+    ) -> FloatPredictions | None:
         """What a network answers in float to the test images in its own resolution; None where stopped.
 
         Args:
@@ -71,7 +71,7 @@ class FinalImages:
         predictions = predict(graph, weights, norm, batches)
         if len(predictions) != stored.images.header.num_images:
             return None
-        return FloatAnswers(
+        return FloatPredictions(
             images_sha256=stored.sha256,
             num_classes=stored.images.header.num_classes,
             predictions=predictions,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from collections.abc import Callable
 from enum import Enum
 
+from ulid import ULIDGenerator
+
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_RANDOM_BITS = 80
 _NUM_CHARACTERS = 26
 
 
@@ -32,30 +33,32 @@ class IdPrefix(Enum):
     CLASSIFICATION = "cls"
 
 
-class _Ulids:
-    """Source of strictly increasing 128-bit ULIDs within one process; thread-safe."""
+class Ulids:
+    """Strictly increasing ULIDs of one process, also from several threads and when the clock is set back.
 
-    def __init__(self) -> None:
+    Args:
+        clock_ms: milliseconds since the epoch.
+    """
+
+    def __init__(self, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._clock_ms = clock_ms
+        self._generator = ULIDGenerator()  # counts on within one millisecond, but takes an older time as it comes
         self._lock = threading.Lock()
-        self._last = 0
+        self._newest_ms = 0
 
-    def next(self) -> int:
-        """Milliseconds since the epoch in the upper 48 bits, randomness below; never repeats or goes back."""
+    def next(self) -> str:
+        """26 lower-case Crockford base32 digits."""
         with self._lock:
-            fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | int.from_bytes(os.urandom(_RANDOM_BITS // 8))
-            # Within one millisecond (or a clock set back) count on, so that ids keep the order they were made in.
-            self._last = fresh if fresh >> _RANDOM_BITS > self._last >> _RANDOM_BITS else self._last + 1
-            return self._last
+            self._newest_ms = max(self._newest_ms, self._clock_ms())
+            return str(self._generator.generate(self._newest_ms)).lower()
 
 
-_ulids = _Ulids()
+_ulids = Ulids()
 
 
 def new_id(prefix: IdPrefix) -> str:
-    """A fresh id such as ``srch_01jd3x...``: 26 lower-case Crockford base32 digits after the prefix."""
-    value = _ulids.next()
-    digits = [_CROCKFORD[(value >> (5 * place)) & 31] for place in reversed(range(_NUM_CHARACTERS))]
-    return f"{prefix.value}_{''.join(digits)}"
+    """A fresh id such as ``srch_01jd3x...``: a ULID after the prefix."""
+    return f"{prefix.value}_{_ulids.next()}"
 
 
 def has_prefix(id: str, prefix: IdPrefix) -> bool:

@@ -246,40 +246,6 @@ class Devices:
         """Canary runs of a device, newest first."""
         return self._uow.read(lambda tx: CanaryStore(tx).page_of_device(device_id, page))
 
-    def create_enrolment_token(
-        self,
-        name: str,
-        *,
-        max_uses: int | None = None,
-        expires_at: datetime | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> tuple[EnrolmentToken, str]:
-        """A new enrolment token and its secret, which is shown this once."""
-        secret = new_secret("enr")
-
-        def work(tx: Transaction) -> EnrolmentToken:
-            token = EnrolmentToken(
-                id=new_id(IdPrefix.ENROLMENT),
-                name=name,
-                secret_sha256=digest(secret),
-                max_uses=max_uses,
-                labels=labels or {},
-                created_at=tx.now(),
-                expires_at=expires_at,
-            )
-            EnrolmentTokenStore(tx).add(token)
-            return token
-
-        return self._uow.write(work), secret
-
-    def enrolment_tokens(self) -> tuple[EnrolmentToken, ...]:
-        """All of them, oldest first."""
-        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all())
-
-    def revoke_enrolment_token(self, token_id: str) -> None:
-        """Let no device enrol with it any more. Raises NotFoundError."""
-        self._uow.write(lambda tx: EnrolmentTokenStore(tx).revoke(token_id))
-
     @staticmethod
     def _known_token(tx: Transaction, secret: str) -> EnrolmentToken:
         """The token, locked: enrolments with one token take turns."""

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from server.fleet.device import Device
-from server.fleet.schemas import CanaryResource, DeviceDetail, DeviceResource, DeviceTypeResource
+from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
 from server.fleet.states import DeviceState
 from server.jobs.job import Job
 from server.jobs.presenter import job_resource
 from server.jobs.settings import LeaseSettings
-from server.measuring.canary import CanaryRecord
 
 ONLINE_TIMEOUT = timedelta(seconds=LeaseSettings().device_timeout_s)
 
@@ -46,19 +45,6 @@ def device_detail(device: Device, now: datetime, jobs: Sequence[Job], utilisatio
         **dict(device_resource(device, now)),
         current_jobs=[job_resource(job) for job in jobs],
         utilisation_24h=utilisation_24h,
-    )
-
-
-def canary_resource(canary: CanaryRecord) -> CanaryResource:
-    """One canary run."""
-    return CanaryResource(
-        id=canary.id,
-        artifact_sha256=canary.artifact_sha256,
-        median_us=canary.median_us,
-        ratio=canary.ratio,
-        passed=canary.passed,
-        reason=canary.reason,
-        taken_at=canary.taken_at,
     )
 
 

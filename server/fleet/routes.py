@@ -11,20 +11,19 @@ from starlette.responses import Response
 
 from server.access.auth import Engineer, Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import ApiContext, Context
-from server.core.database.transaction import Transaction
+from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.listing import answer_page, labels_of, page_in_memory, page_request
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep, labels_of, page_in_memory
 from server.core.http.problem_types import CONFLICT, INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
+from server.core.http.provide import UowDep, provided
+from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery
-from server.fleet.presenter import canary_resource, device_detail, device_resource, device_type_resource
+from server.fleet.devices import Devices
+from server.fleet.presenter import device_detail, device_resource, device_type_resource
 from server.fleet.schemas import (
-    CanaryResource,
     DeviceDetail,
     DeviceLabelsBody,
     DeviceListQuery,
@@ -37,6 +36,7 @@ from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
+DevicesDep = Annotated[Devices, provided(Devices)]
 DeviceId = Annotated[str, Path(examples=["dev_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 _DAY = timedelta(days=1)
 _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE)
@@ -44,62 +44,48 @@ _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE
 
 @router.get("/devices", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_devices(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[DeviceListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[DeviceListQuery, Query()]
 ) -> Listing[DeviceResource]:
     """Enrolled boards, by name."""
     wanted = DeviceQuery(device_type=query.device_type, states=tuple(query.state), labels=labels_of(query.label))
-    at = page_request(request, query, context.page_tokens)
+    at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[Device], datetime]:
         return DeviceStore(tx).page(wanted, at), tx.now()
 
-    page, now = context.uow.read(look)
-    return answer_page(
-        request, response, context.page_tokens, page, [device_resource(device, now) for device in page.items]
-    )
+    page, now = uow.read(look)
+    return paging.listing(page, [device_resource(device, now) for device in page.items])
 
 
 @router.get(
     "/devices/{device_id:id}", response_model=DeviceDetail, responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)}
 )
-def get_device(device_id: DeviceId, request: Request, context: Context, _: Viewer) -> Response:
+def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: UowDep, _: Viewer) -> Response:
     """One board with what it does now."""
-    device, utilisation = context.devices.get(device_id), context.devices.utilisation(device_id, _DAY)
-    jobs, now = context.devices.current_jobs(device_id), context.uow.read(lambda tx: tx.now())
+    device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
+    jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
     return tagged(request, device_detail(device, now, jobs, utilisation))
 
 
-@router.get("/devices/{device_id:id}/canaries", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
-def list_canaries(
-    device_id: DeviceId,
-    request: Request,
-    response: Response,
-    context: Context,
-    _: Viewer,
-    query: Annotated[ListQuery, Query()],
-) -> Listing[CanaryResource]:
-    """Runs of the golden model on a board, newest first."""
-    context.devices.get(device_id)
-    page = context.devices.canaries(device_id, page_request(request, query, context.page_tokens))
-    return answer_page(request, response, context.page_tokens, page, [canary_resource(c) for c in page.items])
-
-
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))
-def set_device_labels(device_id: DeviceId, body: DeviceLabelsBody, context: Context, _: Engineer) -> DeviceResource:
+def set_device_labels(
+    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, _: Engineer
+) -> DeviceResource:
     """Replace the labels engineers gave a board; its own stay."""
-    return _present(context, context.devices.set_labels(device_id, body.labels))
+    return _present(uow, devices.set_labels(device_id, body.labels))
 
 
 def _state_route(verb: str, state: DeviceState, summary: str) -> None:
     def change(
         device_id: DeviceId,
-        context: Context,
+        devices: DevicesDep,
+        uow: UowDep,
         once: EngineerOnce,
         body: ReasonBody | None = None,
     ) -> Response:
         def action() -> StoredResponse:
-            device = context.devices.set_state(device_id, state, "" if body is None else body.reason)
-            return stored_response(200, _present(context, device))
+            device = devices.set_state(device_id, state, "" if body is None else body.reason)
+            return stored_response(200, _present(uow, device))
 
         return once(action)
 
@@ -124,14 +110,15 @@ _state_route("retire", DeviceState.RETIRED, "The board is gone for good; its mea
 def reserve_device(
     device_id: DeviceId,
     body: ReservationBody,
-    context: Context,
+    uow: UowDep,
+    devices: DevicesDep,
     once: EngineerOnce,
 ) -> Response:
     """Keep jobs off a board for a person who needs it; what it has now it finishes."""
 
     def action() -> StoredResponse:
-        until = context.uow.read(lambda tx: tx.now()) + timedelta(seconds=body.duration_s)
-        return stored_response(200, _present(context, context.devices.reserve(device_id, body.reserved_by, until)))
+        until = uow.read(lambda tx: tx.now()) + timedelta(seconds=body.duration_s)
+        return stored_response(200, _present(uow, devices.reserve(device_id, body.reserved_by, until)))
 
     return once(action)
 
@@ -139,32 +126,33 @@ def reserve_device(
 @router.post("/devices/{device_id:id}:release", response_model=DeviceResource, responses=_CHANGE)
 def release_device(
     device_id: DeviceId,
-    context: Context,
+    devices: DevicesDep,
+    uow: UowDep,
     once: EngineerOnce,
 ) -> Response:
     """End a reservation."""
 
     def action() -> StoredResponse:
-        return stored_response(200, _present(context, context.devices.release(device_id)))
+        return stored_response(200, _present(uow, devices.release(device_id)))
 
     return once(action)
 
 
 @router.get("/device-types", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_device_types(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[DeviceTypeResource]:
     """Every kind of board that has enrolled, with how many there are and how many take jobs now."""
-    at = page_request(request, query, context.page_tokens)
+    at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[str], list[DeviceTypeResource]]:
         page = page_in_memory(sorted(DeviceStore(tx).types()), str, at)
         now = tx.now()
         return page, [device_type_resource(kind, DeviceStore(tx).of_type(kind), now) for kind in page.items]
 
-    page, items = context.uow.read(look)
-    return answer_page(request, response, context.page_tokens, page, items)
+    page, items = uow.read(look)
+    return paging.listing(page, items)
 
 
-def _present(context: ApiContext, device: Device) -> DeviceResource:
-    return device_resource(device, context.uow.read(lambda tx: tx.now()))
+def _present(uow: UnitOfWork, device: Device) -> DeviceResource:
+    return device_resource(device, uow.read(lambda tx: tx.now()))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import Measurement
+from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact
 from server.fleet.device import Device, Enrolment
 from server.fleet.sessions import AgentOrders, AgentReport, RunningLease

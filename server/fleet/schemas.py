@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nas_engine.settings.base import Labels
-from server.core.http.queries import LabelText, ListQuery, Text
-from server.core.http.resources import Body, DeviceClassName, Id, Json, NameText, Resource
+from server.core.http.resources import Body, DeviceClassName, Id, Json, LabelText, ListQuery, NameText, Resource, Text
 from server.fleet.states import DeviceState
 from server.jobs.schemas import JobResource
 
@@ -64,20 +63,6 @@ class DeviceDetail(DeviceResource):
     current_jobs: list[JobResource]
     utilisation_24h: float
     """Share of the last day for which it held leases, 0 to 1."""
-
-
-class CanaryResource(Resource):
-    """One run of the golden model on a board."""
-
-    id: Id
-    artifact_sha256: str
-    median_us: float
-    ratio: float | None
-    """Over the board's baseline; null before there is one."""
-
-    passed: bool
-    reason: str
-    taken_at: datetime
 
 
 class DeviceTypeResource(Resource):

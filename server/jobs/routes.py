@@ -5,50 +5,50 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.requests import Request
-from starlette.responses import Response
 
 from server.access.auth import Engineer, Viewer
-from server.bootstrap.http_context import Context
-from server.core.http.listing import answer_page, page_request
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
+from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Listing
+from server.jobs.dispatch import Dispatch
 from server.jobs.job import JobQuery
 from server.jobs.presenter import job_detail, job_resource
 from server.jobs.queue import JobStore
 from server.jobs.schemas import JobDetail, JobListQuery, JobResource
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
+DispatchDep = Annotated[Dispatch, provided(Dispatch)]
 
 
 @router.get("/jobs", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_jobs(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[JobListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[JobListQuery, Query()]
 ) -> Listing[JobResource]:
     """Jobs, newest first."""
     wanted = JobQuery(
         kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
     )
-    at = page_request(request, query, context.page_tokens)
-    page = context.uow.read(lambda tx: JobStore(tx).page(wanted, at))
-    return answer_page(request, response, context.page_tokens, page, [job_resource(job) for job in page.items])
+    at = paging.wanted(query)
+    page = uow.read(lambda tx: JobStore(tx).page(wanted, at))
+    return paging.listing(page, [job_resource(job) for job in page.items])
 
 
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_job(
-    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], context: Context, _: Viewer
+    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], dispatch: DispatchDep, _: Viewer
 ) -> JobDetail:
     """One job with its place in the queue and what it gave."""
-    return job_detail(context.dispatch.get(job_id), context.dispatch.place(job_id))
+    return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 
 
 @router.post(
     "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
 )
 def cancel_job(
-    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], context: Context, _: Engineer
+    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], dispatch: DispatchDep, _: Engineer
 ) -> JobDetail:
     """Cancel the measurement of a model of one's own; jobs of searches and supernets are cancelled with those."""
-    context.dispatch.cancel(job_id)
-    return job_detail(context.dispatch.get(job_id), context.dispatch.place(job_id))
+    dispatch.cancel(job_id)
+    return job_detail(dispatch.get(job_id), dispatch.place(job_id))

@@ -6,8 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from server.core.http.queries import ListQuery, Text
-from server.core.http.resources import Id, Json, Resource
+from server.core.http.resources import Id, Json, ListQuery, Resource, Text
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobPhase, JobState
 

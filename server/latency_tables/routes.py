@@ -10,12 +10,9 @@ from starlette.responses import Response
 
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import Context
-from server.core.http.documents import JsonDocument
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
-from server.core.http.listing import answer_page, page_request
-from server.core.http.negotiation import CSV, JSON, NDJSON, preferred
 from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.paging import PagingDep
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_SEARCH_SPEC,
@@ -23,9 +20,12 @@ from server.core.http.problem_types import (
     NOT_FOUND,
     UNSUPPORTED_MEDIA_TYPE,
 )
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
+from server.core.http.provide import provided
+from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
+from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.latency_tables.cost_reports import CostReports
+from server.latency_tables.latency_tables import LatencyTables
 from server.latency_tables.presenter import report_detail, report_resource, table_detail, table_resource
 from server.latency_tables.schemas import (
     CostReportDetail,
@@ -43,6 +43,8 @@ from server.latency_tables.spec import (
 )
 
 router = APIRouter(prefix="/api/v1", tags=["latency tables"])
+LatencyTablesDep = Annotated[LatencyTables, provided(LatencyTables)]
+CostReportsDep = Annotated[CostReports, provided(CostReports)]
 TableId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 ReportId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3b"])]
 
@@ -54,12 +56,12 @@ ReportId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3b"])]
     openapi_extra=json_body(LatencyTableSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_latency_table(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: EngineerOnce) -> Response:
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
-        search = context.latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
-        table = context.latency_tables.get(search.id)
+        search = latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
+        table = latency_tables.get(search.id)
         return stored_response(202, table_detail(table), {"Location": f"/api/v1/latency-tables/{search.id}"})
 
     return once(action)
@@ -67,11 +69,11 @@ def create_latency_table(document: JsonDocument, context: Context, once: Enginee
 
 @router.get("/latency-tables", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_latency_tables(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    latency_tables: LatencyTablesDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[LatencyTableResource]:
     """Latency tables, newest first."""
-    page = context.latency_tables.page(page_request(request, query, context.page_tokens))
-    return answer_page(request, response, context.page_tokens, page, [table_resource(one) for one in page.items])
+    page = latency_tables.page(paging.wanted(query))
+    return paging.listing(page, [table_resource(one) for one in page.items])
 
 
 @router.get(
@@ -79,9 +81,9 @@ def list_latency_tables(
     response_model=LatencyTableDetail,
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
-def get_latency_table(table_id: TableId, request: Request, context: Context, _: Viewer) -> Response:
+def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Viewer) -> Response:
     """A latency table as it stands; with Accept text/csv or application/x-ndjson its rows."""
-    detail = table_detail(context.latency_tables.get(table_id))
+    detail = table_detail(latency_tables.get(table_id))
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_TABLE_COLUMNS, iter(detail.rows))
@@ -98,12 +100,14 @@ def get_latency_table(table_id: TableId, request: Request, context: Context, _: 
     openapi_extra=json_body(CostReportSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_cost_report(table_id: TableId, document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+def create_cost_report(
+    table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: EngineerOnce
+) -> Response:
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
     def action() -> StoredResponse:
-        search = context.cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
-        report = context.cost_reports.get(table_id, search.id)
+        search = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
+        report = cost_reports.get(table_id, search.id)
         location = f"/api/v1/latency-tables/{table_id}/reports/{search.id}"
         return stored_response(202, report_detail(report), {"Location": location})
 
@@ -113,15 +117,14 @@ def create_cost_report(table_id: TableId, document: JsonDocument, context: Conte
 @router.get("/latency-tables/{table_id:id}/reports", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
 def list_cost_reports(
     table_id: TableId,
-    request: Request,
-    response: Response,
-    context: Context,
+    cost_reports: CostReportsDep,
+    paging: PagingDep,
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[CostReportResource]:
     """Reports of a table, newest first."""
-    page = context.cost_reports.page(table_id, page_request(request, query, context.page_tokens))
-    return answer_page(request, response, context.page_tokens, page, [report_resource(one) for one in page.items])
+    page = cost_reports.page(table_id, paging.wanted(query))
+    return paging.listing(page, [report_resource(one) for one in page.items])
 
 
 @router.get(
@@ -129,9 +132,11 @@ def list_cost_reports(
     response_model=CostReportDetail,
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
-def get_cost_report(table_id: TableId, report_id: ReportId, request: Request, context: Context, _: Viewer) -> Response:
+def get_cost_report(
+    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Viewer
+) -> Response:
     """A report as it stands; with Accept text/csv or application/x-ndjson its networks."""
-    detail = report_detail(context.cost_reports.get(table_id, report_id))
+    detail = report_detail(cost_reports.get(table_id, report_id))
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_REPORT_COLUMNS, iter(detail.rows))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.measurement import ValidityPolicy
+from nas_engine.domain.measuring.profile import PROFILE_NAMES, ProfileName
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
@@ -37,13 +38,10 @@ from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.measuring.store import MeasurementStore
 from server.spaces.architecture import ArchitectureDocument
 
-PROFILES = ("quick", "standard", "audit")
-"""Measurement profiles, least thorough first."""
 
-
-def profiles_from(profile: str) -> tuple[str, ...]:
-    """The profiles that are at least as thorough as `profile`."""
-    return PROFILES[PROFILES.index(profile) :]
+def profiles_from(profile: ProfileName) -> tuple[ProfileName, ...]:
+    """List the profiles that are at least as thorough as `profile`."""
+    return PROFILE_NAMES[PROFILE_NAMES.index(profile) :]
 
 
 def record_latency(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.settings.base import DtypeName
 from server.artifacts.artifact import ModelFormat
 from server.jobs.payloads import Payload
@@ -15,7 +16,7 @@ class MeasurePayload(Payload):
 
     model_sha256: str
     model_format: ModelFormat
-    profile: Literal["quick", "standard", "audit"]
+    profile: ProfileName
     dtype: DtypeName
     batch: int
     latency_key: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nas_engine.domain.measurement import HardwareKey, LatencyStats, SampleBlock
+from server.measuring.canary import CanaryRecord
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.schemas import (
+    CanaryResource,
     HardwareResource,
     LatencyStatsResource,
     MeasurementDetail,
@@ -76,4 +78,17 @@ def block_resource(block: SampleBlock) -> SampleBlockResource:
             "num_involuntary_switches": block.num_involuntary_switches,
             "cpu_time_ns": block.cpu_time_ns,
         }
+    )
+
+
+def canary_resource(canary: CanaryRecord) -> CanaryResource:
+    """One canary run."""
+    return CanaryResource(
+        id=canary.id,
+        artifact_sha256=canary.artifact_sha256,
+        median_us=canary.median_us,
+        ratio=canary.ratio,
+        passed=canary.passed,
+        reason=canary.reason,
+        taken_at=canary.taken_at,
     )

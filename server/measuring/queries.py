@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from nas_engine.domain.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
+from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.settings.base import Identifier, Name, SpecPart
 from server.artifacts.artifact import ModelFormat, check_sha256
 from server.artifacts.model_check import ModelFacts

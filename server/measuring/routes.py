@@ -9,19 +9,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import ImageSetHeader
 from nas_engine.domain.measurement import DeviceClass, Validity
+from nas_engine.domain.measuring.image_set import ImageSetHeader
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import ApiContext, Context
-from server.classifying.results import image_set_head
+from server.artifacts.artifacts import Artifacts
+from server.artifacts.image_sets import image_set_head
+from server.artifacts.model_check import ModelCheck
+from server.artifacts.routes import ArtifactsDep
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.documents import JsonDocument
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
-from server.core.http.listing import page_request, page_response
-from server.core.http.negotiation import CSV, JSON, NDJSON, preferred
 from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.paging import PagingDep
+from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
     INVALID_MEASUREMENT_SPEC,
     INVALID_MODEL,
@@ -30,18 +31,24 @@ from server.core.http.problem_types import (
     NOT_FOUND,
     UNSUPPORTED_MEDIA_TYPE,
 )
+from server.core.http.provide import provided
+from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
-from server.core.http.service_errors import spec_problem
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
 from server.jobs.presenter import job_detail
+from server.jobs.routes import DispatchDep
 from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.presenter import block_resource, measurement_detail, measurement_resource
-from server.measuring.queries import ModelMeasurementSpec
+from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
+from server.spaces.datasets import DatasetCatalog
+from server.spaces.routes import DatasetCatalogDep
 
 router = APIRouter(prefix="/api/v1", tags=["measurements"])
+LatenciesDep = Annotated[Latencies, provided(Latencies)]
+ModelCheckDep = Annotated[ModelCheck, provided(ModelCheck)]
 MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 
 
@@ -51,26 +58,24 @@ MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"]
     responses={**EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE)},
 )
 def list_measurements(
-    request: Request, context: Context, _: Viewer, query: Annotated[MeasurementListQuery, Query()]
+    request: Request,
+    latencies: LatenciesDep,
+    paging: PagingDep,
+    _: Viewer,
+    query: Annotated[MeasurementListQuery, Query()],
 ) -> Response:
     """Measurements, newest first. Measured ones only, unless other kinds are asked for by name."""
     wanted = _query(query)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
-            return csv_response(_COLUMNS, every(lambda at: context.latencies.page(wanted, at)))
+            return csv_response(_COLUMNS, every(lambda at: latencies.page(wanted, at)))
         case "application/x-ndjson":
-            found = every(lambda at: context.latencies.page(wanted, at))
+            found = every(lambda at: latencies.page(wanted, at))
             return ndjson_response(measurement_resource(record) for record in found)
         case _:
-            return _page(request, context, query, wanted)
-
-
-def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wanted: MeasurementQuery) -> Response:
-    at = page_request(request, query, context.page_tokens)
-    page = context.latencies.page(wanted, at)
-    total = context.latencies.count(wanted) if query.include_total else None
-    items = [measurement_resource(record) for record in page.items]
-    return page_response(request, context.page_tokens, page, items, total)
+            page = latencies.page(wanted, paging.wanted(query))
+            total = latencies.count(wanted) if query.include_total else None
+            return paging.answer(page, [measurement_resource(record) for record in page.items], total)
 
 
 @router.post(
@@ -80,7 +85,15 @@ def _page(request: Request, context: ApiContext, query: MeasurementListQuery, wa
     openapi_extra=json_body(ModelMeasurementSpec),
     responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
 )
-def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+def measure_model(
+    document: JsonDocument,
+    models: ModelCheckDep,
+    artifacts: ArtifactsDep,
+    latencies: LatenciesDep,
+    dispatch: DispatchDep,
+    datasets: DatasetCatalogDep,
+    once: EngineerOnce,
+) -> Response:
     """Measure a model of one's own, uploaded as an artifact before; what no registered device could do is refused.
 
     The job's result names the measurement; that of a conversion names the measuring job that follows it. With images, a
@@ -92,17 +105,17 @@ def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) 
         spec = parse_spec(ModelMeasurementSpec, document)
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
-    _refuse_unknown_dataset(context, spec)
-    facts = context.models.check(context.artifacts.read(spec.model_sha256))
-    image_sets = _image_sets(context, spec)
+    _refuse_unknown_dataset(datasets, spec)
+    facts = models.check(artifacts.read(spec.model_sha256))
+    image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:
         try:
-            job = context.latencies.measure_model(spec, facts, image_sets)
+            job = latencies.measure_model(spec, facts, image_sets)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
         headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
-        return stored_response(202, job_detail(job, context.dispatch.place(job.id)), headers)
+        return stored_response(202, job_detail(job, dispatch.place(job.id)), headers)
 
     return once(action)
 
@@ -112,29 +125,29 @@ def measure_model(document: JsonDocument, context: Context, once: EngineerOnce) 
     response_model=MeasurementDetail,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_measurement(measurement_id: MeasurementId, request: Request, context: Context, _: Viewer) -> Response:
+def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Viewer) -> Response:
     """One measurement with the state of the board around it."""
-    return tagged(request, measurement_detail(context.latencies.get(measurement_id)))
+    return tagged(request, measurement_detail(latencies.get(measurement_id)))
 
 
 @router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
-def get_measurement_samples(measurement_id: MeasurementId, context: Context, _: Viewer) -> SamplesResource:
+def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Viewer) -> SamplesResource:
     """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
-    context.latencies.get(measurement_id)
-    blocks = context.latencies.samples(measurement_id)
+    latencies.get(measurement_id)
+    blocks = latencies.samples(measurement_id)
     return SamplesResource(measurement_id=measurement_id, blocks=[block_resource(block) for block in blocks])
 
 
-def _refuse_unknown_dataset(context: ApiContext, spec: ModelMeasurementSpec) -> None:
+def _refuse_unknown_dataset(datasets: DatasetCatalog, spec: ModelMeasurementSpec) -> None:
     name = spec.calibration_dataset
-    if name is None or context.datasets.describe(name) is not None:
+    if name is None or datasets.describe(name) is not None:
         return
-    known = ", ".join(dataset.name for dataset in context.datasets.all())
+    known = ", ".join(dataset.name for dataset in datasets.all())
     refused = InvalidSpecError([SpecViolation("/calibration_dataset", f"unknown data set {name!r}: known are {known}")])
     raise spec_problem(refused, INVALID_MEASUREMENT_SPEC)
 
 
-def _image_sets(context: ApiContext, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:
+def _image_sets(artifacts: Artifacts, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:
     """Header of every image set the spec names."""
     named = {
         "/images/sha256": None if spec.images is None else spec.images.sha256,
@@ -145,7 +158,7 @@ def _image_sets(context: ApiContext, spec: ModelMeasurementSpec) -> dict[str, Im
         if sha256 is None:
             continue
         try:
-            found[sha256], _ = image_set_head(context.artifacts, sha256)
+            found[sha256], _ = image_set_head(artifacts, sha256)
         except DatasetError as error:
             refused = InvalidSpecError([SpecViolation(pointer, str(error))])
             raise spec_problem(refused, INVALID_MEASUREMENT_SPEC) from error

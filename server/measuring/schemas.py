@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import DeviceClassName, Id, Json, KindName, Resource, ValidityName
+from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
 
 
 class MeasurementListQuery(CountedQuery):
@@ -183,3 +182,17 @@ class SamplesResource(Resource):
 
     measurement_id: Id
     blocks: list[SampleBlockResource]
+
+
+class CanaryResource(Resource):
+    """One run of the golden model on a board."""
+
+    id: Id
+    artifact_sha256: str
+    median_us: float
+    ratio: float | None
+    """Over the board's baseline; null before there is one."""
+
+    passed: bool
+    reason: str
+    taken_at: datetime

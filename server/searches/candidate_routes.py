@@ -12,23 +12,24 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Metric
 from server.access.auth import Viewer
-from server.bootstrap.http_context import ApiContext, Context
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
-from server.core.database.transaction import Transaction
+from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
-from server.core.http.listing import answer_page, page_in_memory, page_request, page_response
-from server.core.http.negotiation import CSV, JSON, NDJSON, preferred
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep, page_in_memory
+from server.core.http.problem_handlers import architecture_problem
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
-from server.core.http.service_errors import architecture_problem
+from server.core.http.provide import UowDep
+from server.core.http.requests import CSV, JSON, NDJSON, preferred
+from server.core.http.resources import Listing, ListQuery
 from server.core.paging import Page, PageRequest
 from server.searches.candidate_presenter import CandidateContext, candidate_resource, evaluation_resource
 from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
+from server.searches.routes import SearchesDep
+from server.spaces.routes import SpaceCatalogDep
 
 router = APIRouter(prefix="/api/v1", tags=["candidates"])
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
@@ -44,36 +45,40 @@ _SVG: dict[int | str, dict[str, Any]] = {
     responses={**EXPORTS, **problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND, NOT_ACCEPTABLE)},
 )
 def list_candidates(
-    search_id: SearchId, request: Request, context: Context, _: Viewer, query: Annotated[CandidateListQuery, Query()]
+    search_id: SearchId,
+    request: Request,
+    searches: SearchesDep,
+    paging: PagingDep,
+    uow: UowDep,
+    _: Viewer,
+    query: Annotated[CandidateListQuery, Query()],
 ) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
     wanted = _query(search_id, query)
-    context.searches.get(search_id)
+    searches.get(search_id)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
-            return csv_response(_COLUMNS, _every(context, wanted))
+            return csv_response(_COLUMNS, _every(uow, wanted))
         case "application/x-ndjson":
-            return ndjson_response(_every(context, wanted))
+            return ndjson_response(_every(uow, wanted))
         case _:
-            page, items = _page(context, wanted, page_request(request, query, context.page_tokens))
-            total = context.uow.read(lambda tx: CandidateStore(tx).count(wanted)) if query.include_total else None
-            return page_response(request, context.page_tokens, page, items, total)
+            page, items = _page(uow, wanted, paging.wanted(query))
+            total = uow.read(lambda tx: CandidateStore(tx).count(wanted)) if query.include_total else None
+            return paging.answer(page, items, total)
 
 
-def _page(
-    context: ApiContext, wanted: CandidateQuery, at: PageRequest
-) -> tuple[Page[Candidate], list[CandidateResource]]:
+def _page(uow: UnitOfWork, wanted: CandidateQuery, at: PageRequest) -> tuple[Page[Candidate], list[CandidateResource]]:
     def look(tx: Transaction) -> tuple[Page[Candidate], CandidateContext]:
         page = CandidateStore(tx).page(wanted, at)
         return page, CandidateContext.of(tx, page.items)
 
-    page, known = context.uow.read(look)
+    page, known = uow.read(look)
     return page, [candidate_resource(candidate, known) for candidate in page.items]
 
 
-def _every(context: ApiContext, wanted: CandidateQuery) -> Iterator[CandidateResource]:
+def _every(uow: UnitOfWork, wanted: CandidateQuery) -> Iterator[CandidateResource]:
     def fetch(at: PageRequest) -> Page[CandidateResource]:
-        page, items = _page(context, wanted, at)
+        page, items = _page(uow, wanted, at)
         return Page(tuple(items), page.next)
 
     return every(fetch)
@@ -108,22 +113,21 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     response_model=CandidateResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_candidate(candidate_id: CandidateId, request: Request, context: Context, _: Viewer) -> Response:
+def get_candidate(candidate_id: CandidateId, request: Request, uow: UowDep, _: Viewer) -> Response:
     """One candidate."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateContext]:
         candidate = CandidateStore(tx).get(candidate_id)
         return candidate, CandidateContext.of(tx, [candidate])
 
-    return tagged(request, candidate_resource(*context.uow.read(look)))
+    return tagged(request, candidate_resource(*uow.read(look)))
 
 
 @router.get("/candidates/{candidate_id:id}/evaluations", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
 def list_evaluations(
     candidate_id: CandidateId,
-    request: Request,
-    response: Response,
-    context: Context,
+    uow: UowDep,
+    paging: PagingDep,
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[EvaluationResource]:
@@ -133,10 +137,10 @@ def list_evaluations(
         candidate = CandidateStore(tx).get(candidate_id)
         return EvaluationStore(tx).of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
 
-    found, known = context.uow.read(look)
-    page = page_in_memory(found, lambda evaluation: evaluation.id, page_request(request, query, context.page_tokens))
+    found, known = uow.read(look)
+    page = page_in_memory(found, lambda evaluation: evaluation.id, paging.wanted(query))
     items = [evaluation_resource(evaluation, known) for evaluation in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    return paging.listing(page, items)
 
 
 @router.get(
@@ -146,7 +150,8 @@ def list_evaluations(
 )
 def get_candidate_picture(
     candidate_id: CandidateId,
-    context: Context,
+    uow: UowDep,
+    spaces: SpaceCatalogDep,
     _: Viewer,
     compared_with: Annotated[
         str | None, Query(max_length=100, description="Id of a second candidate: draws their differences.")
@@ -158,11 +163,9 @@ def get_candidate_picture(
         other = None if compared_with is None else CandidateStore(tx).get(compared_with)
         return CandidateStore(tx).get(candidate_id), other
 
-    candidate, other = context.uow.read(look)
+    candidate, other = uow.read(look)
     try:
-        svg = context.spaces.picture_svg(
-            candidate.record.architecture, None if other is None else other.record.architecture
-        )
+        svg = spaces.picture_svg(candidate.record.architecture, None if other is None else other.record.architecture)
     except EngineError as error:
         raise architecture_problem(error) from error
     # A picture must not be able to do anything, wherever it is opened.

@@ -10,8 +10,16 @@ from pydantic import Field
 from nas_engine.settings.base import MetricName
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import DeviceClassName, Id, Json, LatencySourceName, Resource, ValidityName
+from server.core.http.resources import (
+    CountedQuery,
+    DeviceClassName,
+    Id,
+    Json,
+    LatencySourceName,
+    Resource,
+    Text,
+    ValidityName,
+)
 
 BoundText = Annotated[
     str,

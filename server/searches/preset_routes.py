@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.requests import Request
-from starlette.responses import Response
 
 from server.access.auth import Viewer
-from server.bootstrap.http_context import Context
-from server.core.http.listing import answer_page, page_in_memory, page_request
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
+from server.core.http.resources import Listing, ListQuery
 from server.searches.presets import SEARCH_PRESETS, SearchPreset, search_preset
 from server.searches.schemas import PresetNeedResource, SearchPresetResource
 
@@ -24,12 +20,12 @@ PresetName = Annotated[str, Path(examples=["spos-imagenet-evolution"])]
 
 @router.get("/search-presets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_search_presets(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[SearchPresetResource]:
     """The papers' searches, by name."""
-    wanted = page_request(request, query, context.page_tokens)
+    wanted = paging.wanted(query)
     page = page_in_memory(list(SEARCH_PRESETS.values()), lambda preset: preset.name, wanted)
-    return answer_page(request, response, context.page_tokens, page, [_resource(preset) for preset in page.items])
+    return paging.listing(page, [_resource(preset) for preset in page.items])
 
 
 @router.get("/search-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))

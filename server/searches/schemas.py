@@ -10,8 +10,7 @@ from pydantic import Field
 from nas_engine.settings.base import Labels, MetricName
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, SearchState
-from server.core.http.queries import CountedQuery, LabelText, Text
-from server.core.http.resources import Body, Id, Json, Resource
+from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, Resource, Text
 
 
 class SearchListQuery(CountedQuery):

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from nas_engine.domain.classification import Predictions, compress_predictions, top1
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.classification import compress_predictions, top1
 from nas_engine.domain.objective import Metric
-from server.artifacts.artifact import ModelExport, ModelFormat, WeightsOrigin
+from server.artifacts.artifact import ModelExport
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
@@ -20,7 +20,7 @@ from server.candidates.payloads import EvaluatePayload
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.candidates.states import CandidateState, EvaluationSource
-from server.classifying.classification import ClassificationRecord, Labels
+from server.classifying.classification import ClassificationRecord, FloatPredictions
 from server.classifying.orders import ClassificationWork, ImageChoice, queue_classification
 from server.classifying.results import store_compared
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -33,6 +33,7 @@ from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.measuring.conversion import Conversion
 from server.measuring.orders import LatencyWork, ModelFile, npu_refusal
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.training.deployables import order_finalist
@@ -60,36 +61,6 @@ class Accuracy:
         return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FloatAnswers:
-    """What the float network of a finalist answers to the images a device is given.
-
-    Attributes:
-        images_sha256: the image set, an artifact already.
-        predictions, labels: (N,), one per image of the set.
-    """
-
-    images_sha256: str
-    num_classes: int
-    predictions: Predictions
-    labels: Labels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """A model file that was made and stored as an artifact.
-
-    Attributes:
-        cpu_operators: operators the converter left on the processor.
-    """
-
-    sha256: str
-    format: ModelFormat
-    weights: WeightsOrigin
-    supernet_version_id: str | None = None
-    cpu_operators: tuple[str, ...] = ()
-
-
 class WorkerResults:
     """Takes results in from workers."""
 
@@ -105,7 +76,7 @@ class WorkerResults:
         lease: LeaseRef,
         accuracy: Accuracy,
         final_model: Conversion | None = None,
-        answers: FloatAnswers | None = None,
+        answers: FloatPredictions | None = None,
     ) -> None:
         """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
 
@@ -151,7 +122,7 @@ class WorkerResults:
         self._uow.write(work)
 
     def _classify(
-        self, tx: Transaction, search: Search, candidate: Candidate, model: Conversion, answers: FloatAnswers
+        self, tx: Transaction, search: Search, candidate: Candidate, model: Conversion, answers: FloatPredictions
     ) -> None:
         """Keep the float network's answers as the reference, and have the device give its own."""
         ArtifactStore(tx).get(answers.images_sha256)

@@ -12,34 +12,38 @@ from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import Context
 from server.core.errors import NotFoundError
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.listing import answer_page, page_in_memory, page_request
 from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep, page_in_memory
+from server.core.http.problem_handlers import architecture_problem
 from server.core.http.problem_types import CONFLICT, INVALID_ARCHITECTURE, INVALID_PAGE_TOKEN, INVALID_TABLE, NOT_FOUND
 from server.core.http.problems import Problem
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
-from server.core.http.service_errors import architecture_problem
+from server.core.http.provide import provided
+from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.datasets import DatasetCatalog
 from server.spaces.presenter import dataset_resource, decoded_resource, space_detail, space_resource
-from server.spaces.result_tables import TABLE_SPACE
+from server.spaces.result_tables import TABLE_SPACE, SpaceTables
 from server.spaces.schemas import DatasetResource, DecodeBody, DecodedResource, NewSpaceBody, SpaceDetail, SpaceResource
 
 router = APIRouter(prefix="/api/v1", tags=["search spaces"])
+SpaceCatalogDep = Annotated[SpaceCatalog, provided(SpaceCatalog)]
+SpaceTablesDep = Annotated[SpaceTables, provided(SpaceTables)]
+DatasetCatalogDep = Annotated[DatasetCatalog, provided(DatasetCatalog)]
 SpaceId = Annotated[str, Path(examples=["spos"])]
 
 
 @router.get("/search-spaces", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_search_spaces(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, spaces: SpaceCatalogDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[SpaceResource]:
     """Every search space, with its published parameters; tables of results that were registered come last."""
-    wanted = page_request(request, query, context.page_tokens)
-    page = page_in_memory(list(context.spaces.space_ids()), str, wanted)
-    items = [space_resource(context.spaces.describe(space_id, {})) for space_id in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    wanted = paging.wanted(query)
+    page = page_in_memory(list(spaces.space_ids()), str, wanted)
+    items = [space_resource(spaces.describe(space_id, {})) for space_id in page.items]
+    return paging.listing(page, items)
 
 
 @router.post(
@@ -51,7 +55,7 @@ def list_search_spaces(
         **problems(*COMMON, *ONCE, CONFLICT, INVALID_TABLE),
     },
 )
-def register_table(body: NewSpaceBody, context: Context, once: EngineerOnce) -> Response:
+def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTablesDep, once: EngineerOnce) -> Response:
     """Register an uploaded table of results as a search space: its accuracies and costs are looked up, never measured.
 
     Searches in it need no supernet and no device. Registering the same table under the same id changes nothing.
@@ -59,12 +63,12 @@ def register_table(body: NewSpaceBody, context: Context, once: EngineerOnce) -> 
 
     # Read before the transaction begins: a large table takes a while, and is kept then.
     try:
-        context.spaces.describe(TABLE_SPACE, {"sha256": body.sha256})
+        spaces.describe(TABLE_SPACE, {"sha256": body.sha256})
     except InvalidSpaceError as error:
         raise Problem(INVALID_TABLE, str(error)) from error
 
     def action() -> StoredResponse:
-        space, is_new = context.space_tables.register(body.id, body.sha256, context.spaces, once.caller.created_by)
+        space, is_new = tables.register(body.id, body.sha256, spaces, once.caller.created_by)
         headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
         return stored_response(201 if is_new else 200, space_detail(space), headers)
 
@@ -76,47 +80,47 @@ def register_table(body: NewSpaceBody, context: Context, once: EngineerOnce) -> 
     response_model=SpaceDetail,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_search_space(space_id: SpaceId, request: Request, context: Context, _: Viewer) -> Response:
+def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDep, _: Viewer) -> Response:
     """One search space: parameters, genes, published models."""
-    _check_known(context, space_id)
-    return tagged(request, space_detail(context.spaces.describe(space_id, {})))
+    _check_known(spaces, space_id)
+    return tagged(request, space_detail(spaces.describe(space_id, {})))
 
 
 @router.post(
     "/search-spaces/{space_id:id}:decode",
     responses=problems(*COMMON, NOT_FOUND, INVALID_ARCHITECTURE),
 )
-def decode_architecture(space_id: SpaceId, body: DecodeBody, context: Context, _: Viewer) -> DecodedResource:
+def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalogDep, _: Viewer) -> DecodedResource:
     """What an architecture is and costs: MACs, parameters, layers, picture. Asks no board."""
-    if not context.spaces.knows(space_id):
+    if not spaces.knows(space_id):
         raise NotFoundError("search space", space_id)
     try:
-        space = context.spaces.describe(space_id, body.parameters)
-        record = context.spaces.record(space_id, body.parameters, _plain(body.architecture))
-        layers = context.spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
-        svg = context.spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
+        space = spaces.describe(space_id, body.parameters)
+        record = spaces.record(space_id, body.parameters, _plain(body.architecture))
+        layers = spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
+        svg = spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
         row = None
         if not space.has_graphs and record.genotype is not None:
-            row = context.spaces.known_values(space_id, body.parameters, record.genotype)
+            row = spaces.known_values(space_id, body.parameters, record.genotype)
     except EngineError as error:
         raise architecture_problem(error) from error
-    return decoded_resource(record, space, context.spaces.input_shape(record.architecture), layers, svg, row)
+    return decoded_resource(record, space, spaces.input_shape(record.architecture), layers, svg, row)
 
 
 @router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_datasets(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, datasets: DatasetCatalogDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[DatasetResource]:
     """Data sets that supernets can be trained on; the operator registers them on the server."""
-    wanted = page_request(request, query, context.page_tokens)
-    page = page_in_memory(context.datasets.all(), lambda dataset: dataset.name, wanted)
-    return answer_page(request, response, context.page_tokens, page, [dataset_resource(d) for d in page.items])
+    wanted = paging.wanted(query)
+    page = page_in_memory(datasets.all(), lambda dataset: dataset.name, wanted)
+    return paging.listing(page, [dataset_resource(d) for d in page.items])
 
 
 def _plain(value: object) -> JsonValue:
     return value  # type: ignore[return-value]  # parsed from JSON by pydantic, as Any
 
 
-def _check_known(context: Context, space_id: str) -> None:
-    if space_id not in context.spaces.space_ids():
+def _check_known(spaces: SpaceCatalog, space_id: str) -> None:
+    if space_id not in spaces.space_ids():
         raise NotFoundError("search space", space_id)

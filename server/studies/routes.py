@@ -10,12 +10,11 @@ from starlette.responses import Response
 
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import Context
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
-from server.core.http.documents import JsonDocument
-from server.core.http.listing import answer_page, page_in_memory, page_request
 from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.paging import PagingDep, page_in_memory
+from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_RANKING_STUDY_SPEC,
@@ -24,16 +23,18 @@ from server.core.http.problem_types import (
     PRECONDITION_FAILED,
     UNSUPPORTED_MEDIA_TYPE,
 )
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
-from server.core.http.service_errors import spec_problem
+from server.core.http.provide import provided
+from server.core.http.requests import JsonDocument
+from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.studies.presenter import entry_resource, study_resource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource, StudyListQuery
 from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
+from server.studies.studies import RankingStudies
 from server.studies.study import RankingStudy, StudyQuery
 
 router = APIRouter(prefix="/api/v1", tags=["ranking studies"])
+RankingStudiesDep = Annotated[RankingStudies, provided(RankingStudies)]
 StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 
 
@@ -44,12 +45,12 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     openapi_extra=json_body(RankingStudySpec),
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_ranking_study(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: EngineerOnce) -> Response:
     """Find out whether a supernet ranks architectures as training each of them alone does."""
 
     def action() -> StoredResponse:
         try:
-            study = context.ranking_studies.create(parse_ranking_study_spec(document), once.caller.created_by)
+            study = studies.create(parse_ranking_study_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
         return stored_response(202, study_resource(study), _headers(study))
@@ -59,14 +60,14 @@ def create_ranking_study(document: JsonDocument, context: Context, once: Enginee
 
 @router.get("/ranking-studies", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_ranking_studies(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[StudyListQuery, Query()]
+    studies: RankingStudiesDep, paging: PagingDep, _: Viewer, query: Annotated[StudyListQuery, Query()]
 ) -> Listing[RankingStudyResource]:
     """Ranking studies, newest first."""
     wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id)
-    page = context.ranking_studies.page(wanted, page_request(request, query, context.page_tokens))
-    total = context.ranking_studies.count(wanted) if query.include_total else None
+    page = studies.page(wanted, paging.wanted(query))
+    total = studies.count(wanted) if query.include_total else None
     items = [study_resource(study) for study in page.items]
-    return answer_page(request, response, context.page_tokens, page, items, total)
+    return paging.listing(page, items, total)
 
 
 @router.get(
@@ -74,26 +75,25 @@ def list_ranking_studies(
     response_model=RankingStudyResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_ranking_study(study_id: StudyId, request: Request, context: Context, _: Viewer) -> Response:
+def get_ranking_study(study_id: StudyId, request: Request, studies: RankingStudiesDep, _: Viewer) -> Response:
     """One ranking study with its correlations, as far as it is."""
-    study = context.ranking_studies.get(study_id)
+    study = studies.get(study_id)
     return tagged(request, study_resource(study), version_etag(study.version))
 
 
 @router.get("/ranking-studies/{study_id:id}/entries", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
 def list_ranking_study_entries(
     study_id: StudyId,
-    request: Request,
-    response: Response,
-    context: Context,
+    paging: PagingDep,
+    studies: RankingStudiesDep,
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[StudyEntryResource]:
     """Its architectures, each with both accuracies and how far its training is."""
-    wanted = page_request(request, query, context.page_tokens)
-    page = page_in_memory(context.ranking_studies.entries(study_id), lambda entry: str(entry.number), wanted)
+    wanted = paging.wanted(query)
+    page = page_in_memory(studies.entries(study_id), lambda entry: str(entry.number), wanted)
     items = [entry_resource(entry) for entry in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    return paging.listing(page, items)
 
 
 @router.post(
@@ -102,12 +102,14 @@ def list_ranking_study_entries(
     response_model=RankingStudyResource,
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
-def cancel_ranking_study(study_id: StudyId, request: Request, context: Context, once: EngineerOnce) -> Response:
+def cancel_ranking_study(
+    study_id: StudyId, request: Request, studies: RankingStudiesDep, once: EngineerOnce
+) -> Response:
     """Stop a study for good; what is done stays."""
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(context.ranking_studies.get(study_id).version))
-        study = context.ranking_studies.cancel(study_id)
+        check_if_match(request, version_etag(studies.get(study_id).version))
+        study = studies.cancel(study_id)
         return stored_response(202, study_resource(study), _headers(study))
 
     return once(action)

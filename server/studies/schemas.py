@@ -7,8 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from server.candidates.states import DesiredState
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import Id, Json, Resource
+from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
 from server.studies.spec import RankingStudySpec
 from server.studies.states import StudyEntryState, StudyState
 from server.training.schemas import TrainingProgressResource

@@ -20,13 +20,14 @@ from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import StudyEntry, study_architecture
 from nas_engine.training.strategies.retrain import RetrainConfig
 from server.jobs.job import Job, LeaseRef
+from server.spaces.worker.resources import WorkerResources
 from server.studies.entry_jobs import EntryOrder, StudyWork
 from server.studies.spec import SharedEvaluation
 from server.studies.study import Correlation, HeldOutAccuracy, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
-from server.training.worker.resources import Resources
 from server.training.worker.run import limited
 from server.training.worker.settings import strategy_config, train_config
+from server.training.worker.supernets import LoadedSupernets
 from server.training.worker.training import training_device
 
 _MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode.EXPONENTIAL}
@@ -35,8 +36,9 @@ _MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode
 class RankHandler:
     """Does RANK jobs. A killed one goes on from its last checkpoint, on this worker or on another."""
 
-    def __init__(self, work: StudyWork, resources: Resources) -> None:
+    def __init__(self, work: StudyWork, resources: WorkerResources, supernets: LoadedSupernets) -> None:
         self._work = work
+        self._supernets = supernets
         self._resources = resources
         # Its calibration and validation images serve every architecture of a study.
         self._evaluator = lru_cache(maxsize=1)(self._make_evaluator)
@@ -67,7 +69,7 @@ class RankHandler:
     def _study(self, order: EntryOrder, hooks: Hooks, uploads: CheckpointUploads) -> StudyEntry | None:
         """Both accuracies; None where it was stopped."""
         study, spec = order.study, order.study.spec
-        supernet = self._resources.supernet(study.supernet_version_id)
+        supernet = self._supernets.load(study.supernet_version_id)
         training = spec.training_spec(_space_of(supernet.space), study.dataset)
         if training.num_threads is not None:
             torch.set_num_threads(training.num_threads)
@@ -89,7 +91,7 @@ class RankHandler:
         )
 
     def _make_evaluator(self, version_id: str, dataset: ImageDataset, settings: SharedEvaluation) -> SupernetEvaluator:
-        supernet = self._resources.supernet(version_id)
+        supernet = self._supernets.load(version_id)
         config = EvaluationConfig(
             calibration_images=settings.num_calibration_batches * min(settings.batch_size, len(dataset.train)),
             batch_size=settings.batch_size,

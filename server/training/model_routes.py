@@ -6,30 +6,31 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import ApiContext, Context
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import version_etag
-from server.core.http.documents import JsonDocument
-from server.core.http.listing import answer_page, page_in_memory, page_request
 from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.paging import Paging, PagingDep, page_in_memory
+from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_SUPERNET_SPEC, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
-from server.core.http.service_errors import spec_problem
+from server.core.http.provide import provided
+from server.core.http.requests import JsonDocument
+from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
-from server.training.deployables import DeployableModel
+from server.training.deployables import DeployableModel, DeployableModels
 from server.training.model_presenter import model_resource
 from server.training.model_schemas import DeployableModelResource
 from server.training.presenter import supernet_resource
 from server.training.schemas import SupernetResource
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
+DeployableModelsDep = Annotated[DeployableModels, provided(DeployableModels)]
+CandidateRetrainingDep = Annotated[CandidateRetraining, provided(CandidateRetraining)]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 
@@ -37,27 +38,25 @@ CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 @router.get("/supernets/{supernet_id:id}/models", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
 def list_supernet_models(
     supernet_id: SupernetId,
-    request: Request,
-    response: Response,
-    context: Context,
+    deployables: DeployableModelsDep,
+    paging: PagingDep,
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
     """Model files of a retraining; empty for what trains a whole supernet."""
-    return _page(request, response, context, query, context.deployables.of_supernet(supernet_id))
+    return _page(paging, query, deployables.of_supernet(supernet_id))
 
 
 @router.get("/candidates/{candidate_id:id}/models", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
 def list_candidate_models(
     candidate_id: CandidateId,
-    request: Request,
-    response: Response,
-    context: Context,
+    deployables: DeployableModelsDep,
+    paging: PagingDep,
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
     """Model files of a search's finalist, with the supernet's weights; empty for other candidates."""
-    return _page(request, response, context, query, context.deployables.of_candidate(candidate_id))
+    return _page(paging, query, deployables.of_candidate(candidate_id))
 
 
 @router.post(
@@ -68,14 +67,14 @@ def list_candidate_models(
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def retrain_candidate(
-    candidate_id: CandidateId, document: JsonDocument, context: Context, once: EngineerOnce
+    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: EngineerOnce
 ) -> Response:
     """Train a candidate's architecture alone. The answer is the training, to be followed as any other."""
 
     def action() -> StoredResponse:
         try:
             spec = parse_candidate_retraining_spec(document)
-            supernet = context.candidate_retraining.create(candidate_id, spec, once.caller.created_by)
+            supernet = retraining.create(candidate_id, spec, once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         headers = {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}
@@ -84,10 +83,8 @@ def retrain_candidate(
     return once(action)
 
 
-def _page(
-    request: Request, response: Response, context: ApiContext, query: ListQuery, models: Sequence[DeployableModel]
-) -> Listing[DeployableModelResource]:
-    wanted = page_request(request, query, context.page_tokens)
+def _page(paging: Paging, query: ListQuery, models: Sequence[DeployableModel]) -> Listing[DeployableModelResource]:
+    wanted = paging.wanted(query)
     page = page_in_memory(models, lambda model: model.job_id or str(model.sha256), wanted)
     items = [model_resource(model) for model in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    return paging.listing(page, items)

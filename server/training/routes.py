@@ -11,12 +11,11 @@ from starlette.responses import Response
 from nas_engine.settings.training import TrainingSpec
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
-from server.bootstrap.http_context import Context
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
-from server.core.http.documents import JsonDocument
-from server.core.http.listing import answer_page, page_in_memory, page_request
 from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.paging import PagingDep, page_in_memory
+from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_STATE_TRANSITION,
@@ -25,9 +24,9 @@ from server.core.http.problem_types import (
     PRECONDITION_FAILED,
     UNSUPPORTED_MEDIA_TYPE,
 )
-from server.core.http.queries import ListQuery
-from server.core.http.resources import Listing
-from server.core.http.service_errors import spec_problem
+from server.core.http.provide import provided
+from server.core.http.requests import JsonDocument
+from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.training.presenter import supernet_resource, supernet_version_resource
 from server.training.presets import TRAINING_PRESETS, TrainingPreset, training_preset
@@ -40,9 +39,10 @@ from server.training.schemas import (
 )
 from server.training.spec import parse_training_spec
 from server.training.supernet import Supernet, SupernetQuery
-from server.training.supernets import NewVersion
+from server.training.supernets import NewVersion, Supernets
 
 router = APIRouter(prefix="/api/v1", tags=["supernets"])
+SupernetsDep = Annotated[Supernets, provided(Supernets)]
 PresetName = Annotated[str, Path(examples=["spos-imagenet"])]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 
@@ -54,12 +54,12 @@ SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     openapi_extra=json_body(TrainingSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_supernet(document: JsonDocument, context: Context, once: EngineerOnce) -> Response:
+def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: EngineerOnce) -> Response:
     """Train a supernet. The answer names it at once; follow its events."""
 
     def action() -> StoredResponse:
         try:
-            supernet = context.supernets.create(parse_training_spec(document), once.caller.created_by)
+            supernet = supernets.create(parse_training_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(202, supernet_resource(supernet), _headers(supernet))
@@ -73,13 +73,13 @@ def create_supernet(document: JsonDocument, context: Context, once: EngineerOnce
     response_model=SupernetResource,
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND),
 )
-def register_supernet(body: RegistrationBody, context: Context, once: EngineerOnce) -> Response:
+def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: EngineerOnce) -> Response:
     """Take in a supernet that was trained elsewhere; its weights are an artifact already."""
 
     def action() -> StoredResponse:
         version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
         try:
-            supernet = context.supernets.register(body.spec, version, once.caller.created_by)
+            supernet = supernets.register(body.spec, version, once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(201, supernet_resource(supernet), _headers(supernet))
@@ -89,14 +89,14 @@ def register_supernet(body: RegistrationBody, context: Context, once: EngineerOn
 
 @router.get("/supernets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_supernets(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[SupernetListQuery, Query()]
+    supernets: SupernetsDep, paging: PagingDep, _: Viewer, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
     """Supernets, newest first."""
     wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
-    page = context.supernets.page(wanted, page_request(request, query, context.page_tokens))
-    total = context.supernets.count(wanted) if query.include_total else None
+    page = supernets.page(wanted, paging.wanted(query))
+    total = supernets.count(wanted) if query.include_total else None
     items = [supernet_resource(supernet) for supernet in page.items]
-    return answer_page(request, response, context.page_tokens, page, items, total)
+    return paging.listing(page, items, total)
 
 
 @router.get(
@@ -104,26 +104,25 @@ def list_supernets(
     response_model=SupernetResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_supernet(supernet_id: SupernetId, request: Request, context: Context, _: Viewer) -> Response:
+def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Viewer) -> Response:
     """One supernet."""
-    supernet = context.supernets.get(supernet_id)
+    supernet = supernets.get(supernet_id)
     return tagged(request, supernet_resource(supernet), version_etag(supernet.version))
 
 
 @router.get("/supernets/{supernet_id:id}/versions", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
 def list_supernet_versions(
     supernet_id: SupernetId,
-    request: Request,
-    response: Response,
-    context: Context,
+    paging: PagingDep,
+    supernets: SupernetsDep,
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[SupernetVersionResource]:
     """A supernet's weights over time, oldest first."""
-    wanted = page_request(request, query, context.page_tokens)
-    page = page_in_memory(context.supernets.versions(supernet_id), lambda version: version.id, wanted)
+    wanted = paging.wanted(query)
+    page = page_in_memory(supernets.versions(supernet_id), lambda version: version.id, wanted)
     items = [supernet_version_resource(version) for version in page.items]
-    return answer_page(request, response, context.page_tokens, page, items)
+    return paging.listing(page, items)
 
 
 @router.post(
@@ -132,12 +131,12 @@ def list_supernet_versions(
     response_model=SupernetResource,
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
-def cancel_supernet(supernet_id: SupernetId, request: Request, context: Context, once: EngineerOnce) -> Response:
+def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, once: EngineerOnce) -> Response:
     """Stop a training for good; searches that wait for it fail."""
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(context.supernets.get(supernet_id).version))
-        supernet = context.supernets.cancel(supernet_id)
+        check_if_match(request, version_etag(supernets.get(supernet_id).version))
+        supernet = supernets.cancel(supernet_id)
         return stored_response(202, supernet_resource(supernet), _headers(supernet))
 
     return once(action)
@@ -145,12 +144,12 @@ def cancel_supernet(supernet_id: SupernetId, request: Request, context: Context,
 
 @router.get("/training-presets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_training_presets(
-    request: Request, response: Response, context: Context, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[TrainingPresetResource]:
     """The papers' training recipes and small ones, by name."""
-    wanted = page_request(request, query, context.page_tokens)
+    wanted = paging.wanted(query)
     page = page_in_memory(list(TRAINING_PRESETS.values()), lambda preset: preset.name, wanted)
-    return answer_page(request, response, context.page_tokens, page, [_preset_resource(p) for p in page.items])
+    return paging.listing(page, [_preset_resource(p) for p in page.items])
 
 
 @router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))

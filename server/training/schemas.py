@@ -8,8 +8,7 @@ from pydantic import Field
 
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.states import DesiredState
-from server.core.http.queries import CountedQuery, Text
-from server.core.http.resources import Body, Id, Json, Resource, Sha256
+from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
 from server.training.states import SupernetState
 
 

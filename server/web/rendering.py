@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from server.access.auth import SESSION_COOKIE
 from server.core.http.problem_types import UNAUTHENTICATED
 from server.core.http.problems import Problem
+from server.core.http.provide import ApiSettings, provided_of
 
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"
@@ -30,13 +31,13 @@ SECURITY_HEADERS = {
 
 def page(request: Request, template: str, values: Mapping[str, object], *, status: int = 200) -> Response:
     """Render a template as a page, or as a fragment of one."""
-    context = request.app.state.context
+    settings = provided_of(request).get(ApiSettings)
     html = _templates.get_template(template).render(
         path=request.url.path,
         query=request.url.query,
         server_url=str(request.base_url).rstrip("/"),
-        version=context.settings.version,
-        signed_in=context.settings.auth_required and SESSION_COOKIE in request.cookies,
+        version=settings.version,
+        signed_in=settings.auth_required and SESSION_COOKIE in request.cookies,
         **values,
     )
     return Response(html, status_code=status, media_type="text/html", headers=SECURITY_HEADERS)

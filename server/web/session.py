@@ -8,8 +8,7 @@ from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from server.access.auth import SESSION_COOKIE
-from server.bootstrap.http_context import Context
+from server.access.auth import SESSION_COOKIE, TokensDep
 from server.core.errors import NotAuthenticatedError
 from server.web.rendering import page
 
@@ -26,13 +25,13 @@ def show_login(request: Request, next: Annotated[str, Query(max_length=2000)] = 
 @router.post("/login")
 def sign_in(
     request: Request,
-    context: Context,
+    tokens: TokensDep,
     token: Annotated[str, Form(max_length=500)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
     """Check the token and set the cookie."""
     try:
-        context.tokens.authenticate(token.strip())
+        tokens.authenticate(token.strip())
     except NotAuthenticatedError as error:
         return page(request, "login.html", {"next": _local(next), "error": str(error)}, status=401)
     response = RedirectResponse(_local(next), status_code=303)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from nas_engine.domain.classification import compress_predictions
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measuring.classification import compress_predictions
 from server.artifacts.files import FileByteStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery, ClassificationRecord, Loss

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.measurement import Dtype, Validity, ValidityFlag
+from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.paging import PageRequest
@@ -112,7 +113,7 @@ class TestDevices:
             world.devices.enrol("nas_enr_wrong", enrolment_of("bench"))
 
     def test_an_enrolment_token_ends_with_its_uses(self, world: World) -> None:
-        _, secret = world.devices.create_enrolment_token("two boards", max_uses=1, labels={"rack": "b"})
+        _, secret = EnrolmentTokens(world.uow).create("two boards", max_uses=1, labels={"rack": "b"})
         device, _ = world.devices.enrol(secret, enrolment_of("one"))
         assert device.all_labels["rack"] == "b"
         with pytest.raises(NotAuthenticatedError, match="used up"):

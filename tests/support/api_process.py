@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from hilnas.client.client import Hilnas
 from tests.support.warm_start import WarmProcess
@@ -72,10 +72,10 @@ def _wait_for(process: subprocess.Popen[bytes] | WarmProcess, path: Path) -> dic
         assert process.poll() is None, f"the server ended with status {process.returncode}"
         if path.exists():
             document: dict[str, str] = json.loads(path.read_text())
-            with httpx.Client() as http:
+            with httpx2.Client() as http:
                 try:
                     http.get(f"{document['http_url']}/healthz")
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     continue
             return document
         time.sleep(0.05)

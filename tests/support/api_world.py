@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from starlette.testclient import TestClient
 
 from nas_engine.domain.architecture import Architecture
@@ -27,22 +27,27 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
 )
 from server.access.token import Role
+from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.artifacts import Artifacts
 from server.bootstrap.api import ApiProcess, build
 from server.bootstrap.settings import Settings
 from server.candidates.spec import SearchSpec
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.devices import Devices
 from server.fleet.sessions import AgentReport
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
+from server.measuring.conversion import Conversion
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.searches.step import NewCandidate, StepOutcome, StepStatus
 from server.searches.steps import SearchSteps
-from server.searches.worker_results import Conversion, WorkerResults
+from server.searches.worker_results import WorkerResults
+from server.spaces.catalog import SpaceCatalog
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
 ENROLMENT = "nas_enr_the-enrolment-token-of-the-tests"
@@ -74,8 +79,8 @@ class World:
             }
         )
         process = build(settings)
-        process.context.tokens.bootstrap(admin_secret=ADMIN, enrolment_secret=ENROLMENT)
-        uow = process.context.uow
+        process.get(Tokens).bootstrap(admin_secret=ADMIN, enrolment_secret=ENROLMENT)
+        uow = process.uow
         dispatch = Dispatch(uow, process.wakeups)
         return cls(process, dispatch, SearchSteps(uow), WorkerResults(uow), MeasurementResults(uow))
 
@@ -83,14 +88,14 @@ class World:
         """Let go of the database."""
         self.process.engine.dispose()
 
-    def client(self, token: str | None = ADMIN) -> httpx.Client:
+    def client(self, token: str | None = ADMIN) -> httpx2.Client:
         """A client of the application, without a socket."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return TestClient(self.process.app, headers=headers, raise_server_exceptions=False)
 
     def token(self, role: Role) -> str:
         """A fresh token of one role."""
-        return self.process.context.tokens.create(f"a {role.value}", [role])[1]
+        return self.process.get(Tokens).create(f"a {role.value}", [role])[1]
 
     def enrol(
         self,
@@ -101,7 +106,7 @@ class World:
     ) -> Device:
         """A board that has just enrolled."""
         enrolment = Enrolment(name=name, device_type=device_type, capabilities=capabilities(device_class))
-        return self.process.context.devices.enrol(enrolment_token, enrolment)[0]
+        return self.process.get(Devices).enrol(enrolment_token, enrolment)[0]
 
     def step(self, genotypes: Sequence[Sequence[int]] = (), *, last: bool = False) -> None:
         """Do the next search step: tell what is finished, ask these genotypes; `last` completes the search."""
@@ -110,7 +115,7 @@ class World:
         spec = given.search.spec
         asked = []
         for genotype in genotypes:
-            record = self.process.context.spaces.decode(spec.space.id, spec.space.parameters, tuple(genotype))
+            record = self.process.get(SpaceCatalog).decode(spec.space.id, spec.space.parameters, tuple(genotype))
             key = self._latency_key(spec, record.architecture)
             asked.append(NewCandidate(genotype=tuple(genotype), record=record, latency_key=key))
         done = sum(one.candidate.state.final for one in given.finished)
@@ -130,14 +135,14 @@ class World:
     def _latency_key(self, spec: SearchSpec, architecture: Architecture) -> str | None:
         if spec.device is None:
             return None
-        spaces = self.process.context.spaces
+        spaces = self.process.get(SpaceCatalog)
         return spaces.latency_key(architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
 
     def convert_all(self) -> None:
         """Make every model file that is waited for."""
         while (job := self.dispatch.claim("worker-1", (JobKind.CONVERT,))) is not None:
             payload = read_payload(ConvertPayload, job.payload)
-            model = self.process.context.artifacts.put(f"model {payload.latency_key}".encode(), "application/onnx")
+            model = self.process.get(Artifacts).put(f"model {payload.latency_key}".encode(), "application/onnx")
             conversion = Conversion(sha256=model.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
             self.worker.record_conversion(_lease(job), conversion)
 

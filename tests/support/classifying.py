@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nas_engine.domain.classification import Classification, Predictions
-from nas_engine.domain.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.domain.measurement import DeviceIdentity, Dtype, EnvironmentRecord, HardwareKey
+from nas_engine.domain.measuring.classification import Classification, Predictions
+from nas_engine.domain.measuring.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from server.classifying.results import ClassificationResults
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload

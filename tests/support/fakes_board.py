@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent.failures import FailureType, JobFailedError
-from device_agent.measuring.procedure import Bench
+from device_agent.failures import JobFailedError
+from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardState, Usage
 from device_agent.runtime.base import Classifier, Loaded, Output, RuntimeFacts, SessionSettings, VirtualClock
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     ClockReading,
     DeviceClass,
@@ -127,9 +128,11 @@ class CountingLock:
         yield
 
 
-def bench_of(runtime: ScriptedRuntime, telemetry: ScriptedTelemetry, lock: CountingLock | None = None) -> Bench:
-    """A bench around them."""
-    return Bench(
+def setup_of(
+    runtime: ScriptedRuntime, telemetry: ScriptedTelemetry, lock: CountingLock | None = None
+) -> MeasuringSetup:
+    """A measuring setup around them."""
+    return MeasuringSetup(
         runtime=runtime,
         telemetry=telemetry,
         lock=lock or CountingLock(),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from nas_engine.domain.classification import Classification
 from nas_engine.domain.measurement import Measurement
+from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact, ModelFormat
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
 from server.fleet.device import Device, DeviceCapabilities, Enrolment

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import SessionSettings
+from nas_engine.domain.job_protocol import FailureType
 
 ONNX = SessionSettings(format="onnx")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server.access.tokens import Tokens
 from server.bootstrap import api, worker
 from server.bootstrap.settings import Settings
 from server.candidates.candidate import Candidate, CandidateQuery
@@ -16,7 +17,9 @@ from server.candidates.search import Search
 from server.candidates.spec import parse_search_spec
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery
+from server.fleet.devices import Devices
 from server.fleet.rpc_server import start_rpc_server
+from server.searches.searches import Searches
 from tests.support.agent_process import AgentProcess
 from tests.support.rknn_files import RKNN_PYTHON
 
@@ -28,7 +31,7 @@ class RknnInstallation:
         self._folder = folder
         chosen = Settings(home=folder, rknn_python=RKNN_PYTHON, **settings)
         self.server = api.build(chosen)
-        tokens = self.server.context.tokens.bootstrap()
+        tokens = self.server.get(Tokens).bootstrap()
         assert tokens is not None
         self._token = tokens.enrolment_token
         self._rpc = start_rpc_server(self.server.rpc, "127.0.0.1:0", num_threads=16)
@@ -47,7 +50,7 @@ class RknnInstallation:
 
     def search(self, document: dict[str, Any]) -> Search:
         """A new search, once it is over."""
-        searches = self.server.context.searches
+        searches = self.server.get(Searches)
         made = searches.create(parse_search_spec(document))
         self.until(lambda: searches.get(made.id).state.final, 300.0)
         return searches.get(made.id)
@@ -55,7 +58,7 @@ class RknnInstallation:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search."""
         query = CandidateQuery(search_id=search.id)
-        return self.server.context.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(100))).items
+        return self.server.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(100))).items
 
     def until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Wait for a condition that other processes bring about."""
@@ -78,4 +81,4 @@ class RknnInstallation:
             part.engine.dispose()
 
     def _devices(self) -> tuple[Device, ...]:
-        return self.server.context.devices.page(DeviceQuery(), PageRequest(100)).items
+        return self.server.get(Devices).page(DeviceQuery(), PageRequest(100)).items

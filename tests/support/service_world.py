@@ -44,6 +44,7 @@ from server.jobs.payloads import read_payload
 from server.jobs.results import ResultReceipt
 from server.jobs.settings import LeaseSettings, SearchSettings
 from server.jobs.states import JobState
+from server.measuring.conversion import Conversion
 from server.measuring.payloads import MeasurePayload
 from server.measuring.queries import Latencies
 from server.measuring.results import MeasurementResults
@@ -52,7 +53,7 @@ from server.searches.fronts import Fronts
 from server.searches.searches import Searches
 from server.searches.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
 from server.searches.steps import SearchSteps
-from server.searches.worker_results import Accuracy, Conversion, WorkerResults
+from server.searches.worker_results import Accuracy, WorkerResults
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets

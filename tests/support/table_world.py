@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from nas_engine.cost.latency_table import operator_graphs
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.operator_graphs import cut_operators
+from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
 from server.candidates.candidate_store import CandidateStore
@@ -54,10 +55,10 @@ class StepWorker:
 
     def __init__(self, world: World, folder: Path, datasets_file: Path | None = None) -> None:
         self._world = world
-        context = world.process.context
-        assert isinstance(context.uow, UnitOfWork)
+        process = world.process
+        assert isinstance(process.uow, UnitOfWork)
         settings = Settings(home=folder, worker_device="cpu", datasets_file=datasets_file)
-        self._handlers = worker_process._handlers(settings, context.uow, context.artifacts, None)
+        self._handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
 
     def run(self) -> int:
         """Do every job there is."""
@@ -81,7 +82,7 @@ def measure_by_formula(world: World, board: Device, space: SearchSpace, batch: i
             assert payload.arch_id is not None
             candidate_id = job.candidate_id
             assert candidate_id is not None
-            record = world.process.context.uow.read(lambda tx, c=candidate_id: CandidateStore(tx).get(c)).record  # type: ignore[misc]
+            record = world.process.uow.read(lambda tx, c=candidate_id: CandidateStore(tx).get(c)).record  # type: ignore[misc]
             latency_us = network_us(space, record.architecture.choices_value())
         world.put_result(board, job, latency_us)
         num += 1
@@ -101,7 +102,7 @@ def network_us(space: SearchSpace, choices: Any) -> float:
 
 
 def complete_table(
-    world: World, client: httpx.Client, worker: StepWorker, board: Device, space: SearchSpace, spec: Mapping[str, Any]
+    world: World, client: httpx2.Client, worker: StepWorker, board: Device, space: SearchSpace, spec: Mapping[str, Any]
 ) -> str:
     """A table ordered over REST and measured whole; its id."""
     answer = client.post("/api/v1/latency-tables", json=spec)

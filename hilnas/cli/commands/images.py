@@ -16,7 +16,7 @@ from hilnas.cli.options import JsonOption
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
+from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
 from nas_engine.training.data.dataset import ImageDataset, Split
 from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 

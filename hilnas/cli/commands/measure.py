@@ -16,8 +16,8 @@ from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
-from nas_engine.domain.image_set import MEDIA_TYPE
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.image_set import MEDIA_TYPE
 from nas_engine.export.fixed_batch import fix_batch
 from server.classifying.schemas import ClassificationDetail
 from server.jobs.schemas import JobDetail

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.predictor import MIN_SAMPLES, MetricPredictor, PredictorModel, kendall_tau
+from nas_engine.cost.predictor import MIN_SAMPLES, MetricPredictor, PredictorModel
+from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric

@@ -38,7 +38,6 @@ class AttentiveSpace:
 
     @property
     def space_id(self) -> str:
-        """``attentivenas``."""
         return SPACE_ID
 
     @cached_property

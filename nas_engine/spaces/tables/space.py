@@ -95,7 +95,6 @@ class TableSpace:
 
     @property
     def space_id(self) -> str:
-        """``table``."""
         return SPACE_ID
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
-from server.core.http.negotiation import CSV, NDJSON
+from server.core.http.requests import CSV, NDJSON
 from server.core.http.resources import Resource
 from server.core.paging import Page, PageRequest
 

@@ -1,10 +1,12 @@
-"""What every document on the wire shares. These models need pydantic alone: the SDK reads answers with them."""
+"""What every document and query on the wire shares. It needs pydantic alone: the SDK reads answers with it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from server.core.paging import MAX_PAGE_SIZE
 
 Json = Any
 """Any JSON value."""
@@ -27,6 +29,13 @@ Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 MetricLabel = Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
 LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+DEFAULT_PAGE_SIZE = 50
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+LabelText = Annotated[
+    str, Field(max_length=300, pattern=r"^[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]*$", examples=["team:vision"])
+]
 
 
 class Resource(BaseModel):
@@ -55,3 +64,22 @@ class Listing(Resource, Generic[T]):
 
     total: int | None = None
     """Items of the whole listing; null unless include_total was set."""
+
+
+class ListQuery(BaseModel):
+    """Paging, the same for every listing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    page_size: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
+    """Items on a page."""
+
+    page_token: Annotated[str, Field(max_length=2000)] | None = None
+    """`next_page_token` of the page before, with the same filters."""
+
+
+class CountedQuery(ListQuery):
+    """Paging for listings that can be counted."""
+
+    include_total: bool = False
+    """Also count the whole listing; costs time on long ones."""

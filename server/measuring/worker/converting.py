@@ -6,19 +6,18 @@ from collections.abc import Callable
 from io import BytesIO
 
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.errors import ExportError, InvalidArchitectureError
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.errors import ExportError
+from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn_settings import CalibrationImages
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
+from server.measuring.conversion import Conversion, RecordConversion
 from server.measuring.payloads import ConvertPayload
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
-from server.searches.searches import Searches
-from server.searches.worker_results import Conversion, WorkerResults
-from server.training.worker.resources import Resources
+from server.spaces.worker.resources import WorkerResources
 
 ONNX_MEDIA_TYPE = "application/onnx"
 LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)
@@ -28,10 +27,22 @@ class ConvertHandler:
     """Does CONVERT jobs; those for RKNN boards only where there is a converter."""
 
     def __init__(
-        self, searches: Searches, results: WorkerResults, resources: Resources, rknn: RknnMaker | None = None
+        self,
+        record: RecordConversion,
+        calibration_dataset: Callable[[ConvertPayload], str],
+        resources: WorkerResources,
+        rknn: RknnMaker | None = None,
     ) -> None:
-        self._searches = searches
-        self._results = results
+        """Start.
+
+        Args:
+            record: takes what was made.
+            calibration_dataset: names the data set that calibrates a w8a8 conversion; raises where there is none.
+            resources: of the worker.
+            rknn: makes RKNN files; None on a worker without a converter.
+        """
+        self._record = record
+        self._calibration_dataset = calibration_dataset
         self._resources = resources
         self._rknn = rknn
 
@@ -43,7 +54,7 @@ class ConvertHandler:
             return
         if payload.format is ModelFormat.ONNX:
             stored = self._resources.artifacts.put(onnx, ONNX_MEDIA_TYPE)
-            self._results.record_conversion(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
+            self._record(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
             return
         self._convert(payload, onnx, lease)
 
@@ -66,7 +77,7 @@ class ConvertHandler:
         model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
         cycles = _made(payload, files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
         wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
-        self._results.record_conversion(lease, wanted, other)
+        self._record(lease, wanted, other)
 
     def _onnx(self, payload: ConvertPayload) -> bytes:
         if payload.source_sha256 is not None:
@@ -86,8 +97,7 @@ class ConvertHandler:
         if payload.calibration_images_sha256 is not None:
             return self._calibration_set(payload.calibration_images_sha256, tuple(inputs[0].shape))
         _, channels, height, width = inputs[0].shape
-        name = self._dataset_name(payload)
-        dataset = self._resources.images(name, channels, height)
+        dataset = self._resources.images(self._calibration_dataset(payload), channels, height)
         return calibration_images(dataset, (channels, height, width))
 
     def _calibration_set(self, sha256: str, input_shape: tuple[int, ...]) -> CalibrationImages:
@@ -97,17 +107,6 @@ class ConvertHandler:
             wanted = images.header.input_shape(1)
             raise ExportError(f"the model takes {input_shape}, the calibration images are {wanted}: pack them so")
         return CalibrationImages(images.inputs(0, min(CALIBRATION_IMAGES, images.header.num_images)))
-
-    def _dataset_name(self, payload: ConvertPayload) -> str:
-        if payload.calibration_dataset is not None:
-            return payload.calibration_dataset
-        if payload.search_id is not None:
-            spec = self._searches.get(payload.search_id).spec
-            if spec.dataset is not None:
-                return spec.dataset
-        if payload.supernet_version_id is not None:
-            return self._resources.training_spec(payload.supernet_version_id).dataset
-        raise InvalidArchitectureError("w8a8 needs calibration images: name a data set in the spec")
 
 
 def _made(payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:

@@ -21,8 +21,8 @@ from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
 from server.searches.derivations import Derivations, DeriveInput
+from server.spaces.worker.resources import WorkerResources
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
-from server.training.worker.resources import Resources
 from server.training.worker.settings import INCEPTION
 
 MS_PER_US = 1e-3
@@ -32,7 +32,7 @@ REPORTS_PER_RUN = 100
 class DeriveHandler:
     """Does DERIVE jobs. A stopped derivation goes on from its last checkpoint, on this worker or on another."""
 
-    def __init__(self, derivations: Derivations, resources: Resources, tables: LatencyTables) -> None:
+    def __init__(self, derivations: Derivations, resources: WorkerResources, tables: LatencyTables) -> None:
         self._derivations = derivations
         self._resources = resources
         self._tables = tables

@@ -22,10 +22,12 @@ from server.candidates.spec import SearchSpec
 from server.classifying.worker import FinalImages
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
+from server.measuring.conversion import Conversion
 from server.searches.searches import Searches
-from server.searches.worker_results import Accuracy, Conversion, WorkerResults
+from server.searches.worker_results import Accuracy, WorkerResults
+from server.spaces.worker.resources import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
-from server.training.worker.resources import LoadedSupernet, Resources
+from server.training.worker.supernets import LoadedSupernet, LoadedSupernets
 
 ONNX_MEDIA_TYPE = "application/onnx"
 
@@ -34,11 +36,17 @@ class EvaluateHandler:
     """Does EVALUATE jobs. Search accuracy is on validation images, the final report on test images."""
 
     def __init__(
-        self, searches: Searches, results: WorkerResults, resources: Resources, accuracies: Accuracies
+        self,
+        searches: Searches,
+        results: WorkerResults,
+        resources: WorkerResources,
+        supernets: LoadedSupernets,
+        accuracies: Accuracies,
     ) -> None:
         self._searches = searches
         self._results = results
         self._resources = resources
+        self._supernets = supernets
         self._accuracies = accuracies
         self._images = FinalImages(resources)
 
@@ -46,7 +54,7 @@ class EvaluateHandler:
         """Evaluate one candidate; returns early once stopped."""
         payload = read_payload(EvaluatePayload, job.payload)
         spec = self._searches.get(payload.search_id).spec
-        supernet = self._resources.supernet(payload.supernet_version_id)
+        supernet = self._supernets.load(payload.supernet_version_id)
         architecture = payload.architecture.architecture()
         found = self._accuracies.evaluate(
             architecture,

@@ -26,8 +26,9 @@ from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
 from server.searches.worker_results import Accuracy
+from server.spaces.worker.resources import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
-from server.training.worker.resources import Resources
+from server.training.worker.supernets import LoadedSupernets
 
 SAFETENSORS = "application/vnd.safetensors"
 
@@ -35,9 +36,12 @@ SAFETENSORS = "application/vnd.safetensors"
 class ShiftHandler:
     """Does SHIFT jobs, one candidate after another."""
 
-    def __init__(self, shifts: Shifts, resources: Resources, accuracies: Accuracies) -> None:
+    def __init__(
+        self, shifts: Shifts, resources: WorkerResources, supernets: LoadedSupernets, accuracies: Accuracies
+    ) -> None:
         self._shifts = shifts
         self._resources = resources
+        self._supernets = supernets
         self._accuracies = accuracies
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
@@ -55,7 +59,7 @@ class ShiftHandler:
         if wanted is None:
             raise SearchStateError(f"search {given.search.id} shifts no supernet")
         space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
-        training = self._resources.training_spec(given.payload.supernet_version_id)
+        training = self._supernets.training_spec(given.payload.supernet_version_id)
         shifter = self._shifter(given, wanted, space, training)
         shifter.begin_generation(len(given.architectures))
         losses: list[float] = []
@@ -126,8 +130,8 @@ class ShiftHandler:
 
     def _weights(self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace) -> WeightStore:
         """The supernet's weights as the shift finds them; the classifier drawn anew where that is wanted."""
-        version = self._resources.supernets.version(given.payload.supernet_version_id)
-        path = self._resources.weights_file(version.weights_sha256)
+        version = self._supernets.version(given.payload.supernet_version_id)
+        path = self._supernets.weights_file(version.weights_sha256)
         if wanted.new_head and version.search_id != given.search.id:
             rng = Randomness(given.search.spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
             return transfer_to(space, read_tensors(path)[0], rng)

@@ -21,7 +21,7 @@ from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
 from server.candidates.spec import EvaluationSpec, SearchSpec
-from server.training.worker.resources import Resources
+from server.spaces.worker.resources import WorkerResources
 
 T = TypeVar("T")
 CALIBRATION_SEED = 0  # calibration images are the same for every candidate of every search
@@ -32,7 +32,7 @@ _MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode
 class Accuracies:
     """Takes accuracies; keeps prepared images. Thread-safe."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: WorkerResources) -> None:
         self._resources = resources
         self._lock = threading.Lock()
         self._calibration = lru_cache(maxsize=MAX_PREPARED)(self._prepare_calibration)

@@ -24,8 +24,8 @@ from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks
 from nas_engine.training.strategies.retrain import RetrainConfig, Retrained, retrain
-from server.training.worker.resources import Resources
 from server.training.worker.settings import strategy_config, train_config
+from server.training.worker.supernets import LoadedSupernets
 
 
 def retrain_architecture(
@@ -87,7 +87,7 @@ def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architec
 
 
 def weights_to_inherit(
-    wanted: RetrainStrategy, space: SearchSpace, resources: Resources
+    wanted: RetrainStrategy, space: SearchSpace, supernets: LoadedSupernets
 ) -> Mapping[str, NDArray[np.float32]] | None:
     """Tensors of a supernet version for the stand-alone network; None where it starts from scratch.
 
@@ -98,7 +98,7 @@ def weights_to_inherit(
     if wanted.inherit_from is None:
         return None
     architecture = space.parse(wanted.architecture)
-    supernet = resources.supernet(wanted.inherit_from)
+    supernet = supernets.load(wanted.inherit_from)
     graphs = [graph_of(space, architecture, form) for form in (Form.SUPERNET, Form.DEPLOYED)]
     inherited = inherited_weights(graphs[0], graphs[1], supernet.weights.arrays())
     return {name: np.asarray(tensor, dtype=np.float32) for name, tensor in inherited.items()}

@@ -16,15 +16,16 @@ from nas_engine.settings.training import RetrainStrategy, TrainingSettings
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Ending, Hooks
 from server.jobs.job import Job, LeaseRef
+from server.spaces.worker.resources import WorkerResources
 from server.training.deployables import RetrainedModel
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from server.training.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
 from server.training.worker.order import TrainingOrder
 from server.training.worker.processes import perform_in_processes
-from server.training.worker.resources import Resources
 from server.training.worker.retraining import graph_of, weights_to_inherit
 from server.training.worker.run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, limited, perform
+from server.training.worker.supernets import LoadedSupernets
 
 ONNX_MEDIA_TYPE = "application/onnx"
 
@@ -32,8 +33,9 @@ ONNX_MEDIA_TYPE = "application/onnx"
 class TrainHandler:
     """Does TRAIN jobs. A killed training goes on from its last checkpoint, on this worker or on another."""
 
-    def __init__(self, supernets: Supernets, resources: Resources) -> None:
+    def __init__(self, supernets: Supernets, resources: WorkerResources, loaded: LoadedSupernets) -> None:
         self._supernets = supernets
+        self._loaded = loaded
         self._resources = resources
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
@@ -63,10 +65,10 @@ class TrainHandler:
 
     def _run(self, supernet: Supernet, checkpoint: Path, files: Path) -> TrainingRun:
         spec = supernet.spec
-        space = self._resources.space(spec)
+        space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
         inherited = None
         if isinstance(spec.strategy, RetrainStrategy):
-            inherited = weights_to_inherit(spec.strategy, space, self._resources)
+            inherited = weights_to_inherit(spec.strategy, space, self._loaded)
         return TrainingRun(
             spec=spec,
             space=space,

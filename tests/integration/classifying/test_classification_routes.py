@@ -10,14 +10,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from rich.console import Console
 
 from hilnas.cli.progress import front_table
 from hilnas.client.resources import read
-from nas_engine.domain.classification import Classification, compress_predictions
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
+from nas_engine.domain.measuring.classification import Classification, compress_predictions
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord, Loss
@@ -46,13 +46,13 @@ def device(world: World) -> Device:
     return able
 
 
-def upload(client: httpx.Client, content: bytes) -> str:
+def upload(client: httpx2.Client, content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()
     client.put(f"/api/v1/artifacts/{digest}", content=content).raise_for_status()
     return digest
 
 
-def post(client: httpx.Client, **images: Any) -> httpx.Response:
+def post(client: httpx2.Client, **images: Any) -> httpx2.Response:
     document = {"model_sha256": upload(client, row_classifier()), "label": "rows", "device": {"device_type": "bench"}}
     return client.post("/api/v1/measurements", json={**document, "images": images})
 
@@ -132,7 +132,7 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
             )
             ClassificationStore(tx).add(on_device)
 
-        world.process.context.uow.write(work)
+        world.process.uow.write(work)
         front = client.get(f"/api/v1/searches/{search_id}/front").json()
         candidate = front["points"][0]["candidate"]
         assert (candidate["test_top1"], candidate["device_top1"]) == (0.9, 0.8)

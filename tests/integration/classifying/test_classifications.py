@@ -12,13 +12,13 @@ from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
+from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
 from server.candidates.candidate import Candidate
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.states import SearchState
-from server.classifying.classification import ClassificationQuery, ClassificationRecord
-from server.classifying.results import image_set_head
+from server.classifying.classification import ClassificationQuery, ClassificationRecord, FloatPredictions
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.fleet.states import DeviceState
@@ -28,10 +28,11 @@ from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobState
+from server.measuring.conversion import Conversion
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches.step import StepStatus
-from server.searches.worker_results import Accuracy, Conversion, FloatAnswers
+from server.searches.worker_results import Accuracy
 from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement
@@ -302,7 +303,7 @@ def finalist(world: World, **changes: Any) -> tuple[Search, Candidate, Job]:
 def record_test_accuracy(world: World, job: Job) -> None:
     """As a worker does: the float network's answers, one of them wrong, and the network itself."""
     head, labels_N = image_set_head(world.artifacts, stored(world, image_set()))
-    found = FloatAnswers(
+    found = FloatPredictions(
         images_sha256=stored(world, image_set()),
         num_classes=head.num_classes,
         predictions=answers(1, *LABELS[1:]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.measuring.image_set import ImageSetFile
 from server.access.tokens import Tokens
 from server.candidates.states import EvaluationSource, SearchState
 from server.classifying.classification import ClassificationQuery

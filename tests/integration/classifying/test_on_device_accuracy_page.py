@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
-from nas_engine.domain.image_set import ImageSetFile
+from nas_engine.domain.measuring.image_set import ImageSetFile
 from tests.support.agent_process import AgentProcess
 from tests.support.api_process import RunningServer, running_server
 

@@ -8,7 +8,7 @@ import io
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass, Validity
@@ -28,14 +28,14 @@ def _measured(world: World, device: Device, device_type: str) -> str:
     return str(response.json()["id"])
 
 
-def _items(client: httpx.Client, path: str, **params: str) -> list[dict[str, Any]]:
+def _items(client: httpx2.Client, path: str, **params: str) -> list[dict[str, Any]]:
     response = client.get(f"/api/v1/{path}", params=params)
     assert response.status_code == 200, response.text
     items: list[dict[str, Any]] = response.json()["items"]
     return items
 
 
-def test_latencies_are_found_by_board_architecture_and_search(world: World, client: httpx.Client) -> None:
+def test_latencies_are_found_by_board_architecture_and_search(world: World, client: httpx2.Client) -> None:
     search_id = _measured(world, world.enrol(), "rk3588")
     everything = _items(client, "measurements")
     assert len(everything) == 3
@@ -50,7 +50,7 @@ def test_latencies_are_found_by_board_architecture_and_search(world: World, clie
     assert _items(client, "measurements", since="2999-01-01T00:00:00Z") == []
 
 
-def test_simulated_latencies_are_shown_only_when_asked_for(world: World, client: httpx.Client) -> None:
+def test_simulated_latencies_are_shown_only_when_asked_for(world: World, client: httpx2.Client) -> None:
     _measured(world, world.enrol(), "rk3588")
     simulator = world.enrol("sim-1", "rk3588-sim", DeviceClass.SIMULATED)
     _measured(world, simulator, "rk3588-sim")
@@ -59,7 +59,7 @@ def test_simulated_latencies_are_shown_only_when_asked_for(world: World, client:
     assert {(m["kind"], m["hardware"]["device_class"]) for m in simulated} == {("simulated", "simulated")}
 
 
-def test_flagged_latencies_can_be_left_out(world: World, client: httpx.Client) -> None:
+def test_flagged_latencies_can_be_left_out(world: World, client: httpx2.Client) -> None:
     board = world.enrol()
     client.post("/api/v1/searches", json=latency_spec(measurement={"validity_policy": "accept_flagged"}))
     world.step(_GENOTYPES)
@@ -70,7 +70,7 @@ def test_flagged_latencies_can_be_left_out(world: World, client: httpx.Client) -
     assert _items(client, "measurements")[0]["flags"] == [{"validity": "noisy", "reason": "the interval did not close"}]
 
 
-def test_a_measurement_shows_environment_and_samples(world: World, client: httpx.Client) -> None:
+def test_a_measurement_shows_environment_and_samples(world: World, client: httpx2.Client) -> None:
     _measured(world, world.enrol(), "rk3588")
     one = _items(client, "measurements")[0]
     detail = client.get(f"/api/v1/measurements/{one['id']}").json()
@@ -83,7 +83,7 @@ def test_a_measurement_shows_environment_and_samples(world: World, client: httpx
 @pytest.mark.parametrize(
     ("accept", "media_type"), [("text/csv", "text/csv"), ("application/x-ndjson", "application/x-ndjson")]
 )
-def test_everything_that_matches_is_exported(world: World, client: httpx.Client, accept: str, media_type: str) -> None:
+def test_everything_that_matches_is_exported(world: World, client: httpx2.Client, accept: str, media_type: str) -> None:
     _measured(world, world.enrol(), "rk3588")
     response = client.get("/api/v1/measurements", params={"page_size": 1}, headers={"Accept": accept})
     assert response.headers["content-type"].startswith(accept)
@@ -94,7 +94,7 @@ def test_everything_that_matches_is_exported(world: World, client: httpx.Client,
     assert p50 == [m["stats"]["p50_us"] for m in _items(client, "measurements")]
 
 
-def test_a_format_we_do_not_have_is_not_acceptable(client: httpx.Client) -> None:
+def test_a_format_we_do_not_have_is_not_acceptable(client: httpx2.Client) -> None:
     response = client.get("/api/v1/measurements", headers={"Accept": "application/pdf"})
     assert (response.status_code, response.json()["type"]) == (406, "/problems/not-acceptable")
 
@@ -103,7 +103,7 @@ def test_the_wires_validities_are_the_domains() -> None:
     assert set(ValidityName.__args__) == {validity.value for validity in Validity}  # type: ignore[attr-defined]
 
 
-def test_boards_are_listed_and_steered(world: World, client: httpx.Client) -> None:
+def test_boards_are_listed_and_steered(world: World, client: httpx2.Client) -> None:
     device = world.enrol()
     world.enrol("bench-2", "jetson")
     assert [d["name"] for d in _items(client, "devices")] == ["bench-1", "bench-2"]
@@ -126,7 +126,7 @@ def test_boards_are_listed_and_steered(world: World, client: httpx.Client) -> No
     assert (refused.status_code, refused.json()["from"]) == (409, "retired")
 
 
-def test_spaces_decode_published_names_and_genotypes(client: httpx.Client) -> None:
+def test_spaces_decode_published_names_and_genotypes(client: httpx2.Client) -> None:
     assert "spos" in {space["id"] for space in _items(client, "search-spaces")}
     space = client.get("/api/v1/search-spaces/spos").json()
     assert len(space["genes"]) == 20
@@ -140,31 +140,31 @@ def test_spaces_decode_published_names_and_genotypes(client: httpx.Client) -> No
 
 
 @pytest.mark.parametrize("architecture", ["nobody", [1], [9] * 20, {"a": 1}, None, 7])
-def test_an_architecture_of_no_space_is_refused(client: httpx.Client, architecture: object) -> None:
+def test_an_architecture_of_no_space_is_refused(client: httpx2.Client, architecture: object) -> None:
     response = client.post("/api/v1/search-spaces/spos:decode", json={"architecture": architecture})
     assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid-architecture")
 
 
-def test_an_unknown_space_is_404(client: httpx.Client) -> None:
+def test_an_unknown_space_is_404(client: httpx2.Client) -> None:
     response = client.post("/api/v1/search-spaces/nobody:decode", json={"architecture": [1]})
     assert response.status_code == 404
     assert client.get("/api/v1/search-spaces/nobody").status_code == 404
 
 
-def test_every_listing_pages(client: httpx.Client) -> None:
+def test_every_listing_pages(client: httpx2.Client) -> None:
     first = client.get("/api/v1/search-spaces", params={"page_size": 1})
     second = client.get(first.links["next"]["url"])
     both = [first.json()["items"][0]["id"], second.json()["items"][0]["id"]]
     assert both == [space["id"] for space in _items(client, "search-spaces")][:2]
 
 
-def _put(client: httpx.Client, content: bytes, digest: str | None = None) -> httpx.Response:
+def _put(client: httpx2.Client, content: bytes, digest: str | None = None) -> httpx2.Response:
     sha256 = digest or hashlib.sha256(content).hexdigest()
     headers = {"Content-Type": "application/onnx"}
     return client.put(f"/api/v1/artifacts/{sha256}", content=content, headers=headers)
 
 
-def test_bytes_are_stored_once_under_their_digest(client: httpx.Client) -> None:
+def test_bytes_are_stored_once_under_their_digest(client: httpx2.Client) -> None:
     content = bytes(range(256)) * 5000
     first, again = _put(client, content), _put(client, content)
     assert (first.status_code, again.status_code) == (201, 200)
@@ -191,7 +191,7 @@ def test_bytes_are_stored_once_under_their_digest(client: httpx.Client) -> None:
         ("bytes=7-3", 200, 0, 99),
     ],
 )
-def test_a_range_is_answered(client: httpx.Client, header: str, status: int, first: int, last: int) -> None:
+def test_a_range_is_answered(client: httpx2.Client, header: str, status: int, first: int, last: int) -> None:
     content = bytes(range(100))
     path = _put(client, content).headers["location"]
     response = client.get(path, headers={"Range": header})
@@ -201,13 +201,13 @@ def test_a_range_is_answered(client: httpx.Client, header: str, status: int, fir
 
 
 @pytest.mark.parametrize("header", ["bytes=100-", "bytes=-0", "bytes=999999999999999999-"])
-def test_a_range_outside_the_content_is_refused(client: httpx.Client, header: str) -> None:
+def test_a_range_outside_the_content_is_refused(client: httpx2.Client, header: str) -> None:
     path = _put(client, bytes(100)).headers["location"]
     response = client.get(path, headers={"Range": header})
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */100")
 
 
-def test_bytes_that_are_not_what_they_claim_are_refused(client: httpx.Client) -> None:
+def test_bytes_that_are_not_what_they_claim_are_refused(client: httpx2.Client) -> None:
     claimed = hashlib.sha256(b"this").hexdigest()
     response = _put(client, b"other", claimed)
     assert (response.status_code, response.json()["type"]) == (422, "/problems/digest-mismatch")

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from hilnas.client.event_source import parse
@@ -21,10 +21,11 @@ def test_the_api_process_holds_no_torch(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from server.bootstrap.api import build\n"
         "from server.bootstrap.settings import Settings\n"
+        "from server.spaces.catalog import SpaceCatalog\n"
         f"process = build(Settings.load({{'home': Path({str(tmp_path)!r})}}))\n"
         "process.app.openapi()\n"
-        "for space in process.context.spaces.space_ids():\n"
-        "    process.context.spaces.describe(space, {})\n"
+        "for space in process.get(SpaceCatalog).space_ids():\n"
+        "    process.get(SpaceCatalog).describe(space, {})\n"
         "heavy = {'torch', 'pymoo', 'kornia', 'onnxruntime', 'ray', 'matplotlib', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
@@ -41,7 +42,7 @@ def test_a_server_starts_serves_and_ends_clean(tmp_path: Path) -> None:
             assert [one.id for one in nas.searches.all()] == [search.id]
             assert nas.searches.front(search.id).points == []
             assert nas.version().api == "v1"
-        ready = httpx.get(f"{server.url}/readyz").json()
+        ready = httpx2.get(f"{server.url}/readyz").json()
         assert ready["status"] == "ready"
         assert server.stop() < 10
         assert server.process.returncode == 0
@@ -66,7 +67,7 @@ def test_a_stream_replays_goes_on_and_ends_with_its_search(tmp_path: Path) -> No
         assert rest == everything[1:]
         headers = {"Authorization": f"Bearer {server.token}", "Accept": "text/event-stream"}
         headers["Last-Event-ID"] = str(everything[-1])
-        assert httpx.get(f"{server.url}/api/v1/searches/{search_id}/events", headers=headers).status_code == 204
+        assert httpx2.get(f"{server.url}/api/v1/searches/{search_id}/events", headers=headers).status_code == 204
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -75,7 +76,7 @@ def test_open_streams_do_not_hold_up_the_end(tmp_path: Path, number: int) -> Non
         search_id = nas.searches.create(cheap_spec()).id
         headers = {"Authorization": f"Bearer {server.token}", "Accept": "text/event-stream"}
         url = f"{server.url}/api/v1/searches/{search_id}/events"
-        with httpx.stream("GET", url, headers=headers, timeout=30) as response:
+        with httpx2.stream("GET", url, headers=headers, timeout=30) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             first = next(parse(response.iter_lines()))
             assert first.type == "state"
@@ -98,7 +99,7 @@ def test_a_killed_server_loses_nothing_and_its_clients_go_on(tmp_path: Path) -> 
 
 def _event_ids(server: RunningServer, search_id: str) -> list[int]:
     headers = {"Authorization": f"Bearer {server.token}"}
-    page = httpx.get(f"{server.url}/api/v1/searches/{search_id}/events", headers=headers).json()
+    page = httpx2.get(f"{server.url}/api/v1/searches/{search_id}/events", headers=headers).json()
     return [event["id"] for event in page["items"]]
 
 

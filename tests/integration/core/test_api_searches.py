@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 
@@ -20,13 +20,13 @@ from tests.support.api_world import NOISY, SMALL_PARAMETERS, World, cheap_spec, 
 _THREE = ([0, 0, 0, 0], [1, 1, 1, 1], [3, 3, 3, 3])
 
 
-def _created(client: httpx.Client, spec: dict[str, JsonValue]) -> str:
+def _created(client: httpx2.Client, spec: dict[str, JsonValue]) -> str:
     response = client.post("/api/v1/searches", json=spec)
     assert response.status_code == 202, response.text
     return str(response.json()["id"])
 
 
-def _problem(response: httpx.Response, status: int, slug: str) -> Any:
+def _problem(response: httpx2.Response, status: int, slug: str) -> Any:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     document = response.json()
@@ -34,7 +34,7 @@ def _problem(response: httpx.Response, status: int, slug: str) -> Any:
     return document
 
 
-def test_a_search_is_accepted_with_its_place(client: httpx.Client) -> None:
+def test_a_search_is_accepted_with_its_place(client: httpx2.Client) -> None:
     response = client.post("/api/v1/searches", json=cheap_spec())
     assert response.status_code == 202
     body = response.json()
@@ -43,7 +43,7 @@ def test_a_search_is_accepted_with_its_place(client: httpx.Client) -> None:
     assert client.get(response.headers["location"]).json() == body
 
 
-def test_one_key_starts_one_search(client: httpx.Client) -> None:
+def test_one_key_starts_one_search(client: httpx2.Client) -> None:
     headers = {"Idempotency-Key": "3f1"}
     first = client.post("/api/v1/searches", json=cheap_spec(), headers=headers)
     again = client.post("/api/v1/searches", json=cheap_spec(), headers=headers)
@@ -54,27 +54,27 @@ def test_one_key_starts_one_search(client: httpx.Client) -> None:
     assert len(client.get("/api/v1/searches").json()["items"]) == 1
 
 
-def test_a_key_belongs_to_one_request(client: httpx.Client) -> None:
+def test_a_key_belongs_to_one_request(client: httpx2.Client) -> None:
     headers = {"Idempotency-Key": "3f1"}
     client.post("/api/v1/searches", json=cheap_spec(), headers=headers)
     other = client.post("/api/v1/searches", json=cheap_spec(seed=1), headers=headers)
     _problem(other, 422, "idempotency-key-reused")
 
 
-def test_a_refused_request_may_be_corrected_under_its_key(client: httpx.Client) -> None:
+def test_a_refused_request_may_be_corrected_under_its_key(client: httpx2.Client) -> None:
     headers = {"Idempotency-Key": "3f1"}
     _problem(client.post("/api/v1/searches", json=latency_spec(), headers=headers), 422, "invalid-search-spec")
     assert client.post("/api/v1/searches", json=cheap_spec(), headers=headers).status_code == 202
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä".encode()])
-def test_a_key_that_cannot_be_one_is_refused(client: httpx.Client, key: str | bytes) -> None:
+def test_a_key_that_cannot_be_one_is_refused(client: httpx2.Client, key: str | bytes) -> None:
     headers = [(b"Idempotency-Key", key if isinstance(key, bytes) else key.encode())]
     response = client.post("/api/v1/searches", json=cheap_spec(), headers=headers)
     _problem(response, 400, "idempotency-key-invalid")
 
 
-def test_every_wrong_place_of_a_spec_is_named(client: httpx.Client) -> None:
+def test_every_wrong_place_of_a_spec_is_named(client: httpx2.Client) -> None:
     spec = cheap_spec(budget={"num_candidates": 0}, objectives=[{"metric": "speed"}], unknown=1)
     problem = _problem(client.post("/api/v1/searches", json=spec), 422, "invalid-search-spec")
     assert {error["pointer"] for error in problem["errors"]} == {
@@ -84,7 +84,7 @@ def test_every_wrong_place_of_a_spec_is_named(client: httpx.Client) -> None:
     }
 
 
-def test_an_impossible_constraint_is_refused_with_the_feasible_range(client: httpx.Client) -> None:
+def test_an_impossible_constraint_is_refused_with_the_feasible_range(client: httpx2.Client) -> None:
     spec = cheap_spec(constraints=[{"metric": "macs", "maximum": 10}])
     problem = _problem(client.post("/api/v1/searches", json=spec), 422, "invalid-search-spec")
     (error,) = problem["errors"]
@@ -92,7 +92,7 @@ def test_an_impossible_constraint_is_refused_with_the_feasible_range(client: htt
     assert 10 < error["feasible_minimum"] < error["feasible_maximum"]
 
 
-def test_a_device_type_that_never_registered_is_refused(client: httpx.Client) -> None:
+def test_a_device_type_that_never_registered_is_refused(client: httpx2.Client) -> None:
     problem = _problem(client.post("/api/v1/searches", json=latency_spec()), 422, "invalid-search-spec")
     assert "no device of type 'rk3588' ever registered" in str(problem["detail"])
 
@@ -112,13 +112,13 @@ def test_a_device_type_that_never_registered_is_refused(client: httpx.Client) ->
     ],
 )
 def test_a_body_that_is_no_spec_is_refused(
-    client: httpx.Client, content: bytes, content_type: str, status: int, slug: str
+    client: httpx2.Client, content: bytes, content_type: str, status: int, slug: str
 ) -> None:
     response = client.post("/api/v1/searches", content=content, headers={"Content-Type": content_type})
     _problem(response, status, slug)
 
 
-def test_a_dry_run_reports_ranges_and_starts_nothing(world: World, client: httpx.Client) -> None:
+def test_a_dry_run_reports_ranges_and_starts_nothing(world: World, client: httpx2.Client) -> None:
     report = client.post("/api/v1/searches:validate", json=latency_spec()).json()
     assert (report["valid"], report["num_devices"]) == (False, 0)
     world.enrol()
@@ -128,7 +128,7 @@ def test_a_dry_run_reports_ranges_and_starts_nothing(world: World, client: httpx
     assert client.get("/api/v1/searches").json()["items"] == []
 
 
-def test_a_finished_search_shows_its_front_with_uncertainty_and_validity(world: World, client: httpx.Client) -> None:
+def test_a_finished_search_shows_its_front_with_uncertainty_and_validity(world: World, client: httpx2.Client) -> None:
     board = world.enrol()
     search_id = _created(client, latency_spec(measurement={"validity_policy": "accept_flagged"}))
     world.step(_THREE)
@@ -147,7 +147,7 @@ def test_a_finished_search_shows_its_front_with_uncertainty_and_validity(world: 
         assert point["uncertainties"][0] is not None
 
 
-def test_a_simulated_front_says_so(world: World, client: httpx.Client) -> None:
+def test_a_simulated_front_says_so(world: World, client: httpx2.Client) -> None:
     board = world.enrol(device_type="rk3588-sim", device_class=DeviceClass.SIMULATED)
     search_id = _created(client, latency_spec(device={"device_type": "rk3588-sim"}))
     world.step(_THREE)
@@ -158,12 +158,12 @@ def test_a_simulated_front_says_so(world: World, client: httpx.Client) -> None:
     assert {point["candidate"]["latency"]["kind"] for point in front["points"]} == {"simulated"}
 
 
-def test_the_front_of_a_search_without_results_is_empty(client: httpx.Client) -> None:
+def test_the_front_of_a_search_without_results_is_empty(client: httpx2.Client) -> None:
     front = client.get(f"/api/v1/searches/{_created(client, cheap_spec())}/front").json()
     assert (front["points"], front["hypervolume"], front["num_complete"]) == ([], None, 0)
 
 
-def test_candidates_are_filtered_sorted_and_paged(world: World, client: httpx.Client) -> None:
+def test_candidates_are_filtered_sorted_and_paged(world: World, client: httpx2.Client) -> None:
     path = f"/api/v1/searches/{_created(client, cheap_spec(20))}/candidates"
     world.step([[a, b, 0, c] for a in range(4) for b in range(2) for c in (0, 3)][:16])
     everything = client.get(path, params={"order_by": "-macs", "page_size": 100}).json()["items"]
@@ -171,7 +171,7 @@ def test_candidates_are_filtered_sorted_and_paged(world: World, client: httpx.Cl
     assert macs == sorted(macs, reverse=True)
     seen: list[int] = []
     params = {"order_by": "-macs", "page_size": "3", "include_total": "true"}
-    url: str | None = str(httpx.URL(path, params=params))
+    url: str | None = str(httpx2.URL(path, params=params))
     while url is not None:
         response = client.get(url)
         seen += [candidate["macs"] for candidate in response.json()["items"]]
@@ -183,7 +183,7 @@ def test_candidates_are_filtered_sorted_and_paged(world: World, client: httpx.Cl
     assert {candidate["macs"] for candidate in below} == {value for value in macs if value <= bound}
 
 
-def test_a_page_token_is_bound_to_its_filters(world: World, client: httpx.Client) -> None:
+def test_a_page_token_is_bound_to_its_filters(world: World, client: httpx2.Client) -> None:
     path = f"/api/v1/searches/{_created(client, cheap_spec())}/candidates"
     world.step(_THREE)
     token = client.get(path, params={"page_size": 1}).json()["next_page_token"]
@@ -204,13 +204,13 @@ def test_a_page_token_is_bound_to_its_filters(world: World, client: httpx.Client
         {"generatoin": "1"},
     ],
 )
-def test_a_wrong_filter_is_refused_and_never_ignored(client: httpx.Client, params: dict[str, str]) -> None:
+def test_a_wrong_filter_is_refused_and_never_ignored(client: httpx2.Client, params: dict[str, str]) -> None:
     search_id = _created(client, cheap_spec())
     response = client.get(f"/api/v1/searches/{search_id}/candidates", params=params)
     _problem(response, 422, "invalid-request")
 
 
-def test_searches_are_listed_by_state_and_label(client: httpx.Client) -> None:
+def test_searches_are_listed_by_state_and_label(client: httpx2.Client) -> None:
     kept = _created(client, cheap_spec(labels={"team": "vision"}))
     other = _created(client, cheap_spec(labels={"team": "audio"}))
     client.post(f"/api/v1/searches/{other}:cancel")
@@ -219,7 +219,7 @@ def test_searches_are_listed_by_state_and_label(client: httpx.Client) -> None:
     assert ([s["id"] for s in by_label], [s["id"] for s in by_state]) == ([kept], [other])
 
 
-def test_a_search_is_paused_resumed_and_cancelled(client: httpx.Client) -> None:
+def test_a_search_is_paused_resumed_and_cancelled(client: httpx2.Client) -> None:
     search_id = _created(client, cheap_spec())
     states = [
         client.post(f"/api/v1/searches/{search_id}:{verb}").json()["desired_state"]
@@ -230,7 +230,7 @@ def test_a_search_is_paused_resumed_and_cancelled(client: httpx.Client) -> None:
     assert (problem["from"], problem["allowed"]) == ("cancelled", [])
 
 
-def test_a_change_decided_on_an_old_state_is_refused(client: httpx.Client) -> None:
+def test_a_change_decided_on_an_old_state_is_refused(client: httpx2.Client) -> None:
     search_id = _created(client, cheap_spec())
     path = f"/api/v1/searches/{search_id}"
     etag = client.get(path).headers["etag"]
@@ -241,7 +241,7 @@ def test_a_change_decided_on_an_old_state_is_refused(client: httpx.Client) -> No
     assert client.get(path, headers={"If-None-Match": etag}).status_code == 200
 
 
-def test_a_budget_cannot_fall_below_what_was_asked(world: World, client: httpx.Client) -> None:
+def test_a_budget_cannot_fall_below_what_was_asked(world: World, client: httpx2.Client) -> None:
     search_id = _created(client, cheap_spec())
     world.step(_THREE)
     response = client.patch(f"/api/v1/searches/{search_id}", json={"num_candidates": 2})
@@ -249,7 +249,7 @@ def test_a_budget_cannot_fall_below_what_was_asked(world: World, client: httpx.C
     assert problem["errors"][0]["feasible_minimum"] == 3
 
 
-def test_events_are_read_page_by_page(world: World, client: httpx.Client) -> None:
+def test_events_are_read_page_by_page(world: World, client: httpx2.Client) -> None:
     search_id = _created(client, cheap_spec())
     world.step(_THREE)
     path = f"/api/v1/searches/{search_id}/events"
@@ -265,7 +265,7 @@ def test_events_are_read_page_by_page(world: World, client: httpx.Client) -> Non
     assert ended["items"][-1]["data"]["state"] == "cancelled"
 
 
-def test_a_candidate_has_its_picture_and_evaluations(world: World, client: httpx.Client) -> None:
+def test_a_candidate_has_its_picture_and_evaluations(world: World, client: httpx2.Client) -> None:
     board = world.enrol()
     search_id = _created(client, latency_spec())
     world.step(_THREE)
@@ -282,11 +282,11 @@ def test_a_candidate_has_its_picture_and_evaluations(world: World, client: httpx
 
 
 @pytest.mark.parametrize("path", ["searches/srch_x", "candidates/cand_x", "searches/srch_x/front", "jobs/job_x"])
-def test_what_is_not_there_is_404(client: httpx.Client, path: str) -> None:
+def test_what_is_not_there_is_404(client: httpx2.Client, path: str) -> None:
     _problem(client.get(f"/api/v1/{path}"), 404, "not-found")
 
 
-def test_a_supernet_is_ordered_listed_and_cancelled(client: httpx.Client) -> None:
+def test_a_supernet_is_ordered_listed_and_cancelled(client: httpx2.Client) -> None:
     space = {"id": "spos", "parameters": {**SMALL_PARAMETERS, "input_channels": 1}}
     spec = {"space": space, "dataset": "fashion-mnist-12k", "epochs": 1}
     response = client.post("/api/v1/supernets", json=spec)
@@ -299,7 +299,7 @@ def test_a_supernet_is_ordered_listed_and_cancelled(client: httpx.Client) -> Non
     assert "known are fashion-mnist-12k" in str(_problem(wrong, 422, "invalid-supernet-spec")["detail"])
 
 
-def test_the_references_example_can_be_run(world: World, client: httpx.Client) -> None:
+def test_the_references_example_can_be_run(world: World, client: httpx2.Client) -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "search_spec.md").read_text(encoding="utf-8")
     world.enrol("board-1", "emulated-board", DeviceClass.EMULATED)
     for example in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL):
@@ -308,7 +308,7 @@ def test_the_references_example_can_be_run(world: World, client: httpx.Client) -
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
-def test_every_candidate_that_matches_is_exported(world: World, client: httpx.Client, accept: str) -> None:
+def test_every_candidate_that_matches_is_exported(world: World, client: httpx2.Client, accept: str) -> None:
     path = f"/api/v1/searches/{_created(client, cheap_spec(20))}/candidates"
     world.step([[a, b, 0, c] for a in range(4) for b in range(2) for c in (0, 3)])
     params = {"order_by": "-macs", "page_size": "3"}
@@ -321,7 +321,7 @@ def test_every_candidate_that_matches_is_exported(world: World, client: httpx.Cl
     assert (len(macs), macs) == (16, sorted(macs, reverse=True))
 
 
-def test_a_front_is_whole_and_what_lies_behind_it_can_be_thinned(world: World, client: httpx.Client) -> None:
+def test_a_front_is_whole_and_what_lies_behind_it_can_be_thinned(world: World, client: httpx2.Client) -> None:
     path = f"/api/v1/searches/{_created(client, cheap_spec(20))}/front"
     world.step([[a, b, 0, c] for a in range(4) for b in range(2) for c in (0, 3)])
     whole = client.get(path, params={"include_dominated": "true"}).json()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 
-import httpx
+import httpx2
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass
@@ -18,7 +18,7 @@ from tests.support.api_world import ADMIN, NOISY, World, cheap_spec, latency_spe
 _HTML = {"Accept": "text/html"}
 
 
-def _browser(world: World, token: str | None = ADMIN) -> httpx.Client:
+def _browser(world: World, token: str | None = ADMIN) -> httpx2.Client:
     """A client that is signed in like a browser."""
     client = world.client(None)
     client.headers.update(_HTML)

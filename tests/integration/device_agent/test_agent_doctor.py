@@ -14,14 +14,14 @@ from device_agent.cli import main
 from device_agent.doctor.doctor import doctor, examine
 from device_agent.doctor.finding import Finding, Verdict
 from device_agent.doctor.selftest import SelfTest, selftest
-from device_agent.measuring.setup import BenchSettings
+from device_agent.measuring.device import MeasuringSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from tests.support.board_tree import DMC, NPU, make_board, make_good_board, write_nodes
 
 
-def settings(root: Path, runtime: RuntimeName) -> BenchSettings:
-    return BenchSettings(runtime=runtime, options=RuntimeOptions(), lock_path=root / "lock", root=root)
+def settings(root: Path, runtime: RuntimeName) -> MeasuringSettings:
+    return MeasuringSettings(runtime=runtime, options=RuntimeOptions(), lock_path=root / "lock", root=root)
 
 
 def found(root: Path, **rights: Any) -> dict[str, Finding]:
@@ -133,7 +133,7 @@ def test_the_doctor_exits_by_whether_this_device_can_measure_and_answers_in_json
 
 def test_a_lock_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    wrong = BenchSettings(
+    wrong = MeasuringSettings(
         runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "file" / "lock", root=tmp_path
     )
     lock = next(f for f in examine(wrong) if f.what == "timing lock")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery
-from server.classifying.results import image_set_head
 from server.core.paging import PageRequest
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from server.jobs.dispatch import LeaseOrder

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from device_agent.child.process import ChildMeasurer
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
+from device_agent.measuring.device import MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest
-from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, MeasurementProfile
 from tests.support.agent_process import ROOT
 from tests.support.rknn_files import rknn_file
@@ -52,7 +53,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def measure(board: Path, data: bytes) -> JobFailedError:
     """What the measuring process on the board says about a model."""
     (board / "tmp/model.rknn").write_bytes(data)
-    settings = BenchSettings(runtime=RuntimeName.RKNNLITE, options=RuntimeOptions(), lock_path=Path("/tmp/timing.lock"))
+    settings = MeasuringSettings(
+        runtime=RuntimeName.RKNNLITE, options=RuntimeOptions(), lock_path=Path("/tmp/timing.lock")
+    )
     python = ("/usr/bin/env", "PYTHONPATH=/opt/site:/opt/hilnas", "/usr/bin/python3.11")
     measurer = ChildMeasurer(settings, ("chroot", str(board), *python, "-m", "device_agent.child.main"))
     request = MeasureRequest(

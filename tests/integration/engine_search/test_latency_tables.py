@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from nas_engine.cost.latency_table import operator_graphs
@@ -27,21 +27,21 @@ def table_spec(batch: int = BATCH) -> dict[str, Any]:
     return {"space": TINY_SPACE, "device": {"device_type": "rk3588", "batch": batch}}
 
 
-def ordered(client: httpx.Client, spec: dict[str, Any]) -> Any:
+def ordered(client: httpx2.Client, spec: dict[str, Any]) -> Any:
     answer = client.post("/api/v1/latency-tables", json=spec)
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/api/v1/latency-tables/{answer.json()['id']}"
     return answer.json()
 
 
-def read(client: httpx.Client, table_id: str) -> Any:
+def read(client: httpx2.Client, table_id: str) -> Any:
     answer = client.get(f"/api/v1/latency-tables/{table_id}")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def test_every_operator_of_a_space_is_measured_once_under_its_key(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board = world.enrol()
     space = create_space(TINY_SPACE["id"], TINY_SPACE["parameters"])
@@ -58,7 +58,7 @@ def test_every_operator_of_a_space_is_measured_once_under_its_key(
 
 
 def test_a_second_table_measures_nothing_again_but_another_batch_does(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board = world.enrol()
     first = ordered(client, table_spec())
@@ -75,21 +75,21 @@ def test_a_second_table_measures_nothing_again_but_another_batch_does(
     assert world.measure_all(board) > 0
 
 
-def test_a_search_is_no_latency_table(world: World, client: httpx.Client) -> None:
+def test_a_search_is_no_latency_table(world: World, client: httpx2.Client) -> None:
     world.enrol()
     spec = {"space": TINY_SPACE, "objectives": [{"metric": "macs"}], "budget": {"num_candidates": 2}}
     search = client.post("/api/v1/searches", json=spec).json()
     assert client.get(f"/api/v1/latency-tables/{search['id']}").status_code == 404
 
 
-def test_a_table_of_an_unknown_space_or_device_is_refused(world: World, client: httpx.Client) -> None:
+def test_a_table_of_an_unknown_space_or_device_is_refused(world: World, client: httpx2.Client) -> None:
     for spec in (table_spec(), {**table_spec(), "space": {"id": "operators"}}):
         answer = client.post("/api/v1/latency-tables", json=spec)
         assert answer.status_code == 422, answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_tables_are_listed_and_their_rows_exported(world: World, client: httpx.Client, worker: StepWorker) -> None:
+def test_tables_are_listed_and_their_rows_exported(world: World, client: httpx2.Client, worker: StepWorker) -> None:
     board = world.enrol()
     table = ordered(client, table_spec())
     worker.run()

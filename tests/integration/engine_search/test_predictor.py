@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance
-from nas_engine.cost.predictor import MetricPredictor, PredictorModel, Scale, kendall_tau
+from nas_engine.cost.predictor import MetricPredictor, PredictorModel, Scale
+from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Metric

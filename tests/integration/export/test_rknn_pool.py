@@ -13,11 +13,11 @@ import pytest
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
+from nas_engine.domain.measuring.cycle_table import simulate_latency
 from nas_engine.export.rknn import RknnConverter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.export.rknn_table import simulate_latency
 from tests.support import fake_converter
 
 FP16 = RknnSettings(dtype=Dtype.FP16)

@@ -14,6 +14,7 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import LayerGraph, PoolKind
+from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.domain.search_space import Form, sample_genotype
 from nas_engine.evaluation.parity import run_onnx
 from nas_engine.export.convert_file import convert_file
@@ -24,7 +25,6 @@ from nas_engine.export.rknn import RknnConverter, find_converter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.export.rknn_table import CycleTable
 from nas_engine.spaces.registry import create_space, space_ids
 from tests.support.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
 from tests.support.sample_graphs import INIT, every_node_graph, small_shufflenet

@@ -10,6 +10,7 @@ import pytest
 
 from device_agent.server_link.link import Link, LinkSettings
 from device_agent.state import Enrolled, StateDirectory
+from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
 from server.core.errors import InvalidValueError, NotAuthenticatedError
 from server.fleet.device import DeviceCapabilities, Enrolment
@@ -48,12 +49,12 @@ def server(dispatch: FakeDispatch) -> Iterator[RpcServer]:
 
 
 def test_an_enrolment_that_is_taken_twice_is_one_enrolment(world: World) -> None:
-    token, secret = world.devices.create_enrolment_token("one use", max_uses=1)
+    token, secret = EnrolmentTokens(world.uow).create("one use", max_uses=1)
     device, credential = world.devices.enrol(secret, ENROLMENT, FIRST)
     again, same = world.devices.enrol(secret, ENROLMENT, FIRST)
     assert (again.id, same) == (device.id, credential)
     assert world.devices.authenticate(FIRST).id == device.id
-    (used,) = (one for one in world.devices.enrolment_tokens() if one.id == token.id)
+    (used,) = (one for one in EnrolmentTokens(world.uow).all() if one.id == token.id)
     assert used.num_uses == 1
 
 

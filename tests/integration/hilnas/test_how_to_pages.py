@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from hilnas.cli import main as cli
@@ -118,7 +118,7 @@ def test_a_table_over_http_says_what_it_cannot_do(shell: Shell) -> None:
     content = Path("results.json").read_bytes() + b"\n"  # a content that no other test has uploaded
     sha256 = hashlib.sha256(content).hexdigest()
     headers = {"Authorization": f"Bearer {shell.server.token}"}
-    with httpx.Client(base_url=shell.server.url, headers=headers) as http, shell.server.sdk() as nas:
+    with httpx2.Client(base_url=shell.server.url, headers=headers) as http, shell.server.sdk() as nas:
         body = {"id": "by-http", "sha256": sha256}
         refused = http.post("/api/v1/search-spaces", json=body)
         assert refused.status_code == 422

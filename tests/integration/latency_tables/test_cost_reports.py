@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from nas_engine.domain.search_space import SearchSpace
@@ -32,21 +32,21 @@ def table_spec(space: dict[str, Any]) -> dict[str, Any]:
     return {"space": space, "device": {"device_type": "rk3588", "batch": BATCH}}
 
 
-def ordered(client: httpx.Client, table_id: str, **spec: Any) -> Any:
+def ordered(client: httpx2.Client, table_id: str, **spec: Any) -> Any:
     answer = client.post(f"/api/v1/latency-tables/{table_id}/reports", json={"num_networks": NUM_NETWORKS, **spec})
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/api/v1/latency-tables/{table_id}/reports/{answer.json()['id']}"
     return answer.json()
 
 
-def read(client: httpx.Client, table_id: str, report_id: str) -> Any:
+def read(client: httpx2.Client, table_id: str, report_id: str) -> Any:
     answer = client.get(f"/api/v1/latency-tables/{table_id}/reports/{report_id}")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def test_a_report_compares_chained_and_local_cost_with_measured_networks(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board, space = world.enrol(), space_of(DENSE_SPACE)
     table_id = complete_table(world, client, worker, board, space, table_spec(DENSE_SPACE))
@@ -83,7 +83,7 @@ def test_a_report_compares_chained_and_local_cost_with_measured_networks(
 
 
 def test_the_same_seed_samples_the_same_networks_and_measures_nothing_again(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board, space = world.enrol(), space_of(DENSE_SPACE)
     table_id = complete_table(world, client, worker, board, space, table_spec(DENSE_SPACE))
@@ -110,7 +110,7 @@ def test_the_same_seed_samples_the_same_networks_and_measures_nothing_again(
 
 
 def test_a_space_without_routing_is_judged_by_the_sum_of_its_operators(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board, space = world.enrol(), space_of(TINY_SPACE)
     table_id = complete_table(world, client, worker, board, space, table_spec(TINY_SPACE))
@@ -129,7 +129,7 @@ def test_a_space_without_routing_is_judged_by_the_sum_of_its_operators(
 
 
 def test_networks_with_an_operator_that_the_table_lacks_are_named_and_left_out(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     """AttentiveNAS's operators depend on several genes: a table of uniform architectures has some of them."""
     document = {"id": "attentivenas", "parameters": {"num_classes": 3}}
@@ -144,7 +144,7 @@ def test_networks_with_an_operator_that_the_table_lacks_are_named_and_left_out(
 
 
 def test_a_report_of_an_unfinished_table_is_refused_with_what_is_missing(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     world.enrol()
     table = client.post("/api/v1/latency-tables", json=table_spec(DENSE_SPACE)).json()
@@ -154,7 +154,7 @@ def test_a_report_of_an_unfinished_table_is_refused_with_what_is_missing(
     assert f"0 of its {table['num_operators']} operators are measured" in answer.json()["errors"][0]["detail"]
 
 
-def test_reports_are_found_under_their_own_table_alone(world: World, client: httpx.Client, worker: StepWorker) -> None:
+def test_reports_are_found_under_their_own_table_alone(world: World, client: httpx2.Client, worker: StepWorker) -> None:
     board = world.enrol()
     dense = complete_table(world, client, worker, board, space_of(DENSE_SPACE), table_spec(DENSE_SPACE))
     tiny = complete_table(world, client, worker, board, space_of(TINY_SPACE), table_spec(TINY_SPACE))

@@ -15,6 +15,7 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.export.rknn_settings import CalibrationImages
+from server.access.tokens import EnrolmentTokens
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
@@ -22,6 +23,7 @@ from server.bootstrap import api
 from server.bootstrap.settings import Settings
 from server.candidates.evaluation_store import EvaluationStore
 from server.fleet.device import DeviceCapabilities, Enrolment, pool_key
+from server.fleet.devices import Devices
 from server.fleet.states import DeviceState
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.kinds import JobKind
@@ -230,8 +232,8 @@ class TestWiring:
         built.engine.dispose()
 
     def plan(self, process: api.ApiProcess, identity_class: DeviceClass, format: ModelFormat) -> CanaryPlan | None:
-        devices, uow = process.context.devices, process.context.uow
-        token, secret = devices.create_enrolment_token("test")
+        devices, uow = process.get(Devices), process.uow
+        token, secret = EnrolmentTokens(uow).create("test")
         identity = replace(BOARD, device_class=identity_class)
         enrolment = Enrolment(
             name=f"board of {token.id}",
@@ -258,14 +260,14 @@ class TestWiring:
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.ONNX)
         assert plan is not None
         golden = golden_onnx(SpaceCatalog())
-        assert process.context.artifacts.read(plan.model.sha256) == golden
+        assert process.get(Artifacts).read(plan.model.sha256) == golden
         assert plan.model.size_bytes == len(golden)
         assert self.plan(process, DeviceClass.EMULATED, ModelFormat.ONNX) is None
         assert self.plan(process, DeviceClass.SIMULATED, ModelFormat.ONNX) is None
 
     def test_rknn_boards_run_the_golden_model_that_a_worker_made(self, process: api.ApiProcess) -> None:
-        uow, spaces = process.context.uow, SpaceCatalog()
-        maker = FakeRknnMaker(process.context.artifacts)
+        uow, spaces = process.uow, SpaceCatalog()
+        maker = FakeRknnMaker(process.get(Artifacts))
         maker.broken = True
         assert not make_golden(uow, maker, spaces)
         assert self.plan(process, DeviceClass.BOARD, ModelFormat.RKNN) is None
@@ -274,14 +276,14 @@ class TestWiring:
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.RKNN)
         assert plan is not None
         assert plan.model.format is ModelFormat.RKNN
-        assert process.context.artifacts.read(plan.model.sha256).startswith(b"RKNN")
+        assert process.get(Artifacts).read(plan.model.sha256).startswith(b"RKNN")
         assert not make_golden(uow, maker, spaces)  # once per installation
         assert maker.made == [golden_onnx(spaces)]
 
     def test_the_golden_model_is_no_candidates_latency(self, process: api.ApiProcess) -> None:
-        make_golden(process.context.uow, FakeRknnMaker(process.context.artifacts), SpaceCatalog())
+        make_golden(process.uow, FakeRknnMaker(process.get(Artifacts)), SpaceCatalog())
         assert len(GOLDEN_KEY) == 64
-        assert process.context.uow.read(lambda tx: EvaluationStore(tx).awaited_under(GOLDEN_KEY, "3" * 64)) == ()
+        assert process.uow.read(lambda tx: EvaluationStore(tx).awaited_under(GOLDEN_KEY, "3" * 64)) == ()
 
 
 class TestAgents:

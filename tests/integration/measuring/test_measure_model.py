@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import onnx
 import pytest
@@ -101,7 +101,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     opened.close()
 
 
-def upload(client: httpx.Client, content: bytes) -> str:
+def upload(client: httpx2.Client, content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()
     client.put(f"/api/v1/artifacts/{digest}", content=content).raise_for_status()
     return digest

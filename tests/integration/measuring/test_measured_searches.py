@@ -16,6 +16,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, HardwareKey, SampleBlock
 from nas_engine.domain.objective import Metric
+from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation
@@ -30,6 +31,10 @@ from server.fleet.device import Device
 from server.jobs.kinds import WORKER_KINDS
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
+from server.searches.fronts import Fronts
+from server.searches.searches import Searches
+from server.spaces.catalog import SpaceCatalog
+from server.spaces.result_tables import SpaceTables
 from tests.support.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
 from tests.support.table_results import table_bytes
 
@@ -41,19 +46,19 @@ class Bench:
 
     def __init__(self, home: Path, device_class: DeviceClass = DeviceClass.BOARD) -> None:
         self.world = World.open(home, auth=False)
-        context = self.world.process.context
+        process = self.world.process
         settings = Settings(home=home, worker_device="cpu")
-        assert isinstance(context.uow, UnitOfWork)
-        self.handlers = worker_process._handlers(settings, context.uow, context.artifacts, None)
+        assert isinstance(process.uow, UnitOfWork)
+        self.handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
         self.board: Device = self.world.enrol("bench-1", "rk3588", device_class)
         self.num_measured = 0
 
     def search(self, spread: float = 0.0, **changes: JsonValue) -> Search:
         """A search run to its end; every latency is measured with this relative spread between blocks."""
-        context = self.world.process.context
-        search = context.searches.create(parse_search_spec(latency_spec(**changes)))  # type: ignore[arg-type]
+        process = self.world.process
+        search = process.get(Searches).create(parse_search_spec(latency_spec(**changes)))  # type: ignore[arg-type]
         for _ in range(200):
-            found = context.searches.get(search.id)
+            found = process.get(Searches).get(search.id)
             if found.state.final:
                 return found
             if not self._work() + self._measure(spread):
@@ -87,13 +92,13 @@ class Bench:
         return num
 
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
-        context = self.world.process.context
-        return context.uow.read(
+        process = self.world.process
+        return process.uow.read(
             lambda tx: CandidateStore(tx).page(CandidateQuery(search_id=search.id), PageRequest(100))
         ).items
 
     def latencies(self, candidate: Candidate) -> list[Evaluation]:
-        found = self.world.process.context.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+        found = self.world.process.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
         return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
 
 
@@ -163,7 +168,7 @@ def test_what_is_not_dominated_beyond_its_interval_is_measured_again_before_the_
     one = bench()
     search = one.search(spread=0.2, num_candidates=8, seed=1, measurement={"confirm": "confident"})
     assert search.state is SearchState.COMPLETED
-    fronts = one.world.process.context.fronts
+    fronts = one.world.process.get(Fronts)
     confident = {c.id for c in fronts.of_search(search.id, dominance=Dominance.CONFIDENT).points}
     front = {c.id for c in fronts.of_search(search.id).points}
     times = {candidate.id: len(one.latencies(candidate)) for candidate in one.candidates(search)}
@@ -219,15 +224,15 @@ def test_a_simulated_latency_is_labelled_so_wherever_it_is_shown(bench: Callable
 
 def test_what_a_table_gives_is_shown_as_that_and_as_nothing_else(bench: Callable[..., Bench]) -> None:
     one = bench()
-    context = one.world.process.context
-    stored = context.artifacts.put(table_bytes(3), "application/json")
-    context.space_tables.register("mine", stored.sha256, context.spaces)
+    process = one.world.process
+    stored = process.get(Artifacts).put(table_bytes(3), "application/json")
+    process.get(SpaceTables).register("mine", stored.sha256, process.get(SpaceCatalog))
     spec = {
         "space": {"id": "mine"},
         "objectives": [{"metric": "top1"}, {"metric": "latency_us"}],
         "budget": {"num_candidates": 5},
     }
-    search = context.searches.create(parse_search_spec(spec))
+    search = process.get(Searches).create(parse_search_spec(spec))
     one._work()
     with one.world.client(None) as http:
         url = f"/api/v1/searches/{search.id}"

@@ -20,7 +20,7 @@ from server.jobs.failures import Failure, FailureType
 from server.jobs.job import Job
 from server.jobs.kinds import JobKind
 from server.jobs.worker.handlers import failure_of
-from server.searches.worker_results import Conversion
+from server.measuring.conversion import Conversion
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, World, lease_of
 

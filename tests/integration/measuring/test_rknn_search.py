@@ -8,21 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent.runtime.rk3588_sim import parse_cycle_table
-from nas_engine.domain.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.measuring.cycle_table import CycleTable
+from nas_engine.domain.measuring.image_set import MEDIA_TYPE, Preprocessing, write_image_set
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifacts import Artifacts
+from server.artifacts.image_sets import image_set_head
+from server.artifacts.model_check import ModelCheck
 from server.artifacts.store import ArtifactStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState, SearchState
-from server.classifying.results import image_set_head
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
+from server.jobs.dispatch import Dispatch
 from server.jobs.kinds import JobKind
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
-from server.measuring.queries import ModelMeasurementSpec
+from server.measuring.queries import Latencies, ModelMeasurementSpec
+from server.searches.fronts import Fronts
 from tests.support.rknn_files import NEEDS_CONVERTER
 from tests.support.rknn_installation import RknnInstallation
 from tests.support.sample_graphs import small_shufflenet
@@ -62,21 +66,21 @@ def test_a_simulated_rk3588_gives_a_search_simulated_latencies_of_real_conversio
     assert search.state is SearchState.COMPLETED, search.reason
     candidates = installation.candidates(search)
     assert [c.state for c in candidates] == [CandidateState.COMPLETE] * 2
-    context = installation.server.context
+    process = installation.server
     simulated = MeasurementQuery(search_id=search.id, kinds=(MeasurementKind.SIMULATED,))
-    records = {r.candidate_id: r for r in context.latencies.page(simulated, PageRequest(10)).items}
-    assert context.latencies.count(MeasurementQuery(search_id=search.id)) == 0, "nothing was measured on a board"
+    records = {r.candidate_id: r for r in process.get(Latencies).page(simulated, PageRequest(10)).items}
+    assert process.get(Latencies).count(MeasurementQuery(search_id=search.id)) == 0, "nothing was measured on a board"
     for candidate in candidates:
         record = records[candidate.id]
         assert record.device_class is DeviceClass.SIMULATED
         assert record.stats.p50_us == candidate.latency_us
         assert record.model_sha256 is not None
-        table = parse_cycle_table(context.artifacts.read(record.model_sha256))
+        table = CycleTable.from_json(process.get(Artifacts).read(record.model_sha256))
         assert record.stats.p50_us == pytest.approx(table.total_cycles / 1e3)
-        exports = context.uow.read(lambda tx, c=candidate: ArtifactStore(tx).exports_of(c.arch_id))  # type: ignore[misc]
+        exports = process.uow.read(lambda tx, c=candidate: ArtifactStore(tx).exports_of(c.arch_id))  # type: ignore[misc]
         assert {export.format for export in exports} == {ModelFormat.RKNN, ModelFormat.RKNN_CYCLES}
         (model,) = (export for export in exports if export.format is ModelFormat.RKNN)
-        assert context.artifacts.read(model.sha256).startswith(b"RKNN")
+        assert process.get(Artifacts).read(model.sha256).startswith(b"RKNN")
 
 
 def test_w8a8_is_calibrated_with_images_of_the_search_s_data_set(installation: RknnInstallation) -> None:
@@ -92,18 +96,18 @@ def test_w8a8_is_calibrated_with_images_of_the_search_s_data_set(installation: R
 def test_the_front_is_measured_once_more_before_the_search_ends(installation: RknnInstallation) -> None:
     search = installation.search({**SPEC, "seed": 1, "measurement": {"profile": "quick", "confirm": "front"}})
     assert search.state is SearchState.COMPLETED, search.reason
-    context = installation.server.context
-    front = {point.id for point in context.fronts.of_search(search.id).points}
+    process = installation.server
+    front = {point.id for point in process.get(Fronts).of_search(search.id).points}
     for candidate in installation.candidates(search):
-        found = context.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
+        found = process.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
         assert len(found) == (2 if candidate.id in front else 1)
 
 
 def test_a_model_of_one_s_own_is_converted_and_then_measured(installation: RknnInstallation) -> None:
-    context = installation.server.context
+    process = installation.server
     graph = small_shufflenet()
     content = export_onnx(graph, *random_weights(graph, 0))
-    stored = context.artifacts.put(content, "application/onnx")
+    stored = process.get(Artifacts).put(content, "application/onnx")
     wanted = ModelMeasurementSpec.model_validate(
         {
             "model_sha256": stored.sha256,
@@ -111,42 +115,42 @@ def test_a_model_of_one_s_own_is_converted_and_then_measured(installation: RknnI
             "measurement": {"profile": "quick"},
         }
     )
-    job = context.latencies.measure_model(wanted, context.models.check(content))
+    job = process.get(Latencies).measure_model(wanted, process.get(ModelCheck).check(content))
     assert job.kind is JobKind.CONVERT
-    installation.until(lambda: context.dispatch.get(job.id).state.final, 120.0)
-    converted = context.dispatch.get(job.id)
+    installation.until(lambda: process.get(Dispatch).get(job.id).state.final, 120.0)
+    converted = process.get(Dispatch).get(job.id)
     assert isinstance(converted.result, dict), converted.failure_message
     following = str(converted.result["next_job_id"])
-    installation.until(lambda: context.dispatch.get(following).state.final, 60.0)
-    measured = context.dispatch.get(following).result
+    installation.until(lambda: process.get(Dispatch).get(following).state.final, 60.0)
+    measured = process.get(Dispatch).get(following).result
     assert isinstance(measured, dict)
-    record = context.latencies.get(str(measured["measurement_id"]))
+    record = process.get(Latencies).get(str(measured["measurement_id"]))
     assert (record.kind, record.latency_key) == (MeasurementKind.SIMULATED, stored.sha256)
 
 
 def test_w8a8_is_calibrated_with_an_image_set_which_a_simulation_does_not_classify(
     installation: RknnInstallation,
 ) -> None:
-    context = installation.server.context
+    process = installation.server
     graph = small_shufflenet()
     content = export_onnx(graph, *random_weights(graph, 0))
     channels, height, width = graph.input_shape
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (4, height, width, channels)).astype(np.uint8)
     how = Preprocessing(mean=(120.0,) * channels, std=(60.0,) * channels)
-    images = context.artifacts.put(write_image_set("noise", pixels_NHWC, np.zeros(4, int), how, 10), MEDIA_TYPE)
-    heads = {images.sha256: image_set_head(context.artifacts, images.sha256)[0]}
+    images = process.get(Artifacts).put(write_image_set("noise", pixels_NHWC, np.zeros(4, int), how, 10), MEDIA_TYPE)
+    heads = {images.sha256: image_set_head(process.get(Artifacts), images.sha256)[0]}
     document = {
-        "model_sha256": context.artifacts.put(content, "application/onnx").sha256,
+        "model_sha256": process.get(Artifacts).put(content, "application/onnx").sha256,
         "device": {"device_type": "rk3588-sim", "dtype": "w8a8"},
         "measurement": {"profile": "quick"},
         "calibration_images_sha256": images.sha256,
     }
-    facts = context.models.check(content)
+    facts = process.get(ModelCheck).check(content)
     with_images = ModelMeasurementSpec.model_validate({**document, "images": {"sha256": images.sha256}})
     with pytest.raises(InvalidSpecError, match="simulated ones execute nothing"):
-        context.latencies.measure_model(with_images, facts, heads)
-    job = context.latencies.measure_model(ModelMeasurementSpec.model_validate(document), facts, heads)
-    installation.until(lambda: context.dispatch.get(job.id).state.final, 120.0)
-    converted = context.dispatch.get(job.id)
+        process.get(Latencies).measure_model(with_images, facts, heads)
+    job = process.get(Latencies).measure_model(ModelMeasurementSpec.model_validate(document), facts, heads)
+    installation.until(lambda: process.get(Dispatch).get(job.id).state.final, 120.0)
+    converted = process.get(Dispatch).get(job.id)
     assert isinstance(converted.result, dict), converted.failure_message
     assert "next_job_id" in converted.result

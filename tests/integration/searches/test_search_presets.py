@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from hilnas.cli.commands import search
@@ -16,6 +16,7 @@ from nas_engine.settings.algorithms import BinnedEvolutionAlgorithm, DenseNasAlg
 from nas_engine.training.strategies.differentiable import Alternation
 from server.candidates.spec import parse_search_spec
 from server.fleet.device import Enrolment
+from server.fleet.devices import Devices
 from server.searches.admission import Admission
 from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
 from server.searches.worker.algorithms import algorithm_of
@@ -35,11 +36,11 @@ def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, worl
     entries = {data: {"kind": "folder", "path": str(tmp_path), "num_classes": num} for data, num in classes.items()}
     registry.write_text(json.dumps(entries), encoding="utf-8")
     spaces, datasets = SpaceCatalog(), DatasetCatalog.from_file(registry)
-    uow = world.process.context.uow
+    uow = world.process.uow
     admission = Admission(spaces, datasets, Supernets(uow, spaces, datasets))
     identity = replace(capabilities().identity, runtime="rknnlite", runtime_versions=(("rknnlite", "2.3.2"),))
     offered = replace(capabilities(), identity=identity, dtypes=(Dtype.FP16,))
-    world.process.context.devices.enrol(ENROLMENT, Enrolment(name="b", device_type="rk3588", capabilities=offered))
+    world.process.get(Devices).enrol(ENROLMENT, Enrolment(name="b", device_type="rk3588", capabilities=offered))
     preset = search_preset(name)
     spec = parse_search_spec(preset.spec.model_dump(mode="json"))
     assert spec == preset.spec
@@ -80,7 +81,7 @@ def test_the_other_presets_have_the_papers_budgets() -> None:
     assert (shifting.learning_rate, shifting.images_per_candidate) == (1e-4, 640)
 
 
-def test_presets_are_read_over_rest(client: httpx.Client) -> None:
+def test_presets_are_read_over_rest(client: httpx2.Client) -> None:
     listed = client.get("/api/v1/search-presets").json()["items"]
     assert [one["name"] for one in listed] == list(SEARCH_PRESETS)
     one = client.get("/api/v1/search-presets/densenas-imagenet100-mbv2").json()

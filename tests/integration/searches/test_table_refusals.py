@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.spaces.registry import create_space
 from server.fleet.device import Enrolment
+from server.fleet.devices import Devices
 from server.jobs.failures import Failure, FailureType
 from tests.support.api_world import ENROLMENT, World, capabilities
 from tests.support.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
@@ -35,7 +36,7 @@ def enrol(world: World, name: str, clocks_profile: str = "pinned-max", **labels:
         identity=replace(offered.identity, clocks_profile=clocks_profile),
     )
     enrolment = Enrolment(name=name, device_type="rk3588", capabilities=offered, labels=labels)
-    return world.process.context.devices.enrol(ENROLMENT, enrolment)[0]
+    return world.process.get(Devices).enrol(ENROLMENT, enrolment)[0]
 
 
 def densenas_spec(table_id: str, **changes: Any) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def densenas_spec(table_id: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def reasons(client: httpx.Client, spec: dict[str, Any]) -> list[str]:
+def reasons(client: httpx2.Client, spec: dict[str, Any]) -> list[str]:
     """Why a spec is refused, of its latency table."""
     answer = client.post("/api/v1/searches", json=spec)
     if answer.status_code == 202:
@@ -59,7 +60,7 @@ def reasons(client: httpx.Client, spec: dict[str, Any]) -> list[str]:
 
 
 def test_a_fitting_table_is_accepted_and_others_are_told_apart(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board = enrol(world, "bench-1", rack="a")
     order = {"space": SPACE, "device": {"device_type": "rk3588", "batch": BATCH}}
@@ -87,7 +88,7 @@ def test_a_fitting_table_is_accepted_and_others_are_told_apart(
 
 
 def test_a_table_that_lacks_operators_is_refused_while_and_after_it_is_measured(
-    world: World, client: httpx.Client, worker: StepWorker
+    world: World, client: httpx2.Client, worker: StepWorker
 ) -> None:
     board = enrol(world, "bench-1")
     order = {
@@ -111,7 +112,7 @@ def test_a_table_that_lacks_operators_is_refused_while_and_after_it_is_measured(
     assert "order it again" in found
 
 
-def test_a_search_is_no_table(world: World, client: httpx.Client) -> None:
+def test_a_search_is_no_table(world: World, client: httpx2.Client) -> None:
     enrol(world, "bench-1")
     spec = {"space": TINY_SPACE, "objectives": [{"metric": "macs"}], "budget": {"num_candidates": 1}}
     search = client.post("/api/v1/searches", json=spec).json()
@@ -119,7 +120,7 @@ def test_a_search_is_no_table(world: World, client: httpx.Client) -> None:
     assert "is a search, no latency table" in found
 
 
-def test_the_data_set_of_a_densenas_search_is_checked_too(world: World, client: httpx.Client) -> None:
+def test_the_data_set_of_a_densenas_search_is_checked_too(world: World, client: httpx2.Client) -> None:
     spec = densenas_spec("x", device=None, objectives=[{"metric": "macs"}])
     spec["algorithm"] = {"kind": "densenas", "dataset": "nowhere"}
     answer = client.post("/api/v1/searches", json=spec)
@@ -131,7 +132,7 @@ def test_the_data_set_of_a_densenas_search_is_checked_too(world: World, client: 
 
 
 @pytest.mark.parametrize("space", [TINY_SPACE, {"id": "scarlet-s1", "parameters": {"num_classes": 10}}])
-def test_densenas_searches_spaces_of_its_own_alone(client: httpx.Client, space: dict[str, Any]) -> None:
+def test_densenas_searches_spaces_of_its_own_alone(client: httpx2.Client, space: dict[str, Any]) -> None:
     spec = densenas_spec("x", device=None, objectives=[{"metric": "macs"}], space=space)
     spec["algorithm"] = {"kind": "densenas", "dataset": "fashion-mnist-12k"}
     found = client.post("/api/v1/searches:validate", json=spec).json()["violations"]

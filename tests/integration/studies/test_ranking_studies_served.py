@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 
@@ -55,7 +55,7 @@ def test_a_study_is_ordered_followed_and_read(served: Served, supernet_id: str) 
             (entry.alone.top1 * (1 - entry.alone.top1) / entry.alone.num_images) ** 0.5
         )
     assert next(nas.ranking_studies.all(states=["completed"])).id == study.id
-    with httpx.Client(base_url=served.server.url, headers={"Accept": "text/html"}) as browser:
+    with httpx2.Client(base_url=served.server.url, headers={"Accept": "text/html"}) as browser:
         browser.post("/login", data={"token": served.server.token})
         assert study.id in browser.get("/").text
     with pytest.raises(ProblemError, match="completed"):

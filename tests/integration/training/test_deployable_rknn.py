@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.artifacts import Artifacts
 from server.candidates.states import SearchState
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
+from server.training.supernets import Supernets
 from tests.support.rknn_installation import RKNN_PYTHON, RknnInstallation
 
 pytestmark = pytest.mark.skipif(
@@ -49,14 +51,14 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RknnInsta
 def shipped(installation: RknnInstallation, model: DeployableModel) -> bytes:
     assert model.state is DeployableState.READY, model.reason
     assert model.sha256 is not None
-    return installation.server.context.artifacts.read(model.sha256)
+    return installation.server.get(Artifacts).read(model.sha256)
 
 
 @pytest.mark.parametrize(("dtype", "target"), [("fp16", "rk3588"), ("w8a8", "rk3588"), ("fp16", "rk3566")])
 def test_a_retrained_network_is_converted_by_the_toolkit(
     installation: RknnInstallation, dtype: str, target: str
 ) -> None:
-    context = installation.server.context
+    process = installation.server
     strategy = {
         "kind": "retrain",
         "architecture": [0, 1, 2],
@@ -65,9 +67,9 @@ def test_a_retrained_network_is_converted_by_the_toolkit(
         "rknn_dtype": dtype,
         "rknn_target": target,
     }
-    made = context.supernets.create(parse_training_spec({**TRAINING, "strategy": strategy}))
-    models = DeployableModels(context.uow)
-    installation.until(lambda: context.supernets.get(made.id).state.final, 240.0)
+    made = process.get(Supernets).create(parse_training_spec({**TRAINING, "strategy": strategy}))
+    models = DeployableModels(process.uow)
+    installation.until(lambda: process.get(Supernets).get(made.id).state.final, 240.0)
     installation.until(
         lambda: all(m.state is not DeployableState.CONVERTING for m in models.of_supernet(made.id)), 240.0
     )
@@ -94,7 +96,7 @@ def test_the_front_of_a_search_on_an_rknn_device_has_rknn_files(installation: Rk
         }
     )
     assert search.state is SearchState.COMPLETED, search.reason
-    models = DeployableModels(installation.server.context.uow)
+    models = DeployableModels(installation.server.uow)
     finalists = [c for c in installation.candidates(search) if c.final_model_sha256 is not None]
     assert finalists
     for candidate in finalists:

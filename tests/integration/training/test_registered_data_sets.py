@@ -17,8 +17,8 @@ from nas_engine.training.data.source import open_dataset
 from nas_engine.training.presets import IMAGENET
 from server.searches.presets import SEARCH_PRESETS
 from server.spaces.datasets import DatasetCatalog
+from server.spaces.worker.resources import WorkerResources
 from server.training.presets import TRAINING_PRESETS
-from server.training.worker.resources import Resources
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import TINY_SPACE, WorkerWorld
 
@@ -37,11 +37,10 @@ def _world(database: TestDatabase, folder: Path) -> WorkerWorld:
     return WorkerWorld(database, folder / "world")
 
 
-def _resources(world: WorkerWorld, registry: Path) -> Resources:
-    return Resources(
+def _resources(world: WorkerWorld, registry: Path) -> WorkerResources:
+    return WorkerResources(
         spaces=world.spaces,
         datasets=DatasetCatalog.from_file(registry),
-        supernets=world.supernets,
         artifacts=world.artifacts,
         folder=registry.parent / "resources",
         device=torch.device("cpu"),

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.responses import Response
 
 from server.core.http.conditional import check_if_match, etag_of, matches, not_modified
-from server.core.http.paging import PageTokens, next_link
+from server.core.http.paging import PageTokens, Paging, page_in_memory
 from server.core.http.problems import Problem
+from server.core.paging import PageRequest
 
 _TOKENS = PageTokens(b"k" * 32)
 _QUERY = {"order_by": "-created_at", "state": "running"}
@@ -52,8 +54,11 @@ def test_a_token_of_another_key_is_refused() -> None:
 
 
 def test_the_next_link_keeps_the_filters_and_swaps_the_token() -> None:
-    link = next_link(_request(query="state=running&state=paused&page_token=old"), "new")
-    assert link == '</api/v1/x?state=running&state=paused&page_token=new>; rel="next"'
+    response = Response()
+    paging = Paging(_request(query="state=running&state=paused&page_token=old"), response, _TOKENS)
+    listing = paging.listing(page_in_memory(["a", "b"], str, PageRequest(1)), [])
+    expected = f'</api/v1/x?state=running&state=paused&page_token={listing.next_page_token}>; rel="next"'
+    assert response.headers["Link"] == expected
 
 
 def test_equal_content_has_an_equal_tag() -> None:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import pytest
 from fastapi import FastAPI, Query
+from prometheus_client.core import GaugeMetricFamily
 from pydantic import BaseModel, ConfigDict
 from starlette.testclient import TestClient
 
 from server.core.http import problem_types as types
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
-from server.core.http.metrics import Metrics, Sample
+from server.core.http.metrics import Metrics
 from server.core.http.problem_handlers import install_problem_handlers
 from server.core.http.problems import FieldError, Problem, json_pointer, problem_document
 from server.core.http.request_context import RequestContextMiddleware, TraceContext
@@ -162,15 +163,17 @@ def test_slugs_are_unique_and_speak_of_their_status() -> None:
 
 
 def test_metrics_count_requests_by_route_and_not_by_path() -> None:
-    metrics = Metrics((lambda: [Sample("hilnas_jobs", "Jobs.", 3, (("state", 'a"b'),))],))
+    jobs = GaugeMetricFamily("hilnas_jobs", "Jobs.", labels=("state",))
+    jobs.add_metric(('a"b',), 3)
+    metrics = Metrics((lambda: jobs,))
     client = _client(metrics)
     client.get("/things")
     client.get("/nothing/here")
-    text = metrics.render()
-    assert 'hilnas_http_request_duration_seconds_count{method="GET",route="/things",status="200"} 1' in text
+    text = metrics.render().decode()
+    assert 'hilnas_http_request_duration_seconds_count{method="GET",route="/things",status="200"} 1.0' in text
     assert 'route="unmatched",status="404"' in text
-    assert 'le="+Inf"} 1' in text
-    assert 'hilnas_jobs{state="a\\"b"} 3' in text
+    assert 'le="+Inf",method="GET",route="/things",status="200"} 1.0' in text
+    assert 'hilnas_jobs{state="a\\"b"} 3.0' in text
     assert "/nothing/here" not in text
 
 

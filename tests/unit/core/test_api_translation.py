@@ -8,10 +8,10 @@ import pytest
 from starlette.requests import Request
 
 from server.core import errors
-from server.core.http.negotiation import CSV, JSON, NDJSON, preferred
+from server.core.http.problem_handlers import problem_of
 from server.core.http.problem_types import INTERNAL_ERROR
 from server.core.http.problems import Problem
-from server.core.http.service_errors import problem_of
+from server.core.http.requests import CSV, JSON, NDJSON, preferred
 
 _EXAMPLES: dict[type[errors.ServiceError], errors.ServiceError] = {
     errors.NotFoundError: errors.NotFoundError("search", "srch_x"),

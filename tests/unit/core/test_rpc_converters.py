@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import io
+import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
-from device_agent.child.messages import (
-    failure_from_json,
-    failure_to_json,
-    measurement_from_json,
-    measurement_to_json,
-    request_from_json,
-    request_to_json,
-)
-from device_agent.failures import FailureType as AgentFailureType
+from device_agent.child.messages import MAX_FRAME_BYTES, read_frame, request_from_proto, request_to_proto, write_frame
 from device_agent.failures import JobFailedError
 from device_agent.jobs import LeaseKey, Outcome
+from device_agent.measuring import messages
 from device_agent.measuring.canary import Canary
+from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest, Phase
-from device_agent.measuring.setup import BenchSettings, DeviceBench
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.server_link import wire
 from hilnas.v1 import control_pb2, measurement_pb2
+from hilnas.v1.measuring_process_pb2 import ProcessEvent
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
@@ -47,7 +45,6 @@ from server.core.errors import InvalidValueError
 from server.core.rpc.errors import STATUS, status_of
 from server.fleet import converters
 from server.jobs.converters import PHASES, failure_from_proto
-from server.jobs.failures import FailureType
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobPhase
 from server.measuring.converters import VALIDITIES, canary_from_proto, measurement_from_proto
@@ -80,23 +77,44 @@ MEASUREMENT = Measurement(
 
 
 def test_a_measurement_survives_the_wire() -> None:
-    data = wire.measurement_to_proto(MEASUREMENT).SerializeToString()
+    data = messages.measurement_to_proto(MEASUREMENT).SerializeToString()
     assert measurement_from_proto(measurement_pb2.Measurement.FromString(data)) == MEASUREMENT
 
 
+def through_a_pipe(message: ProcessEvent) -> ProcessEvent:
+    stream = io.BytesIO()
+    write_frame(stream, message)
+    stream.seek(0)
+    event = read_frame(stream, ProcessEvent)
+    assert event is not None
+    return event
+
+
 def test_a_measurement_and_a_request_survive_the_pipe() -> None:
-    assert measurement_from_json(measurement_to_json(MEASUREMENT)) == MEASUREMENT
+    event = through_a_pipe(ProcessEvent(measurement=messages.measurement_to_proto(MEASUREMENT)))
+    assert messages.measurement_from_proto(event.measurement) == MEASUREMENT
     request = MeasureRequest(
-        model=Path("/m"),
-        settings=SessionSettings(format="rknn", core_mask="0x1"),
+        model=Path(os.fsdecode(b"/models/m\xff")),  # file names are bytes, not always text
+        settings=SessionSettings(format="rknn", core_mask="0x1", num_threads=3, input_seed=2**40, batch=2),
         profile=MeasurementProfile.named("audit"),
         dtype=Dtype.FP16,
         canary=Canary(path=Path("/g"), sha256="ab", format="rknn", baseline_us=5.0),
         cpu_operators=("TopK",),
     )
-    assert request_from_json(request_to_json(request)) == request
-    error = failure_from_json(failure_to_json(JobFailedError(AgentFailureType.DEVICE_DEGRADED, "off", CANARY)))
-    assert (error.type, error.message, error.canary) == (AgentFailureType.DEVICE_DEGRADED, "off", CANARY)
+    assert request_from_proto(request_to_proto(request)) == request
+    without = replace(request, canary=None, cpu_operators=())
+    assert request_from_proto(request_to_proto(without)) == without
+    failure = messages.failure_to_proto(JobFailedError(FailureType.DEVICE_DEGRADED, "off \udcff", CANARY))
+    error = messages.failure_from_proto(through_a_pipe(ProcessEvent(failure=failure)).failure)
+    assert (error.type, error.message, error.canary) == (FailureType.DEVICE_DEGRADED, "off ?", CANARY)
+
+
+def test_frames_that_are_none_are_refused_and_a_cut_one_is_the_end() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        read_frame(io.BytesIO(struct.pack(">I", MAX_FRAME_BYTES + 1)), ProcessEvent)
+    with pytest.raises(ValueError, match="no ProcessEvent"):
+        read_frame(io.BytesIO(struct.pack(">I", 2) + b"\xff\xff"), ProcessEvent)
+    assert read_frame(io.BytesIO(struct.pack(">I", 9) + b"\x08"), ProcessEvent) is None
 
 
 @pytest.mark.parametrize(
@@ -111,37 +129,43 @@ def test_a_measurement_and_a_request_survive_the_pipe() -> None:
     ],
 )
 def test_malformed_measurements_are_refused(spoil: dict[str, object]) -> None:
-    message = wire.measurement_to_proto(MEASUREMENT)
+    message = messages.measurement_to_proto(MEASUREMENT)
     for name, value in spoil.items():
         setattr(message, name, value)
     with pytest.raises((InvalidMeasurementError, InvalidValueError)):
         measurement_from_proto(message)
 
 
-@pytest.mark.parametrize("type", list(AgentFailureType))
-def test_every_failure_of_an_agent_reaches_the_service_as_itself(type: AgentFailureType) -> None:
+OF_AGENTS = [t for t in FailureType if f"ERROR_TYPE_{t.name}" in control_pb2.ErrorType.DESCRIPTOR.values_by_name]
+
+
+@pytest.mark.parametrize("type", OF_AGENTS)
+def test_every_failure_of_an_agent_reaches_the_service_as_itself(type: FailureType) -> None:
     outcome = Outcome(failure=type, message="why", phase=Phase.WARMUP, canary=CANARY)
     envelope = wire.envelope_to_proto(LeaseKey("job_1", 2, "lease_1", 3), outcome)
     failure = failure_from_proto(envelope.failure.type, envelope.failure.message)
-    assert failure.type is FailureType[type.name]
+    assert failure.type.value == type.value
     assert envelope.failure.phase == control_pb2.PHASE_WARMUP
     assert canary_from_proto(envelope.failure.canary) == CANARY
 
 
 def test_a_failure_type_of_a_newer_agent_is_kept_as_text() -> None:
     failure = failure_from_proto(999, "something new")
-    assert failure.type is FailureType.AGENT_FAULT
+    assert failure.type.value == FailureType.AGENT_FAULT.value
     assert "999" in failure.message
 
 
 def test_every_enum_is_mapped_on_both_sides() -> None:
     for phase in Phase:
-        assert PHASES[control_pb2.Phase.Value(wire.PHASES[phase])] is JobPhase[phase.name]
+        number = control_pb2.Phase.Value(f"PHASE_{phase.name}")
+        assert (messages.PHASES[number], PHASES[number]) == (phase, JobPhase[phase.name])
     for validity in Validity:
-        number = measurement_pb2.Validity.Value(wire.VALIDITIES[validity])
+        number = measurement_pb2.Validity.Value(f"VALIDITY_{validity.name}")
+        assert messages.VALIDITIES[number] is validity
         assert validity is Validity.VALID or VALIDITIES[number] is validity
     for dtype in Dtype:
-        assert converters.DTYPES[measurement_pb2.Dtype.Value(wire.DTYPES[dtype])] is dtype
+        number = measurement_pb2.Dtype.Value(f"DTYPE_{dtype.name}")
+        assert messages.DTYPES[number] is converters.DTYPES[number] is dtype
     for status in ResultStatus:
         assert control_pb2.ResultStatus.Value(converters.RESULT_STATUSES[status])
     for name in (*converters.SESSION_STATES.values(),):
@@ -151,8 +175,8 @@ def test_every_enum_is_mapped_on_both_sides() -> None:
 
 
 def test_capabilities_survive_the_wire(tmp_path: Path) -> None:
-    bench = BenchSettings(runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=tmp_path / "lock")
-    device = DeviceBench(bench)
+    settings = MeasuringSettings(runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=tmp_path / "lock")
+    device = MeasuringDevice(settings)
     message = wire.capabilities_to_proto(device, max_model_bytes=7, can_pin_clocks=True, num_cpus=3)
     capabilities = converters.capabilities_from_proto(message)
     assert capabilities.identity == device.identity()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.access.token import ApiToken, Role
@@ -18,7 +21,7 @@ from server.candidates.payloads import SearchStepPayload
 from server.candidates.search import SearchProgress
 from server.candidates.states import CANDIDATE_TRANSITIONS, SEARCH_TRANSITIONS, SearchState
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, InvalidValueError, SpecViolation
-from server.core.ids import IdPrefix, has_prefix, new_id
+from server.core.ids import IdPrefix, Ulids, has_prefix, new_id
 from server.core.paging import PageRequest, Position
 from server.core.transitions import check_transition
 from server.fleet.device import DeviceCapabilities, HardwareProfile
@@ -40,6 +43,22 @@ def test_ids_sort_in_the_order_they_were_made() -> None:
     ids = [new_id(IdPrefix.SEARCH) for _ in range(2000)]
     assert ids == sorted(set(ids))
     assert all(has_prefix(one, IdPrefix.SEARCH) for one in ids)
+
+
+@given(readings=st.lists(st.integers(0, 2**48 - 1), min_size=2, max_size=50))
+def test_ids_grow_whatever_the_clock_says(readings: list[int]) -> None:
+    clock = iter(readings)
+    ulids = Ulids(lambda: next(clock))
+    made = [ulids.next() for _ in readings]
+    assert made == sorted(set(made))
+    assert all(has_prefix(f"srch_{one}", IdPrefix.SEARCH) for one in made)
+
+
+def test_ids_of_threads_grow_in_each_and_never_repeat() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: [new_id(IdPrefix.JOB) for _ in range(500)], range(8)))
+    assert all(one == sorted(one) for one in made)
+    assert len({one for several in made for one in several}) == 8 * 500
 
 
 @pytest.mark.parametrize(

@@ -12,27 +12,24 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from device_agent.child.messages import (
-    classification_from_json,
-    classification_to_json,
-    classify_request_from_json,
-    classify_request_to_json,
-)
+from device_agent.child.messages import request_from_proto, request_to_proto
 from device_agent.child.process import InProcessMeasurer
-from device_agent.failures import FailureType, JobFailedError, JobStoppedError
+from device_agent.failures import JobFailedError, JobStoppedError
 from device_agent.measuring.classify import ClassifyRequest, run_classification
+from device_agent.measuring.device import MeasuringSettings
+from device_agent.measuring.messages import classification_from_proto, classification_to_proto
 from device_agent.measuring.procedure import Phase
-from device_agent.measuring.setup import BenchSettings
 from device_agent.runtime.base import Classifier, Output, SessionSettings
 from device_agent.runtime.onnxruntime import OnnxRuntime
 from device_agent.runtime.rk3588_sim import Rk3588SimRuntime
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
-from nas_engine.domain.classification import Classification
-from nas_engine.domain.image_set import Layout, Preprocessing, write_image_set
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype
-from tests.support.fakes_board import CountingLock, ScriptedRuntime, ScriptedTelemetry, bench_of
+from nas_engine.domain.measuring.classification import Classification
+from nas_engine.domain.measuring.image_set import Layout, Preprocessing, write_image_set
+from tests.support.fakes_board import CountingLock, ScriptedRuntime, ScriptedTelemetry, setup_of
 from tests.support.rknn_files import rknn_file
 
 SHA = "ab" * 32
@@ -102,7 +99,7 @@ class BoardWith(ScriptedRuntime):
 
 
 def classify(request: ClassifyRequest, load: Any, lock: CountingLock | None = None) -> Classification:
-    return run_classification(request, bench_of(BoardWith(load), ScriptedTelemetry(), lock), lambda _: None)
+    return run_classification(request, setup_of(BoardWith(load), ScriptedTelemetry(), lock), lambda _: None)
 
 
 def refused(request: ClassifyRequest, load: Any) -> tuple[FailureType, str]:
@@ -245,20 +242,20 @@ def fake_model(**script: Any) -> bytes:
     return json.dumps({"hilnas_fake": 1, "predictions": [3, 1, 4], "num_classes": NUM_CLASSES, **script}).encode()
 
 
-def fake_bench(folder: Path) -> InProcessMeasurer:
-    settings = BenchSettings(runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=folder / "lock")
+def fake_measurer(folder: Path) -> InProcessMeasurer:
+    settings = MeasuringSettings(runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=folder / "lock")
     return InProcessMeasurer(settings)
 
 
 def test_a_fake_device_answers_its_script_and_makes_nothing_up(tmp_path: Path) -> None:
-    bench = fake_bench(tmp_path)
+    measurer = fake_measurer(tmp_path)
     phases: list[Phase] = []
-    found = bench.classify(request_of(tmp_path, fake_model(), batch=2), StopToken(), phases.append, 10.0)
+    found = measurer.classify(request_of(tmp_path, fake_model(), batch=2), StopToken(), phases.append, 10.0)
     assert found.predictions.tolist() == [3, 1, 4, 3, 1, 4, 3]
     assert phases[0] is Phase.PREPARING
     assert set(phases[1:]) == {Phase.MEASURING}
     with pytest.raises(JobFailedError, match="computes nothing") as caught:
-        bench.classify(request_of(tmp_path, b"any model"), StopToken(), phases.append, 10.0)
+        measurer.classify(request_of(tmp_path, b"any model"), StopToken(), phases.append, 10.0)
     assert caught.value.type is FailureType.UNSUPPORTED
 
 
@@ -275,7 +272,7 @@ def test_a_model_that_fails_is_a_typed_failure_and_never_an_accuracy(
     tmp_path: Path, script: dict[str, Any], type: FailureType
 ) -> None:
     with pytest.raises(JobFailedError) as caught:
-        fake_bench(tmp_path).classify(request_of(tmp_path, fake_model(**script)), StopToken(), lambda _: None, 10.0)
+        fake_measurer(tmp_path).classify(request_of(tmp_path, fake_model(**script)), StopToken(), lambda _: None, 10.0)
     assert caught.value.type is type
 
 
@@ -287,14 +284,14 @@ def test_a_stopped_job_ends_between_two_turns(tmp_path: Path) -> None:
             token.stop(FailureType.CANCELLED, "cancelled by a user")
 
     with pytest.raises(JobStoppedError):
-        fake_bench(tmp_path).classify(request_of(tmp_path, fake_model()), token, stop_while_measuring, 10.0)
+        fake_measurer(tmp_path).classify(request_of(tmp_path, fake_model()), token, stop_while_measuring, 10.0)
 
 
 def test_requests_and_answers_survive_the_way_to_the_child_and_back(tmp_path: Path) -> None:
     request = request_of(tmp_path, linear_model(), num_images=5)
-    assert classify_request_from_json(json.loads(json.dumps(classify_request_to_json(request)))) == request
+    assert request_from_proto(request_to_proto(request)) == request
     found = classify(request, OnnxRuntime().load_classifier)
-    back = classification_from_json(json.loads(json.dumps(classification_to_json(found))))
+    back = classification_from_proto(classification_to_proto(found))
     assert np.array_equal(back.predictions, found.predictions)
     assert (back.num_classes, back.images_sha256) == (found.num_classes, found.images_sha256)
     assert (back.hardware_key, back.environment) == (found.hardware_key, found.environment)

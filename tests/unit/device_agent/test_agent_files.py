@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef, FetchInterruptedError
 from device_agent.server_link.spool import Spool
+from nas_engine.domain.job_protocol import FailureType
 
 
 def test_a_spooled_result_survives_and_is_removed_once(tmp_path: Path) -> None:

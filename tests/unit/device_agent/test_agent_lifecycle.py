@@ -9,13 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from device_agent.failures import AgentError, FailureType, JobStoppedError
+from device_agent.failures import AgentError, JobStoppedError
 from device_agent.jobs import LeasedJob, LeaseKey
 from device_agent.server_link.backoff import HEALTHY_AFTER_S, Backoff
 from device_agent.server_link.renewal import Renewer
 from device_agent.state import Enrolled, StateDirectory
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType
 
 
 def test_every_start_has_a_higher_epoch_and_only_one_agent_has_the_directory(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_renewal_accepts_at_once_and_obeys_the_server() -> None:
         return control_pb2.RenewResponse(verdicts=[verdict])
 
     job = job_of()
-    renewer = Renewer(renew, control_pb2.AgentIdentity(agent_id="dev_1"), job, 15.0, lambda: None)
+    renewer = Renewer(renew, control_pb2.AgentIdentity(agent_id="dev_1"), job, 15.0)
     renewer.start()
     assert answered.wait(5.0)
     renewer.end()
@@ -101,7 +102,7 @@ def test_a_server_that_is_away_does_not_stop_a_job() -> None:
         raise grpc.RpcError("unreachable")
 
     job = job_of(ttl_s=0.3)
-    renewer = Renewer(renew, control_pb2.AgentIdentity(), job, 0.1, lambda: None)
+    renewer = Renewer(renew, control_pb2.AgentIdentity(), job, 0.1)
     renewer.start()
     assert tried.wait(10.0)
     renewer.end()
@@ -118,7 +119,7 @@ def test_an_order_from_a_newer_server_means_going_on() -> None:
         return control_pb2.RenewResponse(verdicts=[verdict])
 
     job = job_of()
-    renewer = Renewer(renew, control_pb2.AgentIdentity(), job, 15.0, lambda: None)
+    renewer = Renewer(renew, control_pb2.AgentIdentity(), job, 15.0)
     renewer.start()
     assert answered.wait(5.0)
     renewer.end()

@@ -9,11 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_onnx
 from device_agent.runtime.onnx_check import check_onnx
 from device_agent.runtime.onnxruntime import OnnxRuntime
+from nas_engine.domain.job_protocol import FailureType
 from tests.support.model_files import ONNX, refused, write
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.jobs import merge_measurements
 from device_agent.measuring.canary import Canary, output_digest
 from device_agent.measuring.procedure import MeasureRequest, Phase, cool_down, run_measurement
 from device_agent.measuring.telemetry import BoardState
 from device_agent.runtime.base import SessionSettings, VirtualClock
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     ClockReading,
     DeviceClass,
@@ -22,7 +23,7 @@ from nas_engine.domain.measurement import (
     MeasurementProfile,
     Validity,
 )
-from tests.support.fakes_board import COOL, PINNED, SLOW_CLOCK, STANDARD, ScriptedRuntime, ScriptedTelemetry, bench_of
+from tests.support.fakes_board import COOL, PINNED, SLOW_CLOCK, STANDARD, ScriptedRuntime, ScriptedTelemetry, setup_of
 
 
 def request(**changes: object) -> MeasureRequest:
@@ -33,7 +34,7 @@ def request(**changes: object) -> MeasureRequest:
 
 
 def measure(runtime: ScriptedRuntime, telemetry: ScriptedTelemetry, **changes: object) -> Measurement:
-    return run_measurement(request(**changes), bench_of(runtime, telemetry), lambda _: None)
+    return run_measurement(request(**changes), setup_of(runtime, telemetry), lambda _: None)
 
 
 def flags_of(measurement: Measurement) -> set[Validity]:
@@ -49,7 +50,7 @@ def test_a_measurement_passes_through_its_phases_and_records_its_surroundings() 
     phases: list[Phase] = []
     warm = replace(COOL, temperatures_c=(("npu-thermal", 48.5),))
     telemetry = ScriptedTelemetry(COOL, COOL, warm)
-    measurement = run_measurement(request(), bench_of(runtime, telemetry), phases.append)
+    measurement = run_measurement(request(), setup_of(runtime, telemetry), phases.append)
     assert phases == [Phase.PREPARING, Phase.WARMUP, Phase.MEASURING]
     assert measurement.validity is Validity.VALID
     assert (measurement.load_us, measurement.init_us, measurement.first_run_us) == (10.0, 20.0, 1000.0)
@@ -156,9 +157,9 @@ def test_a_board_of_which_one_clock_could_not_be_pinned_is_flagged() -> None:
     memory = ClockReading(name="dmc", governor="dmc_ondemand", effective_khz=2_112_000)
     graphics = ClockReading(name="gpu", governor="simple_ondemand", effective_khz=300_000)
     runtime = ScriptedRuntime()
-    bench = bench_of(runtime, ScriptedTelemetry(replace(COOL, clocks=(PINNED, memory, graphics))))
-    assert run_measurement(request(), bench, lambda _: None).flags == ()
-    half = replace(bench, identity=replace(bench.identity, clocks_profile="unpinned"))
+    setup = setup_of(runtime, ScriptedTelemetry(replace(COOL, clocks=(PINNED, memory, graphics))))
+    assert run_measurement(request(), setup, lambda _: None).flags == ()
+    half = replace(setup, identity=replace(setup.identity, clocks_profile="unpinned"))
     (flag,) = run_measurement(request(), half, lambda _: None).flags
     assert flag.validity is Validity.UNPINNED
     assert flag.reason.endswith(": dmc")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.rknn_check import check_rknn
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
+from nas_engine.domain.job_protocol import FailureType
 from tests.support.model_files import refused, write
 from tests.support.rknn_files import rknn_file
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from device_agent.failures import FailureType, JobFailedError
+from device_agent.failures import JobFailedError
 from device_agent.runtime.base import MonotonicClock, SessionSettings, VirtualClock
 from device_agent.runtime.fake import FakeRuntime, behaviour_of
-from device_agent.runtime.rk3588_sim import Rk3588SimRuntime, parse_cycle_table
-from nas_engine.export.rknn_table import CycleTable, LayerCycles, Target
+from device_agent.runtime.rk3588_sim import Rk3588SimRuntime
+from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.measuring.cycle_table import CycleTable, LayerCycles, Target
 from tests.support.model_files import refused, write
 
 
@@ -70,8 +71,9 @@ def table(**changes: Any) -> bytes:
 
 
 def test_a_cycle_table_gives_the_same_simulated_latency_every_time(tmp_path: Path) -> None:
-    parsed = parse_cycle_table(table())
-    assert (parsed.total_cycles, parsed.npu_cycles, parsed.cpu_operators) == (2900, 1000, ("TopK",))
+    parsed = CycleTable.from_json(table())
+    assert (parsed.total_cycles, parsed.npu_cycles) == (2900, 1000)
+    assert [layer.operator for layer in parsed.cpu_fallbacks] == ["TopK"]
     runtime = Rk3588SimRuntime()
     loaded = runtime.load(write(tmp_path, table()), SessionSettings(format="rknn-cycles"))
     for _ in range(3):
@@ -88,11 +90,13 @@ def test_a_cycle_table_gives_the_same_simulated_latency_every_time(tmp_path: Pat
         b"",
         b"[]",
         table(layers=[]),
-        table(layers=[{"name": "a", "operator": "x", "target": "NPU", "npu_cycles": 1, "total_cycles": -1}]),
+        table(layers=[{**json.loads(table())["layers"][0], "total_cycles": -1}]),
+        table(layers=[{**json.loads(table())["layers"][0], "npu_cycles": True}]),
+        table(layers=[json.loads(table())["layers"][1]]),  # on the processor only: no cycle is known
         table(layers=[{"name": "a"}]),
     ],
 )
-def test_malformed_cycle_tables_are_rejected(data: bytes) -> None:
+def test_malformed_cycle_tables_are_rejected(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(JobFailedError) as caught:
-        parse_cycle_table(data)
+        Rk3588SimRuntime().load(write(tmp_path, data), SessionSettings(format="rknn-cycles"))
     assert refused(caught) is FailureType.MODEL_REJECTED

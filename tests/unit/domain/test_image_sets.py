@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas_engine.domain.classification import (
+from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
+from nas_engine.domain.measuring.classification import (
     Top1,
     check_predictions,
     compress_predictions,
@@ -20,8 +21,7 @@ from nas_engine.domain.classification import (
     paired_loss,
     top1,
 )
-from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
-from nas_engine.domain.image_set import (
+from nas_engine.domain.measuring.image_set import (
     ImageSetFile,
     ImageSetHeader,
     Layout,

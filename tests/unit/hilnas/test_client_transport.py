@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import httpx
+import httpx2
 import pytest
 
 from hilnas.client import errors
@@ -19,11 +19,11 @@ from nas_engine.domain.json_value import JsonValue
 class _Server:
     """Answers from a list and remembers what it was asked."""
 
-    answers: list[httpx.Response | Exception]
-    requests: list[httpx.Request] = field(default_factory=list)
+    answers: list[httpx2.Response | Exception]
+    requests: list[httpx2.Request] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
         self.requests.append(request)
         answer = self.answers.pop(0)
@@ -33,15 +33,15 @@ class _Server:
 
     def transport(self) -> Transport:
         retry = RetryPolicy(max_attempts=3, sleep=self.waits.append)
-        return Transport("http://nas", "nas_x_y", retry=retry, transport=httpx.MockTransport(self))
+        return Transport("http://nas", "nas_x_y", retry=retry, transport=httpx2.MockTransport(self))
 
 
-def _problem(status: int, slug: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.Response(status, json={"type": f"/problems/{slug}", "detail": "why"}, headers=headers)
+def _problem(status: int, slug: str, headers: dict[str, str] | None = None) -> httpx2.Response:
+    return httpx2.Response(status, json={"type": f"/problems/{slug}", "detail": "why"}, headers=headers)
 
 
 def test_reads_are_tried_again() -> None:
-    server = _Server([httpx.ConnectError("down"), httpx.Response(503), httpx.Response(200, json={"a": 1})])
+    server = _Server([httpx2.ConnectError("down"), httpx2.Response(503), httpx2.Response(200, json={"a": 1})])
     assert server.transport().get("/x") == {"a": 1}
     assert len(server.waits) == 2
     assert server.requests[0].headers["authorization"] == "Bearer nas_x_y"
@@ -52,7 +52,7 @@ def test_retry_after_is_obeyed_within_reason() -> None:
         [
             _problem(429, "quota-exceeded", {"Retry-After": "3"}),
             _problem(429, "quota-exceeded", {"Retry-After": "9999"}),
-            httpx.Response(200, json=1),
+            httpx2.Response(200, json=1),
         ]
     )
     server.transport().get("/x")
@@ -60,14 +60,14 @@ def test_retry_after_is_obeyed_within_reason() -> None:
 
 
 def test_a_repeated_post_carries_one_key() -> None:
-    server = _Server([httpx.ReadError("cut"), httpx.Response(503), httpx.Response(202, json={})])
+    server = _Server([httpx2.ReadError("cut"), httpx2.Response(503), httpx2.Response(202, json={})])
     server.transport().post("/x", {"seed": 1})
     assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
     assert [json.loads(request.content) for request in server.requests] == [{"seed": 1}] * 3
 
 
 def test_two_actions_have_two_keys() -> None:
-    server = _Server([httpx.Response(202, json={}), httpx.Response(202, json={})])
+    server = _Server([httpx2.Response(202, json={}), httpx2.Response(202, json={})])
     transport = server.transport()
     transport.post("/x")
     transport.post("/x")
@@ -102,33 +102,33 @@ def test_an_error_names_every_wrong_place_and_the_feasible_range() -> None:
 
 
 def test_a_server_that_stays_away_is_reported() -> None:
-    server = _Server([httpx.ConnectError("down")] * 3)
+    server = _Server([httpx2.ConnectError("down")] * 3)
     with pytest.raises(errors.ServerUnreachableError, match="http://nas"):
         server.transport().get("/x")
 
 
 def test_a_proxys_html_error_is_still_an_error() -> None:
-    server = _Server([httpx.Response(500, text="<html>")])
+    server = _Server([httpx2.Response(500, text="<html>")])
     with pytest.raises(errors.ServerFailedError):
         server.transport().get("/x")
 
 
 def test_an_answer_that_is_no_json_is_a_protocol_error() -> None:
     with pytest.raises(errors.ProtocolError):
-        _Server([httpx.Response(200, text="<html>")]).transport().get("/x")
+        _Server([httpx2.Response(200, text="<html>")]).transport().get("/x")
 
 
-def _stream(text: str) -> httpx.Response:
-    return httpx.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
+def _stream(text: str) -> httpx2.Response:
+    return httpx2.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
 
 
 def test_a_cut_stream_goes_on_after_its_last_event() -> None:
     server = _Server(
         [
             _stream('event: state\ndata: {"n": 1}\nid: 4\n\nevent: state\ndata: {"n": 2}\n'),
-            httpx.ReadError("cut"),
+            httpx2.ReadError("cut"),
             _stream('event: state\ndata: {"n": 2}\nid: 7\n\n'),
-            httpx.Response(204),
+            httpx2.Response(204),
         ]
     )
     events = list(follow(server.transport(), "/events", after_id=1))
@@ -137,7 +137,7 @@ def test_a_cut_stream_goes_on_after_its_last_event() -> None:
 
 
 def test_a_server_that_stays_away_ends_the_stream() -> None:
-    server = _Server([httpx.ConnectError("down")] * 20)
+    server = _Server([httpx2.ConnectError("down")] * 20)
     with pytest.raises(errors.ServerUnreachableError):
         list(follow(server.transport(), "/events"))
 
@@ -153,7 +153,7 @@ def test_an_event_without_an_id_is_refused() -> None:
 
 
 def test_bodies_are_made_anew_for_every_try() -> None:
-    server = _Server([httpx.ConnectError("down"), httpx.Response(201, json={})])
+    server = _Server([httpx2.ConnectError("down"), httpx2.Response(201, json={})])
     chunks: Callable[[], Iterator[bytes]] = lambda: iter([b"a", b"b"])  # noqa: E731
     server.transport().request("PUT", "/x", content=chunks)
     assert server.requests[-1].content == b"ab"

@@ -45,19 +45,19 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
 
 
 def test_version_needs_nothing() -> None:
-    result = _run_without({"typer", "rich", "httpx", "numpy", "fastapi"}, ["version"])
+    result = _run_without({"typer", "rich", "httpx2", "numpy", "fastapi"}, ["version"])
     assert (result.returncode, result.stdout.split()[0]) == (0, "hilnas")
 
 
 def test_looking_at_spaces_needs_neither_torch_nor_a_server() -> None:
-    blocked = {"torch", "fastapi", "sqlalchemy", "grpc", "httpx", "onnx"}
+    blocked = {"torch", "fastapi", "sqlalchemy", "grpc", "httpx2", "onnx"}
     result = _run_without(blocked, ["spaces", "decode", "spos", "-a", "spos-searched", "--json"])
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["macs"] == 322918720
 
 
 def test_a_board_needs_the_agents_extra_only() -> None:
-    blocked = {"typer", "rich", "httpx", "pydantic", "yaml", "fastapi", "sqlalchemy", "torch", "onnx", "structlog"}
+    blocked = {"typer", "rich", "httpx2", "pydantic", "yaml", "fastapi", "sqlalchemy", "torch", "onnx", "structlog"}
     result = _run_without(blocked, ["agent", "--help"])
     assert result.returncode == 0, result.stderr
     assert "--device-type" in result.stdout

@@ -1,4 +1,4 @@
-"""From settings to a bench: runtimes by name, jobs that do not fit, the core probe."""
+"""From settings to a measuring setup: runtimes by name, jobs that do not fit, the core probe."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from device_agent.child.probe import probe
-from device_agent.failures import AgentError, FailureType, JobFailedError, RuntimeUnavailableError
+from device_agent.failures import AgentError, JobFailedError, RuntimeUnavailableError
 from device_agent.measuring.classify import ClassifyRequest
+from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, run_measurement
-from device_agent.measuring.setup import BenchSettings, DeviceBench
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime
 from device_agent.stop import StopToken
-from nas_engine.domain.classification import Classification
 from nas_engine.domain.host_lock import HostLock
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Measurement
-from tests.support.fakes_board import ScriptedRuntime, ScriptedTelemetry, bench_of
+from nas_engine.domain.measuring.classification import Classification
+from tests.support.fakes_board import ScriptedRuntime, ScriptedTelemetry, setup_of
 from tests.support.model_files import ONNX, refused, write
 
 
@@ -30,44 +31,44 @@ def test_runtimes_are_made_by_name_and_missing_libraries_are_named() -> None:
         RuntimeName.parse("tensorrt")
 
 
-def test_bench_settings_cross_to_a_child_unchanged(tmp_path: Path) -> None:
-    settings = BenchSettings(
+def test_settings_cross_to_a_child_unchanged(tmp_path: Path) -> None:
+    settings = MeasuringSettings(
         runtime=RuntimeName.FAKE,
         options=RuntimeOptions(cpus=(1, 2), core_masks=("0x1",), versions=(("a", "1"),), slowdown=1.5),
         num_threads=2,
         requested_khz=(("npu", 1_000_000),),
         lock_path=tmp_path / "lock",
     )
-    assert BenchSettings.from_json(settings.to_json()) == settings
+    assert MeasuringSettings.from_json(settings.to_json()) == settings
 
 
 def test_jobs_for_other_cores_or_formats_are_unsupported(tmp_path: Path) -> None:
-    device = DeviceBench(
-        BenchSettings(runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "lock")
+    device = MeasuringDevice(
+        MeasuringSettings(runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "lock")
     )
     assert device.core_labels() == ("anyx1",)
-    bench, settings = device.for_job(SessionSettings(format="onnx", core_mask="anyx1", num_threads=7))
-    assert bench.identity.core_mask == "anyx1"
+    setup, settings = device.prepare_job(SessionSettings(format="onnx", core_mask="anyx1", num_threads=7))
+    assert setup.identity.core_mask == "anyx1"
     assert settings.num_threads == 1
     for wrong in (SessionSettings(format="rknn"), SessionSettings(format="onnx", core_mask="0x7")):
         with pytest.raises(JobFailedError) as caught:
-            device.for_job(wrong)
+            device.prepare_job(wrong)
         assert refused(caught) is FailureType.UNSUPPORTED
 
 
 def test_a_host_that_somebody_else_times_on_for_too_long_gives_the_job_back(tmp_path: Path) -> None:
-    settings = BenchSettings(
+    settings = MeasuringSettings(
         runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "lock", lock_wait_s=0.01
     )
-    bench, _ = DeviceBench(settings).for_job(ONNX)
+    setup, _ = MeasuringDevice(settings).prepare_job(ONNX)
     with (
         HostLock(tmp_path / "lock").timing(),
         pytest.raises(JobFailedError, match="held by another") as caught,
-        bench.lock(),
+        setup.lock(),
     ):
         pass
     assert refused(caught) is FailureType.DEVICE_BUSY
-    with bench.lock():
+    with setup.lock():
         pass
 
 
@@ -84,7 +85,7 @@ class ProbedBoard:
         if request.settings.core_mask in self.broken:
             raise JobFailedError(FailureType.RUN_FAILED, "failed to submit!")
         runtime = ScriptedRuntime()
-        return run_measurement(request, bench_of(runtime, ScriptedTelemetry()), on_phase)
+        return run_measurement(request, setup_of(runtime, ScriptedTelemetry()), on_phase)
 
     def classify(
         self, request: ClassifyRequest, token: StopToken, on_phase: OnPhase, timeout_s: float

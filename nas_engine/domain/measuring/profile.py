@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 from nas_engine.domain.errors import InvalidMeasurementError
+
+ProfileName = Literal["quick", "standard", "audit"]
+PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
+"""Every profile, the least thorough first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementProfile:
-    """The settings of one measurement; get one with `MeasurementProfile.named("quick" | "standard" | "audit")`.
+    """The settings of one measurement; `MeasurementProfile.named` gives those of a `ProfileName`.
 
     Seconds are of the device's monotonic clock; shares are fractions of 1.
     """
@@ -61,7 +66,7 @@ class MeasurementProfile:
 
     @classmethod
     def named(cls, name: str) -> MeasurementProfile:
-        """The profile of that name.
+        """Look up a profile of `PROFILE_NAMES`.
 
         Raises:
             InvalidMeasurementError: there is none.
@@ -85,4 +90,5 @@ class MeasurementProfile:
             case "audit":
                 return cls(name=name, num_processes=3)
             case _:
-                raise InvalidMeasurementError(f"unknown measurement profile {name!r}: use quick, standard or audit")
+                known = f"{', '.join(PROFILE_NAMES[:-1])} or {PROFILE_NAMES[-1]}"
+                raise InvalidMeasurementError(f"unknown measurement profile {name!r}: use {known}")

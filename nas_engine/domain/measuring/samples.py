@@ -54,7 +54,7 @@ class SampleBlock:
 
     @property
     def median_ns(self) -> float:
-        """Median of the public call."""
+        """Median duration of the runtime's public call over the block, nanoseconds."""
         return float(np.median(np.asarray(self.e2e_ns, dtype=np.int64)))
 
 

@@ -1,16 +1,45 @@
-"""Which media type a client wants (RFC 9110, section 12.5.1)."""
+"""What routes read of a request besides its fields: a JSON document, the media type wanted."""
 
 from __future__ import annotations
 
+import json
+from typing import Annotated, cast
+
+from fastapi import Depends
 from starlette.requests import Request
 
-from server.core.http.problem_types import NOT_ACCEPTABLE
+from nas_engine.domain.json_value import JsonValue
+from server.core.http.problem_types import MALFORMED_REQUEST, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
 from server.core.http.problems import Problem
 
 JSON = "application/json"
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
 EVENT_STREAM = "text/event-stream"
+
+
+async def _json_document(request: Request) -> JsonValue:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        detail = f"the body is {content_type or 'of no declared type'}: send application/json"
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, detail)
+    try:
+        document = cast(JsonValue, json.loads(await request.body(), parse_constant=_refuse))
+        # Text that no database can hold: lone surrogates and NUL.
+        text = json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Problem(MALFORMED_REQUEST, f"the body is not JSON: {error}") from error
+    if b"\\u0000" in text:
+        raise Problem(MALFORMED_REQUEST, "the body holds the character U+0000, which no text here may hold")
+    return document
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number: only finite numbers are taken")
+
+
+JsonDocument = Annotated[JsonValue, Depends(_json_document)]
+"""The request's body as plain JSON."""
 
 
 def preferred(request: Request, *offered: str) -> str:

@@ -1,7 +1,7 @@
-"""What a device answered to labelled images, and what that says: top-1, and the loss against a reference.
+"""What a device predicts for labelled images, and what follows: top-1 accuracy, and the loss against a reference.
 
-Shapes: N images. A device sends the class it ranks first for every image and nothing else; right answers are counted
-where the labels are trusted, on the server.
+Shapes: N images. A device sends the class it ranks first for every image and nothing else; accuracy is computed on
+the server, where the labels are trusted.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy.typing as npt
 
 from nas_engine.domain.environment import EnvironmentRecord, HardwareKey
 from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.image_set import MAX_CLASSES, MAX_IMAGES
+from nas_engine.domain.measuring.image_set import MAX_CLASSES, MAX_IMAGES
 
 Predictions = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Classification:
-    """A device's answers.
+    """Predictions of one model on one device for the first images of a set.
 
     Attributes:
         predictions: (N,) class index per image, in the set's order.
         num_classes: outputs of the model.
         images_sha256: the image set.
-        hardware_key: what it ran on.
-        environment: of the board meanwhile.
+        hardware_key: device, engine, clocks, dtype and batch it ran with.
+        environment: the state of the board meanwhile.
     """
 
     predictions: Predictions
@@ -44,19 +44,19 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Top1:
-    """Share of right answers."""
+    """Share of images whose first-ranked class is the labelled one."""
 
     num_correct: int
     num_images: int
 
     @property
     def value(self) -> float:
-        """Fraction, 0 to 1."""
+        """Top-1 accuracy, a fraction from 0 to 1."""
         return self.num_correct / self.num_images
 
     @property
     def standard_error(self) -> float:
-        """Of a proportion (binomial, normal approximation)."""
+        """Standard error of that fraction (binomial, normal approximation)."""
         return math.sqrt(self.value * (1.0 - self.value) / self.num_images)
 
 
@@ -76,24 +76,24 @@ class PairedLoss:
 
 
 def top1(predictions_N: Predictions, labels_N: npt.NDArray[np.uint16]) -> Top1:
-    """Right answers among these.
+    """Compute top-1 accuracy from predictions and labels.
 
     Raises:
-        InvalidMeasurementError: not one answer per label.
+        InvalidMeasurementError: there is not one prediction per label.
     """
     _check_same_length(predictions_N, labels_N)
     return Top1(int(np.count_nonzero(predictions_N == labels_N)), len(labels_N))
 
 
 def paired_loss(reference_N: Predictions, device_N: Predictions, labels_N: npt.NDArray[np.uint16]) -> PairedLoss:
-    """Loss of `device_N` against `reference_N`, answers to the same images.
+    """Compute the loss of `device_N` against `reference_N`, predictions for the same images.
 
     With b images right in the reference alone and c right on the device alone the loss is (b - c) / n, of variance
     (b + c - (b - c)^2 / n) / n^2. Source: Agresti, Categorical Data Analysis, 3rd ed., section 11.1.1 (paired
     proportions).
 
     Raises:
-        InvalidMeasurementError: not one answer per label.
+        InvalidMeasurementError: not one prediction per label.
     """
     _check_same_length(reference_N, labels_N)
     _check_same_length(device_N, labels_N)
@@ -109,7 +109,7 @@ def paired_loss(reference_N: Predictions, device_N: Predictions, labels_N: npt.N
 
 
 def check_predictions(predictions_N: Predictions, num_classes: int) -> None:
-    """Refuse answers that cannot be any.
+    """Refuse predictions that no model of `num_classes` outputs can give.
 
     Raises:
         InvalidMeasurementError: none, too many, or a class beyond the last.
@@ -128,7 +128,7 @@ def compress_predictions(predictions_N: Predictions) -> bytes:
 
 
 def decompress_predictions(data: bytes, num_images: int) -> Predictions:
-    """The inverse of `compress_predictions`; refuses anything but exactly `num_images` answers.
+    """The inverse of `compress_predictions`; refuses anything but exactly `num_images` predictions.
 
     Raises:
         InvalidMeasurementError: the bytes are malformed, or of another number of images.

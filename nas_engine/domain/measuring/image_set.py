@@ -9,8 +9,9 @@ The file, little-endian throughout:
     N uint16   labels
     N*H*W*C    pixels, uint8, image by image, rows from the top, channels last
 
-Nothing of it is executed when it is read, and labels stand before the pixels, so that who only counts right answers
-reads a few kilobytes. Equal images with equal settings give equal bytes: the file is addressed by its sha256.
+Nothing of it is executed when it is read, and labels stand before the pixels, so that computing accuracy from
+predictions reads a few kilobytes. Equal images with equal settings give equal bytes: the file is addressed by its
+sha256.
 
 Shapes: N images, H height, W width, C channels (1 grey or 3 RGB).
 """
@@ -122,17 +123,17 @@ class ImageSetHeader:
 
     @property
     def image_bytes(self) -> int:
-        """Pixels of one image."""
+        """Size of one image's pixels, bytes."""
         return self.height * self.width * self.channels
 
     def input_shape(self, batch: int) -> tuple[int, int, int, int]:
-        """What a model that takes these images declares for its input."""
+        """Shape of the input that a model must declare to take `batch` of these images."""
         if self.preprocessing.layout is Layout.NHWC:
             return batch, self.height, self.width, self.channels
         return batch, self.channels, self.height, self.width
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As in the file."""
+        """Write the header as it stands in the file."""
         how = self.preprocessing
         return {
             "name": self.name,
