@@ -24,8 +24,8 @@ from nas_engine.domain.measurement import (
     median_interval_us,
     usable_blocks,
 )
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 
-MAX_RUNS_PER_BLOCK = 20_000  # bounds the memory of very fast models: 100 ms at 5 us
 SLOW_BLOCK_FACTOR = 5.0  # a block of slow runs ends after this many times its length ...
 SLOW_BLOCK_MIN_RUNS = 3  # ... once it has this many runs
 HARD_CAP_FACTOR = 4.0  # sampling ends here even with too few blocks

@@ -60,6 +60,7 @@ __all__ = [
 MIN_SAMPLES_P90 = 64  # [MLPerf] fewest samples for which a p90 has a 99 % confidence bound
 MIN_SAMPLES_P99 = 662  # [MLPerf] the same for p99
 BOOTSTRAP_RESAMPLES = 1000
+MAX_DRAWS_AT_ONCE = 1_000_000
 CONFIDENCE = 0.95
 MIN_CLEAN_BLOCKS = 3  # fewer say less about the spread than clean and disturbed ones together
 TRIM = 0.05  # share cut from each end for the trimmed mean (DyNAS-T cuts 5 % each side)
@@ -127,8 +128,12 @@ def median_interval_us(blocks: Sequence[SampleBlock], rng: np.random.Generator) 
     """
     pooled = np.concatenate([np.asarray(b.e2e_ns, dtype=np.int64) for b in blocks]) / 1e3
     values = np.array([b.median_ns / 1e3 for b in blocks]) if len(blocks) > 1 else pooled
-    draws = rng.integers(0, len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
-    medians = np.median(values[draws], axis=1)
+    # A few resamples at a time: all at once would take 16 KB for every run of a single block.
+    at_once = max(1, MAX_DRAWS_AT_ONCE // len(values))
+    medians = np.empty(BOOTSTRAP_RESAMPLES)
+    for start in range(0, BOOTSTRAP_RESAMPLES, at_once):
+        part = medians[start : start + at_once]
+        part[:] = np.median(values[rng.integers(0, len(values), size=(len(part), len(values)))], axis=1)
     low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     centre = float(np.median(pooled))
     return min(float(low), centre), max(float(high), centre)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
 import grpc
 
 from server.core.errors import NotAuthenticatedError, NotPermittedError
-from server.fleet.device import Device
-from server.fleet.rpc_services import Enrolments
 
 _SCHEME = "bearer "
+
+
+class Authenticated(Protocol):
+    """Who has a credential."""
+
+    @property
+    def id(self) -> str:
+        """As messages name it."""
+
+
+A = TypeVar("A", bound=Authenticated)
 
 
 def bearer(context: grpc.ServicerContext) -> str:
@@ -32,17 +44,18 @@ def offered(context: grpc.ServicerContext) -> str | None:
     return None
 
 
-def authenticated(enrolments: Enrolments, agent_id: str | None, context: grpc.ServicerContext) -> Device:
+def authenticated(authenticate: Callable[[str], A], agent_id: str | None, context: grpc.ServicerContext) -> A:
     """The device that calls.
 
     Args:
+        authenticate: gives the device with a credential, or raises NotAuthenticatedError.
         agent_id: whom the message claims to come from; None where messages do not say.
 
     Raises:
         NotAuthenticatedError: no credential, or an unknown one.
         NotPermittedError: the credential is another agent's.
     """
-    device = enrolments.authenticate(bearer(context))
+    device = authenticate(bearer(context))
     if agent_id is not None and agent_id != device.id:
         raise NotPermittedError(f"the credential is not that of {agent_id!r}")
     return device

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 
 from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc
-from server.access.credentials import authenticated
+from server.access.credentials import Authenticated, authenticated
+from server.artifacts.artifacts import Artifacts
 from server.core.errors import RangeNotSatisfiableError
 from server.core.rpc.errors import answering
-from server.fleet.rpc_services import RpcServices
 
 CHUNK_BYTES = 256 * 1024
 
@@ -18,20 +18,22 @@ CHUNK_BYTES = 256 * 1024
 class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
     """hilnas.v1.Artifacts."""
 
-    def __init__(self, services: RpcServices) -> None:
-        self._services = services
+    def __init__(self, authenticate: Callable[[str], Authenticated], artifacts: Artifacts) -> None:
+        """`authenticate` gives the device with a credential, or raises."""
+        self._authenticate = authenticate
+        self._artifacts = artifacts
 
     def Fetch(  # noqa: N802
         self, request: artifacts_pb2.FetchRequest, context: grpc.ServicerContext
     ) -> Iterator[artifacts_pb2.Chunk]:
         """See artifacts.proto."""
         with answering(context):
-            authenticated(self._services.enrolments, None, context)
-            size_bytes = self._services.artifacts.get(request.sha256).size_bytes
+            authenticated(self._authenticate, None, context)
+            size_bytes = self._artifacts.get(request.sha256).size_bytes
             if not 0 <= request.offset_bytes <= size_bytes:
                 raise RangeNotSatisfiableError(request.offset_bytes, size_bytes)
             if request.offset_bytes == size_bytes:
                 return
-            for offset, data in self._services.artifacts.chunks(request.sha256, request.offset_bytes, CHUNK_BYTES):
+            for offset, data in self._artifacts.chunks(request.sha256, request.offset_bytes, CHUNK_BYTES):
                 if data:
                     yield artifacts_pb2.Chunk(offset_bytes=offset, data=data, total_size_bytes=size_bytes)

@@ -33,9 +33,11 @@ from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelCheck
+from server.bootstrap.agents import agent_services
 from server.bootstrap.app import create_app
 from server.bootstrap.database import open_database
 from server.bootstrap.housekeeping import Housekeeping
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.schema import current_revision, head_revision
 from server.bootstrap.schemas import ReadinessCheck
@@ -43,7 +45,6 @@ from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
 from server.bootstrap.system_routes import Probes
 from server.classifying.queries import Classifications
-from server.classifying.results import ClassificationResults
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import NotAuthenticatedError
@@ -55,9 +56,8 @@ from server.core.http.paging import PageTokens
 from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
+from server.fleet.rpc import AgentServices
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
-from server.fleet.rpc_services import RpcServices
-from server.fleet.sessions import AgentSessions
 from server.jobs.dispatch import Dispatch
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
@@ -65,7 +65,6 @@ from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
 from server.measuring.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.queries import Latencies
-from server.measuring.results import MeasurementResults
 from server.searches.admission import Admission
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
@@ -90,7 +89,7 @@ class ApiProcess:
     app: FastAPI
     provided: Provided
     uow: UnitOfWork
-    rpc: RpcServices
+    agents: AgentServices
     housekeeping: Housekeeping
     wakeups: Wakeups
     engine: sa.Engine
@@ -113,9 +112,10 @@ def build(settings: Settings) -> ApiProcess:
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
     leases = settings.leases
-    devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, leases)
+    kinds = all_job_kinds()
+    devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, kinds, leases)
     supernets = Supernets(uow, spaces, datasets)
-    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
+    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
     tables = LatencyTables(uow, searches, spaces)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     provided = Provided(
@@ -147,21 +147,14 @@ def build(settings: Settings) -> ApiProcess:
         Metrics((lambda: _job_depths(dispatch),)),
         Probes((lambda: _database_check(engine),)),
     )
-    rpc = RpcServices(
-        enrolments=devices,
-        sessions=AgentSessions(uow, wakeups, leases),
-        results=MeasurementResults(uow),
-        classifications=ClassificationResults(uow, artifacts),
-        artifacts=artifacts,
-        canaries=_canaries(uow, artifacts, spaces),
-    )
+    agents = agent_services(uow, wakeups, kinds, artifacts, _canaries(uow, artifacts, spaces), leases)
     app = create_app(provided)
     install_web(app)
     return ApiProcess(
         app=app,
         provided=provided,
         uow=uow,
-        rpc=rpc,
+        agents=agents,
         housekeeping=Housekeeping(dispatch, events, idempotency),
         wakeups=wakeups,
         engine=engine,
@@ -211,7 +204,7 @@ def run(settings: Settings) -> None:
         stack.callback(process.wakeups.close)
         process.housekeeping.start()
         stack.callback(process.housekeeping.stop)
-        rpc = start_rpc_server(process.rpc, _address(settings.grpc_host, settings.grpc_port), tls=_tls(settings))
+        rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=_tls(settings))
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc)
         _serve(process, listener, settings.shutdown_s)

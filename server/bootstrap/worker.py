@@ -34,6 +34,7 @@ from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap.database import open_database
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.pulse import Pulse
 from server.bootstrap.schema import current_revision
@@ -43,15 +44,18 @@ from server.core.database.wakeups import Wakeups
 from server.fleet.selection import converter_labels
 from server.jobs.dispatch import Dispatch
 from server.jobs.kinds import JobKind
+from server.jobs.registry import JobKinds
 from server.jobs.worker.handlers import Handler
 from server.jobs.worker.loop import Worker
 from server.latency_tables.latency_tables import LatencyTables
 from server.latency_tables.worker import CostReports
+from server.measuring.conversion import ConversionResults
 from server.measuring.worker.converting import ConvertHandler
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnMaker
 from server.searches.admission import Admission
 from server.searches.derivations import Derivations
+from server.searches.evaluation_results import EvaluationResults
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.ordered_work import SearchWork
 from server.searches.searches import Searches
@@ -61,7 +65,6 @@ from server.searches.worker.deriving import DeriveHandler
 from server.searches.worker.evaluating import EvaluateHandler
 from server.searches.worker.shifting import ShiftHandler
 from server.searches.worker.stepping import StepHandler
-from server.searches.worker_results import WorkerResults
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
@@ -99,14 +102,15 @@ def build(settings: Settings) -> WorkerProcess:
     engine = open_database(settings)
     wakeups = Wakeups(engine)
     uow = UnitOfWork(engine, wakeups)
-    dispatch = Dispatch(uow, wakeups, settings.leases)
+    kinds = all_job_kinds()
+    dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
     rknn = _rknn(settings, artifacts)
     worker = Worker(
         dispatch,
         owner[:40],
-        _handlers(settings, uow, artifacts, rknn),
+        _handlers(settings, uow, kinds, artifacts, rknn),
         {} if rknn is None else converter_labels(ModelFormat.RKNN),
     )
     return WorkerProcess(worker=worker, wakeups=wakeups, engine=engine, uow=uow, rknn=rknn)
@@ -162,13 +166,12 @@ def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:
 
 
 def _handlers(
-    settings: Settings, uow: UnitOfWork, artifacts: Artifacts, rknn: RknnMaker | None
+    settings: Settings, uow: UnitOfWork, kinds: JobKinds, artifacts: Artifacts, rknn: RknnMaker | None
 ) -> Mapping[JobKind, Handler]:
     spaces = SpaceCatalog(SpaceTables(uow, artifacts))
     datasets = DatasetCatalog.from_file(settings.datasets_file)
     supernets = Supernets(uow, spaces, datasets)
-    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets)
-    results = WorkerResults(uow)
+    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
     resources = WorkerResources(
         spaces=spaces,
         datasets=datasets,
@@ -189,8 +192,8 @@ def _handlers(
             CostReports(tables),
             code_version,
         ),
-        JobKind.CONVERT: ConvertHandler(results.record_conversion, CalibrationDatasets(uow).name, resources, rknn),
-        JobKind.EVALUATE: EvaluateHandler(searches, results, resources, loaded, accuracies),
+        JobKind.CONVERT: ConvertHandler(ConversionResults(uow), CalibrationDatasets(uow).name, resources, rknn),
+        JobKind.EVALUATE: EvaluateHandler(searches, EvaluationResults(uow), resources, loaded, accuracies),
         JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, loaded, accuracies),
         JobKind.DERIVE: DeriveHandler(Derivations(uow, SearchWork(uow)), resources, tables),
         JobKind.TRAIN: TrainHandler(supernets, resources, loaded),

@@ -30,7 +30,7 @@ from server.core.events import EventStore, EventType, NewEvent
 from server.core.transitions import check_transition
 from server.jobs.cancellation import stop_job
 from server.jobs.job import Job, NewJob
-from server.jobs.kinds import SEARCH_WORK_KINDS, JobKind
+from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 
@@ -140,14 +140,15 @@ def record_value(
 def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search:
     """Open the generation barrier of a locked search: pause it, or queue its next step.
 
-    It stands while an evaluation is awaited, or heavy work that a step ordered is under way.
+    It stands while an evaluation is awaited, or a job of the search as a whole is unfinished: its step, or a
+    long-running job that a step ordered. (Jobs for one of its candidates are awaited evaluations.)
     """
     if (
         search.state not in (SearchState.RUNNING, SearchState.DRAINING)
         or EvaluationStore(tx).num_awaited(search.id) > 0
     ):
         return search
-    if any(job.kind in SEARCH_WORK_KINDS for job in JobStore(tx).active_of_search(search.id)):
+    if any(job.candidate_id is None for job in JobStore(tx).active_of_search(search.id)):
         return search
     if search.desired_state is DesiredState.PAUSED:
         return set_search_state(tx, search, SearchState.PAUSED)
@@ -167,10 +168,10 @@ def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search
 
 
 def end_search(tx: Transaction, search: Search, state: SearchState, reason: str) -> Search:
-    """End a locked search: its jobs are stopped or handed on, its unfinished candidates end as FAILED."""
+    """End a locked search: its jobs are stopped or reassigned, its unfinished candidates end as FAILED."""
     EvaluationStore(tx).settle_search(search.id)
     for job in JobStore(tx).active_of_search(search.id):
-        if not _hand_on(tx, job):
+        if not _reassign(tx, job):
             stop_job(tx, job.id)
     for candidate in CandidateStore(tx).unfinished(search.id):
         search = finish_candidate(tx, search, candidate, CandidateState.FAILED, f"the search was {state.value}")
@@ -178,17 +179,17 @@ def end_search(tx: Transaction, search: Search, state: SearchState, reason: str)
 
 
 def end_candidate(tx: Transaction, search: Search, candidate: Candidate, state: CandidateState, reason: str) -> Search:
-    """End a candidate of a locked search that will not complete: what still runs for it is stopped or handed on.
+    """End a candidate of a locked search that will not complete: what still runs for it is stopped or reassigned.
 
     Its jobs are locked before the candidate, as a claim does.
     """
     for job in JobStore(tx).active_of_search(search.id):
-        if job.candidate_id == candidate.id and not _hand_on(tx, job, to_own_search=True):
+        if job.candidate_id == candidate.id and not _reassign(tx, job, to_own_search=True):
             stop_job(tx, job.id)
     return finish_candidate(tx, search, candidate, state, reason)
 
 
-def _hand_on(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool:
+def _reassign(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool:
     """Give a measurement that another search waits for to that search, or to another candidate of its own."""
     if job.latency_key is None or job.hardware_key is None:
         return False

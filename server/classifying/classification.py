@@ -6,16 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import numpy as np
-import numpy.typing as npt
-
 from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.classification import Predictions, Top1, decompress_predictions, paired_loss
+from nas_engine.domain.measuring.image_set import Labels
 from server.candidates.states import EvaluationSource
 from server.core.errors import InvalidValueError
-
-Labels = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +31,22 @@ class Loss:
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (self.value, self.standard_error, self.agreement)):
             raise InvalidValueError(f"loss against {self.reference_id} is not finite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReferencePredictions:
+    """What a float network predicts for the images that a device is to classify with the same network.
+
+    Attributes:
+        images_sha256: the image set, an artifact already.
+        num_classes: outputs of the network.
+        predictions, labels: (N,), one per image of the set.
+    """
+
+    images_sha256: str
+    num_classes: int
+    predictions: Predictions
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hilnas.v1 import control_pb2, measurement_pb2
+from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, decompress_predictions
 from server.artifacts.artifact import Artifact
@@ -35,14 +36,19 @@ def classify_assignment(
     )
 
 
-def classification_from_proto(message: measurement_pb2.Classification) -> Classification:
-    """A device's answers, checked.
+def classification_from_proto(message: measurement_pb2.Classification, num_images: int) -> Classification:
+    """A device's predictions, checked.
+
+    Args:
+        num_images: how many the job asked for; no more are unpacked.
 
     Raises:
         InvalidMeasurementError, InvalidValueError: predictions, record or key are malformed.
     """
+    if message.num_images != num_images:
+        raise InvalidMeasurementError(f"{message.num_images} answers to {num_images} images")
     return Classification(
-        predictions=decompress_predictions(message.predictions, message.num_images),
+        predictions=decompress_predictions(message.predictions, num_images),
         num_classes=message.num_classes,
         images_sha256=message.images_sha256,
         hardware_key=HardwareKey(

@@ -14,10 +14,11 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.fleet.selection import converter_labels, format_for
 from server.fleet.store import HardwareStore
-from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.job import JobTarget, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.measuring.classify_orders import queue_classification
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasureTarget
 
 
@@ -29,7 +30,7 @@ class ImageChoice:
     num_images: int
 
 
-class ClassificationWork:
+class ClassificationScheduler:
     """Runs inside the caller's transaction, on locked searches."""
 
     def __init__(self, settings: SearchSettings) -> None:
@@ -104,29 +105,3 @@ class ClassificationWork:
             )
         )
         tx.wake(Topic.WORKER_JOBS)
-
-
-def queue_classification(
-    tx: Transaction,
-    payload: ClassifyPayload,
-    target: MeasureTarget,
-    *,
-    priority: int,
-    candidate: Candidate | None = None,
-) -> Job:
-    """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
-    tx.wake(Topic.DEVICE_JOBS)
-    return JobStore(tx).add(
-        NewJob(
-            kind=JobKind.CLASSIFY,
-            payload=payload.to_json(),
-            dedupe_key=None if candidate is None else f"classify:{candidate.id}:{payload.attempt}",
-            priority=priority,
-            max_attempts=target.max_attempts,
-            target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
-            search_id=None if candidate is None else candidate.search_id,
-            candidate_id=None if candidate is None else candidate.id,
-            latency_key=payload.source_sha256,
-            hardware_key=payload.hardware_key,
-        )
-    )

@@ -1,136 +1,150 @@
-"""Results of classifying jobs: right answers are counted here, where the labels are; idempotent and fenced."""
+"""Results of classifying jobs: computes top-1 from predictions; agents never see labels."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.classification import Classification, compress_predictions, top1
-from nas_engine.domain.measuring.image_set import ImageSetHeader
+from nas_engine.domain.measuring.image_set import ImageSetHeader, Labels
 from nas_engine.domain.objective import Metric
-from server.artifacts.artifact import check_sha256
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
 from server.candidates.candidate import Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.lifecycle import advance, affected_searches, record_value
 from server.candidates.states import EvaluationSource
-from server.classifying.classification import ClassificationRecord, Labels, compared
+from server.classifying.classification import ClassificationRecord, compared
 from server.classifying.store import ClassificationStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotFoundError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
+from server.fleet.lease_keys import hardware_key_of_lease
 from server.fleet.store import DeviceStore, HardwareStore
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
-from server.jobs.queue import JobStore
-from server.jobs.results import ResultReceipt, ResultStatus, open_result
+from server.jobs.registry import JobKinds
+from server.jobs.results import JobResults, ResultReceipt, TakenResult
 from server.jobs.settings import SearchSettings
-from server.jobs.states import JobState, LeaseOutcome
 from server.measuring.payloads import ClassifyPayload
 
 _log = logging.getLogger(__name__)
 
 
-class ClassificationResults:
-    """Takes classifications in from agents."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """Predictions with the image set they are for; None where there is no such set any more."""
 
-    def __init__(self, uow: UnitOfWork, artifacts: Artifacts, settings: SearchSettings | None = None) -> None:
-        self._uow = uow
+    classification: Classification
+    head: tuple[ImageSetHeader, Labels] | None
+
+
+class ClassificationResults:
+    """Takes classifications in: the `ResultHandler` of classifying jobs."""
+
+    kind = JobKind.CLASSIFY
+    wanted = "classification"
+
+    def __init__(
+        self, uow: UnitOfWork, kinds: JobKinds, artifacts: Artifacts, settings: SearchSettings | None = None
+    ) -> None:
+        self._results = JobResults(uow, kinds)
         self._artifacts = artifacts
         self._settings = settings or SearchSettings()
-        self._ends = JobEnds(self._settings)
 
-    def put(self, device_id: str, lease: LeaseRef, classification: Classification, result_digest: str) -> ResultReceipt:
-        """Store answers and everything that follows from them, in one transaction.
+    def put(
+        self, device_id: str, lease: LeaseRef, digest: str, read: Callable[[ClassifyPayload], Classification]
+    ) -> ResultReceipt:
+        """Store predictions and everything that follows from them; see `JobResults.put`.
 
         Args:
-            result_digest: sha256 of the result as sent: tells a repeated one from another one for the same lease.
+            read: makes the classification of what was sent, bounded by what the job asked for.
         """
-        check_sha256(result_digest)
+
+        def answer(job: Job) -> _Answer:
+            payload = read_payload(ClassifyPayload, job.payload)
+            classification = read(payload)
+            try:
+                return _Answer(classification, image_set_head(self._artifacts, payload.images_sha256))
+            except (NotFoundError, InvalidValueError, DatasetError) as error:
+                _log.warning("classification under lease %s: %s", lease.lease_id, error)
+                return _Answer(classification, None)
+
+        return self._results.put(device_id, lease, digest, self, answer)
+
+    def complaint(self, tx: Transaction, taken: TakenResult, content: _Answer) -> str:
+        """Other images, another number of them, other classes, or another hardware key than the job asks for."""
+        payload, classification, head = _payload(taken), content.classification, content.head
+        key, device = classification.hardware_key, DeviceStore(tx).get(taken.device_id)
+        if classification.images_sha256 != payload.images_sha256 or head is None:
+            return f"answers to image set {classification.images_sha256[:12]}, asked was {payload.images_sha256[:12]}"
+        if len(classification.predictions) != payload.num_images:
+            return f"{len(classification.predictions)} answers to {payload.num_images} images"
+        if classification.num_classes != head[0].num_classes:
+            return f"answers of {classification.num_classes} classes, the image set has {head[0].num_classes}"
+        if (key.dtype.value, key.batch) != (payload.dtype, payload.batch):
+            return f"answered as {key.dtype.value} with batch {key.batch}, not as {payload.dtype} with {payload.batch}"
+        leased = hardware_key_of_lease(device, taken.job, key, payload)
+        if {key.digest, leased.digest} != {payload.hardware_key}:
+            return f"not answered under hardware key {payload.hardware_key}, which the job asks for"
         try:
-            head = image_set_head(self._artifacts, classification.images_sha256)
-        except (NotFoundError, InvalidValueError, DatasetError) as error:
-            _log.warning("classification under lease %s: %s", lease.lease_id, error)
-            head = None
+            top1(classification.predictions, head[1][: payload.num_images])
+        except InvalidMeasurementError as error:
+            return str(error)
+        return ""
 
-        def work(tx: Transaction) -> ResultReceipt:
-            opened = open_result(tx, device_id, lease, result_digest)
-            if isinstance(opened, ResultReceipt):
-                return opened
-            return self._take(tx, DeviceStore(tx).get(device_id), opened, lease, classification, head, result_digest)
+    def store(self, tx: Transaction, taken: TakenResult, content: _Answer) -> ClassificationRecord:
+        """Count the correct predictions, and pair them with those of the same model elsewhere."""
+        assert content.head is not None
+        key, (_, labels_N) = content.classification.hardware_key, content.head
+        HardwareStore(tx).put(HardwareProfile(key=key))
+        device = DeviceStore(tx).get(taken.device_id)
+        return store_compared(tx, _record(tx, device, taken, content.classification, labels_N), labels_N)
 
-        return self._uow.write(work)
+    def unusable(self, taken: TakenResult, record: ClassificationRecord) -> Failure | None:
+        """Every classification that fits its job may stand."""
+        return None
 
-    def _take(
-        self,
-        tx: Transaction,
-        device: Device,
-        job: Job,
-        lease: LeaseRef,
-        classification: Classification,
-        head: tuple[ImageSetHeader, Labels] | None,
-        digest: str,
-    ) -> ResultReceipt:
-        # The lease may have died without another one: then nobody else has the job, and the result is welcome.
-        current = job.lease_epoch == lease.lease_epoch and job.state in (JobState.LEASED, JobState.QUEUED)
-        complaint = _misfit(job, classification, head)
-        if complaint or head is None:
-            self._end_attempt(tx, job, lease, device, Failure(FailureType.INVALID_RESULT, complaint), digest)
-            return ResultReceipt(ResultStatus.REJECTED, complaint)
-        _, labels_N = head
-        record = _record(tx, device, job, lease, classification, labels_N, digest, superseded=not current)
-        HardwareStore(tx).put(HardwareProfile(key=classification.hardware_key))
-        record = store_compared(tx, record, labels_N)
-        if not current:
-            JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-            return ResultReceipt(ResultStatus.SUPERSEDED, "the job went on without this lease")
-        if job.cancel_requested:
-            JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-            cancel_job(tx, job)
-            return ResultReceipt(ResultStatus.ACCEPTED, "the job was cancelled meanwhile")
-        self._settle(tx, device, job, record, digest)
-        return ResultReceipt(ResultStatus.ACCEPTED)
+    def result(self, record: ClassificationRecord) -> JsonValue:
+        """Names the classification, with its top-1."""
+        return {"classification_id": record.id, "top1": record.top1.value}
 
-    def _settle(self, tx: Transaction, device: Device, job: Job, record: ClassificationRecord, digest: str) -> None:
-        """End the job, and give a finalist its figure."""
-        self._ends.done(tx, job, {"classification_id": record.id, "top1": record.top1.value}, digest)
+    def apply(self, tx: Transaction, taken: TakenResult, record: ClassificationRecord) -> None:
+        """Give a front member its top-1 on the device."""
+        job = taken.job
         searches = affected_searches(tx, job)
-        if job.search_id is not None and job.candidate_id is not None:
-            search, payload = searches[job.search_id], read_payload(ClassifyPayload, job.payload)
-            evaluation = Evaluation(
-                id=new_id(IdPrefix.EVALUATION),
-                search_id=search.id,
-                candidate_id=job.candidate_id,
-                metric=Metric.DEVICE_TOP1,
-                value=record.top1.value,
-                uncertainty=record.top1.standard_error,
-                source=record.source,
-                attempt=payload.attempt,
-                supernet_version_id=search.supernet_version_id,
-                created_at=tx.now(),
-            )
-            search = record_value(tx, search, CandidateStore(tx).get(job.candidate_id), evaluation)
-            advance(tx, search, self._settings)
-        if device.num_failures_in_a_row:
-            DeviceStore(tx).save(replace(DeviceStore(tx).lock(device.id), num_failures_in_a_row=0))
-
-    def _end_attempt(
-        self, tx: Transaction, job: Job, lease: LeaseRef, device: Device, failure: Failure, digest: str
-    ) -> None:
-        if job.lease_epoch != lease.lease_epoch or job.state is not JobState.LEASED:
-            # Queued again already, or over: that attempt was counted when the lease died.
-            JobStore(tx).end_lease(lease, LeaseOutcome.FAILED, failure, digest)
+        if job.search_id is None or job.candidate_id is None:
             return
-        self._ends.failed(tx, job, failure, device_id=device.id, digest=digest)
+        search = searches[job.search_id]
+        evaluation = Evaluation(
+            id=new_id(IdPrefix.EVALUATION),
+            search_id=search.id,
+            candidate_id=job.candidate_id,
+            metric=Metric.DEVICE_TOP1,
+            value=record.top1.value,
+            uncertainty=record.top1.standard_error,
+            source=record.source,
+            attempt=_payload(taken).attempt,
+            supernet_version_id=search.supernet_version_id,
+            created_at=tx.now(),
+        )
+        search = record_value(tx, search, CandidateStore(tx).get(job.candidate_id), evaluation)
+        advance(tx, search, self._settings)
+
+    def stored_under(self, tx: Transaction, lease: LeaseRef) -> str | None:
+        """Not kept apart: a repeated classification is answered without its id."""
+        return None
+
+
+def _payload(taken: TakenResult) -> ClassifyPayload:
+    return read_payload(ClassifyPayload, taken.job.payload)
 
 
 def store_compared(tx: Transaction, record: ClassificationRecord, labels_N: Labels) -> ClassificationRecord:
@@ -155,40 +169,10 @@ def _reference(others: Iterable[ClassificationRecord]) -> ClassificationRecord |
     return next(iter(evaluated or usable), None)
 
 
-def _misfit(job: Job, classification: Classification, head: tuple[ImageSetHeader, Labels] | None) -> str:
-    """Why these answers cannot be this job's; empty where they can."""
-    if job.kind is not JobKind.CLASSIFY:
-        return f"job {job.id} asks for no classification"
-    payload, key = read_payload(ClassifyPayload, job.payload), classification.hardware_key
-    if classification.images_sha256 != payload.images_sha256 or head is None:
-        return f"answers to image set {classification.images_sha256[:12]}, asked was {payload.images_sha256[:12]}"
-    if len(classification.predictions) != payload.num_images:
-        return f"{len(classification.predictions)} answers to {payload.num_images} images"
-    if classification.num_classes != head[0].num_classes:
-        return f"answers of {classification.num_classes} classes, the image set has {head[0].num_classes}"
-    if (key.dtype.value, key.batch) != (payload.dtype, payload.batch):
-        return f"answered as {key.dtype.value} with batch {key.batch}, not as {payload.dtype} with {payload.batch}"
-    if key.digest != payload.hardware_key:
-        return f"answered under hardware key {key.digest}, the job asks for {payload.hardware_key}"
-    try:
-        top1(classification.predictions, head[1][: payload.num_images])
-    except InvalidMeasurementError as error:
-        return str(error)
-    return ""
-
-
 def _record(
-    tx: Transaction,
-    device: Device,
-    job: Job,
-    lease: LeaseRef,
-    classification: Classification,
-    labels_N: Labels,
-    digest: str,
-    *,
-    superseded: bool,
+    tx: Transaction, device: Device, taken: TakenResult, classification: Classification, labels_N: Labels
 ) -> ClassificationRecord:
-    payload, key = read_payload(ClassifyPayload, job.payload), classification.hardware_key
+    payload, job, key = _payload(taken), taken.job, classification.hardware_key
     return ClassificationRecord(
         id=new_id(IdPrefix.CLASSIFICATION),
         source=_source(key),
@@ -204,15 +188,15 @@ def _record(
         device_type=device.device_type,
         device_id=device.id,
         job_id=job.id,
-        lease_id=lease.lease_id,
+        lease_id=taken.lease.lease_id,
         search_id=job.search_id,
         candidate_id=job.candidate_id,
         arch_id=payload.arch_id,
         label=payload.label,
         predictions=compress_predictions(classification.predictions),
-        superseded=superseded,
+        superseded=not taken.current,
         environment=classification.environment.to_json(),
-        result_digest=digest,
+        result_digest=taken.digest,
         created_at=tx.now(),
     )
 

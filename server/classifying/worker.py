@@ -17,7 +17,7 @@ from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import predict
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
-from server.classifying.classification import FloatPredictions
+from server.classifying.classification import ReferencePredictions
 from server.spaces.worker.resources import WorkerResources
 
 MAX_PIXEL_BYTES = 512 * 2**20  # of one set: what a board's cache and a download should hold
@@ -51,7 +51,7 @@ class FinalImages:
         *,
         num_images: int | None,
         stopped: Callable[[], bool],
-    ) -> FloatPredictions | None:
+    ) -> ReferencePredictions | None:
         """What a network answers in float to the test images in its own resolution; None where stopped.
 
         Args:
@@ -71,7 +71,7 @@ class FinalImages:
         predictions = predict(graph, weights, norm, batches)
         if len(predictions) != stored.images.header.num_images:
             return None
-        return FloatPredictions(
+        return ReferencePredictions(
             images_sha256=stored.sha256,
             num_classes=stored.images.header.num_classes,
             predictions=predictions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2, measurement_pb2
+from nas_engine.domain.job_protocol import LeaseOrder
 from nas_engine.domain.measurement import (
     DeviceClass,
     DeviceIdentity,
@@ -15,7 +16,7 @@ from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS, known
 from server.fleet.device import DeviceCapabilities, Enrolment
 from server.fleet.sessions import AgentReport, ReturnedLease, RunningLease, SessionState
 from server.jobs.converters import PHASES, failure_from_proto, lease_from_proto
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict
+from server.jobs.dispatch import LeaseVerdict
 from server.jobs.results import ResultStatus
 
 DTYPES: Mapping[int, Dtype] = {measurement_pb2.Dtype.Value(f"DTYPE_{d.name}"): d for d in Dtype}

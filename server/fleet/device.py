@@ -13,7 +13,6 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
 from server.core.errors import InvalidValueError
 from server.fleet.states import DeviceState
-from server.jobs.kinds import JobKind
 
 MAX_TEXT_LENGTH = 200
 
@@ -65,11 +64,6 @@ class DeviceCapabilities:
     def pool_keys(self) -> frozenset[str]:
         """Everything it offers: one key per core mask and dtype."""
         return frozenset(pool_key(identity, dtype) for identity in self.identities() for dtype in self.dtypes)
-
-    @property
-    def job_kinds(self) -> tuple[JobKind, ...]:
-        """Jobs it can be given: an agent that does not know a kind, or executes nothing, gets none of it."""
-        return (JobKind.MEASURE, *([JobKind.CLASSIFY] if CLASSIFY_FEATURE in self.features else []))
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON document."""

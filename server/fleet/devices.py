@@ -1,4 +1,4 @@
-"""Devices: enrolment, credentials, states, labels, reservations, canaries."""
+"""Devices: enrolment, credentials, states, labels, reservations."""
 
 from __future__ import annotations
 
@@ -18,16 +18,11 @@ from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.device import Device, DeviceQuery, Enrolment
 from server.fleet.lifecycle import set_device_state
-from server.fleet.states import DEVICE_TRANSITIONS, DeviceState
+from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
-from server.jobs.settings import LeaseSettings, SearchSettings
-from server.measuring.alarms import Suspects, pool_canaries, pool_disagreement
-from server.measuring.canary import CanaryRecord
-from server.measuring.canary_store import CanaryStore
-from server.measuring.orders import LatencyWork
-from server.measuring.store import MeasurementStore
+from server.jobs.settings import LeaseSettings
 
 MAX_RESERVATION = timedelta(days=7)
 MIN_CREDENTIAL_LENGTH = 40  # characters; 32 random bytes in base 64 have 43
@@ -39,7 +34,6 @@ class Devices:
     def __init__(self, uow: UnitOfWork, leases: LeaseSettings | None = None) -> None:
         self._uow = uow
         self._leases = leases or LeaseSettings()
-        self._latency = LatencyWork(SearchSettings())
 
     def enrol(self, enrolment_secret: str, enrolment: Enrolment, credential: str | None = None) -> tuple[Device, str]:
         """Take a device in; returns it with its credential, which is shown this once.
@@ -177,74 +171,6 @@ class Devices:
             return DeviceStore(tx).save(replace(DeviceStore(tx).lock(device_id), reserved_by=None, reserved_until=None))
 
         return self._uow.write(work)
-
-    def record_canary(
-        self,
-        device_id: str,
-        *,
-        pool_key: str,
-        artifact_sha256: str,
-        median_us: float,
-        ratio: float | None,
-        passed: bool,
-        reason: str = "",
-        output_digest: str | None = None,
-    ) -> int:
-        """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
-        its last good canary as suspect, which running searches have measured again; one that passed brings a DEGRADED
-        device back. A device whose canary differs from those of its pool by more than 3 %, or gives other outputs, is
-        quarantined: devices of one hardware key share a pool only while they agree.
-
-        Returns:
-            How many measurements became suspect.
-        """
-
-        def work(tx: Transaction) -> int:
-            good = CanaryStore(tx).last_good(device_id)
-            seen = DeviceStore(tx).get(device_id)
-            pool = pool_canaries(tx, seen, pool_key, artifact_sha256) if passed else ()
-            disagreement = pool_disagreement(pool, median_us, output_digest)
-            well, why = passed and not disagreement, reason or disagreement
-            since = seen.enrolled_at if good is None else good.taken_at
-            suspects = Suspects(tx, () if well else MeasurementStore(tx).ids_since(device_id, since))
-            device = DeviceStore(tx).lock(device_id)
-            CanaryStore(tx).add(
-                CanaryRecord(
-                    id=new_id(IdPrefix.CANARY),
-                    device_id=device_id,
-                    artifact_sha256=artifact_sha256,
-                    median_us=median_us,
-                    ratio=ratio,
-                    passed=well,
-                    reason=why,
-                    taken_at=tx.now(),
-                    pool_key=pool_key,
-                    output_digest=output_digest,
-                    instance_epoch=device.instance_epoch,
-                )
-            )
-            device = replace(device, last_canary_at=tx.now(), last_canary_ratio=ratio)
-            if well:
-                if device.state is DeviceState.DEGRADED:
-                    set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
-                else:
-                    DeviceStore(tx).save(device)
-                return 0
-            # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
-            worse = DeviceState.QUARANTINED if disagreement else DeviceState.DEGRADED
-            if worse is not device.state and worse in DEVICE_TRANSITIONS[device.state]:
-                set_device_state(tx, device, worse, why or "the canary is off")
-            else:
-                DeviceStore(tx).save(device)
-            num_suspect = MeasurementStore(tx).mark_suspect(device_id, since)
-            suspects.measure_again(self._latency)
-            return num_suspect
-
-        return self._uow.write(work)
-
-    def canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
-        """Canary runs of a device, newest first."""
-        return self._uow.read(lambda tx: CanaryStore(tx).page_of_device(device_id, page))
 
     @staticmethod
     def _known_token(tx: Transaction, secret: str) -> EnrolmentToken:

@@ -6,33 +6,29 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from hilnas.v1 import control_pb2, control_pb2_grpc
-from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.measurement import Measurement, Validity
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.access.credentials import authenticated, offered
-from server.classifying.converters import classification_from_proto, classify_assignment
+from server.artifacts.artifacts import Artifacts
 from server.core.errors import InvalidValueError, NotFoundError
-from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
 from server.core.rpc.errors import answering, refuse
 from server.fleet import converters
 from server.fleet.device import Device
-from server.fleet.rpc_services import RpcServices
-from server.fleet.sessions import AgentOrders, SessionState
+from server.fleet.device_work import DeviceWork
+from server.fleet.devices import Devices
+from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
 from server.jobs.converters import failure_from_proto, lease_from_proto
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict
-from server.jobs.failures import Failure, FailureType
-from server.jobs.job import Job, LeaseRef
+from server.jobs.dispatch import LeaseVerdict
+from server.jobs.failures import Failure
+from server.jobs.job import Job
 from server.jobs.kinds import JobKind
-from server.jobs.payloads import read_payload
-from server.jobs.results import ResultReceipt, ResultStatus
-from server.measuring.converters import assignment_to_proto, canary_from_proto, measurement_from_proto
-from server.measuring.payloads import ClassifyPayload, MeasurePayload
+from server.jobs.results import JobResults, ResultReceipt
 
 _log = logging.getLogger(__name__)
 PROTOCOL_MIN = 1
@@ -40,6 +36,18 @@ PROTOCOL_MAX = 1
 NEXT_SYNC_S = 0.0  # the long-poll itself is the pause
 CROWDED_SYNC_S = 2.0
 INACTIVE_SYNC_S = 5.0
+MAX_ENVELOPE_BYTES = 32 * 2**20  # samples are at most 64 MiB before they are compressed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentServices:
+    """The use cases behind the agents' endpoint; `work` holds one entry for each kind of job that devices do."""
+
+    devices: Devices
+    sessions: AgentSessions
+    artifacts: Artifacts
+    results: JobResults
+    work: Mapping[JobKind, DeviceWork]
 
 
 class AgentControl(control_pb2_grpc.AgentControlServicer):
@@ -51,7 +59,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             renewals always find a free thread.
     """
 
-    def __init__(self, services: RpcServices, max_polls: int) -> None:
+    def __init__(self, services: AgentServices, max_polls: int) -> None:
         self._services = services
         self._polls = threading.BoundedSemaphore(max_polls)
 
@@ -59,7 +67,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         """See control.proto."""
         with answering(context):
             _negotiate(request.agent, context)
-            device, credential = self._services.enrolments.enrol(
+            device, credential = self._services.devices.enrol(
                 request.enrolment_token, converters.enrolment_from_proto(request), offered(context)
             )
             return control_pb2.EnrollResponse(agent_id=device.id, credential=credential)
@@ -68,7 +76,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         """See control.proto."""
         with answering(context):
             protocol = _negotiate(request.agent, context)
-            device = authenticated(self._services.enrolments, request.agent.agent_id, context)
+            device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
             report = converters.report_from_proto(request)
             waits = self._polls.acquire(blocking=False)
             try:
@@ -82,7 +90,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
     def Renew(self, request: control_pb2.RenewRequest, context: grpc.ServicerContext) -> control_pb2.RenewResponse:  # noqa: N802
         """See control.proto. An older instance of a device holds nothing any more."""
         with answering(context):
-            device = authenticated(self._services.enrolments, request.agent.agent_id, context)
+            device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
             running = tuple(converters.running_from_proto(r) for r in request.running)
             if request.agent.instance_epoch < device.instance_epoch:
                 reason = "a newer instance speaks for this device"
@@ -96,7 +104,10 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
     ) -> control_pb2.PutResultResponse:
         """See control.proto."""
         with answering(context):
-            device = authenticated(self._services.enrolments, request.agent.agent_id, context)
+            device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
+            if len(request.envelope) > MAX_ENVELOPE_BYTES:
+                reason = f"the envelope has {len(request.envelope)} bytes: at most {MAX_ENVELOPE_BYTES} are taken"
+                return control_pb2.PutResultResponse(status=control_pb2.RESULT_STATUS_REJECTED, reason=reason)
             digest = hashlib.sha256(request.envelope).hexdigest()
             if digest != request.envelope_sha256:
                 refuse(context, grpc.StatusCode.DATA_LOSS, "the envelope was damaged on its way: send it again")
@@ -131,7 +142,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         assignments: list[control_pb2.Assignment] = []
         for job in orders.assignments:
             try:
-                assignments.append(self._assignment(device, job, ttl_s))
+                assignments.append(self._services.work[job.kind].assignment(device, job, ttl_s))
             except (InvalidValueError, NotFoundError) as error:
                 _log.error("job %s cannot be assigned: %s", job.id, error)
                 if job.lease is not None:
@@ -140,100 +151,19 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
                     self._services.results.put_failure(device.id, job.lease, failure, digest)
         return assignments
 
-    def _assignment(self, device: Device, job: Job, ttl_s: float) -> control_pb2.Assignment:
-        """Raises InvalidValueError, NotFoundError: a payload cannot be read, an artifact is gone."""
-        artifacts = self._services.artifacts
-        if job.kind is JobKind.CLASSIFY:
-            classify = read_payload(ClassifyPayload, job.payload)
-            model, images = artifacts.get(classify.model_sha256), artifacts.get(classify.images_sha256)
-            return classify_assignment(job, classify, model, images, ttl_s)
-        payload = read_payload(MeasurePayload, job.payload)
-        model = artifacts.get(payload.model_sha256)
-        canary = self._services.canaries.plan(device, job)
-        return assignment_to_proto(job, payload, model, canary, ttl_s)
-
     def _take(self, device: Device, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
-        lease = lease_from_proto(envelope.lease)
-        results = self._services.results
-        match envelope.WhichOneof("outcome"):
-            case "failure":
-                failure = failure_from_proto(envelope.failure.type, envelope.failure.message)
-                self._record_failed_canary(device, lease, envelope.failure)
-                return results.put_failure(device.id, lease, failure, digest)
-            case "measurement":
-                return self._take_measurement(device, lease, envelope, digest)
-            case "classification":
-                return self._take_classification(device, lease, envelope, digest)
-            case _:
-                failure = Failure(FailureType.INVALID_RESULT, "a result of a kind this server does not know")
-                results.put_failure(device.id, lease, failure, digest)
-                return ResultReceipt(ResultStatus.REJECTED, failure.message)
-
-    def _take_measurement(
-        self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str
-    ) -> ResultReceipt:
-        try:
-            measurement = measurement_from_proto(envelope.measurement)
-        except (InvalidMeasurementError, InvalidValueError) as error:
-            failure = Failure(FailureType.INVALID_RESULT, str(error))
-            self._services.results.put_failure(device.id, lease, failure, digest)
-            return ResultReceipt(ResultStatus.REJECTED, failure.message)
-        receipt = self._services.results.put_measurement(device.id, lease, measurement, digest)
-        # Sent again, an alarm is raised again: this server may have died between taking the result and raising it.
-        is_first, alarms = receipt.status is ResultStatus.ACCEPTED, _alarms(measurement)
-        if is_first or (alarms and receipt.status is ResultStatus.DUPLICATE):
-            self._record_canary(device, lease, measurement, alarms)
-        return receipt
-
-    def _take_classification(
-        self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str
-    ) -> ResultReceipt:
-        try:
-            classification = classification_from_proto(envelope.classification)
-        except (InvalidMeasurementError, InvalidValueError) as error:
-            failure = Failure(FailureType.INVALID_RESULT, str(error))
-            self._services.results.put_failure(device.id, lease, failure, digest)
-            return ResultReceipt(ResultStatus.REJECTED, failure.message)
-        return self._services.classifications.put(device.id, lease, classification, digest)
-
-    def _record_canary(self, device: Device, lease: LeaseRef, measurement: Measurement, alarms: Sequence[str]) -> None:
-        reading = measurement.canary_after
-        if reading is None:
-            return
-        self._services.enrolments.record_canary(
-            device.id,
-            pool_key=self._services.canaries.pool_key(device, lease.job_id),
-            artifact_sha256=reading.artifact_sha256,
-            median_us=reading.median_us,
-            ratio=reading.ratio,
-            passed=not alarms,
-            reason="; ".join(alarms),
-            output_digest=reading.output_digest,
-        )
-
-    def _record_failed_canary(self, device: Device, lease: LeaseRef, failure: control_pb2.Failure) -> None:
-        if not failure.HasField("canary"):
-            return
-        try:
-            reading = canary_from_proto(failure.canary)
-        except InvalidMeasurementError as error:
-            _log.warning("canary of device %s not recorded: %s", device.id, error)
-            return
-        self._services.enrolments.record_canary(
-            device.id,
-            pool_key=self._services.canaries.pool_key(device, lease.job_id),
-            artifact_sha256=reading.artifact_sha256,
-            median_us=reading.median_us,
-            ratio=reading.ratio,
-            passed=False,
-            reason=failure.message[:MAX_MESSAGE_CHARACTERS],
-            output_digest=reading.output_digest,
-        )
-
-
-def _alarms(measurement: Measurement) -> tuple[str, ...]:
-    """Why the device's canary after the measurement is not well; empty where it is."""
-    return tuple(flag.reason for flag in measurement.flags if flag.validity is Validity.DEGRADED_DEVICE)
+        lease, results = lease_from_proto(envelope.lease), self._services.results
+        outcome = envelope.WhichOneof("outcome")
+        if outcome == "failure":
+            checked = results.check(device.id, lease, digest)
+            if isinstance(checked, Job):
+                self._services.work[checked.kind].note_failure(device, checked, envelope.failure)
+            failure = failure_from_proto(envelope.failure.type, envelope.failure.message)
+            return results.put_failure(device.id, lease, failure, digest)
+        for work in self._services.work.values():
+            if work.outcome == outcome:
+                return work.take(device, lease, envelope, digest)
+        return results.refuse(device.id, lease, digest, "a result of a kind this server does not know")
 
 
 def _negotiate(agent: control_pb2.AgentIdentity, context: grpc.ServicerContext) -> int:

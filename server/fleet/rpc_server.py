@@ -11,8 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hilnas.v1 import artifacts_pb2_grpc, control_pb2_grpc
 from server.artifacts.rpc import ArtifactStream
-from server.fleet.rpc import AgentControl
-from server.fleet.rpc_services import RpcServices
+from server.fleet.rpc import AgentControl, AgentServices
 
 SERVICES = ("hilnas.v1.AgentControl", "hilnas.v1.Artifacts")
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -55,7 +54,7 @@ class RpcServer:
 
 
 def start_rpc_server(
-    services: RpcServices, address: str, *, tls: TlsFiles | None = None, num_threads: int = 128
+    services: AgentServices, address: str, *, tls: TlsFiles | None = None, num_threads: int = 128
 ) -> RpcServer:
     """Start serving agents.
 
@@ -73,7 +72,8 @@ def start_rpc_server(
     )
     control = AgentControl(services, max_polls=max(1, num_threads * 3 // 4))
     control_pb2_grpc.add_AgentControlServicer_to_server(control, server)  # type: ignore[no-untyped-call]
-    artifacts_pb2_grpc.add_ArtifactsServicer_to_server(ArtifactStream(services), server)  # type: ignore[no-untyped-call]
+    artifacts = ArtifactStream(services.devices.authenticate, services.artifacts)
+    artifacts_pb2_grpc.add_ArtifactsServicer_to_server(artifacts, server)  # type: ignore[no-untyped-call]
     reporter = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(reporter, server)
     try:

@@ -9,10 +9,9 @@ from nas_engine.domain.measurement import HardwareKey
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
-from server.fleet.device import Device, HardwareProfile
+from server.fleet.device import CLASSIFY_FEATURE, Device, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.store import DeviceStore
-from server.jobs.kinds import JobKind
 
 
 def format_for(runtime: str) -> ModelFormat:
@@ -38,7 +37,7 @@ def converter_labels(format: ModelFormat) -> dict[str, str]:
 def none_classifies(profile: HardwareProfile, devices: Sequence[Device], pointer: str) -> list[SpecViolation]:
     """Why no device of a profile classifies images; empty where one does."""
     offering = [d.capabilities for d in devices if profile.pool_key in d.capabilities.pool_keys()]
-    if any(JobKind.CLASSIFY in capabilities.job_kinds for capabilities in offering):
+    if any(CLASSIFY_FEATURE in capabilities.features for capabilities in offering):
         return []
     message = (
         f"no device with runtime {profile.key.identity.runtime} classifies images: simulated ones execute nothing, and "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
-from server.candidates.lifecycle import affected_searches
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError
@@ -17,12 +17,13 @@ from server.fleet.device import Device, DeviceCapabilities, check_device_text, c
 from server.fleet.lifecycle import set_device_state
 from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
-from server.jobs.completion import JobEnds
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict, claim
-from server.jobs.failures import Failure, FailureType
+from server.jobs.completion import fail_attempt
+from server.jobs.dispatch import LeaseVerdict, claim_job, lock_first
+from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, LeaseRef
 from server.jobs.queue import JobStore
-from server.jobs.settings import LeaseSettings, SearchSettings
+from server.jobs.registry import JobKinds
+from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobPhase, LeaseOutcome
 
 LOOK_AGAIN_S = 5.0
@@ -120,17 +121,11 @@ class AgentOrders:
 class AgentSessions:
     """Use cases of device agents."""
 
-    def __init__(
-        self,
-        uow: UnitOfWork,
-        wakeups: Wakeups,
-        leases: LeaseSettings | None = None,
-        searches: SearchSettings | None = None,
-    ) -> None:
+    def __init__(self, uow: UnitOfWork, wakeups: Wakeups, kinds: JobKinds, leases: LeaseSettings | None = None) -> None:
         self._uow = uow
         self._wakeups = wakeups
         self._leases = leases or LeaseSettings()
-        self._ends = JobEnds(searches or SearchSettings())
+        self._kinds = kinds
 
     @property
     def settings(self) -> LeaseSettings:
@@ -203,7 +198,7 @@ class AgentSessions:
 
     def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
         """Write down what changed; an agent that says the same as before only moves last_seen_at."""
-        told = replace(
+        reported = replace(
             device,
             boot_id=report.boot_id,
             instance_epoch=report.instance_epoch,
@@ -213,12 +208,12 @@ class AgentSessions:
             last_canary_ratio=device.last_canary_ratio if report.canary_ratio is None else report.canary_ratio,
         )
         DeviceStore(tx).touch(device.id)
-        told = replace(DeviceStore(tx).save(told), last_seen_at=tx.now()) if told != device else device
-        if report.degraded and told.state is DeviceState.ACTIVE:
-            return set_device_state(tx, told, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
-        if not report.degraded and told.state is DeviceState.DEGRADED:
-            return set_device_state(tx, told, DeviceState.ACTIVE, "the agent is well again")
-        return told
+        reported = replace(DeviceStore(tx).save(reported), last_seen_at=tx.now()) if reported != device else device
+        if report.degraded and reported.state is DeviceState.ACTIVE:
+            return set_device_state(tx, reported, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
+        if not report.degraded and reported.state is DeviceState.DEGRADED:
+            return set_device_state(tx, reported, DeviceState.ACTIVE, "the agent is well again")
+        return reported
 
     def _nothing_for_s(self, tx: Transaction, report: AgentReport) -> float:
         """How long `_assign` will have nothing to say to a waiting agent unless somebody wakes it; 0 where it has."""
@@ -234,7 +229,7 @@ class AgentSessions:
     def _request(self, device: Device, report: AgentReport) -> ClaimRequest:
         return ClaimRequest(
             owner=device.id,
-            kinds=report.capabilities.job_kinds,
+            kinds=self._kinds.of_devices(report.capabilities.features),
             device_id=device.id,
             pool_keys=report.capabilities.pool_keys(),
             labels=device.all_labels,
@@ -252,7 +247,7 @@ class AgentSessions:
         request = self._request(device, report)
         assigned: list[Job] = []
         for _ in range(report.free_slots):
-            job = claim(tx, request)
+            job = claim_job(tx, self._kinds, request)
             if job is None:
                 break
             assigned.append(job)
@@ -271,22 +266,23 @@ class AgentSessions:
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
 
     def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> None:
-        affected_searches(tx, JobStore(tx).get(one.lease.job_id))
+        lock_first(tx, self._kinds, JobStore(tx).get(one.lease.job_id))
         try:
             job = JobStore(tx).guard(one.lease)
         except LeaseLostError:
             return  # it is somebody else's by now: nothing to give back
         if job.lease_owner == device.id:
-            self._ends.failed(tx, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
+            fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
 
     def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
         """A restarted agent that has nothing to send has lost its work: do not wait for the leases to expire."""
         named = {one.lease.lease_id for one in report.running}
         for job in JobStore(tx).leases_of(device.id):
             if job.lease is not None and job.lease_id not in named:
-                affected_searches(tx, job)
+                lock_first(tx, self._kinds, job)
                 failure = Failure(FailureType.LEASE_LOST, "the agent was restarted")
-                self._ends.failed(tx, JobStore(tx).guard(job.lease), failure, outcome=LeaseOutcome.EXPIRED)
+                locked = JobStore(tx).guard(job.lease)
+                fail_attempt(tx, self._kinds, locked, failure, outcome=LeaseOutcome.EXPIRED)
 
 
 def _session(device: Device, reserved: bool) -> tuple[SessionState, str]:

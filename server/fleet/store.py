@@ -18,7 +18,6 @@ from server.core.paging import Page, PageRequest
 from server.fleet.device import Device, DeviceCapabilities, DeviceQuery, HardwareProfile
 from server.fleet.states import DeviceState
 from server.jobs.job import JobTarget
-from server.jobs.kinds import JobKind
 
 hardware = sa.Table(
     "hardware",
@@ -136,10 +135,8 @@ class DeviceStore(Store):
         )
         return {str(device_type): int(number) for device_type, number in self._connection.execute(statement)}
 
-    def num_able(
-        self, target: JobTarget, excluding: str, kind: JobKind = JobKind.MEASURE, *, reserved: bool = True
-    ) -> int:
-        """Devices, other than `excluding`, that could do a job of this kind with this target and take jobs."""
+    def num_able(self, target: JobTarget, excluding: str, feature: str = "", *, reserved: bool = True) -> int:
+        """Devices, other than `excluding`, that could do a job with this target, know a feature and take jobs."""
         conditions: list[sa.ColumnElement[bool]] = [devices.c.id != excluding]
         if not reserved:
             conditions.append(sa.or_(devices.c.reserved_until.is_(None), devices.c.reserved_until <= now()))
@@ -147,13 +144,13 @@ class DeviceStore(Store):
             conditions.append(devices.c.device_type == target.device_type)
         if target.device_id is not None:
             conditions.append(devices.c.id == target.device_id)
-        return sum(_able(device, target, kind) for device in self._all(*conditions))
+        return sum(_able(device, target, feature) for device in self._all(*conditions))
 
     def _all(self, *conditions: sa.ColumnElement[bool]) -> tuple[Device, ...]:
         return self._list(DEVICES, DEVICES.select(*conditions).order_by(devices.c.name))
 
 
-def _able(device: Device, target: JobTarget, kind: JobKind) -> bool:
+def _able(device: Device, target: JobTarget, feature: str) -> bool:
     offers = target.pool_key is None or target.pool_key in device.capabilities.pool_keys()
-    knows = kind in device.capabilities.job_kinds
+    knows = not feature or feature in device.capabilities.features
     return device.state.takes_jobs and knows and offers and target.labels.items() <= device.all_labels.items()

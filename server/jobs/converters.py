@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2
+from nas_engine.domain.job_protocol import FailureType
 from server.core.errors import InvalidValueError
 from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.states import JobPhase
 

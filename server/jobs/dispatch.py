@@ -5,39 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.json_value import JsonValue
-from server.candidates.candidate_store import CandidateStore
-from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.lifecycle import advance, affected_searches
-from server.candidates.search_store import SearchStore
-from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidStateTransitionError
 from server.core.paging import Page, PageRequest
-from server.fleet.store import DeviceStore
 from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
-from server.jobs.failures import MAX_BACKOFF_S, Failure, FailureType
+from server.jobs.completion import complete_job, expire_lease, fail_attempt
+from server.jobs.failures import MAX_BACKOFF_S, Failure
 from server.jobs.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace
-from server.jobs.kinds import WAKES_DEVICES, WORKER_KINDS, JobKind
+from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.settings import LeaseSettings, SearchSettings
+from server.jobs.registry import JobKinds
+from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 
 CLOCK_SLACK_S = 60.0
 """Leases and back-offs that end this much later than they could: the database's clock was set back."""
-
-
-class LeaseOrder(Enum):
-    """What a lease holder is told at a renewal."""
-
-    CONTINUE = "continue"
-    CANCEL = "cancel"  # stop at once: a user cancelled it
-    LOST = "lost"  # stop at once: the lease died
-    DRAIN = "drain"  # go on with this one, take no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +58,11 @@ class SweepReport:
 class Dispatch:
     """Use cases of jobs and leases, for workers directly and for agents through `AgentSessions`."""
 
-    def __init__(
-        self,
-        uow: UnitOfWork,
-        wakeups: Wakeups,
-        leases: LeaseSettings | None = None,
-        searches: SearchSettings | None = None,
-    ) -> None:
+    def __init__(self, uow: UnitOfWork, wakeups: Wakeups, kinds: JobKinds, leases: LeaseSettings | None = None) -> None:
         self._uow = uow
         self._wakeups = wakeups
+        self.kinds = kinds
         self._leases = leases or LeaseSettings()
-        self._searches = searches or SearchSettings()
-        self._ends = JobEnds(self._searches)
 
     @property
     def settings(self) -> LeaseSettings:
@@ -91,23 +70,27 @@ class Dispatch:
         return self._leases
 
     def claim(
-        self, owner: str, kinds: tuple[JobKind, ...] = WORKER_KINDS, labels: Mapping[str, str] | None = None
+        self, owner: str, kinds: tuple[JobKind, ...] | None = None, labels: Mapping[str, str] | None = None
     ) -> Job | None:
-        """Lease the next job a worker may do; None where there is none. `job.lease` names the lease."""
-        request = ClaimRequest(owner=owner, kinds=kinds, labels=labels or {}, ttl_s=self._leases.ttl_s)
-        return self._uow.write(lambda tx: claim(tx, request))
+        """Lease the next job a worker may do; None where there is none. `job.lease` names the lease.
+
+        Args:
+            kinds: only these; None for all that workers do.
+        """
+        request = self._request(owner, kinds, labels)
+        return self._uow.write(lambda tx: claim_job(tx, self.kinds, request))
 
     def wait_and_claim(
         self,
         owner: str,
-        kinds: tuple[JobKind, ...] = WORKER_KINDS,
+        kinds: tuple[JobKind, ...] | None = None,
         *,
         wait_s: float,
         labels: Mapping[str, str] | None = None,
     ) -> Job | None:
         """As `claim`, but waits up to `wait_s` for a job; sweeps dead leases while it is at it."""
         deadline = time.monotonic() + min(wait_s, self._leases.max_wait_s)
-        request = ClaimRequest(owner=owner, kinds=kinds, labels=labels or {}, ttl_s=self._leases.ttl_s)
+        request = self._request(owner, kinds, labels)
         while True:
             token = self._wakeups.token(Topic.WORKER_JOBS)
             self.sweep()
@@ -134,7 +117,7 @@ class Dispatch:
         """End a job whose effects were committed by other means. Raises LeaseLostError."""
 
         def work(tx: Transaction) -> None:
-            self._ends.done(tx, JobStore(tx).guard(lease), result)
+            complete_job(tx, JobStore(tx).guard(lease), result)
 
         self._uow.write(work)
 
@@ -149,8 +132,8 @@ class Dispatch:
         """
 
         def work(tx: Transaction) -> JobState:
-            affected_searches(tx, JobStore(tx).get(lease.job_id))
-            return self._ends.failed(tx, JobStore(tx).guard(lease), failure)
+            lock_first(tx, self.kinds, JobStore(tx).get(lease.job_id))
+            return fail_attempt(tx, self.kinds, JobStore(tx).guard(lease), failure)
 
         return self._uow.write(work)
 
@@ -158,9 +141,9 @@ class Dispatch:
         """Return a job undone, at no one's cost (a worker is shutting down). Raises LeaseLostError."""
 
         def work(tx: Transaction) -> None:
-            affected_searches(tx, JobStore(tx).get(lease.job_id))
+            lock_first(tx, self.kinds, JobStore(tx).get(lease.job_id))
             failure = Failure(FailureType.AGENT_SHUTDOWN, reason)
-            self._ends.failed(tx, JobStore(tx).guard(lease), failure, outcome=LeaseOutcome.NACKED)
+            fail_attempt(tx, self.kinds, JobStore(tx).guard(lease), failure, outcome=LeaseOutcome.NACKED)
 
         self._uow.write(work)
 
@@ -181,11 +164,9 @@ class Dispatch:
         )
 
     def reconcile(self) -> SweepReport:
-        """Queue the step of every running search that waits for nothing and has none. For start-up and now and then."""
-        running = (SearchState.RUNNING, SearchState.DRAINING)
-        searches = self._uow.read(lambda tx: SearchStore(tx).in_states(running))
-        num_advanced = sum(self._uow.write(lambda tx, i=search.id: self._reopen(tx, i)) for search in searches)  # type: ignore[misc]
-        return SweepReport(num_advanced=num_advanced)
+        """Queue what should be queued and is not, of every kind. For start-up and now and then."""
+        queueing = [kind.queue_missing for kind in self.kinds if kind.queue_missing is not None]
+        return SweepReport(num_advanced=sum(queue_missing(self._uow) for queue_missing in queueing))
 
     def get(self, job_id: str) -> Job:
         """One job. Raises NotFoundError."""
@@ -212,10 +193,8 @@ class Dispatch:
             if job.state is not JobState.QUEUED:
                 return None
             num_ahead, duration_s = JobStore(tx).num_ahead(job), JobStore(tx).mean_duration_s(job)
-            on_devices = job.kind in WAKES_DEVICES
-            num_takers = None
-            if on_devices:
-                num_takers = DeviceStore(tx).num_able(job.target, excluding="", kind=job.kind, reserved=False)
+            kind = self.kinds[job.kind]
+            num_takers = kind.executor.num_takers(tx, job, kind.feature, reserved=False)
             lanes = 1 if num_takers is None else num_takers
             eta_s = duration_s * (num_ahead // lanes + 1) if duration_s is not None and lanes else None
             return QueuePlace(position=num_ahead + 1, num_takers=num_takers, eta_s=eta_s)
@@ -236,7 +215,8 @@ class Dispatch:
 
         def work(tx: Transaction) -> None:
             job = JobStore(tx).lock(job_id)
-            owned = job.search_id is not None or job.supernet_id is not None or job.kind is JobKind.RANK
+            part = job.search_id is not None or job.supernet_id is not None
+            owned = part or not self.kinds[job.kind].cancellable_alone
             if job.state.final or owned:
                 raise InvalidStateTransitionError("job", job.id, job.state.value, JobState.CANCELLED.value, ())
             if job.state is JobState.QUEUED:
@@ -247,32 +227,25 @@ class Dispatch:
         self._uow.write(work)
 
     def _expire(self, tx: Transaction, seen: Job) -> JobState:
-        affected_searches(tx, seen)
+        lock_first(tx, self.kinds, seen)
         job = JobStore(tx).lock_if_expired(seen)
         if job is None:
             return JobState.LEASED
-        return expire(tx, self._ends, job)
+        return expire_lease(tx, self.kinds, job)
 
-    def _reopen(self, tx: Transaction, search_id: str) -> int:
-        search = SearchStore(tx).lock(search_id)
-        if JobStore(tx).active_of_search(search_id) or EvaluationStore(tx).num_awaited(search_id) > 0:
-            return 0
-        advance(tx, search, self._searches)
-        return 1
+    def _request(self, owner: str, kinds: tuple[JobKind, ...] | None, labels: Mapping[str, str] | None) -> ClaimRequest:
+        wanted = self.kinds.of_workers() if kinds is None else kinds
+        return ClaimRequest(owner=owner, kinds=wanted, labels=labels or {}, ttl_s=self._leases.ttl_s)
 
 
-def claim(tx: Transaction, request: ClaimRequest) -> Job | None:
-    """Lease a job inside the caller's transaction; its candidate counts as EVALUATING from now on."""
+def claim_job(tx: Transaction, kinds: JobKinds, request: ClaimRequest) -> Job | None:
+    """Lease a job inside the caller's transaction, with what its kind does at a claim."""
     job = JobStore(tx).claim(request)
-    if job is not None and job.candidate_id is not None:
-        CandidateStore(tx).mark_evaluating(job.candidate_id)
+    if job is not None:
+        kinds[job.kind].claimed(tx, job)
     return job
 
 
-def expire(tx: Transaction, ends: JobEnds, job: Job, reason: str = "the lease was not renewed in time") -> JobState:
-    """End the dead lease of a locked job. One that its holder never accepted costs no attempt."""
-    if not job.accepted and not job.cancel_requested:
-        failure = Failure(FailureType.AGENT_SHUTDOWN, "the lease was never accepted")
-    else:
-        failure = Failure(FailureType.LEASE_LOST, reason)
-    return ends.failed(tx, job, failure, outcome=LeaseOutcome.EXPIRED)
+def lock_first(tx: Transaction, kinds: JobKinds, job: Job) -> None:
+    """Lock what the end of a job concerns, before the job itself: two transactions then never wait for each other."""
+    kinds[job.kind].lock_first(tx, job)

@@ -3,43 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
-
-class FailureType(Enum):
-    """Why a job failed. Values are only added, never removed or renamed (see the agent protocol)."""
-
-    # Reported by device agents; the wire's ErrorType has the same names.
-    MODEL_REJECTED = "model_rejected"
-    OUT_OF_MEMORY = "out_of_memory"
-    INIT_FAILED = "init_failed"
-    RUN_FAILED = "run_failed"
-    RUNTIME_TIMEOUT = "runtime_timeout"
-    RUNTIME_CRASHED = "runtime_crashed"
-    OUTPUT_MISMATCH = "output_mismatch"
-    THERMAL_TIMEOUT = "thermal_timeout"
-    INTERFERED = "interfered"
-    CANCELLED = "cancelled"
-    LEASE_LOST = "lease_lost"
-    AGENT_SHUTDOWN = "agent_shutdown"
-    FETCH_FAILED = "fetch_failed"
-    DEVICE_DEGRADED = "device_degraded"
-    UNSUPPORTED = "unsupported"
-    DEVICE_BUSY = "device_busy"
-    AGENT_FAULT = "agent_fault"
-    # Reported by workers.
-    CONVERT_FAILED = "convert_failed"
-    CONVERTER_CRASH = "converter_crash"
-    WORKER_ERROR = "worker_error"
-    INVALID_INPUT = "invalid_input"
-    # Found by the server.
-    INVALID_RESULT = "invalid_result"
-    NO_DEVICE = "no_device"
-
-    @property
-    def policy(self) -> FailurePolicy:
-        """What follows from this failure."""
-        return _POLICIES[self]
+from nas_engine.domain.job_protocol import FailureType
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +55,11 @@ _POLICIES = {
 }
 
 
+def policy_of(type: FailureType) -> FailurePolicy:
+    """What follows from a failure of this type."""
+    return _POLICIES[type]
+
+
 MAX_MESSAGE_LENGTH = 2000
 
 
@@ -109,6 +79,17 @@ class Failure:
         # It comes from devices and converters: kept to one storable line, whatever they print.
         line = " ".join("".join(c if c.isprintable() else " " for c in self.message).split())
         object.__setattr__(self, "message", line[:MAX_MESSAGE_LENGTH])
+
+
+@dataclass(frozen=True, slots=True)
+class FinalFailure(Failure):
+    """The failure after which a job is not tried again.
+
+    Attributes:
+        blames_model: it is the model's own fault: no attempt could end otherwise.
+    """
+
+    blames_model: bool = False
 
 
 MAX_FAILURES_ELSEWHERE = 2

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
-from server.jobs.failures import FailureType
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 

@@ -1,4 +1,4 @@
-"""Kinds of jobs."""
+"""Names of the kinds of jobs; what each of them is and does stands in the registry (server/jobs/registry.py)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from enum import Enum
 
 
 class JobKind(Enum):
-    """What a job does. All kinds share one lease mechanism; MEASURE and CLASSIFY run on device agents, the
-    rest on workers.
-    """
+    """What a job does. All kinds share one lease mechanism."""
 
     SEARCH_STEP = "search_step"
     SHIFT = "shift"
@@ -19,26 +17,3 @@ class JobKind(Enum):
     CONVERT = "convert"
     MEASURE = "measure"
     CLASSIFY = "classify"
-
-
-WORKER_KINDS = (
-    JobKind.SEARCH_STEP,
-    JobKind.EVALUATE,
-    JobKind.CONVERT,
-    JobKind.TRAIN,
-    JobKind.SHIFT,
-    JobKind.DERIVE,
-    JobKind.RANK,
-)
-
-
-SEARCH_WORK_KINDS = frozenset({JobKind.SHIFT, JobKind.DERIVE})
-"""Heavy work that a search step orders: one job at a time per search, and the next step waits for its end."""
-
-
-PAUSED_AT_ONCE = frozenset({JobKind.DERIVE})
-"""Heavy work that a pause stops: it takes hours, and goes on from a checkpoint of its own."""
-
-
-WAKES_DEVICES = frozenset({JobKind.MEASURE, JobKind.CLASSIFY})
-"""Kinds whose arrival wakes waiting agents; the others wake workers."""

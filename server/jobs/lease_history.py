@@ -7,15 +7,16 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from nas_engine.domain.job_protocol import FailureType
 from server.core.database.store import Store
 from server.core.database.types import Timestamp, now
 from server.core.ids import IdPrefix, new_id
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure, policy_of
 from server.jobs.job import ClaimRequest, Job, LeaseRecord, LeaseRef
 from server.jobs.states import LeaseOutcome
 from server.jobs.tables import LEASES, jobs, leases
 
-_BLAMES_MODEL = tuple(failure for failure in FailureType if failure.policy.penalise_model)
+_BLAMES_MODEL = tuple(failure for failure in FailureType if policy_of(failure).penalise_model)
 
 
 class LeaseHistory(Store):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.jobs.job import Job, QueuePlace
-from server.jobs.kinds import JobKind
 from server.jobs.schemas import JobDetail, JobResource
 
 
@@ -48,6 +47,7 @@ def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
 
 def _classify_job_id(job: Job) -> str | None:
     """Named by the payload of a measuring job, and by the result of a conversion."""
-    named = job.result if job.kind is JobKind.CONVERT else job.payload
-    found = named.get("classify_job_id") if isinstance(named, Mapping) else None
-    return None if found is None else str(found)
+    for document in (job.payload, job.result):
+        if isinstance(document, Mapping) and document.get("classify_job_id") is not None:
+            return str(document["classify_job_id"])
+    return None

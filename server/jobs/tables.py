@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from nas_engine.domain.job_protocol import FailureType
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label, Timestamp
-from server.jobs.failures import FailureType
 from server.jobs.job import Job, LeaseRecord
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobPhase, JobState, LeaseOutcome

@@ -17,13 +17,13 @@ from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 from server.measuring.canary import CanaryRecord
 from server.measuring.canary_store import CanaryStore
-from server.measuring.orders import LatencyWork
+from server.measuring.orders import LatencyScheduler
 
 POOL_TOLERANCE = 0.03
 """Share by which the canaries of devices that share a pool may differ."""
 
 
-class Suspects:
+class CanaryAlarms:
     """Measurements that became suspect, and the searches that rest on them, locked. Make it before locking devices."""
 
     def __init__(self, tx: Transaction, measurement_ids: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ class Suspects:
         self._candidate_ids = tuple(dict.fromkeys(evaluation.candidate_id for evaluation in resting))
         self._searches = lock_searches(tx, (evaluation.search_id for evaluation in resting))
 
-    def measure_again(self, latency: LatencyWork) -> int:
+    def measure_again(self, latency: LatencyScheduler) -> int:
         """Order a new measurement for every candidate of a running search whose current latency is suspect.
 
         Returns:

@@ -1,24 +1,34 @@
-"""When a device runs its golden model, and what is expected of it: the device's own first run is its baseline."""
+"""Canaries: when a device runs its golden model, what is expected of it, and what follows from what it gave.
+
+The device's own first run is its baseline.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from nas_engine.domain.measurement import DeviceClass, Dtype
+from nas_engine.domain.measurement import CanaryReading, DeviceClass, Dtype
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError
+from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, pool_key
+from server.fleet.lifecycle import set_device_state
+from server.fleet.states import DEVICE_TRANSITIONS, DeviceState
+from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
-from server.measuring.alarms import known_answer, pool_canaries
+from server.jobs.settings import SearchSettings
+from server.measuring.alarms import CanaryAlarms, known_answer, pool_canaries, pool_disagreement
 from server.measuring.canary import CanaryRecord
 from server.measuring.canary_store import CanaryStore
+from server.measuring.orders import LatencyScheduler
 from server.measuring.payloads import MeasurePayload
+from server.measuring.store import MeasurementStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,26 +78,29 @@ class CanaryPlan:
 
 
 class Canaries:
-    """Plans canaries.
+    """Plans canaries, and takes their readings in.
 
     Args:
         uow: transactions.
         golden: at most one golden model per format.
         settings: when.
         golden_key: latency key under which workers file golden models in further formats; empty for none.
+        searches: for the measurements that are ordered again.
     """
 
     def __init__(
         self,
         uow: UnitOfWork,
-        golden: Sequence[GoldenModel],
+        golden: Sequence[GoldenModel] = (),
         settings: CanarySettings | None = None,
         golden_key: str = "",
+        searches: SearchSettings | None = None,
     ) -> None:
         self._uow = uow
         self._golden = {model.format: model for model in golden}
         self._settings = settings or CanarySettings()
         self._golden_key = golden_key
+        self._latency = LatencyScheduler(searches or SearchSettings())
 
     def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         """The canary for a job on a device; None where none is due or there is no golden model in its format.
@@ -100,9 +113,67 @@ class Canaries:
         payload = read_payload(MeasurePayload, job.payload)
         return self._uow.read(lambda tx: self._plan(tx, device, payload, _pool_key(device, job)))
 
-    def pool_key(self, device: Device, job_id: str) -> str:
-        """What a canary that ran with a job is filed under. Raises NotFoundError."""
-        return _pool_key(device, self._uow.read(lambda tx: JobStore(tx).get(job_id)))
+    def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
+        """Store the reading of a canary that ran with a job; see `record_under`.
+
+        Args:
+            alarm: why the device itself says that it is not well; empty where it is.
+        """
+        job = self._uow.read(lambda tx: JobStore(tx).get(job_id))
+        return self.record_under(_pool_key(device, job), device.id, reading, alarm=alarm)
+
+    def record_under(self, pool_key: str, device_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
+        """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
+        its last good canary as suspect, which running searches have measured again; one that passed brings a DEGRADED
+        device back. A device whose canary differs from those of its pool by more than 3 %, or gives other outputs, is
+        quarantined: devices of one hardware key share a pool only while they agree.
+
+        Returns:
+            How many measurements became suspect.
+        """
+
+        def work(tx: Transaction) -> int:
+            good = CanaryStore(tx).last_good(device_id)
+            seen = DeviceStore(tx).get(device_id)
+            pool = () if alarm else pool_canaries(tx, seen, pool_key, reading.artifact_sha256)
+            disagreement = pool_disagreement(pool, reading.median_us, reading.output_digest)
+            reason = alarm or disagreement
+            since = seen.enrolled_at if good is None else good.taken_at
+            alarms = CanaryAlarms(tx, MeasurementStore(tx).ids_since(device_id, since) if reason else ())
+            device = DeviceStore(tx).lock(device_id)
+            CanaryStore(tx).add(
+                CanaryRecord(
+                    id=new_id(IdPrefix.CANARY),
+                    device_id=device_id,
+                    artifact_sha256=reading.artifact_sha256,
+                    median_us=reading.median_us,
+                    ratio=reading.ratio,
+                    passed=not reason,
+                    reason=reason,
+                    taken_at=tx.now(),
+                    pool_key=pool_key,
+                    output_digest=reading.output_digest,
+                    instance_epoch=device.instance_epoch,
+                )
+            )
+            device = replace(device, last_canary_at=tx.now(), last_canary_ratio=reading.ratio)
+            if not reason:
+                if device.state is DeviceState.DEGRADED:
+                    set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
+                else:
+                    DeviceStore(tx).save(device)
+                return 0
+            # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
+            worse = DeviceState.QUARANTINED if disagreement else DeviceState.DEGRADED
+            if worse is not device.state and worse in DEVICE_TRANSITIONS[device.state]:
+                set_device_state(tx, device, worse, reason)
+            else:
+                DeviceStore(tx).save(device)
+            num_suspect = MeasurementStore(tx).mark_suspect(device_id, since)
+            alarms.measure_again(self._latency)
+            return num_suspect
+
+        return self._uow.write(work)
 
     def _plan(self, tx: Transaction, device: Device, payload: MeasurePayload, pool_key: str) -> CanaryPlan | None:
         model = self._golden.get(payload.model_format) or self._filed(tx, payload)

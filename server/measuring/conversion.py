@@ -1,12 +1,31 @@
-"""Model files that conversions make."""
+"""Results of conversions: the model file is filed, and what it was made for is queued."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-from server.artifacts.artifact import ModelFormat, WeightsOrigin
-from server.jobs.job import LeaseRef
+from nas_engine.domain.json_value import JsonValue
+from server.artifacts.artifact import ModelExport, ModelFormat, WeightsOrigin
+from server.artifacts.store import ArtifactStore
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.lifecycle import advance, affected_searches, end_candidate
+from server.candidates.search import Search
+from server.candidates.states import CandidateState
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.wakeups import Topic
+from server.core.errors import InvalidValueError
+from server.core.ids import IdPrefix, new_id
+from server.jobs.completion import complete_job
+from server.jobs.job import Job, JobTarget, LeaseRef, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.measuring.classify_orders import queue_classification
+from server.measuring.orders import LatencyScheduler, ModelFile, npu_refusal
+from server.measuring.payloads import ConvertPayload, MeasurePayload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +43,110 @@ class Conversion:
     cpu_operators: tuple[str, ...] = ()
 
 
-class RecordConversion(Protocol):
-    """Ends a CONVERT job with its files; what a file was made for follows from it, in every concern that waits."""
+class ConversionResults:
+    """Takes model files in from the workers that made them."""
 
-    def __call__(self, lease: LeaseRef, conversion: Conversion, *others: Conversion) -> None:
-        """Take the file in the format that was asked for, and others that came of the same conversion."""
+    def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._settings = settings or SearchSettings()
+        self._latency = LatencyScheduler(self._settings)
+
+    def record(self, lease: LeaseRef, conversion: Conversion, *others: Conversion) -> None:
+        """End a CONVERT job with its model file (an artifact already), and queue the measuring it was made for.
+
+        Args:
+            lease: of the job.
+            conversion: in the format the job asks for.
+            others: further files that came of the same conversion.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+            NotFoundError: the model file is no artifact.
+        """
+
+        def work(tx: Transaction) -> None:
+            seen = JobStore(tx).get(lease.job_id)
+            payload = read_payload(ConvertPayload, seen.payload)
+            affected_searches(tx, seen)
+            job = JobStore(tx).guard(lease)
+            for made in (conversion, *others):
+                ArtifactStore(tx).get(made.sha256)
+                if payload.arch_id is not None:
+                    ArtifactStore(tx).add_export(_export(tx, payload, payload.arch_id, made))
+            model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
+            if payload.deploys:
+                complete_job(tx, job, {"sha256": conversion.sha256, "cpu_operators": list(conversion.cpu_operators)})
+                return
+            if payload.measure is not None or payload.classify is not None:
+                self._resolve_own(tx, job, payload, model)
+                return
+            complete_job(tx, job, {"sha256": conversion.sha256})
+            self._order_measurements(tx, affected_searches(tx, job), payload, model)
+
+        self._uow.write(work)
+
+    def _order_measurements(
+        self, tx: Transaction, searches: Mapping[str, Search], payload: ConvertPayload, model: ModelFile
+    ) -> None:
+        """Queue what was waiting for the file; where the search wants the NPU alone and it does not do, end that."""
+        current = dict(searches)
+        for awaited in EvaluationStore(tx).awaited_under(payload.latency_key, payload.hardware_key):
+            search, candidate = current[awaited.search_id], CandidateStore(tx).get(awaited.candidate_id)
+            reason = npu_refusal(search, model.cpu_operators)
+            if reason and not candidate.state.final:
+                current[search.id] = end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
+            else:
+                self._latency.order_measurement(tx, search, candidate, model)
+        for search in current.values():
+            advance(tx, search, self._settings)
+
+    def _resolve_own(self, tx: Transaction, job: Job, payload: ConvertPayload, model: ModelFile) -> None:
+        """Queue what was asked of a model that was there as ONNX; the job's result names what was queued."""
+        if payload.measure_target is None:
+            raise InvalidValueError(f"job {job.id} converts a model and does not say who is to run it")
+        result: dict[str, JsonValue] = {"sha256": model.sha256, "cpu_operators": [*model.cpu_operators]}
+        if payload.classify is not None:
+            classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
+            candidate = None if job.candidate_id is None else CandidateStore(tx).get(job.candidate_id)
+            queued = queue_classification(
+                tx, classify, payload.measure_target, priority=job.priority, candidate=candidate
+            )
+            result["classify_job_id"] = queued.id
+        if payload.measure is not None:
+            result["next_job_id"] = self._measure_own(tx, job, payload, payload.measure, model).id
+        complete_job(tx, job, result)
+
+    @staticmethod
+    def _measure_own(
+        tx: Transaction, job: Job, payload: ConvertPayload, wanted: MeasurePayload, model: ModelFile
+    ) -> Job:
+        target = payload.measure_target
+        assert target is not None
+        measure = wanted.model_copy(update={"model_sha256": model.sha256, "cpu_operators": model.cpu_operators})
+        following = JobStore(tx).add(
+            NewJob(
+                kind=JobKind.MEASURE,
+                payload=measure.to_json(),
+                priority=job.priority,
+                max_attempts=target.max_attempts,
+                target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+                latency_key=payload.latency_key,
+                hardware_key=payload.hardware_key,
+            )
+        )
+        tx.wake(Topic.DEVICE_JOBS)
+        return following
+
+
+def _export(tx: Transaction, payload: ConvertPayload, arch_id: str, made: Conversion) -> ModelExport:
+    return ModelExport(
+        id=new_id(IdPrefix.EXPORT),
+        arch_id=arch_id,
+        latency_key=payload.latency_key,
+        format=made.format,
+        weights=made.weights,
+        sha256=made.sha256,
+        supernet_version_id=made.supernet_version_id,
+        cpu_operators=made.cpu_operators,
+        created_at=tx.now(),
+    )

@@ -13,6 +13,7 @@ from nas_engine.domain.measurement import (
     HardwareKey,
     InvalidMeasurementError,
     Measurement,
+    MeasurementProfile,
     Validity,
     ValidityFlag,
     decompress_blocks,
@@ -27,6 +28,9 @@ from server.jobs.converters import lease_to_proto
 from server.jobs.job import Job
 from server.measuring.canaries import CanaryPlan
 from server.measuring.payloads import MeasurePayload
+
+MAX_ENVIRONMENT_CHARACTERS = 1 << 18
+MAX_FLAGS = 100
 
 VALIDITIES: Mapping[int, Validity] = {
     measurement_pb2.Validity.Value(f"VALIDITY_{v.name}"): v for v in Validity if v is not Validity.VALID
@@ -47,6 +51,10 @@ def canary_to_proto(plan: CanaryPlan) -> control_pb2.CanarySpec:
 
 def environment_from_proto(environment_json: str) -> EnvironmentRecord:
     """An environment record, checked. Raises InvalidMeasurementError: it is no JSON object, or malformed."""
+    if len(environment_json) > MAX_ENVIRONMENT_CHARACTERS:
+        raise InvalidMeasurementError(
+            f"environment record has {len(environment_json)} characters: at most {MAX_ENVIRONMENT_CHARACTERS} are taken"
+        )
     try:
         environment = json.loads(environment_json)
     except ValueError as error:
@@ -56,15 +64,20 @@ def environment_from_proto(environment_json: str) -> EnvironmentRecord:
     return EnvironmentRecord.from_json(environment)
 
 
-def measurement_from_proto(message: measurement_pb2.Measurement) -> Measurement:
+def measurement_from_proto(message: measurement_pb2.Measurement, profile: MeasurementProfile) -> Measurement:
     """A measurement, checked.
+
+    Args:
+        profile: what the job asked for; bounds how many samples are unpacked.
 
     Raises:
         InvalidMeasurementError, InvalidValueError: samples, record or key are malformed.
     """
-    blocks = decompress_blocks(message.samples)
+    blocks = decompress_blocks(message.samples, profile.max_blocks_in_all)
     if not blocks:
         raise InvalidMeasurementError("a measurement without samples")
+    if len(message.flags) > MAX_FLAGS:
+        raise InvalidMeasurementError(f"{len(message.flags)} flags: at most {MAX_FLAGS} are taken")
     return Measurement(
         blocks=blocks,
         flags=tuple(
@@ -85,6 +98,12 @@ def measurement_from_proto(message: measurement_pb2.Measurement) -> Measurement:
         npu_time_source=message.npu_time_source or None,
         output_digest=message.output_digest or None,
     )
+
+
+def alarms_of(message: measurement_pb2.Measurement) -> tuple[str, ...]:
+    """Why the device's canary after a measurement is not well; empty where it is."""
+    degraded = measurement_pb2.VALIDITY_DEGRADED_DEVICE
+    return tuple(flag.reason[:MAX_MESSAGE_CHARACTERS] for flag in message.flags if flag.validity == degraded)
 
 
 def canary_from_proto(reading: measurement_pb2.CanaryReading) -> CanaryReading:

@@ -40,7 +40,8 @@ class MeasurementRecord:
         npu_time_source: name of the runtime that `npu_p50_us` was read from; None where there is no such time.
         flags: everything that is wrong with it; `validity` is the worst.
         superseded: came in after its job was leased again or was over; kept, not authoritative.
-        suspect: taken between a device's last good canary and a bad one.
+        suspect: taken between a device's last good canary and a bad one, or by a device that ran as something else than
+            it is enrolled as; kept as evidence, steers nothing.
         result_digest: sha256 of the result as sent.
     """
 

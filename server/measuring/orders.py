@@ -92,7 +92,7 @@ class ModelFile:
     cpu_operators: tuple[str, ...] = ()
 
 
-class LatencyWork:
+class LatencyScheduler:
     """Finds or orders the latency of candidates; runs inside the caller's transaction, on locked searches."""
 
     def __init__(self, settings: SearchSettings) -> None:

@@ -13,7 +13,6 @@ from server.artifacts.artifact import ModelFormat, check_sha256
 from server.artifacts.model_check import ModelFacts
 from server.artifacts.store import ArtifactStore
 from server.candidates.spec import FinalSpec, MeasurementSpec
-from server.classifying.orders import queue_classification
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, SpecViolation
@@ -26,6 +25,9 @@ from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
+from server.measuring.canary import CanaryRecord
+from server.measuring.canary_store import CanaryStore
+from server.measuring.classify_orders import queue_classification
 from server.measuring.measurement import MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload, MeasureTarget
 from server.measuring.store import MeasurementStore
@@ -91,6 +93,15 @@ class Latencies:
         """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
         packed = self._uow.read(lambda tx: MeasurementStore(tx).samples(measurement_id))
         return () if packed is None else decompress_blocks(packed)
+
+    def canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
+        """Runs of the golden model on a device, newest first. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> Page[CanaryRecord]:
+            DeviceStore(tx).get(device_id)
+            return CanaryStore(tx).page_of_device(device_id, page)
+
+        return self._uow.read(look)
 
     def hardware(self, hardware_key: str) -> HardwareKey:
         """What a hardware key stands for. Raises NotFoundError."""

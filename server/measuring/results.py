@@ -1,15 +1,18 @@
-"""Results of measuring jobs: idempotent, fenced, never lost. A late one is kept, but steers nothing."""
+"""Results of measuring jobs: what was measured, under which key it is filed, whom it steers."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import (
     CanaryReading,
+    HardwareKey,
     LatencyStats,
     Measurement,
     Validity,
@@ -18,7 +21,6 @@ from nas_engine.domain.measurement import (
     usable_blocks,
 )
 from nas_engine.domain.objective import Metric
-from server.artifacts.artifact import check_sha256
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, affected_searches, stop_unwanted
@@ -28,116 +30,97 @@ from server.core.errors import InvalidValueError
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
+from server.fleet.lease_keys import hardware_key_of_lease
 from server.fleet.store import DeviceStore, HardwareStore
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
-from server.jobs.queue import JobStore
-from server.jobs.results import ResultReceipt, ResultStatus, open_result
+from server.jobs.registry import JobKinds
+from server.jobs.results import JobResults, ResultReceipt, TakenResult, UnusableResultError
 from server.jobs.settings import SearchSettings
-from server.jobs.states import JobState, LeaseOutcome
 from server.measuring.measurement import MeasurementRecord, kind_of
 from server.measuring.orders import record_latency, serves
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A measurement with its statistics."""
+
+    measurement: Measurement
+    stats: LatencyStats
+
+
 class MeasurementResults:
-    """Takes results in from agents."""
+    """Takes measurements in: the `ResultHandler` of measuring jobs."""
 
-    def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
-        self._uow = uow
+    kind = JobKind.MEASURE
+    wanted = "measurement"
+
+    def __init__(self, uow: UnitOfWork, kinds: JobKinds, settings: SearchSettings | None = None) -> None:
+        self._results = JobResults(uow, kinds)
         self._settings = settings or SearchSettings()
-        self._ends = JobEnds(self._settings)
 
-    def put_measurement(
-        self, device_id: str, lease: LeaseRef, measurement: Measurement, result_digest: str
+    def put(
+        self, device_id: str, lease: LeaseRef, digest: str, read: Callable[[MeasurePayload], Measurement]
     ) -> ResultReceipt:
-        """Store a measurement and everything that follows from it, in one transaction.
+        """Store a measurement and everything that follows from it; see `JobResults.put`.
 
         Args:
-            result_digest: sha256 of the result as sent: tells a repeated one from another one for the same lease.
+            read: makes the measurement of what was sent, bounded by what the job asked for.
         """
-        check_sha256(result_digest)
-        try:
-            stats = measurement.stats(np.random.default_rng(int(result_digest[:16], 16)))
-        except InvalidMeasurementError as error:
-            failure = Failure(FailureType.INTERFERED, str(error))
-            return self.put_failure(device_id, lease, failure, result_digest)
 
-        def work(tx: Transaction) -> ResultReceipt:
-            opened = open_result(tx, device_id, lease, result_digest)
-            if isinstance(opened, ResultReceipt):
-                return opened
-            return self._take(tx, DeviceStore(tx).get(device_id), opened, lease, measurement, stats, result_digest)
+        def count(job: Job) -> _Counted:
+            measurement = read(read_payload(MeasurePayload, job.payload))
+            try:
+                return _Counted(measurement, measurement.stats(np.random.default_rng(int(digest[:16], 16))))
+            except InvalidMeasurementError as error:
+                raise UnusableResultError(Failure(FailureType.INTERFERED, str(error))) from error
 
-        return self._uow.write(work)
+        return self._results.put(device_id, lease, digest, self, count)
 
-    def put_failure(self, device_id: str, lease: LeaseRef, failure: Failure, result_digest: str) -> ResultReceipt:
-        """Take in that a job could not be done; see FailureType for what follows."""
-        check_sha256(result_digest)
+    def complaint(self, tx: Transaction, taken: TakenResult, content: _Counted) -> str:
+        """A measurement in another arithmetic or batch is none of this job."""
+        payload, key = read_payload(MeasurePayload, taken.job.payload), content.measurement.hardware_key
+        if (key.dtype.value, key.batch) == (payload.dtype, payload.batch):
+            return ""
+        return f"measured as {key.dtype.value} with batch {key.batch}, not as {payload.dtype} with {payload.batch}"
 
-        def work(tx: Transaction) -> ResultReceipt:
-            opened = open_result(tx, device_id, lease, result_digest)
-            if isinstance(opened, ResultReceipt):
-                return opened
-            if opened.lease_epoch != lease.lease_epoch or opened.state is not JobState.LEASED:
-                JobStore(tx).end_lease(lease, LeaseOutcome.FAILED, failure, result_digest)
-                return ResultReceipt(ResultStatus.SUPERSEDED, "the job went on without this lease")
-            if failure.type is FailureType.CANCELLED:
-                opened = replace(opened, cancel_requested=True)
-            self._ends.failed(tx, opened, failure, device_id=device_id, digest=result_digest)
-            return ResultReceipt(ResultStatus.ACCEPTED)
-
-        return self._uow.write(work)
-
-    def _take(
-        self,
-        tx: Transaction,
-        device: Device,
-        job: Job,
-        lease: LeaseRef,
-        measurement: Measurement,
-        stats: LatencyStats,
-        digest: str,
-    ) -> ResultReceipt:
-        if job.kind is not JobKind.MEASURE:
-            other = Failure(FailureType.INVALID_RESULT, f"job {job.id} asks for no measurement")
-            return self._refuse(tx, job, lease, device, other, digest)
-        payload = read_payload(MeasurePayload, job.payload)
-        key = measurement.hardware_key
-        if (key.dtype.value, key.batch) != (payload.dtype, payload.batch):
-            reason = (
-                f"measured as {key.dtype.value} with batch {key.batch}, not as {payload.dtype} with {payload.batch}"
-            )
-            return self._refuse(tx, job, lease, device, Failure(FailureType.INVALID_RESULT, reason), digest)
-        # The lease may have died without another one: then nobody else has the job, and the result is welcome.
-        current = job.lease_epoch == lease.lease_epoch and job.state in (JobState.LEASED, JobState.QUEUED)
-        record = self._record(tx, device, job, lease, payload, measurement, stats, digest, superseded=not current)
+    def store(self, tx: Transaction, taken: TakenResult, content: _Counted) -> MeasurementRecord:
+        """File it under what the device is enrolled as. One that says it was measured as something else is kept as
+        evidence, suspect from the start: it steers nothing, and no list shows it unless asked for suspect ones.
+        """
+        payload = read_payload(MeasurePayload, taken.job.payload)
+        device, measurement = DeviceStore(tx).get(taken.device_id), content.measurement
+        key = hardware_key_of_lease(device, taken.job, measurement.hardware_key, payload)
+        record = _record(tx, device, taken, payload, content, key)
         HardwareStore(tx).put(HardwareProfile(key=key))
         MeasurementStore(tx).add(record, compress_blocks(measurement.blocks))
         EventStore(tx).append(_measurement_event(record))
-        if not current:
-            JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-            return ResultReceipt(ResultStatus.SUPERSEDED, "the job went on without this lease", record.id)
-        if job.cancel_requested:
-            JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-            cancel_job(tx, job)
-            return ResultReceipt(ResultStatus.ACCEPTED, "the job was cancelled meanwhile", record.id)
-        failure = _unusable(record, job, payload)
-        if failure is not None:
-            self._end_attempt(tx, job, failure, device, digest)
-            return ResultReceipt(ResultStatus.ACCEPTED, f"kept, but not used: {failure.message}", record.id)
-        self._settle(tx, device, job, record, digest)
-        return ResultReceipt(ResultStatus.ACCEPTED, measurement_id=record.id)
+        return record
 
-    def _settle(self, tx: Transaction, device: Device, job: Job, record: MeasurementRecord, digest: str) -> None:
+    def unusable(self, taken: TakenResult, record: MeasurementRecord) -> Failure | None:
+        """Another hardware key, or flags that the job's policy does not accept."""
+        payload = read_payload(MeasurePayload, taken.job.payload)
+        if record.suspect:
+            message = f"not measured under hardware key {payload.hardware_key}, which the job asks for"
+            return Failure(FailureType.INVALID_RESULT, message)
+        if ValidityPolicy(payload.validity_policy).accepts(record.flags):
+            return None
+        reasons = "; ".join(f"{flag.validity.value}: {flag.reason}" for flag in record.flags)
+        if any(flag.validity is Validity.DEGRADED_DEVICE for flag in record.flags):
+            return Failure(FailureType.DEVICE_DEGRADED, reasons)
+        return Failure(FailureType.INTERFERED, f"not valid in attempt {taken.job.attempt}: {reasons}")
+
+    def result(self, record: MeasurementRecord) -> JsonValue:
+        """Names the measurement."""
+        return {"measurement_id": record.id}
+
+    def apply(self, tx: Transaction, taken: TakenResult, record: MeasurementRecord) -> None:
         """Give the latency to every candidate that waits for it, and open the barriers this opens."""
-        self._ends.done(tx, job, {"measurement_id": record.id}, digest)
-        searches = affected_searches(tx, job)
+        job, searches = taken.job, affected_searches(tx, taken.job)
         for awaited in EvaluationStore(tx).awaited_under(record.latency_key, record.hardware_key):
             search = searches[awaited.search_id]
             if awaited.metric is Metric.LATENCY_US and serves(search, record):
@@ -150,81 +133,55 @@ class MeasurementResults:
         stop_unwanted(tx, record.latency_key, record.hardware_key)
         for search in searches.values():
             advance(tx, search, self._settings)
-        if device.num_failures_in_a_row:
-            DeviceStore(tx).save(replace(DeviceStore(tx).lock(device.id), num_failures_in_a_row=0))
 
-    def _end_attempt(self, tx: Transaction, job: Job, failure: Failure, device: Device, digest: str) -> None:
-        if job.state is JobState.LEASED:
-            self._ends.failed(tx, job, failure, device_id=device.id, digest=digest)
-        elif job.lease is not None:  # queued again already: that attempt was counted when the lease died
-            JobStore(tx).end_lease(job.lease, LeaseOutcome.FAILED, failure, digest)
-
-    def _refuse(
-        self, tx: Transaction, job: Job, lease: LeaseRef, device: Device, failure: Failure, digest: str
-    ) -> ResultReceipt:
-        if job.lease_epoch == lease.lease_epoch:
-            self._end_attempt(tx, job, failure, device, digest)
-        return ResultReceipt(ResultStatus.REJECTED, failure.message)
-
-    @staticmethod
-    def _record(
-        tx: Transaction,
-        device: Device,
-        job: Job,
-        lease: LeaseRef,
-        payload: MeasurePayload,
-        measurement: Measurement,
-        stats: LatencyStats,
-        digest: str,
-        *,
-        superseded: bool,
-    ) -> MeasurementRecord:
-        identity = measurement.hardware_key.identity
-        return MeasurementRecord(
-            id=new_id(IdPrefix.MEASUREMENT),
-            kind=kind_of(identity.device_class),
-            latency_key=payload.latency_key,
-            hardware_key=measurement.hardware_key.digest,
-            hardware=measurement.hardware_key,
-            device_type=device.device_type,
-            device_id=device.id,
-            job_id=job.id,
-            lease_id=lease.lease_id,
-            search_id=job.search_id,
-            candidate_id=job.candidate_id,
-            arch_id=payload.arch_id,
-            model_sha256=payload.model_sha256,
-            label=payload.label,
-            profile=payload.profile,
-            stats=stats,
-            npu_p50_us=_npu_p50_us(measurement),
-            npu_time_source=measurement.npu_time_source,
-            load_us=measurement.load_us,
-            init_us=measurement.init_us,
-            first_run_us=measurement.first_run_us,
-            validity=measurement.validity,
-            flags=measurement.flags,
-            superseded=superseded,
-            environment=measurement.environment.to_json(),
-            canary_before=_canary_json(measurement.canary_before),
-            canary_after=_canary_json(measurement.canary_after),
-            output_digest=measurement.output_digest,
-            result_digest=digest,
-            created_at=tx.now(),
-        )
+    def stored_under(self, tx: Transaction, lease: LeaseRef) -> str | None:
+        """Id of the measurement that came in under a lease."""
+        stored = MeasurementStore(tx).of_lease(lease.lease_id)
+        return None if stored is None else stored.id
 
 
-def _unusable(record: MeasurementRecord, job: Job, payload: MeasurePayload) -> Failure | None:
-    """Why a measurement may not stand as this job's result; None where it may."""
-    if record.hardware_key != payload.hardware_key:
-        message = f"measured under hardware key {record.hardware_key}, the job asks for {payload.hardware_key}"
-        return Failure(FailureType.INVALID_RESULT, message)
-    if ValidityPolicy(payload.validity_policy).accepts(record.flags):
-        return None
-    reasons = "; ".join(f"{flag.validity.value}: {flag.reason}" for flag in record.flags)
-    if any(flag.validity is Validity.DEGRADED_DEVICE for flag in record.flags):
-        return Failure(FailureType.DEVICE_DEGRADED, reasons)
-    return Failure(FailureType.INTERFERED, f"not valid in attempt {job.attempt}: {reasons}")
+def _record(
+    tx: Transaction,
+    device: Device,
+    taken: TakenResult,
+    payload: MeasurePayload,
+    content: _Counted,
+    key: HardwareKey,
+) -> MeasurementRecord:
+    measurement, job = content.measurement, taken.job
+    return MeasurementRecord(
+        id=new_id(IdPrefix.MEASUREMENT),
+        kind=kind_of(key.identity.device_class),
+        latency_key=payload.latency_key,
+        hardware_key=key.digest,
+        hardware=key,
+        device_type=device.device_type,
+        device_id=device.id,
+        job_id=job.id,
+        lease_id=taken.lease.lease_id,
+        search_id=job.search_id,
+        candidate_id=job.candidate_id,
+        arch_id=payload.arch_id,
+        model_sha256=payload.model_sha256,
+        label=payload.label,
+        profile=payload.profile,
+        stats=content.stats,
+        npu_p50_us=_npu_p50_us(measurement),
+        npu_time_source=measurement.npu_time_source,
+        load_us=measurement.load_us,
+        init_us=measurement.init_us,
+        first_run_us=measurement.first_run_us,
+        validity=measurement.validity,
+        flags=measurement.flags,
+        superseded=not taken.current,
+        suspect={measurement.hardware_key.digest, key.digest} != {payload.hardware_key},
+        environment=measurement.environment.to_json(),
+        canary_before=_canary_json(measurement.canary_before),
+        canary_after=_canary_json(measurement.canary_after),
+        output_digest=measurement.output_digest,
+        result_digest=taken.digest,
+        created_at=tx.now(),
+    )
 
 
 def _npu_p50_us(measurement: Measurement) -> float | None:

@@ -17,7 +17,7 @@ from server.jobs.settings import SearchSettings
 from server.spaces.architecture import ArchitectureDocument
 
 
-class AccuracyWork:
+class AccuracyScheduler:
     """Orders EVALUATE jobs; runs inside the caller's transaction, on locked searches."""
 
     def __init__(self, settings: SearchSettings) -> None:

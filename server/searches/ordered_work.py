@@ -5,8 +5,9 @@ checkpoint, at most one such job per step. While it is unfinished the generation
 found in one transaction of its own, and the next step is given its result. A crash before that repeats the job from its
 payload alone, or from a checkpoint of its own.
 
-Another kind of work needs: a member of `JobKind` and of `SEARCH_WORK_KINDS`, a payload (`SearchWorkPayload`), an order
-(`WorkOrder`) with its case in `order_work`, and a handler that ends with `SearchWork.finish` or a commit of its own.
+Another kind of work needs: a member of `JobKind` with its entry in job_kinds.py, a payload (`SearchWorkPayload`), an
+order (`WorkOrder`) with its case in `order_work`, and a handler that ends with `SearchWork.finish` or a commit of its
+own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.core.events import EventStore, EventType, NewEvent
 from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
+from server.jobs.completion import complete_job
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
@@ -52,7 +53,6 @@ class SearchWork:
     def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
         self._uow = uow
         self._settings = settings or SearchSettings()
-        self._ends = JobEnds(self._settings)
 
     def load(self, lease: LeaseRef) -> Search:
         """The search that a leased job works for.
@@ -104,7 +104,7 @@ class SearchWork:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
             if commit is not None:
                 search = commit(tx, search)
-            self._ends.done(tx, job, result)
+            complete_job(tx, job, result)
             advance(tx, search, self._settings)
             return WorkVerdict.COMMITTED
 

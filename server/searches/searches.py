@@ -15,11 +15,9 @@ from server.core.errors import InvalidSpecError, InvalidStateTransitionError, Pr
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.store import HardwareStore
-from server.jobs.cancellation import stop_job
-from server.jobs.kinds import PAUSED_AT_ONCE, JobKind
 from server.jobs.queue import JobStore
+from server.jobs.registry import JobKinds
 from server.jobs.settings import SearchSettings
-from server.jobs.states import JobState
 from server.searches.admission import Admission, SpecReport
 from server.training.store import SupernetStore
 from server.training.supernets import Supernets
@@ -33,11 +31,13 @@ class Searches:
         uow: UnitOfWork,
         admission: Admission,
         supernets: Supernets,
+        kinds: JobKinds,
         settings: SearchSettings | None = None,
     ) -> None:
         self._uow = uow
         self._admission = admission
         self._supernets = supernets
+        self._kinds = kinds
         self._settings = settings or SearchSettings()
 
     def validate(self, spec: SearchSpec) -> SpecReport:
@@ -111,17 +111,9 @@ class Searches:
             if search.state is SearchState.QUEUED:
                 return set_search_state(tx, search, SearchState.PAUSED)
             search = set_search_state(tx, search, SearchState.DRAINING)
-            active = JobStore(tx).active_of_search(search.id)
-            steps = [job for job in active if job.kind is JobKind.SEARCH_STEP]
-            for job in active:
-                if job.kind in PAUSED_AT_ONCE:
-                    stop_job(tx, job.id)
-            for job in steps:
-                if job.state is JobState.QUEUED:
-                    stop_job(tx, job.id)
-            # A step under way sees the wish when it is committed, and is discarded then.
-            under_way = any(job.state is JobState.LEASED for job in steps)
-            return search if under_way else advance(tx, search, self._settings)
+            for job in JobStore(tx).active_of_search(search.id):
+                self._kinds[job.kind].search_paused(tx, job)
+            return advance(tx, search, self._settings)  # paused at once where nothing is under way any more
 
         return self._uow.write(work)
 

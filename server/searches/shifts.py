@@ -25,9 +25,9 @@ from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.searches.accuracy_orders import AccuracyWork
+from server.searches.accuracy_orders import AccuracyScheduler
+from server.searches.evaluation_results import Accuracy
 from server.searches.ordered_work import SearchWork, WorkVerdict, add_report
-from server.searches.worker_results import Accuracy
 from server.training.store import SupernetStore
 from server.training.supernet import SupernetVersion
 
@@ -80,7 +80,7 @@ class Shifts:
     def __init__(self, uow: UnitOfWork, work: SearchWork, settings: SearchSettings | None = None) -> None:
         self._uow = uow
         self._work = work
-        self._accuracies = AccuracyWork(settings or SearchSettings())
+        self._accuracies = AccuracyScheduler(settings or SearchSettings())
 
     def load(self, lease: LeaseRef) -> ShiftInput:
         """What a leased SHIFT job starts from. Raises LeaseLostError."""

@@ -27,16 +27,16 @@ from server.core.ids import IdPrefix, new_id
 from server.core.paging import MAX_PAGE_SIZE, PageRequest
 from server.fleet.store import HardwareStore
 from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
+from server.jobs.completion import complete_job
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.measuring.measurement import MeasurementQuery, kind_of
-from server.measuring.orders import LatencyWork
+from server.measuring.orders import LatencyScheduler
 from server.measuring.store import MeasurementStore
-from server.searches.accuracy_orders import AccuracyWork
+from server.searches.accuracy_orders import AccuracyScheduler
 from server.searches.ordered_work import finished_work, order_work
 from server.searches.step import (
     Comparable,
@@ -58,9 +58,8 @@ class SearchSteps:
     def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
         self._uow = uow
         self._settings = settings or SearchSettings()
-        self._latency = LatencyWork(self._settings)
-        self._accuracy = AccuracyWork(self._settings)
-        self._ends = JobEnds(self._settings)
+        self._latency = LatencyScheduler(self._settings)
+        self._accuracy = AccuracyScheduler(self._settings)
 
     def load(self, lease: LeaseRef) -> StepInput:
         """What the step of a leased SEARCH_STEP job starts from.
@@ -137,7 +136,7 @@ class SearchSteps:
         CheckpointStore(tx).prune(search.id, self._settings.keep_checkpoints)
         search = SearchStore(tx).save(self._updated(search, outcome, seq))
         EventStore(tx).append(_generation_event(search, outcome))
-        self._ends.done(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
+        complete_job(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
         search = self._order(tx, search, outcome)
         match outcome.status:
             case StepStatus.CONTINUE:

@@ -11,11 +11,10 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import LeaseLostError
 from server.core.events import EventStore, EventType, NewEvent
 from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
+from server.jobs.completion import complete_job
 from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
-from server.jobs.settings import SearchSettings
 from server.studies.lifecycle import MIN_DONE, end_entry, set_study_state
 from server.studies.payloads import RankPayload
 from server.studies.states import StudyEntryState, StudyState
@@ -35,10 +34,9 @@ class EntryOrder:
 class StudyWork:
     """Use cases of the workers that do RANK jobs."""
 
-    def __init__(self, uow: UnitOfWork, rank: Ranker, settings: SearchSettings | None = None) -> None:
+    def __init__(self, uow: UnitOfWork, rank: Ranker) -> None:
         self._uow = uow
         self._rank = rank
-        self._ends = JobEnds(settings or SearchSettings())
 
     def start(self, lease: LeaseRef) -> EntryOrder:
         """What the worker of a RANK job starts from, its last resumable checkpoint included.
@@ -107,7 +105,7 @@ class StudyWork:
             entry = replace(entry, state=StudyEntryState.DONE, shared=shared, alone=alone)
             others = [other for other in StudyStore(tx).entries(study.id) if other.number != entry.number]
             study = replace(study, result=self._result(study, [*others, entry]))
-            self._ends.done(tx, job, {"shared_top1": shared.top1, "alone_top1": alone.top1})
+            complete_job(tx, job, {"shared_top1": shared.top1, "alone_top1": alone.top1})
             return end_entry(tx, study, entry)
 
         return self._uow.write(work)

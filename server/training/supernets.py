@@ -21,7 +21,7 @@ from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.core.transitions import check_transition
 from server.jobs.cancellation import cancel_job
-from server.jobs.completion import JobEnds
+from server.jobs.completion import complete_job
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
@@ -67,7 +67,6 @@ class Supernets:
         self._spaces = spaces
         self._datasets = datasets
         self._settings = settings or SearchSettings()
-        self._ends = JobEnds(self._settings)
 
     def violations(self, spec: TrainingSpec, pointer: str = "") -> tuple[SpecViolation, ...]:
         """Everything that is wrong with a training spec; `pointer` is put in front of each place."""
@@ -296,7 +295,7 @@ class Supernets:
                 cancel_job(tx, job)
                 return None
             _, published = self._publish(tx, supernet, version)
-            self._ends.done(tx, job, {"supernet_version_id": published.id})
+            complete_job(tx, job, {"supernet_version_id": published.id})
             if model is not None:
                 order_retrained(tx, supernet, published, model, self._settings.max_evaluation_attempts)
             return published

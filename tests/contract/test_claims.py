@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from server.artifacts.files import FileByteStore
+from server.bootstrap.job_kinds import all_job_kinds
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
@@ -57,7 +58,7 @@ class WaitingAgent:
 
     def __init__(self, world: World, device: PlayedDevice) -> None:
         self.uow = CountingUnitOfWork(world.uow)
-        self._sessions = AgentSessions(self.uow, world.database.wakeups, LEASES)
+        self._sessions = AgentSessions(self.uow, world.database.wakeups, all_job_kinds(), LEASES)
         self._device = device
         self._orders: list[AgentOrders] = []
         self._thread = threading.Thread(target=self._poll)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.artifacts.files import FileByteStore
 from server.candidates.states import SearchState
 from server.core.paging import PageRequest
 from server.fleet.sessions import RunningLease
-from server.jobs.dispatch import LeaseOrder
-from server.jobs.failures import MAX_BACKOFF_S, FailureType
+from server.jobs.failures import MAX_BACKOFF_S
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.results import ResultStatus

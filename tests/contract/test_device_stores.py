@@ -72,7 +72,7 @@ class TestMeasurements:
         assert job is not None
         flags = (ValidityFlag(Validity.NOISY, "wide interval"), ValidityFlag(Validity.UNPINNED, "no clocks"))
         receipt = device.measure(job, latency_us=321.0, flags=flags)
-        found = world.latencies.get(str(receipt.measurement_id))
+        found = world.latencies.get(str(receipt.record_id))
         assert found.stats.p50_us == 321.0
         assert found.stats.p90_us is None
         assert found.flags == flags

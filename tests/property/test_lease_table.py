@@ -20,11 +20,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from nas_engine.domain.job_protocol import FailureType
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
 from server.core.errors import LeaseLostError
 from server.jobs.dispatch import Dispatch
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure, policy_of
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
@@ -68,7 +70,7 @@ class LeaseTable(RuleBasedStateMachine):
         shutil.copy(_template, path)
         self._opened = opened(f"sqlite:///{path}")
         self.database: TestDatabase = self._opened.__enter__()
-        self.dispatch = Dispatch(self.database.uow, self.database.wakeups)
+        self.dispatch = Dispatch(self.database.uow, self.database.wakeups, all_job_kinds())
         self.jobs: dict[str, Expected] = {}
 
     def teardown(self) -> None:
@@ -126,7 +128,7 @@ class LeaseTable(RuleBasedStateMachine):
         if not self._is_current(lease):
             self._must_be_lost(lambda: self.dispatch.fail(lease, Failure(failure, "no")))
             return
-        expected, policy = self.jobs[lease.job_id], failure.policy
+        expected, policy = self.jobs[lease.job_id], policy_of(failure)
         state = self.dispatch.fail(lease, Failure(failure, "no"))
         again = policy.retryable and (expected.attempts < MAX_ATTEMPTS or not policy.counts_attempt)
         assert state is (JobState.QUEUED if again else JobState.FAILED)

@@ -31,6 +31,7 @@ from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap.api import ApiProcess, build
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.settings import Settings
 from server.candidates.spec import SearchSpec
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
@@ -41,13 +42,13 @@ from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
-from server.measuring.conversion import Conversion
+from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.searches.step import NewCandidate, StepOutcome, StepStatus
 from server.searches.steps import SearchSteps
-from server.searches.worker_results import WorkerResults
 from server.spaces.catalog import SpaceCatalog
+from tests.support.service_world import put_measurement
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
 ENROLMENT = "nas_enr_the-enrolment-token-of-the-tests"
@@ -62,7 +63,7 @@ class World:
     process: ApiProcess
     dispatch: Dispatch
     steps: SearchSteps
-    worker: WorkerResults
+    conversions: ConversionResults
     results: MeasurementResults
     num_results: int = 0
 
@@ -81,8 +82,9 @@ class World:
         process = build(settings)
         process.get(Tokens).bootstrap(admin_secret=ADMIN, enrolment_secret=ENROLMENT)
         uow = process.uow
-        dispatch = Dispatch(uow, process.wakeups)
-        return cls(process, dispatch, SearchSteps(uow), WorkerResults(uow), MeasurementResults(uow))
+        kinds = all_job_kinds()
+        dispatch = Dispatch(uow, process.wakeups, kinds)
+        return cls(process, dispatch, SearchSteps(uow), ConversionResults(uow), MeasurementResults(uow, kinds))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -144,7 +146,7 @@ class World:
             payload = read_payload(ConvertPayload, job.payload)
             model = self.process.get(Artifacts).put(f"model {payload.latency_key}".encode(), "application/onnx")
             conversion = Conversion(sha256=model.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
-            self.worker.record_conversion(_lease(job), conversion)
+            self.conversions.record(_lease(job), conversion)
 
     def measure_all(self, device: Device, p50_us: float = 1000.0, flags: tuple[ValidityFlag, ...] = ()) -> int:
         """Measure everything that waits for this board; each latency is 1 % above the one before."""
@@ -161,7 +163,7 @@ class World:
         offered = device.capabilities
         key = HardwareKey(identity=offered.identity, dtype=offered.dtypes[0], batch=payload.batch)
         digest = hashlib.sha256(f"{job.id} {self.num_results}".encode()).hexdigest()
-        receipt = self.results.put_measurement(device.id, _lease(job), measurement(key, p50_us, flags), digest)
+        receipt = put_measurement(self.results, device.id, _lease(job), measurement(key, p50_us, flags), digest)
         assert receipt.status is ResultStatus.ACCEPTED, receipt
 
     def _assigned(self, device: Device) -> Job | None:
@@ -173,7 +175,7 @@ class World:
             capabilities=device.capabilities,
             free_slots=1,
         )
-        orders = self.process.rpc.sessions.sync(report)
+        orders = self.process.agents.sessions.sync(report)
         return orders.assignments[0] if orders.assignments else None
 
     def _claim(self, kind: JobKind) -> Job:

@@ -8,15 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
-from nas_engine.domain.measurement import Measurement
+from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
+from nas_engine.domain.measurement import CanaryReading, Measurement
 from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact, ModelFormat
+from server.classifying.rpc import ClassifyingWork
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
-from server.fleet.rpc_services import RpcServices
+from server.fleet.rpc import AgentServices
 from server.fleet.sessions import AgentOrders, AgentReport, RunningLease, SessionState
-from server.jobs.dispatch import LeaseOrder, LeaseVerdict
+from server.jobs.dispatch import LeaseVerdict
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
@@ -25,6 +29,7 @@ from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobPhase, JobState
 from server.measuring.canaries import CanaryPlan
 from server.measuring.payloads import ClassifyPayload, MeasurePayload
+from server.measuring.rpc import MeasuringWork
 
 ENROLMENT_TOKEN = "enrolment-token-of-the-tests"
 ACCEPT_S = 3.0  # longer than the settings say, which are short so that agents renew often: a busy machine loses none
@@ -60,7 +65,7 @@ class CanaryNote:
 
 
 class FakeDispatch:
-    """All ports of the servicers in one object; thread-safe."""
+    """Every use case of the servicers in one object; thread-safe."""
 
     def __init__(self, *, settings: LeaseSettings | None = None) -> None:
         self.settings = settings or LeaseSettings(ttl_s=2.0, accept_s=1.0, max_wait_s=5.0)
@@ -85,11 +90,10 @@ class FakeDispatch:
         self._digests: dict[str, str] = {}
         self._fence = 0
 
-    def services(self) -> RpcServices:
-        """For `start_rpc_server`."""
-        return RpcServices(
-            enrolments=self, sessions=self, results=self, classifications=self, artifacts=self, canaries=self
-        )
+    def services(self) -> AgentServices:
+        """For `start_rpc_server`: messages are read and written by the real handlers of each kind of job."""
+        work = {JobKind.MEASURE: MeasuringWork(self, self, self), JobKind.CLASSIFY: ClassifyingWork(self, self)}
+        return AgentServices(devices=self, sessions=self, artifacts=self, results=self, work=work)
 
     def add_model(self, data: bytes) -> str:
         """Store an artifact; returns its digest."""
@@ -184,20 +188,9 @@ class FakeDispatch:
                 raise NotAuthenticatedError("the credential is unknown")
             return self.devices[self.credentials[credential]]
 
-    def record_canary(
-        self,
-        device_id: str,
-        *,
-        pool_key: str,
-        artifact_sha256: str,
-        median_us: float,
-        ratio: float | None,
-        passed: bool,
-        reason: str = "",
-        output_digest: str | None = None,
-    ) -> int:
+    def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
         with self.changed:
-            self.canaries.append(CanaryNote(passed, ratio, reason))
+            self.canaries.append(CanaryNote(not alarm, reading.ratio, alarm))
             self.changed.notify_all()
         return 0
 
@@ -242,14 +235,17 @@ class FakeDispatch:
         self._fence += 1
         job.attempt += 1
         job.lease = LeaseRef(job.id, f"lease_{self._fence}", self._fence)
+        return self._job(job, job.lease)
+
+    def _job(self, job: FakeJob, lease: LeaseRef) -> Job:
         return Job(
             id=job.id,
             kind=JobKind.MEASURE if isinstance(job.payload, MeasurePayload) else JobKind.CLASSIFY,
             state=JobState.LEASED,
             payload=job.payload.to_json(),
             attempt=job.attempt,
-            lease_id=job.lease.lease_id,
-            lease_epoch=self._fence,
+            lease_id=lease.lease_id,
+            lease_epoch=lease.lease_epoch,
             not_before=_NOW,
             created_at=_NOW,
         )
@@ -270,25 +266,24 @@ class FakeDispatch:
 
     # Results
 
-    def put_measurement(
-        self, device_id: str, lease: LeaseRef, measurement: Measurement, result_digest: str
-    ) -> ResultReceipt:
-        def take(job: FakeJob) -> None:
-            job.measurements.append(measurement)
+    def check(self, device_id: str, lease: LeaseRef, digest: str) -> Job:
+        return self._job(self.jobs[lease.job_id], lease)
 
-        return self._put(lease, result_digest, take)
+    def put(self, device_id: str, lease: LeaseRef, digest: str, read: Callable[[Any], Any]) -> ResultReceipt:
+        job = self.jobs[lease.job_id]
+        try:
+            content = read(job.payload)
+        except InvalidMeasurementError as error:
+            return self.refuse(device_id, lease, digest, str(error))
+        taken = job.measurements if isinstance(content, Measurement) else job.classifications
+        return self._put(lease, digest, lambda _: taken.append(content))
 
-    def put(self, device_id: str, lease: LeaseRef, classification: Classification, result_digest: str) -> ResultReceipt:
-        def take(job: FakeJob) -> None:
-            job.classifications.append(classification)
+    def refuse(self, device_id: str, lease: LeaseRef, digest: str, reason: str) -> ResultReceipt:
+        self.put_failure(device_id, lease, Failure(FailureType.INVALID_RESULT, reason), digest)
+        return ResultReceipt(ResultStatus.REJECTED, reason)
 
-        return self._put(lease, result_digest, take)
-
-    def put_failure(self, device_id: str, lease: LeaseRef, failure: Failure, result_digest: str) -> ResultReceipt:
-        def take(job: FakeJob) -> None:
-            job.failures.append(failure)
-
-        return self._put(lease, result_digest, take)
+    def put_failure(self, device_id: str, lease: LeaseRef, failure: Failure, digest: str) -> ResultReceipt:
+        return self._put(lease, digest, lambda job: job.failures.append(failure))
 
     def _put(self, lease: LeaseRef, digest: str, take: Callable[[FakeJob], None]) -> ResultReceipt:
         with self.changed:
@@ -342,9 +337,6 @@ class FakeDispatch:
 
     def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         return self.plan_for
-
-    def pool_key(self, device: Device, job_id: str) -> str:
-        return "0" * 64
 
 
 def _device(device_id: str, enrolment: Enrolment, credential: str) -> Device:

@@ -34,7 +34,7 @@ class RknnInstallation:
         tokens = self.server.get(Tokens).bootstrap()
         assert tokens is not None
         self._token = tokens.enrolment_token
-        self._rpc = start_rpc_server(self.server.rpc, "127.0.0.1:0", num_threads=16)
+        self._rpc = start_rpc_server(self.server.agents, "127.0.0.1:0", num_threads=16)
         self._process = worker.build(chosen)
         self.server.wakeups.start()
         self._process.wakeups.start()

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
+    CanaryReading,
     DeviceClass,
     DeviceIdentity,
     Dtype,
@@ -24,6 +26,7 @@ from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
+from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.payloads import EvaluatePayload
@@ -37,23 +40,24 @@ from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
 from server.fleet.sessions import AgentOrders, AgentReport, AgentSessions, RunningLease
 from server.jobs.dispatch import Dispatch
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
-from server.jobs.results import ResultReceipt
+from server.jobs.results import JobResults, ResultReceipt
 from server.jobs.settings import LeaseSettings, SearchSettings
 from server.jobs.states import JobState
-from server.measuring.conversion import Conversion
+from server.measuring.canaries import Canaries
+from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import MeasurePayload
 from server.measuring.queries import Latencies
 from server.measuring.results import MeasurementResults
 from server.searches.admission import Admission
+from server.searches.evaluation_results import Accuracy, EvaluationResults
 from server.searches.fronts import Fronts
 from server.searches.searches import Searches
 from server.searches.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
 from server.searches.steps import SearchSteps
-from server.searches.worker_results import Accuracy, WorkerResults
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
@@ -89,17 +93,21 @@ class World:
         self.spaces, self.datasets = FakeSpaces(), FakeDatasets()
         self.tokens = Tokens(self.uow)
         self.devices = Devices(self.uow, leases)
-        self.dispatch = Dispatch(self.uow, wakeups, leases, searches)
-        self.sessions = AgentSessions(self.uow, wakeups, leases, searches)
-        self.results = MeasurementResults(self.uow, searches)
-        self.classification_results = ClassificationResults(self.uow, Artifacts(self.uow, store), searches)
+        kinds = all_job_kinds(searches)
+        self.dispatch = Dispatch(self.uow, wakeups, kinds, leases)
+        self.sessions = AgentSessions(self.uow, wakeups, kinds, leases)
+        self.job_results = JobResults(self.uow, kinds)
+        self.results = MeasurementResults(self.uow, kinds, searches)
+        self.classification_results = ClassificationResults(self.uow, kinds, Artifacts(self.uow, store), searches)
+        self.canaries = Canaries(self.uow, searches=searches)
         self.classifications = Classifications(self.uow)
         self.steps = SearchSteps(self.uow, searches)
-        self.worker_results = WorkerResults(self.uow, searches)
+        self.evaluations = EvaluationResults(self.uow, searches)
+        self.conversions = ConversionResults(self.uow, searches)
         self.artifacts = Artifacts(self.uow, store)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets, searches)
         self.searches = Searches(
-            self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets, searches
+            self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets, kinds, searches
         )
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets, searches)
         self.fronts = Fronts(self.uow, FakeFrontMaths())
@@ -122,6 +130,13 @@ class World:
         )
         device, credential = self.devices.enrol(self.secrets.enrolment_token, enrolment)
         return PlayedDevice(self, device, credential)
+
+    def record_canary(
+        self, device_id: str, *, pool_key: str, passed: bool, reason: str = "the canary is off", **reading: Any
+    ) -> int:
+        """A run of the golden model on a device; returns how many measurements became suspect."""
+        alarm = "" if passed else reason
+        return self.canaries.record_under(pool_key, device_id, CanaryReading(**reading), alarm=alarm)
 
     def spec(self, **changes: Any) -> SearchSpec:
         """A spec of the toy space, with some keys changed."""
@@ -203,7 +218,7 @@ class PlayedWorker:
         """An accuracy by formula."""
         payload = read_payload(EvaluatePayload, job.payload)
         genotype = tuple(payload.architecture.architecture().choices_value())  # type: ignore[arg-type]
-        self.world.worker_results.record_accuracy(
+        self.world.evaluations.record(
             lease_of(job),
             Accuracy(top1=self.accuracy(genotype), num_images=100),  # type: ignore[arg-type]
         )
@@ -213,7 +228,7 @@ class PlayedWorker:
         content = str(job.payload["latency_key"]).encode()
         artifact = self.world.artifacts.put(content, "application/onnx")
         conversion = Conversion(sha256=artifact.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
-        self.world.worker_results.record_conversion(lease_of(job), conversion)
+        self.world.conversions.record(lease_of(job), conversion)
 
     def _new(self, search: Search, genotype: Genotype) -> NewCandidate:
         record = toy_record(genotype)
@@ -267,12 +282,12 @@ class PlayedDevice:
     def measure(self, job: Job, latency_us: float | None = None, **more: Any) -> ResultReceipt:
         """Report a latency for a job: by default one that follows from its model."""
         measured = measurement(latency_us or default_latency_us(job), **more)
-        return self.world.results.put_measurement(self.id, lease_of(job), measured, result_digest(job, measured))
+        return put_measurement(self.world.results, self.id, lease_of(job), measured, result_digest(job, measured))
 
     def fail(self, job: Job, type: FailureType, message: str = "it broke") -> ResultReceipt:
         """Report that a job could not be done."""
         digest = hashlib.sha256(f"{job.lease_id}{type}".encode()).hexdigest()
-        return self.world.results.put_failure(self.id, lease_of(job), Failure(type, message), digest)
+        return self.world.job_results.put_failure(self.id, lease_of(job), Failure(type, message), digest)
 
     def run(self) -> int:
         """Measure everything there is; returns how many jobs."""
@@ -293,6 +308,13 @@ def default_latency_us(job: Job) -> float:
     """A latency that depends on the model alone."""
     payload = read_payload(MeasurePayload, job.payload)
     return 100.0 + int(payload.latency_key[:4], 16) / 100
+
+
+def put_measurement(
+    results: MeasurementResults, device_id: str, lease: LeaseRef, measured: Measurement, digest: str
+) -> ResultReceipt:
+    """Hand a measurement in as it is, without a message to read it from."""
+    return results.put(device_id, lease, digest, lambda _: measured)
 
 
 def result_digest(job: Job, measured: Measurement) -> str:

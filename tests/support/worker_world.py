@@ -16,6 +16,7 @@ from nas_engine.training.randomness import Randomness, Stream
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap import worker as worker_process
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.settings import Settings
 from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
@@ -25,7 +26,6 @@ from server.core.events import Event, EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
-from server.jobs.kinds import WORKER_KINDS
 from server.searches.admission import Admission
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
@@ -72,17 +72,19 @@ class WorkerWorld:
         self.space_tables = SpaceTables(self.uow, self.artifacts)
         self.spaces = SpaceCatalog(self.space_tables)
         self.datasets = DatasetCatalog.from_file(settings.datasets_file)
-        self.dispatch = Dispatch(self.uow, database.wakeups, settings.leases)
+        kinds = all_job_kinds()
+        self.dispatch = Dispatch(self.uow, database.wakeups, kinds, settings.leases)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets)
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets)
-        self.searches = Searches(self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets)
+        admission = Admission(self.spaces, self.datasets, self.supernets)
+        self.searches = Searches(self.uow, admission, self.supernets, kinds)
         self.fronts = Fronts(self.uow, FrontMaths())
         self.settings = settings
-        self.handlers = worker_process._handlers(settings, self.uow, self.artifacts, None)
+        self.handlers = worker_process._handlers(settings, self.uow, kinds, self.artifacts, None)
 
     def restart(self) -> None:
         """A worker that remembers nothing."""
-        self.handlers = worker_process._handlers(self.settings, self.uow, self.artifacts, None)
+        self.handlers = worker_process._handlers(self.settings, self.uow, self.dispatch.kinds, self.artifacts, None)
 
     def search(self, **changes: Any) -> Search:
         """A new search of the tiny space."""
@@ -90,7 +92,7 @@ class WorkerWorld:
 
     def claim(self) -> Job | None:
         """Lease the next job."""
-        return self.dispatch.claim("worker", WORKER_KINDS)
+        return self.dispatch.claim("worker")
 
     def do(self, job: Job) -> None:
         """Do one leased job with its real handler."""

@@ -16,6 +16,7 @@ from nas_engine.domain.errors import InvalidMeasurementError
 ProfileName = Literal["quick", "standard", "audit"]
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 """Every profile, the least thorough first."""
+MAX_RUNS_PER_BLOCK = 20_000  # [ours] bounds the memory of very fast models: 100 ms at 5 us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,11 @@ class MeasurementProfile:
                 raise InvalidMeasurementError(
                     f"profile {self.name}: {field.name} is {value}, it must be finite and > 0"
                 )
+
+    @property
+    def max_blocks_in_all(self) -> int:
+        """Most sample blocks a measurement holds: kept and discarded ones of every process."""
+        return self.num_processes * (self.max_blocks + self.max_discards)
 
     @classmethod
     def named(cls, name: str) -> MeasurementProfile:

@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 
 from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 
 MAX_SAMPLE_NS = 3_600 * 10**9  # an inference of more than an hour is a broken clock
 MAX_SAMPLES_BYTES = 64 * 2**20
@@ -75,24 +76,40 @@ def compress_blocks(blocks: Sequence[SampleBlock]) -> bytes:
     return zlib.compress(struct.pack(f"<{len(words)}q", *words))
 
 
-def decompress_blocks(data: bytes) -> tuple[SampleBlock, ...]:
-    """The inverse of `compress_blocks`; refuses anything that is not exactly its output, and more than 64 MiB.
+def decompress_blocks(data: bytes, max_blocks: int | None = None) -> tuple[SampleBlock, ...]:
+    """The inverse of `compress_blocks`; refuses anything that is not exactly its output.
+
+    Args:
+        max_blocks: of at most `MAX_RUNS_PER_BLOCK` runs each, from whoever is not trusted: bounds what is unpacked.
+            Without it 64 MiB are.
 
     Raises:
-        InvalidMeasurementError: the bytes are malformed.
+        InvalidMeasurementError: the bytes are malformed, or hold more than that.
     """
+    limit = MAX_SAMPLES_BYTES if max_blocks is None else min(MAX_SAMPLES_BYTES, _num_bytes(max_blocks))
     try:
         stream = zlib.decompressobj()
-        raw = stream.decompress(data, MAX_SAMPLES_BYTES)
+        raw = stream.decompress(data, limit)
         if not stream.eof or stream.unused_data or len(raw) % 8:
-            raise InvalidMeasurementError(f"{len(data)} bytes of samples are cut, padded or expand beyond 64 MiB")
+            message = f"{len(data)} bytes of samples are cut, padded or expand beyond {limit} bytes"
+            raise InvalidMeasurementError(message)
         words = struct.unpack(f"<{len(raw) // 8}q", raw)
         blocks, end = _read_blocks(words)
     except (zlib.error, IndexError, ValueError) as error:
         raise InvalidMeasurementError(f"not compressed samples: {error}") from error
     if end != len(words):
         raise InvalidMeasurementError(f"{len(words) - end} words follow the last block of samples")
+    longest = max((len(block.e2e_ns) for block in blocks), default=0)
+    if max_blocks is not None and (len(blocks) > max_blocks or longest > MAX_RUNS_PER_BLOCK):
+        raise InvalidMeasurementError(
+            f"{len(blocks)} blocks of up to {longest} runs: at most {max_blocks} of {MAX_RUNS_PER_BLOCK} are taken"
+        )
     return blocks
+
+
+def _num_bytes(num_blocks: int) -> int:
+    """Of so many blocks of the longest kind, unpacked."""
+    return 8 * (2 + num_blocks * (5 + 2 * MAX_RUNS_PER_BLOCK))
 
 
 def _read_blocks(words: Sequence[int]) -> tuple[tuple[SampleBlock, ...], int]:

@@ -16,8 +16,9 @@ from nas_engine.domain.errors import (
     InvalidGenotypeError,
     InvalidSpaceError,
 )
+from nas_engine.domain.job_protocol import FailureType
 from server.core.errors import NotFoundError, ServiceError
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 
 MAX_MESSAGE = 500

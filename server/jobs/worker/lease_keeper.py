@@ -7,8 +7,9 @@ from types import TracebackType
 
 import structlog
 
+from nas_engine.domain.job_protocol import LeaseOrder
 from server.core.errors import LeaseLostError
-from server.jobs.dispatch import Dispatch, LeaseOrder
+from server.jobs.dispatch import Dispatch
 from server.jobs.job import LeaseRef
 from server.jobs.states import JobPhase
 

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import structlog
 
+from nas_engine.domain.job_protocol import LeaseOrder
 from server.core.errors import LeaseLostError, ServiceError, UnavailableError
-from server.jobs.dispatch import Dispatch, LeaseOrder
+from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
-from server.jobs.kinds import SEARCH_WORK_KINDS, JobKind
+from server.jobs.kinds import JobKind
 from server.jobs.worker.handlers import Handler, failure_of
 from server.jobs.worker.lease_keeper import LeaseKeeper
 
 _log = structlog.get_logger("hilnas.worker")
 CLAIM_WAIT_S = 10.0
 TROUBLE_PAUSE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A thread of the worker and the kinds of jobs it takes."""
-
-    name: str
-    kinds: tuple[JobKind, ...]
-
-
-LANES = (
-    Lane("short", (JobKind.SEARCH_STEP,)),
-    Lane("convert", (JobKind.CONVERT,)),
-    Lane(
-        "heavy",
-        (JobKind.EVALUATE, JobKind.TRAIN, JobKind.RANK, *sorted(SEARCH_WORK_KINDS, key=lambda kind: kind.value)),
-    ),
-)
 
 
 class Worker:
@@ -58,7 +40,11 @@ class Worker:
     def run(self) -> None:
         """Run every lane; returns once all have ended after `stop`."""
         self._dispatch.reconcile()
-        threads = [threading.Thread(target=self._lane, args=(lane,), name=lane.name) for lane in LANES]
+        lanes = self._dispatch.kinds.lanes(self._handlers.keys())
+        threads = [
+            threading.Thread(target=self._run_lane, args=(lane.name, kinds), name=lane.name)
+            for lane, kinds in lanes.items()
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -68,15 +54,14 @@ class Worker:
         """Take no more jobs; training stops at its next step and keeps its checkpoint."""
         self._stop.set()
 
-    def _lane(self, lane: Lane) -> None:
-        kinds = tuple(kind for kind in lane.kinds if kind in self._handlers)
-        while kinds and not self._stop.is_set():
+    def _run_lane(self, lane: str, kinds: tuple[JobKind, ...]) -> None:
+        while not self._stop.is_set():
             try:
                 job = self._dispatch.wait_and_claim(self._owner, kinds, wait_s=CLAIM_WAIT_S, labels=self._labels)
                 if job is not None:
                     self._do(job)
             except Exception as error:  # a lane never ends by itself: its jobs would wait for ever
-                _log.warning("lane in trouble", lane=lane.name, error=str(error), exc_info=_unexpected(error))
+                _log.warning("lane in trouble", lane=lane, error=str(error), exc_info=_unexpected(error))
                 self._stop.wait(TROUBLE_PAUSE_S)
 
     def _do(self, job: Job) -> None:

@@ -14,7 +14,7 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
-from server.measuring.conversion import Conversion, RecordConversion
+from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import ConvertPayload
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
 from server.spaces.worker.resources import WorkerResources
@@ -28,7 +28,7 @@ class ConvertHandler:
 
     def __init__(
         self,
-        record: RecordConversion,
+        results: ConversionResults,
         calibration_dataset: Callable[[ConvertPayload], str],
         resources: WorkerResources,
         rknn: RknnMaker | None = None,
@@ -36,12 +36,12 @@ class ConvertHandler:
         """Start.
 
         Args:
-            record: takes what was made.
+            results: takes what was made.
             calibration_dataset: names the data set that calibrates a w8a8 conversion; raises where there is none.
             resources: of the worker.
             rknn: makes RKNN files; None on a worker without a converter.
         """
-        self._record = record
+        self._results = results
         self._calibration_dataset = calibration_dataset
         self._resources = resources
         self._rknn = rknn
@@ -54,7 +54,7 @@ class ConvertHandler:
             return
         if payload.format is ModelFormat.ONNX:
             stored = self._resources.artifacts.put(onnx, ONNX_MEDIA_TYPE)
-            self._record(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
+            self._results.record(lease, _made(payload, stored.sha256, ModelFormat.ONNX))
             return
         self._convert(payload, onnx, lease)
 
@@ -77,7 +77,7 @@ class ConvertHandler:
         model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
         cycles = _made(payload, files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
         wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
-        self._record(lease, wanted, other)
+        self._results.record(lease, wanted, other)
 
     def _onnx(self, payload: ConvertPayload) -> bytes:
         if payload.source_sha256 is not None:

@@ -23,8 +23,8 @@ from server.classifying.worker import FinalImages
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.measuring.conversion import Conversion
+from server.searches.evaluation_results import Accuracy, EvaluationResults
 from server.searches.searches import Searches
-from server.searches.worker_results import Accuracy, WorkerResults
 from server.spaces.worker.resources import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernet, LoadedSupernets
@@ -38,7 +38,7 @@ class EvaluateHandler:
     def __init__(
         self,
         searches: Searches,
-        results: WorkerResults,
+        results: EvaluationResults,
         resources: WorkerResources,
         supernets: LoadedSupernets,
         accuracies: Accuracies,
@@ -70,7 +70,7 @@ class EvaluateHandler:
         accuracy = Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
         final = self._export(architecture, supernet, found.statistics, spec) if payload.split == "test" else None
         if final is None or not spec.final.on_device_accuracy:
-            self._results.record_accuracy(lease, accuracy, final)
+            self._results.record(lease, accuracy, final)
             return
         answers = self._images.answers(
             spec.dataset or supernet.spec.dataset,
@@ -81,7 +81,7 @@ class EvaluateHandler:
             stopped=stopped,
         )
         if answers is not None:
-            self._results.record_accuracy(lease, accuracy, final, answers)
+            self._results.record(lease, accuracy, final, answers)
 
     def _export(
         self,

@@ -24,8 +24,8 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.shifting import ShiftingConfig, ShiftingMode, SupernetShifter, transfer_to
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
+from server.searches.evaluation_results import Accuracy
 from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.searches.worker_results import Accuracy
 from server.spaces.worker.resources import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernets

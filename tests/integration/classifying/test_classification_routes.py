@@ -26,6 +26,7 @@ from server.core.database.transaction import Transaction
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device
 from server.jobs.job import Job
+from server.jobs.kinds import JobKind
 from server.searches.candidate_schemas import FrontResource
 from tests.support.api_world import ADMIN, World, capabilities, cheap_spec
 from tests.support.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
@@ -66,7 +67,7 @@ def answer(world: World, device: Device, job: Job, images_sha256: str) -> None:
         environment=EnvironmentRecord(agent_version="1", protocol_version=1),
     )
     assert job.lease is not None
-    world.process.rpc.classifications.put(device.id, job.lease, given, "c" * 64)
+    world.process.agents.work[JobKind.CLASSIFY].results.put(device.id, job.lease, "c" * 64, lambda _: given)
 
 
 def test_a_model_with_images_has_a_classifying_job_beside_its_measuring_one(world: World, device: Device) -> None:

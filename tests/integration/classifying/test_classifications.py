@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -18,11 +19,11 @@ from server.candidates.candidate import Candidate
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.states import SearchState
-from server.classifying.classification import ClassificationQuery, ClassificationRecord, FloatPredictions
+from server.classifying.classification import ClassificationQuery, ClassificationRecord, ReferencePredictions
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.fleet.states import DeviceState
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
@@ -31,11 +32,11 @@ from server.jobs.states import JobState
 from server.measuring.conversion import Conversion
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
+from server.searches.evaluation_results import Accuracy
 from server.searches.step import StepStatus
-from server.searches.worker_results import Accuracy
 from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
 from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement
+from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, put_measurement
 
 RIGHT = answers(*LABELS)
 TWO_WRONG = answers(1, 2, *LABELS[2:])
@@ -158,7 +159,7 @@ def test_a_measurement_is_no_answer_to_images_nor_the_other_way_round(world: Wor
     device = classifying_device(world)
     measure(world, spec(world))
     job = take(device, JobKind.CLASSIFY)
-    receipt = world.results.put_measurement(device.id, lease_of(job), measurement(100.0), "a" * 64)
+    receipt = put_measurement(world.results, device.id, lease_of(job), measurement(100.0), "a" * 64)
     assert (receipt.status, "asks for no measurement" in receipt.reason) == (ResultStatus.REJECTED, True)
 
 
@@ -257,7 +258,7 @@ def test_a_board_classifies_with_what_the_converter_made(world: World) -> None:
     claimed = world.dispatch.claim("worker", (JobKind.CONVERT,), {"converter": "rknn"})
     assert claimed is not None
     made = Conversion(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
-    world.worker_results.record_conversion(lease_of(claimed), made)
+    world.conversions.record(lease_of(claimed), made)
     classifying = take(device, JobKind.CLASSIFY)
     payload = read_payload(ClassifyPayload, classifying.payload)
     assert (payload.model_sha256, payload.model_format) == (made.sha256, ModelFormat.RKNN)
@@ -303,14 +304,14 @@ def finalist(world: World, **changes: Any) -> tuple[Search, Candidate, Job]:
 def record_test_accuracy(world: World, job: Job) -> None:
     """As a worker does: the float network's answers, one of them wrong, and the network itself."""
     head, labels_N = image_set_head(world.artifacts, stored(world, image_set()))
-    found = FloatPredictions(
+    found = ReferencePredictions(
         images_sha256=stored(world, image_set()),
         num_classes=head.num_classes,
         predictions=answers(1, *LABELS[1:]),
         labels=labels_N,
     )
     model = Conversion(sha256=stored(world, b"onnx"), format=ModelFormat.ONNX, weights=WeightsOrigin.INHERITED)
-    world.worker_results.record_accuracy(lease_of(job), Accuracy(top1=0.9, num_images=10), model, found)
+    world.evaluations.record(lease_of(job), Accuracy(top1=0.9, num_images=10), model, found)
 
 
 def test_a_search_ends_once_its_device_has_classified_with_the_front(world: World) -> None:
@@ -357,7 +358,7 @@ def test_a_finalist_for_a_board_is_converted_first(world: World, fails: bool) ->
         world.dispatch.fail(lease_of(converting), Failure(FailureType.CONVERT_FAILED, "no such operator"))
     else:
         made = Conversion(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
-        world.worker_results.record_conversion(lease_of(converting), made)
+        world.conversions.record(lease_of(converting), made)
         answer(world.classification_results, device, take(device, JobKind.CLASSIFY), RIGHT)
         (record,) = classifications(world, candidate_id=candidate.id, device_id=device.id)
         assert (record.model_sha256, record.source_sha256) == (made.sha256, stored(world, b"onnx"))

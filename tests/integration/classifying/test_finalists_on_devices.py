@@ -12,18 +12,16 @@ import pytest
 
 from nas_engine.domain.measuring.image_set import ImageSetFile
 from server.access.tokens import Tokens
+from server.bootstrap.agents import agent_services
+from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.states import EvaluationSource, SearchState
 from server.classifying.classification import ClassificationQuery
 from server.classifying.queries import Classifications
-from server.classifying.results import ClassificationResults
 from server.core.paging import PageRequest
 from server.fleet.device import DeviceQuery
 from server.fleet.devices import Devices
 from server.fleet.rpc_server import start_rpc_server
-from server.fleet.rpc_services import RpcServices
-from server.fleet.sessions import AgentSessions
 from server.measuring.canaries import Canaries
-from server.measuring.results import MeasurementResults
 from tests.support.agent_process import AgentProcess
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import EVALUATION, WorkerWorld
@@ -42,14 +40,7 @@ def agent(world: WorkerWorld, tmp_path: Path) -> Iterator[AgentProcess]:
     made = Tokens(uow).bootstrap()
     assert made is not None
     devices = Devices(uow)
-    services = RpcServices(
-        enrolments=devices,
-        sessions=AgentSessions(uow, wakeups),
-        results=MeasurementResults(uow),
-        classifications=ClassificationResults(uow, world.artifacts),
-        artifacts=world.artifacts,
-        canaries=Canaries(uow, []),
-    )
+    services = agent_services(uow, wakeups, all_job_kinds(), world.artifacts, Canaries(uow))
     server = start_rpc_server(services, "127.0.0.1:0", num_threads=8)
     options = ("--runtime", "onnxruntime", "--device-type", "cpu", "--poll-s", "1")
     started = AgentProcess(tmp_path, server.port, *options, token=made.enrolment_token)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.jobs.failures import FailureType
+from nas_engine.domain.job_protocol import FailureType
 from server.jobs.states import JobPhase, JobState
 from tests.integration.device_agent.test_agents_and_service import Farm
 from tests.support.agent_process import AgentProcess

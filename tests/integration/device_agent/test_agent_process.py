@@ -12,10 +12,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from device_agent.runtime.golden import golden_onnx
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import DeviceClass
 from server.fleet.rpc_server import RpcServer, start_rpc_server
-from server.jobs.dispatch import LeaseOrder
-from server.jobs.failures import FailureType
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobPhase
 from tests.support.agent_process import AgentProcess

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey, Validity
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.files import FileByteStore
+from server.bootstrap.agents import agent_services
+from server.bootstrap.job_kinds import all_job_kinds
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery, HardwareProfile
 from server.fleet.rpc_server import RpcServer, start_rpc_server
-from server.fleet.rpc_services import RpcServices
 from server.fleet.states import DeviceState
-from server.jobs.failures import FailureType
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
@@ -47,14 +48,8 @@ class Farm:
         golden = self.world.artifacts.put(GOLDEN, "application/json")
         model = GoldenModel(sha256=golden.sha256, size_bytes=golden.size_bytes, format=ModelFormat.ONNX)
         canaries = Canaries(self.world.uow, [model], CanarySettings(every_s=600.0))
-        services = RpcServices(
-            enrolments=self.world.devices,
-            sessions=self.world.sessions,
-            results=self.world.results,
-            classifications=self.world.classification_results,
-            artifacts=self.world.artifacts,
-            canaries=canaries,
-        )
+        world = self.world
+        services = agent_services(world.uow, database.wakeups, all_job_kinds(), world.artifacts, canaries, LEASES)
         self.server: RpcServer = start_rpc_server(services, address, num_threads=16)
         self._folder = folder
         self.agents: list[AgentProcess] = []
@@ -127,7 +122,7 @@ class Farm:
 
     def canaries(self, device: Device) -> tuple[CanaryRecord, ...]:
         """Canary runs of a device, newest first."""
-        return self.world.devices.canaries(device.id, PageRequest(10)).items
+        return self.world.latencies.canaries(device.id, PageRequest(10)).items
 
     def measurements(self) -> tuple[MeasurementRecord, ...]:
         """Everything stored."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
@@ -15,8 +16,6 @@ from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery
 from server.core.paging import PageRequest
 from server.fleet.rpc_server import RpcServer, start_rpc_server
-from server.jobs.dispatch import LeaseOrder
-from server.jobs.failures import FailureType
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.settings import LeaseSettings

@@ -18,9 +18,9 @@ from device_agent.server_link.link import Link, LinkSettings
 from device_agent.server_link.wire import envelope_to_proto
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
-from server.jobs.failures import FailureType
 from tests.support.agent_process import AgentProcess
 from tests.support.certificates import Authority
 from tests.support.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch

@@ -54,9 +54,9 @@ def test_a_canary_alarm_has_everything_since_the_last_good_canary_measured_again
     slow, well = world.enrol("slow"), world.enrol("well")
     search = world.search(budget={"num_candidates": 3})
     measure_one(world, slow, 101.0)
-    world.devices.record_canary(slow.id, **GOLDEN, ratio=1.0, passed=True)
+    world.record_canary(slow.id, **GOLDEN, ratio=1.0, passed=True)
     measure_one(world, slow, 302.0)
-    assert world.devices.record_canary(slow.id, **GOLDEN, ratio=3.0, passed=False, reason="3 times as slow") == 1
+    assert world.record_canary(slow.id, **GOLDEN, ratio=3.0, passed=False, reason="3 times as slow") == 1
     assert world.devices.get(slow.id).state is DeviceState.DEGRADED
     slow.sync(degraded=True, free_slots=0)
     assert world.devices.get(slow.id).state is DeviceState.DEGRADED
@@ -75,10 +75,10 @@ def test_a_canary_alarm_has_everything_since_the_last_good_canary_measured_again
 def test_a_search_does_not_end_while_one_of_its_results_is_suspect(world: World) -> None:
     slow, well = world.enrol("slow"), world.enrol("well")
     search = world.search(budget={"num_candidates": 3})
-    world.devices.record_canary(slow.id, **GOLDEN, ratio=1.0, passed=True)
+    world.record_canary(slow.id, **GOLDEN, ratio=1.0, passed=True)
     world.worker.run()
     assert slow.run() == 3
-    assert world.devices.record_canary(slow.id, **GOLDEN, ratio=2.0, passed=False) == 3
+    assert world.record_canary(slow.id, **GOLDEN, ratio=2.0, passed=False) == 3
     world.worker.run()
     assert world.searches.get(search.id).state is SearchState.RUNNING
     assert run_to_end(world, well, search).state is SearchState.COMPLETED
@@ -90,7 +90,7 @@ def test_a_search_does_not_end_while_one_of_its_results_is_suspect(world: World)
 def test_a_finished_search_keeps_its_suspect_results_and_queues_nothing(world: World) -> None:
     device = world.enrol()
     search = run_to_end(world, device, world.search(budget={"num_candidates": 3}))
-    world.devices.record_canary(device.id, **GOLDEN, ratio=2.0, passed=False)
+    world.record_canary(device.id, **GOLDEN, ratio=2.0, passed=False)
     assert all(len(latencies(world, candidate)) == 1 for candidate in world.candidates(search))
     assert world.enrol("other").take() is None
 
@@ -100,8 +100,8 @@ def test_devices_share_a_pool_only_while_their_canaries_agree(
     world: World, median_us: float, state: DeviceState
 ) -> None:
     first, second = world.enrol("first"), world.enrol("second")
-    world.devices.record_canary(first.id, **GOLDEN, ratio=None, passed=True)
-    world.devices.record_canary(second.id, **GOLDEN | {"median_us": median_us}, ratio=None, passed=True)
+    world.record_canary(first.id, **GOLDEN, ratio=None, passed=True)
+    world.record_canary(second.id, **GOLDEN | {"median_us": median_us}, ratio=None, passed=True)
     found = world.devices.get(second.id)
     assert found.state is state
     assert ("others of its pool 100.0 us" in found.reason) == (state is DeviceState.QUARANTINED)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.paging import PageRequest
-from server.jobs.dispatch import LeaseOrder
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobState

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import Dtype, HardwareKey, Validity, ValidityFlag
 from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError, LeaseLostError
+from server.core.paging import PageRequest
 from server.fleet.sessions import ReturnedLease, RunningLease, SessionState
 from server.fleet.states import DeviceState
-from server.jobs.dispatch import LeaseOrder
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
@@ -24,7 +25,15 @@ from server.jobs.results import ResultStatus
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 from server.measuring.measurement import MeasurementQuery
 from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, result_digest
+from tests.support.service_world import (
+    IDENTITY,
+    PlayedDevice,
+    World,
+    lease_of,
+    measurement,
+    put_measurement,
+    result_digest,
+)
 
 EVERYTHING = MeasurementQuery(include_superseded=True, include_suspect=True)
 
@@ -137,7 +146,7 @@ def test_a_repeated_result_is_taken_once(world: World) -> None:
     job = taken(device)
     first, second = device.measure(job), device.measure(job)
     assert (first.status, second.status) == (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE)
-    assert first.measurement_id == second.measurement_id
+    assert first.record_id == second.record_id
     assert world.latencies.count(EVERYTHING) == 1
 
 
@@ -158,7 +167,9 @@ def test_a_result_for_somebody_elses_lease_is_refused(world: World) -> None:
     assert world.dispatch.get(job.id).state is JobState.LEASED
 
 
-def test_a_result_measured_under_another_hardware_key_is_kept_under_that_key(world: World) -> None:
+def test_a_result_measured_under_another_hardware_key_is_kept_as_evidence_and_not_under_that_key(
+    world: World,
+) -> None:
     device = world.enrol()
     search = measuring(world)
     job = taken(device)
@@ -168,8 +179,11 @@ def test_a_result_measured_under_another_hardware_key_is_kept_under_that_key(wor
     assert "another" not in receipt.reason
     assert world.states(search) == [CandidateState.EVALUATING]
     assert world.dispatch.get(job.id).failure_type is FailureType.INVALID_RESULT
-    key = HardwareKey(identity=other, dtype=Dtype.FP32).digest
-    assert world.latencies.count(MeasurementQuery(hardware_key=key)) == 1
+    sent, enrolled = (HardwareKey(identity=one, dtype=Dtype.FP32).digest for one in (other, IDENTITY))
+    assert world.latencies.count(replace(EVERYTHING, hardware_key=sent)) == 0
+    assert world.latencies.count(MeasurementQuery(hardware_key=enrolled)) == 0
+    (evidence,) = world.latencies.page(replace(EVERYTHING, hardware_key=enrolled), PageRequest(10)).items
+    assert (evidence.id, evidence.suspect) == (receipt.record_id, True)
 
 
 def test_raw_samples_are_kept(world: World) -> None:
@@ -177,8 +191,8 @@ def test_raw_samples_are_kept(world: World) -> None:
     measuring(world)
     job = taken(device)
     receipt = device.measure(job, latency_us=123.0)
-    assert receipt.measurement_id is not None
-    assert tuple(world.latencies.samples(receipt.measurement_id)) == measurement(123.0).blocks
+    assert receipt.record_id is not None
+    assert tuple(world.latencies.samples(receipt.record_id)) == measurement(123.0).blocks
 
 
 def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:
@@ -377,12 +391,12 @@ def test_a_failed_canary_degrades_the_device_and_makes_its_recent_results_suspec
     search = measuring(world, num_candidates=2)
     canary = {"pool_key": "1" * 64, "artifact_sha256": "0" * 64, "median_us": 100.0}
     device.measure(taken(device))
-    world.devices.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
+    world.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
     device.measure(taken(device))
-    assert world.devices.record_canary(device.id, **canary, ratio=1.3, passed=False, reason="30 % slow") == 1  # type: ignore[arg-type]
+    assert world.record_canary(device.id, **canary, ratio=1.3, passed=False, reason="30 % slow") == 1  # type: ignore[arg-type]
     assert world.devices.get(device.id).state is DeviceState.DEGRADED
     assert world.latencies.count(MeasurementQuery(search_id=search.id)) == 1
-    world.devices.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
+    world.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
     assert world.devices.get(device.id).state is DeviceState.ACTIVE
 
 
@@ -393,4 +407,4 @@ def test_digests_of_results_are_checked(world: World) -> None:
     measured = measurement(100.0)
     assert len(result_digest(job, measured)) == 64
     with pytest.raises(InvalidValueError):
-        world.results.put_measurement(device.id, lease_of(job), measured, "nonsense")
+        put_measurement(world.results, device.id, lease_of(job), measured, "nonsense")

@@ -13,7 +13,7 @@ import pytest
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
-from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.measurement import CanaryReading, DeviceClass
 from nas_engine.export.rknn_settings import CalibrationImages
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.artifact import ModelFormat
@@ -115,15 +115,12 @@ def ran(
 ) -> int:
     """Record a canary as the agents' endpoint does; returns how many measurements became suspect."""
     core_mask = changes.pop("core_mask", "1")
-    record = {"passed": True, "output_digest": ANSWER, **changes}
-    return device.world.devices.record_canary(
-        device.id,
-        pool_key=canaries.pool_key(device.world.devices.get(device.id), job_for(device, core_mask).id),
-        artifact_sha256=GOLDEN.sha256,
-        median_us=median_us,
-        ratio=ratio,
-        **record,
-    )
+    alarm = "" if changes.pop("passed", True) else changes.pop("reason", "the canary is off")
+    answer = changes.pop("output_digest", ANSWER)
+    assert not changes
+    reading = CanaryReading(artifact_sha256=GOLDEN.sha256, median_us=median_us, ratio=ratio, output_digest=answer)
+    enrolled = device.world.devices.get(device.id)
+    return canaries.record(enrolled, job_for(device, core_mask).id, reading, alarm=alarm)
 
 
 class TestPlans:
@@ -254,7 +251,7 @@ class TestWiring:
             timeout_s=30.0,
         )
         job = uow.write(lambda tx: JobStore(tx).add(NewJob(kind=JobKind.MEASURE, payload=payload.to_json())))
-        return process.rpc.canaries.plan(device, job)
+        return process.agents.work[JobKind.MEASURE].canaries.plan(device, job)
 
     def test_boards_run_the_golden_model_and_emulators_do_not(self, process: api.ApiProcess) -> None:
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.ONNX)

@@ -28,7 +28,6 @@ from server.candidates.states import EvaluationSource, SearchState
 from server.core.database.transaction import UnitOfWork
 from server.core.paging import PageRequest
 from server.fleet.device import Device
-from server.jobs.kinds import WORKER_KINDS
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
 from server.searches.fronts import Fronts
@@ -36,6 +35,7 @@ from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.result_tables import SpaceTables
 from tests.support.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
+from tests.support.service_world import put_measurement
 from tests.support.table_results import table_bytes
 
 ENTROPY = 1.07  # latencies of distinct architectures differ by up to this factor, so that dominance is no accident
@@ -67,7 +67,7 @@ class Bench:
 
     def _work(self) -> int:
         num = 0
-        while (job := self.world.dispatch.claim("worker", WORKER_KINDS)) is not None:
+        while (job := self.world.dispatch.claim("worker")) is not None:
             assert job.lease is not None
             self.handlers[job.kind](job, job.lease, lambda: False)
             num += 1
@@ -87,7 +87,7 @@ class Bench:
                 measured = replace(measured, blocks=tuple(block_at(p50_us * place) for place in places))
             self.num_measured += 1
             digest = hashlib.sha256(f"{job.id} {self.num_measured}".encode()).hexdigest()
-            self.world.results.put_measurement(self.board.id, job.lease, measured, digest)
+            put_measurement(self.world.results, self.board.id, job.lease, measured, digest)
             num += 1
         return num
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.errors import ConversionError, ConversionFailure
+from nas_engine.domain.job_protocol import FailureType
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
 from server.artifacts.store import ArtifactStore
@@ -16,7 +17,7 @@ from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidSpecError
 from server.fleet.selection import converter_labels
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.kinds import JobKind
 from server.jobs.worker.handlers import failure_of
@@ -55,7 +56,7 @@ def convert(world: World, job: Job, *cpu_operators: str) -> None:
         Conversion(sha256=file.sha256, format=format, weights=WeightsOrigin.RANDOM, cpu_operators=cpu_operators)
         for file, format in zip(files, (ModelFormat.RKNN, ModelFormat.RKNN_CYCLES), strict=True)
     ]
-    world.worker_results.record_conversion(lease_of(job), *made)
+    world.conversions.record(lease_of(job), *made)
 
 
 def test_only_a_worker_with_a_converter_is_given_conversions_for_rknn(world: World) -> None:

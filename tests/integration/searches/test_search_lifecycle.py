@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from server.artifacts.files import FileByteStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -14,7 +15,7 @@ from server.candidates.states import CandidateState, EvaluationSource, SearchSta
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.core.events import EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.states import JobState
@@ -127,7 +128,7 @@ def test_a_cancelled_search_stops_its_jobs(world: World) -> None:
     assert device.sync().assignments == ()
     # What was measured meanwhile is kept, but steers nothing.
     receipt = device.measure(leased)
-    assert receipt.measurement_id is not None
+    assert receipt.record_id is not None
     assert world.dispatch.get(leased.id).state is JobState.CANCELLED
     assert world.searches.cancel(search.id).state is SearchState.CANCELLED
     assert world.dispatch.claim("w") is None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import LeaseLostError
@@ -16,7 +17,6 @@ from server.core.paging import PageRequest
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobState
-from server.jobs.worker.loop import LANES
 from tests.support.databases import TestDatabase
 from tests.support.shifting_searches import BUDGET, IMMEDIATE, POPULATION, accuracies, own_versions, shifting_spec
 from tests.support.worker_world import WorkerWorld
@@ -65,7 +65,7 @@ def outcome(world: WorkerWorld, search: Search) -> list[tuple[Any, ...]]:
 
 
 def test_shifting_runs_among_the_heavy_jobs_and_steps_among_the_short_ones() -> None:
-    lane_of = {kind: lane.name for lane in LANES for kind in lane.kinds}
+    lane_of = {one.kind: one.executor.name for one in all_job_kinds()}
     assert lane_of[JobKind.SHIFT] == lane_of[JobKind.TRAIN] == "heavy"
     assert lane_of[JobKind.SEARCH_STEP] == "short"
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from server.candidates.payloads import EvaluatePayload, ShiftPayload
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload

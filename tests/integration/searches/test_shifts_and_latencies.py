@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError
 from server.core.paging import PageRequest
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.kinds import JobKind
+from server.searches.evaluation_results import Accuracy
 from server.searches.ordered_work import SearchWork
 from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
 from server.searches.step import ShiftOrder
-from server.searches.worker_results import Accuracy
 from tests.support.databases import TestDatabase
 from tests.support.service_world import PlayedDevice, World, lease_of
 

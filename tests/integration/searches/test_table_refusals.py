@@ -10,10 +10,11 @@ import httpx2
 import pytest
 
 from nas_engine.domain.environment import Dtype
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.spaces.registry import create_space
 from server.fleet.device import Enrolment
 from server.fleet.devices import Devices
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from tests.support.api_world import ENROLMENT, World, capabilities
 from tests.support.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
 from tests.support.worker_world import TINY_SPACE
@@ -104,7 +105,7 @@ def test_a_table_that_lacks_operators_is_refused_while_and_after_it_is_measured(
     assert job is not None
     assert job.lease is not None
     failure = Failure(FailureType.MODEL_REJECTED, "the compiler knows no such operator")
-    world.results.put_failure(board.id, job.lease, failure, "0" * 64)
+    world.job_results.put_failure(board.id, job.lease, failure, "0" * 64)
     measure_by_formula(world, board, create_space(SPACE["id"], SPACE["parameters"]))
     worker.run()
     (found,) = reasons(client, densenas_spec(table["id"]))

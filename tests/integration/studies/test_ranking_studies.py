@@ -10,9 +10,10 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
+from nas_engine.domain.job_protocol import FailureType
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.core.events import EventQuery, EventStore, EventType
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.kinds import JobKind
 from server.jobs.states import JobState

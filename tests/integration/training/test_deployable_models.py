@@ -22,6 +22,7 @@ from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.bootstrap import worker as worker_process
+from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import InvalidSpecError, NotFoundError
@@ -44,7 +45,7 @@ from server.training.supernet import Supernet
 from tests.support.api_world import measurement
 from tests.support.databases import TestDatabase
 from tests.support.fake_converter import TABLE
-from tests.support.service_world import IDENTITY, lease_of
+from tests.support.service_world import IDENTITY, lease_of, put_measurement
 from tests.support.worker_world import EVALUATION, TRAINING, WorkerWorld
 
 ARCHITECTURE = [0, 2, 1]
@@ -282,7 +283,7 @@ def measured(world: ConvertingWorld, board: Device, **changes: Any) -> Search:
 
 
 def measure_all(world: ConvertingWorld, board: Device) -> None:
-    sessions = AgentSessions(world.uow, world.database.wakeups, world.settings.leases)
+    sessions = AgentSessions(world.uow, world.database.wakeups, all_job_kinds(), world.settings.leases)
     report = AgentReport(
         device_id=board.id,
         boot_id=board.boot_id,
@@ -297,7 +298,7 @@ def measure_all(world: ConvertingWorld, board: Device) -> None:
         key = HardwareKey(identity=board.capabilities.identity, dtype=Dtype(payload.dtype), batch=1)
         taken = measurement(key, 100.0 + int(payload.latency_key[:4], 16) / 100)
         digest = hashlib.sha256(job.id.encode()).hexdigest()
-        MeasurementResults(world.uow).put_measurement(board.id, lease_of(job), taken, digest)
+        put_measurement(MeasurementResults(world.uow, all_job_kinds()), board.id, lease_of(job), taken, digest)
 
 
 def enrol(world: ConvertingWorld, identity: DeviceIdentity) -> Device:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.access.token import ApiToken, Role
 from server.access.tokens import digest, new_secret
@@ -26,12 +27,12 @@ from server.core.paging import PageRequest, Position
 from server.core.transitions import check_transition
 from server.fleet.device import DeviceCapabilities, HardwareProfile
 from server.fleet.states import DEVICE_TRANSITIONS
-from server.jobs.failures import FailureType, backoff_s
+from server.jobs.failures import backoff_s, policy_of
 from server.jobs.payloads import read_payload
 from server.jobs.states import JOB_TRANSITIONS, JobState
 from server.measuring.payloads import MeasurePayload
+from server.searches.evaluation_results import Accuracy
 from server.searches.step import StepOutcome, StepStatus
-from server.searches.worker_results import Accuracy
 from server.spaces.architecture import ArchitectureRecord
 from server.training.states import SUPERNET_TRANSITIONS
 from server.training.supernet import TrainingProgress
@@ -112,15 +113,15 @@ def test_staying_in_a_state_is_no_transition() -> None:
 
 
 def test_every_failure_has_a_policy_and_refusals_are_not_retried() -> None:
-    assert all(failure.policy is not None for failure in FailureType)
-    assert not FailureType.CONVERT_FAILED.policy.retryable
-    assert FailureType.CONVERT_FAILED.policy.penalise_model
-    assert not FailureType.AGENT_SHUTDOWN.policy.counts_attempt
+    assert all(policy_of(failure) is not None for failure in FailureType)
+    assert not policy_of(FailureType.CONVERT_FAILED).retryable
+    assert policy_of(FailureType.CONVERT_FAILED).penalise_model
+    assert not policy_of(FailureType.AGENT_SHUTDOWN).counts_attempt
 
 
 def test_no_failure_is_the_devices_and_a_deterministic_refusal_of_the_model() -> None:
     for failure in FailureType:
-        assert not (failure.policy.penalise_device and not failure.policy.retryable)
+        assert not (policy_of(failure).penalise_device and not policy_of(failure).retryable)
 
 
 def test_back_off_doubles_up_to_a_minute() -> None:

@@ -1,0 +1,99 @@
+"""What the end of a job means for the candidates and searches that waited for it: hooks of the job kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.lifecycle import advance, affected_searches, end_candidate, end_search
+from server.candidates.search import Search
+from server.candidates.search_store import SearchStore
+from server.candidates.states import CandidateState, SearchState
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.jobs.failures import Failure, FinalFailure
+from server.jobs.job import Job
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+
+
+def mark_evaluating(tx: Transaction, job: Job) -> None:
+    """The candidate of a claimed job counts as EVALUATING from now on."""
+    if job.candidate_id is not None:
+        CandidateStore(tx).mark_evaluating(job.candidate_id)
+
+
+def fail_awaited(
+    tx: Transaction,
+    job: Job,
+    failure: FinalFailure,
+    settings: SearchSettings,
+    would_have_served: Callable[[Search], bool] | None = None,
+) -> None:
+    """End every candidate that awaited a latency of this job: INFEASIBLE by its own fault, else FAILED.
+
+    Args:
+        would_have_served: whether another search than the job's own would have taken its result; None for always.
+    """
+    if job.latency_key is None or job.hardware_key is None:
+        return
+    searches = affected_searches(tx, job)
+    state = CandidateState.INFEASIBLE if failure.blames_model else CandidateState.FAILED
+    for awaited in EvaluationStore(tx).awaited_under(job.latency_key, job.hardware_key):
+        search = searches[awaited.search_id]
+        if would_have_served is None or job.search_id == search.id or would_have_served(search):
+            searches[search.id] = _end_candidate(tx, search, awaited.candidate_id, state, failure)
+    for search in searches.values():
+        advance(tx, search, settings)
+
+
+def fail_evaluation(tx: Transaction, job: Job, failure: Failure, settings: SearchSettings) -> None:
+    """End the candidate whose accuracy a job was to find as FAILED."""
+    if job.search_id is None or job.candidate_id is None:
+        return
+    search = affected_searches(tx, job)[job.search_id]
+    advance(tx, _end_candidate(tx, search, job.candidate_id, CandidateState.FAILED, failure), settings)
+
+
+def fail_search(tx: Transaction, job: Job, failure: Failure, what: str) -> None:
+    """End the search that cannot go on without this job as FAILED.
+
+    Args:
+        what: names the job for people, e.g. "a search step".
+    """
+    if job.search_id is None:
+        return
+    search = SearchStore(tx).lock(job.search_id)
+    if not search.state.final:
+        end_search(tx, search, SearchState.FAILED, f"{what} failed: {failure.type.value}: {failure.message}")
+
+
+def advance_search_of(tx: Transaction, job: Job, settings: SearchSettings) -> None:
+    """Open the barrier of a search whose long-running job was stopped by a pause."""
+    if job.search_id is not None:
+        advance(tx, SearchStore(tx).lock(job.search_id), settings)
+
+
+def queue_missing_steps(uow: UnitOfWork, settings: SearchSettings) -> int:
+    """Queue the step of every running search that waits for nothing and has none; returns how many."""
+
+    def reopen(tx: Transaction, search_id: str) -> int:
+        search = SearchStore(tx).lock(search_id)
+        if JobStore(tx).active_of_search(search_id) or EvaluationStore(tx).num_awaited(search_id) > 0:
+            return 0
+        advance(tx, search, settings)
+        return 1
+
+    running = (SearchState.RUNNING, SearchState.DRAINING)
+    searches = uow.read(lambda tx: SearchStore(tx).in_states(running))
+    return sum(uow.write(lambda tx, i=search.id: reopen(tx, i)) for search in searches)  # type: ignore[misc]
+
+
+def _end_candidate(
+    tx: Transaction, search: Search, candidate_id: str, state: CandidateState, failure: Failure
+) -> Search:
+    candidate = CandidateStore(tx).get(candidate_id)
+    if candidate.state.final:  # a re-evaluation failed: the candidate keeps what it has
+        EvaluationStore(tx).settle_candidate(candidate_id)
+        return search
+    return end_candidate(tx, search, candidate, state, f"{failure.type.value}: {failure.message}")

@@ -1,0 +1,43 @@
+"""Classifying jobs at the agents' endpoint: their assignments and their results."""
+
+from __future__ import annotations
+
+from hilnas.v1 import control_pb2
+from nas_engine.domain.measuring.classification import Classification
+from server.artifacts.artifacts import Artifacts
+from server.classifying.converters import classification_from_proto, classify_assignment
+from server.classifying.results import ClassificationResults
+from server.fleet.device import Device
+from server.jobs.job import Job, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultReceipt
+from server.measuring.payloads import ClassifyPayload
+
+
+class ClassifyingWork:
+    """The `DeviceWork` of classifying jobs."""
+
+    kind = JobKind.CLASSIFY
+    outcome = "classification"
+
+    def __init__(self, results: ClassificationResults, artifacts: Artifacts) -> None:
+        self.results = results
+        self._artifacts = artifacts
+
+    def assignment(self, device: Device, job: Job, ttl_s: float) -> control_pb2.Assignment:
+        """A model and the images it is to classify."""
+        payload = read_payload(ClassifyPayload, job.payload)
+        model, images = self._artifacts.get(payload.model_sha256), self._artifacts.get(payload.images_sha256)
+        return classify_assignment(job, payload, model, images, ttl_s)
+
+    def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
+        """Take the classes a device ranked first."""
+
+        def read(payload: ClassifyPayload) -> Classification:
+            return classification_from_proto(envelope.classification, payload.num_images)
+
+        return self.results.put(device.id, lease, digest, read)
+
+    def note_failure(self, device: Device, job: Job, failure: control_pb2.Failure) -> None:
+        """Nothing: classifying runs no canary."""

@@ -1,0 +1,51 @@
+"""The kinds of jobs of measuring: conversions on workers, measurements on devices."""
+
+from __future__ import annotations
+
+from server.candidates.completion import fail_awaited, fail_evaluation, mark_evaluating
+from server.candidates.lifecycle import affected_searches
+from server.candidates.search import Search
+from server.core.database.transaction import Transaction
+from server.fleet.executor import DEVICES
+from server.jobs.failures import FinalFailure
+from server.jobs.job import Job
+from server.jobs.kinds import JobKind
+from server.jobs.registry import CONVERT_LANE, KindOfJob
+from server.jobs.settings import SearchSettings
+from server.measuring.payloads import ConvertPayload, MeasurePayload
+
+
+def measuring_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
+    """CONVERT and MEASURE."""
+
+    def measuring_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
+        def would_have_served(search: Search) -> bool:
+            spec = search.spec.measurement
+            return (spec.profile, spec.validity_policy) == (job.payload["profile"], job.payload["validity_policy"])
+
+        fail_awaited(tx, job, failure, settings, would_have_served)
+
+    def conversion_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
+        if job.payload.get("classify") is not None and job.candidate_id is not None:
+            fail_evaluation(tx, job, failure, settings)  # the candidate is complete: it keeps what it has
+        else:
+            fail_awaited(tx, job, failure, settings)
+
+    return (
+        KindOfJob(
+            kind=JobKind.CONVERT,
+            payload=ConvertPayload,
+            executor=CONVERT_LANE,
+            failed=conversion_failed,
+            lock_first=affected_searches,
+            claimed=mark_evaluating,
+        ),
+        KindOfJob(
+            kind=JobKind.MEASURE,
+            payload=MeasurePayload,
+            executor=DEVICES,
+            failed=measuring_failed,
+            lock_first=affected_searches,
+            claimed=mark_evaluating,
+        ),
+    )

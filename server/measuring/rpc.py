@@ -1,0 +1,67 @@
+"""Measuring jobs at the agents' endpoint: their assignments with a canary where one is due, and their results."""
+
+from __future__ import annotations
+
+import logging
+
+from hilnas.v1 import control_pb2
+from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.measurement import Measurement, MeasurementProfile
+from server.artifacts.artifacts import Artifacts
+from server.core.errors import InvalidValueError
+from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
+from server.fleet.device import Device
+from server.jobs.job import Job, LeaseRef
+from server.jobs.kinds import JobKind
+from server.jobs.payloads import read_payload
+from server.jobs.results import ResultReceipt, ResultStatus
+from server.measuring.canaries import Canaries
+from server.measuring.converters import alarms_of, assignment_to_proto, canary_from_proto, measurement_from_proto
+from server.measuring.payloads import MeasurePayload
+from server.measuring.results import MeasurementResults
+
+_log = logging.getLogger(__name__)
+
+
+class MeasuringWork:
+    """The `DeviceWork` of measuring jobs."""
+
+    kind = JobKind.MEASURE
+    outcome = "measurement"
+
+    def __init__(self, results: MeasurementResults, artifacts: Artifacts, canaries: Canaries) -> None:
+        self.results = results
+        self._artifacts = artifacts
+        self.canaries = canaries
+
+    def assignment(self, device: Device, job: Job, ttl_s: float) -> control_pb2.Assignment:
+        """A model to measure."""
+        payload = read_payload(MeasurePayload, job.payload)
+        model = self._artifacts.get(payload.model_sha256)
+        return assignment_to_proto(job, payload, model, self.canaries.plan(device, job), ttl_s)
+
+    def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
+        """Take a measurement, and after it the reading of its canary."""
+        message = envelope.measurement
+
+        def read(payload: MeasurePayload) -> Measurement:
+            return measurement_from_proto(message, MeasurementProfile.named(payload.profile))
+
+        receipt = self.results.put(device.id, lease, digest, read)
+        alarm = "; ".join(alarms_of(message))
+        # Sent again, an alarm is raised again: this server may have died between taking the result and raising it.
+        raised = receipt.status is ResultStatus.ACCEPTED or (alarm and receipt.status is ResultStatus.DUPLICATE)
+        if raised and message.HasField("canary_after"):
+            self.canaries.record(device, lease.job_id, canary_from_proto(message.canary_after), alarm=alarm)
+        return receipt
+
+    def note_failure(self, device: Device, job: Job, failure: control_pb2.Failure) -> None:
+        """Store the reading of a canary that was off before the measurement."""
+        if not failure.HasField("canary"):
+            return
+        try:
+            reading = canary_from_proto(failure.canary)
+            alarm = failure.message[:MAX_MESSAGE_CHARACTERS] or "the canary is off"
+            self.canaries.record(device, job.id, reading, alarm=alarm)
+        except (InvalidMeasurementError, InvalidValueError) as error:
+            _log.warning("canary of device %s not recorded: %s", device.id, error)

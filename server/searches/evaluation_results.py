@@ -1,0 +1,138 @@
+"""Results of accuracy evaluations: the value goes to the candidate, its network to a device where that is wanted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.classification import compress_predictions, top1
+from nas_engine.domain.objective import Metric
+from server.artifacts.store import ArtifactStore
+from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.lifecycle import advance, record_value
+from server.candidates.payloads import EvaluatePayload
+from server.candidates.search import Search
+from server.candidates.search_store import SearchStore
+from server.candidates.states import EvaluationSource
+from server.classifying.classification import ClassificationRecord, ReferencePredictions
+from server.classifying.orders import ClassificationScheduler, ImageChoice
+from server.classifying.results import store_compared
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidValueError
+from server.core.ids import IdPrefix, new_id
+from server.jobs.completion import complete_job
+from server.jobs.job import LeaseRef
+from server.jobs.payloads import read_payload
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.measuring.conversion import Conversion
+from server.training.deployables import order_finalist
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """An accuracy evaluation.
+
+    Attributes:
+        top1: fraction of images classified rightly, 0 to 1.
+        num_images: how many were looked at; gives the standard error.
+    """
+
+    top1: float
+    num_images: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
+            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
+
+    @property
+    def standard_error(self) -> float:
+        """Of a proportion (binomial, normal approximation)."""
+        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+
+
+class EvaluationResults:
+    """Takes accuracies in from the workers that found them."""
+
+    def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._settings = settings or SearchSettings()
+        self._classification = ClassificationScheduler(self._settings)
+
+    def record(
+        self,
+        lease: LeaseRef,
+        accuracy: Accuracy,
+        final_model: Conversion | None = None,
+        reference: ReferencePredictions | None = None,
+    ) -> None:
+        """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
+
+        Args:
+            lease: of the job.
+            accuracy: on the images the job asked for.
+            final_model: with a test accuracy, the network exported with the same weights (an artifact already).
+            reference: what that network predicts for the images a device is to classify with it, which is queued.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+        """
+
+        def work(tx: Transaction) -> None:
+            payload = read_payload(EvaluatePayload, JobStore(tx).get(lease.job_id).payload)
+            search = SearchStore(tx).lock(payload.search_id)
+            job = JobStore(tx).guard(lease)
+            evaluation = Evaluation(
+                id=new_id(IdPrefix.EVALUATION),
+                search_id=search.id,
+                candidate_id=payload.candidate_id,
+                metric=Metric.TEST_TOP1 if payload.split == "test" else Metric.TOP1,
+                value=accuracy.top1,
+                uncertainty=accuracy.standard_error,
+                source=EvaluationSource.EVALUATED,
+                attempt=payload.attempt,
+                supernet_version_id=payload.supernet_version_id,
+                created_at=tx.now(),
+            )
+            complete_job(tx, job, {"top1": accuracy.top1})
+            candidate = CandidateStore(tx).get(payload.candidate_id)
+            if final_model is not None:
+                ArtifactStore(tx).get(final_model.sha256)
+                candidate = replace(candidate, final_model_sha256=final_model.sha256)
+                CandidateStore(tx).save(candidate)
+            if final_model is not None and reference is not None and not search.state.final:
+                self._classify(tx, search, candidate, final_model, reference)
+            elif final_model is not None:
+                order_finalist(tx, search, candidate, self._settings.max_evaluation_attempts)
+            search = record_value(tx, search, candidate, evaluation)
+            advance(tx, search, self._settings)
+
+        self._uow.write(work)
+
+    def _classify(
+        self, tx: Transaction, search: Search, candidate: Candidate, model: Conversion, reference: ReferencePredictions
+    ) -> None:
+        """Keep what the float network predicts as the reference, and have the device classify the same images."""
+        ArtifactStore(tx).get(reference.images_sha256)
+        record = ClassificationRecord(
+            id=new_id(IdPrefix.CLASSIFICATION),
+            source=EvaluationSource.EVALUATED,
+            images_sha256=reference.images_sha256,
+            num_images=len(reference.labels),
+            num_classes=reference.num_classes,
+            num_correct=top1(reference.predictions, reference.labels).num_correct,
+            model_sha256=model.sha256,
+            source_sha256=model.sha256,
+            dtype=Dtype.FP32,
+            batch=1,
+            search_id=search.id,
+            candidate_id=candidate.id,
+            arch_id=candidate.arch_id,
+            predictions=compress_predictions(reference.predictions),
+            created_at=tx.now(),
+        )
+        store_compared(tx, record, reference.labels)
+        images = ImageChoice(sha256=reference.images_sha256, num_images=len(reference.labels))
+        self._classification.order(tx, search, candidate, images)

@@ -1,0 +1,75 @@
+"""The kinds of jobs of searches: their steps, what a step orders for the search as a whole, and accuracies."""
+
+from __future__ import annotations
+
+from server.candidates.completion import (
+    advance_search_of,
+    fail_evaluation,
+    fail_search,
+    mark_evaluating,
+    queue_missing_steps,
+)
+from server.candidates.lifecycle import affected_searches
+from server.candidates.payloads import DerivePayload, EvaluatePayload, SearchStepPayload, ShiftPayload
+from server.core.database.transaction import Transaction
+from server.jobs.cancellation import stop_job
+from server.jobs.failures import FinalFailure
+from server.jobs.job import Job
+from server.jobs.kinds import JobKind
+from server.jobs.registry import HEAVY_LANE, SHORT_LANE, KindOfJob
+from server.jobs.settings import SearchSettings
+from server.jobs.states import JobState
+
+
+def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
+    """SEARCH_STEP, SHIFT, DERIVE and EVALUATE."""
+
+    def ordered_job_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
+        fail_search(tx, job, failure, f"{job.kind.value} work of the search")
+
+    def advance_search(tx: Transaction, job: Job) -> None:
+        advance_search_of(tx, job, settings)
+
+    return (
+        KindOfJob(
+            kind=JobKind.SEARCH_STEP,
+            payload=SearchStepPayload,
+            executor=SHORT_LANE,
+            failed=lambda tx, job, failure: fail_search(tx, job, failure, "a search step"),
+            lock_first=affected_searches,
+            search_paused=_stop_if_queued,
+            queue_missing=lambda uow: queue_missing_steps(uow, settings),
+        ),
+        KindOfJob(
+            kind=JobKind.EVALUATE,
+            payload=EvaluatePayload,
+            executor=HEAVY_LANE,
+            failed=lambda tx, job, failure: fail_evaluation(tx, job, failure, settings),
+            lock_first=affected_searches,
+            claimed=mark_evaluating,
+        ),
+        KindOfJob(
+            kind=JobKind.SHIFT,
+            payload=ShiftPayload,
+            executor=HEAVY_LANE,
+            failed=ordered_job_failed,
+            lock_first=affected_searches,
+            cancelled=advance_search,
+        ),
+        KindOfJob(
+            kind=JobKind.DERIVE,
+            payload=DerivePayload,
+            executor=HEAVY_LANE,
+            failed=ordered_job_failed,
+            lock_first=affected_searches,
+            cancelled=advance_search,
+            # It takes hours, and resumes from a checkpoint of its own.
+            search_paused=lambda tx, job: stop_job(tx, job.id),
+        ),
+    )
+
+
+def _stop_if_queued(tx: Transaction, job: Job) -> None:
+    """A step under way sees the wish when it is committed, and is discarded then."""
+    if job.state is JobState.QUEUED:
+        stop_job(tx, job.id)
