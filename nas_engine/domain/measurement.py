@@ -221,8 +221,8 @@ class ValidityFlag:
 
 def worst_validity(flags: Iterable[ValidityFlag]) -> Validity:
     """The most severe of the flags; VALID without any."""
-    found = {flag.validity for flag in flags}
-    return next(v for v in _SEVERITY if v is Validity.VALID or v in found)
+    validities = {flag.validity for flag in flags}
+    return next(v for v in _SEVERITY if v is Validity.VALID or v in validities)
 
 
 class ValidityPolicy(Enum):

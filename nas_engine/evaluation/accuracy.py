@@ -133,11 +133,11 @@ def predict(
     Raises:
         WeightsError: a logit is not finite.
     """
-    found: list[NDArray[np.uint16]] = []
+    predictions: list[NDArray[np.uint16]] = []
     with torch.no_grad():
         for x_NCHW in images_NCHW:
             logits_NK = forward(fit_resolution(x_NCHW, graph), graph, weights=weights, norm=norm)
             if not bool(torch.isfinite(logits_NK).all()):
                 raise WeightsError("a logit is not finite: the weights or statistics are unusable")
-            found.append(logits_NK.argmax(1).cpu().numpy().astype(np.uint16))
-    return np.concatenate(found) if found else np.empty(0, dtype=np.uint16)
+            predictions.append(logits_NK.argmax(1).cpu().numpy().astype(np.uint16))
+    return np.concatenate(predictions) if predictions else np.empty(0, dtype=np.uint16)

@@ -17,9 +17,9 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import WeightRole
-from nas_engine.search.viterbi import derive_architecture
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import MBV2_ID, RESNET_ID, DenseSpace
+from nas_engine.spaces.densenas.viterbi import derive_architecture
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
 from nas_engine.training.data.augmentation import ALONE, Augmentation, Share

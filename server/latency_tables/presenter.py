@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nas_engine.settings.algorithms import CostReportAlgorithm
-from server.candidates.search import Search
+from server.candidates.states import CandidateState, SearchState
 from server.core.errors import NotFoundError
-from server.latency_tables.cost_reports import CostReport, ReportRow
+from server.latency_tables.batch import Batch, BatchEntry
+from server.latency_tables.cost_reports import CostReport
 from server.latency_tables.latency_tables import MeasuredTable, TableRow
 from server.latency_tables.schemas import (
     CostReportDetail,
@@ -18,56 +18,58 @@ from server.latency_tables.schemas import (
 )
 
 
-def table_resource(search: Search) -> LatencyTableResource:
-    """A table without its rows, from the search that measures it."""
-    device = search.spec.device
-    if device is None:
-        raise NotFoundError("latency table", search.id)
+def batch_path(batch: Batch) -> str:
+    """Where a table or report is read."""
+    if batch.sampling is None:
+        return f"/api/v1/latency-tables/{batch.id}"
+    return f"/api/v1/latency-tables/{batch.sampling.table_id}/reports/{batch.id}"
+
+
+def table_resource(batch: Batch) -> LatencyTableResource:
+    """A table without its rows; on the wire its states are those of searches."""
     return LatencyTableResource(
-        id=search.id,
-        name=search.spec.name,
-        state=search.state,
-        reason=search.reason,
-        space_id=str(search.spec.space.parameters["space"]),
-        hardware_key=search.hardware_key,
-        batch=device.batch,
-        dtype=device.dtype,
-        num_operators=search.spec.budget.num_candidates,
-        num_measured=search.progress.num_complete,
-        created_at=search.created_at,
+        id=batch.id,
+        name=batch.spec.name,
+        state=SearchState(batch.state.value),
+        reason=batch.reason,
+        space_id=batch.spec.space.id,
+        hardware_key=batch.hardware_key,
+        batch=batch.batch_size,
+        dtype=batch.spec.device.dtype,
+        num_operators=batch.num_entries,
+        num_measured=batch.num_measured,
+        created_at=batch.created_at,
     )
 
 
 def table_detail(table: MeasuredTable) -> LatencyTableDetail:
     """A table with its rows."""
     rows = [_table_row(row) for row in table.rows]
-    counts = {"num_operators": table.num_operators, "num_measured": sum(row.latency_us is not None for row in rows)}
-    return LatencyTableDetail(**{**table_resource(table.search).model_dump(), **counts}, rows=rows)
+    return LatencyTableDetail(**table_resource(table.batch).model_dump(), rows=rows)
 
 
-def report_resource(search: Search) -> CostReportResource:
-    """A report without its rows, from the search that measures its networks."""
-    algorithm = search.spec.algorithm
-    if not isinstance(algorithm, CostReportAlgorithm):
-        raise NotFoundError("report", search.id)
+def report_resource(batch: Batch) -> CostReportResource:
+    """A report without its rows; on the wire its states are those of searches."""
+    if batch.sampling is None:
+        raise NotFoundError("report", batch.id)
     return CostReportResource(
-        id=search.id,
-        table_id=algorithm.latency_table,
-        name=search.spec.name,
-        state=search.state,
-        reason=search.reason,
-        seed=search.spec.seed,
-        logit_std=algorithm.logit_std,
-        num_networks=search.spec.budget.num_candidates,
-        num_measured=search.progress.num_complete,
-        created_at=search.created_at,
+        id=batch.id,
+        table_id=batch.sampling.table_id,
+        name=batch.spec.name,
+        state=SearchState(batch.state.value),
+        reason=batch.reason,
+        seed=batch.sampling.seed,
+        logit_std=batch.sampling.logit_std,
+        num_networks=batch.sampling.num_networks,
+        num_measured=batch.num_measured,
+        created_at=batch.created_at,
     )
 
 
 def report_detail(report: CostReport) -> CostReportDetail:
     """A report with its figures and rows."""
     return CostReportDetail(
-        **report_resource(report.search).model_dump(),
+        **report_resource(report.batch).model_dump(),
         agreements=[
             EstimateAgreementResource(
                 estimator=found.estimator,
@@ -79,27 +81,27 @@ def report_detail(report: CostReport) -> CostReportDetail:
             )
             for found in report.agreements
         ],
-        rows=[_report_row(row) for row in report.rows],
+        rows=[_report_row(entry) for entry in report.entries],
     )
 
 
 def _table_row(row: TableRow) -> LatencyTableRowResource:
     return LatencyTableRowResource(
-        latency_key=row.candidate.latency_key or "",
+        latency_key=row.entry.latency_key,
         label=row.label,
-        state=row.candidate.state,
-        latency_us=row.candidate.latency_us,
-        flags=[flag.value for flag in row.candidate.latency_flags],
+        state=CandidateState(row.entry.state.value),
+        latency_us=row.entry.latency_us,
+        flags=[flag.value for flag in row.entry.flags],
     )
 
 
-def _report_row(row: ReportRow) -> CostReportRowResource:
+def _report_row(entry: BatchEntry) -> CostReportRowResource:
     return CostReportRowResource(
-        candidate_id=row.candidate.id,
-        arch_id=row.candidate.arch_id,
-        state=row.candidate.state,
-        estimates_us=dict(row.estimates_us),
-        missing=row.missing,
-        latency_us=row.candidate.latency_us,
-        flags=[flag.value for flag in row.candidate.latency_flags],
+        candidate_id=entry.id,
+        arch_id=entry.arch_id or "",
+        state=CandidateState(entry.state.value),
+        estimates_us=dict(entry.estimates_us),
+        missing=entry.missing,
+        latency_us=entry.latency_us,
+        flags=[flag.value for flag in entry.flags],
     )

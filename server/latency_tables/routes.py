@@ -16,6 +16,7 @@ from server.core.http.paging import PagingDep
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_SEARCH_SPEC,
+    INVALID_STATE_TRANSITION,
     NOT_ACCEPTABLE,
     NOT_FOUND,
     UNSUPPORTED_MEDIA_TYPE,
@@ -24,6 +25,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.latency_tables import LatencyTables
 from server.latency_tables.presenter import report_detail, report_resource, table_detail, table_resource
@@ -44,6 +46,7 @@ from server.latency_tables.spec import (
 
 router = APIRouter(prefix="/api/v1", tags=["latency tables"])
 LatencyTablesDep = Annotated[LatencyTables, provided(LatencyTables)]
+BatchesDep = Annotated[Batches, provided(Batches)]
 CostReportsDep = Annotated[CostReports, provided(CostReports)]
 TableId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 ReportId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3b"])]
@@ -60,9 +63,8 @@ def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDe
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
-        search = latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
-        table = latency_tables.get(search.id)
-        return stored_response(202, table_detail(table), {"Location": f"/api/v1/latency-tables/{search.id}"})
+        table = latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
+        return stored_response(202, table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
 
     return once(action)
 
@@ -94,6 +96,42 @@ def get_latency_table(table_id: TableId, request: Request, latency_tables: Laten
 
 
 @router.post(
+    "/latency-tables/{table_id:id}:cancel",
+    response_model=LatencyTableDetail,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+)
+def cancel_latency_table(
+    table_id: TableId, latency_tables: LatencyTablesDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
+    """Measure no more of a table's operators; what was measured stays."""
+
+    def action() -> StoredResponse:
+        latency_tables.get(table_id)
+        batches.cancel(table_id)
+        return stored_response(200, table_detail(latency_tables.get(table_id)))
+
+    return once(action)
+
+
+@router.post(
+    "/latency-tables/{table_id:id}/reports/{report_id:id}:cancel",
+    response_model=CostReportDetail,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+)
+def cancel_cost_report(
+    table_id: TableId, report_id: ReportId, cost_reports: CostReportsDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
+    """Measure no more of a report's networks; what was measured stays."""
+
+    def action() -> StoredResponse:
+        cost_reports.get(table_id, report_id)
+        batches.cancel(report_id)
+        return stored_response(200, report_detail(cost_reports.get(table_id, report_id)))
+
+    return once(action)
+
+
+@router.post(
     "/latency-tables/{table_id:id}/reports",
     status_code=202,
     response_model=CostReportDetail,
@@ -106,9 +144,8 @@ def create_cost_report(
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
     def action() -> StoredResponse:
-        search = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
-        report = cost_reports.get(table_id, search.id)
-        location = f"/api/v1/latency-tables/{table_id}/reports/{search.id}"
+        report = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
+        location = f"/api/v1/latency-tables/{table_id}/reports/{report.batch.id}"
         return stored_response(202, report_detail(report), {"Location": location})
 
     return once(action)

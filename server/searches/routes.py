@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from server.access.auth import Viewer
@@ -30,6 +30,8 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.latency_tables.batches import Batches
+from server.latency_tables.presenter import batch_path
 from server.searches.candidate_presenter import CandidateContext, front_resource
 from server.searches.candidate_schemas import FrontResource
 from server.searches.fronts import Fronts
@@ -45,6 +47,7 @@ from server.searches.searches import Searches
 
 router = APIRouter(prefix="/api/v1", tags=["searches"])
 SearchesDep = Annotated[Searches, provided(Searches)]
+BatchesDep = Annotated[Batches, provided(Batches)]
 FrontsDep = Annotated[Fronts, provided(Fronts)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 _STEER = problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)
@@ -103,8 +106,13 @@ def list_searches(
     response_model=SearchResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_search(search_id: SearchId, request: Request, searches: SearchesDep, _: Viewer) -> Response:
-    """One search."""
+def get_search(
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Viewer
+) -> Response:
+    """One search; the id of a latency table or of its report is redirected there."""
+    batch = batches.find(search_id)
+    if batch is not None:
+        return RedirectResponse(batch_path(batch), status_code=308)
     search = searches.get(search_id)
     return tagged(request, search_resource(search), version_etag(search.version))
 
@@ -140,8 +148,13 @@ def resume_search(search_id: SearchId, request: Request, searches: SearchesDep, 
 
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
-def cancel_search(search_id: SearchId, request: Request, searches: SearchesDep, once: EngineerOnce) -> Response:
+def cancel_search(
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
     """End a search for good. What was measured stays."""
+    batch = batches.find(search_id)
+    if batch is not None:
+        return RedirectResponse(f"{batch_path(batch)}:cancel", status_code=308)
     return _steer(search_id, request, searches, once, searches.cancel)
 
 

@@ -16,6 +16,10 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
 
     `space` is None where it is unknown; its values are looked for as in a space with graphs then.
     """
+    if isinstance(spec.algorithm, CostReportAlgorithm):
+        table = spec.algorithm.latency_table
+        message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
+        return [SpecViolation("/algorithm/kind", message)]
     if space is not None and not space.has_graphs:
         return [*_no_column(spec, space), *_not_for_tables(spec, space)]
     wanted = spec.metrics()
@@ -53,7 +57,7 @@ def _not_for_tables(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecV
         "/device": spec.device is not None,
         "/dataset": spec.dataset is not None,
         "/shifting": spec.shifting is not None,
-        "/algorithm": isinstance(spec.algorithm, DenseNasAlgorithm | CostReportAlgorithm),
+        "/algorithm": isinstance(spec.algorithm, DenseNasAlgorithm),
         "/warm_start/measured": spec.warm_start is not None and spec.warm_start.measured,
     }
     reason = f"space {space.id!r} is a table of results: accuracy and cost are read from it, and it has no networks"

@@ -149,7 +149,7 @@ def config_of(algorithm: AlgorithmSpec, dominance: Dominance = Dominance.POINT) 
         case DenseNasAlgorithm():
             raise SearchStateError("densenas trains a supernet: server.searches.worker.densenas makes it")
         case CostReportAlgorithm():
-            raise SearchStateError("cost_report reads a latency table: server.latency_tables.worker makes it")
+            raise SearchStateError("a report of a latency table is no search: POST /api/v1/latency-tables/{id}/reports")
         case _:
             assert_never(algorithm)
 

@@ -8,7 +8,6 @@ from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.pareto import equispaced
 from nas_engine.settings.algorithms import ScarletNsga2Algorithm
-from server.latency_tables.worker import sampled_provenance
 from server.searches.fronts import Front
 from server.searches.worker.densenas import DenseNasSearch
 
@@ -35,9 +34,7 @@ def derivation_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
 
 def provenance_of(algorithm: SearchAlgorithm, genotype: Genotype) -> JsonValue:
     """How a candidate came about, where its algorithm tells."""
-    if isinstance(algorithm, DenseNasSearch):
-        return algorithm.provenance(genotype)
-    return sampled_provenance(algorithm, genotype)
+    return algorithm.provenance(genotype) if isinstance(algorithm, DenseNasSearch) else None
 
 
 def picked_models(front: Front) -> tuple[str, ...] | None:

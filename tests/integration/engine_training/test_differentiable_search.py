@@ -15,10 +15,10 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form, sample_genotype
 from nas_engine.evaluation.parity import measure_parity, require_parity
-from nas_engine.search.viterbi import derive_architecture
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
 from nas_engine.spaces.densenas.routing_weights import normalise, one_hot_logits, sample_operators
 from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.densenas.viterbi import derive_architecture
 from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
