@@ -117,7 +117,7 @@ async def put_artifact(
 
 
 def _known(uow: UnitOfWork, sha256: str) -> bool:
-    return uow.read(lambda tx: ArtifactStore(tx).find(sha256)) is not None
+    return uow.read(lambda tx: ArtifactStore(tx).find_artifact(sha256)) is not None
 
 
 def _store(settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:

@@ -122,7 +122,7 @@ def list_search_events(
 ) -> Response:
     """What happens to a search; the stream ends with it."""
     return asked.answer(
-        EventQuery(search_id=search_id), lambda: uow.read(lambda tx: SearchStore(tx).get(search_id)).state.final
+        EventQuery(search_id=search_id), lambda: uow.read(lambda tx: SearchStore(tx).get_search(search_id)).state.final
     )
 
 
@@ -132,7 +132,8 @@ def list_supernet_events(
 ) -> Response:
     """How a supernet's training goes; the stream ends with it."""
     return asked.answer(
-        EventQuery(supernet_id=supernet_id), lambda: uow.read(lambda tx: SupernetStore(tx).get(supernet_id)).state.final
+        EventQuery(supernet_id=supernet_id),
+        lambda: uow.read(lambda tx: SupernetStore(tx).get_supernet(supernet_id)).state.final,
     )
 
 
@@ -142,5 +143,5 @@ def list_ranking_study_events(
 ) -> Response:
     """How a ranking study goes, training by training; the stream ends with it."""
     return asked.answer(
-        EventQuery(study_id=study_id), lambda: uow.read(lambda tx: StudyStore(tx).get(study_id)).state.final
+        EventQuery(study_id=study_id), lambda: uow.read(lambda tx: StudyStore(tx).get_study(study_id)).state.final
     )

@@ -51,7 +51,7 @@ def list_devices(
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[Device], datetime]:
-        return DeviceStore(tx).page(wanted, at), tx.now()
+        return DeviceStore(tx).page_of_devices(wanted, at), tx.now()
 
     page, now = uow.read(look)
     return paging.listing(page, [device_resource(device, now) for device in page.items])
@@ -146,9 +146,9 @@ def list_device_types(
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[str], list[DeviceTypeResource]]:
-        page = page_in_memory(sorted(DeviceStore(tx).types()), str, at)
+        page = page_in_memory(sorted(DeviceStore(tx).count_devices_by_type()), str, at)
         now = tx.now()
-        return page, [device_type_resource(kind, DeviceStore(tx).of_type(kind), now) for kind in page.items]
+        return page, [device_type_resource(kind, DeviceStore(tx).devices_of_type(kind), now) for kind in page.items]
 
     page, items = uow.read(look)
     return paging.listing(page, items)

@@ -31,7 +31,7 @@ def list_jobs(
         kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
     )
     at = paging.wanted(query)
-    page = uow.read(lambda tx: JobStore(tx).page(wanted, at))
+    page = uow.read(lambda tx: JobStore(tx).page_of_jobs(wanted, at))
     return paging.listing(page, [job_resource(job) for job in page.items])
 
 

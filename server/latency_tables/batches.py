@@ -24,7 +24,7 @@ ToNetworks = Callable[[Transaction, Sequence[BatchEntry]], Sequence[NetworkToMea
 def set_batch_state(tx: Transaction, batch: Batch, state: BatchState, reason: str = "") -> Batch:
     """Move a locked batch to another state, with its event; its id stands where events of searches have theirs."""
     changed = replace(batch, state=state, reason=reason, finished_at=tx.now() if state.final else None)
-    EventStore(tx).append(
+    EventStore(tx).append_event(
         NewEvent(type=EventType.STATE, payload={"state": state.value, "reason": reason}, search_id=batch.id)
     )
     return BatchStore(tx).save(changed)
@@ -41,7 +41,7 @@ def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchSchedul
         if entry.measurement_id in suspect or (entry.job_id is None and not entry.state.final)
     ]
     if missing:
-        profile = HardwareStore(tx).get(batch.hardware_key)
+        profile = HardwareStore(tx).get_hardware(batch.hardware_key)
         for entry in scheduler.order(tx, batch, profile, to_networks(tx, missing)):
             BatchStore(tx).save_entry(entry)
 
@@ -102,7 +102,7 @@ def _stop_jobs(tx: Transaction, batch: Batch, entry: BatchEntry) -> None:
     waiting = BatchStore(tx).waiting_for(entry.latency_key, batch.hardware_key)
     if any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting):
         return
-    job = JobStore(tx).get(entry.job_id)
+    job = JobStore(tx).get_job(entry.job_id)
     match job.result:
         case {"next_job_id": str(next_id)}:
             stop_job(tx, next_id)

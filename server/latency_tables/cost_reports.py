@@ -177,7 +177,7 @@ class CostReports:
             locked = BatchStore(tx).lock(batch.id)
             if locked.num_draws != batch.num_draws or locked.state.final:
                 return not locked.state.final
-            ArchitectureStore(tx).put([record for _, record, _ in drawn.networks])
+            ArchitectureStore(tx).put_architectures([record for _, record, _ in drawn.networks])
             entries = [
                 BatchEntry(
                     batch_id=batch.id,
@@ -190,7 +190,7 @@ class CostReports:
                 )
                 for place, (network, record, key) in enumerate(drawn.networks, start=1)
             ]
-            profile = HardwareStore(tx).get(batch.hardware_key)
+            profile = HardwareStore(tx).get_hardware(batch.hardware_key)
             BatchStore(tx).add_entries(self._scheduler.order(tx, locked, profile, _to_networks(tx, entries)))
             num_present = len(present) + len(entries)
             exhausted = len(entries) < num_left
@@ -237,7 +237,7 @@ def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:
     Raises:
         InvalidSpecError: no registered device has that hardware any more.
     """
-    spec, profile = table.batch.spec, HardwareStore(tx).get(table.batch.hardware_key)
+    spec, profile = table.batch.spec, HardwareStore(tx).get_hardware(table.batch.hardware_key)
     identity = profile.key.identity
     device = spec.device.model_copy(
         update={
@@ -246,14 +246,16 @@ def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:
             "core_mask": identity.core_mask,
         }
     )
-    offering = DeviceStore(tx).of_type(device.device_type)
+    offering = DeviceStore(tx).devices_of_type(device.device_type)
     if not any(profile.pool_key in one.capabilities.pool_keys() for one in offering):
         raise InvalidSpecError([misfit(tx, device)])
     return spec.model_copy(update={"device": device})
 
 
 def _to_networks(tx: Transaction, entries: Sequence[BatchEntry]) -> Sequence[NetworkToMeasure]:
-    records: Mapping[str, ArchitectureRecord] = ArchitectureStore(tx).get_many([str(e.arch_id) for e in entries])
+    records: Mapping[str, ArchitectureRecord] = ArchitectureStore(tx).get_architectures(
+        [str(e.arch_id) for e in entries]
+    )
     return [
         NetworkToMeasure(entry=e, source=ArchitectureDocument.of(records[str(e.arch_id)].architecture)) for e in entries
     ]

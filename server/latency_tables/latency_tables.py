@@ -81,7 +81,7 @@ class LatencyTables:
 
         def work(tx: Transaction) -> str:
             profile = _resolve(tx, spec)
-            HardwareStore(tx).put(profile)
+            HardwareStore(tx).put_hardware(profile)
             batch = Batch(
                 id=new_id(IdPrefix.LATENCY_TABLE),
                 spec=spec,
@@ -143,7 +143,7 @@ class LatencyTables:
             BatchEntry(batch_id=batch.id, number=number, id=new_id(IdPrefix.CANDIDATE), latency_key=key)
             for number, key in enumerate((key for key in operators if key not in known), start=len(present) + 1)
         ]
-        profile = HardwareStore(tx).get(batch.hardware_key)
+        profile = HardwareStore(tx).get_hardware(batch.hardware_key)
         ordered = self._scheduler.order(tx, batch, profile, self._to_networks(batch.spec, new)) if new else ()
         BatchStore(tx).add_entries(ordered)
 

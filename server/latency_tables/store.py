@@ -65,7 +65,6 @@ class BatchStore(Store):
     """Latency tables and their reports as rows."""
 
     def add(self, batch: Batch) -> None:
-        """Store a new one."""
         self._insert(BATCHES, batch)
 
     def find(self, batch_id: str) -> Batch | None:

@@ -32,5 +32,5 @@ def list_canaries(
     """Runs of the golden model on a board, newest first."""
     devices.get(device_id)
     at = paging.wanted(query)
-    page = uow.read(lambda tx: CanaryStore(tx).page_of_device(device_id, at))
+    page = uow.read(lambda tx: CanaryStore(tx).page_of_canaries(device_id, at))
     return paging.listing(page, [canary_resource(canary) for canary in page.items])

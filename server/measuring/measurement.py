@@ -22,7 +22,7 @@ class MeasurementKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementRecord:
-    """One latency of one model under one hardware key. Raw samples are read apart (`MeasurementStore.samples`).
+    """One latency of one model under one hardware key. Its raw samples are read apart.
 
     Attributes:
         id: ``meas_...``.

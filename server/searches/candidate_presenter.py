@@ -48,11 +48,11 @@ class CandidateContext:
         """Read it for some candidates, in one query per kind of thing."""
         hardware: dict[str, HardwareProfile | None] = {}
         for search_id in {candidate.search_id for candidate in candidates}:
-            key = SearchStore(transaction).get(search_id).hardware_key
-            hardware[search_id] = None if key is None else HardwareStore(transaction).get(key)
-        evaluations = EvaluationStore(transaction).of_candidates([candidate.id for candidate in candidates])
+            key = SearchStore(transaction).get_search(search_id).hardware_key
+            hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
+        evaluations = EvaluationStore(transaction).evaluations_of_candidates([candidate.id for candidate in candidates])
         finalists = [candidate.id for candidate in candidates if candidate.device_top1 is not None]
-        answers = ClassificationStore(transaction).of_candidates(finalists)
+        answers = ClassificationStore(transaction).classifications_of_candidates(finalists)
         # Ordered by attempt, and by age: the last one stays.
         return cls(
             hardware,

@@ -63,13 +63,13 @@ def list_candidates(
             return ndjson_response(_every(uow, wanted))
         case _:
             page, items = _page(uow, wanted, paging.wanted(query))
-            total = uow.read(lambda tx: CandidateStore(tx).count(wanted)) if query.include_total else None
+            total = uow.read(lambda tx: CandidateStore(tx).count_candidates(wanted)) if query.include_total else None
             return paging.answer(page, items, total)
 
 
 def _page(uow: UnitOfWork, wanted: CandidateQuery, at: PageRequest) -> tuple[Page[Candidate], list[CandidateResource]]:
     def look(tx: Transaction) -> tuple[Page[Candidate], CandidateContext]:
-        page = CandidateStore(tx).page(wanted, at)
+        page = CandidateStore(tx).page_of_candidates(wanted, at)
         return page, CandidateContext.of(tx, page.items)
 
     page, known = uow.read(look)
@@ -117,7 +117,7 @@ def get_candidate(candidate_id: CandidateId, request: Request, uow: UowDep, _: V
     """One candidate."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateContext]:
-        candidate = CandidateStore(tx).get(candidate_id)
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
         return candidate, CandidateContext.of(tx, [candidate])
 
     return tagged(request, candidate_resource(*uow.read(look)))
@@ -134,8 +134,8 @@ def list_evaluations(
     """Every evaluation of a candidate: metric by metric, the highest attempt is the current one."""
 
     def look(tx: Transaction) -> tuple[tuple[Evaluation, ...], CandidateContext]:
-        candidate = CandidateStore(tx).get(candidate_id)
-        return EvaluationStore(tx).of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
+        return EvaluationStore(tx).evaluations_of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
 
     found, known = uow.read(look)
     page = page_in_memory(found, lambda evaluation: evaluation.id, paging.wanted(query))
@@ -160,8 +160,8 @@ def get_candidate_picture(
     """A picture of the architecture, or of what differs between two."""
 
     def look(tx: Transaction) -> tuple[Candidate, Candidate | None]:
-        other = None if compared_with is None else CandidateStore(tx).get(compared_with)
-        return CandidateStore(tx).get(candidate_id), other
+        other = None if compared_with is None else CandidateStore(tx).get_candidate(compared_with)
+        return CandidateStore(tx).get_candidate(candidate_id), other
 
     candidate, other = uow.read(look)
     try:

@@ -107,7 +107,7 @@ def show_candidates(
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[list[CandidateResource], str | None]:
-        found = CandidateStore(tx).page(wanted, at)
+        found = CandidateStore(tx).page_of_candidates(wanted, at)
         known = CandidateContext.of(tx, found.items)
         return [candidate_resource(one, known) for one in found.items], paging.next_token(found)
 
@@ -128,8 +128,8 @@ def show_candidate(
     """One candidate: picture, values, evaluations, downloads."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource]]:
-        candidate = CandidateStore(tx).get(candidate_id)
-        evaluations = EvaluationStore(tx).of_candidates([candidate_id])
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
+        evaluations = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
         known = CandidateContext.of(tx, [candidate])
         shown = candidate_resource(candidate, known)
         return candidate, shown, [evaluation_resource(one, known) for one in evaluations]
@@ -204,8 +204,8 @@ def _searches(searches: Searches) -> list[SearchResource]:
 
 def _fleet(uow: UnitOfWork) -> dict[str, object]:
     def look(tx: Transaction) -> tuple[tuple[Device, ...], datetime]:
-        return DeviceStore(tx).page(DeviceQuery(), _FLEET).items, tx.now()
+        return DeviceStore(tx).page_of_devices(DeviceQuery(), _FLEET).items, tx.now()
 
     devices, now = uow.read(look)
-    depths = uow.read(lambda tx: JobStore(tx).depths())
+    depths = uow.read(lambda tx: JobStore(tx).queue_depths())
     return {"devices": [device_resource(device, now) for device in devices], "depths": depths}

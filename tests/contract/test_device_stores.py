@@ -159,14 +159,19 @@ class TestSpaceTables:
         now = datetime(2026, 1, 2, tzinfo=UTC)
         mine = SpaceTable(id="mine", sha256="a" * 64, created_by="tok_1", created_at=now)
         other = dataclasses.replace(mine, sha256="b" * 64)
-        assert world.uow.write(lambda tx: [SpaceTableStore(tx).add(mine), SpaceTableStore(tx).add(other)]) == [
+        assert world.uow.write(
+            lambda tx: [SpaceTableStore(tx).add_space_table(mine), SpaceTableStore(tx).add_space_table(other)]
+        ) == [
             True,
             False,
         ]
-        world.uow.write(lambda tx: SpaceTableStore(tx).add(dataclasses.replace(other, id="another")))
-        assert world.uow.read(lambda tx: SpaceTableStore(tx).find("mine")) == mine
-        assert world.uow.read(lambda tx: SpaceTableStore(tx).find("nobody")) is None
-        assert [one.id for one in world.uow.read(lambda tx: SpaceTableStore(tx).all())] == ["another", "mine"]
+        world.uow.write(lambda tx: SpaceTableStore(tx).add_space_table(dataclasses.replace(other, id="another")))
+        assert world.uow.read(lambda tx: SpaceTableStore(tx).find_space_table("mine")) == mine
+        assert world.uow.read(lambda tx: SpaceTableStore(tx).find_space_table("nobody")) is None
+        assert [one.id for one in world.uow.read(lambda tx: SpaceTableStore(tx).all_space_tables())] == [
+            "another",
+            "mine",
+        ]
 
     @pytest.mark.parametrize("wrong", [{"id": "a/b"}, {"id": ""}, {"id": "x" * 101}, {"sha256": "short"}])
     def test_an_id_that_no_spec_could_name_is_refused(self, wrong: dict[str, str]) -> None:

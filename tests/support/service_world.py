@@ -155,7 +155,7 @@ class World:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search, in the order asked."""
         query = CandidateQuery(search_id=search.id)
-        return self.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(1000))).items
+        return self.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest(1000))).items
 
     def states(self, search: Search) -> list[CandidateState]:
         """Their states."""

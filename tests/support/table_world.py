@@ -80,7 +80,7 @@ def measure_by_formula(world: World, board: Device, space: SearchSpace, batch: i
         latency_us = operators.get(payload.latency_key)
         if latency_us is None:
             assert payload.arch_id is not None
-            record = world.process.uow.read(lambda tx, a=payload.arch_id: ArchitectureStore(tx).get(a))  # type: ignore[misc]
+            record = world.process.uow.read(lambda tx, a=payload.arch_id: ArchitectureStore(tx).get_architecture(a))  # type: ignore[misc]
             latency_us = network_us(space, record.architecture.choices_value())
         world.put_result(board, job, latency_us)
         num += 1

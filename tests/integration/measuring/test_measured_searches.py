@@ -94,11 +94,11 @@ class Bench:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         process = self.world.process
         return process.uow.read(
-            lambda tx: CandidateStore(tx).page(CandidateQuery(search_id=search.id), PageRequest(100))
+            lambda tx: CandidateStore(tx).page_of_candidates(CandidateQuery(search_id=search.id), PageRequest(100))
         ).items
 
     def latencies(self, candidate: Candidate) -> list[Evaluation]:
-        found = self.world.process.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+        found = self.world.process.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
         return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
 
 

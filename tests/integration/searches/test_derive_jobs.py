@@ -58,7 +58,7 @@ def stop_after(num_questions: int) -> Callable[[], bool]:
 
 
 def work_events(world: WorkerWorld, search: Search) -> list[Any]:
-    events = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(search_id=search.id), 1000))
+    events = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(search_id=search.id), 1000))
     return [event.payload for event in events if event.type is EventType.WORK]
 
 
