@@ -27,7 +27,7 @@ def set_batch_state(tx: Transaction, batch: Batch, state: BatchState, reason: st
     EventStore(tx).append_event(
         NewEvent(type=EventType.STATE, payload={"state": state.value, "reason": reason}, search_id=batch.id)
     )
-    return BatchStore(tx).save(changed)
+    return BatchStore(tx).save_batch(changed)
 
 
 def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchScheduler, to_networks: ToNetworks) -> None:
@@ -43,7 +43,7 @@ def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchSchedul
     if missing:
         profile = HardwareStore(tx).get_hardware(batch.hardware_key)
         for entry in scheduler.order(tx, batch, profile, to_networks(tx, missing)):
-            BatchStore(tx).save_entry(entry)
+            BatchStore(tx).save_batch_entry(entry)
 
 
 def end_if_done(tx: Transaction, batch: Batch) -> Batch:
@@ -53,7 +53,7 @@ def end_if_done(tx: Transaction, batch: Batch) -> Batch:
     if batch.state.final or not current.state.final:
         return current
     for entry in entries:
-        BatchStore(tx).save_entry(entry)
+        BatchStore(tx).save_batch_entry(entry)
     return set_batch_state(tx, current, current.state, batch.reason)
 
 
@@ -65,7 +65,7 @@ class Batches:
 
     def find(self, batch_id: str) -> Batch | None:
         """A table or report as it is stored; None where there is none."""
-        return self._uow.read(lambda tx: BatchStore(tx).find(batch_id))
+        return self._uow.read(lambda tx: BatchStore(tx).find_batch(batch_id))
 
     def cancel(self, batch_id: str) -> Batch:
         """Stop a table or report: its jobs are stopped, unless another one waits for the same.
@@ -78,7 +78,7 @@ class Batches:
         """
 
         def work(tx: Transaction) -> Batch:
-            batch = BatchStore(tx).lock(batch_id)
+            batch = BatchStore(tx).lock_batch(batch_id)
             if batch.state is BatchState.CANCELLED:
                 return batch
             batch = end_if_done(tx, batch)
@@ -90,7 +90,7 @@ class Batches:
                 if not entry.state.final:
                     _stop_jobs(tx, batch, entry)
                     entry = replace(entry, state=EntryState.FAILED, reason="cancelled by a user")
-                BatchStore(tx).save_entry(entry)
+                BatchStore(tx).save_batch_entry(entry)
             return set_batch_state(tx, batch, BatchState.CANCELLED, "cancelled by a user")
 
         return self._uow.write(work)
@@ -99,7 +99,7 @@ class Batches:
 def _stop_jobs(tx: Transaction, batch: Batch, entry: BatchEntry) -> None:
     if entry.job_id is None:
         return
-    waiting = BatchStore(tx).waiting_for(entry.latency_key, batch.hardware_key)
+    waiting = BatchStore(tx).batch_entries_waiting_for(entry.latency_key, batch.hardware_key)
     if any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting):
         return
     job = JobStore(tx).get_job(entry.job_id)

@@ -34,7 +34,7 @@ def table_violations(
         device: that the search measures on; None where it does not measure.
         hardware: that the device resolves to.
     """
-    table = BatchStore(tx).find(table_id)
+    table = BatchStore(tx).find_batch(table_id)
     if table is None or table.sampling is not None:
         return [SpecViolation(pointer, _no_table(tx, table_id))]
     table = current_batch(table, current_entries(tx, table))

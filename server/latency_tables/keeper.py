@@ -28,7 +28,7 @@ class BatchKeeper:
     def go_on(self) -> None:
         """Look at every running batch once; a report whose networks are still being drawn is given some seconds."""
         until_s = time.monotonic() + MAX_DRAWING_S
-        for batch in self._uow.read(lambda tx: BatchStore(tx).running()):
+        for batch in self._uow.read(lambda tx: BatchStore(tx).running_batches()):
             # One that cannot go on must not stop the others.
             try:
                 if batch.sampling is None:

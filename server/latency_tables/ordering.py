@@ -62,8 +62,8 @@ class BatchScheduler:
         known = _known(tx, batch, profile, entry)
         if known is not None:
             return measured_entry(entry, known)
-        for other in BatchStore(tx).waiting_for(entry.latency_key, profile.hardware_key):
-            owner = BatchStore(tx).get(other.batch_id)
+        for other in BatchStore(tx).batch_entries_waiting_for(entry.latency_key, profile.hardware_key):
+            owner = BatchStore(tx).get_batch(other.batch_id)
             (current,) = observed(tx, [other])
             if _would_serve(owner, batch) and not current.state.final:
                 return replace(entry, job_id=other.job_id)
