@@ -10,7 +10,9 @@ from server.core.errors import InvalidStateTransitionError
 from server.core.events import EventStore, EventType, NewEvent
 from server.fleet.store import HardwareStore
 from server.jobs.cancellation import stop_job
+from server.jobs.job import Job
 from server.jobs.queue import JobStore
+from server.jobs.states import JobState
 from server.latency_tables.batch import Batch, BatchEntry, BatchState, EntryState
 from server.latency_tables.ordering import BatchScheduler, NetworkToMeasure
 from server.latency_tables.progress import current_batch, current_entries
@@ -67,6 +69,36 @@ class Batches:
         """A table or report as it is stored; None where there is none."""
         return self._uow.read(lambda tx: BatchStore(tx).find_batch(batch_id))
 
+    def pause(self, batch_id: str) -> Batch:
+        """Give out no more jobs of a table or report; those that a board or worker holds go on.
+
+        Raises:
+            NotFoundError: there is no such table or report.
+            InvalidStateTransitionError: it is over.
+        """
+
+        def work(tx: Transaction) -> Batch:
+            batch = _locked(tx, batch_id, BatchState.PAUSED)
+            if batch.state is BatchState.PAUSED:
+                return batch
+            for entry in current_entries(tx, batch):
+                job = None if entry.state.final else _current_job(tx, entry)
+                if job is not None and job.state is JobState.QUEUED and not _is_shared(tx, batch, entry):
+                    stop_job(tx, job.id)
+                    BatchStore(tx).save_batch_entry(replace(entry, state=EntryState.QUEUED, job_id=None))
+            return set_batch_state(tx, batch, BatchState.PAUSED)
+
+        return self._uow.write(work)
+
+    def resume(self, batch_id: str) -> Batch:
+        """Go on where a pause stopped: `BatchKeeper` orders what is missing. Raises as `pause`."""
+
+        def work(tx: Transaction) -> Batch:
+            batch = _locked(tx, batch_id, BatchState.RUNNING)
+            return batch if batch.state is BatchState.RUNNING else set_batch_state(tx, batch, BatchState.RUNNING)
+
+        return self._uow.write(work)
+
     def cancel(self, batch_id: str) -> Batch:
         """Stop a table or report: its jobs are stopped, unless another one waits for the same.
 
@@ -81,14 +113,12 @@ class Batches:
             batch = BatchStore(tx).lock_batch(batch_id)
             if batch.state is BatchState.CANCELLED:
                 return batch
-            batch = end_if_done(tx, batch)
-            if batch.state.final:
-                raise InvalidStateTransitionError(
-                    "latency table", batch.id, batch.state.value, BatchState.CANCELLED.value, ()
-                )
+            batch = _locked(tx, batch_id, BatchState.CANCELLED)
             for entry in current_entries(tx, batch):
                 if not entry.state.final:
-                    _stop_jobs(tx, batch, entry)
+                    job = _current_job(tx, entry)
+                    if job is not None and not _is_shared(tx, batch, entry):
+                        stop_job(tx, job.id)
                     entry = replace(entry, state=EntryState.FAILED, reason="cancelled by a user")
                 BatchStore(tx).save_batch_entry(entry)
             return set_batch_state(tx, batch, BatchState.CANCELLED, "cancelled by a user")
@@ -96,15 +126,26 @@ class Batches:
         return self._uow.write(work)
 
 
-def _stop_jobs(tx: Transaction, batch: Batch, entry: BatchEntry) -> None:
+def _locked(tx: Transaction, batch_id: str, wanted: BatchState) -> Batch:
+    batch = end_if_done(tx, BatchStore(tx).lock_batch(batch_id))
+    if batch.state.final:
+        raise InvalidStateTransitionError("latency table", batch.id, batch.state.value, wanted.value, ())
+    return batch
+
+
+def _current_job(tx: Transaction, entry: BatchEntry) -> Job | None:
+    """The conversion or the measuring job that an entry waits for now."""
     if entry.job_id is None:
-        return
-    waiting = BatchStore(tx).batch_entries_waiting_for(entry.latency_key, batch.hardware_key)
-    if any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting):
-        return
+        return None
     job = JobStore(tx).get_job(entry.job_id)
     match job.result:
         case {"next_job_id": str(next_id)}:
-            stop_job(tx, next_id)
+            return JobStore(tx).get_job(next_id)
         case _:
-            stop_job(tx, job.id)
+            return job
+
+
+def _is_shared(tx: Transaction, batch: Batch, entry: BatchEntry) -> bool:
+    """Whether another batch waits for the same job."""
+    waiting = BatchStore(tx).batch_entries_waiting_for(entry.latency_key, batch.hardware_key)
+    return any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting)

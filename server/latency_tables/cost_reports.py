@@ -143,7 +143,7 @@ class CostReports:
             Whether there is more to draw.
         """
         batch = self._uow.read(lambda tx: BatchStore(tx).get_batch(report_id, "report"))
-        if batch.state.final or batch.sampling is None:
+        if batch.state is not BatchState.RUNNING or batch.sampling is None:
             return False
         try:
             more = self._extend(batch, self._tables.get(batch.sampling.table_id))
@@ -154,7 +154,7 @@ class CostReports:
 
         def work(tx: Transaction) -> None:
             batch = BatchStore(tx).lock_batch(report_id)
-            if not batch.state.final:
+            if batch.state is BatchState.RUNNING:
                 order_what_is_missing(tx, batch, self._scheduler, _to_networks)
                 end_if_done(tx, batch)
 
@@ -175,8 +175,8 @@ class CostReports:
 
         def work(tx: Transaction) -> bool:
             locked = BatchStore(tx).lock_batch(batch.id)
-            if locked.num_draws != batch.num_draws or locked.state.final:
-                return not locked.state.final
+            if locked.num_draws != batch.num_draws or locked.state is not BatchState.RUNNING:
+                return locked.state is BatchState.RUNNING
             ArchitectureStore(tx).put_architectures([record for _, record, _ in drawn.networks])
             entries = [
                 BatchEntry(

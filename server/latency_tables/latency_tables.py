@@ -126,7 +126,7 @@ class LatencyTables:
 
         def work(tx: Transaction) -> None:
             batch = BatchStore(tx).lock_batch(table_id)
-            if not batch.state.final:
+            if batch.state is BatchState.RUNNING:
                 self._fill(tx, batch, self._operators(batch.spec))
                 order_what_is_missing(
                     tx, batch, self._scheduler, lambda _, entries: self._to_networks(batch.spec, entries)

@@ -9,8 +9,8 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Metric
-from nas_engine.settings.algorithms import DenseNasAlgorithm
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from server.artifacts.artifact import ModelFormat
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
@@ -84,7 +84,7 @@ class Admission:
         fleet = _fleet(tx, spec)
         violations += fleet.violations
         violations += _converted(spec, fleet.profile)
-        if isinstance(spec.algorithm, DenseNasAlgorithm) and spec.algorithm.latency_table is not None:
+        if isinstance(spec.algorithm, DenseNasSettings) and spec.algorithm.latency_table is not None:
             violations += table_violations(
                 tx,
                 spec.algorithm.latency_table,
@@ -116,7 +116,7 @@ class Admission:
         match spec.supernet:
             case None:
                 return None, ()
-            case TrainingSpec(strategy=RetrainStrategy()):
+            case TrainingSpec(strategy=RetrainSettings()):
                 return None, [SpecViolation("/supernet/strategy", ONE_NETWORK)]
             case TrainingSpec() as training:
                 found = list(self._supernets.violations(training, "/supernet"))
@@ -128,7 +128,7 @@ class Admission:
                     supernet = SupernetStore(tx).get_supernet(supernet_id)
                 except NotFoundError as error:
                     return None, [SpecViolation("/supernet", str(error))]
-                if isinstance(supernet.spec.strategy, RetrainStrategy):
+                if isinstance(supernet.spec.strategy, RetrainSettings):
                     return supernet, [SpecViolation("/supernet", ONE_NETWORK)]
                 if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
                     message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
@@ -159,7 +159,7 @@ class Admission:
 
     def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
         found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
-        if isinstance(spec.algorithm, DenseNasAlgorithm):
+        if isinstance(spec.algorithm, DenseNasSettings):
             found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
         return found
 

@@ -22,6 +22,7 @@ from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
 from server.core.database.transaction import UnitOfWork
 from server.fleet.device import Device
+from server.jobs.dispatch import Dispatch
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
@@ -58,7 +59,9 @@ class StepWorker:
         process = world.process
         assert isinstance(process.uow, UnitOfWork)
         settings = Settings(home=folder, worker_device="cpu", datasets_file=datasets_file)
-        self._handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
+        self._handlers = worker_process._handlers(
+            settings, process.uow, process.get(Dispatch).kinds, process.get(Artifacts), None
+        )
 
     def run(self) -> int:
         """Do every job there is."""

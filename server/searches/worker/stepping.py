@@ -11,7 +11,7 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import SearchAlgorithm
-from nas_engine.settings.algorithms import DenseNasAlgorithm
+from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Front, Fronts
@@ -103,7 +103,7 @@ class StepHandler:
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         algorithm: SearchAlgorithm
-        if isinstance(spec.algorithm, DenseNasAlgorithm):
+        if isinstance(spec.algorithm, DenseNasSettings):
             algorithm = densenas_algorithm(given.search, spec.algorithm, space)
         else:
             algorithm = algorithm_of(spec, space)
