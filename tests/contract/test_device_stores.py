@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server.measuring.presenter import measurement_resource
 
 from nas_engine.domain.measurement import Dtype, Validity, ValidityFlag
 from server.access.tokens import EnrolmentTokens
@@ -17,7 +18,6 @@ from server.core.paging import PageRequest
 from server.fleet.device import DeviceQuery
 from server.fleet.states import DeviceState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
-from server.measuring.presenter import measurement_resource
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import SpaceTableStore
 from tests.support.databases import TestDatabase
