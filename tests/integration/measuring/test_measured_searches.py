@@ -18,6 +18,7 @@ from nas_engine.domain.measurement import DeviceClass, HardwareKey, SampleBlock
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.settings import Settings
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation
 from server.candidates.candidate_store import CandidateStore
@@ -49,7 +50,7 @@ class Bench:
         process = self.world.process
         settings = Settings(home=home, worker_device="cpu")
         assert isinstance(process.uow, UnitOfWork)
-        self.handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
+        self.handlers = worker_process._handlers(settings, process.uow, all_job_kinds(), process.get(Artifacts), None)
         self.board: Device = self.world.enrol("bench-1", "rk3588", device_class)
         self.num_measured = 0
 
