@@ -19,6 +19,7 @@ from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.operator_graphs import cut_operators
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
+from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.settings import Settings
 from server.candidates.candidate_store import CandidateStore
 from server.core.database.transaction import UnitOfWork
@@ -58,7 +59,7 @@ class StepWorker:
         process = world.process
         assert isinstance(process.uow, UnitOfWork)
         settings = Settings(home=folder, worker_device="cpu", datasets_file=datasets_file)
-        self._handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
+        self._handlers = worker_process._handlers(settings, process.uow, all_job_kinds(), process.get(Artifacts), None)
 
     def run(self) -> int:
         """Do every job there is."""

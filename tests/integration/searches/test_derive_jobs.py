@@ -111,7 +111,7 @@ def test_another_worker_goes_on_from_the_stored_checkpoint(
     elsewhere = world.settings.model_copy(
         update={"home": tmp_path / "elsewhere", "artifact_dir": world.settings.effective_artifact_dir}
     )
-    world.handlers = worker_process._handlers(elsewhere, world.uow, world.artifacts, None)
+    world.handlers = worker_process._handlers(elsewhere, world.uow, world.dispatch.kinds, world.artifacts, None)
     world.run()
     done = world.searches.get(search.id)
     assert done.state is SearchState.COMPLETED, done.reason
