@@ -18,10 +18,10 @@ from comparison import Row, report
 from nas_engine.cost.chained import chained_cost, local_cost
 from nas_engine.cost.estimate_quality import EstimateQuality, compare_estimators
 from nas_engine.cost.routing_costs import RoutingCosts, read_published_layout
-from nas_engine.search.viterbi import derive_path
 from nas_engine.spaces.densenas.routing import Routing
 from nas_engine.spaces.densenas.routing_weights import normalise
 from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.densenas.viterbi import derive_path
 from nas_engine.spaces.registry import create_space, space_ids
 
 SCALES = (0.001, 1.0, 2.0, 4.0, 8.0)

@@ -245,7 +245,7 @@ class Agent:
     def _pause(self, seconds: float) -> None:
         self._pump(lambda _: self._draining, seconds)
 
-    def _pump(self, wanted: Callable[[_Event], bool], seconds: float | None) -> _Event | None:
+    def _pump(self, is_wanted: Callable[[_Event], bool], seconds: float | None) -> _Event | None:
         """Handle what arrives until an event is the wanted one, or `seconds` have passed (then None)."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:  # ends at the deadline or with the wanted event, which its sender always sends
@@ -256,7 +256,7 @@ class Agent:
                 return None
             if isinstance(event, _Order):
                 self._obey(event)
-            if wanted(event):
+            if is_wanted(event):
                 return event
 
     def _obey(self, order: _Order) -> None:

@@ -67,13 +67,13 @@ class StateDirectory:
         late or lost is repeated with the same one, also after a crash."""
         path = self.path / "wanted_credential"
         try:
-            wanted = path.read_text(encoding="ascii").strip()
+            credential = path.read_text(encoding="ascii").strip()
         except (FileNotFoundError, ValueError):
-            wanted = ""
-        if len(wanted) < _MIN_CREDENTIAL_LENGTH:
-            wanted = f"nas_dev_{secrets.token_urlsafe(32)}"
-            write_durably(path, wanted.encode("ascii"), mode=0o600)
-        return wanted
+            credential = ""
+        if len(credential) < _MIN_CREDENTIAL_LENGTH:
+            credential = f"nas_dev_{secrets.token_urlsafe(32)}"
+            write_durably(path, credential.encode("ascii"), mode=0o600)
+        return credential
 
     def remember(self, enrolled: Enrolled) -> None:
         """Store an enrolment, readable by this user only."""

@@ -117,11 +117,11 @@ def _predict(
 
 
 def _check_input(classifier: Classifier, header: ImageSetHeader, batch: int) -> None:
-    declared, wanted = classifier.input_shape, header.input_shape(batch)
-    if declared is not None and declared != wanted:
+    declared, expected = classifier.input_shape, header.input_shape(batch)
+    if declared is not None and declared != expected:
         raise JobFailedError(
             FailureType.MODEL_REJECTED,
-            f"the model takes {declared}, the images are {wanted} ({header.preprocessing.layout.value}): "
+            f"the model takes {declared}, the images are {expected} ({header.preprocessing.layout.value}): "
             "pack them as the model takes them",
         )
 

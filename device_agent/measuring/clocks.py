@@ -116,9 +116,9 @@ class ClockPinner:
 
     def _read_back(self, requested: list[tuple[str, int]], complaints: list[str]) -> Pinned:
         for node in self._nodes():
-            wanted = dict(requested).get(node.name)
-            if wanted is not None and not _reads_back(node, wanted):
-                complaints.append(f"{node.name}: reads {_text(node.current)}, {wanted} kHz asked for")
+            requested_khz = dict(requested).get(node.name)
+            if requested_khz is not None and not _reads_back(node, requested_khz):
+                complaints.append(f"{node.name}: reads {_text(node.current)}, {requested_khz} kHz asked for")
         if not requested and not complaints:
             complaints.append("this machine offers no clocks to pin")
         profile = UNPINNED if complaints else PINNED

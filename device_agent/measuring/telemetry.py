@@ -134,19 +134,19 @@ class BoardTelemetry:
     def npu_driver_version(self) -> str | None:
         """The rknpu driver's version, e.g. 0.9.6; None where it cannot be read."""
         for node in ("sys/kernel/debug/rknpu/version", "proc/rknpu/version"):
-            found = re.search(r"v?(\d+\.\d+\.\d+)", self._text(node) or "")
-            if found:
-                return found[1]
+            match = re.search(r"v?(\d+\.\d+\.\d+)", self._text(node) or "")
+            if match:
+                return match[1]
         return None
 
     def npu_versions(self) -> tuple[tuple[str, str], ...]:
         """What can be known of the NPU's software without a model: library, Python package and driver."""
-        found = {
+        versions = {
             "librknnrt": self.npu_library_version(),
             "rknnlite": _package_version("rknn-toolkit-lite2"),
             "rknpu-driver": self.npu_driver_version(),
         }
-        return tuple((name, version) for name, version in found.items() if version is not None)
+        return tuple((name, version) for name, version in versions.items() if version is not None)
 
     def npu_library_version(self) -> str | None:
         """The version of librknnrt that stands in the file itself, e.g. 2.3.2; None without the file."""
@@ -155,15 +155,15 @@ class BoardTelemetry:
                 (self._root / "usr/lib/librknnrt.so").open("rb") as file,
                 mmap(file.fileno(), 0, access=ACCESS_READ) as m,
             ):
-                found = _LIBRARY_VERSION.search(m)
-                return found[1].decode() if found else None
+                match = _LIBRARY_VERSION.search(m)
+                return match[1].decode() if match else None
         except (OSError, ValueError):  # ValueError: an empty file
             return None
 
     def memory_bytes(self, field: str = "MemTotal") -> int | None:
         """A line of /proc/meminfo in bytes."""
-        found = re.search(rf"^{field}:\s+(\d+) kB", self._text("proc/meminfo") or "", re.MULTILINE)
-        return int(found[1]) * 1024 if found else None
+        match = re.search(rf"^{field}:\s+(\d+) kB", self._text("proc/meminfo") or "", re.MULTILINE)
+        return int(match[1]) * 1024 if match else None
 
     def uptime_s(self) -> float | None:
         text = self._text("proc/uptime")
@@ -183,8 +183,8 @@ class BoardTelemetry:
         return marks or "container" in os.environ
 
     def _num_throttled(self) -> int | None:
-        found = re.search(r"^nr_throttled (\d+)", self._text("sys/fs/cgroup/cpu.stat") or "", re.MULTILINE)
-        return int(found[1]) if found else None
+        match = re.search(r"^nr_throttled (\d+)", self._text("sys/fs/cgroup/cpu.stat") or "", re.MULTILINE)
+        return int(match[1]) if match else None
 
     def _npu_load(self) -> tuple[int, ...] | None:
         for node in ("sys/kernel/debug/rknpu/load", "proc/rknpu/load"):

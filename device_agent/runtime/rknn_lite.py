@@ -144,8 +144,8 @@ def sdk_versions(lite: Any) -> tuple[tuple[str, str], ...]:
     except Exception as error:  # the version is wanted for the record; a job does not fail for it
         _log.warning("get_sdk_version raised %s: %s", type_name(error), error)
         return ()
-    found = [("librknnrt", _API_VERSION.search(text)), ("rknpu-driver", _DRIVER_VERSION.search(text))]
-    return tuple((name, match[1]) for name, match in found if match)
+    matches = [("librknnrt", _API_VERSION.search(text)), ("rknpu-driver", _DRIVER_VERSION.search(text))]
+    return tuple((name, match[1]) for name, match in matches if match)
 
 
 def type_name(error: Exception) -> str:

@@ -101,9 +101,9 @@ class Link:
         """Authenticate with this credential from now on."""
         self._credential = credential
 
-    def enroll(self, request: control_pb2.EnrollRequest, wanted: str = "") -> control_pb2.EnrollResponse:
-        """Ask for the credential `wanted`; empty leaves it to the server. Raises grpc.RpcError, as the other calls."""
-        metadata = _bearer(wanted) if wanted else None
+    def enroll(self, request: control_pb2.EnrollRequest, credential: str = "") -> control_pb2.EnrollResponse:
+        """Ask to have this credential; empty leaves it to the server. Raises grpc.RpcError, as the other calls."""
+        metadata = _bearer(credential) if credential else None
         response: control_pb2.EnrollResponse = self._control.Enroll(request, timeout=CALL_TIMEOUT_S, metadata=metadata)
         return response
 

@@ -52,7 +52,7 @@ class Spool:
     def pending(self) -> list[SpooledResult]:
         """Unsent results, oldest first. A file whose digest does not fit is set aside and reported in the log."""
         paths = sorted(self._directory.glob("*" + _SUFFIX), key=lambda p: p.stat().st_mtime_ns)
-        found: list[SpooledResult] = []
+        results: list[SpooledResult] = []
         for path in paths:
             raw = path.read_bytes()
             digest, envelope = raw[:32], raw[32:]
@@ -60,8 +60,8 @@ class Spool:
                 _log.error("spooled result %s is damaged: set aside as %s", path.name, _BAD_SUFFIX)
                 path.rename(path.with_suffix(_BAD_SUFFIX))
                 continue
-            found.append(SpooledResult(path.stem, envelope, digest.hex()))
-        return found
+            results.append(SpooledResult(path.stem, envelope, digest.hex()))
+        return results
 
     def remove(self, name: str) -> None:
         """Forget a result that the server has answered for; a missing one is no error."""

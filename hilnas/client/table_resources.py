@@ -22,6 +22,15 @@ class LatencyTables(Group):
         """One table with its operators."""
         return read(LatencyTableDetail, self._transport.get(f"{API}/latency-tables/{table_id}"))
 
+    def cancel(self, table_id: str) -> LatencyTableDetail:
+        """Measure no more of its operators; what was measured stays."""
+        return read(LatencyTableDetail, self._transport.post(f"{API}/latency-tables/{table_id}:cancel"))
+
+    def cancel_report(self, table_id: str, report_id: str) -> CostReportDetail:
+        """Measure no more of a report's networks; what was measured stays."""
+        path = f"{API}/latency-tables/{table_id}/reports/{report_id}:cancel"
+        return read(CostReportDetail, self._transport.post(path))
+
     def all(self, *, limit: int | None = None) -> Iterator[LatencyTableResource]:
         """Tables, newest first."""
         return self.items(f"{API}/latency-tables", LatencyTableResource, {}, limit)

@@ -189,10 +189,10 @@ class MetricPredictor:
         if self._posterior is None:
             self._posterior = self._condition(self._samples)
         posterior, hyper = self._posterior, self._covariance
-        asked = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
-        cross = self._kernel.between(asked, posterior.known, hyper)
+        features = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
+        cross = self._kernel.between(features, posterior.known, hyper)
         explained = (cross @ posterior.precision * cross).sum(axis=1)
-        variance = np.maximum(self._kernel.variance(asked, hyper) - explained, 0.0) + hyper.noise
+        variance = np.maximum(self._kernel.variance(features, hyper) - explained, 0.0) + hyper.noise
         mean = self._samples.learned_on.backward(cross @ posterior.weights * posterior.scale + posterior.centre)
         return Prediction(mean, np.sqrt(variance) * posterior.scale * self._samples.learned_on.step(mean))
 
@@ -227,7 +227,11 @@ class MetricPredictor:
             predictor._covariance = Covariance(*_numbers(state["covariance"]))
             samples = state["samples"]
             if samples is not None:
-                predictor._samples = predictor._checked(*_sample_arrays(samples))
+                if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
+                    raise TypeError("samples must be an object with genotypes, values and standard_errors")
+                genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
+                values, errors = _numbers(samples["values"]), _numbers(samples["standard_errors"])
+                predictor._samples = predictor._checked(genotypes, values, errors)
         except (KeyError, ValueError, TypeError) as error:
             raise EngineError(f"predictor state is damaged: {error}; fit the predictor anew") from error
         return predictor
@@ -267,10 +271,3 @@ def _numbers(value: JsonValue) -> list[float]:
             raise TypeError(f"expected a number, found {item!r}")
         numbers.append(float(item))
     return numbers
-
-
-def _sample_arrays(samples: JsonValue) -> tuple[list[list[int]], list[float], list[float]]:
-    if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
-        raise TypeError("samples must be an object with genotypes, values and standard_errors")
-    genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
-    return genotypes, _numbers(samples["values"]), _numbers(samples["standard_errors"])

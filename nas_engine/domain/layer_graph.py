@@ -277,15 +277,15 @@ class LayerGraph:
         Raises:
             InvalidGraphError: one name stands for two different stored tensors.
         """
-        found: dict[str, WeightRef] = {}
+        refs: dict[str, WeightRef] = {}
         for node in self.nodes:
             for ref in weight_refs(node):
-                known = found.setdefault(ref.name, ref)
+                known = refs.setdefault(ref.name, ref)
                 if known.full_shape != ref.full_shape or known.init != ref.init:
                     raise InvalidGraphError(
                         f"weight {ref.name} is used as {ref.full_shape} and as {known.full_shape}: one name, one tensor"
                     )
-        return found
+        return refs
 
     @cached_property
     def last_use(self) -> tuple[int, ...]:

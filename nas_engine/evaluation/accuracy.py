@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.statistics import BatchStatistics
-from nas_engine.supernet.calibration import CalibrationMode, calibrate
+from nas_engine.settings.evaluation import CalibrationMode
+from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated, Norm, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.resolution import fit_resolution
@@ -133,11 +134,11 @@ def predict(
     Raises:
         WeightsError: a logit is not finite.
     """
-    found: list[NDArray[np.uint16]] = []
+    predictions: list[NDArray[np.uint16]] = []
     with torch.no_grad():
         for x_NCHW in images_NCHW:
             logits_NK = forward(fit_resolution(x_NCHW, graph), graph, weights=weights, norm=norm)
             if not bool(torch.isfinite(logits_NK).all()):
                 raise WeightsError("a logit is not finite: the weights or statistics are unusable")
-            found.append(logits_NK.argmax(1).cpu().numpy().astype(np.uint16))
-    return np.concatenate(found) if found else np.empty(0, dtype=np.uint16)
+            predictions.append(logits_NK.argmax(1).cpu().numpy().astype(np.uint16))
+    return np.concatenate(predictions) if predictions else np.empty(0, dtype=np.uint16)

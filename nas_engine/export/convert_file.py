@@ -66,9 +66,9 @@ def convert_file(
         raise ExportError(f"cannot write {destination}: there is no folder {destination.parent}")
     if destination.resolve() == source.resolve():
         raise ExportError(f"{destination} is the ONNX file itself: write to another one")
-    given = _read(source)
+    source_model = _read(source)
     try:
-        onnx, _ = fix_batch(given, 1)  # what the NPU runs
+        onnx, _ = fix_batch(source_model, 1)  # what the NPU runs
         inspected = inspect_onnx(onnx)
     except ExportError as error:
         raise ExportError(f"{source}: {error}") from error
@@ -116,12 +116,12 @@ def _check_images(
     """Raise where the images are not for this conversion: the toolkit's own words name a file that nobody knows."""
     if not settings.is_quantised:
         raise ExportError(f"{settings.dtype.value} needs no calibration images: leave them out, or convert to w8a8")
-    found, wanted = calibration.images_NCHW.shape[1:], input_shape[1:]
-    if found == wanted:
+    image_shape, expected = calibration.images_NCHW.shape[1:], input_shape[1:]
+    if image_shape == expected:
         return
-    is_NHWC = len(wanted) == 3 and found == (*wanted[1:], wanted[0])
+    is_NHWC = len(expected) == 3 and image_shape == (*expected[1:], expected[0])
     hint = "; channels come before height and width" if is_NHWC else ""
-    raise ExportError(f"{file} holds images of shape {found}, the model takes {wanted}{hint}")
+    raise ExportError(f"{file} holds images of shape {image_shape}, the model takes {expected}{hint}")
 
 
 def _read(file: Path) -> bytes:

@@ -26,7 +26,11 @@ def fix_batch(data: bytes, batch: int) -> tuple[bytes, tuple[str, ...]]:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError has no stable home
         raise ExportError("the file is not an ONNX model: it cannot be parsed") from error
-    open_inputs = [value for value in model.graph.input if _is_open(value)]
+    open_inputs = [
+        value
+        for value in model.graph.input
+        if (dims := value.type.tensor_type.shape.dim) and (not dims[0].HasField("dim_value") or dims[0].dim_value < 1)
+    ]
     if not open_inputs:
         return data, ()
     symbols = {value.type.tensor_type.shape.dim[0].dim_param for value in open_inputs} - {""}
@@ -46,8 +50,3 @@ def fix_batch(data: bytes, batch: int) -> tuple[bytes, tuple[str, ...]]:
     for value, known in zip(model.graph.output, inferred.graph.output, strict=True):
         value.CopyFrom(known)
     return bytes(model.SerializeToString()), tuple(value.name for value in open_inputs)
-
-
-def _is_open(value: onnx.ValueInfoProto) -> bool:
-    dims = value.type.tensor_type.shape.dim
-    return len(dims) > 0 and (not dims[0].HasField("dim_value") or dims[0].dim_value < 1)

@@ -178,10 +178,10 @@ class _Lowering:
 
     def _batch_norm_values(self, node: BatchNorm) -> BatchNormValues:
         features = node.shape[0]
-        found = self._statistics[node.name]
+        statistics = self._statistics[node.name]
         gamma = np.ones(features, np.float32) if node.weight is None else self._weight(node.weight)
         beta = np.zeros(features, np.float32) if node.bias is None else self._weight(node.bias)
-        return BatchNormValues(gamma, beta, found.mean, found.variance)
+        return BatchNormValues(gamma, beta, statistics.mean, statistics.variance)
 
     def _batch_norm(self, node: BatchNorm, x: str) -> str:
         values = self._batch_norm_values(node)

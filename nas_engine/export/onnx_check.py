@@ -69,11 +69,14 @@ def inspect_onnx(data: bytes, *, max_size_bytes: int = MAX_SIZE_BYTES) -> OnnxSu
     except Exception as error:  # protobuf's DecodeError has no stable home
         raise ExportError("the file is not an ONNX model: it cannot be parsed") from error
     _check_versions(model)
-    _refuse_external_data(model)
+    for tensor in _tensors(model.graph):  # external weights would make the runtime read files named by the model
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file")
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the ONNX checker refuses the model: {_first_line(error)}") from error
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ExportError(f"the ONNX checker refuses the model: {cause}") from error
     return _summary(model, len(data))
 
 
@@ -90,27 +93,20 @@ def _check_versions(model: onnx.ModelProto) -> None:
         raise ExportError("the model defines functions of its own: inline them before exporting")
 
 
-def _refuse_external_data(model: onnx.ModelProto) -> None:
-    """External weights would make the runtime read files named by the model."""
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file")
-
-
 def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    found: list[onnx.TensorProto] = [*graph.initializer]
+    tensors: list[onnx.TensorProto] = [*graph.initializer]
     for sparse in graph.sparse_initializer:
-        found += (sparse.values, sparse.indices)
+        tensors += (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                found.append(attribute.t)
-            found += attribute.tensors
+                tensors.append(attribute.t)
+            tensors += attribute.tensors
             if attribute.HasField("sparse_tensor"):
-                found += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+                tensors += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                found += _tensors(inner)
-    return found
+                tensors += _tensors(inner)
+    return tensors
 
 
 def _summary(model: onnx.ModelProto, size_bytes: int) -> OnnxSummary:
@@ -153,8 +149,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 def _opset(model: onnx.ModelProto) -> int:
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -36,12 +36,12 @@ class CpuFallback:
 
 def npu_fallbacks(graph: LayerGraph) -> tuple[CpuFallback, ...]:
     """Nodes that keep an architecture from running on the NPU alone; empty where it can."""
-    found = []
+    fallbacks = []
     for node in graph.nodes:
         reason = _reason(node)
         if reason is not None:
-            found.append(CpuFallback(node.name, reason))
-    return tuple(found)
+            fallbacks.append(CpuFallback(node.name, reason))
+    return tuple(fallbacks)
 
 
 def _reason(node: Node) -> str | None:

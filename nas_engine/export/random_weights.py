@@ -13,7 +13,6 @@ from nas_engine.domain.layer_graph import (
     Add,
     BatchNorm,
     Conv2d,
-    Init,
     Input,
     LayerGraph,
     Linear,
@@ -92,9 +91,5 @@ def _draw(ref: WeightRef, gain: float, rng: np.random.Generator) -> Array:
             values = rng.standard_normal(ref.full_shape, dtype=np.float32)
             return values * np.float32(deviation)
         case WeightRole.BN | WeightRole.BIAS:
-            return _around(ref.init, ref.full_shape, rng)
-
-
-def _around(init: Init, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    values: Array = rng.uniform(-0.1, 0.1, shape).astype(np.float32)
-    return values + np.float32(round(init.value))
+            offsets: Array = rng.uniform(-0.1, 0.1, ref.full_shape).astype(np.float32)
+            return offsets + np.float32(round(ref.init.value))

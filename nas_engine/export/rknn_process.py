@@ -193,7 +193,12 @@ class ConverterPool:
                 answer = process.run(job)
                 is_usable = not process.is_worn_out
             finally:
-                self._put_back(process, is_usable=is_usable)
+                with self._lock:
+                    is_kept = is_usable and not self._is_closed
+                    if is_kept:
+                        self._idle.append(process)
+                if not is_kept:
+                    process.close()
             return answer
 
     def close(self) -> None:
@@ -223,13 +228,6 @@ class ConverterPool:
         if idle is not None:
             idle.close()
         return ConverterProcess(self._settings)
-
-    def _put_back(self, process: ConverterProcess, *, is_usable: bool) -> None:
-        with self._lock:
-            if is_usable and not self._is_closed:
-                self._idle.append(process)
-                return
-        process.close()
 
 
 def toolkit_version(command: Sequence[str], *, timeout_s: float = 60.0) -> str:

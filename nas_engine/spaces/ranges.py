@@ -53,7 +53,7 @@ def metric_range(space: SearchSpace, metric: Metric, *, num_starts: int = 8, see
     starts = [tuple(0 for _ in space.genes), tuple(g.num_choices - 1 for g in space.genes)]
     starts += [sample_genotype(space.genes, rng) for _ in range(num_starts)]
     value = _Evaluator(space, metric)
-    known = [(found, start) for start in starts if (found := value(start)) is not None]
+    known = [(start_value, start) for start in starts if (start_value := value(start)) is not None]
     if not known:
         return None
     # One descent each way, from the best start: passes are what costs time in large spaces.
@@ -70,16 +70,16 @@ def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
     """
     if not constraint.metric.cheap:
         return
-    found = metric_range(space, constraint.metric)
-    if found is None:
+    feasible = metric_range(space, constraint.metric)
+    if feasible is None:
         return
-    too_low = constraint.maximum is not None and constraint.maximum < found.minimum
-    too_high = constraint.minimum is not None and constraint.minimum > found.maximum
+    too_low = constraint.maximum is not None and constraint.maximum < feasible.minimum
+    too_high = constraint.minimum is not None and constraint.minimum > feasible.maximum
     if too_low or too_high:
         bound = f"maximum {constraint.maximum:.0f}" if too_low else f"minimum {constraint.minimum:.0f}"
         raise InfeasibleError(
             f"constraint {constraint.metric.label} {bound} cannot be met: architectures of {space.space_id} have "
-            f"{found.minimum:.0f} to {found.maximum:.0f} {constraint.metric.unit}; choose a bound inside that range"
+            f"{feasible.minimum:.0f} to {feasible.maximum:.0f} {constraint.metric.unit}; choose a bound in that range"
         )
 
 
@@ -109,9 +109,9 @@ def _descend(space: SearchSpace, value: _Evaluator, start: Genotype, goal: Goal)
         for position, gene in enumerate(space.genes):
             for choice in range(gene.num_choices):
                 neighbour = (*best[:position], choice, *best[position + 1 :])
-                found = value(neighbour)
-                if found is not None and sign * found < sign * best_value:
-                    best, best_value = neighbour, found
+                neighbour_value = value(neighbour)
+                if neighbour_value is not None and sign * neighbour_value < sign * best_value:
+                    best, best_value = neighbour, neighbour_value
         if best_value == before:
             break
     return best_value, space.canonical(best)

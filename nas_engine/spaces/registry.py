@@ -1,8 +1,11 @@
-"""The search spaces by id. Adding one is a new entry in `_FACTORIES` and in `_TITLES`."""
+"""The search spaces by id. Adding one is a new entry in `_SPACES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
@@ -15,69 +18,64 @@ from nas_engine.spaces.mobilenet import S1, S2, MobileNetParameters, MobileNetSp
 from nas_engine.spaces.parameters import read_parameters
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 
-Factory = Callable[[Mapping[str, JsonValue]], SearchSpace]
+P = TypeVar("P")
 
 
-def _spos(parameters: Mapping[str, JsonValue]) -> SearchSpace:
-    return ShuffleNetSpace(read_parameters(ShuffleNetParameters, parameters))
+@dataclass(frozen=True, slots=True)
+class BuiltInSpace:
+    """A search space that ships with the engine.
+
+    Attributes:
+        title: one line for people.
+        create: builds it from parameters; absent ones take the published values.
+    """
+
+    title: str
+    create: Callable[[Mapping[str, JsonValue]], SearchSpace]
 
 
-def _scarlet_s1(parameters: Mapping[str, JsonValue]) -> SearchSpace:
-    return MobileNetSpace(S1, read_parameters(MobileNetParameters, parameters))
+def _built_in(title: str, parameters: type[P], build: Callable[[P], SearchSpace]) -> BuiltInSpace:
+    return BuiltInSpace(title, lambda document: build(read_parameters(parameters, document)))
 
 
-def _scarlet_s2(parameters: Mapping[str, JsonValue]) -> SearchSpace:
-    return MobileNetSpace(S2, read_parameters(MobileNetParameters, parameters))
-
-
-def _densenas_mbv2(parameters: Mapping[str, JsonValue]) -> SearchSpace:
-    return DenseSpace(read_parameters(DenseMbv2Parameters, parameters))
-
-
-def _densenas_resnet(parameters: Mapping[str, JsonValue]) -> SearchSpace:
-    return DenseSpace(read_parameters(DenseResNetParameters, parameters))
-
-
-def _attentivenas(parameters: Mapping[str, JsonValue]) -> SearchSpace:
-    return AttentiveSpace(read_parameters(AttentiveParameters, parameters))
-
-
-_FACTORIES: dict[str, Factory] = {
-    "spos": _spos,
-    "scarlet-s1": _scarlet_s1,
-    "scarlet-s2": _scarlet_s2,
-    MBV2_ID: _densenas_mbv2,
-    RESNET_ID: _densenas_resnet,
-    "attentivenas": _attentivenas,
-}
-
-
-_TITLES: dict[str, str] = {
-    "spos": "ShuffleNetV2 choice blocks (Single Path One-Shot, supernet shifting)",
-    "scarlet-s1": "SCARLET-NAS S1: MobileNetV2 blocks with skips, ReLU6",
-    "scarlet-s2": "SCARLET-NAS S2: MobileNetV2 blocks with skips and squeeze-and-excite, h-swish",
-    MBV2_ID: "DenseNAS, MobileNetV2-based densely connected blocks",
-    RESNET_ID: "DenseNAS, ResNet-based densely connected blocks",
-    "attentivenas": "AttentiveNAS / AlphaNet elastic width, depth, kernel, expansion and resolution",
+_SPACES: dict[str, BuiltInSpace] = {
+    "spos": _built_in(
+        "ShuffleNetV2 choice blocks (Single Path One-Shot, supernet shifting)", ShuffleNetParameters, ShuffleNetSpace
+    ),
+    "scarlet-s1": _built_in(
+        "SCARLET-NAS S1: MobileNetV2 blocks with skips, ReLU6", MobileNetParameters, partial(MobileNetSpace, S1)
+    ),
+    "scarlet-s2": _built_in(
+        "SCARLET-NAS S2: MobileNetV2 blocks with skips and squeeze-and-excite, h-swish",
+        MobileNetParameters,
+        partial(MobileNetSpace, S2),
+    ),
+    MBV2_ID: _built_in("DenseNAS, MobileNetV2-based densely connected blocks", DenseMbv2Parameters, DenseSpace),
+    RESNET_ID: _built_in("DenseNAS, ResNet-based densely connected blocks", DenseResNetParameters, DenseSpace),
+    "attentivenas": _built_in(
+        "AttentiveNAS / AlphaNet elastic width, depth, kernel, expansion and resolution",
+        AttentiveParameters,
+        AttentiveSpace,
+    ),
 }
 
 
 def space_title(space_id: str) -> str:
-    """One line for people; the id itself where there is none."""
-    return _TITLES.get(space_id, space_id)
+    """Title of a space, one line for people; the id itself where there is none."""
+    return _SPACES[space_id].title if space_id in _SPACES else space_id
 
 
 def space_ids() -> tuple[str, ...]:
-    """Every registered id, in the order they are documented."""
-    return tuple(_FACTORIES)
+    """List every registered id, in the order they are documented."""
+    return tuple(_SPACES)
 
 
 def create_space(space_id: str, parameters: Mapping[str, JsonValue] | None = None) -> SearchSpace:
-    """The space with this id; absent parameters take the published values.
+    """Build the space with this id; absent parameters take the published values.
 
     Raises:
         InvalidSpaceError: unknown id, unknown parameter, or a value the space refuses.
     """
-    if space_id not in _FACTORIES:
-        raise InvalidSpaceError(f"unknown search space {space_id!r}: known are {', '.join(_FACTORIES)}")
-    return _FACTORIES[space_id](parameters or {})
+    if space_id not in _SPACES:
+        raise InvalidSpaceError(f"unknown search space {space_id!r}: known are {', '.join(_SPACES)}")
+    return _SPACES[space_id].create(parameters or {})

@@ -67,13 +67,13 @@ class WeightStore(Mapping[str, torch.Tensor]):
             WeightsError: the file cannot be read; a name is missing or unknown; a shape or type
                 differs; a number is not finite.
         """
-        found, _ = read_tensors(path)
-        return cls.from_tensors(found, graphs, fresh=fresh, source=str(path))
+        stored, _ = read_tensors(path)
+        return cls.from_tensors(stored, graphs, fresh=fresh, source=str(path))
 
     @classmethod
     def from_tensors(
         cls,
-        found: Mapping[str, torch.Tensor],
+        stored: Mapping[str, torch.Tensor],
         graphs: Iterable[LayerGraph],
         *,
         fresh: Mapping[str, torch.Tensor] | None = None,
@@ -88,23 +88,23 @@ class WeightStore(Mapping[str, torch.Tensor]):
         for name, (mean, _) in running.items():
             expected[RUNNING_MEAN + name] = expected[RUNNING_VARIANCE + name] = tuple(mean.shape)
         ignored = set(fresh)
-        _check_exact(expected, {n: t for n, t in found.items() if n not in ignored}, source)
+        _check_exact(expected, {n: t for n, t in stored.items() if n not in ignored}, source)
         _check_exact({n: refs[n].full_shape for n in fresh if n in refs}, fresh, "the fresh weights")
-        tensors = {name: (fresh[name] if name in fresh else found[name]).clone() for name in refs}
-        buffers = {n: (found[RUNNING_MEAN + n].clone(), found[RUNNING_VARIANCE + n].clone()) for n in running}
+        tensors = {name: (fresh[name] if name in fresh else stored[name]).clone() for name in refs}
+        buffers = {n: (stored[RUNNING_MEAN + n].clone(), stored[RUNNING_VARIANCE + n].clone()) for n in running}
         return cls(tensors, {name: ref.role for name, ref in refs.items()}, RunningStatistics(buffers))
 
-    def load_tensors(self, found: Mapping[str, torch.Tensor], source: str) -> None:
+    def load_tensors(self, stored: Mapping[str, torch.Tensor], source: str) -> None:
         """Overwrite weights and running statistics in place by tensors named as in `named_tensors`.
 
         Raises:
             WeightsError: a name is missing or unknown, a shape or type differs, a number is not finite.
         """
         own = self.named_tensors()
-        _check_exact({name: tuple(tensor.shape) for name, tensor in own.items()}, found, source)
+        _check_exact({name: tuple(tensor.shape) for name, tensor in own.items()}, stored, source)
         with torch.no_grad():
             for name, tensor in own.items():
-                tensor.copy_(found[name])
+                tensor.copy_(stored[name])
 
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write weights and running statistics atomically.
@@ -201,15 +201,15 @@ def draw(shape: Shape, init: Init, rng: torch.Generator) -> torch.Tensor:
             return tensor.fill_(init.value)
 
 
-def _check_exact(expected: Mapping[str, Shape], found: Mapping[str, torch.Tensor], source: str) -> None:
-    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+def _check_exact(expected: Mapping[str, Shape], stored: Mapping[str, torch.Tensor], source: str) -> None:
+    missing, unknown = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
     if missing or unknown:
         raise WeightsError(
             f"{source}: {len(missing)} weights are missing (first: {missing[:3]}) and {len(unknown)} are unknown "
             f"(first: {unknown[:3]}): it belongs to another space or to other parameters"
         )
     for name, shape in expected.items():
-        tensor = found[name]
+        tensor = stored[name]
         if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
             raise WeightsError(
                 f"{source}: {name!r} is {tuple(tensor.shape)} {tensor.dtype}, expected {shape} torch.float32"

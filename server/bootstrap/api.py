@@ -59,8 +59,10 @@ from server.fleet.devices import Devices
 from server.fleet.rpc import AgentServices
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
 from server.jobs.dispatch import Dispatch
+from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
+from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
 from server.measuring.golden import GOLDEN_KEY, golden_onnx
@@ -116,7 +118,9 @@ def build(settings: Settings) -> ApiProcess:
     devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, kinds, leases)
     supernets = Supernets(uow, spaces, datasets)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
-    tables = LatencyTables(uow, searches, spaces)
+    tables = LatencyTables(uow, spaces)
+    reports = CostReports(uow, tables, spaces, EstimateMaths())
+    keeper = BatchKeeper(uow, tables, reports)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     provided = Provided(
         _api_settings(settings),
@@ -135,7 +139,9 @@ def build(settings: Settings) -> ApiProcess:
         Latencies(uow),
         Classifications(uow),
         tables,
-        CostReports(uow, searches, tables, EstimateMaths()),
+        reports,
+        Batches(uow),
+        keeper,
         supernets,
         CandidateRetraining(uow, supernets),
         DeployableModels(uow),
@@ -155,7 +161,7 @@ def build(settings: Settings) -> ApiProcess:
         provided=provided,
         uow=uow,
         agents=agents,
-        housekeeping=Housekeeping(dispatch, events, idempotency),
+        housekeeping=Housekeeping(dispatch, events, idempotency, keeper),
         wakeups=wakeups,
         engine=engine,
     )

@@ -11,6 +11,7 @@ import structlog
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
+from server.latency_tables.keeper import BatchKeeper
 
 _log = structlog.get_logger("hilnas.housekeeping")
 KEEP_EVENTS = timedelta(days=90)
@@ -20,10 +21,11 @@ PRUNE_EVERY_S = 3600.0
 class Housekeeping:
     """A thread that sweeps leases and prunes old rows until stopped."""
 
-    def __init__(self, dispatch: Dispatch, events: Events, idempotency: Idempotency) -> None:
+    def __init__(self, dispatch: Dispatch, events: Events, idempotency: Idempotency, batches: BatchKeeper) -> None:
         self._dispatch = dispatch
         self._events = events
         self._idempotency = idempotency
+        self._batches = batches
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -45,6 +47,7 @@ class Housekeeping:
             # A failing database must not end the sweeping: it comes back.
             try:
                 self._dispatch.sweep()
+                self._batches.go_on()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     self._events.prune(KEEP_EVENTS)

@@ -24,6 +24,7 @@ from server.core.database import metadata as metadata_module
 from server.core.database.metadata import metadata
 from server.fleet import store as fleet
 from server.jobs import tables as jobs
+from server.latency_tables import store as latency_tables
 from server.measuring import canary_store
 from server.measuring import store as measuring
 from server.spaces import store as spaces
@@ -47,6 +48,7 @@ TABLES_OF = (
     idempotency_store,
     jobs,
     labels,
+    latency_tables,
     measuring,
     search_store,
     spaces,

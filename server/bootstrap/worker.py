@@ -48,7 +48,6 @@ from server.jobs.registry import JobKinds
 from server.jobs.worker.handlers import Handler
 from server.jobs.worker.loop import Worker
 from server.latency_tables.latency_tables import LatencyTables
-from server.latency_tables.worker import CostReports
 from server.measuring.conversion import ConversionResults
 from server.measuring.worker.converting import ConvertHandler
 from server.measuring.worker.golden import make_golden
@@ -183,13 +182,12 @@ def _handlers(
     )
     loaded, accuracies = LoadedSupernets(supernets, resources), Accuracies(resources)
     code_version = version("hilnas")
-    tables = LatencyTables(uow, searches, spaces)
+    tables = LatencyTables(uow, spaces)
     return {
         JobKind.SEARCH_STEP: StepHandler(
             SearchSteps(uow),
             Fronts(uow, FrontMaths()),
             spaces,
-            CostReports(tables),
             code_version,
         ),
         JobKind.CONVERT: ConvertHandler(ConversionResults(uow), CalibrationDatasets(uow).name, resources, rknn),

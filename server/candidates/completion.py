@@ -35,7 +35,8 @@ def fail_awaited(
     Args:
         would_have_served: whether another search than the job's own would have taken its result; None for always.
     """
-    if job.latency_key is None or job.hardware_key is None:
+    # A job of no search (of a latency table, or of a user's own model) never was what a candidate waits for.
+    if job.search_id is None or job.latency_key is None or job.hardware_key is None:
         return
     searches = affected_searches(tx, job)
     state = CandidateState.INFEASIBLE if failure.blames_model else CandidateState.FAILED

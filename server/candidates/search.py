@@ -70,6 +70,7 @@ class Search:
         checkpoint_seq: number of the last committed step; 0 before the first.
         created_by: id of the token that created it; None without authentication.
         version: grows with every change; what an ETag is made of.
+        moved_to: path of the resource that this search of the first release is today; None for a search.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Search:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     version: int = 1
+    moved_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ searches = sa.Table(
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("moved_to", sa.Text),
 )
 
 
@@ -93,7 +94,8 @@ class SearchStore(Store):
 
     def in_states(self, states: Sequence[SearchState]) -> tuple[Search, ...]:
         """All searches in these states, by id."""
-        return self._list(SEARCHES, SEARCHES.select(searches.c.state.in_(states)).order_by(searches.c.id))
+        found = SEARCHES.select(searches.c.state.in_(states), searches.c.moved_to.is_(None))
+        return self._list(SEARCHES, found.order_by(searches.c.id))
 
     def waiting_for(self, supernet_id: str) -> tuple[Search, ...]:
         """Searches that are not final and evaluate with this supernet, by id."""
@@ -152,4 +154,4 @@ def _filtered(query: SearchQuery) -> sa.Select[Any]:
         c.supernet_id: query.supernet_id,
         c.hardware_key: query.hardware_key,
     }
-    return with_labels(where_given(SEARCHES.select(), wanted), c.id, query.labels)
+    return with_labels(where_given(SEARCHES.select(c.moved_to.is_(None)), wanted), c.id, query.labels)

@@ -31,6 +31,8 @@ class IdPrefix(Enum):
     ENROLMENT = "enr"
     CANARY = "can"
     CLASSIFICATION = "cls"
+    LATENCY_TABLE = "ltab"
+    COST_REPORT = "crep"
 
 
 class Ulids:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nas_engine.domain.measurement import HardwareKey
+from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
 from server.fleet.device import CLASSIFY_FEATURE, Device, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
+from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 
 
@@ -68,6 +70,30 @@ def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
         return None
     key = HardwareKey(identity=replace(identity, core_mask=core_mask), dtype=wanted.dtype_value, batch=wanted.batch)
     return HardwareProfile(key=key)
+
+
+def most_common_profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile | None:
+    """The hardware profile of most devices that fit, working ones first; None where none fits."""
+    keys: Counter[str] = Counter()
+    profiles: dict[str, HardwareProfile] = {}
+    for device in DeviceStore(tx).of_type(wanted.device_type):
+        profile = profile_of(device, wanted)
+        if profile is not None:
+            # A quarantined device still says what hardware there is, but weighs less than one that works.
+            keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
+            profiles[profile.hardware_key] = profile
+    return profiles[min(keys, key=lambda key: (-keys[key], key))] if keys else None
+
+
+def relabelled(wanted: DeviceSpec, runtime: str) -> list[SpecViolation]:
+    """What is asked of a runtime that is given networks as fp32 ONNX, and which it does not do."""
+    found = no_compiler(wanted, runtime)
+    if wanted.dtype_value is not Dtype.FP32:
+        message = (
+            f"runtime {runtime} is given networks as fp32 ONNX, {wanted.dtype} would be a label only: make it fp32"
+        )
+        found.append(SpecViolation("/device/dtype", message))
+    return found
 
 
 def misfit(tx: Transaction, wanted: DeviceSpec) -> SpecViolation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -62,6 +62,10 @@ class JobStore(LeaseHistory):
     def get(self, job_id: str) -> Job:
         """Read one."""
         return self._one(JOBS, JOBS.select(jobs.c.id == job_id), "job", job_id)
+
+    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Read those that are there, by id."""
+        return {job.id: job for job in self._list_in(JOBS, jobs.c.id, job_ids)}
 
     def lock(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""

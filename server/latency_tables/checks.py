@@ -4,78 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.settings.algorithms import CostReportAlgorithm, DenseNasAlgorithm
-from server.candidates.candidate_store import CandidateStore
-from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
-from server.candidates.spec import SearchSpec
-from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError, SpecViolation
 from server.fleet.device import HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.store import HardwareStore
-from server.spaces.catalog import SpaceCatalog
+from server.latency_tables.batch import Batch
+from server.latency_tables.progress import current_batch, current_entries
+from server.latency_tables.store import BatchStore
 from server.spaces.descriptions import SpaceDescription
-
-OPERATORS_SPACE = "operators"
-_POINTER = "/algorithm/latency_table"
 
 
 def table_violations(
     tx: Transaction,
-    spaces: SpaceCatalog,
-    spec: SearchSpec,
+    table_id: str,
+    pointer: str,
+    *,
     space: SpaceDescription | None,
+    device: DeviceSpec | None,
     hardware: HardwareProfile | None,
 ) -> Sequence[SpecViolation]:
-    """Why the latency table that a spec names cannot be used; () where it can, or none is named."""
-    match spec.algorithm:
-        case DenseNasAlgorithm(latency_table=str(table_id)) | CostReportAlgorithm(latency_table=table_id):
-            pass
-        case _:
-            return ()
-    try:
-        table = SearchStore(tx).get(table_id)
-    except NotFoundError as error:
-        return [SpecViolation(_POINTER, str(error))]
-    device = table.spec.device
-    if table.spec.space.id != OPERATORS_SPACE or device is None:
-        return [SpecViolation(_POINTER, f"{table_id} is a search, no latency table")]
-    reasons = [_other_space(table, space), _incomplete(tx, spaces, table), *_other_device(spec.device, device)]
+    """Why a latency table cannot be used by a search; () where it can.
+
+    Args:
+        pointer: place of the spec that names the table.
+        space: searched; None where it is unknown.
+        device: that the search measures on; None where it does not measure.
+        hardware: that the device resolves to.
+    """
+    table = BatchStore(tx).find(table_id)
+    if table is None or table.sampling is not None:
+        return [SpecViolation(pointer, _no_table(tx, table_id))]
+    table = current_batch(table, current_entries(tx, table))
+    reasons = [_other_space(table, space), incomplete(table), *_other_device(device, table.spec.device)]
     if hardware is not None and not any(reasons):
         reasons.append(_other_hardware(tx, table, hardware))
-    return [SpecViolation(_POINTER, f"latency table {table_id} {reason}") for reason in reasons if reason]
+    return [SpecViolation(pointer, f"latency table {table_id} {reason}") for reason in reasons if reason]
 
 
-def _other_space(table: Search, space: SpaceDescription | None) -> str:
+def _no_table(tx: Transaction, table_id: str) -> str:
+    try:
+        SearchStore(tx).get(table_id)
+    except NotFoundError:
+        return f"there is no latency table {table_id!r}: order one (hilnas tables create)"
+    return f"{table_id} is a search, no latency table"
+
+
+def _other_space(table: Batch, space: SpaceDescription | None) -> str:
     """Why its operators are not those of the searched space."""
     if space is None:
         return ""
-    own = table.spec.space.parameters
-    if own["space"] != space.id:
-        return f"is of space {own['space']!r}, the search is in {space.id!r}"
-    parameters = own["parameters"]
+    own = table.spec.space
+    if own.id != space.id:
+        return f"is of space {own.id!r}, the search is in {space.id!r}"
     differing = sorted(
         name
-        for name in {*parameters, *space.parameters}
-        if canonical_json(parameters.get(name)) != canonical_json(space.parameters.get(name))
+        for name in {*own.parameters, *space.parameters}
+        if canonical_json(own.parameters.get(name)) != canonical_json(space.parameters.get(name))
     )
     return f"is of a space that differs in {', '.join(differing)}: use the same parameters" if differing else ""
 
 
-def _incomplete(tx: Transaction, spaces: SpaceCatalog, table: Search) -> str:
-    """What it lacks."""
-    try:
-        num_operators = spaces.describe(OPERATORS_SPACE, table.spec.space.parameters).size
-    except EngineError as error:
-        return f"cannot be read: {error}"
-    num_measured = CandidateStore(tx).count_states(table.id).get(CandidateState.COMPLETE, 0)
-    if num_measured >= num_operators:
+def incomplete(table: Batch) -> str:
+    """What a table, as it stands now, lacks; empty where every operator is measured."""
+    if table.num_measured >= table.num_entries:
         return ""
-    what = f"is {table.state.value}: {num_measured} of its {num_operators} operators are measured"
+    what = f"is {table.state.value}: {table.num_measured} of its {table.num_entries} operators are measured"
     return f"{what}; order it again, what is measured is reused" if table.state.final else f"{what}; wait for the rest"
 
 
@@ -91,9 +87,9 @@ def _other_device(wanted: DeviceSpec | None, measured: DeviceSpec) -> list[str]:
     return found
 
 
-def _other_hardware(tx: Transaction, table: Search, hardware: HardwareProfile) -> str:
+def _other_hardware(tx: Transaction, table: Batch, hardware: HardwareProfile) -> str:
     """Where the boards differ."""
-    if table.hardware_key is None or table.hardware_key == hardware.hardware_key:
+    if table.hardware_key == hardware.hardware_key:
         return ""
     own, wanted = HardwareStore(tx).get(table.hardware_key).key.identity, hardware.key.identity
     fields = ("board_model", "device_class", "runtime", "runtime_versions", "clocks_profile", "core_mask")

@@ -32,15 +32,15 @@ class EstimateAgreement:
 def engine_table(table: MeasuredTable) -> LatencyTable:
     """The measured rows of a table as the engine's latency table."""
     entries = {
-        str(row.candidate.latency_key): TableEntry(row.label, row.candidate.latency_us)
+        row.entry.latency_key: TableEntry(row.label, row.entry.latency_us)
         for row in table.rows
-        if row.candidate.latency_us is not None
+        if row.entry.latency_us is not None
     }
     return LatencyTable(
         space_id=table.space_id,
-        hardware_key=str(table.search.hardware_key),
-        batch=table.batch,
-        dtype=table.dtype,
+        hardware_key=table.batch.hardware_key,
+        batch=table.batch.batch_size,
+        dtype=table.batch.dtype,
         entries=entries,
     )
 

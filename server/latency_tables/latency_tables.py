@@ -1,74 +1,68 @@
-"""Latency tables: every operator of a search space measured alone, by the same jobs as candidates.
-
-A table is a search over the space's operators that asks each of them once; so it is deduplicated by latency key,
-reuses what was measured before, survives restarts, and can be followed, paused and cancelled like any search.
-"""
+"""Latency tables: every operator of a search space measured as a network of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_engine.cost.latency_table import TableOperator
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
-from server.candidates.candidate import Candidate, CandidateQuery
-from server.candidates.candidate_store import CandidateStore
-from server.candidates.search import Search, SearchQuery
-from server.candidates.spec import SearchSpec, parse_search_spec
+from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
-from server.core.paging import MAX_PAGE_SIZE, Page, PageRequest, Position
-from server.latency_tables.checks import OPERATORS_SPACE
-from server.latency_tables.spec import MAX_BATCH, LatencyTableSpec
-from server.searches.searches import Searches
+from server.core.ids import IdPrefix, new_id
+from server.core.paging import Page, PageRequest
+from server.fleet.device import HardwareProfile
+from server.fleet.selection import format_for, misfit, most_common_profile, relabelled
+from server.fleet.store import HardwareStore
+from server.jobs.settings import SearchSettings
+from server.latency_tables.batch import Batch, BatchEntry, BatchState
+from server.latency_tables.batches import end_if_done, order_what_is_missing, set_batch_state
+from server.latency_tables.ordering import BatchScheduler, NetworkToMeasure
+from server.latency_tables.progress import current_batch, current_entries
+from server.latency_tables.spec import LatencyTableSpec
+from server.latency_tables.store import BatchStore
+from server.measuring.payloads import OperatorDocument
 from server.spaces.catalog import SpaceCatalog
-
-# Provenance of a network that was sampled for a report: what the table said of it before it was measured.
-SAMPLED, ESTIMATES, MISSING = "sampled", "estimates_us", "missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """One operator: its label, its candidate, and with that its latency where it is measured."""
+    """One operator: its label and, where it is measured, its latency."""
 
     label: str
-    candidate: Candidate
+    entry: BatchEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredTable:
-    """A table as it stands.
+    """A table as it stands: one row per distinct operator."""
 
-    Attributes:
-        search: that measures it; its state and hardware key are the table's.
-        rows: one per distinct operator asked so far.
-        num_operators: in all.
-    """
-
-    search: Search
-    space_id: str
-    batch: int
-    dtype: Dtype
+    batch: Batch
     rows: tuple[TableRow, ...]
-    num_operators: int
+
+    @property
+    def space_id(self) -> str:
+        """Whose operators."""
+        return self.batch.spec.space.id
 
     @property
     def space_parameters(self) -> Mapping[str, JsonValue]:
         """Of the space the operators are of."""
-        parameters: Mapping[str, JsonValue] = self.search.spec.space.parameters["parameters"]
-        return parameters
+        return self.batch.spec.space.parameters
 
 
 class LatencyTables:
     """Use cases of latency tables."""
 
-    def __init__(self, uow: UnitOfWork, searches: Searches, spaces: SpaceCatalog) -> None:
+    def __init__(self, uow: UnitOfWork, spaces: SpaceCatalog, settings: SearchSettings | None = None) -> None:
         self._uow = uow
-        self._searches = searches
         self._spaces = spaces
+        self._scheduler = BatchScheduler(settings or SearchSettings())
 
-    def create(self, spec: LatencyTableSpec, created_by: str | None = None) -> Search:
+    def create(self, spec: LatencyTableSpec, created_by: str | None = None) -> MeasuredTable:
         """Have every operator measured that is not known yet.
 
         Raises:
@@ -77,11 +71,34 @@ class LatencyTables:
         if spec.space.id not in self._spaces.space_ids():
             known = ", ".join(self._spaces.space_ids())
             raise InvalidSpecError([SpecViolation("/space/id", f"unknown space {spec.space.id!r}: known are {known}")])
-        return self._searches.create(self._search_spec(spec), created_by)
+        try:
+            described = self._spaces.describe(spec.space.id, spec.space.parameters)
+            space = spec.space.model_copy(update={"parameters": dict(described.parameters)})
+            spec = spec.model_copy(update={"space": space})
+            operators = self._operators(spec)
+        except EngineError as error:
+            raise InvalidSpecError([SpecViolation("/space", str(error))]) from error
 
-    def page(self, page: PageRequest) -> Page[Search]:
-        """The searches that measure tables, newest first."""
-        return self._searches.page(SearchQuery(space_id=OPERATORS_SPACE), page)
+        def work(tx: Transaction) -> str:
+            profile = _resolve(tx, spec)
+            HardwareStore(tx).put(profile)
+            batch = Batch(
+                id=new_id(IdPrefix.LATENCY_TABLE),
+                spec=spec,
+                hardware_key=profile.hardware_key,
+                num_entries=len(operators),
+                created_by=created_by,
+                created_at=tx.now(),
+            )
+            BatchStore(tx).add(batch)
+            self._fill(tx, set_batch_state(tx, batch, BatchState.RUNNING), operators)
+            return batch.id
+
+        return self.get(self._uow.write(work))
+
+    def page(self, page: PageRequest) -> Page[Batch]:
+        """List, newest first."""
+        return self._uow.read(lambda tx: page_of_batches(tx, None, page))
 
     def get(self, table_id: str) -> MeasuredTable:
         """A table as it stands, also while it is measured.
@@ -89,63 +106,93 @@ class LatencyTables:
         Raises:
             NotFoundError: there is no such table.
         """
-        try:
-            search = self._searches.get(table_id)
-        except NotFoundError as error:
-            raise NotFoundError("latency table", table_id) from error
-        device = search.spec.device
-        if search.spec.space.id != OPERATORS_SPACE or device is None:
-            raise NotFoundError("latency table", table_id)
-        labels = self._spaces.describe(OPERATORS_SPACE, search.spec.space.parameters).genes[0].options
-        rows = tuple(
-            TableRow(label=labels[c.genotype[0]].partition(":")[2], candidate=c) for c in self.candidates(table_id)
-        )
+
+        def look(tx: Transaction) -> tuple[Batch, tuple[BatchEntry, ...]]:
+            batch = BatchStore(tx).get(table_id)
+            if batch.sampling is not None:
+                raise NotFoundError("latency table", table_id)
+            entries = current_entries(tx, batch)
+            return current_batch(batch, entries), entries
+
+        batch, entries = self._uow.read(look)
+        operators = self._operators(batch.spec)
         return MeasuredTable(
-            search=search,
-            space_id=str(search.spec.space.parameters["space"]),
-            batch=device.batch,
-            dtype=device.dtype_value,
-            rows=rows,
-            num_operators=len(labels),
+            batch=batch,
+            rows=tuple(TableRow(label=_label(operators, entry), entry=entry) for entry in entries),
         )
 
-    def _search_spec(self, spec: LatencyTableSpec) -> SearchSpec:
-        try:
-            base = self._spaces.describe(spec.space.id, spec.space.parameters)
-            parameters: dict[str, JsonValue] = {
-                "space": base.id,
-                "parameters": dict(base.parameters),
-                "batch": spec.device.batch,
-                "dtype": spec.device.dtype,
-            }
-            size = self._spaces.describe(OPERATORS_SPACE, parameters).size
-        except EngineError as error:
-            raise InvalidSpecError([SpecViolation("/space", str(error))]) from error
-        return parse_search_spec(
-            {
-                "name": spec.name,
-                "space": {"id": OPERATORS_SPACE, "parameters": parameters},
-                "objectives": [{"metric": "latency_us"}],
-                "algorithm": {"kind": "random", "batch_size": min(size, MAX_BATCH)},
-                "budget": {"num_candidates": size},
-                "device": spec.device.model_dump(mode="json"),
-                "measurement": spec.measurement.model_dump(mode="json"),
-                "priority": spec.priority,
-                "labels": dict(spec.labels),
-            }
+    def go_on(self, table_id: str) -> None:
+        """Order what a running table lacks (operators of an upgraded one, suspect measurements); end it if done."""
+
+        def work(tx: Transaction) -> None:
+            batch = BatchStore(tx).lock(table_id)
+            if batch.state is BatchState.RUNNING:
+                self._fill(tx, batch, self._operators(batch.spec))
+                order_what_is_missing(
+                    tx, batch, self._scheduler, lambda _, entries: self._to_networks(batch.spec, entries)
+                )
+                end_if_done(tx, batch)
+
+        self._uow.write(work)
+
+    def _fill(self, tx: Transaction, batch: Batch, operators: Mapping[str, TableOperator]) -> None:
+        """Add the operators that a locked table has no entry of, and order their latencies."""
+        present = BatchStore(tx).entries(batch.id)
+        known = {entry.latency_key for entry in present}
+        new = [
+            BatchEntry(batch_id=batch.id, number=number, id=new_id(IdPrefix.CANDIDATE), latency_key=key)
+            for number, key in enumerate((key for key in operators if key not in known), start=len(present) + 1)
+        ]
+        profile = HardwareStore(tx).get(batch.hardware_key)
+        ordered = self._scheduler.order(tx, batch, profile, self._to_networks(batch.spec, new)) if new else ()
+        BatchStore(tx).add_entries(ordered)
+
+    def _to_networks(self, spec: LatencyTableSpec, entries: Sequence[BatchEntry]) -> Sequence[NetworkToMeasure]:
+        operators = self._operators(spec)
+        return [
+            NetworkToMeasure(
+                entry=entry,
+                label=_label(operators, entry),
+                source=OperatorDocument(
+                    space_id=spec.space.id, parameters=dict(spec.space.parameters), latency_key=entry.latency_key
+                ),
+            )
+            for entry in entries
+        ]
+
+    def _operators(self, spec: LatencyTableSpec) -> Mapping[str, TableOperator]:
+        return self._spaces.operators(
+            spec.space.id, spec.space.parameters, batch=spec.device.batch, dtype=spec.device.dtype_value
         )
 
-    def candidates(self, search_id: str) -> tuple[Candidate, ...]:
-        """Every candidate of a search, in the order asked."""
 
-        def look(tx: Transaction) -> tuple[Candidate, ...]:
-            found: list[Candidate] = []
-            after: Position | None = None
-            while True:  # ends with the last page
-                page = CandidateStore(tx).page(CandidateQuery(search_id=search_id), PageRequest(MAX_PAGE_SIZE, after))
-                found += page.items
-                after = page.next
-                if after is None:
-                    return tuple(found)
+def page_of_batches(tx: Transaction, table_id: str | None, page: PageRequest) -> Page[Batch]:
+    """Tables, or the reports of one, as they stand; newest first."""
+    found = BatchStore(tx).page(table_id, page)
+    items = (b if b.state.final else current_batch(b, current_entries(tx, b)) for b in found.items)
+    return Page(tuple(items), found.next)
 
-        return self._uow.read(look)
+
+def _resolve(tx: Transaction, spec: LatencyTableSpec) -> HardwareProfile:
+    """The one hardware profile that a table is measured under.
+
+    Raises:
+        InvalidSpecError: no registered device could measure it.
+    """
+    profile = most_common_profile(tx, spec.device)
+    if profile is None:
+        raise InvalidSpecError([misfit(tx, spec.device)])
+    found = []
+    if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
+        found = relabelled(spec.device, profile.key.identity.runtime)
+    elif spec.device.dtype_value is Dtype.W8A8:
+        message = "w8a8 is calibrated with images, and an operator by itself has none: make it fp16"
+        found = [SpecViolation("/device/dtype", message)]
+    if found:
+        raise InvalidSpecError(found)
+    return profile
+
+
+def _label(operators: Mapping[str, TableOperator], entry: BatchEntry) -> str:
+    """Place and operator where it first stands; empty for one that the space no longer has."""
+    return operators[entry.latency_key].label if entry.latency_key in operators else ""

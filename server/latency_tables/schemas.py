@@ -30,7 +30,7 @@ class LatencyTableResource(Resource):
     """What each operator of a search space costs on one device, measured alone."""
 
     id: Id
-    """Also the id of the search that measures it: follow, pause or cancel it there."""
+    """Of the table; those of the first release begin with `srch_`."""
 
     name: str
     state: SearchState
@@ -89,7 +89,7 @@ class CostReportResource(Resource):
     """A table's estimates of sampled networks against what a board measures of them."""
 
     id: Id
-    """Also the id of the search that measures the networks: follow, pause or cancel it there."""
+    """Of the report; those of the first release begin with `srch_`."""
 
     table_id: Id
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.settings.base import DtypeName
@@ -63,10 +63,19 @@ class MeasureTarget(Payload):
     max_attempts: int
 
 
+class OperatorDocument(Payload):
+    """One operator of a search space as a network of its own: the one with this latency key."""
+
+    space_id: str
+    parameters: dict[str, Any]
+    latency_key: str
+
+
 class ConvertPayload(Payload):
     """Make a model file; the measuring job follows by itself.
 
-    It is made of an architecture, or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
+    It is made of an architecture or of an operator (`measure` and `measure_target` say what follows, where no candidate
+    waits for it), or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
     say what follows). A w8a8 conversion is calibrated with images of a data set, or of an image set.
 
     `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`, or retrained.
@@ -74,6 +83,7 @@ class ConvertPayload(Payload):
     """
 
     architecture: ArchitectureDocument | None = None
+    operator: OperatorDocument | None = None
     arch_id: str | None = None
     latency_key: str
     hardware_key: str

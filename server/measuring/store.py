@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -98,6 +98,10 @@ class MeasurementStore(Store):
         """Read one."""
         statement = MEASUREMENTS.select(measurements.c.id == measurement_id)
         return self._one(MEASUREMENTS, statement, "measurement", measurement_id)
+
+    def get_many(self, measurement_ids: Iterable[str]) -> dict[str, MeasurementRecord]:
+        """Read those that are there, by id."""
+        return {one.id: one for one in self._list_in(MEASUREMENTS, measurements.c.id, measurement_ids)}
 
     def of_lease(self, lease_id: str) -> MeasurementRecord | None:
         """What one lease brought."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,16 +9,15 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Metric
-from nas_engine.settings.algorithms import DenseNasAlgorithm
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from server.artifacts.artifact import ModelFormat
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError, SpecViolation
 from server.fleet.device import HardwareProfile
-from server.fleet.selection import format_for, misfit, no_compiler, none_classifies, profile_of
-from server.fleet.states import DeviceState
+from server.fleet.selection import format_for, misfit, most_common_profile, none_classifies, profile_of, relabelled
 from server.fleet.store import DeviceStore
 from server.latency_tables.checks import table_violations
 from server.searches.value_sources import missing_sources
@@ -86,7 +84,15 @@ class Admission:
         fleet = _fleet(tx, spec)
         violations += fleet.violations
         violations += _converted(spec, fleet.profile)
-        violations += table_violations(tx, self._spaces, spec, space, fleet.profile)
+        if isinstance(spec.algorithm, DenseNasSettings) and spec.algorithm.latency_table is not None:
+            violations += table_violations(
+                tx,
+                spec.algorithm.latency_table,
+                "/algorithm/latency_table",
+                space=space,
+                device=spec.device,
+                hardware=fleet.profile,
+            )
         return SpecReport(
             violations=tuple(violations),
             bounds=bounds,
@@ -110,7 +116,7 @@ class Admission:
         match spec.supernet:
             case None:
                 return None, ()
-            case TrainingSpec(strategy=RetrainStrategy()):
+            case TrainingSpec(strategy=RetrainSettings()):
                 return None, [SpecViolation("/supernet/strategy", ONE_NETWORK)]
             case TrainingSpec() as training:
                 found = list(self._supernets.violations(training, "/supernet"))
@@ -122,7 +128,7 @@ class Admission:
                     supernet = SupernetStore(tx).get(supernet_id)
                 except NotFoundError as error:
                     return None, [SpecViolation("/supernet", str(error))]
-                if isinstance(supernet.spec.strategy, RetrainStrategy):
+                if isinstance(supernet.spec.strategy, RetrainSettings):
                     return supernet, [SpecViolation("/supernet", ONE_NETWORK)]
                 if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
                     message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
@@ -153,7 +159,7 @@ class Admission:
 
     def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
         found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
-        if isinstance(spec.algorithm, DenseNasAlgorithm):
+        if isinstance(spec.algorithm, DenseNasSettings):
             found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
         return found
 
@@ -216,23 +222,15 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     wanted = spec.device
     if wanted is None or not (Metric.LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
         return _Fleet(None, 0)
-    devices = DeviceStore(tx).of_type(wanted.device_type)
-    keys: Counter[str] = Counter()
-    profiles: dict[str, HardwareProfile] = {}
-    for device in devices:
-        profile = profile_of(device, wanted)
-        if profile is not None:
-            # A quarantined device still says what hardware there is, but weighs less than one that works.
-            keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
-            profiles[profile.hardware_key] = profile
-    if not keys:
+    profile = most_common_profile(tx, wanted)
+    if profile is None:
         return _Fleet(None, 0, (misfit(tx, wanted),))
-    chosen = min(keys, key=lambda key: (-keys[key], key))
-    fitting = sum(profile_of(device, wanted) == profiles[chosen] for device in devices)
+    devices = DeviceStore(tx).of_type(wanted.device_type)
+    fitting = sum(profile_of(device, wanted) == profile for device in devices)
     found: Sequence[SpecViolation] = ()
     if spec.final.on_device_accuracy:
-        found = none_classifies(profiles[chosen], devices, "/final/on_device_accuracy")
-    return _Fleet(profiles[chosen], fitting, tuple(found))
+        found = none_classifies(profile, devices, "/final/on_device_accuracy")
+    return _Fleet(profile, fitting, tuple(found))
 
 
 def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[SpecViolation]:
@@ -240,12 +238,7 @@ def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[Sp
     if profile is None or spec.device is None:
         return ()
     if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
-        runtime, dtype = profile.key.identity.runtime, spec.device.dtype
-        found = no_compiler(spec.device, runtime)
-        if dtype != Dtype.FP32.value:
-            message = f"runtime {runtime} is given networks as fp32 ONNX, {dtype} would be a label only: make it fp32"
-            found.append(SpecViolation("/device/dtype", message))
-        return found
+        return relabelled(spec.device, profile.key.identity.runtime)
     if spec.device.dtype != Dtype.W8A8.value:
         return ()
     found = []

@@ -88,7 +88,7 @@ class Fronts:
             if search.spec.shifting is not None and not search.spec.crosses_versions:
                 version_id = supernet_version_id or _scored_version(search)
                 complete = _scored_with(tx, complete, version_id)
-            confident = (dominance or search.spec.domain_dominance) is Dominance.CONFIDENT
+            confident = (dominance or search.spec.dominance) is Dominance.CONFIDENT
             return search, complete, hardware, _standard_errors(tx, complete, version_id) if confident else None
 
         search, complete, hardware, errors = self._uow.read(look)

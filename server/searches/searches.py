@@ -11,7 +11,13 @@ from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.errors import InvalidSpecError, InvalidStateTransitionError, PreconditionFailedError, SpecViolation
+from server.core.errors import (
+    InvalidSpecError,
+    InvalidStateTransitionError,
+    NotFoundError,
+    PreconditionFailedError,
+    SpecViolation,
+)
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.store import HardwareStore
@@ -141,7 +147,7 @@ class Searches:
 
         def work(tx: Transaction) -> Search:
             search = SearchStore(tx).lock(search_id)
-            if search.state is SearchState.CANCELLED:
+            if search.state is SearchState.CANCELLED and search.moved_to is None:
                 return search
             search = _locked(tx, search_id, SearchState.CANCELLED)
             search = SearchStore(tx).save(replace(search, desired_state=DesiredState.CANCELLED))
@@ -163,7 +169,8 @@ class Searches:
             search = SearchStore(tx).lock(search_id)
             if expected_version is not None and expected_version != search.version:
                 raise PreconditionFailedError("search", search.id, expected_version, search.version)
-            if search.state.final and (amendment.num_candidates, amendment.priority) != (None, None):
+            ended = search.state.final or search.moved_to is not None
+            if ended and (amendment.num_candidates, amendment.priority) != (None, None):
                 raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", ())
             spec = _amended(search, amendment)
             return search if spec == search.spec else SearchStore(tx).save(replace(search, spec=spec))
@@ -190,6 +197,8 @@ class Searches:
 
 def _locked(tx: Transaction, search_id: str, wanted: SearchState) -> Search:
     search = SearchStore(tx).lock(search_id)
+    if search.moved_to is not None:
+        raise NotFoundError("search", f"{search_id}, which is a latency table or its report: see {search.moved_to}")
     if search.state.final:
         allowed = sorted(state.value for state in SEARCH_TRANSITIONS[search.state])
         raise InvalidStateTransitionError("search", search.id, search.state.value, wanted.value, allowed)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
-from nas_engine.cost.operator_space import OPERATORS_ID, OperatorSpace
+from nas_engine.cost.latency_table import TableOperator, operator_graphs
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
@@ -138,10 +138,21 @@ class SpaceCatalog:
     def export_onnx(self, architecture: Architecture, *, batch: int, seed: int) -> bytes:
         """ONNX with seeded random weights: a pure function of its arguments, good for latency only."""
         graph = _require_graph(self.graph(architecture), architecture)
-        weights, statistics = random_weights(graph, seed)
-        key = latency_key(graph, batch=batch, dtype=Dtype.FP32)
-        metadata = ModelMetadata(arch_id=architecture.arch_id, latency_key=key, weights=WeightOrigin.RANDOM)
-        return export_onnx(graph, weights, statistics, batch=batch, metadata=metadata)
+        return _export(graph, architecture.arch_id, batch, seed)
+
+    def operators(
+        self, space_id: str, parameters: Mapping[str, JsonValue], *, batch: int, dtype: Dtype
+    ) -> Mapping[str, TableOperator]:
+        """The distinct operators of a space, in depth order, by latency key: what a latency table has measured.
+
+        Raises:
+            InvalidSpaceError: there is no such space, or it has no operators.
+        """
+        return _operators(space_id, canonical_json(dict(parameters)), batch, dtype)
+
+    def export_operator(self, operator: TableOperator, *, batch: int, seed: int) -> bytes:
+        """ONNX of an operator as a network of its own; see `export_onnx`."""
+        return _export(operator.graph, operator.key, batch, seed)
 
     def space(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SearchSpace:
         """The space itself, for adapters and workers."""
@@ -185,17 +196,16 @@ class _LazyBounds(Mapping[Metric, MetricBounds]):
 
 @lru_cache(maxsize=MAX_SPACES)
 def _space(space_id: str, parameters: str) -> SearchSpace:
-    document = cast(Mapping[str, JsonValue], json.loads(parameters))
-    return _operator_space(document) if space_id == OPERATORS_ID else create_space(space_id, document)
+    return create_space(space_id, cast(Mapping[str, JsonValue], json.loads(parameters)))
 
 
-def _operator_space(document: Mapping[str, JsonValue]) -> OperatorSpace:
-    """The operators of another space: what a latency table has measured."""
-    match document:
-        case {"space": str(space_id), "parameters": Mapping() as parameters, "batch": int(batch), "dtype": str(dtype)}:
-            return OperatorSpace(create_space(space_id, parameters), batch=batch, dtype=Dtype(dtype))
-        case _:
-            raise InvalidSpaceError(f"{OPERATORS_ID} takes space, parameters, batch and dtype: order a latency table")
+@lru_cache(maxsize=MAX_SPACES)
+def _operators(space_id: str, parameters: str, batch: int, dtype: Dtype) -> Mapping[str, TableOperator]:
+    space = _space(space_id, parameters)
+    operators = {operator.key: operator for operator in operator_graphs(space, batch=batch, dtype=dtype)}
+    if not operators:
+        raise InvalidSpaceError(f"space {space_id!r} has no operators to measure")
+    return operators
 
 
 @lru_cache(maxsize=MAX_SPACES)
@@ -219,6 +229,13 @@ def _record(space_id: str, parameters: str, architecture: Architecture) -> Archi
     )
 
 
+def _export(graph: LayerGraph, arch_id: str, batch: int, seed: int) -> bytes:
+    weights, statistics = random_weights(graph, seed)
+    key = latency_key(graph, batch=batch, dtype=Dtype.FP32)
+    metadata = ModelMetadata(arch_id=arch_id, latency_key=key, weights=WeightOrigin.RANDOM)
+    return export_onnx(graph, weights, statistics, batch=batch, metadata=metadata)
+
+
 def _require_graph(graph: LayerGraph | None, architecture: Architecture) -> LayerGraph:
     if graph is None:
         raise InvalidArchitectureError(
@@ -231,7 +248,7 @@ def _require_graph(graph: LayerGraph | None, architecture: Architecture) -> Laye
 def _title_of(space_id: str, space: SearchSpace) -> str:
     if isinstance(space, TableSpace):
         return f"Table of results: {space.name}"
-    return "Operators of a space, for a latency table" if space_id == OPERATORS_ID else space_title(space_id)
+    return space_title(space_id)
 
 
 def _title(architecture: Architecture) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.settings.training import RetrainStrategy
+from nas_engine.settings.training import RetrainSettings
 from server.candidates.states import DesiredState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
@@ -122,7 +122,7 @@ class RankingStudies:
             InvalidSpecError: there are none, or they do not fit.
         """
         supernet, version = _version(tx, spec.supernet)
-        if isinstance(supernet.spec.strategy, RetrainStrategy):
+        if isinstance(supernet.spec.strategy, RetrainSettings):
             raise _violation("/supernet", f"{supernet.id} is one architecture trained alone: it ranks nothing")
         training = training_spec_of(version, supernet.spec)
         name = spec.dataset or training.dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_engine.settings.training import RetrainStrategy, TrainingSettings, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSettings, TrainingSpec
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
@@ -44,7 +44,7 @@ def _training_spec(
     if spec.inherit and search.supernet_version_id is None:
         message = f"search {search.id} has no supernet to inherit weights from: leave it off"
         raise InvalidSpecError([SpecViolation("/inherit", message)])
-    strategy = RetrainStrategy(
+    strategy = RetrainSettings(
         architecture=list(candidate.genotype),
         inherit_from=search.supernet_version_id if spec.inherit else None,
         **{name: getattr(spec, name) for name in _ALONE},

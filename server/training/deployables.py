@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from nas_engine.settings.training import RetrainStrategy
+from nas_engine.settings.training import RetrainSettings
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
@@ -83,7 +83,7 @@ class DeployableModels:
 
         def look(tx: Transaction) -> tuple[DeployableModel, ...]:
             supernet = SupernetStore(tx).get(supernet_id)
-            if not isinstance(supernet.spec.strategy, RetrainStrategy):
+            if not isinstance(supernet.spec.strategy, RetrainSettings):
                 return ()
             versions = [v for v in SupernetStore(tx).versions(supernet_id) if _model_of(v) is not None]
             onnx = [_onnx(str(_model_of(v)), WeightsOrigin.RETRAINED, v.created_at) for v in versions]
@@ -110,7 +110,7 @@ def order_retrained(
 ) -> None:
     """Queue the conversion that a retraining asks for, if it asks for one."""
     wanted = supernet.spec.strategy
-    if not isinstance(wanted, RetrainStrategy) or not wanted.wants_rknn:
+    if not isinstance(wanted, RetrainSettings) or not wanted.wants_rknn:
         return
     payload = ConvertPayload(
         arch_id=model.arch_id,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.settings.training import FairStrategy, RetrainStrategy, TrainingSpec
+from nas_engine.settings.training import FairSettings, RetrainSettings, TrainingSpec
 from server.artifacts.store import ArtifactStore
 from server.candidates.lifecycle import advance, set_search_state
 from server.candidates.search_store import SearchStore
@@ -98,19 +98,19 @@ class Supernets:
             message = f"space {space.id!r} is a table of results: it has no networks that could be trained"
             return [SpecViolation(f"{pointer}/space/id", message)]
         match spec.strategy:
-            case FairStrategy():
+            case FairSettings():
                 numbers = sorted({len(gene.options) for gene in space.genes} - {1})
                 if len(numbers) == 1:
                     return ()
                 message = f"strict fairness needs layers with one number of choices, {space.id!r} has {numbers}"
                 return [SpecViolation(f"{pointer}/strategy", f"{message}: use uniform or sandwich")]
-            case RetrainStrategy() as wanted:
+            case RetrainSettings() as wanted:
                 return self._retraining_misfits(spec.space, space, wanted, f"{pointer}/strategy")
             case _:
                 return ()
 
     def _retraining_misfits(
-        self, spec: SpaceSpec, space: SpaceDescription, wanted: RetrainStrategy, pointer: str
+        self, spec: SpaceSpec, space: SpaceDescription, wanted: RetrainSettings, pointer: str
     ) -> Sequence[SpecViolation]:
         """Why an architecture cannot be retrained."""
         found: list[SpecViolation] = []

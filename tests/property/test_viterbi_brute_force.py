@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from nas_engine.cost.chained import chained_cost
 from nas_engine.cost.latency_table import mac_costs
-from nas_engine.search.viterbi import derive_path, most_likely_path
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters
 from nas_engine.spaces.densenas.routing_weights import normalise, one_hot_logits, softmax, visit_probabilities
 from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.densenas.viterbi import derive_path, most_likely_path
 
 SMALL = DenseSpace(
     DenseMbv2Parameters(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.table import Table
@@ -20,7 +21,7 @@ from hilnas.cli.options import (
     print_json,
     write_bytes,
 )
-from hilnas.cli.progress import follow_search, number_text
+from hilnas.cli.progress import number_text
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
@@ -31,8 +32,10 @@ from server.latency_tables.schemas import CostReportDetail, LatencyTableDetail
 
 app = new_app("Have the operators of a space measured; report how well they estimate whole networks.")
 _console = make_console()
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Id, srch_...")]
-ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Id, srch_...")]
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Id, ltab_...")]
+ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Id, crep_...")]
+LOOK_S = 0.5
+T = TypeVar("T", LatencyTableDetail, CostReportDetail)
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its figures.")]
 
 
@@ -64,10 +67,11 @@ def create(
         if not follow:
             print_json(table) if as_json else typer.echo(table.id)
             return
-        ended = follow_search(nas, table.id, _console)
-        shown = nas.latency_tables.get(table.id)
+        shown = _follow(
+            lambda: nas.latency_tables.get(table.id), lambda one: f"{one.num_measured} of {one.num_operators} operators"
+        )
     print_json(shown) if as_json else _print_table(shown)
-    _fail_unless_completed("latency table", ended.id, ended.state, ended.reason)
+    _fail_unless_completed("latency table", shown.id, shown.state, shown.reason)
 
 
 @app.command("list")
@@ -95,6 +99,21 @@ def show(
     with connect(server, token) as nas:
         found = nas.latency_tables.get(table_id)
     print_json(found) if as_json else _print_table(found)
+
+
+@app.command()
+def cancel(
+    table_id: TableArgument,
+    report: Annotated[str | None, typer.Option(help="This report of the table instead of the table itself.")] = None,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Measure no more of a table, or of one of its reports; what was measured stays."""
+    with connect(server, token) as nas:
+        if report is None:
+            nas.latency_tables.cancel(table_id)
+        else:
+            nas.latency_tables.cancel_report(table_id, report)
 
 
 @app.command()
@@ -134,10 +153,11 @@ def report(
         if not follow:
             print_json(made) if as_json else typer.echo(made.id)
             return
-        ended = follow_search(nas, made.id, _console)
-        shown = tables.report(table_id, made.id)
+        shown = _follow(
+            lambda: tables.report(table_id, made.id), lambda one: f"{one.num_measured} of {one.num_networks} networks"
+        )
     print_json(shown) if as_json else _print_report(shown)
-    _fail_unless_completed("report", ended.id, ended.state, ended.reason)
+    _fail_unless_completed("report", shown.id, shown.state, shown.reason)
 
 
 @app.command()
@@ -207,6 +227,20 @@ def _print_report(found: CostReportDetail) -> None:
         _console.print(f"{missing} networks have operators that the table lacks: they are not compared.")
 
 
-def _fail_unless_completed(what: str, search_id: str, state: SearchState, reason: str) -> None:
+def _follow(read: Callable[[], T], progress: Callable[[T], str]) -> T:
+    """Show a table or report until it ends; returns how it ended."""
+    last_line = ""
+    while True:  # ends with what it follows
+        current = read()
+        line = f"{current.name}: {current.state.value}, {progress(current)} measured"
+        if line != last_line:
+            _console.print(line, markup=False, highlight=False)
+            last_line = line
+        if current.state.final:
+            return current
+        time.sleep(LOOK_S)
+
+
+def _fail_unless_completed(what: str, batch_id: str, state: SearchState, reason: str) -> None:
     if state is not SearchState.COMPLETED:
-        raise HilnasError(f"{what} {search_id} is {state.value}: {reason or 'no reason was given'}")
+        raise HilnasError(f"{what} {batch_id} is {state.value}: {reason or 'no reason was given'}")

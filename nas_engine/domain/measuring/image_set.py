@@ -182,9 +182,9 @@ class ImageSetFile:
         stream.seek(0)
         self.header, self.labels_N = read_head(stream.read(HEAD_BYTES))
         self._pixels_at = _pixels_at(self.header)
-        wanted = file_bytes(self.header)
-        if stream.seek(0, 2) != wanted:
-            raise DatasetError(f"the image set has {stream.tell()} bytes, its header announces {wanted}: it is cut")
+        size_bytes = file_bytes(self.header)
+        if stream.seek(0, 2) != size_bytes:
+            raise DatasetError(f"the image set has {stream.tell()} bytes, its header announces {size_bytes}: it is cut")
 
     def pixels(self, start: int, stop: int) -> Pixels:
         """Images `start` to `stop` as (N, H, W, C)."""

@@ -44,7 +44,12 @@ def draw_architecture(graph: LayerGraph, *, title: str) -> str:
     total = sum(block.macs for block in blocks)
     largest = max((block.macs for block in blocks), default=0)
     summary = f"{len(blocks)} blocks, {_millions(total)} MACs, {_millions(sum(b.params for b in blocks))} parameters"
-    body = [line for row, block in enumerate(blocks) for line in _single_row(block, _row_y(row), total, largest)]
+    body: list[str] = []
+    for row, block in enumerate(blocks):
+        y, share = _row_y(row), block.macs / total if total else 0.0
+        body += _cells(y, block.block, block.operator, str(block.channels), str(block.stride), _size(block))
+        body.append(_bar(y - 11, 14, block.macs, largest, _FIRST))
+        body.append(_label(_BAR_X + _BAR_WIDTH + 8, y, f"{100 * share:.1f} %  {_millions(block.macs)}"))
     return _document(title, summary, body, len(blocks))
 
 
@@ -60,18 +65,15 @@ def draw_difference(
         f"{changed} of {len(pairs)} blocks differ; {first_name}: {_millions(sum(b.macs for b in ours))} MACs, "
         f"{second_name}: {_millions(sum(b.macs for b in theirs))} MACs"
     )
-    body = _legend(first_name, second_name)
+    body = [
+        f'<rect x="{_BAR_X + 110}" y="27" width="10" height="7" fill="{_FIRST}"/>',
+        _label(_BAR_X + 124, 35, first_name),
+        f'<rect x="{_BAR_X + 110}" y="42" width="10" height="7" fill="{_SECOND}"/>',
+        _label(_BAR_X + 124, 50, second_name),
+    ]
     for row, pair in enumerate(pairs):
         body += _pair_row(pair, _row_y(row), largest)
     return _document(title, summary, body, len(pairs))
-
-
-def _single_row(block: BlockSummary, y: int, total: int, largest: int) -> list[str]:
-    share = block.macs / total if total else 0.0
-    lines = _cells(y, block.block, block.operator, str(block.channels), str(block.stride), _size(block))
-    lines.append(_bar(y - 11, 14, block.macs, largest, _FIRST))
-    lines.append(_label(_BAR_X + _BAR_WIDTH + 8, y, f"{100 * share:.1f} %  {_millions(block.macs)}"))
-    return lines
 
 
 def _pair_row(pair: BlockPair, y: int, largest: int) -> list[str]:
@@ -101,15 +103,6 @@ def _sign(pair: BlockPair) -> str:
     if pair.second is None:
         return "-"
     return "≠" if pair.is_changed else "="
-
-
-def _legend(first_name: str, second_name: str) -> list[str]:
-    return [
-        f'<rect x="{_BAR_X + 110}" y="27" width="10" height="7" fill="{_FIRST}"/>',
-        _label(_BAR_X + 124, 35, first_name),
-        f'<rect x="{_BAR_X + 110}" y="42" width="10" height="7" fill="{_SECOND}"/>',
-        _label(_BAR_X + 124, 50, second_name),
-    ]
 
 
 def _document(title: str, summary: str, body: Sequence[str], num_rows: int) -> str:

@@ -80,8 +80,8 @@ class NetConfig:
         return entries
 
     def text(self) -> str:
-        """The network in the published text form."""
-        return "|".join(_python_text(entry) for entry in cast(Sequence[JsonValue], self.as_json()))
+        """Write the network in its published text form: lists and strings as Python prints them."""
+        return "|".join(json.dumps(entry).replace('"', "'") for entry in cast(Sequence[JsonValue], self.as_json()))
 
 
 def mbconv_of(operator: str) -> tuple[int, int] | None:
@@ -196,8 +196,3 @@ def _is_list(value: JsonValue) -> bool:
 
 def _shown(value: JsonValue) -> str:
     return repr(value)[:80]
-
-
-def _python_text(value: JsonValue) -> str:
-    """Lists, strings in single quotes and numbers, as Python prints them (the published form)."""
-    return json.dumps(value).replace('"', "'")

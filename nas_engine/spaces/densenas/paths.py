@@ -50,7 +50,9 @@ def locate(parameters: DenseParameters, routing: Routing, network: NetConfig) ->
     offset = len(network.blocks) - len(entries) + 1
     blocks, heads, stacks = [0], list[int](), list[tuple[int, ...]]()
     for number, entry in enumerate(entries, start=offset):
-        edge = _edge_to(routing, blocks[-1], entry)
+        # At most one edge leads to a routing block of this width: widths of one feature size differ.
+        to_width = (e for e in routing.outgoing(blocks[-1]) if routing.blocks[e.target].channels == entry.out_channels)
+        edge = next((e for e in to_width if e.target != routing.end and e.stride == entry.stride), None)
         if edge is None:
             allowed = ", ".join(_describe(routing, e) for e in routing.outgoing(blocks[-1]))
             return Outside(
@@ -68,15 +70,6 @@ def locate(parameters: DenseParameters, routing: Routing, network: NetConfig) ->
     return RoutingPath((*blocks, routing.end), tuple(heads), tuple(stacks))
 
 
-def _edge_to(routing: Routing, source: int, entry: BlockEntry) -> Edge | None:
-    """The edge to a routing block of this width; unique, since widths of one feature size differ."""
-    for edge in routing.outgoing(source):
-        block = routing.blocks[edge.target]
-        if edge.target != routing.end and (block.channels, edge.stride) == (entry.out_channels, entry.stride):
-            return edge
-    return None
-
-
 def _operators(routing: Routing, target: int, entry: BlockEntry) -> tuple[int, tuple[int, ...]] | str:
     """Operator indices of an entry (skips filled in last), or what is not among the space's choices."""
     if entry.head not in routing.head_operators:
@@ -89,11 +82,9 @@ def _operators(routing: Routing, target: int, entry: BlockEntry) -> tuple[int, t
         most = routing.blocks[target].num_layers
         return f"{len(entry.stack)} stack layers, the block has {'up to ' if routing.skip is not None else ''}{most}"
     stack = [routing.stack_operators.index(operator) for operator in entry.stack]
-    return routing.head_operators.index(entry.head), tuple(stack + _skips(routing, missing))
-
-
-def _skips(routing: Routing, count: int) -> list[int]:
-    return [] if routing.skip is None else [routing.skip] * count
+    if routing.skip is not None:
+        stack += [routing.skip] * missing
+    return routing.head_operators.index(entry.head), tuple(stack)
 
 
 def _input_entry(parameters: DenseMbv2Parameters) -> BlockEntry:

@@ -121,7 +121,15 @@ class Routing:
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """Every edge, by source, nearest target first."""
-        return tuple(edge for block in self.blocks for edge in self._edges_of(block))
+        edges: list[Edge] = []
+        for block in self.blocks:
+            # The published rule: scan the next blocks and stop at the first that does not fit.
+            for target in self.blocks[block.index + 1 : block.index + 1 + self.max_connections]:
+                halvings = target.downsampling - block.downsampling
+                if target.stage - block.stage > 1 or halvings not in (0, 1):
+                    break
+                edges.append(Edge(block.index, target.index, 2 if halvings else 1))
+        return tuple(edges)
 
     def outgoing(self, block: int) -> tuple[Edge, ...]:
         """Edges leaving a block, nearest target first: the order of ``beta.<block>``."""
@@ -205,14 +213,6 @@ class Routing:
             raise InvalidArchitectureError(
                 f"block {block.index}: stack {stack} must hold {block.num_layers} indices into {self.stack_operators}"
             )
-
-    def _edges_of(self, block: RoutingBlock) -> Iterator[Edge]:
-        """The published rule: scan the next blocks and stop at the first that does not fit."""
-        for target in self.blocks[block.index + 1 : block.index + 1 + self.max_connections]:
-            halvings = target.downsampling - block.downsampling
-            if target.stage - block.stage > 1 or halvings not in (0, 1):
-                return
-            yield Edge(block.index, target.index, 2 if halvings else 1)
 
     def _count(self, options: Callable[[RoutingBlock], int]) -> int:
         """Sum over all block paths of the product of `options(block)` over their routing blocks."""

@@ -116,13 +116,13 @@ class DenseSpace:
 
     def genotype_of(self, architecture: Architecture) -> Genotype | None:
         """The canonical genotype; None where the architecture is no path of this space."""
-        found = self._locate(architecture)
-        return None if isinstance(found, Outside) else self._genotype_of_path(found)
+        place = self._locate(architecture)
+        return None if isinstance(place, Outside) else self._genotype_of_path(place)
 
     def why_outside(self, architecture: Architecture) -> str | None:
         """What keeps an architecture from being a genotype of this space; None where nothing does."""
-        found = self._locate(architecture)
-        return found.reason if isinstance(found, Outside) else None
+        place = self._locate(architecture)
+        return place.reason if isinstance(place, Outside) else None
 
     def graph(self, architecture: Architecture, form: Form) -> LayerGraph:
         """Layer graph of one network.
@@ -130,12 +130,12 @@ class DenseSpace:
         Raises:
             InvalidArchitectureError: the SUPERNET form of an architecture outside the space.
         """
-        found = self._locate(architecture)
-        if isinstance(found, RoutingPath):
-            return path_graph(self._p, self._family, self.routing, found, form)
+        place = self._locate(architecture)
+        if isinstance(place, RoutingPath):
+            return path_graph(self._p, self._family, self.routing, place, form)
         if form is Form.SUPERNET:
             raise InvalidArchitectureError(
-                f"this network is no path of the supernet, so it has no SUPERNET form: {found.reason}"
+                f"this network is no path of the supernet, so it has no SUPERNET form: {place.reason}"
             )
         return outside_graph(self._p, self._family, self.net_config(architecture))
 
@@ -158,8 +158,8 @@ class DenseSpace:
 
     def path_of(self, architecture: Architecture) -> RoutingPath | None:
         """The architecture as a path of the routing; None outside the space."""
-        found = self._locate(architecture)
-        return None if isinstance(found, Outside) else found
+        place = self._locate(architecture)
+        return None if isinstance(place, Outside) else place
 
     def architecture_of(self, path: RoutingPath) -> Architecture:
         """The derived network of a path. Raises InvalidArchitectureError for a path of another routing."""
@@ -175,7 +175,8 @@ class DenseSpace:
             if block:
                 num_layers = self.routing.blocks[block].num_layers
                 heads.append(genes[start + 1])
-                stacks.append(self._skips_last(genes[start + 2 : start + 2 + num_layers]))
+                stack = genes[start + 2 : start + 2 + num_layers]
+                stacks.append(tuple(sorted(stack, key=lambda operator: operator == self.routing.skip)))  # skips last
             blocks.append(self.routing.outgoing(block)[genes[start]].target)
         return RoutingPath(tuple(blocks), tuple(heads), tuple(stacks))
 
@@ -199,9 +200,6 @@ class DenseSpace:
             yield Gene(f"{name}.head", routing.head_operators, name)
         for layer in range(routing.blocks[block].num_layers):
             yield Gene(f"{name}.layer{layer}", routing.stack_operators, name)
-
-    def _skips_last(self, stack: Sequence[int]) -> tuple[int, ...]:
-        return tuple(sorted(stack, key=lambda operator: operator == self.routing.skip))
 
     def _genotype_of_path(self, path: RoutingPath) -> Genotype:
         genes = [0] * len(self.genes)

@@ -56,12 +56,12 @@ def checked_genotypes(name: str, genotypes: NDArray[np.generic]) -> NDArray[np.i
 
 def rows_by_genotype(name: str, rows: NDArray[np.int64]) -> dict[Genotype, int]:
     """Row number of every genotype. Raises InvalidSpaceError for one that is there twice."""
-    found: dict[Genotype, int] = {}
+    rows_by_genotype: dict[Genotype, int] = {}
     for row, genes in enumerate(rows.tolist()):
-        first = found.setdefault(tuple(genes), row)
+        first = rows_by_genotype.setdefault(tuple(genes), row)
         if first != row:
             raise InvalidSpaceError(f"table {name!r}, row {row}: genotype {genes} is that of row {first} already")
-    return found
+    return rows_by_genotype
 
 
 def checked_runs(name: str, column: TableColumn, num_rows: int) -> NDArray[np.float64]:

@@ -88,7 +88,9 @@ def _from_json(text: str, name: str, sha256: str) -> TableSpace:
     rows = document.get("rows")
     if not isinstance(rows, list) or not rows or len(rows) > MAX_ROWS:
         raise InvalidSpaceError(f"table {name!r} needs rows: a list of 1 to {MAX_ROWS:,} objects")
-    labels = _columns_of(rows[0], name)
+    if not isinstance(rows[0], dict) or "genotype" not in rows[0]:
+        raise InvalidSpaceError(f"table {name!r}, row 0: an object with genotype and metrics is needed")
+    labels = [label for label in rows[0] if label != "genotype"]
     genotypes = [_genotype(row, labels, name, number) for number, row in enumerate(rows)]
     widths = {len(genotype) for genotype in genotypes}
     if len(widths) != 1:
@@ -107,17 +109,11 @@ def _from_json(text: str, name: str, sha256: str) -> TableSpace:
     )
 
 
-def _columns_of(row: JsonValue, name: str) -> list[str]:
-    if not isinstance(row, dict) or "genotype" not in row:
-        raise InvalidSpaceError(f"table {name!r}, row 0: an object with genotype and metrics is needed")
-    return [label for label in row if label != "genotype"]
-
-
 def _genotype(row: JsonValue, labels: Sequence[str], name: str, number: int) -> list[int]:
     if not isinstance(row, dict) or set(row) != {"genotype", *labels}:
-        found = ", ".join(row) if isinstance(row, dict) else str(row)[:80]
+        members = ", ".join(row) if isinstance(row, dict) else str(row)[:80]
         raise InvalidSpaceError(
-            f"table {name!r}, row {number}: members are {found}; row 0 has genotype, {', '.join(labels)}"
+            f"table {name!r}, row {number}: members are {members}; row 0 has genotype, {', '.join(labels)}"
         )
     unknown = [label for label in labels if label not in _LABELS]
     if unknown:

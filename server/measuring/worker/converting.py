@@ -6,7 +6,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.errors import ExportError
+from nas_engine.domain.errors import ExportError, InvalidArchitectureError
 from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn_settings import CalibrationImages
@@ -15,7 +15,7 @@ from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.measuring.conversion import Conversion, ConversionResults
-from server.measuring.payloads import ConvertPayload
+from server.measuring.payloads import ConvertPayload, OperatorDocument
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
 from server.spaces.worker.resources import WorkerResources
 
@@ -82,10 +82,19 @@ class ConvertHandler:
     def _onnx(self, payload: ConvertPayload) -> bytes:
         if payload.source_sha256 is not None:
             return self._resources.artifacts.read(payload.source_sha256)
+        if payload.operator is not None:
+            return self._operator_onnx(payload, payload.operator)
         if payload.architecture is None:
-            raise InvalidValueError("a conversion needs an architecture or a model of a user's own")
+            raise InvalidValueError("a conversion needs an architecture, an operator or a model of a user's own")
         architecture = payload.architecture.architecture()
         return self._resources.spaces.export_onnx(architecture, batch=payload.batch, seed=LATENCY_SEED)
+
+    def _operator_onnx(self, payload: ConvertPayload, wanted: OperatorDocument) -> bytes:
+        spaces, dtype = self._resources.spaces, Dtype(payload.dtype)
+        operators = spaces.operators(wanted.space_id, wanted.parameters, batch=payload.batch, dtype=dtype)
+        if wanted.latency_key not in operators:
+            raise InvalidArchitectureError(f"space {wanted.space_id!r} has no operator {wanted.latency_key}")
+        return spaces.export_operator(operators[wanted.latency_key], batch=payload.batch, seed=LATENCY_SEED)
 
     def _calibration(self, payload: ConvertPayload, onnx: bytes) -> CalibrationImages:
         """Images of the search's data set, in the size the network takes."""

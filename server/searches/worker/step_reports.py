@@ -7,8 +7,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.pareto import equispaced
-from nas_engine.settings.algorithms import ScarletNsga2Algorithm
-from server.latency_tables.worker import sampled_provenance
+from nas_engine.settings.algorithms import ScarletNsga2Settings
 from server.searches.fronts import Front
 from server.searches.worker.densenas import DenseNasSearch
 
@@ -35,15 +34,13 @@ def derivation_report(algorithm: SearchAlgorithm) -> dict[str, JsonValue]:
 
 def provenance_of(algorithm: SearchAlgorithm, genotype: Genotype) -> JsonValue:
     """How a candidate came about, where its algorithm tells."""
-    if isinstance(algorithm, DenseNasSearch):
-        return algorithm.provenance(genotype)
-    return sampled_provenance(algorithm, genotype)
+    return algorithm.provenance(genotype) if isinstance(algorithm, DenseNasSearch) else None
 
 
 def picked_models(front: Front) -> tuple[str, ...] | None:
     """Ids of the K equispaced models a spec wants from its front; None where it wants all of it."""
     match front.search.spec.algorithm:
-        case ScarletNsga2Algorithm(num_models=int(num)):
+        case ScarletNsga2Settings(num_models=int(num)):
             rows = [
                 [o.minimized(v) for o, v in zip(front.objectives, front.values(point), strict=True)]
                 for point in front.points

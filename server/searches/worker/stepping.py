@@ -11,10 +11,9 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import SearchAlgorithm
-from nas_engine.settings.algorithms import CostReportAlgorithm, DenseNasAlgorithm
+from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
-from server.latency_tables.worker import CostReports
 from server.searches.fronts import Front, Fronts
 from server.searches.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
 from server.searches.steps import SearchSteps
@@ -83,11 +82,9 @@ class StepHandler:
         steps: SearchSteps,
         fronts: Fronts,
         spaces: SpaceCatalog,
-        reports: CostReports,
         code_version: str,
     ) -> None:
         self._steps = steps
-        self._reports = reports
         self._fronts = fronts
         self._spaces = spaces
         self._code_version = code_version
@@ -106,10 +103,8 @@ class StepHandler:
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         algorithm: SearchAlgorithm
-        if isinstance(spec.algorithm, DenseNasAlgorithm):
+        if isinstance(spec.algorithm, DenseNasSettings):
             algorithm = densenas_algorithm(given.search, spec.algorithm, space)
-        elif isinstance(spec.algorithm, CostReportAlgorithm):
-            algorithm = self._reports.algorithm(given.search, spec.algorithm, space)
         else:
             algorithm = algorithm_of(spec, space)
         if given.checkpoint is None:

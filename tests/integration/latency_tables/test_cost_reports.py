@@ -51,7 +51,7 @@ def test_a_report_compares_chained_and_local_cost_with_measured_networks(
     board, space = world.enrol(), space_of(DENSE_SPACE)
     table_id = complete_table(world, client, worker, board, space, table_spec(DENSE_SPACE))
     report = ordered(client, table_id, seed=3, logit_std=4.0)
-    assert (report["num_networks"], report["agreements"], report["rows"]) == (NUM_NETWORKS, [], [])
+    assert (report["num_networks"], report["agreements"], report["num_measured"]) == (NUM_NETWORKS, [], 0)
     worker.run()
     before = read(client, table_id, report["id"])
     # What the table says stands before anybody measures.

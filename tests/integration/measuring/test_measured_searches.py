@@ -18,7 +18,6 @@ from nas_engine.domain.measurement import DeviceClass, HardwareKey, SampleBlock
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
-from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.settings import Settings
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation
 from server.candidates.candidate_store import CandidateStore
@@ -29,6 +28,7 @@ from server.candidates.states import EvaluationSource, SearchState
 from server.core.database.transaction import UnitOfWork
 from server.core.paging import PageRequest
 from server.fleet.device import Device
+from server.jobs.dispatch import Dispatch
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
 from server.searches.fronts import Fronts
@@ -50,7 +50,9 @@ class Bench:
         process = self.world.process
         settings = Settings(home=home, worker_device="cpu")
         assert isinstance(process.uow, UnitOfWork)
-        self.handlers = worker_process._handlers(settings, process.uow, all_job_kinds(), process.get(Artifacts), None)
+        self.handlers = worker_process._handlers(
+            settings, process.uow, process.get(Dispatch).kinds, process.get(Artifacts), None
+        )
         self.board: Device = self.world.enrol("bench-1", "rk3588", device_class)
         self.num_measured = 0
 

@@ -17,7 +17,7 @@ from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.export.rknn_table import parse_cycle_table
-from nas_engine.settings.training import RetrainStrategy
+from nas_engine.settings.training import RetrainSettings
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
@@ -205,7 +205,7 @@ def test_a_candidate_is_retrained_without_copying_its_genotype(world: Converting
     wanted = {**FAST, "inherit": True, "dropout": 0.1, "formats": ["onnx", "rknn"], "labels": {"team": "vision"}}
     made = world.retraining.create(candidate.id, parse_candidate_retraining_spec(wanted))
     strategy = made.spec.strategy
-    assert isinstance(strategy, RetrainStrategy)
+    assert isinstance(strategy, RetrainSettings)
     assert strategy.architecture == list(candidate.genotype)
     assert strategy.inherit_from == search.supernet_version_id
     assert (strategy.dropout, strategy.wants_rknn) == (0.1, True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.errors import InvalidArchitectureError
-from nas_engine.search.viterbi import derive_architecture, most_likely_path
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
 from nas_engine.spaces.densenas.routing_weights import one_hot_logits
 from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.densenas.viterbi import derive_architecture, most_likely_path
 from tests.support.reference import vectors
 from tests.unit.cost.test_chained_cost import TOYS, toy_logits, toy_space
 

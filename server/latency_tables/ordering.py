@@ -1,0 +1,163 @@
+"""How an entry of a batch gets its latency: an earlier measurement, a job that is under way, or a job of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nas_engine.domain.measurement import ValidityPolicy
+from server.artifacts.artifact import WeightsOrigin
+from server.artifacts.store import ArtifactStore
+from server.core.database.transaction import Transaction
+from server.core.database.wakeups import Topic
+from server.fleet.device import HardwareProfile
+from server.fleet.selection import converter_labels, format_for
+from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.kinds import JobKind
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.latency_tables.batch import Batch, BatchEntry
+from server.latency_tables.progress import measured_entry, observed
+from server.latency_tables.store import BatchStore
+from server.measuring.measurement import MeasurementRecord, kind_of
+from server.measuring.orders import profiles_from
+from server.measuring.payloads import ConvertPayload, MeasurePayload, MeasureTarget, OperatorDocument
+from server.measuring.store import MeasurementStore
+from server.spaces.architecture import ArchitectureDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkToMeasure:
+    """What an entry's model file is made of.
+
+    Attributes:
+        source: an architecture of a space, or one of the space's operators.
+        label: what the measurement is called; empty for an architecture, which has its id.
+    """
+
+    entry: BatchEntry
+    source: ArchitectureDocument | OperatorDocument
+    label: str = ""
+
+
+class BatchScheduler:
+    """Orders the latencies of entries; runs inside the caller's transaction, on a locked batch."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+
+    def order(
+        self, tx: Transaction, batch: Batch, profile: HardwareProfile, networks: Sequence[NetworkToMeasure]
+    ) -> tuple[BatchEntry, ...]:
+        """The entries, each with its latency where that is known, else with the job that brings it."""
+        entries = tuple(self._ordered(tx, batch, profile, network) for network in networks)
+        tx.wake(Topic.DEVICE_JOBS)
+        tx.wake(Topic.WORKER_JOBS)
+        return entries
+
+    def _ordered(
+        self, tx: Transaction, batch: Batch, profile: HardwareProfile, network: NetworkToMeasure
+    ) -> BatchEntry:
+        entry = network.entry
+        known = _known(tx, batch, profile, entry)
+        if known is not None:
+            return measured_entry(entry, known)
+        for other in BatchStore(tx).waiting_for(entry.latency_key, profile.hardware_key):
+            owner = BatchStore(tx).get(other.batch_id)
+            (current,) = observed(tx, [other])
+            if _would_serve(owner, batch) and not current.state.final:
+                return replace(entry, job_id=other.job_id)
+        return replace(entry, job_id=self._queue(tx, batch, profile, network).id)
+
+    def _queue(self, tx: Transaction, batch: Batch, profile: HardwareProfile, network: NetworkToMeasure) -> Job:
+        entry, spec, format = network.entry, batch.spec, format_for(profile.key.identity.runtime)
+        # Latency does not depend on weights: any export under this key will do.
+        export = ArtifactStore(tx).export(entry.latency_key, format, tuple(WeightsOrigin), None)
+        refused = export is not None and spec.device.npu_only and export.cpu_operators
+        measure = MeasurePayload(
+            model_sha256="" if export is None else export.sha256,
+            model_format=format,
+            profile=spec.measurement.profile,
+            dtype=spec.device.dtype,
+            batch=spec.device.batch,
+            latency_key=entry.latency_key,
+            hardware_key=profile.hardware_key,
+            core_mask=profile.key.identity.core_mask,
+            validity_policy=spec.measurement.validity_policy,
+            timeout_s=spec.measurement.timeout_s,
+            arch_id=entry.arch_id,
+            cpu_operators=() if export is None else export.cpu_operators,
+            label=network.label,
+        )
+        target = MeasureTarget(
+            device_type=spec.device.device_type,
+            pool_key=profile.pool_key,
+            labels=dict(spec.device.labels),
+            max_attempts=spec.measurement.max_attempts,
+        )
+        dedupe = f"{entry.latency_key}:{profile.hardware_key}:{_would_take(batch)}"
+        if export is not None and not refused:
+            return JobStore(tx).add(
+                NewJob(
+                    kind=JobKind.MEASURE,
+                    payload=measure.to_json(),
+                    dedupe_key=f"batch-measure:{dedupe}",
+                    priority=spec.priority,
+                    max_attempts=target.max_attempts,
+                    target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+                    latency_key=entry.latency_key,
+                    hardware_key=profile.hardware_key,
+                )
+            )
+        source = network.source
+        payload = ConvertPayload(
+            architecture=source if isinstance(source, ArchitectureDocument) else None,
+            operator=source if isinstance(source, OperatorDocument) else None,
+            arch_id=entry.arch_id,
+            format=format,
+            dtype=spec.device.dtype,
+            batch=spec.device.batch,
+            weights="random",
+            npu_only=spec.device.npu_only,
+            measure=measure,
+            measure_target=target,
+            latency_key=entry.latency_key,
+            hardware_key=profile.hardware_key,
+        )
+        return JobStore(tx).add(
+            NewJob(
+                kind=JobKind.CONVERT,
+                payload=payload.to_json(),
+                dedupe_key=f"batch-convert:{dedupe}",
+                priority=spec.priority,
+                target=JobTarget(labels=converter_labels(format)),
+                max_attempts=self._settings.max_evaluation_attempts,
+                latency_key=entry.latency_key,
+                hardware_key=profile.hardware_key,
+            )
+        )
+
+
+def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: BatchEntry) -> MeasurementRecord | None:
+    """An earlier measurement that may stand for an entry."""
+    wanted = batch.spec.measurement
+    if not wanted.reuse:
+        return None
+    return MeasurementStore(tx).reusable(
+        entry.latency_key,
+        profile.hardware_key,
+        (kind_of(profile.key.identity.device_class),),
+        profiles_from(wanted.profile),
+        ValidityPolicy(wanted.validity_policy),
+    )
+
+
+def _would_serve(other: Batch, batch: Batch) -> bool:
+    """Whether what is measured for another batch would be taken by this one."""
+    return _would_take(other) == _would_take(batch)
+
+
+def _would_take(batch: Batch) -> str:
+    spec = batch.spec
+    labels = ",".join(f"{key}={value}" for key, value in sorted(spec.device.labels.items()))
+    return f"{spec.measurement.profile}:{spec.measurement.validity_policy}:{spec.device.npu_only}:{labels}"

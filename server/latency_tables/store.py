@@ -1,0 +1,131 @@
+"""Tables of batches and their entries, and their store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from nas_engine.domain.measurement import Validity
+from server.core.database.metadata import metadata
+from server.core.database.rows import Rows
+from server.core.database.store import Store
+from server.core.database.types import Digest, EnumText, Id, JsonOf, Timestamp, finite
+from server.core.paging import Page, PageRequest
+from server.latency_tables.batch import Batch, BatchEntry, BatchState, EntryState, Sampling
+from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
+
+latency_batches = sa.Table(
+    "latency_batches",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("spec", JsonOf(LatencyTableSpec, load=parse_latency_table_spec), nullable=False),
+    sa.Column("sampling", JsonOf(Sampling)),
+    sa.Column("table_id", Id, sa.ForeignKey("latency_batches.id"), index=True),
+    sa.Column("state", EnumText(BatchState), nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("hardware_key", Digest, sa.ForeignKey("hardware.hardware_key"), nullable=False),
+    sa.Column("num_entries", sa.BigInteger, nullable=False),
+    sa.Column("num_draws", sa.BigInteger, nullable=False),
+    sa.Column("num_measured", sa.BigInteger, nullable=False),
+    sa.Column("created_by", Id),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("finished_at", Timestamp),
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+
+latency_entries = sa.Table(
+    "latency_entries",
+    metadata,
+    sa.Column("batch_id", Id, sa.ForeignKey("latency_batches.id"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", Id, nullable=False),
+    sa.Column("latency_key", Digest, nullable=False),
+    sa.Column("arch_id", Digest, sa.ForeignKey("architectures.arch_id")),
+    sa.Column("estimates_us", JsonOf(Mapping[str, float]), nullable=False),
+    sa.Column("missing", sa.Text, nullable=False),
+    sa.Column("job_id", Id, sa.ForeignKey("jobs.id")),
+    sa.Column("state", EnumText(EntryState), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("latency_us", sa.Double),
+    sa.Column("flags", JsonOf(tuple[Validity, ...]), nullable=False),
+    sa.Column("measurement_id", Id),
+    sa.UniqueConstraint("batch_id", "latency_key", "arch_id"),
+    sa.Index("ix_latency_entries_latency_key_state", "latency_key", "state"),
+    finite("latency_us"),
+)
+
+
+BATCHES = Rows(Batch, latency_batches, paths={"table_id": "sampling.table_id"})
+ENTRIES = Rows(BatchEntry, latency_entries)
+
+
+class BatchStore(Store):
+    """Latency tables and their reports as rows."""
+
+    def add(self, batch: Batch) -> None:
+        """Store a new one."""
+        self._insert(BATCHES, batch)
+
+    def find(self, batch_id: str) -> Batch | None:
+        """Read one; None where there is none."""
+        return self._first(BATCHES, BATCHES.select(latency_batches.c.id == batch_id))
+
+    def get(self, batch_id: str, kind: str = "latency table") -> Batch:
+        """Read one; NotFoundError names it as `kind`."""
+        return self._one(BATCHES, BATCHES.select(latency_batches.c.id == batch_id), kind, batch_id)
+
+    def lock(self, batch_id: str) -> Batch:
+        """Read one and hold it, and with it its entries, until the transaction ends."""
+        statement = BATCHES.select(latency_batches.c.id == batch_id).with_for_update()
+        return self._one(BATCHES, statement, "latency table", batch_id)
+
+    def save(self, batch: Batch) -> Batch:
+        """Write a locked one with its version one higher."""
+        return self._save(BATCHES, batch)
+
+    def page(self, table_id: str | None, page: PageRequest) -> Page[Batch]:
+        """List the reports of a table, or (None) the tables, newest first."""
+        of_table = latency_batches.c.table_id
+        statement = BATCHES.select(of_table.is_(None) if table_id is None else of_table == table_id)
+        # Not by id: the first release's begin otherwise.
+        created_us = sa.type_coerce(latency_batches.c.created_at, sa.BigInteger).label("created_us")
+        return self._page(
+            BATCHES,
+            statement.add_columns(created_us),
+            page,
+            id_column=latency_batches.c.id,
+            value_column=created_us,
+            descending=True,
+        )
+
+    def running(self) -> tuple[Batch, ...]:
+        """Those that are RUNNING, oldest first."""
+        statement = BATCHES.select(latency_batches.c.state == BatchState.RUNNING)
+        return self._list(BATCHES, statement.order_by(latency_batches.c.created_at, latency_batches.c.id))
+
+    def entries(self, batch_id: str) -> tuple[BatchEntry, ...]:
+        """Every entry of a batch, by number."""
+        statement = ENTRIES.select(latency_entries.c.batch_id == batch_id)
+        return self._list(ENTRIES, statement.order_by(latency_entries.c.number))
+
+    def waiting_for(self, latency_key: str, hardware_key: str) -> tuple[BatchEntry, ...]:
+        """Entries of running batches on this hardware that have a job for this latency key, oldest first."""
+        statement = ENTRIES.select(
+            latency_entries.c.latency_key == latency_key,
+            latency_entries.c.job_id.is_not(None),
+            latency_batches.c.id == latency_entries.c.batch_id,
+            latency_batches.c.state == BatchState.RUNNING,
+            latency_batches.c.hardware_key == hardware_key,
+        )
+        return self._list(ENTRIES, statement.order_by(latency_entries.c.job_id))
+
+    def add_entries(self, entries: Sequence[BatchEntry]) -> None:
+        """Store new entries of a locked batch."""
+        self._insert(ENTRIES, *entries)
+
+    def save_entry(self, entry: BatchEntry) -> None:
+        """Write an entry of a locked batch."""
+        mine = (latency_entries.c.batch_id == entry.batch_id, latency_entries.c.number == entry.number)
+        self._connection.execute(sa.update(latency_entries).where(*mine).values(ENTRIES.row_of(entry)))
