@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.spaces.registry import create_space
 from server.core.paging import PageRequest
 from server.fleet.device import Device
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from server.jobs.job import JobQuery
 from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
