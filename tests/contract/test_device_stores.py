@@ -15,8 +15,7 @@ from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.paging import PageRequest
-from server.fleet.device import DeviceQuery
-from server.fleet.states import DeviceState
+from server.fleet.device import DeviceQuery, DeviceState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import SpaceTableStore

@@ -15,9 +15,8 @@ from server.core.paging import PageRequest
 from server.fleet.device import Device
 from server.jobs.failures import Failure
 from server.jobs.job import JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.latency_tables.batch import BatchState
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.store import BatchStore
