@@ -17,63 +17,97 @@ class TokenBody(Body):
     """A token to be made."""
 
     name: NameText
+    """Name of the token for people, chosen by the admin."""
+
     roles: Annotated[list[RoleName], Field(min_length=1, max_length=4)]
-    """viewer reads; engineer also starts and stops things; admin also makes tokens."""
+    """Roles its bearer will have: viewer reads; engineer also starts and stops things; agent speaks for a device; admin
+    also makes tokens."""
 
     expires_in_s: int | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
-    """Seconds until it expires; absent: never."""
+    """Seconds from now until it expires, chosen by the admin; absent: it never expires."""
 
 
 class TokenResource(Resource):
     """A bearer token; its secret is shown once, when it is made."""
 
     id: Id
+    """Id of the token, `tok_...`, given by the server."""
+
     name: str
+    """Name that the admin gave it, for people."""
+
     prefix: str
-    """The readable start of the secret."""
+    """First characters of the secret, by which people recognise it."""
 
     roles: Annotated[list[RoleName], BeforeValidator(sorted)]
+    """Roles its bearer has, as the admin chose them."""
+
     created_at: datetime
+    """Time at which the server made it, RFC 3339 in UTC."""
+
     expires_at: datetime | None
+    """Time from which it is refused, set when it was made; null: it never expires."""
+
     revoked_at: datetime | None
+    """Time at which an admin revoked it; null while it may be used."""
+
     last_used_at: datetime | None
+    """Time of the last request that carried it, as the server noted it; null before the first."""
 
 
 class NewTokenResource(TokenResource):
     """A token just made."""
 
     secret: str
-    """Shown this once."""
+    """Secret that requests carry as a bearer token, made by the server and shown in this answer only."""
 
 
 class EnrolmentTokenBody(Body):
     """A token that lets boards enrol."""
 
     name: NameText
+    """Name of the token for people, chosen by the admin."""
+
     max_uses: int | None = Field(default=None, ge=1, le=100_000)
-    """Boards that may enrol with it; absent: any number."""
+    """Number of boards that may enrol with it; absent: any number."""
 
     labels: Labels = Field(default_factory=dict)
-    """Put on every board that enrols with it."""
+    """Labels the server puts on every board that enrols with it."""
 
     expires_in_s: int | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
+    """Seconds from now until it expires, chosen by the admin; absent: it never expires."""
 
 
 class EnrolmentTokenResource(Resource):
     """A token that lets boards enrol; its secret is shown once."""
 
     id: Id
+    """Id of the enrolment token, given by the server."""
+
     name: str
+    """Name that the admin gave it, for people."""
+
     max_uses: int | None
+    """Number of boards that may enrol with it, set by the admin; null: any number."""
+
     num_uses: int
+    """Number of boards that have enrolled with it, counted by the server."""
+
     labels: dict[str, str]
+    """Labels the server puts on every board that enrols with it, set by the admin."""
+
     created_at: datetime
+    """Time at which the server made it, RFC 3339 in UTC."""
+
     expires_at: datetime | None
+    """Time from which no board enrols with it, set when it was made; null: it never expires."""
+
     revoked_at: datetime | None
+    """Time at which an admin revoked it; null while boards may enrol with it."""
 
 
 class NewEnrolmentTokenResource(EnrolmentTokenResource):
     """An enrolment token just made."""
 
     secret: str
-    """Shown this once."""
+    """Secret that a board enrols with, made by the server and shown in this answer only."""

@@ -39,47 +39,49 @@ from server.fleet.device_spec import DeviceSpec
 
 
 class FinalSpec(SpecPart):
-    """What is done with the front once nothing more is asked."""
+    """What is evaluated on the Pareto front once the budget is spent."""
 
     on_device_accuracy: bool = False
-    """Have the search's device classify test images with the deployable models of the front, so that what its
+    """Whether the search's device classifies test images with the deployable models of the front, so that what its
     arithmetic loses against the float network is seen. Needs a device that executes models, and a supernet."""
 
     num_images: int | None = Field(default=None, ge=1, le=MAX_IMAGES)
-    """Test images it classifies, evenly drawn and the same for every model; absent: all."""
+    """Number of test images it classifies, evenly drawn and the same for every model; absent: all."""
 
     timeout_s: float = Field(default=3600.0, gt=0, le=86_400)
-    """Longest one model may take on the device, fetching the images included, seconds."""
+    """Longest time one model may take on the device, fetching the images included, in seconds."""
 
 
 class BudgetSpec(SpecPart):
-    """When a search is done."""
+    """The number of evaluations after which a search ends."""
 
     num_candidates: int = Field(ge=1, le=1_000_000)
-    """Architectures asked in all; measuring one again costs nothing of it."""
+    """Number of distinct architectures that are asked in all; measuring one again costs nothing of it."""
 
 
 class MeasurementSpec(SpecPart):
-    """How latency is measured."""
+    """How latency is measured on the device."""
 
     profile: ProfileName = "standard"
-    """How thoroughly."""
+    """Measurement profile: how many runs, how long a warm-up and how narrow an interval a measurement needs."""
 
     validity_policy: Literal["require", "accept_flagged"] = "require"
-    """`require`: only valid measurements steer the search (boards). `accept_flagged`: noisy ones too, shown as such."""
+    """Which measurements steer the search. `require`: only valid ones (boards); `accept_flagged`: noisy ones too, shown
+    as such."""
 
     reuse: bool = True
-    """Take a measurement made before under the same latency key and hardware key instead of measuring again."""
+    """Whether to take a measurement made before under the same latency key and hardware key instead of measuring
+    again."""
 
     confirm: Literal["none", "front", "confident"] = "none"
     """What is measured once more before the search ends: nothing, its front, or everything that is not dominated beyond
     its 95 % confidence interval. A front that changes by it is confirmed again; each candidate at most once."""
 
     max_attempts: int = Field(default=3, ge=1, le=20)
-    """Tries per model, after which its candidates are reported as failed."""
+    """Number of attempts per model, after which its candidates are reported as failed."""
 
     timeout_s: float = Field(default=300.0, gt=0, le=86_400)
-    """Longest one measurement may take on the device, seconds."""
+    """Longest time one measurement may take on the device, in seconds."""
 
 
 SupernetChoice = Annotated[
@@ -90,66 +92,66 @@ SupernetChoice = Annotated[
 
 
 class SearchSpec(SpecPart):
-    """Everything a search is. The same spec with the same told results asks the same candidates."""
+    """A search in full. The same spec with the same observations asks the same candidates."""
 
     name: Name = "search"
-    """For people."""
+    """Name of the search for people, shown in lists."""
 
     space: SpaceSpec
-    """Which architectures."""
+    """Search space that candidates are drawn from."""
 
     supernet: SupernetChoice | None = None
-    """Id of a trained supernet (`sup_...`), or a training spec that makes one; needed where top1 is wanted, unless the
-    space is a table of results that holds it."""
+    """Supernet that top1 is evaluated with: the id of a trained one (`sup_...`), or a training spec that makes one.
+    Needed where top1 is wanted, unless the space is a table of results that holds it."""
 
     dataset: Identifier | None = None
-    """Data set accuracy is evaluated on; absent: the supernet's."""
+    """Name of the data set that accuracy is evaluated on; absent: the supernet's."""
 
     objectives: tuple[ObjectiveSpec, ...] = Field(min_length=1, max_length=5)
-    """What is optimised."""
+    """Metrics that are optimised, each once."""
 
     constraints: tuple[ConstraintSpec, ...] = Field(default=(), max_length=16)
-    """What must hold."""
+    """Bounds that a candidate must meet to be feasible, all of them."""
 
     algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings)
-    """Who proposes candidates."""
+    """Search algorithm that proposes candidates, with its settings."""
 
     budget: BudgetSpec
-    """When it is done."""
+    """Number of evaluations after which the search ends."""
 
     shifting: ShiftingSettings | None = None
-    """Move the supernet's weights during the search; absent: they stay as they are. Goes with nsga2, scarlet_nsga2,
-    spos_evolution and binned_evolution."""
+    """Settings by which the supernet's weights move during the search; absent: they stay as they are. Goes with nsga2,
+    scarlet_nsga2, spos_evolution and binned_evolution."""
 
     dominance: Dominance = Dominance.POINT
-    """When one candidate is better than another, for the front and, with nsga2 and scarlet_nsga2, for who survives:
-    `point` compares values; `confident` their 95 % confidence intervals (of the median latency, of the accuracy), so
-    that noise decides nothing: what cannot be told apart stays."""
+    """Rule by which one candidate is better than another, for the front and, with nsga2 and scarlet_nsga2, for which
+    survive: `point` compares values; `confident` their 95 % confidence intervals (of the median latency, of the
+    accuracy), so that noise decides nothing and what cannot be told apart stays."""
 
     warm_start: WarmStartSettings | None = None
     """Architectures to evaluate first; absent: the algorithm's own initial sample."""
 
     device: DeviceSpec | None = None
-    """On what latency is measured; needed where latency_us is wanted, unless the space is a table of results that holds
-    it."""
+    """Device that latency is measured on; needed where latency_us is wanted, unless the space is a table of results
+    that holds it."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
-    """How latency is measured."""
+    """Settings of how latency is measured."""
 
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
-    """How accuracy is evaluated."""
+    """Settings of how accuracy is evaluated."""
 
     final: FinalSpec = Field(default_factory=FinalSpec)
-    """What is done with the front once nothing more is asked."""
+    """What is evaluated on the Pareto front once the budget is spent."""
 
     seed: Seed = 0
-    """Of the algorithm."""
+    """Seed of the algorithm's random numbers."""
 
     priority: int = Field(default=0, ge=-100, le=100)
-    """Jobs of a search with a higher priority are done first."""
+    """Priority of the search's jobs; those with a higher one are leased first."""
 
     labels: Labels = Field(default_factory=dict)
-    """For people and filters."""
+    """Labels of the search by name, for people and filters."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchSpec:

@@ -17,28 +17,29 @@ class DeviceSpec(SpecPart):
     """On what latency is measured. It is resolved to one hardware key when the search is created."""
 
     device_type: Identifier
-    """Type the devices registered under, e.g. `rk3588`."""
+    """Type that the devices registered under, e.g. `rk3588`."""
 
     labels: Labels = Field(default_factory=dict)
-    """Only devices that carry all of these."""
+    """Labels that a device must carry, all of them; absent: none."""
 
     runtime: Identifier | None = None
     """Inference engine on the board, e.g. `onnxruntime`; absent: any."""
 
     core_mask: str | None = Field(default=None, min_length=1, max_length=64)
-    """Cores the model runs on, as the device names them; absent: the device's default."""
+    """Cores that the model runs on, as the device names them; absent: the device's default."""
 
     dtype: DtypeName = "fp32"
-    """Arithmetic of the model."""
+    """Arithmetic that the model runs in on the device."""
 
     batch: int = Field(default=1, ge=1, le=1024)
-    """Images per inference."""
+    """Number of images per inference."""
 
     clocks_profile: str | None = Field(default=None, min_length=1, max_length=64)
-    """Clock setting the device must have in force, e.g. `pinned-max`; absent: any."""
+    """Clock setting that the device must have in force, e.g. `pinned-max`; absent: any."""
 
     npu_only: bool = False
-    """Refuse architectures of which the board's compiler would leave operators to the CPU: RKNN boards only."""
+    """Whether to refuse architectures of which the board's compiler would leave operators to the CPU; RKNN boards
+    only."""
 
     @property
     def dtype_value(self) -> Dtype:

@@ -14,85 +14,125 @@ from server.jobs.schemas import JobResource
 
 
 class DeviceListQuery(ListQuery):
-    """Which devices."""
+    """Filters of the listing of devices; those that are absent let every device through."""
 
     device_type: Text | None = None
-    """Of this type."""
+    """Type of the devices to list, as they registered it."""
 
     state: list[DeviceState] = Field(default_factory=list)
-    """Any of these."""
+    """States of devices to list; repeat it for several, absent: every state."""
 
     label: list[LabelText] = Field(default_factory=list, max_length=16)
-    """All of these, as `name:value`."""
+    """Labels that a listed device must carry, as `name:value`; repeat it for several, all must match."""
 
 
 class DeviceResource(Resource):
-    """One enrolled board."""
+    """A device: a board that enrolled, with what the server knows of it."""
 
     id: Id
+    """Id of the device, `dev_...`, given by the server as it enrolled."""
+
     name: str
+    """Name of the device for people, unique, given as it enrolled."""
+
     device_type: str
+    """Type of the board, such as `rk3588`, given as it enrolled."""
+
     device_class: DeviceClassName
+    """Class of the numbers it gives: board (measured), emulated or simulated; set as it enrolled."""
+
     state: DeviceState
+    """State the server keeps it in; only available devices are given jobs."""
+
     reason: str
+    """Reason of its state for people, from the server or the engineer who set it; empty where there is none."""
+
     online: bool
-    """Whether it was heard of lately."""
+    """Whether the server heard of its agent lately."""
 
     labels: dict[str, str]
-    """Its own and those of engineers, which win."""
+    """Labels of the device: its own and those of engineers, which win."""
 
     capabilities: Json
-    """What it says it can do: identity, arithmetic, model formats, core masks, memory."""
+    """Capabilities that its agent reported: identity, arithmetic, model formats, core masks, memory."""
 
     agent_version: str
+    """Version of the agent software on the board, as it reported it."""
+
     num_failures_in_a_row: int
+    """Number of its latest jobs that failed one after the other, counted by the server."""
+
     enrolled_at: datetime
+    """Time at which it enrolled, RFC 3339 in UTC."""
+
     last_seen_at: datetime
+    """Time at which the server last heard of its agent, RFC 3339 in UTC."""
+
     reserved_by: str | None
+    """Name of whoever reserved it; null while it is not reserved."""
+
     reserved_until: datetime | None
+    """Time at which the reservation ends; null while it is not reserved."""
+
     last_canary_at: datetime | None
+    """Time of its last canary, the reference model that shows whether the board is well; null before the first."""
+
     last_canary_ratio: float | None
-    """Its canary's median over its baseline: 1 is well."""
+    """Median latency of its last canary over its baseline, computed by the server: 1 is well; null before there is
+    one."""
 
     version: int
+    """Version of this record, grown by the server with every change."""
 
 
 class DeviceDetail(DeviceResource):
-    """A board with what it does now."""
+    """A device with the jobs it holds and how busy it was."""
 
     current_jobs: list[JobResource]
+    """Jobs that it holds leases of now."""
+
     utilisation_24h: float
-    """Share of the last day for which it held leases, 0 to 1."""
+    """Share of the last 24 hours for which it held leases, 0 to 1, computed by the server."""
 
 
 class DeviceTypeResource(Resource):
-    """A kind of board, as devices registered it."""
+    """A type of board, with how many devices registered under it."""
 
     device_type: str
+    """Name of the type, as devices registered it."""
+
     device_classes: list[DeviceClassName]
+    """Classes of the devices of this type: board, emulated or simulated."""
+
     num_devices: int
+    """Number of enrolled devices of this type."""
+
     num_online: int
-    """Of these, heard of lately."""
+    """Number of these that the server heard of lately."""
 
     num_available: int
-    """Of these, given jobs now."""
+    """Number of these that are given jobs now."""
 
 
 class ReasonBody(Body):
-    """Why; shown with the device."""
+    """The reason of a change, shown with the device."""
 
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """Reason of the change for people, given by the engineer; empty: none."""
 
 
 class ReservationBody(Body):
-    """Who needs the board, and how long; it gets no jobs meanwhile."""
+    """A reservation: who needs the board, and how long; it gets no jobs meanwhile."""
 
     reserved_by: NameText
+    """Name of whoever needs the board, for people."""
+
     duration_s: float = Field(gt=0, lt=7 * 86_400)
-    """At most seven days."""
+    """Seconds from now until the reservation ends, at most seven days."""
 
 
 class DeviceLabelsBody(Body):
     """Labels set by engineers; they win over the device's own."""
 
     labels: Labels
+    """Labels that replace those engineers set before, by name."""

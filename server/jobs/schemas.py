@@ -11,66 +11,98 @@ from server.jobs.states import JobKind, JobPhase, JobState
 
 
 class JobListQuery(ListQuery):
-    """Which jobs."""
+    """Filters of the listing of jobs; those that are absent let every job through."""
 
     kind: list[JobKind] = Field(default_factory=list)
-    """Any of these."""
+    """Kinds of jobs to list; repeat it for several, absent: every kind."""
 
     state: list[JobState] = Field(default_factory=list)
-    """Any of these."""
+    """States of jobs to list; repeat it for several, absent: every state."""
 
     search_id: Text | None = None
-    """Of this search."""
+    """Id of a search; only its jobs are listed."""
 
     device_id: Text | None = None
-    """Held by this device."""
+    """Id of a device; only jobs that it holds are listed."""
 
 
 class JobResource(Resource):
-    """One piece of work of a worker or a device."""
+    """A job of a worker or a device: queued by the server, leased to one holder at a time."""
 
     id: Id
+    """Id of the job, `job_...`, given by the server."""
+
     kind: JobKind
+    """What the job does, set when it was queued."""
+
     state: JobState
+    """State the server keeps it in: queued, leased, or one of the final ones."""
+
     phase: JobPhase | None
-    """What its holder is doing; null before anybody held it."""
+    """Phase its holder last reported; null before anybody held it."""
 
     priority: int
+    """Priority it was queued with; jobs with a higher one are leased first."""
+
     attempt: int
-    """Leases so far that count."""
+    """Number of leases so far that count against max_attempts."""
 
     max_attempts: int
+    """Number of attempts after which a failure is final, set when it was queued."""
+
     search_id: Id | None
+    """Id of the search it serves; null where it serves none."""
+
     candidate_id: Id | None
+    """Id of the candidate it serves; null where it serves none."""
+
     supernet_id: Id | None
+    """Id of the supernet it trains or evaluates with; null where there is none."""
+
     device_type: str | None
+    """Type of the devices that may take it; null for the workers' jobs."""
+
     lease_owner: str | None
+    """Device or worker that holds it, as the server granted the lease; null while nobody does."""
+
     lease_expires_at: datetime | None
+    """Time at which the lease ends unless its holder renews it, by the database's clock; null while nobody holds it."""
+
     cancel_requested: bool
+    """Whether its cancellation was asked for; the holder learns of it at its next renewal."""
+
     failure_type: str | None
-    """Why the last failed attempt failed."""
+    """Type of failure that ended the last failed attempt; null before any failed."""
 
     failure_message: str
+    """Message of the last failed attempt, for people; empty before any failed."""
+
     created_at: datetime
+    """Time at which it was queued, RFC 3339 in UTC."""
+
     started_at: datetime | None
+    """Time of its first lease; null before it."""
+
     finished_at: datetime | None
+    """Time at which it reached a final state; null before it."""
 
 
 class JobDetail(JobResource):
-    """A job with where it stands and what it gave."""
+    """A job with its place in the queue, its estimated end and its result."""
 
     queue_position: int | None
-    """1 for the next of its queue; null once it is not waiting."""
+    """Place in its queue, 1 for the next, counted by the server; null once it is not waiting."""
 
     num_takers: int | None
-    """Devices that take such jobs now; null for the workers' jobs."""
+    """Number of devices that take such jobs now, counted by the server; null for the workers' jobs."""
 
     eta_s: float | None
-    """Seconds to its likely end, from how long such jobs took lately; null where nothing is known."""
+    """Seconds to its likely end, estimated from how long such jobs took lately; null where nothing is known."""
 
     classify_job_id: Id | None
-    """The job that classifies images with the same model of one's own; null without images, or before it is queued."""
+    """Id of the job that classifies images with the same uploaded model; null without images, or before it is
+    queued."""
 
     result: Json
-    """Small JSON: `measurement_id` of a measuring job, `classification_id` of a classifying one, `next_job_id` of a
-    conversion that a measurement follows."""
+    """Result as a small JSON document: `measurement_id` of a measuring job, `classification_id` of a classifying one,
+    `next_job_id` of a conversion that a measurement follows."""

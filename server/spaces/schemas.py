@@ -14,137 +14,193 @@ class NamedArchitectureResource(Resource):
     """A published model of a space."""
 
     name: str
+    """Name under which requests may give it, unique within the space."""
+
     source: str
+    """Publication that the architecture is taken from."""
 
 
 class GeneResource(Resource):
     """One position of a genotype."""
 
     name: str
+    """Name of the position, unique within the space."""
+
     group: str
+    """Group of genes that it is shown with, such as the stage it belongs to."""
+
     kind: Literal["structural", "leaf"]
-    """Structural genes change which other genes have an effect."""
+    """Role of the gene in the space: structural genes change which other genes have an effect, leaves do not."""
 
     options: list[str]
-    """Label of each choice; a genotype holds indices into it."""
+    """Label of each choice, in order; a genotype holds indices into this list."""
 
 
 class SpaceResource(Resource):
     """A search space with its published parameters."""
 
     id: str
+    """Id that search specs name the space by."""
+
     title: str
+    """Title of the space for people."""
+
     num_genes: int
+    """Number of genes of a genotype."""
+
     size: int = Field(examples=[1099511627776])
     """Number of genotypes; may exceed 2**53."""
 
     num_classes: int
+    """Number of classes that its architectures tell apart, with the published parameters."""
+
     input_shapes: list[list[int]]
-    """Every (channels, height, width) an architecture may take."""
+    """Every (channels, height, width) that an architecture may take, in pixels."""
 
     has_graphs: bool
-    """False for a space that is only a table of results: it can be neither exported nor measured."""
+    """Whether architectures have layer graphs; false for a space that is only a table of results, which can be neither
+    exported nor measured."""
 
     named: list[NamedArchitectureResource]
+    """Architectures that were published for the space."""
+
     columns: list[MetricLabel]
     """Metrics that a table of results holds; empty for a space with graphs."""
 
     num_rows: int | None
-    """Architectures that a table of results holds; null for a space with graphs."""
+    """Number of architectures that a table of results holds; null for a space with graphs."""
 
 
 class NewSpaceBody(Body):
     """A table of results to be registered as a search space."""
 
     id: Identifier = Field(examples=["my-table"])
-    """Name of the new space, as search specs will use it; what it stands for never changes."""
+    """Id of the new space, as search specs will use it; the table it stands for never changes."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the table, uploaded as an artifact: JSON or CSV, at most 8 MiB."""
+    """SHA-256 of the table, uploaded as an artifact: JSON or CSV, at most 8 MiB."""
 
 
 class SpaceDetail(SpaceResource):
     """A search space with its parameters and genes."""
 
     parameters: dict[str, Json]
+    """Parameters of the space with their published values, by name."""
+
     genes: list[GeneResource]
+    """Genes of a genotype, in order."""
 
 
 class DecodeBody(Body):
-    """Which architecture to decode."""
+    """The architecture to decode, and what to answer with it."""
 
     architecture: Any = Field(examples=["spos-searched", [2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3]])
-    """A published name, a genotype, or the space's own form."""
+    """Architecture to decode: a published name, a genotype, or the space's own form."""
 
     parameters: dict[str, Any] = Field(default_factory=dict, max_length=64)
-    """Parameters of the space; absent ones take the published values."""
+    """Parameters of the space by name; absent ones take the published values."""
 
     include_layers: bool = False
-    """Whether to list every layer."""
+    """Whether the answer lists every layer that has weights."""
 
     include_svg: bool = False
-    """Whether to draw it."""
+    """Whether the answer holds a drawing of the architecture."""
 
 
 class LayerResource(Resource):
     """Cost of one layer that has weights."""
 
     name: str
+    """Name of the layer in the layer graph."""
+
     block: str
+    """Name of the block that the layer belongs to."""
+
     operator: str
+    """Operator of the layer, such as a convolution, with what sets its cost."""
+
     macs: int
+    """Multiply-accumulate operations for one image, counted from the layer graph."""
+
     params: int
+    """Number of weights, counted from the layer graph."""
 
 
 class RowValueResource(Resource):
     """One metric of one row of a table of results."""
 
     value: float
-    """In the metric's unit; the mean over repeated runs."""
+    """Mean over the table's repeated runs, in the metric's unit."""
 
     standard_error: float | None
-    """Of that mean; null for a single run."""
+    """Standard error of that mean, in the metric's unit; null for a single run."""
 
 
 class DecodedResource(Resource):
-    """What an architecture is and costs, before any board is asked."""
+    """An architecture with what it costs, counted by the server without any board."""
 
     space: str
+    """Id of the space that the architecture belongs to."""
+
     arch_id: str
+    """Identity of the architecture: SHA-256 of its canonical JSON, lower-case hex."""
+
     genotype: list[int] | None
-    """Null where the architecture lies outside the space's own choices."""
+    """Choice of each gene as its index; null where the architecture lies outside the space's own choices."""
 
     architecture: Json
-    """The space's own description."""
+    """Description of the architecture in the space's own form."""
 
     num_classes: int
+    """Number of classes that it tells apart, from the space's parameters."""
+
     input_shape: list[int] | None
-    """Channels, height, width; null for a space that is only a table of results."""
+    """Channels, height and width of its input; null for a space that is only a table of results."""
 
     note: str | None = None
-    """What to know about it; null where there is nothing."""
+    """Remark of the server on what cannot be done with it; null where there is none."""
 
     row: dict[MetricLabel, RowValueResource] | None = None
-    """What the table of results holds of it; null for a space with graphs, and where there is no such row."""
+    """Values that the table of results holds for it, by metric; null for a space with graphs, and where there is no
+    such row."""
 
     macs: int | None
+    """Multiply-accumulate operations for one image, counted from the deployed graph; null for a space that is only a table of results."""
+
     params: int | None
+    """Number of weights, counted from the deployed graph; null for a space that is only a table of results."""
+
     peak_activation_bytes: int | None
+    """Largest size of all activations alive at once, in bytes, counted from the deployed graph; null for a space that
+    is only a table of results."""
+
     layers: list[LayerResource] | None = None
+    """Layers that have weights, in order of execution; null unless include_layers was set."""
+
     svg: str | None = None
+    """Drawing of the architecture as an SVG document; null unless include_svg was set."""
 
 
 class DatasetResource(Resource):
     """A data set that supernets can be trained on."""
 
     name: str
+    """Name that specs give the data set by, set by the operator."""
+
     title: str
+    """Title of the data set for people."""
+
     num_classes: int
+    """Number of classes its images are labelled with."""
+
     image_shape: list[int] | None
-    """Channels, height, width as stored; null where images differ."""
+    """Channels, height and width of an image as stored; null where images differ."""
 
     num_train_images: int | None
-    """Null where only a worker can count them; so below."""
+    """Number of training images; null where only a worker can count them."""
 
     num_validation_images: int | None
+    """Number of validation images, which searches look at; null where only a worker can count them."""
+
     num_test_images: int | None
+    """Number of test images, held back for reports; null where only a worker can count them."""
