@@ -59,7 +59,7 @@ class StepWorker:
         process = world.process
         assert isinstance(process.uow, UnitOfWork)
         settings = Settings(home=folder, worker_device="cpu", datasets_file=datasets_file)
-        self._handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), all_job_kinds(), None)
+        self._handlers = worker_process._handlers(settings, process.uow, all_job_kinds(), process.get(Artifacts), None)
 
     def run(self) -> int:
         """Do every job there is."""
