@@ -21,8 +21,8 @@ from comparison import Row, report
 
 from hilnas.client.client import Hilnas
 from hilnas.client.resources import Document
-from server.bootstrap.demo_processes import Rig
-from server.bootstrap.demo_specs import DEVICE_TYPE
+from server.bootstrap.demo.processes import Rig
+from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.candidates.states import SearchState
 from server.latency_tables.schemas import CostReportDetail, EstimateAgreementResource, LatencyTableDetail
 

@@ -41,19 +41,19 @@ from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.domain.search_space import Gene
-from nas_engine.search.algorithm import CheapFilter, Told
+from nas_engine.search.algorithm import CheapFilter, SearchProblem, Told
 from nas_engine.search.cheap_filter import filter_of
-from nas_engine.search.config import (
-    AlgorithmConfig,
-    BinnedEvolutionConfig,
-    Nsga2Config,
-    PredictorAssistedConfig,
-    RandomSearchConfig,
-    ScarletConfig,
-    SposEvolutionConfig,
-)
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.pareto import HypervolumeReference
+from nas_engine.settings.algorithms import (
+    AskTellSettings,
+    BinnedEvolutionSettings,
+    Nsga2Settings,
+    PredictorAssistedSettings,
+    RandomSearchSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+)
 from nas_engine.spaces.tables.files import nas_bench_macro
 from nas_engine.spaces.tables.space import TableSpace
 
@@ -111,9 +111,11 @@ def _point(row: dict[Metric, float]) -> tuple[float, ...]:
     return tuple(objective.minimized(row[objective.metric]) for objective in OBJECTIVES)
 
 
-def our_stream(config: AlgorithmConfig, world: World, seed: int) -> Stream:
+def our_stream(config: AskTellSettings, world: World, seed: int) -> Stream:
     """What one of our algorithms evaluates."""
-    algorithm = create_algorithm(config, world.table, OBJECTIVES, cheap_filter=world.cheap(), seed=seed)
+    algorithm = create_algorithm(
+        config, SearchProblem(space=world.table, objectives=OBJECTIVES, cheap_filter=world.cheap()), seed
+    )
     while batch := algorithm.ask(algorithm.batch_size):
         algorithm.tell([world.told(genotype) for genotype in batch])
         yield from batch
@@ -152,11 +154,11 @@ def optuna_stream(world: World, seed: int) -> Stream:
         yield genotype
 
 
-OURS: dict[str, AlgorithmConfig] = {
-    "NSGA-II": Nsga2Config(population_size=POPULATION),
-    "SCARLET NSGA-II": ScarletConfig(population_size=POPULATION),
-    "binned evolution": BinnedEvolutionConfig(population_size=50, num_mutation=10, num_crossover=10),
-    "predictor-assisted": PredictorAssistedConfig(),
+OURS: dict[str, AskTellSettings] = {
+    "NSGA-II": Nsga2Settings(population_size=POPULATION),
+    "SCARLET NSGA-II": ScarletNsga2Settings(population_size=POPULATION),
+    "binned evolution": BinnedEvolutionSettings(population_size=50, num_mutation=10, num_crossover=10),
+    "predictor-assisted": PredictorAssistedSettings(),
 }
 
 
@@ -175,7 +177,7 @@ def hypervolume_study(world: World, num_seeds: int) -> tuple[list[Row], list[Cla
         for name, config in OURS.items()
     }
     peers = {
-        "random search": lambda seed: our_stream(RandomSearchConfig(), world, seed),
+        "random search": lambda seed: our_stream(RandomSearchSettings(), world, seed),
         "pymoo NSGA-II": lambda seed: pymoo_stream(world, seed),
         "Optuna NSGA-II": lambda seed: optuna_stream(world, seed),
     }
@@ -229,10 +231,12 @@ def single_objective_study(world: World, num_seeds: int) -> list[Row]:
     top1 = (OBJECTIVES[0],)
     best = max(row[Metric.TOP1] for row in world.values.values() if row[Metric.MACS] <= limit)
     means = []
-    for config in (SposEvolutionConfig(), RandomSearchConfig()):
+    for config in (SposEvolutionSettings(), RandomSearchSettings()):
         found = []
         for seed in range(num_seeds):
-            algorithm = create_algorithm(config, world.table, top1, cheap_filter=world.cheap(limit), seed=seed)
+            algorithm = create_algorithm(
+                config, SearchProblem(space=world.table, objectives=top1, cheap_filter=world.cheap(limit)), seed
+            )
             while algorithm.num_asked < MARKS[-1]:
                 batch = algorithm.ask(min(algorithm.batch_size, MARKS[-1] - algorithm.num_asked))
                 algorithm.tell([world.told(genotype) for genotype in batch])

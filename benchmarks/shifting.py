@@ -25,22 +25,29 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.search.algorithm import SearchAlgorithm, Told, accept_all
-from nas_engine.search.config import Nsga2Config
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
 from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import Nsga2Settings
+from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
+from nas_engine.settings.training import (
+    AugmentationName,
+    OptimizerSettings,
+    StandaloneSettings,
+    TrainingSettings,
+    UniformSettings,
+)
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import OptimizerConfig, TrainConfig
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.source import DatasetSource, open_dataset
-from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
+from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.ranking_study import StudyEntry, study_architecture, summarise
 from nas_engine.training.strategies.paths import graph_of
-from nas_engine.training.strategies.retrain import RetrainConfig
-from nas_engine.training.strategies.shifting import SHIFTING_OPTIMIZER, ShiftingConfig, ShiftingMode, SupernetShifter
-from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.shifting import SupernetShifter
+from nas_engine.training.strategies.uniform import UniformStrategy
 
 CPU = torch.device("cpu")
 IMAGE_SIZE = 16
@@ -55,7 +62,7 @@ SPACE: Mapping[str, JsonValue] = {
     "tail_channels": 64,
 }
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
-PUBLISHED_RATE = SHIFTING_OPTIMIZER.learning_rate
+PUBLISHED_RATE = ShiftingSettings().learning_rate
 STRONGER_RATE = 1e-2  # the published run makes far more updates than a run of minutes can
 
 
@@ -84,7 +91,7 @@ class Bench:
 
     space: SearchSpace
     dataset: ImageDataset
-    evaluation: EvaluationConfig
+    evaluation: EvaluationSettings
     seed: int
 
     def evaluator(self, weights: WeightStore) -> SupernetEvaluator:
@@ -99,15 +106,15 @@ class Bench:
 
     def algorithm(self, population_size: int) -> SearchAlgorithm:
         """A new search."""
-        config = Nsga2Config(population_size=population_size)
-        return create_algorithm(config, self.space, OBJECTIVES, (), accept_all, seed=self.seed)
+        config = Nsga2Settings(population_size=population_size)
+        return create_algorithm(config, SearchProblem(space=self.space, objectives=OBJECTIVES), self.seed)
 
 
 def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
     source = DatasetSource(image_size=IMAGE_SIZE, channels=1)
-    evaluation = EvaluationConfig(calibration_images=512, batch_size=256, max_held_out=1024)
+    evaluation = EvaluationSettings(num_calibration_batches=2, batch_size=256, num_validation_batches=4)
     bench = Bench(create_space("spos", SPACE), open_dataset(source), evaluation, arguments.seed)
     weights = trained(bench, arguments.supernet_steps)
     chosen = study_set(bench, weights, arguments)
@@ -140,10 +147,14 @@ def trained(bench: Bench, num_steps: int) -> WeightStore:
     """The supernet before any shift."""
     rng = Randomness(bench.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     weights = WeightStore.create(bench.space.supernet_graphs(), rng)
-    config = TrainConfig(
-        num_steps=num_steps, batch_size=64, seed=bench.seed, optimizer=OptimizerConfig(learning_rate=0.1)
+    config = TrainingSettings(
+        iterations=num_steps,
+        batch_size=64,
+        seed=bench.seed,
+        optimizer=OptimizerSettings(learning_rate=0.1),
+        augmentation=AugmentationName.NONE,
     )
-    strategy = UniformStrategy(bench.space, UniformConfig())
+    strategy = UniformStrategy(bench.space, UniformSettings(), label_smoothing=0.1)
     return train(strategy, weights, bench.dataset, config, device=CPU).weights
 
 
@@ -165,10 +176,14 @@ def study_set(bench: Bench, weights: WeightStore, arguments: argparse.Namespace)
 def truths(bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int) -> list[StudyEntry]:
     """Each architecture judged with the shared weights, and trained alone."""
     evaluator = bench.evaluator(weights)
-    config = TrainConfig(
-        num_steps=num_steps, batch_size=64, seed=bench.seed, optimizer=OptimizerConfig(learning_rate=0.1)
+    config = TrainingSettings(
+        iterations=num_steps,
+        batch_size=64,
+        seed=bench.seed,
+        optimizer=OptimizerSettings(learning_rate=0.1),
+        augmentation=AugmentationName.NONE,
     )
-    retraining = RetrainConfig(calibration_batches=8)
+    retraining = StandaloneSettings(num_calibration_batches=8)
     found = [
         study_architecture(bench.space, one, evaluator, bench.dataset, config, retraining, device=CPU) for one in chosen
     ]
@@ -183,8 +198,8 @@ def shift(
     What is compared is scored with the last version of each generation, as the service does it.
     """
     started = time.monotonic()
-    config = ShiftingConfig(mode=mode, optimizer=replace(SHIFTING_OPTIMIZER, learning_rate=rate), seed=bench.seed)
-    shifter = SupernetShifter(weights, bench.dataset, config, CPU)
+    settings = ShiftingSettings(mode=mode, learning_rate=rate)
+    shifter = SupernetShifter(weights, bench.dataset, settings, CPU, seed=bench.seed)
     algorithm, num_versions = bench.algorithm(arguments.population), 0
     for _ in range(arguments.generations):
         asked = algorithm.ask(algorithm.batch_size)

@@ -14,7 +14,7 @@ from hilnas.client.errors import ProtocolError
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.transport import Params, Transport
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.algorithms import WarmStartSpec
+from nas_engine.settings.algorithms import WarmStartSettings
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, RoleName, TokenResource
 from server.artifacts.schemas import ArtifactResource
 from server.candidates.spec import SearchSpec
@@ -74,7 +74,7 @@ class Searches(Group):
         self,
         spec: SearchSpec | Document,
         *,
-        warm_start: WarmStartSpec | Document | None = None,
+        warm_start: WarmStartSettings | Document | None = None,
         idempotency_key: str | None = None,
     ) -> SearchResource:
         """Start a search. Repeating the call with one key starts one search.

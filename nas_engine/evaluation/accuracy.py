@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.statistics import BatchStatistics
-from nas_engine.supernet.calibration import CalibrationMode, calibrate
+from nas_engine.settings.evaluation import CalibrationMode
+from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated, Norm, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.resolution import fit_resolution

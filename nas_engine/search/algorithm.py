@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import EngineError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Constraint, Metric, Objective
@@ -107,12 +108,14 @@ class SearchProblem:
         objectives: at least one; metrics are distinct.
         constraints: bounds on told metrics (accuracy, measured latency); cheap ones belong into `cheap_filter`.
         cheap_filter: refuses genotypes inside proposal generation.
+        dominance: how NSGA-II and SCARLET's compare candidates: by values, or by their confidence intervals.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...] = ()
     cheap_filter: CheapFilter = accept_all
+    dominance: Dominance = Dominance.POINT
 
     def __post_init__(self) -> None:
         metrics = [objective.metric for objective in self.objectives]

@@ -26,12 +26,12 @@ SCHEMA_VERSION = 1
 class LedgeredSearch(ABC):
     """Base of the algorithms; satisfies `SearchAlgorithm`."""
 
-    def __init__(self, problem: SearchProblem, settings: JsonValue, seed: int) -> None:
+    def __init__(self, problem: SearchProblem, identity: JsonValue, seed: int) -> None:
         """Start a search.
 
         Args:
             problem: what is searched.
-            settings: the algorithm's name and settings; a checkpoint of other settings is refused.
+            identity: the algorithm's name and settings as a document; a checkpoint of other settings is refused.
             seed: of the algorithm's own generator; equal seeds and results give equal searches.
         """
         self.problem = problem
@@ -39,7 +39,7 @@ class LedgeredSearch(ABC):
         self.ledger = CandidateLedger(self.encoding, problem.cheap_filter)
         self.archive = EvaluatedArchive(problem)
         self._rng = np.random.Generator(np.random.PCG64(seed))
-        self._settings = settings
+        self._algorithm_identity = identity
         self._exhausted = False
         self._generation = 0
         self._withdrawn: set[Genotype] = set()
@@ -185,7 +185,7 @@ class LedgeredSearch(ABC):
         problem = self.problem
         return canonical_json(
             {
-                "settings": self._settings,
+                "settings": self._algorithm_identity,
                 "space": problem.space.space_id,
                 "parameters": dict(problem.space.parameters),
                 "num_choices": list(self.encoding.num_choices),

@@ -1,55 +1,109 @@
-"""Search algorithms as a spec names them; defaults are the papers'."""
+"""Search algorithms and their settings; the defaults are the papers', and of NSGA-II those that benchmarks chose.
+
+An algorithm takes these values as they are, REST takes them in a search spec, and a checkpoint names them.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from enum import Enum
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
-from nas_engine.settings.base import Identifier, MetricName, SpecPart
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.settings.base import CheckpointedSettings, MetricName, SpecPart
+from nas_engine.settings.densenas import DenseNasSettings
 
 
-class RandomAlgorithm(SpecPart):
+class ConstraintHandling(Enum):
+    """Treatment of evaluated candidates that violate a constraint (accuracy, measured latency).
+
+    `feasibility_first` ranks them behind every feasible one (Deb et al. 2002). `reject` never lets them into the
+    population and asks on until a generation is full (SCARLET-NAS, Algorithm 1).
+    """
+
+    FEASIBILITY_FIRST = "feasibility_first"
+    REJECT = "reject"
+
+
+class PredictorKind(Enum):
+    """Model that predicts a metric from the genotype."""
+
+    GAUSSIAN_PROCESS = "gaussian_process"
+    RIDGE = "ridge"
+
+
+class RandomSearchSettings(CheckpointedSettings):
     """Random search without repetition."""
 
     kind: Literal["random"] = "random"
 
     batch_size: int = Field(default=20, ge=1, le=10_000)
-    """Candidates asked at once."""
+    """Number of candidates asked at once."""
 
 
-class Nsga2Algorithm(SpecPart):
+class Nsga2Settings(CheckpointedSettings):
     """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
 
     kind: Literal["nsga2"] = "nsga2"
 
     population_size: int = Field(default=20, ge=2, le=10_000)
-    """Survivors per generation, and size of the initial sample."""
+    """Number of survivors per generation, and size of the initial sample."""
 
     num_offspring: int | None = Field(default=None, ge=1, le=10_000)
-    """Candidates per generation; absent: as many as survive."""
+    """Number of candidates per generation; absent: as many as survive."""
 
     crossover_probability: float = Field(default=0.9, ge=0, le=1)
-    """Of crossing a pair of parents at all."""
+    """Probability that a pair of parents is crossed at all."""
 
     block_probability: float = Field(default=0.5, ge=0, le=1)
-    """Of exchanging whole stages instead of single genes."""
+    """Probability that a crossover exchanges whole stages instead of single genes."""
 
-    mutation_probability: float = Field(default=1.0, ge=0, le=1)
-    """Of mutating a child."""
+    mutation_probability: float = Field(default=0.8, ge=0, le=1)
+    """Probability that a child is mutated (benchmarks/search_quality.py: 0.8 finds better fronts than 1.0)."""
 
     structural_probability: float = Field(default=0.3, ge=0, le=1)
-    """Of a mutation changing a structural gene (depth, resolution), where the space has one."""
+    """Probability that a mutation changes a structural gene (depth, resolution), where the space has one."""
 
-    mean_leaves: float = Field(default=1.0, ge=0, le=1000)
-    """Mean number of leaf genes a mutation changes (at least one is)."""
+    mean_leaves: float = Field(default=0.5, ge=0, le=1000)
+    """Mean of the Poisson number of leaf genes that a mutation changes; at least one is (benchmarks: 0.5)."""
 
-    constraint_handling: Literal["feasibility_first", "reject"] = "feasibility_first"
-    """Told candidates that violate a constraint stand behind all others, or never enter the population."""
+    constraint_handling: ConstraintHandling = ConstraintHandling.FEASIBILITY_FIRST
+    """Treatment of evaluated candidates that violate a constraint: ranked behind all others, or never admitted to the
+    population."""
+
+    max_rejections: int | None = Field(default=None, ge=1)
+    """With `reject`: number of candidates of one generation that may violate a constraint before the search reports
+    that it cannot be met; absent: 20 times the population."""
+
+    @property
+    def offspring(self) -> int:
+        """Number of candidates per generation."""
+        return self.population_size if self.num_offspring is None else self.num_offspring
+
+    @property
+    def rejection_limit(self) -> int:
+        """Number of infeasible candidates per generation that `reject` allows."""
+        return 20 * self.population_size if self.max_rejections is None else self.max_rejections
+
+    def identity(self) -> dict[str, JsonValue]:
+        """Return the document that a checkpoint names: how children are made is a part of its own there."""
+        document = super().identity()
+        document["variation"] = {
+            name: document.pop(name)
+            for name in (
+                "crossover_probability",
+                "block_probability",
+                "mutation_probability",
+                "structural_probability",
+                "mean_leaves",
+            )
+        }
+        return document
 
 
-class ScarletNsga2Algorithm(SpecPart):
-    """SCARLET-NAS's constrained, weighted NSGA-II (Algorithm 1; mutation probabilities of Table 1).
+class ScarletNsga2Settings(CheckpointedSettings):
+    """SCARLET-NAS's constrained, weighted NSGA-II (arXiv 1908.06022, Algorithm 1; probabilities of Table 1).
 
     Cheap constraints are checked before anything is evaluated; a candidate that misses another constraint never
     enters the population. Objective weights weigh the crowding distance.
@@ -58,59 +112,68 @@ class ScarletNsga2Algorithm(SpecPart):
     kind: Literal["scarlet_nsga2"] = "scarlet_nsga2"
 
     population_size: int = Field(default=70, ge=2, le=10_000)
-    """Survivors per generation."""
+    """Number of survivors per generation (Table 1: 70)."""
 
     mutation_ratio: float = Field(default=0.8, ge=0, le=1)
-    """Share of children that are mutated."""
+    """Share of children that are mutated (Table 1: 0.8)."""
 
     p_random: float = Field(default=0.2, ge=0, le=1)
-    """Of a mutation: natural, by chance."""
+    """Probability that a mutation is natural, by chance (p_rm, Table 1: 0.2)."""
 
     p_reinforced: float = Field(default=0.65, ge=0, le=1)
-    """Of a mutation: by what the search has learned."""
+    """Probability that a mutation is guided by what the search has learned (p_re, Table 1: 0.65)."""
 
     p_prior: float = Field(default=0.15, ge=0, le=1)
-    """Of a mutation: by prior knowledge."""
+    """Probability that a mutation is guided by prior knowledge (p_pr, Table 1: 0.15)."""
 
     p_known: float = Field(default=0.7, ge=0, le=1)
-    """Of a guided mutation: by an objective that is known without evaluating."""
+    """Probability that a guided mutation follows an objective that is known without evaluating, such as MACs (p_M,
+    Table 1: 0.7); the rest follows objectives that must be evaluated."""
 
     max_rejections: int | None = Field(default=None, ge=1)
-    """Candidates of one generation that may violate a constraint before it is reported as unmeetable."""
+    """Number of candidates of one generation that may violate a constraint before the search reports that it cannot be
+    met; absent: 20 times the population."""
 
     num_models: int | None = Field(default=None, ge=1, le=1000)
-    """Models picked at the end, equally spaced along the front; absent: the whole front."""
+    """Number of models picked at the end, equally spaced along the front; absent: the whole front."""
 
     @model_validator(mode="after")
-    def _adds_up(self) -> ScarletNsga2Algorithm:
+    def _adds_up(self) -> ScarletNsga2Settings:
         total = self.p_random + self.p_reinforced + self.p_prior
         if abs(total - 1.0) > 1e-9:
             raise ValueError(f"p_random + p_reinforced + p_prior is {total}: they must add up to 1")
         return self
 
+    def identity(self) -> dict[str, JsonValue]:
+        """Return the document that a checkpoint names; what is picked at the end changes nothing before it."""
+        return {name: value for name, value in super().identity().items() if name != "num_models"}
 
-class SposEvolutionAlgorithm(SpecPart):
-    """SPOS's evolution for one objective: the best candidates so far are mutated and crossed."""
+
+class SposEvolutionSettings(CheckpointedSettings):
+    """SPOS's evolution for one objective: the best candidates so far are mutated and crossed.
+
+    Defaults are those of the reference code (src/Search/search.py: 50 candidates, then 20 generations of 50).
+    """
 
     kind: Literal["spos_evolution"] = "spos_evolution"
 
     population_size: int = Field(default=50, ge=1, le=10_000)
-    """Candidates per generation."""
+    """Number of candidates per generation."""
 
     num_parents: int = Field(default=10, ge=1, le=10_000)
-    """Best candidates that are parents."""
+    """Number of best candidates that are parents."""
 
     num_mutation: int = Field(default=25, ge=0, le=10_000)
-    """Mutated children per generation."""
+    """Number of mutated children per generation."""
 
     num_crossover: int = Field(default=25, ge=0, le=10_000)
-    """Crossed children per generation; the rest is random."""
+    """Number of crossed children per generation; the rest is random."""
 
     gene_mutation_probability: float = Field(default=0.1, ge=0, le=1)
-    """Per gene of a mutated child."""
+    """Probability that a gene of a mutated child changes."""
 
     @model_validator(mode="after")
-    def _fits(self) -> SposEvolutionAlgorithm:
+    def _fits(self) -> SposEvolutionSettings:
         if self.num_mutation + self.num_crossover > self.population_size:
             raise ValueError(
                 f"num_mutation + num_crossover is {self.num_mutation + self.num_crossover}: at most population_size, "
@@ -119,8 +182,11 @@ class SposEvolutionAlgorithm(SpecPart):
         return self
 
 
-class BinnedEvolutionAlgorithm(SpecPart):
-    """AttentiveNAS's evolution: the best candidate of each bin of one objective breeds the next generation."""
+class BinnedEvolutionSettings(CheckpointedSettings):
+    """AttentiveNAS's evolution: the best candidate of each bin of one objective breeds the next generation.
+
+    Defaults are those of the reference code.
+    """
 
     kind: Literal["binned_evolution"] = "binned_evolution"
 
@@ -131,131 +197,52 @@ class BinnedEvolutionAlgorithm(SpecPart):
     """Width of a bin, in the metric's unit."""
 
     population_size: int = Field(default=512, ge=1, le=100_000)
-    """Initial sample."""
+    """Number of candidates in the initial sample."""
 
     num_mutation: int = Field(default=128, ge=0, le=100_000)
-    """Mutated children per generation."""
+    """Number of mutated children per generation."""
 
     num_crossover: int = Field(default=128, ge=0, le=100_000)
-    """Crossed children per generation."""
+    """Number of crossed children per generation."""
 
     gene_mutation_probability: float = Field(default=0.2, ge=0, le=1)
-    """Per gene of a mutated child."""
+    """Probability that a gene of a mutated child changes."""
 
     include_first: bool = True
-    """Start with every gene's first option."""
+    """Whether the initial sample starts with every gene's first option, the smallest subnet where options ascend."""
 
     @model_validator(mode="after")
-    def _breeds(self) -> BinnedEvolutionAlgorithm:
+    def _breeds(self) -> BinnedEvolutionSettings:
         if self.num_mutation + self.num_crossover < 1:
             raise ValueError("num_mutation and num_crossover are both 0: give at least one child per generation")
         return self
 
 
-class PredictorAssistedAlgorithm(SpecPart):
+class PredictorAssistedSettings(CheckpointedSettings):
     """Predictors learned from what has been evaluated, an inner NSGA-II on them, real evaluation of the chosen few."""
 
     kind: Literal["predictor_assisted"] = "predictor_assisted"
 
     num_initial: int = Field(default=25, ge=3, le=100_000)
-    """Random candidates before predictors are first fitted."""
+    """Number of random candidates before predictors are first fitted."""
 
     num_chosen: int = Field(default=10, ge=1, le=10_000)
-    """Candidates per generation after that."""
+    """Number of candidates per generation after that."""
 
-    predictor: Literal["gaussian_process", "ridge"] = "gaussian_process"
+    predictor: PredictorKind = PredictorKind.GAUSSIAN_PROCESS
     """Model of each metric that must be evaluated."""
 
     inner_population: int = Field(default=60, ge=2, le=10_000)
-    """Population of the inner NSGA-II."""
+    """Population size of the inner NSGA-II."""
 
     inner_generations: int = Field(default=15, ge=1, le=10_000)
-    """Its generations."""
+    """Number of generations of the inner NSGA-II."""
 
     exploration: float = Field(default=1.0, ge=0, le=100)
-    """Standard deviations of optimism when candidates are chosen."""
+    """Standard deviations by which a prediction is taken better than its mean when candidates are chosen."""
 
 
-CostFactor = Annotated[float, Field(ge=0, le=1000)]
-
-
-class DenseNasAlgorithm(SpecPart):
-    """DenseNAS: trains a supernet with architecture parameters, and derives one architecture per cost factor.
-
-    The loss is cross entropy + factor * log(cost) / log(cost_base); a candidate is what the parameters end with.
-    """
-
-    kind: Literal["densenas"] = "densenas"
-
-    cost_factors: tuple[CostFactor, ...] = Field(default=(0.15,), min_length=1, max_length=100)
-    """Lambda of each run (published: 0.15 for latency, 0.2 for MACs)."""
-
-    cost_base: float = Field(default=15.0, gt=1)
-    """Tau, in the unit of the cost: milliseconds with a latency table, as published, else millions of MACs."""
-
-    latency_table: str | None = Field(default=None, min_length=1, max_length=100)
-    """Id of a completed latency table of this space; absent: the cost is MACs."""
-
-    dataset: Identifier
-    """Training images move the weights, validation images the architecture parameters."""
-
-    epochs: int = Field(default=150, ge=1, le=100_000)
-    """Of weight steps."""
-
-    first_architecture_epoch: int = Field(default=50, ge=0, le=100_000)
-    """Epochs before the architecture parameters move."""
-
-    batch_size: int = Field(default=352, ge=1, le=65_536)
-    """Images per step."""
-
-    learning_rate: float = Field(default=0.2, gt=0, le=100)
-    """Of the weights, at the start of a cosine."""
-
-    final_learning_rate: float = Field(default=1e-4, ge=0, le=100)
-    """At its end."""
-
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Of the weights."""
-
-    weight_decay: float = Field(default=4e-5, ge=0, le=1)
-    """Of all weights."""
-
-    architecture_learning_rate: float = Field(default=3e-4, gt=0, le=100)
-    """Of the architecture parameters (Adam, constant)."""
-
-    architecture_weight_decay: float = Field(default=1e-3, ge=0, le=1)
-    """Of the architecture parameters."""
-
-    beta_temperature: float = Field(default=1.0, gt=0, le=100)
-    """Of the softmax over a block's outgoing edges (published: 1 for MobileNetV2, 0.9 for ResNet)."""
-
-    regularise_skips: bool = False
-    """Let a skip cost a tenth of its layer's first operator, against a collapse to skips."""
-
-    alternation: Literal["interleaved", "epochs"] = "interleaved"
-    """`interleaved` spreads architecture steps evenly; `epochs`, as published: a pass of them before each epoch."""
-
-    augmentation: Literal["none", "inception"] = "inception"
-    """`inception`: random resized crop and flip."""
-
-    checkpoint_every_steps: int = Field(default=500, ge=1)
-    """Weight steps between resumable checkpoints."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> DenseNasAlgorithm:
-        if self.final_learning_rate >= self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate {self.final_learning_rate} is not below learning_rate {self.learning_rate}"
-            )
-        if self.first_architecture_epoch >= self.epochs:
-            raise ValueError(
-                f"first_architecture_epoch {self.first_architecture_epoch} of {self.epochs} epochs: the architecture "
-                "parameters would never move"
-            )
-        return self
-
-
-class CostReportAlgorithm(SpecPart):
+class CostReportSettings(SpecPart):
     """Sampled networks that are measured end to end, to compare with what a latency table says of them.
 
     `POST /api/v1/latency-tables/{id}/reports` makes such searches. Networks of a DenseNAS space are derived from random
@@ -271,85 +258,39 @@ class CostReportAlgorithm(SpecPart):
     """Standard deviation of the architecture parameters: the larger, the more decided they are."""
 
 
-AlgorithmSpec = Annotated[
-    Nsga2Algorithm
-    | RandomAlgorithm
-    | ScarletNsga2Algorithm
-    | SposEvolutionAlgorithm
-    | BinnedEvolutionAlgorithm
-    | PredictorAssistedAlgorithm
-    | DenseNasAlgorithm
-    | CostReportAlgorithm,
+AskTellSettings = Union[
+    Nsga2Settings,
+    RandomSearchSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+    BinnedEvolutionSettings,
+    PredictorAssistedSettings,
+]
+"""Settings of the algorithms that `nas_engine.search.factory` makes."""
+
+AlgorithmSettings = Annotated[
+    AskTellSettings | DenseNasSettings | CostReportSettings,
     Field(discriminator="kind"),
 ]
 
 
-class WarmStartSpec(SpecPart):
+class WarmStartSettings(SpecPart):
     """Architectures that are evaluated first. What becomes of each is reported in the search's progress."""
 
     architectures: tuple[Any, ...] = Field(default=(), max_length=10_000)
-    """Published names, genotypes, or architectures in the space's own form."""
+    """Architectures as published names, genotypes, or documents in the space's own form."""
 
     search: str | None = Field(default=None, min_length=1, max_length=100)
     """Id of another search over the same space: its front comes first, then its other candidates."""
 
     measured: bool = False
-    """Take architectures of this space that were measured on the same hardware, newest first."""
+    """Whether architectures of this space that were measured on the same hardware are taken, newest first."""
 
     max_candidates: int = Field(default=50, ge=1, le=10_000)
-    """Most that are taken from `search` and from the measurements, each."""
+    """Largest number of candidates taken from `search` and from the measurements, each."""
 
     @model_validator(mode="after")
-    def _some_source(self) -> WarmStartSpec:
+    def _some_source(self) -> WarmStartSettings:
         if not self.architectures and self.search is None and not self.measured:
             raise ValueError("a warm start needs architectures, a search, or measured: true")
-        return self
-
-
-class ShiftingSpec(SpecPart):
-    """Supernet shifting: the search itself moves the shared weights towards the architectures it samples.
-
-    Each batch of candidates ends with a new version of the supernet; the candidates and the survivors they are compared
-    with are scored with that version, so that accuracies of different versions are never compared.
-    """
-
-    mode: Literal["accumulate", "immediate"] = "accumulate"
-    """`accumulate`: losses of a generation add up to one update. `immediate`: steps on one candidate after another."""
-
-    learning_rate: float = Field(default=1e-4, gt=0, le=10)
-    """Constant."""
-
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Lives across generations."""
-
-    weight_decay: float = Field(default=4e-5, ge=0, le=1)
-    """L2 penalty."""
-
-    images_per_candidate: int = Field(default=640, ge=1, le=10_000_000)
-    """Training images of a candidate's loss (`accumulate`); a multiple of `batch_size`."""
-
-    steps_per_candidate: int = Field(default=20, ge=1, le=100_000)
-    """Update steps on a candidate (`immediate`)."""
-
-    batch_size: int = Field(default=128, ge=1, le=65_536)
-    """Images per forward pass."""
-
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the target given to all classes alike."""
-
-    compare: Literal["last_version", "immediate"] = "last_version"
-    """What counts of a candidate (`immediate` mode): its accuracy with the last version of its batch, or, as in the
-    released code, the one taken right after it was trained. Such accuracies cross versions, which the report says."""
-
-    new_head: bool = False
-    """Transfer to a data set with other classes: a new classifier is drawn, and trained by the search."""
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> ShiftingSpec:
-        if self.mode == "accumulate" and self.images_per_candidate % self.batch_size:
-            raise ValueError(
-                f"images_per_candidate {self.images_per_candidate} is no multiple of batch_size {self.batch_size}"
-            )
-        if self.mode == "accumulate" and self.compare == "immediate":
-            raise ValueError("compare: immediate goes with mode immediate: in accumulate there is one accuracy")
         return self

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 
 MetricName = Literal["top1", "latency_us", "macs", "params", "peak_activation_bytes"]
@@ -38,11 +39,27 @@ class SpecPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class CheckpointedSettings(SpecPart):
+    """Base of the settings that a stored checkpoint of a search is compared by."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after checkpoints were stored: at their default they are left out of the identity."""
+
+    def identity(self) -> dict[str, JsonValue]:
+        """Return the document that a checkpoint names; equal settings give the document of the first release."""
+        document: dict[str, JsonValue] = self.model_dump(mode="json")
+        return {
+            name: value
+            for name, value in document.items()
+            if name not in self.LATER or getattr(self, name) != type(self).model_fields[name].default
+        }
+
+
 class SpaceSpec(SpecPart):
-    """Which search space."""
+    """A search space: its id and its parameters."""
 
     id: Identifier
-    """Registered id, e.g. `spos`; GET /api/v1/search-spaces lists them."""
+    """Registered id of the space, e.g. `spos`; GET /api/v1/search-spaces lists them."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the space; absent ones take the published values."""
@@ -52,31 +69,31 @@ class ObjectiveSpec(SpecPart):
     """One quantity to optimise."""
 
     metric: MetricName
-    """What is optimised."""
+    """Metric that is optimised."""
 
-    goal: Literal["minimize", "maximize"] | None = None
-    """Which way; absent: maximize top1, minimize everything else."""
+    goal: Goal | None = None
+    """Direction of the optimisation; absent: maximize top1, minimize everything else."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)
-    """Density of the front along this objective (weighted crowding distance); 1 is neutral."""
+    """Factor of this objective in the crowding distance, which sets how dense the front is along it; 1 is neutral."""
 
     def objective(self) -> Objective:
-        """As a domain value."""
+        """Return the objective as a domain value."""
         metric = Metric.from_label(self.metric)
-        return Objective(metric, metric.natural_goal if self.goal is None else Goal(self.goal), self.weight)
+        return Objective(metric, self.goal or metric.natural_goal, self.weight)
 
 
 class ConstraintSpec(SpecPart):
     """Inclusive bounds on one metric."""
 
     metric: MetricName
-    """What is bounded."""
+    """Metric that is bounded."""
 
     minimum: float | None = None
-    """Lower bound, in the metric's unit."""
+    """Smallest admissible value, in the metric's unit; absent: unbounded below."""
 
     maximum: float | None = None
-    """Upper bound, in the metric's unit."""
+    """Largest admissible value, in the metric's unit; absent: unbounded above."""
 
     @model_validator(mode="after")
     def _bounded(self) -> ConstraintSpec:
@@ -87,5 +104,5 @@ class ConstraintSpec(SpecPart):
         return self
 
     def constraint(self) -> Constraint:
-        """As a domain value."""
+        """Return the constraint as a domain value."""
         return Constraint(Metric.from_label(self.metric), self.minimum, self.maximum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,53 +10,132 @@ from pydantic import Field, model_validator
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
 
 
-class UniformStrategy(SpecPart):
+class OptimizerKind(Enum):
+    """Update rule: stochastic gradient descent with momentum, or AdamW."""
+
+    SGD = "sgd"
+    ADAMW = "adamw"
+
+
+class Schedule(Enum):
+    """Shape of the learning rate over a run: linear to 0 (SPOS), half a cosine (AlphaNet), or constant."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Precision(Enum):
+    """Arithmetic of forward passes.
+
+    `mixed` is for CUDA: bfloat16 where the GPU has it, else float16 with loss scaling. `auto` is `mixed` on CUDA and
+    `float32` on the CPU, where bfloat16 depthwise convolutions are slower.
+    """
+
+    FLOAT32 = "float32"
+    MIXED = "mixed"
+    AUTO = "auto"
+
+
+class AugmentationName(Enum):
+    """Augmentation of training images.
+
+    `light`: shift and flip; `inception`: random resized crop and flip; `imagenet`: these and colour; `autoaugment`:
+    these and the AutoAugment policy.
+    """
+
+    NONE = "none"
+    LIGHT = "light"
+    INCEPTION = "inception"
+    IMAGENET = "imagenet"
+    AUTOAUGMENT = "autoaugment"
+
+
+class DistillationKind(Enum):
+    """Loss of the students in sandwich training.
+
+    `adaptive-alpha`: AlphaNet. `fixed-alpha`: one divergence. `soft-targets`: cross entropy with the teacher alone
+    (what the published code runs as KL). `kl`: Eq. 7-8 of the supplementary text, with labels.
+    """
+
+    ADAPTIVE_ALPHA = "adaptive-alpha"
+    FIXED_ALPHA = "fixed-alpha"
+    SOFT_TARGETS = "soft-targets"
+    KULLBACK_LEIBLER = "kl"
+
+
+class UniformSettings(SpecPart):
     """Single-path uniform sampling (SPOS): every choice of every block with the same probability."""
 
     kind: Literal["uniform"] = "uniform"
 
+    paths_per_step: int = Field(default=1, ge=1, le=1000)
+    """Number of single paths whose gradients are averaged in one update (SPOS: 1)."""
 
-class FlopsBinnedStrategy(SpecPart):
-    """SPOS's MACs-binned sampling: draw one of seven bins, then an architecture whose MACs lie in it.
 
-    Bins are the published ones (290M to 360M) for the published space, and quantiles of the space elsewhere.
+class MacsBinnedSettings(SpecPart):
+    """SPOS's MACs-binned sampling: draw one of the bins, then an architecture whose MACs lie in it.
+
+    Bins are the published seven (290M to 360M) for the published space, and quantiles of the space elsewhere.
     """
 
-    kind: Literal["flops_binned"] = "flops_binned"
+    kind: Literal["macs_binned", "flops_binned"] = "macs_binned"
+    """Name of the strategy; `flops_binned` is its name in the first release."""
+
+    paths_per_step: int = Field(default=1, ge=1, le=1000)
+    """Number of single paths whose gradients are averaged in one update (SPOS: 1)."""
+
+    num_bins: int = Field(default=7, ge=1, le=1000)
+    """Number of bins (SPOS: 7)."""
+
+    minimum_macs: float | None = Field(default=None, ge=0)
+    """Lower end of equally wide bins, in MACs; goes with `maximum_macs`; absent: bins as above."""
+
+    maximum_macs: float | None = Field(default=None, gt=0)
+    """Upper end of equally wide bins, in MACs; goes with `minimum_macs`."""
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> Self:
+        if (self.minimum_macs is None) is not (self.maximum_macs is None):
+            raise ValueError("minimum_macs and maximum_macs go together: give both or neither")
+        if self.minimum_macs is not None and self.maximum_macs is not None and self.minimum_macs >= self.maximum_macs:
+            raise ValueError(f"minimum_macs {self.minimum_macs} must be below maximum_macs {self.maximum_macs}")
+        return self
 
 
-class FairStrategy(SpecPart):
+class FairSettings(SpecPart):
     """Strict fairness (FairNAS, SCARLET): every choice of every layer is trained exactly once per update."""
 
     kind: Literal["fair"] = "fair"
 
 
-class SandwichStrategy(SpecPart):
+class SandwichSettings(SpecPart):
     """The sandwich rule (AttentiveNAS, AlphaNet): the largest subnet teaches random ones and the smallest."""
 
     kind: Literal["sandwich"] = "sandwich"
 
     num_random: int = Field(default=2, ge=0, le=64)
-    """Random subnets per update."""
+    """Number of random subnets per update, beside the largest and the smallest (AlphaNet: 2)."""
 
-    distillation: Literal["adaptive-alpha", "fixed-alpha", "soft-targets", "kl"] = "adaptive-alpha"
-    """`adaptive-alpha`: AlphaNet. `fixed-alpha`: one divergence. `soft-targets`: cross entropy with the teacher alone
-    (what the published code runs as KL). `kl`: Eq. 7-8 of the supplementary text, with labels."""
+    distillation: DistillationKind = DistillationKind.ADAPTIVE_ALPHA
+    """Loss of all subnets but the largest. `adaptive-alpha`: AlphaNet. `fixed-alpha`: one divergence. `soft-targets`:
+    cross entropy with the teacher alone (what the published code runs as KL). `kl`: Eq. 7-8 of the supplementary text,
+    with labels."""
 
     alpha_min: float = Field(default=-1.0, ge=-10, le=10)
-    """Of the adaptive divergence."""
+    """Smaller alpha of the adaptive divergence (AlphaNet: -1)."""
 
     alpha_max: float = Field(default=1.0, ge=-10, le=10)
-    """Of the adaptive divergence."""
+    """Larger alpha of the adaptive divergence (AlphaNet: 1)."""
 
     clip: float = Field(default=5.0, gt=0, le=1000)
-    """Largest importance weight of a divergence."""
+    """Largest importance weight of a divergence (AlphaNet: 5)."""
 
     alpha: float = Field(default=1.0, ge=-10, le=10)
-    """Of the fixed divergence."""
+    """Alpha of the fixed divergence."""
 
     temperature: float = Field(default=1.0, gt=0, le=100)
-    """Of soft targets and KL."""
+    """Temperature of soft targets and KL."""
 
     beta: float = Field(default=0.9, ge=0, le=1)
     """Weight of the divergence in KL; the rest is cross entropy with the labels."""
@@ -67,14 +147,17 @@ class SandwichStrategy(SpecPart):
         return self
 
 
-class AloneNetwork(SpecPart):
-    """What a network that is trained alone needs beyond the settings of every training."""
+class StandaloneSettings(SpecPart):
+    """Settings of a stand-alone network beyond those of every training."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Before the classifier (SPOS: 0.1)."""
+    """Dropout rate before the classifier (SPOS: 0.1); the stand-alone form itself has none."""
 
     num_calibration_batches: int = Field(default=50, ge=1, le=100_000)
-    """Training batches for the final statistics of batch normalisation (SPOS: 1,250)."""
+    """Number of training batches for the final statistics of batch normalisation (SPOS: 1,250)."""
+
+    evaluation_batch_size: int = Field(default=200, ge=1, le=65_536)
+    """Number of images per forward pass when its accuracy is taken."""
 
 
 class ModelFiles(SpecPart):
@@ -95,7 +178,7 @@ class ModelFiles(SpecPart):
         return "rknn" in self.formats
 
 
-class RetrainStrategy(AloneNetwork, ModelFiles):
+class RetrainSettings(StandaloneSettings, ModelFiles):
     """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
 
     kind: Literal["retrain"] = "retrain"
@@ -107,17 +190,17 @@ class RetrainStrategy(AloneNetwork, ModelFiles):
     """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
 
 
-StrategySpec = Annotated[
-    UniformStrategy | FlopsBinnedStrategy | FairStrategy | SandwichStrategy | RetrainStrategy,
+StrategySettings = Annotated[
+    UniformSettings | MacsBinnedSettings | FairSettings | SandwichSettings | RetrainSettings,
     Field(discriminator="kind"),
 ]
 
 
-class OptimizerSpec(SpecPart):
+class OptimizerSettings(SpecPart):
     """Update rule; weight decay only on the weights the reference decays."""
 
-    kind: Literal["sgd", "adamw"] = "sgd"
-    """Stochastic gradient descent with momentum, or AdamW."""
+    kind: OptimizerKind = OptimizerKind.SGD
+    """Update rule: stochastic gradient descent with momentum, or AdamW."""
 
     learning_rate: float = Field(default=0.5, gt=0, le=100)
     """Initial learning rate (SPOS: 0.5 for batches of 1024)."""
@@ -126,22 +209,22 @@ class OptimizerSpec(SpecPart):
     """Momentum; of AdamW, its first beta."""
 
     nesterov: bool = False
-    """Nesterov's momentum."""
+    """Whether the momentum is Nesterov's (AlphaNet)."""
 
     weight_decay: float = Field(default=4e-5, ge=0, le=1)
-    """L2 penalty (SPOS: 4e-5)."""
+    """L2 penalty of convolutions and the classifier (SPOS: 4e-5)."""
 
     decay_all: bool = False
-    """Decay biases and batch normalisation too (DenseNAS), not only convolutions and the classifier."""
+    """Whether biases and batch normalisation are decayed too (DenseNAS)."""
 
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls to zero."""
+    schedule: Schedule = Schedule.LINEAR
+    """Shape of the learning rate over the run."""
 
     warmup_steps: int = Field(default=0, ge=0, le=100_000_000)
-    """Steps over which it rises first."""
+    """Number of steps over which the learning rate rises from a thousandth; the decay runs on meanwhile (AlphaNet)."""
 
     final_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the initial learning rate that a cosine ends at."""
+    """Share of the initial learning rate that a cosine ends at (DenseNAS: 1e-4 of 0.2; SPOS, AlphaNet: 0)."""
 
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient; absent: not clipped."""
@@ -150,59 +233,65 @@ class OptimizerSpec(SpecPart):
     """Largest magnitude of each element of the gradient (AlphaNet: 1); absent: not clipped."""
 
     @model_validator(mode="after")
-    def _cosine_ends(self) -> OptimizerSpec:
-        if self.final_share and self.schedule != "cosine":
-            raise ValueError(f"final_share is for the cosine, the schedule is {self.schedule}")
+    def _cosine_ends(self) -> OptimizerSettings:
+        if self.final_share and self.schedule is not Schedule.COSINE:
+            raise ValueError(f"final_share is for the cosine, the schedule is {self.schedule.value}")
         return self
 
 
 class TrainingSettings(SpecPart):
-    """How weights are trained, whatever is trained: a supernet, or one network alone."""
+    """Settings of every training: of a supernet, or of one stand-alone network."""
 
-    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
-    """How weights are updated."""
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
+    """Update rule and learning rate."""
 
     epochs: int | None = Field(default=None, ge=1, le=100_000)
-    """Passes over the training images; give this or `iterations`."""
+    """Number of passes over the training images; give this or `iterations`."""
 
     iterations: int | None = Field(default=None, ge=1, le=100_000_000)
-    """Update steps; give this or `epochs`."""
+    """Number of update steps; give this or `epochs`."""
 
     batch_size: int = Field(default=256, ge=1, le=65_536)
-    """Images per step, of all processes together."""
+    """Number of images per step, of all processes together."""
 
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the target given to all classes alike."""
 
-    augmentation: Literal["none", "light", "inception", "imagenet", "autoaugment"] = "light"
-    """`light`: shift and flip; `inception`: random resized crop and flip; `imagenet`: these and colour;
-    `autoaugment`: these and the AutoAugment policy."""
+    augmentation: AugmentationName = AugmentationName.LIGHT
+    """Augmentation of the training images. `light`: shift and flip; `inception`: random resized crop and flip;
+    `imagenet`: these and colour; `autoaugment`: these and the AutoAugment policy."""
 
     resolution: int | None = Field(default=None, ge=8, le=1024)
     """Side of the training images, pixels; absent: the space's input."""
 
     max_train_images: int | None = Field(default=None, ge=1)
-    """Use only so many of the training images; absent: all."""
+    """Number of training images used; absent: all."""
 
     checkpoint_every_steps: int = Field(default=500, ge=1)
-    """Steps between resumable checkpoints."""
+    """Number of steps between resumable checkpoints."""
+
+    report_every_steps: int | None = Field(default=None, ge=1)
+    """Number of steps between reports of progress, each a point of the loss curve; absent: a hundredth of the run."""
+
+    precision: Precision = Precision.AUTO
+    """Arithmetic of forward passes."""
 
     seed: Seed = 0
-    """Of weights, order of images and architectures drawn."""
+    """Seed of the weights, of the order of images and of the architectures drawn."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    """Device that trains; `auto`: the worker's own."""
 
     num_threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads of each process; absent: the worker's own setting, shared out over the processes."""
+    """Number of CPU threads of each process; absent: the worker's own setting, shared out over the processes."""
 
     num_processes: Annotated[int, Field(ge=1, le=256)] | Literal["gpus"] = 1
-    """Processes that train together on the worker's host, each on its part of every batch; on CUDA each has a GPU of
-    its own. `gpus`: one for each GPU of the worker."""
+    """Number of processes that train together on the worker's host, each on its part of every batch; on CUDA each has
+    a GPU of its own. `gpus`: one for each GPU of the worker."""
 
     synchronised_norm: bool = False
-    """Statistics of batch normalisation over all processes, so that N of them equal one; off, as in the papers, each
-    takes its own."""
+    """Whether batch normalisation takes its statistics over all processes, so that N of them equal one; off, as in the
+    papers, each takes its own."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -216,21 +305,25 @@ class TrainingSettings(SpecPart):
             )
         return self
 
+    def num_steps(self, num_images: int) -> int:
+        """Return the number of update steps on a data set of `num_images` training images."""
+        return self.iterations or (self.epochs or 1) * max(num_images // self.batch_size, 1)
+
 
 class TrainingSpec(TrainingSettings):
-    """How a supernet is trained. `POST /api/v1/supernets` takes it, and a search spec may hold it inline."""
+    """Training of a supernet. `POST /api/v1/supernets` takes it, and a search spec may hold it inline."""
 
     name: Name = "supernet"
-    """For people."""
+    """Name for people."""
 
     space: SpaceSpec
-    """Whose supernet."""
+    """Search space whose supernet is trained."""
 
     dataset: Identifier
     """Registered data set; GET /api/v1/datasets lists them."""
 
-    strategy: StrategySpec = Field(default_factory=UniformStrategy)
-    """Which subnets a step trains."""
+    strategy: StrategySettings = Field(default_factory=UniformSettings)
+    """Rule by which a step chooses the subnets it trains."""
 
     labels: Labels = Field(default_factory=dict)
-    """For people and filters."""
+    """Labels for people and filters."""

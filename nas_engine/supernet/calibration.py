@@ -8,29 +8,17 @@ passes in training mode with momentum 0.1); AttentiveNAS's reference code for th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import Enum
 
 import torch
 
 from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.execute import Accumulate, forward
 from nas_engine.supernet.norm_statistics import StatisticsAccumulator
 
 SPOS_MOMENTUM = 0.1
-
-
-class CalibrationMode(Enum):
-    """How batches are averaged.
-
-    EXPONENTIAL is SPOS's reference: momentum 0.1, so the last ~20 batches dominate and few batches
-    leave the reset values (mean 0, variance 1) in the average. CUMULATIVE weighs all batches alike and
-    is right for any number of them.
-    """
-
-    EXPONENTIAL = "exponential"
-    CUMULATIVE = "cumulative"
 
 
 def calibrate(
@@ -50,7 +38,7 @@ def calibrate(
     Raises:
         WeightsError: there is no batch, or an activation is not finite.
     """
-    accumulator = StatisticsAccumulator(SPOS_MOMENTUM if mode is CalibrationMode.EXPONENTIAL else None)
+    accumulator = StatisticsAccumulator(SPOS_MOMENTUM if mode is CalibrationMode.REFERENCE else None)
     with torch.no_grad():
         for x_NCHW in batches_NCHW:
             accumulator.begin_batch()

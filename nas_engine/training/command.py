@@ -3,7 +3,8 @@
     python -m nas_engine.training.command spos-imagenet --data /data/imagenet --out supernet.safetensors
     torchrun --nproc-per-node 8 -m nas_engine.training.command alphanet-imagenet --data ... --out ...
 
-The recipe is a preset's name or a JSON file (``--show NAME`` writes one). The run goes on from its
+The recipe is a preset's name or a JSON file (``--show NAME`` writes one): a training spec, as a server takes it, and
+how images are prepared. The run goes on from its
 checkpoint (OUT.checkpoint) when it is started again. Progress is one JSON line per report on stderr.
 """
 
@@ -20,22 +21,32 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from pydantic import Field, ValidationError
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import EngineError, TrainingError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.spaces.els import inherited_weights
+from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
 from nas_engine.training.loop import Hooks, Progress, train
-from nas_engine.training.presets import PRESETS, preset
 from nas_engine.training.processes import share_of_this_process
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.recipe import Recipe, make_strategy
-from nas_engine.training.strategies.retrain import RetrainConfig, retrain
+from nas_engine.training.strategies.factory import create_strategy
+from nas_engine.training.strategies.retrain import retrain
+
+
+class Recipe(TrainingSpec):
+    """Training spec with the preparation of its images: all that decides a training without a server."""
+
+    images: ImagePreparation = Field(default_factory=ImagePreparation)
+    """Preparation of the images of the data set that is given on the command line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.show:
-            sys.stdout.write(json.dumps(preset(options.show).to_json(), indent=2) + "\n")
+            sys.stdout.write(_preset(options.show).model_dump_json(indent=2) + "\n")
             return 0
         if options.recipe is None or options.out is None:
-            raise TrainingError(f"give a recipe and --out; presets are {', '.join(PRESETS)}")
+            raise TrainingError(f"give a recipe and --out; presets are {', '.join(TRAINING_PRESETS)}")
         _run(options)
     except EngineError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -72,35 +83,35 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     recipe = _read_recipe(options.recipe)
-    space = recipe.space()
+    space = create_space(recipe.space.id, recipe.space.parameters)
     dataset = _open(recipe, options)
     if dataset.num_classes != space.num_classes:
         raise TrainingError(
             f"the data set has {dataset.num_classes} classes, the recipe's space {space.num_classes}: "
-            "set num_classes in space_parameters"
+            "set num_classes in its parameters"
         )
     device = _join_processes(options.device)
-    if isinstance(recipe.strategy, RetrainConfig):
+    if isinstance(recipe.strategy, RetrainSettings):
         _retrain(recipe, recipe.strategy, space, dataset, options, device)
         return
-    rng = Randomness(recipe.train.seed).torch(Stream.INITIAL_WEIGHTS, 0)
+    rng = Randomness(recipe.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     result = train(
-        make_strategy(space, recipe.strategy),
+        create_strategy(space, recipe.strategy, label_smoothing=recipe.label_smoothing),
         WeightStore.create(space.supernet_graphs(), rng),
         dataset,
-        recipe.train,
+        recipe,
         device=device,
         hooks=Hooks(on_progress=_tell),
         checkpoint=_checkpoint(options.out),
         share=share_of_this_process(),
     )
     if share_of_this_process().rank == 0:
-        result.weights.save(options.out, {"recipe": json.dumps(recipe.to_json(), sort_keys=True)})
+        result.weights.save(options.out, {"recipe": recipe.model_dump_json()})
 
 
 def _retrain(
     recipe: Recipe,
-    config: RetrainConfig,
+    settings: RetrainSettings,
     space: SearchSpace,
     dataset: ImageDataset,
     options: argparse.Namespace,
@@ -113,8 +124,8 @@ def _retrain(
     found = retrain(
         graph,
         dataset,
-        recipe.train,
-        config,
+        recipe,
+        settings,
         device=device,
         inherited=None if options.inherit is None else _inherit(space, architecture, options.inherit),
         hooks=Hooks(on_progress=_tell),
@@ -123,7 +134,7 @@ def _retrain(
     )
     if share_of_this_process().rank or found.test is None or found.validation is None:
         return
-    found.weights.save(options.out, {"recipe": json.dumps(recipe.to_json(), sort_keys=True)})
+    found.weights.save(options.out, {"recipe": recipe.model_dump_json()})
     report = {"arch_id": architecture.arch_id, "test": asdict(found.test), "validation": asdict(found.validation)}
     sys.stdout.write(json.dumps(report) + "\n")
 
@@ -131,12 +142,20 @@ def _retrain(
 def _read_recipe(name: str) -> Recipe:
     path = Path(name)
     if path.suffix != ".json":
-        return preset(name)
+        return _preset(name)
     try:
-        document: JsonValue = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return Recipe.model_validate_json(path.read_text())
+    except OSError as error:
         raise TrainingError(f"recipe {path} cannot be read: {error}") from error
-    return Recipe.from_json(document)
+    except ValidationError as error:
+        raise TrainingError(f"recipe {path} is none: {error}") from error
+
+
+def _preset(name: str) -> Recipe:
+    if name not in TRAINING_PRESETS:
+        raise TrainingError(f"unknown preset {name!r}: known are {', '.join(TRAINING_PRESETS)}")
+    preset = TRAINING_PRESETS[name]
+    return Recipe.model_validate({**dict(preset.spec), "images": preset.images})
 
 
 def _open(recipe: Recipe, options: argparse.Namespace) -> ImageDataset:

@@ -19,46 +19,18 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import Accuracy, Evaluated, classify, evaluate
+from nas_engine.settings.evaluation import EvaluationSettings, SharedEvaluationSettings
 from nas_engine.spaces.els import inherited_weights
-from nas_engine.supernet.calibration import CalibrationMode
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
+from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.loop import NO_HOOKS, Hooks
 from nas_engine.training.randomness import Randomness
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
-    """How candidates are evaluated.
-
-    Attributes:
-        calibration_images: training images for BN recalibration (SPOS: 25,600).
-        batch_size: images per forward pass.
-        mode: how calibration averages batches.
-        augmentation: of the calibration images (SPOS and AttentiveNAS use the training augmentation).
-        max_held_out: judge on the first validation images only; None for all.
-        seed: which calibration images are drawn.
-    """
-
-    calibration_images: int = 1000
-    batch_size: int = 200
-    mode: CalibrationMode = CalibrationMode.CUMULATIVE
-    augmentation: Augmentation = NO_AUGMENTATION
-    max_held_out: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, count in (
-            ("calibration_images", self.calibration_images),
-            ("batch_size", self.batch_size),
-            ("max_held_out", self.max_held_out),
-        ):
-            if count is not None and count < 1:
-                raise TrainingError(f"{name} is {count}: it must be 1 or more")
+CALIBRATION_SEED = 0  # calibration images are the same for every candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +54,33 @@ class SupernetEvaluator:
         space: SearchSpace,
         weights: WeightStore,
         dataset: ImageDataset,
-        config: EvaluationConfig,
+        settings: SharedEvaluationSettings,
         device: torch.device,
         hooks: Hooks = NO_HOOKS,
     ) -> None:
-        """Each batch is worked on inside `hooks.pause`."""
+        """Each batch is worked on inside `hooks.pause`; candidates are judged on all validation images, or on as many
+        as `settings` names.
+        """
         self._space = space
         self._hooks = hooks
-        self._config = config
+        self._settings = settings
         self._device = device
         self._weights = weights.to(device, channels_last=True)
-        batch_size = min(config.batch_size, len(dataset.train))
+        batch_size = min(settings.batch_size, len(dataset.train))
         stream = TrainingStream(
             dataset,
             batch_size=batch_size,
-            augmentation=config.augmentation,
-            randomness=Randomness(config.seed),
+            augmentation=NO_AUGMENTATION,
+            randomness=Randomness(CALIBRATION_SEED),
             device=device,
         )
-        self._calibration = CalibrationBatches(stream, -(-config.calibration_images // batch_size))
+        self._calibration = CalibrationBatches(stream, settings.num_calibration_batches)
         stream.close()
+        num_batches = settings.num_validation_batches if isinstance(settings, EvaluationSettings) else None
+        max_validation = None if num_batches is None else num_batches * settings.batch_size
         self._validation, self._test = (
-            PlainBatches(split, dataset.normalisation, batch_size=config.batch_size, device=device, max_images=limit)
-            for split, limit in ((dataset.validation, config.max_held_out), (dataset.test, None))
+            PlainBatches(split, dataset.normalisation, batch_size=settings.batch_size, device=device, max_images=limit)
+            for split, limit in ((dataset.validation, max_validation), (dataset.test, None))
         )
 
     def use(self, weights: WeightStore) -> None:
@@ -122,7 +98,7 @@ class SupernetEvaluator:
             self._weights,
             calibration_NCHW=self._hooks.paused(self._calibration),
             held_out=self._hooks.paused(self._validation),
-            mode=self._config.mode,
+            mode=self._settings.calibration,
         )
 
     def test(self, architecture: Architecture, statistics: Mapping[str, BatchStatistics]) -> Accuracy:

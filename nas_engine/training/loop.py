@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ import torch
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import canonical_json
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.supernet.execute import Batch
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.checkpoint import (
@@ -30,17 +31,23 @@ from nas_engine.training.checkpoint import (
     optimizer_tensors,
     restore_optimizer,
 )
-from nas_engine.training.config import TrainConfig
-from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import TrainingStream
-from nas_engine.training.documents import to_document
-from nas_engine.training.optimization import Arithmetic, clip_gradients, make_optimizer, set_learning_rate
+from nas_engine.training.identity import run_document
+from nas_engine.training.optimization import (
+    Arithmetic,
+    clip_gradients,
+    learning_rate_at,
+    make_optimizer,
+    set_learning_rate,
+)
 from nas_engine.training.processes import agree, average_gradients, mean_over_processes, wait_for_all
 from nas_engine.training.randomness import Randomness
 from nas_engine.training.strategies.strategy import StepContext, TrainingStrategy
 
 T = TypeVar("T")
+REPORTS_PER_RUN = 100  # where the settings do not say how often
 AGREE_EVERY_STEPS = 20  # how often several processes ask each other whether the run is cancelled
 
 
@@ -69,7 +76,7 @@ class Hooks:
     """How the host of a run takes part in it.
 
     Attributes:
-        on_progress: called every `report_every_steps` and at the end (first process only).
+        on_progress: called at every report and at the end (first process only).
         cancelled: asked before each step; a cancelled run writes a checkpoint and returns.
         pause: context manager around each step; its entry may block (a board on this host is timing).
     """
@@ -136,20 +143,20 @@ def train(
     strategy: TrainingStrategy,
     weights: WeightStore,
     dataset: ImageDataset,
-    config: TrainConfig,
+    settings: TrainingSettings,
     *,
     device: torch.device,
     hooks: Hooks = NO_HOOKS,
     checkpoint: Path | None = None,
     share: Share = ALONE,
 ) -> TrainResult:
-    """Train until `config.num_steps` updates are made, or until cancelled.
+    """Train until the updates that `settings` asks for are made, or until cancelled.
 
     Args:
         strategy: what a step does.
         weights: start; copied. Ignored where the checkpoint exists.
         dataset: only its training images are used.
-        config: of the run.
+        settings: of the run.
         device: CPU or CUDA.
         hooks: progress, cancellation, pauses.
         checkpoint: file that the run is resumed from, and that is rewritten as it goes on.
@@ -158,7 +165,7 @@ def train(
     Raises:
         TrainingError: the loss is not finite, or the checkpoint is of another run.
     """
-    return _Run(strategy, weights, dataset, config, device, hooks, checkpoint, share).run()
+    return _Run(strategy, weights, dataset, settings, device, hooks, checkpoint, share).run()
 
 
 class _Run:
@@ -167,25 +174,27 @@ class _Run:
         strategy: TrainingStrategy,
         weights: WeightStore,
         dataset: ImageDataset,
-        config: TrainConfig,
+        settings: TrainingSettings,
         device: torch.device,
         hooks: Hooks,
         checkpoint: Path | None,
         share: Share,
     ) -> None:
-        self._strategy, self._config, self._device = strategy, config, device
+        self._strategy, self._settings, self._device = strategy, settings, device
+        self._num_steps = settings.num_steps(len(dataset.train))
+        self._report_every_steps = settings.report_every_steps or max(self._num_steps // REPORTS_PER_RUN, 1)
         self._hooks, self._path, self._share = hooks, checkpoint, share
-        self._identity = _identity(strategy, weights, dataset, config)
-        self._randomness = Randomness(config.seed)
+        self._identity = run_identity(strategy, weights, dataset, settings)
+        self._randomness = Randomness(settings.seed)
         self._weights = weights.to(device, channels_last=True)
-        self._optimizer = make_optimizer(self._weights, config.optimizer)
-        self._arithmetic = Arithmetic(config.precision, device)
+        self._optimizer = make_optimizer(self._weights, settings.optimizer)
+        self._arithmetic = Arithmetic(settings.precision, device)
         self._state = _State()
         self._resume()
         self._stream = TrainingStream(
             dataset,
-            batch_size=config.batch_size,
-            augmentation=config.augmentation,
+            batch_size=settings.batch_size,
+            augmentation=AUGMENTATIONS[settings.augmentation],
             randomness=self._randomness,
             device=device,
             share=share,
@@ -193,19 +202,19 @@ class _Run:
         self._started, self._first_step = time.monotonic(), self._state.step
 
     def run(self) -> TrainResult:
-        config, state = self._config, self._state
+        state = self._state
         ending = Ending.FINISHED
         try:
-            while state.step < config.num_steps:
+            while state.step < self._num_steps:
                 if self._is_cancelled():
                     ending = Ending.CANCELLED
                     break
                 with self._hooks.pause():
                     self._step()
-                last = state.step == config.num_steps
-                if last or state.step % config.report_every_steps == 0:
+                last = state.step == self._num_steps
+                if last or state.step % self._report_every_steps == 0:
                     self._report()
-                if last or state.step % config.checkpoint_every_steps == 0:
+                if last or state.step % self._settings.checkpoint_every_steps == 0:
                     self._save()
             if ending is Ending.CANCELLED:
                 self._save()
@@ -216,25 +225,24 @@ class _Run:
         return TrainResult(ending=ending, weights=self._weights, curve=curve, steps=state.step, seconds=seconds)
 
     def _step(self) -> None:
-        config, step = self._config, self._state.step
+        settings, step = self._settings, self._state.step
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._stream.batch(step)
         context = StepContext(
             step=step,
-            num_steps=config.num_steps,
+            num_steps=self._num_steps,
             rank=self._share.rank,
             weights=self._weights,
             randomness=self._randomness,
-            norm=Batch(synchronised=config.synchronised_norm),
+            norm=Batch(synchronised=settings.synchronised_norm),
             autocast=self._arithmetic.autocast,
             backward=self._arithmetic.backward,
         )
         outcome = self._strategy.step(batch, context)
         average_gradients(self._weights, self._share)
         self._arithmetic.unscale(self._optimizer)
-        clip_gradients(self._weights, config.optimizer)
-        factor = config.schedule.factor(step, config.num_steps)
-        set_learning_rate(self._optimizer, config.optimizer.learning_rate * factor)
+        clip_gradients(self._weights, settings.optimizer)
+        set_learning_rate(self._optimizer, learning_rate_at(settings.optimizer, step, self._num_steps))
         self._arithmetic.update(self._optimizer)
         self._count(outcome.loss, outcome.num_correct, len(batch.labels_N))
         self._state.step += 1
@@ -245,7 +253,7 @@ class _Run:
         if not math.isfinite(mean_loss):
             raise TrainingError(
                 f"the loss is {mean_loss} at step {self._state.step}: training has diverged; lower the learning rate "
-                f"(now at most {self._config.optimizer.learning_rate}) or clip gradients"
+                f"(now at most {self._settings.optimizer.learning_rate}) or clip gradients"
             )
         pending = self._state.pending
         pending.loss += mean_loss
@@ -260,7 +268,7 @@ class _Run:
         return agree(self._hooks.cancelled(), self._share, self._device)
 
     def _report(self) -> None:
-        state, config = self._state, self._config
+        state = self._state
         pending, state.pending = state.pending, _Pending()
         if not pending.steps:
             return
@@ -269,16 +277,15 @@ class _Run:
         if self._share.rank:
             return
         steps_per_s = (state.step - self._first_step) / max(time.monotonic() - self._started, 1e-9)
-        factor = config.schedule.factor(state.step - 1, config.num_steps)
         self._hooks.on_progress(
             Progress(
                 step=state.step,
-                num_steps=config.num_steps,
+                num_steps=self._num_steps,
                 loss=loss,
                 top1=top1,
-                learning_rate=config.optimizer.learning_rate * factor,
-                images_per_s=steps_per_s * config.batch_size,
-                eta_s=(config.num_steps - state.step) / max(steps_per_s, 1e-9),
+                learning_rate=learning_rate_at(self._settings.optimizer, state.step - 1, self._num_steps),
+                images_per_s=steps_per_s * self._settings.batch_size,
+                eta_s=(self._num_steps - state.step) / max(steps_per_s, 1e-9),
             )
         )
 
@@ -313,15 +320,15 @@ class _Run:
         self._state = _State(checkpoint.step, list(checkpoint.curve), _Pending(*checkpoint.pending))
 
 
-def _identity(strategy: TrainingStrategy, weights: WeightStore, dataset: ImageDataset, config: TrainConfig) -> str:
+def run_identity(
+    strategy: TrainingStrategy, weights: WeightStore, dataset: ImageDataset, settings: TrainingSettings
+) -> str:
     """Digest of everything that must be the same for two processes to be parts of one run."""
-    # How often a run reports and saves does not change what it computes.
-    essential = replace(config, report_every_steps=1, checkpoint_every_steps=1)
     document = canonical_json(
         {
             "strategy": strategy.name,
             "settings": strategy.settings(),
-            "config": to_document(essential),
+            "config": run_document(settings, settings.num_steps(len(dataset.train))),
             "data": dataset.fingerprint,
             "weights": [[name, list(tensor.shape)] for name, tensor in weights.items()],
         }

@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.layer_graph import WeightRole
+from nas_engine.settings.training import OptimizerKind, OptimizerSettings, Precision, Schedule
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import OptimizerConfig, OptimizerKind, Precision
+
+NOT_BN_OR_BIAS = frozenset({WeightRole.CONV, WeightRole.FC})
 
 
-def make_optimizer(weights: WeightStore, config: OptimizerConfig) -> torch.optim.Optimizer:
+def decayed_roles(settings: OptimizerSettings) -> frozenset[WeightRole]:
+    """Roles of the weights that are decayed: neither batch normalisation nor biases in SPOS, SCARLET and AlphaNet."""
+    return frozenset(WeightRole) if settings.decay_all else NOT_BN_OR_BIAS
+
+
+def learning_rate_at(settings: OptimizerSettings, step: int, num_steps: int) -> float:
+    """Learning rate that update `step` (from 0) is made with.
+
+    SPOS advances its schedule before each update, so the first is made at 1 - 1/num_steps of the peak and the last
+    at 0; AlphaNet's cosine starts at the peak, and is not delayed by the warm-up.
+    """
+    warm = 1.0
+    if step < settings.warmup_steps:
+        done = step / settings.warmup_steps
+        warm = 0.001 * (1.0 - done) + done
+    match settings.schedule:
+        case Schedule.LINEAR:
+            return settings.learning_rate * (warm * (1.0 - (step + 1) / num_steps))
+        case Schedule.COSINE:
+            falling = 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
+            share = settings.final_share + (1.0 - settings.final_share) * falling
+            return settings.learning_rate * (warm * share)
+        case Schedule.CONSTANT:
+            return settings.learning_rate * warm
+
+
+def make_optimizer(weights: WeightStore, settings: OptimizerSettings) -> torch.optim.Optimizer:
     """Optimiser over all weights, in two groups: with weight decay and without."""
-    decayed, free = weights.groups(config.decayed_roles)
+    decayed, free = weights.groups(decayed_roles(settings))
     groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    match config.kind:
+    match settings.kind:
         case OptimizerKind.SGD:
             return torch.optim.SGD(
-                groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, foreach=True
+                groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, foreach=True
             )
         case OptimizerKind.ADAMW:
-            return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), foreach=True)
+            return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.momentum, 0.999), foreach=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -34,13 +64,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate
 
 
-def clip_gradients(weights: WeightStore, config: OptimizerConfig) -> None:
-    """Clamp elements, then limit the total norm, as far as the config asks."""
+def clip_gradients(weights: WeightStore, settings: OptimizerSettings) -> None:
+    """Clamp elements, then limit the total norm, as far as the settings ask."""
     used = [tensor for tensor in weights.values() if tensor.grad is not None]
-    if config.clip_value is not None:
-        torch.nn.utils.clip_grad_value_(used, config.clip_value)
-    if config.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(used, config.clip_norm)
+    if settings.gradient_clip_value is not None:
+        torch.nn.utils.clip_grad_value_(used, settings.gradient_clip_value)
+    if settings.gradient_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(used, settings.gradient_clip_norm)
 
 
 class Arithmetic:

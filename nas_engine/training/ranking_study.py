@@ -18,11 +18,11 @@ from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import OrderPreservation, order_preservation
-from nas_engine.training.config import TrainConfig
+from nas_engine.settings.training import StandaloneSettings, TrainingSettings
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import NO_HOOKS, Hooks
-from nas_engine.training.strategies.retrain import RetrainConfig, retrain
+from nas_engine.training.strategies.retrain import retrain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ def study_architecture(
     architecture: Architecture,
     evaluator: SupernetEvaluator,
     dataset: ImageDataset,
-    train_config: TrainConfig,
-    config: RetrainConfig,
+    training: TrainingSettings,
+    settings: StandaloneSettings,
     *,
     device: torch.device,
     hooks: Hooks = NO_HOOKS,
@@ -59,7 +59,7 @@ def study_architecture(
     graph = space.graph(architecture, Form.DEPLOYED)
     if graph is None:
         raise TrainingError(f"space {space.space_id!r} is a table of results: there is nothing to train")
-    found = retrain(graph, dataset, train_config, config, device=device, hooks=hooks, checkpoint=checkpoint)
+    found = retrain(graph, dataset, training, settings, device=device, hooks=hooks, checkpoint=checkpoint)
     if found.validation is None:
         return None
     return StudyEntry(architecture, evaluator.evaluate(architecture).accuracy, found.validation)

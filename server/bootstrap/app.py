@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
+from nas_engine.domain.measurement import LatencyStats
 from nas_engine.settings.training import TrainingSpec
 from server.access import routes as tokens
 from server.artifacts import routes as artifacts
@@ -15,6 +16,7 @@ from server.bootstrap import event_routes as events
 from server.bootstrap import system_routes as system
 from server.candidates.spec import SearchSpec
 from server.classifying import routes as classifications
+from server.classifying.classification import Loss
 from server.core.http.event_stream import EventHub
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
 from server.core.http.metrics import Metrics
@@ -26,8 +28,8 @@ from server.fleet import routes as devices
 from server.jobs import routes as jobs
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
-from server.measuring import canary_routes as canaries
 from server.measuring import routes as measurements
+from server.measuring.canaries import routes as canaries
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
@@ -35,6 +37,7 @@ from server.searches import routes as searches
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
 from server.studies.spec import RankingStudySpec
+from server.studies.study import Correlation, RankingResult
 from server.training import model_routes as models
 from server.training import routes as supernets
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
@@ -67,6 +70,7 @@ _SPECS = (
     CandidateRetrainingSpec,
     RankingStudySpec,
 )
+_VALUES = (LatencyStats, Loss, Correlation, RankingResult)
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 
@@ -86,7 +90,7 @@ def create_app(provided: Provided) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, _SPECS)
+    install_openapi(app, _SPECS, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
     app.add_middleware(BodyLimitGuard, limits=limits)

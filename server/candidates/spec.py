@@ -11,16 +11,14 @@ from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.objective import Constraint, Metric, Objective
 from nas_engine.settings.algorithms import (
-    AlgorithmSpec,
-    BinnedEvolutionAlgorithm,
-    CostReportAlgorithm,
-    DenseNasAlgorithm,
-    Nsga2Algorithm,
-    PredictorAssistedAlgorithm,
-    ScarletNsga2Algorithm,
-    ShiftingSpec,
-    SposEvolutionAlgorithm,
-    WarmStartSpec,
+    AlgorithmSettings,
+    BinnedEvolutionSettings,
+    CostReportSettings,
+    Nsga2Settings,
+    PredictorAssistedSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+    WarmStartSettings,
 )
 from nas_engine.settings.base import (
     ConstraintSpec,
@@ -32,6 +30,9 @@ from nas_engine.settings.base import (
     SpaceSpec,
     SpecPart,
 )
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
@@ -81,22 +82,6 @@ class MeasurementSpec(SpecPart):
     """Longest one measurement may take on the device, seconds."""
 
 
-class EvaluationSpec(SpecPart):
-    """How accuracy is evaluated."""
-
-    num_calibration_batches: int = Field(default=20, ge=1, le=10_000)
-    """Training batches whose statistics calibrate batch normalisation for each subnet."""
-
-    num_validation_batches: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Validation batches looked at; absent: all."""
-
-    batch_size: int = Field(default=200, ge=1, le=65_536)
-    """Images per batch."""
-
-    calibration: Literal["reference", "cumulative"] = "cumulative"
-    """How statistics are averaged: as in the SPOS reference, or a cumulative mean."""
-
-
 SupernetChoice = Annotated[
     Annotated[Annotated[str, Field(min_length=1, max_length=100)], Tag("id")]
     | Annotated[TrainingSpec, Tag("training")],
@@ -126,22 +111,22 @@ class SearchSpec(SpecPart):
     constraints: tuple[ConstraintSpec, ...] = Field(default=(), max_length=16)
     """What must hold."""
 
-    algorithm: AlgorithmSpec = Field(default_factory=Nsga2Algorithm)
+    algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings)
     """Who proposes candidates."""
 
     budget: BudgetSpec
     """When it is done."""
 
-    shifting: ShiftingSpec | None = None
+    shifting: ShiftingSettings | None = None
     """Move the supernet's weights during the search; absent: they stay as they are. Goes with nsga2, scarlet_nsga2,
     spos_evolution and binned_evolution."""
 
-    dominance: Literal["point", "confident"] = "point"
+    dominance: Dominance = Dominance.POINT
     """When one candidate is better than another, for the front and, with nsga2 and scarlet_nsga2, for who survives:
     `point` compares values; `confident` their 95 % confidence intervals (of the median latency, of the accuracy), so
     that noise decides nothing: what cannot be told apart stays."""
 
-    warm_start: WarmStartSpec | None = None
+    warm_start: WarmStartSettings | None = None
     """Architectures to evaluate first; absent: the algorithm's own initial sample."""
 
     device: DeviceSpec | None = None
@@ -151,7 +136,7 @@ class SearchSpec(SpecPart):
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """How latency is measured."""
 
-    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     """How accuracy is evaluated."""
 
     final: FinalSpec = Field(default_factory=FinalSpec)
@@ -176,13 +161,13 @@ class SearchSpec(SpecPart):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         self._check_shifting()
         match self.algorithm:
-            case SposEvolutionAlgorithm() if len(names) != 1:
+            case SposEvolutionSettings() if len(names) != 1:
                 raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
-            case DenseNasAlgorithm() if "top1" in wanted:
+            case DenseNasSettings() if "top1" in wanted:
                 raise ValueError("densenas does not evaluate top1: retrain what it derives")
-            case CostReportAlgorithm() if names != ["latency_us"]:
+            case CostReportSettings() if names != ["latency_us"]:
                 raise ValueError("cost_report measures latencies: its one objective is latency_us")
-            case BinnedEvolutionAlgorithm(bin_metric=metric) if len(names) != 2 or metric not in names:
+            case BinnedEvolutionSettings(bin_metric=metric) if len(names) != 2 or metric not in names:
                 raise ValueError(f"binned_evolution optimises two objectives, one of them its bin_metric, {metric}")
             case _:
                 return self
@@ -191,9 +176,9 @@ class SearchSpec(SpecPart):
         if self.shifting is None:
             return
         match self.algorithm:
-            case Nsga2Algorithm() | ScarletNsga2Algorithm() | SposEvolutionAlgorithm() | BinnedEvolutionAlgorithm():
+            case Nsga2Settings() | ScarletNsga2Settings() | SposEvolutionSettings() | BinnedEvolutionSettings():
                 pass
-            case PredictorAssistedAlgorithm():
+            case PredictorAssistedSettings():
                 raise ValueError(
                     "shifting does not go with predictor_assisted: its predictor would learn accuracies of several "
                     "versions of the supernet; take nsga2"
@@ -216,14 +201,9 @@ class SearchSpec(SpecPart):
         return tuple(c.constraint() for c in self.constraints)
 
     @property
-    def domain_dominance(self) -> Dominance:
-        """How candidates are compared, as a domain value."""
-        return Dominance(self.dominance)
-
-    @property
     def crosses_versions(self) -> bool:
         """Whether accuracies of several supernet versions are compared, as this spec asks for."""
-        return self.shifting is not None and self.shifting.compare == "immediate"
+        return self.shifting is not None and self.shifting.compare is Comparison.IMMEDIATE
 
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric an objective or a constraint needs, each once."""

@@ -11,7 +11,6 @@ from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
 from server.core.database.transaction import Transaction
 from server.core.events import EventStore, EventType, NewEvent
-from server.jobs.cancellation import cancel_job
 from server.jobs.failures import (
     EXCLUDE_AFTER_FAILURES,
     MAX_FAILURES_ELSEWHERE,
@@ -27,6 +26,27 @@ from server.jobs.registry import JobKinds
 from server.jobs.states import JobState, LeaseOutcome
 
 
+def cancel_job(tx: Transaction, job: Job) -> None:
+    """End a locked job as CANCELLED. Nobody waits for a cancelled job."""
+    if job.lease is not None:
+        JobStore(tx).end_lease(job.lease, LeaseOutcome.CANCELLED, None, None)
+    JobStore(tx).finish_job(
+        replace(job, state=JobState.CANCELLED, phase=None, lease_expires_at=None, finished_at=tx.now())
+    )
+
+
+def stop_job(tx: Transaction, job_id: str) -> None:
+    """Cancel a queued job; have the holder of a leased one told to stop."""
+    job = JobStore(tx).lock_job(job_id)
+    match job.state:
+        case JobState.QUEUED:
+            cancel_job(tx, job)
+        case JobState.LEASED:
+            JobStore(tx).request_cancel_of_job(job.id)
+        case _:
+            pass
+
+
 def complete_job(tx: Transaction, job: Job, result: JsonValue, digest: str | None = None) -> None:
     """End a job as DONE: its effects are committed in this transaction.
 
@@ -37,7 +57,7 @@ def complete_job(tx: Transaction, job: Job, result: JsonValue, digest: str | Non
     lease = job.lease
     if lease is not None:
         JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-    JobStore(tx).finish(
+    JobStore(tx).finish_job(
         replace(job, state=JobState.DONE, phase=None, result=result, lease_expires_at=None, finished_at=tx.now())
     )
 
@@ -72,7 +92,7 @@ def fail_attempt(
     if policy.retryable and not poisoned and attempts_left:
         _retry(tx, kinds, job, failure)
         return JobState.QUEUED
-    JobStore(tx).finish(
+    JobStore(tx).finish_job(
         replace(
             job,
             state=JobState.FAILED,
@@ -103,14 +123,14 @@ def expire_lease(
 def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None:
     counts = policy_of(failure.type).counts_attempt
     kind, owner = kinds[job.kind], job.lease_owner
-    JobStore(tx).note_failure(job, failure)
-    JobStore(tx).requeue(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)
+    JobStore(tx).note_job_failure(job, failure)
+    JobStore(tx).requeue_job(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)
     if owner is not None and counts:
         bad = (LeaseOutcome.FAILED, LeaseOutcome.EXPIRED)
         num_failed = sum(one.owner == owner and one.outcome in bad for one in JobStore(tx).lease_history(job.id))
         # Only where another can take it: a job that nobody may do would wait for ever.
         if num_failed >= EXCLUDE_AFTER_FAILURES and kind.executor.num_takers(tx, job, kind.feature, excluding=owner):
-            JobStore(tx).exclude(job.id, owner)
+            JobStore(tx).exclude_owner_from_job(job.id, owner)
     _append_event(tx, job, "requeued", failure)
     tx.wake(kind.executor.topic)
 
@@ -132,6 +152,6 @@ def _append_event(tx: Transaction, job: Job, what: str, failure: Failure) -> Non
         "failure_type": failure.type.value,
         "message": failure.message,
     }
-    EventStore(tx).append(
+    EventStore(tx).append_event(
         NewEvent(type=EventType.JOB, payload=payload, search_id=job.search_id, supernet_id=job.supernet_id)
     )

@@ -19,14 +19,12 @@ from nas_engine.domain.json_value import JsonValue
 from server.artifacts.artifact import check_sha256
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotFoundError
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job, fail_attempt
+from server.jobs.completion import cancel_job, complete_job, fail_attempt
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
-from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobState, LeaseOutcome
 
 
 class ResultStatus(Enum):
@@ -229,7 +227,7 @@ class JobResults:
         kind = self._kinds[seen.kind]
         kind.executor.note_contact(tx, device_id)
         kind.lock_first(tx, seen)
-        job = JobStore(tx).lock(lease.job_id)
+        job = JobStore(tx).lock_job(lease.job_id)
         # Under the lock: somebody may have handed the same result in since.
         checked = _check(tx, device_id, lease, digest)
         if isinstance(checked, ResultReceipt):
@@ -249,7 +247,7 @@ class JobResults:
 
 def _check(tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> Job | ResultReceipt:
     try:
-        job = JobStore(tx).get(lease.job_id)
+        job = JobStore(tx).get_job(lease.job_id)
     except NotFoundError as error:
         return ResultReceipt(ResultStatus.REJECTED, str(error))
     record = JobStore(tx).lease_record(lease.lease_id)

@@ -9,7 +9,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidStateTransitionError
 from server.core.events import EventStore, EventType, NewEvent
 from server.fleet.store import HardwareStore
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
 from server.jobs.states import JobState
@@ -26,10 +26,10 @@ ToNetworks = Callable[[Transaction, Sequence[BatchEntry]], Sequence[NetworkToMea
 def set_batch_state(tx: Transaction, batch: Batch, state: BatchState, reason: str = "") -> Batch:
     """Move a locked batch to another state, with its event; its id stands where events of searches have theirs."""
     changed = replace(batch, state=state, reason=reason, finished_at=tx.now() if state.final else None)
-    EventStore(tx).append(
+    EventStore(tx).append_event(
         NewEvent(type=EventType.STATE, payload={"state": state.value, "reason": reason}, search_id=batch.id)
     )
-    return BatchStore(tx).save(changed)
+    return BatchStore(tx).save_batch(changed)
 
 
 def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchScheduler, to_networks: ToNetworks) -> None:
@@ -43,9 +43,9 @@ def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchSchedul
         if entry.measurement_id in suspect or (entry.job_id is None and not entry.state.final)
     ]
     if missing:
-        profile = HardwareStore(tx).get(batch.hardware_key)
+        profile = HardwareStore(tx).get_hardware(batch.hardware_key)
         for entry in scheduler.order(tx, batch, profile, to_networks(tx, missing)):
-            BatchStore(tx).save_entry(entry)
+            BatchStore(tx).save_batch_entry(entry)
 
 
 def end_if_done(tx: Transaction, batch: Batch) -> Batch:
@@ -55,7 +55,7 @@ def end_if_done(tx: Transaction, batch: Batch) -> Batch:
     if batch.state.final or not current.state.final:
         return current
     for entry in entries:
-        BatchStore(tx).save_entry(entry)
+        BatchStore(tx).save_batch_entry(entry)
     return set_batch_state(tx, current, current.state, batch.reason)
 
 
@@ -67,7 +67,7 @@ class Batches:
 
     def find(self, batch_id: str) -> Batch | None:
         """A table or report as it is stored; None where there is none."""
-        return self._uow.read(lambda tx: BatchStore(tx).find(batch_id))
+        return self._uow.read(lambda tx: BatchStore(tx).find_batch(batch_id))
 
     def pause(self, batch_id: str) -> Batch:
         """Give out no more jobs of a table or report; those that a board or worker holds go on.
@@ -85,7 +85,7 @@ class Batches:
                 job = None if entry.state.final else _current_job(tx, entry)
                 if job is not None and job.state is JobState.QUEUED and not _is_shared(tx, batch, entry):
                     stop_job(tx, job.id)
-                    BatchStore(tx).save_entry(replace(entry, state=EntryState.QUEUED, job_id=None))
+                    BatchStore(tx).save_batch_entry(replace(entry, state=EntryState.QUEUED, job_id=None))
             return set_batch_state(tx, batch, BatchState.PAUSED)
 
         return self._uow.write(work)
@@ -110,7 +110,7 @@ class Batches:
         """
 
         def work(tx: Transaction) -> Batch:
-            batch = BatchStore(tx).lock(batch_id)
+            batch = BatchStore(tx).lock_batch(batch_id)
             if batch.state is BatchState.CANCELLED:
                 return batch
             batch = _locked(tx, batch_id, BatchState.CANCELLED)
@@ -120,14 +120,14 @@ class Batches:
                     if job is not None and not _is_shared(tx, batch, entry):
                         stop_job(tx, job.id)
                     entry = replace(entry, state=EntryState.FAILED, reason="cancelled by a user")
-                BatchStore(tx).save_entry(entry)
+                BatchStore(tx).save_batch_entry(entry)
             return set_batch_state(tx, batch, BatchState.CANCELLED, "cancelled by a user")
 
         return self._uow.write(work)
 
 
 def _locked(tx: Transaction, batch_id: str, wanted: BatchState) -> Batch:
-    batch = end_if_done(tx, BatchStore(tx).lock(batch_id))
+    batch = end_if_done(tx, BatchStore(tx).lock_batch(batch_id))
     if batch.state.final:
         raise InvalidStateTransitionError("latency table", batch.id, batch.state.value, wanted.value, ())
     return batch
@@ -137,15 +137,15 @@ def _current_job(tx: Transaction, entry: BatchEntry) -> Job | None:
     """The conversion or the measuring job that an entry waits for now."""
     if entry.job_id is None:
         return None
-    job = JobStore(tx).get(entry.job_id)
+    job = JobStore(tx).get_job(entry.job_id)
     match job.result:
         case {"next_job_id": str(next_id)}:
-            return JobStore(tx).get(next_id)
+            return JobStore(tx).get_job(next_id)
         case _:
             return job
 
 
 def _is_shared(tx: Transaction, batch: Batch, entry: BatchEntry) -> bool:
     """Whether another batch waits for the same job."""
-    waiting = BatchStore(tx).waiting_for(entry.latency_key, batch.hardware_key)
+    waiting = BatchStore(tx).batch_entries_waiting_for(entry.latency_key, batch.hardware_key)
     return any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting)

@@ -30,7 +30,7 @@ class BatchKeeper:
     def go_on(self) -> None:
         """Look at every running batch once; a report whose networks are still being drawn is given some seconds."""
         until_s = time.monotonic() + MAX_DRAWING_S
-        for batch in self._uow.read(lambda tx: BatchStore(tx).running()):
+        for batch in self._uow.read(lambda tx: BatchStore(tx).running_batches()):
             # One that cannot go on must not stop the others.
             try:
                 while self._go_on_with(batch) and time.monotonic() < until_s:

@@ -6,8 +6,8 @@ from server.candidates.candidate import Candidate
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
+from server.jobs.states import JobKind
 from server.measuring.payloads import ClassifyPayload, MeasureTarget
 
 
@@ -21,7 +21,7 @@ def queue_classification(
 ) -> Job:
     """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
     tx.wake(Topic.DEVICE_JOBS)
-    return JobStore(tx).add(
+    return JobStore(tx).add_job(
         NewJob(
             kind=JobKind.CLASSIFY,
             payload=payload.to_json(),

@@ -11,9 +11,9 @@ from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.jobs.job import NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureDocument
 
 
@@ -41,7 +41,7 @@ class AccuracyScheduler:
             attempt=attempt,
             split="test" if metric is Metric.TEST_TOP1 else "validation",
         )
-        JobStore(tx).add(
+        JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.EVALUATE,
                 payload=payload.to_json(),

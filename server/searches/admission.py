@@ -9,8 +9,8 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Metric
-from nas_engine.settings.algorithms import DenseNasAlgorithm
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from server.artifacts.artifact import ModelFormat
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
@@ -24,9 +24,8 @@ from server.searches.value_sources import missing_sources
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import MetricBounds, SpaceDescription
-from server.training.states import SupernetState
 from server.training.store import SupernetStore
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from server.training.supernets import Supernets
 
 ONE_NETWORK = "this is the retraining of one architecture: a search needs the weights of a whole supernet"
@@ -84,7 +83,7 @@ class Admission:
         fleet = _fleet(tx, spec)
         violations += fleet.violations
         violations += _converted(spec, fleet.profile)
-        if isinstance(spec.algorithm, DenseNasAlgorithm) and spec.algorithm.latency_table is not None:
+        if isinstance(spec.algorithm, DenseNasSettings) and spec.algorithm.latency_table is not None:
             violations += table_violations(
                 tx,
                 spec.algorithm.latency_table,
@@ -116,7 +115,7 @@ class Admission:
         match spec.supernet:
             case None:
                 return None, ()
-            case TrainingSpec(strategy=RetrainStrategy()):
+            case TrainingSpec(strategy=RetrainSettings()):
                 return None, [SpecViolation("/supernet/strategy", ONE_NETWORK)]
             case TrainingSpec() as training:
                 found = list(self._supernets.violations(training, "/supernet"))
@@ -125,10 +124,10 @@ class Admission:
                 return None, found
             case str() as supernet_id:
                 try:
-                    supernet = SupernetStore(tx).get(supernet_id)
+                    supernet = SupernetStore(tx).get_supernet(supernet_id)
                 except NotFoundError as error:
                     return None, [SpecViolation("/supernet", str(error))]
-                if isinstance(supernet.spec.strategy, RetrainStrategy):
+                if isinstance(supernet.spec.strategy, RetrainSettings):
                     return supernet, [SpecViolation("/supernet", ONE_NETWORK)]
                 if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
                     message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
@@ -159,7 +158,7 @@ class Admission:
 
     def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
         found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
-        if isinstance(spec.algorithm, DenseNasAlgorithm):
+        if isinstance(spec.algorithm, DenseNasSettings):
             found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
         return found
 
@@ -178,7 +177,7 @@ def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
     if spec.warm_start is None or spec.warm_start.search is None:
         return ()
     try:
-        other = SearchStore(tx).get(spec.warm_start.search)
+        other = SearchStore(tx).get_search(spec.warm_start.search)
     except NotFoundError as error:
         return [SpecViolation("/warm_start/search", str(error))]
     if other.spec.space.id != spec.space.id:
@@ -225,7 +224,7 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     profile = most_common_profile(tx, wanted)
     if profile is None:
         return _Fleet(None, 0, (misfit(tx, wanted),))
-    devices = DeviceStore(tx).of_type(wanted.device_type)
+    devices = DeviceStore(tx).devices_of_type(wanted.device_type)
     fitting = sum(profile_of(device, wanted) == profile for device in devices)
     found: Sequence[SpecViolation] = ()
     if spec.final.on_device_accuracy:

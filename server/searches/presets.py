@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_engine.domain.objective import Goal
 from nas_engine.settings.algorithms import (
-    BinnedEvolutionAlgorithm,
-    DenseNasAlgorithm,
-    Nsga2Algorithm,
-    ScarletNsga2Algorithm,
-    ShiftingSpec,
-    SposEvolutionAlgorithm,
+    BinnedEvolutionSettings,
+    Nsga2Settings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
 )
 from nas_engine.settings.base import ConstraintSpec, ObjectiveSpec, SpaceSpec
+from nas_engine.settings.densenas import Alternation, DenseNasSettings
+from nas_engine.settings.evaluation import CalibrationMode, EvaluationSettings
+from nas_engine.settings.shifting import ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
-from server.candidates.spec import BudgetSpec, EvaluationSpec, SearchSpec
+from server.candidates.spec import BudgetSpec, SearchSpec
 from server.core.errors import NotFoundError
 from server.fleet.device_spec import DeviceSpec
 from server.training.presets import training_preset
@@ -52,8 +54,8 @@ class SearchPreset:
 _BOARD = DeviceSpec(device_type="rk3588", dtype="fp16")
 _ACCURACY = ObjectiveSpec(metric="top1")
 # SPOS's tester: statistics from 200 batches of 128 (reset before), 8,000 validation images.
-_SPOS_EVALUATION = EvaluationSpec(
-    num_calibration_batches=200, num_validation_batches=63, batch_size=128, calibration="reference"
+_SPOS_EVALUATION = EvaluationSettings(
+    num_calibration_batches=200, num_validation_batches=63, batch_size=128, calibration=CalibrationMode.REFERENCE
 )
 
 
@@ -61,7 +63,7 @@ def _supernet(name: str) -> TrainingSpec:
     return training_preset(name).spec
 
 
-def _densenas(kind: str, algorithm: DenseNasAlgorithm, *, name: str) -> SearchSpec:
+def _densenas(kind: str, algorithm: DenseNasSettings, *, name: str) -> SearchSpec:
     on_board = algorithm.latency_table is not None
     return SearchSpec(
         name=name,
@@ -73,14 +75,14 @@ def _densenas(kind: str, algorithm: DenseNasAlgorithm, *, name: str) -> SearchSp
     )
 
 
-_DENSENAS_MBV2 = DenseNasAlgorithm(
+_DENSENAS_MBV2 = DenseNasSettings(
     dataset="imagenet100",
     latency_table=TABLE_NEEDED,
     cost_factors=(0.15,),
     cost_base=15.0,
-    alternation="epochs",
+    alternation=Alternation.EPOCHS,
 )
-_DENSENAS_RESNET = DenseNasAlgorithm(
+_DENSENAS_RESNET = DenseNasSettings(
     dataset="imagenet100",
     cost_factors=(0.2,),
     cost_base=3500.0,
@@ -89,7 +91,7 @@ _DENSENAS_RESNET = DenseNasAlgorithm(
     batch_size=512,
     beta_temperature=0.9,
     regularise_skips=True,
-    alternation="epochs",
+    alternation=Alternation.EPOCHS,
 )
 _SPOS = SearchSpec(
     name="spos-imagenet-evolution",
@@ -97,7 +99,7 @@ _SPOS = SearchSpec(
     supernet=_supernet("spos-imagenet"),
     objectives=(_ACCURACY,),
     constraints=(ConstraintSpec(metric="macs", maximum=330e6),),
-    algorithm=SposEvolutionAlgorithm(),
+    algorithm=SposEvolutionSettings(),
     budget=BudgetSpec(num_candidates=1050),
     evaluation=_SPOS_EVALUATION,
 )
@@ -106,11 +108,11 @@ _SHIFTING = SearchSpec(
     space=SpaceSpec(id="spos", parameters={"num_classes": 100}),
     supernet=_supernet("shifting-imagenet100"),
     objectives=(_ACCURACY, ObjectiveSpec(metric="latency_us")),
-    algorithm=Nsga2Algorithm(population_size=50),
+    algorithm=Nsga2Settings(population_size=50),
     budget=BudgetSpec(num_candidates=1050),
-    shifting=ShiftingSpec(),
+    shifting=ShiftingSettings(),
     device=_BOARD,
-    evaluation=EvaluationSpec(num_calibration_batches=200, num_validation_batches=63, batch_size=128),
+    evaluation=EvaluationSettings(num_calibration_batches=200, num_validation_batches=63, batch_size=128),
 )
 _SCARLET = SearchSpec(
     name="scarlet-imagenet",
@@ -119,10 +121,10 @@ _SCARLET = SearchSpec(
     objectives=(
         _ACCURACY,
         ObjectiveSpec(metric="macs"),
-        ObjectiveSpec(metric="params", goal="maximize", weight=0.5),
+        ObjectiveSpec(metric="params", goal=Goal.MAXIMIZE, weight=0.5),
     ),
     constraints=(ConstraintSpec(metric="macs", maximum=500e6), ConstraintSpec(metric="top1", minimum=0.4)),
-    algorithm=ScarletNsga2Algorithm(num_models=3),
+    algorithm=ScarletNsga2Settings(num_models=3),
     budget=BudgetSpec(num_candidates=8400),
 )
 _ATTENTIVE = SearchSpec(
@@ -131,9 +133,9 @@ _ATTENTIVE = SearchSpec(
     supernet=_supernet("alphanet-imagenet"),
     objectives=(_ACCURACY, ObjectiveSpec(metric="macs")),
     constraints=(ConstraintSpec(metric="macs", minimum=200e6, maximum=1200e6),),
-    algorithm=BinnedEvolutionAlgorithm(),
+    algorithm=BinnedEvolutionSettings(),
     budget=BudgetSpec(num_candidates=512 + 20 * 256),
-    evaluation=EvaluationSpec(num_calibration_batches=64, batch_size=256),
+    evaluation=EvaluationSettings(num_calibration_batches=64, batch_size=256),
 )
 
 SEARCH_PRESETS = {

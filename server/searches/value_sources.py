@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.domain.objective import Metric
-from nas_engine.settings.algorithms import CostReportAlgorithm, DenseNasAlgorithm
+from nas_engine.settings.algorithms import CostReportSettings
+from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.core.errors import SpecViolation
 from server.spaces.descriptions import SpaceDescription
@@ -16,7 +17,7 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
 
     `space` is None where it is unknown; its values are looked for as in a space with graphs then.
     """
-    if isinstance(spec.algorithm, CostReportAlgorithm):
+    if isinstance(spec.algorithm, CostReportSettings):
         table = spec.algorithm.latency_table
         message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
         return [SpecViolation("/algorithm/kind", message)]
@@ -30,7 +31,7 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
     if Metric.TOP1 in wanted and spec.supernet is None:
         message = "top1 is wanted but no supernet is named: give its id or a training spec"
         found.append(SpecViolation("/supernet", message))
-    if isinstance(spec.algorithm, DenseNasAlgorithm) and space is not None and not space.densely_connected:
+    if isinstance(spec.algorithm, DenseNasSettings) and space is not None and not space.densely_connected:
         message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"
         found.append(SpecViolation("/algorithm", message))
     return found
@@ -57,7 +58,7 @@ def _not_for_tables(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecV
         "/device": spec.device is not None,
         "/dataset": spec.dataset is not None,
         "/shifting": spec.shifting is not None,
-        "/algorithm": isinstance(spec.algorithm, DenseNasAlgorithm),
+        "/algorithm": isinstance(spec.algorithm, DenseNasSettings),
         "/warm_start/measured": spec.warm_start is not None and spec.warm_start.measured,
     }
     reason = f"space {space.id!r} is a table of results: accuracy and cost are read from it, and it has no networks"

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
-from nas_engine.settings.training import AloneNetwork, RetrainStrategy, TrainingSettings, TrainingSpec
+from nas_engine.settings.evaluation import SharedEvaluationSettings
+from nas_engine.settings.training import RetrainSettings, StandaloneSettings, TrainingSettings, TrainingSpec
 from server.core.spec_documents import parse_spec
 
 MAX_ARCHITECTURES = 1000
 Architectures = Annotated[tuple[Any, ...], Field(max_length=MAX_ARCHITECTURES)]
 
 
-class AloneTraining(TrainingSettings, AloneNetwork):
+class StandaloneTraining(TrainingSettings, StandaloneSettings):
     """How each architecture is trained alone, from scratch, by one process."""
 
     @model_validator(mode="after")
-    def _one_process(self) -> AloneTraining:
+    def _one_process(self) -> StandaloneTraining:
         if self.num_processes != 1:
             raise ValueError("num_processes must be 1: the workers share out the architectures of a study instead")
         return self
-
-
-class SharedEvaluation(SpecPart):
-    """How an architecture is judged with the supernet's weights; always on every validation image."""
-
-    num_calibration_batches: int = Field(default=20, ge=1, le=10_000)
-    """Training batches whose statistics calibrate batch normalisation for each subnet."""
-
-    batch_size: int = Field(default=200, ge=1, le=65_536)
-    """Images per batch."""
-
-    calibration: Literal["reference", "cumulative"] = "cumulative"
-    """How statistics are averaged: as in the SPOS reference, or a cumulative mean."""
 
 
 class RankingStudySpec(SpecPart):
@@ -59,10 +47,10 @@ class RankingStudySpec(SpecPart):
     """The local correlation is taken inside so many of the best by their accuracy alone; inside all where there are
     fewer."""
 
-    training: AloneTraining
+    training: StandaloneTraining
     """How they are trained alone; its seed gives the weights and the order of images."""
 
-    evaluation: SharedEvaluation = Field(default_factory=SharedEvaluation)
+    evaluation: SharedEvaluationSettings = Field(default_factory=SharedEvaluationSettings)
     """How they are judged with shared weights."""
 
     seed: Seed = 0
@@ -85,9 +73,7 @@ class RankingStudySpec(SpecPart):
     def training_spec(self, space: SpaceSpec, dataset: str) -> TrainingSpec:
         """How one of the architectures is trained alone, as the training jobs know it."""
         settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
-        strategy = RetrainStrategy(
-            dropout=self.training.dropout, num_calibration_batches=self.training.num_calibration_batches
-        )
+        strategy = RetrainSettings(**{name: getattr(self.training, name) for name in StandaloneSettings.model_fields})
         return TrainingSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})
 
 

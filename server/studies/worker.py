@@ -8,29 +8,23 @@ from functools import lru_cache
 
 import torch
 
-from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.settings.evaluation import SharedEvaluationSettings
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
+from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import StudyEntry, study_architecture
-from nas_engine.training.strategies.retrain import RetrainConfig
 from server.jobs.job import Job, LeaseRef
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.studies.entry_jobs import EntryOrder, StudyWork
-from server.studies.spec import SharedEvaluation
 from server.studies.study import Correlation, HeldOutAccuracy, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
 from server.training.worker.run import limited
-from server.training.worker.settings import strategy_config, train_config
 from server.training.worker.supernets import LoadedSupernets
 from server.training.worker.training import training_device
-
-_MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode.EXPONENTIAL}
 
 
 class RankHandler:
@@ -73,9 +67,6 @@ class RankHandler:
         training = spec.training_spec(_space_of(supernet.space), study.dataset)
         if training.num_threads is not None:
             torch.set_num_threads(training.num_threads)
-        config = strategy_config(training)
-        if not isinstance(config, RetrainConfig):
-            raise TrainingError(f"study {study.id} does not say how architectures are trained alone")
         resolution = training.resolution or supernet.spec.resolution
         dataset = limited(self._resources.dataset(study.dataset, supernet.space, resolution), training.max_train_images)
         return study_architecture(
@@ -83,22 +74,19 @@ class RankHandler:
             order.entry.record.architecture,
             self._evaluator(supernet.version_id, dataset, spec.evaluation),
             dataset,
-            train_config(training, len(dataset.train)),
-            config,
+            training,
+            spec.training,
             device=training_device(training, self._resources.device),
             hooks=hooks,
             checkpoint=uploads.checkpoint,
         )
 
-    def _make_evaluator(self, version_id: str, dataset: ImageDataset, settings: SharedEvaluation) -> SupernetEvaluator:
+    def _make_evaluator(
+        self, version_id: str, dataset: ImageDataset, settings: SharedEvaluationSettings
+    ) -> SupernetEvaluator:
         supernet = self._supernets.load(version_id)
-        config = EvaluationConfig(
-            calibration_images=settings.num_calibration_batches * min(settings.batch_size, len(dataset.train)),
-            batch_size=settings.batch_size,
-            mode=_MODES[settings.calibration],
-        )
         hooks = Hooks(pause=self._resources.pause)
-        return SupernetEvaluator(supernet.space, supernet.weights, dataset, config, self._resources.device, hooks)
+        return SupernetEvaluator(supernet.space, supernet.weights, dataset, settings, self._resources.device, hooks)
 
 
 def _space_of(space: SearchSpace) -> SpaceSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_engine.settings.training import RetrainStrategy, TrainingSettings, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSettings, TrainingSpec
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
@@ -31,8 +31,8 @@ class CandidateRetraining:
         """
 
         def work(tx: Transaction) -> Supernet:
-            candidate = CandidateStore(tx).get(candidate_id)
-            search = SearchStore(tx).get(candidate.search_id)
+            candidate = CandidateStore(tx).get_candidate(candidate_id)
+            search = SearchStore(tx).get_search(candidate.search_id)
             return self._supernets.create(_training_spec(tx, search, candidate, spec), created_by)
 
         return self._uow.write(work)
@@ -44,7 +44,7 @@ def _training_spec(
     if spec.inherit and search.supernet_version_id is None:
         message = f"search {search.id} has no supernet to inherit weights from: leave it off"
         raise InvalidSpecError([SpecViolation("/inherit", message)])
-    strategy = RetrainStrategy(
+    strategy = RetrainSettings(
         architecture=list(candidate.genotype),
         inherit_from=search.supernet_version_id if spec.inherit else None,
         **{name: getattr(spec, name) for name in _ALONE},
@@ -66,4 +66,4 @@ def _dataset(tx: Transaction, search: Search, spec: CandidateRetrainingSpec) -> 
     if search.supernet_id is None:
         message = f"search {search.id} evaluates no accuracy, so it has no data set: name one"
         raise InvalidSpecError([SpecViolation("/dataset", message)])
-    return SupernetStore(tx).get(search.supernet_id).spec.dataset
+    return SupernetStore(tx).get_supernet(search.supernet_id).spec.dataset

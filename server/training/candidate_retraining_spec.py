@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from nas_engine.settings.base import Identifier, Labels, Name
-from nas_engine.settings.training import AloneNetwork, ModelFiles, TrainingSettings
+from nas_engine.settings.training import ModelFiles, StandaloneSettings, TrainingSettings
 from server.core.spec_documents import parse_spec
 
-_ALONE = (*AloneNetwork.model_fields, *ModelFiles.model_fields)
+_ALONE = (*StandaloneSettings.model_fields, *ModelFiles.model_fields)
 
 
-class CandidateRetrainingSpec(TrainingSettings, AloneNetwork, ModelFiles):
+class CandidateRetrainingSpec(TrainingSettings, StandaloneSettings, ModelFiles):
     """How a candidate is trained alone; space and architecture are its own."""
 
     name: Name | None = None

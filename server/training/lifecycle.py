@@ -13,22 +13,22 @@ from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.transitions import check_transition
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.queue import JobStore
-from server.training.states import SUPERNET_TRANSITIONS, SupernetState
 from server.training.store import SupernetStore
+from server.training.supernet import SUPERNET_TRANSITIONS, SupernetState
 
 
 def end_supernet(tx: Transaction, supernet_id: str, state: SupernetState, reason: str) -> None:
     """End a supernet, its jobs, and the searches that wait for its first version."""
-    supernet = SupernetStore(tx).lock(supernet_id)
+    supernet = SupernetStore(tx).lock_supernet(supernet_id)
     check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, state)
-    SupernetStore(tx).save(replace(supernet, state=state, reason=reason, finished_at=tx.now()))
+    SupernetStore(tx).save_supernet(replace(supernet, state=state, reason=reason, finished_at=tx.now()))
     payload: dict[str, JsonValue] = {"state": state.value, "reason": reason}
-    EventStore(tx).append(NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet_id))
-    for job in JobStore(tx).active_of_supernet(supernet_id):
+    EventStore(tx).append_event(NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet_id))
+    for job in JobStore(tx).active_jobs_of_supernet(supernet_id):
         stop_job(tx, job.id)
-    for waiting in SearchStore(tx).waiting_for(supernet_id):
+    for waiting in SearchStore(tx).searches_waiting_for_supernet(supernet_id):
         if waiting.supernet_version_id is None:
-            locked = SearchStore(tx).lock(waiting.id)
+            locked = SearchStore(tx).lock_search(waiting.id)
             end_search(tx, locked, SearchState.FAILED, f"supernet {supernet_id} ended as {state.value}: {reason}")

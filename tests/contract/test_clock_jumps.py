@@ -16,10 +16,9 @@ from server.core.paging import PageRequest
 from server.fleet.sessions import RunningLease
 from server.jobs.failures import MAX_BACKOFF_S
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.results import ResultStatus
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.store import MeasurementStore
 from tests.support.databases import TestDatabase
@@ -54,7 +53,7 @@ def taken(world: World, device: PlayedDevice) -> Job:
 
 def measurements(world: World, job: Job) -> list[MeasurementRecord]:
     query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
-    found = world.uow.read(lambda tx: MeasurementStore(tx).page(query, PageRequest(1000))).items
+    found = world.uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, PageRequest(1000))).items
     return [record for record in found if record.job_id == job.id]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -15,15 +16,15 @@ from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import CheapFilter, SearchAlgorithm, SearchProblem, Told, accept_all
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
-from nas_engine.search.config import (
-    BinnedEvolutionConfig,
-    Nsga2Config,
-    PredictorAssistedConfig,
-    RandomSearchConfig,
-    ScarletConfig,
-    SposEvolutionConfig,
-)
 from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import (
+    BinnedEvolutionSettings,
+    Nsga2Settings,
+    PredictorAssistedSettings,
+    RandomSearchSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+)
 from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
 
 ACCURACY = Objective(Metric.TOP1, Goal.MAXIMIZE)
@@ -257,59 +258,51 @@ class SearchAlgorithmContract(ABC):
 
 class TestRandomSearch(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        return RandomSearch(problem, RandomSearchConfig(batch_size=8), seed)
+        return RandomSearch(problem, RandomSearchSettings(batch_size=8), seed)
 
 
 class TestNsga2(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        return Nsga2(problem, Nsga2Config(population_size=10), seed)
+        return Nsga2(problem, Nsga2Settings(population_size=10), seed)
 
 
 class TestNsga2WithConfidentDominance(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        return Nsga2(problem, Nsga2Config(population_size=10, dominance=Dominance.CONFIDENT), seed)
+        return Nsga2(replace(problem, dominance=Dominance.CONFIDENT), Nsga2Settings(population_size=10), seed)
 
 
 class TestNsga2SteadyState(SearchAlgorithmContract):
     num_generations = 30
 
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        return Nsga2(problem, Nsga2Config(population_size=10, num_offspring=1), seed)
+        return Nsga2(problem, Nsga2Settings(population_size=10, num_offspring=1), seed)
 
 
 class TestScarlet(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        config = ScarletConfig(population_size=10)
-        return create_algorithm(
-            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
-        )
+        config = ScarletNsga2Settings(population_size=10)
+        return create_algorithm(config, problem, seed)
 
 
 class TestSposEvolution(SearchAlgorithmContract):
     objectives = (ACCURACY,)
 
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        config = SposEvolutionConfig(population_size=10, num_parents=4, num_mutation=5, num_crossover=5)
-        return create_algorithm(
-            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
-        )
+        config = SposEvolutionSettings(population_size=10, num_parents=4, num_mutation=5, num_crossover=5)
+        return create_algorithm(config, problem, seed)
 
 
 class TestBinnedEvolution(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        config = BinnedEvolutionConfig(
+        config = BinnedEvolutionSettings(
             bin_width=10.0, population_size=12, num_mutation=5, num_crossover=5, include_first=False
         )
-        return create_algorithm(
-            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
-        )
+        return create_algorithm(config, problem, seed)
 
 
 class TestPredictorAssisted(SearchAlgorithmContract):
     num_generations = 4
 
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
-        config = PredictorAssistedConfig(num_initial=8, num_chosen=6, inner_population=10, inner_generations=3)
-        return create_algorithm(
-            config, problem.space, problem.objectives, problem.constraints, problem.cheap_filter, seed
-        )
+        config = PredictorAssistedSettings(num_initial=8, num_chosen=6, inner_population=10, inner_generations=3)
+        return create_algorithm(config, problem, seed)

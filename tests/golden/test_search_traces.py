@@ -14,16 +14,16 @@ import pytest
 
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Goal, Metric, Objective
-from nas_engine.search.algorithm import SearchAlgorithm
-from nas_engine.search.config import (
-    AlgorithmConfig,
-    BinnedEvolutionConfig,
-    Nsga2Config,
-    RandomSearchConfig,
-    ScarletConfig,
-    SposEvolutionConfig,
-)
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import (
+    AskTellSettings,
+    BinnedEvolutionSettings,
+    Nsga2Settings,
+    RandomSearchSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+)
 from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
 
 FILE = Path(__file__).parent / "search_traces.json"
@@ -31,20 +31,22 @@ SPACE = StagedSpace()
 NUM_BEFORE, NUM_AFTER = 3, 3
 
 # Predictor-assisted search is left out: its fits depend on the rounding of the linear algebra of the machine.
-CONFIGS: tuple[AlgorithmConfig, ...] = (
-    RandomSearchConfig(batch_size=6),
-    Nsga2Config(population_size=8),
-    ScarletConfig(population_size=8),
-    SposEvolutionConfig(population_size=8, num_parents=4, num_mutation=4, num_crossover=4),
-    BinnedEvolutionConfig(bin_width=10.0, population_size=8, num_mutation=4, num_crossover=4),
+CONFIGS: tuple[AskTellSettings, ...] = (
+    RandomSearchSettings(batch_size=6),
+    Nsga2Settings(population_size=8),
+    ScarletNsga2Settings(population_size=8),
+    SposEvolutionSettings(population_size=8, num_parents=4, num_mutation=4, num_crossover=4),
+    BinnedEvolutionSettings(bin_width=10.0, population_size=8, num_mutation=4, num_crossover=4),
 )
 
 
-def make(config: AlgorithmConfig, seed: int) -> SearchAlgorithm:
+def make(config: AskTellSettings, seed: int) -> SearchAlgorithm:
     objectives = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0))
-    if isinstance(config, SposEvolutionConfig):
+    if isinstance(config, SposEvolutionSettings):
         objectives = objectives[:1]
-    return create_algorithm(config, SPACE, objectives, cheap_filter=MacsBelow(SPACE, 120.0), seed=seed)
+    return create_algorithm(
+        config, SearchProblem(space=SPACE, objectives=objectives, cheap_filter=MacsBelow(SPACE, 120.0)), seed
+    )
 
 
 def generations(algorithm: SearchAlgorithm, num: int) -> list[list[list[int]]]:
@@ -56,22 +58,22 @@ def generations(algorithm: SearchAlgorithm, num: int) -> list[list[list[int]]]:
     return asked
 
 
-def trace(config: AlgorithmConfig) -> dict[str, Any]:
+def trace(config: AskTellSettings) -> dict[str, Any]:
     algorithm = make(config, seed=20)
     before = generations(algorithm, NUM_BEFORE)
     state = algorithm.state()
     return {"before": before, "state": state, "after": generations(algorithm, NUM_AFTER)}
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind.value)
-def test_a_search_from_its_seed_asks_what_it_always_asked(config: AlgorithmConfig) -> None:
-    golden = json.loads(FILE.read_text())[config.kind.value]
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_a_search_from_its_seed_asks_what_it_always_asked(config: AskTellSettings) -> None:
+    golden = json.loads(FILE.read_text())[config.kind]
     assert generations(make(config, seed=20), NUM_BEFORE) == golden["before"]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind.value)
-def test_a_stored_checkpoint_still_loads_and_asks_what_it_always_asked(config: AlgorithmConfig) -> None:
-    golden = json.loads(FILE.read_text())[config.kind.value]
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_a_stored_checkpoint_still_loads_and_asks_what_it_always_asked(config: AskTellSettings) -> None:
+    golden = json.loads(FILE.read_text())[config.kind]
     algorithm = make(config, seed=0)
     algorithm.load_state(golden["state"])
     restored: Any = algorithm.state()
@@ -82,4 +84,4 @@ def test_a_stored_checkpoint_still_loads_and_asks_what_it_always_asked(config: A
 
 
 if __name__ == "__main__":
-    FILE.write_text(canonical_json({config.kind.value: trace(config) for config in CONFIGS}) + "\n")
+    FILE.write_text(canonical_json({config.kind: trace(config) for config in CONFIGS}) + "\n")

@@ -67,11 +67,24 @@ def _section(title: str, model: dict[str, Any]) -> list[str]:
 
 def _tables() -> str:
     schema = search_spec_schema()
-    definitions = schema.pop("$defs")
+    enums = {name: model for name, model in schema["$defs"].items() if "enum" in model}
+    schema = _with_enums(schema, enums)
+    definitions = {name: model for name, model in schema.pop("$defs").items() if name not in enums}
     lines = _section("SearchSpec", schema)
     for name in _in_order_of_use(schema, definitions):
         lines += _section(name, definitions[name])
     return "\n".join(lines)
+
+
+def _with_enums(part: Any, enums: dict[str, Any]) -> Any:
+    """The schema with the values of its enums where they are used."""
+    if isinstance(part, list):
+        return [_with_enums(item, enums) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part and _name(part) in enums:
+        return {"enum": enums[_name(part)]["enum"]} | {key: value for key, value in part.items() if key != "$ref"}
+    return {key: _with_enums(value, enums) for key, value in part.items()}
 
 
 def _in_order_of_use(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str]:

@@ -28,9 +28,8 @@ from server.core.errors import LeaseLostError
 from server.jobs.dispatch import Dispatch
 from server.jobs.failures import Failure, policy_of
 from server.jobs.job import LeaseRef, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobState, LeaseOutcome
 from tests.support.databases import TestDatabase, opened
 from tests.support.service_world import lease_of
 
@@ -82,7 +81,7 @@ class LeaseTable(RuleBasedStateMachine):
     def add(self, priority: int) -> None:
         """Queue a job."""
         new = NewJob(kind=JobKind.TRAIN, payload={"supernet_id": "x"}, priority=priority, max_attempts=MAX_ATTEMPTS)
-        job = self.database.uow.write(lambda tx: JobStore(tx).add(new))
+        job = self.database.uow.write(lambda tx: JobStore(tx).add_job(new))
         self.jobs[job.id] = Expected()
 
     @rule(target=leases, owner=st.sampled_from(["a", "b", "c"]))

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.search.algorithm import accept_all
-from nas_engine.search.config import VariationConfig
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.pareto import confidently_non_dominated, equispaced, non_dominated
@@ -32,8 +31,8 @@ def test_hierarchical_mutation_gives_another_canonical_genotype(
 ) -> None:
     encoding, rng = Encoding.of(space), np.random.default_rng(seed)
     parent = encoding.random(rng)
-    config = VariationConfig(structural_probability=structural, mean_leaves=mean_leaves)
-    child = HierarchicalMutation(encoding, config)(parent, rng)
+    mutation = HierarchicalMutation(encoding, structural_probability=structural, mean_leaves=mean_leaves)
+    child = mutation(parent, rng)
     assert child == space.canonical(child) != parent
 
 

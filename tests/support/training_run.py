@@ -14,21 +14,34 @@ import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from nas_engine.settings.base import SpecPart
+from nas_engine.settings.training import (
+    AugmentationName,
+    OptimizerSettings,
+    Schedule,
+    TrainingSettings,
+    UniformSettings,
+)
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
-from nas_engine.training.data.augmentation import Augmentation
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks, TrainResult, train
 from nas_engine.training.processes import share_of_this_process
-from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.uniform import UniformStrategy
 from tests.support.datasets import striped_dataset
 
 NUM_STEPS = 30
+S = TypeVar("S", bound=SpecPart)
+
+
+def changed(settings: S, **changes: object) -> S:
+    """The settings with other values, checked."""
+    return type(settings).model_validate({**dict(settings), **changes})
 
 
 def tiny_space(dropout: float = 0.1) -> ShuffleNetSpace:
@@ -48,15 +61,14 @@ def tiny_space(dropout: float = 0.1) -> ShuffleNetSpace:
     )
 
 
-def tiny_config(num_steps: int = NUM_STEPS, *, batch_size: int = 16, synchronised: bool = False) -> TrainConfig:
+def tiny_config(num_steps: int = NUM_STEPS, *, batch_size: int = 16, synchronised: bool = False) -> TrainingSettings:
     """Checkpoints every 4 steps, reports every 3: kills fall between both."""
-    return TrainConfig(
-        num_steps=num_steps,
+    return TrainingSettings(
+        iterations=num_steps,
         batch_size=batch_size,
         seed=5,
-        optimizer=OptimizerConfig(learning_rate=0.05),
-        schedule=ScheduleConfig(decay=Decay.COSINE),
-        augmentation=Augmentation(crop_padding=1, horizontal_flip=False),
+        optimizer=OptimizerSettings(learning_rate=0.05, schedule=Schedule.COSINE),
+        augmentation=AugmentationName.LIGHT,
         synchronised_norm=synchronised,
         report_every_steps=3,
         checkpoint_every_steps=4,
@@ -80,7 +92,7 @@ def run(checkpoint: Path | None, dataset: ImageDataset, hooks: Hooks, *, distrib
     """Train the tiny supernet; a distributed run has no dropout (its masks differ between processes)."""
     space = tiny_space(dropout=0.0 if distributed else 0.1)
     return train(
-        UniformStrategy(space, UniformConfig(paths_per_step=2)),
+        UniformStrategy(space, UniformSettings(paths_per_step=2), label_smoothing=0.1),
         tiny_weights(space),
         dataset,
         tiny_config(synchronised=distributed),

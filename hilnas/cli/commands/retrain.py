@@ -18,11 +18,11 @@ from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.training import RetrainStrategy
+from nas_engine.settings.presets import TRAINING_PRESETS
+from nas_engine.settings.training import RetrainSettings
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
-from server.training.model_schemas import DeployableModelResource
-from server.training.presets import TRAINING_PRESETS
-from server.training.states import SupernetState
+from server.training.schemas import DeployableModelResource
+from server.training.supernet import SupernetState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _console = make_console()
@@ -89,7 +89,7 @@ def _preset(name: str | None) -> dict[str, JsonValue]:
     """The settings of a retraining recipe that are not the network's own."""
     if name is None:
         return {}
-    known = [one for one, preset in TRAINING_PRESETS.items() if isinstance(preset.spec.strategy, RetrainStrategy)]
+    known = [one for one, preset in TRAINING_PRESETS.items() if isinstance(preset.spec.strategy, RetrainSettings)]
     if name not in known:
         raise SpecFileError(f"{name!r} is no retraining recipe: known are {', '.join(known)}")
     document = TRAINING_PRESETS[name].spec.model_dump(mode="json")

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.base import LedgeredSearch
-from nas_engine.search.config import BinnedEvolutionConfig, settings_of
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import PerGeneMutation
+from nas_engine.settings.algorithms import BinnedEvolutionSettings
 
 TRIES_PER_CHILD = 50
 """Tries per child until it lies in the cheap constraints' range and is new; then random candidates fill up."""
@@ -19,32 +20,33 @@ TRIES_PER_CHILD = 50
 class BinnedEvolution(LedgeredSearch):
     """Keeps the best of every bin of one objective; mutates and crosses these, generation by generation."""
 
-    def __init__(self, problem: SearchProblem, config: BinnedEvolutionConfig, seed: int) -> None:
+    def __init__(self, problem: SearchProblem, settings: BinnedEvolutionSettings, seed: int) -> None:
         """See class.
 
         Raises:
             EngineError: not two objectives, or the binned metric is not one of them.
         """
         metrics = [objective.metric for objective in problem.objectives]
-        if len(metrics) != 2 or config.bin_metric not in metrics:
+        self._bin_metric = Metric.from_label(settings.bin_metric)
+        if len(metrics) != 2 or self._bin_metric not in metrics:
             names = ", ".join(metric.label for metric in metrics)
             raise EngineError(
-                f"binned evolution needs two objectives, one of them {config.bin_metric.label}; given are {names}"
+                f"binned evolution needs two objectives, one of them {settings.bin_metric}; given are {names}"
             )
-        super().__init__(problem, settings_of(config), seed)
-        self._config = config
-        self._quality = next(o for o in problem.objectives if o.metric is not config.bin_metric)
-        self._mutation = PerGeneMutation(self.encoding, config.gene_mutation_probability, always_different=True)
+        super().__init__(problem, settings.identity(), seed)
+        self._settings = settings
+        self._quality = next(o for o in problem.objectives if o.metric is not self._bin_metric)
+        self._mutation = PerGeneMutation(self.encoding, settings.gene_mutation_probability, always_different=True)
         self._crossover = StageBlockCrossover(self.encoding, block_probability=0.0)
-        if config.include_first:
+        if settings.include_first:
             # Where a constraint refuses the smallest network, the search starts without it, as from any warm start.
             self.ledger.enqueue([(0,) * len(self.encoding.num_choices)])
 
     @property
     def batch_size(self) -> int:
         """The initial sample until it is told, then the children of one generation."""
-        left = self._config.population_size - self.num_told
-        return left if left > 0 else self._config.num_mutation + self._config.num_crossover
+        left = self._settings.population_size - self.num_told
+        return left if left > 0 else self._settings.num_mutation + self._settings.num_crossover
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
@@ -55,7 +57,7 @@ class BinnedEvolution(LedgeredSearch):
         """Bin number (value / width, rounded) to its best feasible candidate; ties keep the earlier one."""
         best: dict[int, Told] = {}
         for told in self.archive.feasible():
-            number = round(told.objectives[self._config.bin_metric] / self._config.bin_width)
+            number = round(told.objectives[self._bin_metric] / self._settings.bin_width)
             if number not in best or self._value(told) < self._value(best[number]):
                 best[number] = told
         return best
@@ -65,12 +67,12 @@ class BinnedEvolution(LedgeredSearch):
 
     def _propose(self, num: int) -> list[Genotype]:
         parents = [told.genotype for told in self.best_per_bin().values()]
-        initial = len(self.ledger.asked) < self._config.population_size
+        initial = len(self.ledger.asked) < self._settings.population_size
         batch = [] if initial or not parents else self._children(parents, num)
         return batch + self.ledger.immigrants(num - len(batch), self._rng)
 
     def _children(self, parents: Sequence[Genotype], num: int) -> list[Genotype]:
-        share = self._config.num_mutation / (self._config.num_mutation + self._config.num_crossover)
+        share = self._settings.num_mutation / (self._settings.num_mutation + self._settings.num_crossover)
         num_mutation = round(num * share)
         children: list[Genotype] = []
         for _ in range(TRIES_PER_CHILD * num):
@@ -87,5 +89,5 @@ class BinnedEvolution(LedgeredSearch):
 
     def _absorb(self, results: Sequence[Told]) -> None:
         del results
-        if self.num_told >= self._config.population_size:
+        if self.num_told >= self._settings.population_size:
             self._generation += 1

@@ -32,12 +32,13 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.base import LedgeredSearch
-from nas_engine.search.config import AlgorithmConfig, ConstraintHandling, Nsga2Config, settings_of
 from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.survival import select_survivors
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import HierarchicalMutation
 from nas_engine.search.variation.operator_protocols import Crossover, Mutation
+from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings
+from nas_engine.settings.base import CheckpointedSettings
 
 ErrorsOf = Callable[[Sequence[Genotype]], Sequence[Sequence[float]]]
 
@@ -51,21 +52,25 @@ class Nsga2(LedgeredSearch):
     def __init__(
         self,
         problem: SearchProblem,
-        config: Nsga2Config,
+        settings: Nsga2Settings,
         seed: int,
         *,
-        declared: AlgorithmConfig | None = None,
+        declared: CheckpointedSettings | None = None,
     ) -> None:
         """See class.
 
         Args:
             problem: what is searched; the objectives' weights weigh the crowding distance.
-            config: settings.
+            settings: of the algorithm; the dominance of `problem` ranks survivors and decides tournaments.
             seed: of the generator.
             declared: the settings a checkpoint names, where another algorithm is built on this one.
         """
-        super().__init__(problem, settings_of(declared or config), seed)
-        self._config = config
+        identity = (declared or settings).identity()
+        if problem.dominance is not Dominance.POINT:
+            # Left out of checkpoints that were stored before there was another one.
+            identity["dominance"] = problem.dominance.value
+        super().__init__(problem, identity, seed)
+        self._settings = settings
         self._weights = tuple(objective.weight for objective in problem.objectives)
         self._mutation = self._make_mutation()
         self._waiting: list[Genotype] = []
@@ -75,7 +80,7 @@ class Nsga2(LedgeredSearch):
     @property
     def batch_size(self) -> int:
         """Candidates that complete the current generation: the initial sample first, then the offspring."""
-        size = self._config.offspring if self._pymoo.is_initialized else self._config.population_size
+        size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
         return max(1, size - len(self._waiting))
 
     @property
@@ -84,12 +89,12 @@ class Nsga2(LedgeredSearch):
         return () if self._pymoo.pop is None else tuple(_genotype(individual) for individual in self._pymoo.pop)
 
     def front(self) -> tuple[Told, ...]:
-        """The feasible results of the whole search that none dominates, in the dominance of the settings."""
+        """The feasible results of the whole search that none dominates, in the dominance of the problem."""
         return self.archive.confident_front() if self._confident else self.archive.front()
 
     @property
     def _confident(self) -> bool:
-        return self._config.dominance is Dominance.CONFIDENT
+        return self.problem.dominance is Dominance.CONFIDENT
 
     def _errors(self, genotypes: Sequence[Genotype]) -> list[tuple[float, ...]]:
         """Standard errors of the objectives, as told last."""
@@ -102,23 +107,27 @@ class Nsga2(LedgeredSearch):
 
     def _make_mutation(self) -> Mutation:
         """The mutation of offspring; an algorithm built on this one may bring its own."""
-        return HierarchicalMutation(self.encoding, self._config.variation)
+        return HierarchicalMutation(
+            self.encoding,
+            structural_probability=self._settings.structural_probability,
+            mean_leaves=self._settings.mean_leaves,
+        )
 
     def _make_pymoo(self) -> NSGA2:
         num_genes = len(self.encoding.num_choices)
-        variation = self._config.variation
+        settings = self._settings
         mating = Mating(
             TournamentSelection(func_comp=binary_tournament),
             _PairCrossover(
-                StageBlockCrossover(self.encoding, variation.block_probability), variation.crossover_probability
+                StageBlockCrossover(self.encoding, settings.block_probability), settings.crossover_probability
             ),
-            _RowMutation(self._mutation, variation.mutation_probability),
+            _RowMutation(self._mutation, settings.mutation_probability),
             eliminate_duplicates=_Admission(self.ledger),
             n_max_iterations=MAX_MATING_ROUNDS,
         )
         algorithm = NSGA2(
-            pop_size=self._config.population_size,
-            n_offsprings=self._config.offspring,
+            pop_size=self._settings.population_size,
+            n_offsprings=self._settings.offspring,
             sampling=None,
             mating=mating,
             survival=_WeightedSurvival(self._weights, self._errors if self._confident else None),
@@ -137,9 +146,9 @@ class Nsga2(LedgeredSearch):
         return algorithm
 
     def _propose(self, num: int) -> list[Genotype]:
-        if self._num_rejected > self._config.rejection_limit:
+        if self._num_rejected > self._settings.rejection_limit:
             raise self._constraint_unmet()
-        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < self._config.population_size
+        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < self._settings.population_size
         if initial or not self.population:
             return self.ledger.immigrants(num, self._rng)
         self._pymoo.n_offsprings = num
@@ -149,13 +158,13 @@ class Nsga2(LedgeredSearch):
         return batch + self.ledger.immigrants(num - len(batch), self._rng)
 
     def _absorb(self, results: Sequence[Told]) -> None:
-        if self._config.constraint_handling is ConstraintHandling.FEASIBILITY_FIRST:
+        if self._settings.constraint_handling is ConstraintHandling.FEASIBILITY_FIRST:
             self._advance([told.genotype for told in results])
             return
         kept = [told.genotype for told in results if self.problem.violation(told) == 0.0]
         self._num_rejected += len(results) - len(kept)
         self._waiting.extend(kept)
-        size = self._config.offspring if self._pymoo.is_initialized else self._config.population_size
+        size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
         if len(self._waiting) >= size:
             self._advance(self._waiting)
             self._waiting, self._num_rejected = [], 0
@@ -207,7 +216,7 @@ class Nsga2(LedgeredSearch):
                 seen.append(f"{constraint.metric.label} from {min(values):g} to {max(values):g}")
         return InfeasibleError(
             f"{self._num_rejected} candidates of one generation violate the constraints (limit "
-            f"{self._config.rejection_limit}); evaluated so far: {'; '.join(seen) or 'none'}. Relax the constraint"
+            f"{self._settings.rejection_limit}); evaluated so far: {'; '.join(seen) or 'none'}. Relax the constraint"
         )
 
     def _own_state(self) -> Mapping[str, JsonValue]:

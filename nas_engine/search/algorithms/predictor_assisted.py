@@ -8,7 +8,7 @@ of their state. What was predicted for each candidate when it was asked is kept 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from nas_engine.cost.predictor import MIN_SAMPLES, MetricPredictor, PredictorModel
 from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.base import LedgeredSearch
-from nas_engine.search.config import Nsga2Config, PredictorAssistedConfig, PredictorKind, settings_of
 from nas_engine.search.pareto import Floats, HypervolumeReference, pareto_ranks
+from nas_engine.settings.algorithms import Nsga2Settings, PredictorAssistedSettings, PredictorKind
 
 QUALITY_WINDOW = 200
 """Fresh evaluations the predictor quality looks back on."""
@@ -56,9 +57,9 @@ class PredictorQuality:
 class PredictorAssistedSearch(LedgeredSearch):
     """Learns from few evaluations which ones to spend next."""
 
-    def __init__(self, problem: SearchProblem, config: PredictorAssistedConfig, seed: int) -> None:
-        super().__init__(problem, settings_of(config), seed)
-        self._config = config
+    def __init__(self, problem: SearchProblem, settings: PredictorAssistedSettings, seed: int) -> None:
+        super().__init__(problem, settings.identity(), seed)
+        self._settings = settings
         self._predicted: dict[Genotype, Mapping[Metric, float]] = {}
         self._fresh: dict[Metric, list[tuple[float, float]]] = {}
         self._fitted: tuple[int, dict[Metric, MetricPredictor]] | None = None
@@ -66,8 +67,8 @@ class PredictorAssistedSearch(LedgeredSearch):
     @property
     def batch_size(self) -> int:
         """The initial sample until it is told, then the chosen few."""
-        left = self._config.num_initial - len(self.archive)
-        return left if left > 0 else self._config.num_chosen
+        left = self._settings.num_initial - len(self.archive)
+        return left if left > 0 else self._settings.num_chosen
 
     @property
     def quality(self) -> Mapping[Metric, PredictorQuality]:
@@ -75,7 +76,7 @@ class PredictorAssistedSearch(LedgeredSearch):
         return {metric: _quality(pairs) for metric, pairs in self._fresh.items()}
 
     def _propose(self, num: int) -> list[Genotype]:
-        predictors = self._predictors() if len(self.ledger.asked) >= self._config.num_initial else None
+        predictors = self._predictors() if len(self.ledger.asked) >= self._settings.num_initial else None
         if predictors is None:
             return self.ledger.immigrants(num, self._rng)
         surrogate = _Surrogate(self.problem, predictors)
@@ -100,7 +101,9 @@ class PredictorAssistedSearch(LedgeredSearch):
         predictors = {}
         for metric in self.problem.told_metrics:
             if metric not in known:
-                predictors[metric] = MetricPredictor(self.problem.space.genes, metric, _MODELS[self._config.predictor])
+                predictors[metric] = MetricPredictor(
+                    self.problem.space.genes, metric, _MODELS[self._settings.predictor]
+                )
                 errors = [float(told.uncertainty.get(metric, 0.0)) for told in results]
                 predictors[metric].fit(genotypes, [told.objectives[metric] for told in results], errors)
         self._fitted = (self.archive.version, predictors)
@@ -108,10 +111,11 @@ class PredictorAssistedSearch(LedgeredSearch):
 
     def _inner_search(self, surrogate: _Surrogate) -> list[Genotype]:
         """Genotypes an NSGA-II on the predicted means visits, starting from the best told so far."""
-        config = Nsga2Config(population_size=self._config.inner_population)
-        inner = Nsga2(self.problem, config, int(self._rng.integers(2**63)))
-        inner.enqueue([told.genotype for told in self.front()][: self._config.inner_population // 2])
-        for _ in range(self._config.inner_generations):
+        settings = Nsga2Settings(population_size=self._settings.inner_population)
+        problem = replace(self.problem, dominance=Dominance.POINT)
+        inner = Nsga2(problem, settings, int(self._rng.integers(2**63)))
+        inner.enqueue([told.genotype for told in self.front()][: self._settings.inner_population // 2])
+        for _ in range(self._settings.inner_generations):
             batch = inner.ask(inner.batch_size)
             if not batch:
                 break
@@ -122,7 +126,7 @@ class PredictorAssistedSearch(LedgeredSearch):
         """Greedily the genotypes that add most hypervolume to the told front, judged optimistically."""
         if not pool:
             return []
-        points, violations = surrogate.optimistic(pool, self._config.exploration)
+        points, violations = surrogate.optimistic(pool, self._settings.exploration)
         admissible = np.flatnonzero(violations == violations.min())
         order = admissible[np.argsort(pareto_ranks(points[admissible]), kind="stable")][:MAX_SHORTLIST]
         feasible = self.archive.points(self.archive.feasible())
@@ -143,7 +147,7 @@ class PredictorAssistedSearch(LedgeredSearch):
         return [pool[i] for i in chosen + rest]
 
     def _absorb(self, results: Sequence[Told]) -> None:
-        if len(self.archive) >= self._config.num_initial:
+        if len(self.archive) >= self._settings.num_initial:
             self._generation += 1
         for told in results:
             for metric, predicted in self._predicted.pop(told.genotype, {}).items():

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from nas_engine.domain.architecture import Genotype
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.base import LedgeredSearch
-from nas_engine.search.config import RandomSearchConfig, settings_of
+from nas_engine.settings.algorithms import RandomSearchSettings
 
 
 class RandomSearch(LedgeredSearch):
     """Draws admissible genotypes uniformly, gene by gene, without repeating any."""
 
-    def __init__(self, problem: SearchProblem, config: RandomSearchConfig, seed: int) -> None:
-        super().__init__(problem, settings_of(config), seed)
-        self._config = config
+    def __init__(self, problem: SearchProblem, settings: RandomSearchSettings, seed: int) -> None:
+        super().__init__(problem, settings.identity(), seed)
+        self._settings = settings
 
     @property
     def batch_size(self) -> int:
         """Random search has no generations; this is only how many are worth asking at once."""
-        return self._config.batch_size
+        return self._settings.batch_size
 
     def _propose(self, num: int) -> list[Genotype]:
         return self.ledger.immigrants(num, self._rng)
 
     def _absorb(self, results: Sequence[Told]) -> None:
         del results
-        self._generation = len(self.archive) // self._config.batch_size
+        self._generation = len(self.archive) // self._settings.batch_size

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
-from nas_engine.search.config import ConstraintHandling, Nsga2Config, ScarletConfig, VariationConfig
-from nas_engine.search.variation.mutation import HierarchicalMutation
 from nas_engine.search.variation.operator_protocols import Mutation
 from nas_engine.search.variation.two_level_mutation import (
     GuidedMutation,
@@ -22,6 +20,7 @@ from nas_engine.search.variation.two_level_mutation import (
     ReinforcedMutation,
     TwoLevelMutation,
 )
+from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings, ScarletNsga2Settings
 
 
 class ScarletNsga2(Nsga2):
@@ -30,7 +29,7 @@ class ScarletNsga2(Nsga2):
     def __init__(
         self,
         problem: SearchProblem,
-        config: ScarletConfig,
+        settings: ScarletNsga2Settings,
         seed: int,
         operators: Mapping[MutationLevel, GuidedMutation] | None = None,
     ) -> None:
@@ -38,23 +37,22 @@ class ScarletNsga2(Nsga2):
 
         Args:
             problem: what is searched.
-            config: settings.
+            settings: of the algorithm.
             seed: of the generator.
             operators: in place of the built-in operators of these levels; must be functions of their arguments.
         """
-        self._scarlet = config
+        self._scarlet = settings
         self._own_operators = dict(operators or {})
-        base = Nsga2Config(
-            population_size=config.population_size,
-            variation=VariationConfig(mutation_probability=config.mutation_ratio),
+        base = Nsga2Settings(
+            population_size=settings.population_size,
+            mutation_probability=settings.mutation_ratio,
             constraint_handling=ConstraintHandling.REJECT,
-            max_rejections=config.max_rejections,
-            dominance=config.dominance,
+            max_rejections=settings.max_rejections,
         )
-        super().__init__(problem, base, seed, declared=config)
+        super().__init__(problem, base, seed, declared=settings)
 
     def _make_mutation(self) -> Mutation:
-        natural = HierarchicalMutation(self.encoding, self._config.variation)
+        natural = super()._make_mutation()
         built_in: dict[MutationLevel, GuidedMutation] = {
             MutationLevel.RANDOM: RandomMutation(natural),
             MutationLevel.REINFORCED: ReinforcedMutation(self.problem, self.encoding, lambda: self.archive, natural),

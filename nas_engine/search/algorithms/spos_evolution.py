@@ -8,9 +8,9 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.base import LedgeredSearch
-from nas_engine.search.config import SposEvolutionConfig, settings_of
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import PerGeneMutation
+from nas_engine.settings.algorithms import SposEvolutionSettings
 
 TRIES_PER_CHILD = 10
 """A reference bound: mutation and crossover are tried at most 10 times per child they are to give."""
@@ -23,7 +23,7 @@ class SposEvolution(LedgeredSearch):
     code, the last generation counts too, and a checkpoint exists at any time.
     """
 
-    def __init__(self, problem: SearchProblem, config: SposEvolutionConfig, seed: int) -> None:
+    def __init__(self, problem: SearchProblem, settings: SposEvolutionSettings, seed: int) -> None:
         """See class.
 
         Raises:
@@ -34,15 +34,15 @@ class SposEvolution(LedgeredSearch):
             raise EngineError(
                 f"SPOS's evolution optimises one objective, given {names}: bound the others as constraints"
             )
-        super().__init__(problem, settings_of(config), seed)
-        self._config = config
-        self._mutation = PerGeneMutation(self.encoding, config.gene_mutation_probability, always_different=False)
+        super().__init__(problem, settings.identity(), seed)
+        self._settings = settings
+        self._mutation = PerGeneMutation(self.encoding, settings.gene_mutation_probability, always_different=False)
         self._crossover = StageBlockCrossover(self.encoding, block_probability=0.0)
 
     @property
     def batch_size(self) -> int:
         """Candidates of one generation."""
-        return self._config.population_size
+        return self._settings.population_size
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
@@ -52,16 +52,16 @@ class SposEvolution(LedgeredSearch):
     def parents(self) -> list[Genotype]:
         """The best candidates told so far, best first; feasible ones before the others, ties in the order told."""
         ranked = sorted(self.archive.results, key=lambda t: (self.problem.violation(t), self.problem.minimized(t)))
-        return [told.genotype for told in ranked[: self._config.num_parents]]
+        return [told.genotype for told in ranked[: self._settings.num_parents]]
 
     def _propose(self, num: int) -> list[Genotype]:
         parents = self.parents()
         batch: list[Genotype] = []
         if parents:
-            size = self._config.population_size
+            size = self._settings.population_size
             # A smaller ask (the end of a budget) keeps the shares of a full generation.
-            num_mutation = round(num * self._config.num_mutation / size)
-            num_crossover = min(num - num_mutation, round(num * self._config.num_crossover / size))
+            num_mutation = round(num * self._settings.num_mutation / size)
+            num_crossover = min(num - num_mutation, round(num * self._settings.num_crossover / size))
             batch += self._children(num_mutation, lambda: self._mutation(self._pick(parents), self._rng))
             batch += self._children(num_crossover, lambda: self._crossed(parents))
         return batch + self.ledger.immigrants(num - len(batch), self._rng)

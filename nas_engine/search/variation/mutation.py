@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.search.config import VariationConfig
 from nas_engine.search.encoding import Encoding
 
 
@@ -44,17 +43,25 @@ class HierarchicalMutation:
     A structural change can switch genes on that were off: those are drawn at random instead of waking up at choice 0.
     """
 
-    def __init__(self, encoding: Encoding, config: VariationConfig) -> None:
+    def __init__(self, encoding: Encoding, *, structural_probability: float, mean_leaves: float) -> None:
+        """See class.
+
+        Args:
+            encoding: of the space.
+            structural_probability: of changing a structural gene, where there is one, not leaves.
+            mean_leaves: mean of the Poisson number of leaf genes changed (at least one is).
+        """
         self._encoding = encoding
-        self._config = config
+        self._structural_probability = structural_probability
+        self._mean_leaves = mean_leaves
 
     def __call__(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
         """The mutated genotype, canonical."""
         encoding = self._encoding
-        structural = bool(encoding.structural) and rng.random() < self._config.structural_probability
+        structural = bool(encoding.structural) and rng.random() < self._structural_probability
         if structural or not encoding.leaves:
             return self._structural(genotype, rng)
-        num = max(1, int(rng.poisson(self._config.mean_leaves)))
+        num = max(1, int(rng.poisson(self._mean_leaves)))
         mutated = change_genes(encoding, genotype, encoding.leaves, num, rng)
         return mutated if mutated != genotype else self._structural(genotype, rng)
 

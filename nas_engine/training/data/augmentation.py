@@ -7,6 +7,7 @@ Shapes: N images, C channels, H height, W width; pixels are float in [0, 1] befo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from nas_engine.domain.errors import TrainingError
+from nas_engine.settings.training import AugmentationName
 from nas_engine.training.data.dataset import Normalisation, Pixels
 from nas_engine.training.randomness import Randomness, Stream
 
@@ -56,6 +58,19 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation()
+INCEPTION_CROP = 0.08
+AUGMENTATIONS: Mapping[AugmentationName, Augmentation] = {
+    AugmentationName.NONE: NO_AUGMENTATION,
+    AugmentationName.LIGHT: Augmentation(crop_padding=2, horizontal_flip=True),
+    AugmentationName.INCEPTION: Augmentation(resized_crop_scale=INCEPTION_CROP, horizontal_flip=True),
+    # SPOS reference: RandomResizedCrop, ColorJitter(0.4, 0.4, 0.4), flip.
+    AugmentationName.IMAGENET: Augmentation(
+        resized_crop_scale=INCEPTION_CROP, horizontal_flip=True, colour_jitter=(0.4, 0.4, 0.4)
+    ),
+    AugmentationName.AUTOAUGMENT: Augmentation(
+        resized_crop_scale=INCEPTION_CROP, horizontal_flip=True, auto_augment=True
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,7 @@ change in a step. Then Eq. 1 re-balances the sampled ones.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,25 +19,7 @@ from nas_engine.spaces.densenas.routing_weights import OperatorSelection, Vector
 
 LOGITS, FIRST_MOMENT, SECOND_MOMENT, NUM_UPDATES = "logits", "first_moment", "second_moment", "num_updates"
 ADAM_EPSILON = 1e-8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchitectureOptimizerConfig:
-    """Adam with L2 decay, as published: fixed learning rate 3e-4, betas (0.5, 0.999), decay 1e-3."""
-
-    learning_rate: float = 3e-4
-    first_beta: float = 0.5
-    second_beta: float = 0.999
-    weight_decay: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise TrainingError(f"architecture learning_rate is {self.learning_rate}: it must be finite and above 0")
-        for name, beta in (("first_beta", self.first_beta), ("second_beta", self.second_beta)):
-            if not 0.0 <= beta < 1.0:
-                raise TrainingError(f"architecture {name} is {beta}: it must lie in [0, 1)")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise TrainingError(f"architecture weight_decay is {self.weight_decay}: it must be 0 or more")
+FIRST_BETA, SECOND_BETA = 0.5, 0.999  # as published
 
 
 class ArchitectureParameters:
@@ -48,8 +28,11 @@ class ArchitectureParameters:
     There are a few hundred numbers; float64 makes re-balancing exact to the last digit that matters.
     """
 
-    def __init__(self, routing: Routing, initial: Mapping[str, Vector], config: ArchitectureOptimizerConfig) -> None:
-        self._config = config
+    def __init__(
+        self, routing: Routing, initial: Mapping[str, Vector], *, learning_rate: float, weight_decay: float
+    ) -> None:
+        self._learning_rate = learning_rate
+        self._weight_decay = weight_decay
         self._slices: dict[str, slice] = {}
         start = 0
         for name, size in routing.coefficient_sizes():
@@ -129,15 +112,15 @@ class ArchitectureParameters:
 
     def _adam(self, gradient: torch.Tensor, mask: torch.Tensor) -> None:
         """Adam on the masked elements; each counts its own updates, for the bias corrections."""
-        config, state = self._config, self._state
+        state = self._state
         values, first, second, counts = (state[key][mask] for key in _STATE_NAMES)
         counts = counts + 1
-        decayed = gradient[mask] + config.weight_decay * values
-        first = config.first_beta * first + (1 - config.first_beta) * decayed
-        second = config.second_beta * second + (1 - config.second_beta) * decayed**2
-        mean = first / (1 - config.first_beta**counts)
-        deviation = torch.sqrt(second / (1 - config.second_beta**counts)) + ADAM_EPSILON
-        updated = (values - config.learning_rate * mean / deviation, first, second, counts)
+        decayed = gradient[mask] + self._weight_decay * values
+        first = FIRST_BETA * first + (1 - FIRST_BETA) * decayed
+        second = SECOND_BETA * second + (1 - SECOND_BETA) * decayed**2
+        mean = first / (1 - FIRST_BETA**counts)
+        deviation = torch.sqrt(second / (1 - SECOND_BETA**counts)) + ADAM_EPSILON
+        updated = (values - self._learning_rate * mean / deviation, first, second, counts)
         for key, part in zip(_STATE_NAMES, updated, strict=True):
             state[key][mask] = part
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -22,6 +21,8 @@ from nas_engine.cost.chained import chained_cost
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.settings.densenas import Alternation, DenseNasSettings
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.densenas.routing_collapse import CollapseReport, collapse_report
 from nas_engine.spaces.densenas.routing_weights import (
     OperatorSelection,
@@ -32,70 +33,17 @@ from nas_engine.spaces.densenas.routing_weights import (
 )
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.supernet.execute import forward
-from nas_engine.training.config import TrainConfig
-from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import TrainingStream
-from nas_engine.training.documents import to_document
 from nas_engine.training.processes import mean_over_processes
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig, ArchitectureParameters
+from nas_engine.training.strategies.architecture_parameters import FIRST_BETA, SECOND_BETA, ArchitectureParameters
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import count_correct
 
 # Keeps the order and the augmentation of architecture images apart from those of weight images.
 _ARCHITECTURE_SEED_OFFSET = 2**32
-
-
-class Alternation(Enum):
-    """How architecture steps are spread among the weight steps; their number is the same."""
-
-    EPOCHS = "epochs"  # the published code: before each epoch of weight steps a whole pass over validation images
-    INTERLEAVED = "interleaved"  # evenly: a run can be watched, paused and cancelled at any step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DifferentiableConfig:
-    """Settings of the search.
-
-    Attributes:
-        architecture_start_step: weight steps before the first architecture step (published: epoch 50 of 150
-            for MobileNetV2, 10 of 70 for ResNet); operators are sampled uniformly until then.
-        alternation: where architecture steps stand.
-        operators_per_weight_step, operators_per_architecture_step: sampled in every layer.
-        optimizer: of the architecture parameters.
-        cost_factor: lambda; 0 for accuracy alone.
-        cost_base: tau, in the unit of the costs.
-        beta_temperature: of the softmax over outgoing edges (published: 1 MobileNetV2, 0.9 ResNet).
-        regularise_skips: raise the cost of a skip to a tenth of its layer's first operator.
-        collapse_threshold: share of layers from which a search counts as collapsed.
-    """
-
-    architecture_start_step: int
-    alternation: Alternation = Alternation.INTERLEAVED
-    operators_per_weight_step: int = 1
-    operators_per_architecture_step: int = 2
-    optimizer: ArchitectureOptimizerConfig = field(default_factory=ArchitectureOptimizerConfig)
-    cost_factor: float = 0.15
-    cost_base: float = 15.0
-    beta_temperature: float = 1.0
-    regularise_skips: bool = False
-    collapse_threshold: float = 0.9
-
-    def __post_init__(self) -> None:
-        for name in ("operators_per_weight_step", "operators_per_architecture_step"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}: it must be 1 or more")
-        if self.architecture_start_step < 0:
-            raise TrainingError(f"architecture_start_step is {self.architecture_start_step}: it must be 0 or more")
-        if not (math.isfinite(self.cost_factor) and self.cost_factor >= 0):
-            raise TrainingError(f"cost_factor is {self.cost_factor}: it must be 0 or more")
-        if not (math.isfinite(self.cost_base) and self.cost_base > 1):
-            raise TrainingError(f"cost_base is {self.cost_base}: its logarithm divides, so it must be above 1")
-        if not (math.isfinite(self.beta_temperature) and self.beta_temperature > 0):
-            raise TrainingError(f"beta_temperature is {self.beta_temperature}: it must be above 0")
-        if not 0.5 < self.collapse_threshold <= 1.0:
-            raise TrainingError(f"collapse_threshold is {self.collapse_threshold}: it must lie in (0.5, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +65,14 @@ class SearchReport:
 
 
 def architecture_stream(
-    dataset: ImageDataset, config: TrainConfig, *, device: torch.device, share: Share = ALONE
+    dataset: ImageDataset, settings: TrainingSettings, *, device: torch.device, share: Share = ALONE
 ) -> TrainingStream:
     """Batches of the validation images for architecture steps, augmented like training images (reference)."""
     return TrainingStream(
         replace(dataset, train=dataset.validation),
-        batch_size=config.batch_size,
-        augmentation=config.augmentation,
-        randomness=Randomness(config.seed + _ARCHITECTURE_SEED_OFFSET),
+        batch_size=settings.batch_size,
+        augmentation=AUGMENTATIONS[settings.augmentation],
+        randomness=Randomness(settings.seed + _ARCHITECTURE_SEED_OFFSET),
         device=device,
         share=share,
     )
@@ -137,23 +85,42 @@ class DifferentiableStrategy:
         self,
         space: DenseSpace,
         costs: RoutingCosts,
-        config: DifferentiableConfig,
+        settings: DenseNasSettings,
         architecture_batches: TrainingStream,
         *,
+        cost_factor: float,
         weight_steps_per_epoch: int,
         randomness: Randomness,
         share: Share = ALONE,
     ) -> None:
-        """`costs` are what the search pays for, in the unit of `config.cost_base`."""
+        """See class.
+
+        Args:
+            space: densely connected.
+            costs: what the search pays for, in the unit of `settings.cost_base`.
+            settings: of the search.
+            architecture_batches: of the architecture steps.
+            cost_factor: lambda, one of the settings'; 0 for accuracy alone.
+            weight_steps_per_epoch: of the training.
+            randomness: of the run.
+            share: of this process.
+        """
         self._space = space
         self._routing = space.routing
-        self._costs = costs.with_regularised_skips(space.routing) if config.regularise_skips else costs
-        self._config = config
+        self._costs = costs.with_regularised_skips(space.routing) if settings.regularise_skips else costs
+        self._settings = settings
+        self._cost_factor = cost_factor
+        self._start_step = settings.first_architecture_epoch * weight_steps_per_epoch
         self._batches = architecture_batches
         self._weight_steps = weight_steps_per_epoch
         self._share = share
         initial = initial_logits(self._routing, randomness.numpy(Stream.COEFFICIENTS, 0))
-        self._parameters = ArchitectureParameters(self._routing, initial, config.optimizer)
+        self._parameters = ArchitectureParameters(
+            self._routing,
+            initial,
+            learning_rate=settings.architecture_learning_rate,
+            weight_decay=settings.architecture_weight_decay,
+        )
         self._num_architecture_steps = 0
         self._architecture_loss: float | None = None
 
@@ -163,12 +130,29 @@ class DifferentiableStrategy:
         return "differentiable"
 
     def settings(self) -> JsonValue:
-        """Space, config and what the costs are."""
+        """Space, settings and what the costs are, in the form of the first release."""
+        settings = self._settings
         costs = canonical_json([self._costs.unit, self._costs.published_layout()])
         return {
             "space": self._space.space_id,
             "parameters": dict(self._space.parameters),
-            "config": to_document(self._config),
+            "config": {
+                "architecture_start_step": self._start_step,
+                "alternation": settings.alternation.value,
+                "operators_per_weight_step": settings.operators_per_weight_step,
+                "operators_per_architecture_step": settings.operators_per_architecture_step,
+                "optimizer": {
+                    "learning_rate": settings.architecture_learning_rate,
+                    "first_beta": FIRST_BETA,
+                    "second_beta": SECOND_BETA,
+                    "weight_decay": settings.architecture_weight_decay,
+                },
+                "cost_factor": self._cost_factor,
+                "cost_base": settings.cost_base,
+                "beta_temperature": settings.beta_temperature,
+                "regularise_skips": settings.regularise_skips,
+                "collapse_threshold": settings.collapse_threshold,
+            },
             "costs": hashlib.sha256(costs.encode()).hexdigest(),
             "weight_steps_per_epoch": self._weight_steps,
         }
@@ -186,13 +170,13 @@ class DifferentiableStrategy:
     def report(self) -> SearchReport:
         """Cost and collapse at this moment."""
         logits = self.logits()
-        weights = normalise(logits, beta_temperature=self._config.beta_temperature)
+        weights = normalise(logits, beta_temperature=self._settings.beta_temperature)
         return SearchReport(
             num_architecture_steps=self._num_architecture_steps,
             expected_cost=float(chained_cost(self._routing, self._costs, weights)),
             cost_unit=self._costs.unit,
             architecture_loss=self._architecture_loss,
-            collapse=collapse_report(self._routing, logits, self._config.collapse_threshold),
+            collapse=collapse_report(self._routing, logits, self._settings.collapse_threshold),
         )
 
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -214,22 +198,22 @@ class DifferentiableStrategy:
 
     def _due(self, step: int) -> range:
         """Numbers of the architecture steps that stand before weight step `step`; a pure function of it."""
-        if step < self._config.architecture_start_step:
+        if step < self._start_step:
             return range(0)
-        since = step - self._config.architecture_start_step
+        since = step - self._start_step
         per_pass = self._batches.steps_per_epoch
-        if self._config.alternation is Alternation.EPOCHS:
+        if self._settings.alternation is Alternation.EPOCHS:
             epoch, position = divmod(since, self._weight_steps)
             return range(0) if position else range(epoch * per_pass, (epoch + 1) * per_pass)
         # Evenly spread: `per_pass` architecture steps over each `weight_steps` weight steps.
         return range(since * per_pass // self._weight_steps, (since + 1) * per_pass // self._weight_steps)
 
     def _weight_step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
-        searching = context.step >= self._config.architecture_start_step
+        searching = context.step >= self._start_step
         selection = sample_operators(
             self._routing,
             context.randomness.numpy(Stream.ARCHITECTURE, context.step),
-            num_operators=self._config.operators_per_weight_step,
+            num_operators=self._settings.operators_per_weight_step,
             logits=self.logits() if searching else None,
         )
         coefficients = self._coefficients(self._parameters.leaf(batch.images_NCHW.device).detach(), selection)
@@ -252,7 +236,7 @@ class DifferentiableStrategy:
         selection = sample_operators(
             self._routing,
             context.randomness.numpy(Stream.COEFFICIENTS, number + 1),
-            num_operators=self._config.operators_per_architecture_step,
+            num_operators=self._settings.operators_per_architecture_step,
             logits=self.logits(),
         )
         leaf = self._parameters.leaf(batch.images_NCHW.device)
@@ -266,7 +250,7 @@ class DifferentiableStrategy:
             training=True,
         )
         loss = F.cross_entropy(logits_NK, batch.labels_N)
-        if self._config.cost_factor:
+        if self._cost_factor:
             loss = loss + self._cost_loss(coefficients)
         (gradient,) = torch.autograd.grad(loss, leaf)
         self._parameters.update(mean_over_processes(gradient, self._share), selection)
@@ -276,7 +260,7 @@ class DifferentiableStrategy:
     def _cost_loss(self, coefficients: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """``lambda * log(cost) / log(tau)`` (paper, Sec. 3.3)."""
         cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
-        return self._config.cost_factor * torch.log(cost) / math.log(self._config.cost_base)
+        return self._cost_factor * torch.log(cost) / math.log(self._settings.cost_base)
 
     def _coefficients(self, leaf: torch.Tensor, selection: OperatorSelection) -> dict[str, torch.Tensor]:
-        return self._parameters.coefficients(leaf, selection, self._config.beta_temperature)
+        return self._parameters.coefficients(leaf, selection, self._settings.beta_temperature)

@@ -7,42 +7,26 @@ known. ELS layers need nothing here: they are 1x1 convolutions of the SUPERNET f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.training.config import check_label_smoothing
+from nas_engine.training.identity import strategy_document
 from nas_engine.training.randomness import Stream
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
-from nas_engine.training.strategies.uniform import strategy_settings, train_paths
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FairConfig:
-    """Settings of strictly fair training.
-
-    Attributes:
-        label_smoothing: eps of (1 - eps) on the target plus eps/K on every class.
-    """
-
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_label_smoothing(self.label_smoothing)
+from nas_engine.training.strategies.uniform import train_paths
 
 
 class FairStrategy(Stateless):
     """`TrainingStrategy`: n single paths whose gradients are summed, then one update."""
 
-    def __init__(self, space: SearchSpace, config: FairConfig) -> None:
+    def __init__(self, space: SearchSpace, *, label_smoothing: float) -> None:
         """Raises TrainingError: layers have different numbers of choices, so no step can be fair to all."""
         self._space = space
-        self._config = config
+        self._label_smoothing = label_smoothing
         self._num_paths = _common_number_of_choices(space)
 
     @property
@@ -51,14 +35,14 @@ class FairStrategy(Stateless):
         return "fair"
 
     def settings(self) -> JsonValue:
-        """Space and config."""
-        return strategy_settings(self._space, self._config)
+        """Space and smoothing, in the form of the first release."""
+        return strategy_document(self._space, {"label_smoothing": self._label_smoothing})
 
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """Forward and backward of n paths; together they use every choice once."""
         rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
         graphs = (graph_of(self._space, genotype, Form.SUPERNET) for genotype in self.paths(rng))
-        return train_paths(graphs, batch, context, self._config.label_smoothing, share=1.0)
+        return train_paths(graphs, batch, context, self._label_smoothing, share=1.0)
 
     def paths(self, rng: np.random.Generator) -> tuple[Genotype, ...]:
         """One random permutation of the choices per layer; path k takes each permutation's k-th choice."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 
@@ -18,19 +17,13 @@ from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
+from nas_engine.settings.training import MacsBinnedSettings, UniformSettings
 
 MAX_TRIES = 500
 # SPOS's bins of MACs at 224 pixels and 1000 classes: [290M, 300M), ... [350M, 360M).
 PUBLISHED_EDGES = tuple(float(m) * 1e6 for m in range(290, 361, 10))
 QUANTILE_SAMPLES = 700
 ADDITIVITY_CHECKS = 16
-
-
-class PathSampling(Enum):
-    """How the path of a step is drawn."""
-
-    UNIFORM = "uniform"
-    MACS_BINS = "macs-bins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +41,16 @@ class DrawnPath:
 PathSampler = Callable[[np.random.Generator], DrawnPath]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BinConfig:
-    """Bins of MACs.
-
-    Attributes:
-        num_bins: how many (SPOS: 7).
-        minimum_macs, maximum_macs: ends of equally wide bins; None for the published bins where the
-            space is the published one, and for quantiles of the space elsewhere.
-    """
-
-    num_bins: int = 7
-    minimum_macs: float | None = None
-    maximum_macs: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_bins < 1:
-            raise TrainingError(f"num_bins is {self.num_bins}: it must be 1 or more")
-        low, high = self.minimum_macs, self.maximum_macs
-        if (low is None) != (high is None):
-            raise TrainingError("minimum_macs and maximum_macs go together: give both or neither")
-        if low is not None and high is not None and not 0.0 <= low < high < math.inf:
-            raise TrainingError(f"minimum_macs {low} must be below maximum_macs {high}, both finite")
-
-
-DEFAULT_BINS = BinConfig()
-
-
-def make_sampler(space: SearchSpace, sampling: PathSampling, bins: BinConfig = DEFAULT_BINS) -> PathSampler:
+def make_sampler(space: SearchSpace, settings: UniformSettings | MacsBinnedSettings) -> PathSampler:
     """The sampler of a space.
 
     Raises:
         TrainingError: quantile bins are asked for in a space whose architectures all cost the same.
     """
-    match sampling:
-        case PathSampling.UNIFORM:
-            return uniform_sampler(space)
-        case PathSampling.MACS_BINS:
-            counter = MacsCounter(space)
-            return binned_sampler(space, counter.macs, _edges(space, counter.macs, bins))
+    if isinstance(settings, UniformSettings):
+        return uniform_sampler(space)
+    counter = MacsCounter(space)
+    return binned_sampler(space, counter.macs, _edges(space, counter.macs, settings))
 
 
 def uniform_sampler(space: SearchSpace) -> PathSampler:
@@ -147,10 +111,15 @@ def graph_of(space: SearchSpace, genotype: Genotype, form: Form) -> LayerGraph:
     return graph
 
 
-def _edges(space: SearchSpace, macs: Callable[[Genotype], int], bins: BinConfig) -> tuple[float, ...]:
+def _edges(space: SearchSpace, macs: Callable[[Genotype], int], bins: MacsBinnedSettings) -> tuple[float, ...]:
     if bins.minimum_macs is not None and bins.maximum_macs is not None:
         return tuple(np.linspace(bins.minimum_macs, bins.maximum_macs, bins.num_bins + 1).tolist())
-    if bins == DEFAULT_BINS and space.named and space.num_classes == 1000 and space.space_id == "spos":
+    if (
+        bins.num_bins == len(PUBLISHED_EDGES) - 1
+        and space.named
+        and space.num_classes == 1000
+        and space.space_id == "spos"
+    ):
         return PUBLISHED_EDGES
     rng = np.random.default_rng(0)
     drawn = [macs(space.canonical(sample_genotype(space.genes, rng))) for _ in range(QUANTILE_SAMPLES)]

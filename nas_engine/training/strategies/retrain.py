@@ -22,17 +22,16 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import Dropout, LayerGraph, Linear
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import Accuracy, classify
+from nas_engine.settings.training import StandaloneSettings, TrainingSettings
 from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.weights import WeightStore, collect_weight_refs
 from nas_engine.training.checkpoint import CurvePoint
-from nas_engine.training.config import TrainConfig, check_label_smoothing
-from nas_engine.training.data.augmentation import ALONE, Share
+from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import PlainBatches, TrainingStream
-from nas_engine.training.documents import to_document
 from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
@@ -43,30 +42,6 @@ T = TypeVar("T")
 
 class _CancelledError(Exception):
     """The run was cancelled after its last step, while the network was judged."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainConfig:
-    """Settings of retraining.
-
-    Attributes:
-        dropout: before the classifier (SPOS: 0.1); the stand-alone form itself has none.
-        calibration_batches: of the training batch size, for the final BN statistics.
-        evaluation_batch_size: images per forward pass in the report.
-    """
-
-    label_smoothing: float = 0.1
-    dropout: float = 0.0
-    calibration_batches: int = 50
-    evaluation_batch_size: int = 200
-
-    def __post_init__(self) -> None:
-        check_label_smoothing(self.label_smoothing)
-        if not 0.0 <= self.dropout < 1.0:
-            raise TrainingError(f"dropout is {self.dropout}: it must lie in [0, 1)")
-        for name in ("calibration_batches", "evaluation_batch_size"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}: it must be 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +68,10 @@ class Retrained:
 class SinglePath(Stateless):
     """`TrainingStrategy` that trains one graph with label smoothing."""
 
-    def __init__(self, graph: LayerGraph, config: RetrainConfig) -> None:
-        self._graph = with_dropout(graph, config.dropout)
-        self._config = config
+    def __init__(self, graph: LayerGraph, settings: StandaloneSettings, *, label_smoothing: float) -> None:
+        self._graph = with_dropout(graph, settings.dropout)
+        self._settings = settings
+        self._label_smoothing = label_smoothing
 
     @property
     def name(self) -> str:
@@ -103,20 +79,28 @@ class SinglePath(Stateless):
         return "retrain"
 
     def settings(self) -> JsonValue:
-        """The graph's digest and the config."""
+        """The graph's digest and the settings, in the form of the first release."""
         digest = hashlib.sha256(repr(self._graph.nodes).encode()).hexdigest()
-        return {"graph": digest, "config": to_document(self._config)}
+        return {
+            "graph": digest,
+            "config": {
+                "label_smoothing": self._label_smoothing,
+                "dropout": self._settings.dropout,
+                "calibration_batches": self._settings.num_calibration_batches,
+                "evaluation_batch_size": self._settings.evaluation_batch_size,
+            },
+        }
 
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """Cross entropy of the one path."""
-        return train_paths([self._graph], batch, context, self._config.label_smoothing, share=1.0)
+        return train_paths([self._graph], batch, context, self._label_smoothing, share=1.0)
 
 
 def retrain(
     graph: LayerGraph,
     dataset: ImageDataset,
-    train_config: TrainConfig,
-    config: RetrainConfig,
+    training: TrainingSettings,
+    settings: StandaloneSettings,
     *,
     device: torch.device,
     inherited: Mapping[str, NDArray[np.float32]] | None = None,
@@ -129,8 +113,8 @@ def retrain(
     Args:
         graph: DEPLOYED form.
         dataset: trained on its training images alone.
-        train_config: of the loop.
-        config: of the strategy and the report.
+        training: of the loop.
+        settings: of the network and the report.
         device: CPU or CUDA.
         inherited: stored tensors of the DEPLOYED graph, e.g. from `spaces.els.inherited_weights`;
             None to start from scratch.
@@ -140,12 +124,12 @@ def retrain(
         TrainingError: training diverges, or the checkpoint is of another run.
         WeightsError: inherited weights are missing or have another shape.
     """
-    start = initial_weights(graph, train_config.seed, inherited)
+    start = initial_weights(graph, training.seed, inherited)
     result = train(
-        SinglePath(graph, config),
+        SinglePath(graph, settings, label_smoothing=training.label_smoothing),
         start,
         dataset,
-        train_config,
+        training,
         device=device,
         hooks=hooks,
         checkpoint=checkpoint,
@@ -154,7 +138,7 @@ def retrain(
     if result.ending is Ending.CANCELLED:
         return _outcome(result, {}, None, None)
     try:
-        return _judged(graph, result, dataset, train_config, config, device, hooks)
+        return _judged(graph, result, dataset, training, settings, device, hooks)
     except _CancelledError:
         return _outcome(replace(result, ending=Ending.CANCELLED), {}, None, None)
 
@@ -163,15 +147,15 @@ def _judged(
     graph: LayerGraph,
     result: TrainResult,
     dataset: ImageDataset,
-    train_config: TrainConfig,
-    config: RetrainConfig,
+    training: TrainingSettings,
+    settings: StandaloneSettings,
     device: torch.device,
     hooks: Hooks,
 ) -> Retrained:
     """The finished run with its final BN statistics and its accuracies."""
-    statistics = _final_statistics(graph, result.weights, dataset, train_config, config, device, hooks)
+    statistics = _final_statistics(graph, result.weights, dataset, training, settings, device, hooks)
     norm = Calibrated(CalibratedStatistics.from_values(statistics, device))
-    size = config.evaluation_batch_size
+    size = settings.evaluation_batch_size
     held_out = (
         PlainBatches(split, dataset.normalisation, batch_size=size, device=device)
         for split in (dataset.validation, dataset.test)
@@ -243,20 +227,20 @@ def _final_statistics(
     graph: LayerGraph,
     weights: WeightStore,
     dataset: ImageDataset,
-    train_config: TrainConfig,
-    config: RetrainConfig,
+    training: TrainingSettings,
+    settings: StandaloneSettings,
     device: torch.device,
     hooks: Hooks,
 ) -> dict[str, BatchStatistics]:
     stream = TrainingStream(
         dataset,
-        batch_size=train_config.batch_size,
-        augmentation=train_config.augmentation,
-        randomness=Randomness(train_config.seed + 1),
+        batch_size=training.batch_size,
+        augmentation=AUGMENTATIONS[training.augmentation],
+        randomness=Randomness(training.seed + 1),
         device=device,
     )
     try:
-        batches = (stream.batch(number).images_NCHW for number in range(config.calibration_batches))
+        batches = (stream.batch(number).images_NCHW for number in range(settings.num_calibration_batches))
         return calibrate(graph, weights, _worked_on((fit_resolution(x_NCHW, graph) for x_NCHW in batches), hooks))
     finally:
         stream.close()

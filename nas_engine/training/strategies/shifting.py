@@ -17,8 +17,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import torch
@@ -28,63 +26,22 @@ from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph, Linear, weight_refs
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
+from nas_engine.settings.training import OptimizerSettings, Schedule
 from nas_engine.supernet.execute import BATCH, Norm, Running, forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.tensor_file import encode_tensors, read_tensors, write_atomically
 from nas_engine.supernet.weights import WeightStore, collect_weight_refs, draw
 from nas_engine.training.checkpoint import OPTIMIZER, optimizer_tensors, restore_optimizer
-from nas_engine.training.config import OptimizerConfig, check_label_smoothing
-from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
+from nas_engine.training.data.augmentation import AUGMENTATIONS
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import TrainingStream
-from nas_engine.training.documents import to_document
+from nas_engine.training.identity import augmentation_document, optimizer_document
 from nas_engine.training.optimization import clip_gradients, make_optimizer
 from nas_engine.training.randomness import Randomness, Stream
 
 HEADER = "hilnas.shifting"
 Pause = Callable[[], AbstractContextManager[None]]
-SHIFTING_OPTIMIZER = OptimizerConfig(learning_rate=1e-4, momentum=0.9, weight_decay=4e-5)
-
-
-class ShiftingMode(Enum):
-    """When the shared weights change."""
-
-    ACCUMULATE = "accumulate"  # once per generation: all its evaluations see the same weights
-    IMMEDIATE = "immediate"  # before each evaluation: candidates must be evaluated one after another
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShiftingConfig:
-    """Settings of supernet shifting.
-
-    Attributes:
-        images_per_candidate: images of a candidate's accumulated loss (ACCUMULATE).
-        steps_per_candidate: SGD steps on a candidate (IMMEDIATE).
-        batch_size: images per forward pass.
-        optimizer: constant learning rate; its momentum lives across generations.
-        running_statistics: also move the supernet's shared running statistics, as the code does
-            (its accuracies are taken with them); ours are taken after recalibration.
-    """
-
-    mode: ShiftingMode = ShiftingMode.ACCUMULATE
-    images_per_candidate: int = 640
-    steps_per_candidate: int = 20
-    batch_size: int = 128
-    label_smoothing: float = 0.1
-    optimizer: OptimizerConfig = SHIFTING_OPTIMIZER
-    augmentation: Augmentation = NO_AUGMENTATION
-    running_statistics: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_label_smoothing(self.label_smoothing)
-        for name in ("images_per_candidate", "steps_per_candidate", "batch_size"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}: it must be 1 or more")
-        if self.mode is ShiftingMode.ACCUMULATE and self.images_per_candidate % self.batch_size:
-            raise TrainingError(
-                f"images_per_candidate {self.images_per_candidate} is no multiple of batch_size {self.batch_size}"
-            )
 
 
 class SupernetShifter:
@@ -96,19 +53,32 @@ class SupernetShifter:
     """
 
     def __init__(
-        self, weights: WeightStore, dataset: ImageDataset, config: ShiftingConfig, device: torch.device
+        self,
+        weights: WeightStore,
+        dataset: ImageDataset,
+        settings: ShiftingSettings,
+        device: torch.device,
+        *,
+        seed: int,
     ) -> None:
-        """`weights` are copied to `device`; only training images are used."""
+        """`weights` are copied to `device`; only training images are used, drawn with `seed`."""
         self.weights = weights.to(device, channels_last=True)
         self.version = 0
-        self._config = config
-        self._optimizer = make_optimizer(self.weights, config.optimizer)
+        self._settings = settings
+        self._seed = seed
+        self._update_rule = OptimizerSettings(
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            schedule=Schedule.CONSTANT,
+        )
+        self._optimizer = make_optimizer(self.weights, self._update_rule)
         self._fingerprint = dataset.fingerprint
         self._stream = TrainingStream(
             dataset,
-            batch_size=config.batch_size,
-            augmentation=config.augmentation,
-            randomness=Randomness(config.seed),
+            batch_size=settings.batch_size,
+            augmentation=AUGMENTATIONS[settings.augmentation],
+            randomness=Randomness(seed),
             device=device,
         )
         self._num_candidates: int | None = None
@@ -143,7 +113,7 @@ class SupernetShifter:
         """
         if self._num_candidates is None or self._visited >= self._num_candidates:
             raise TrainingError("no further candidate is expected: begin a generation that counts this one")
-        match self._config.mode:
+        match self._settings.mode:
             case ShiftingMode.ACCUMULATE:
                 loss = self._accumulate(graph, self._num_candidates, pause)
             case ShiftingMode.IMMEDIATE:
@@ -159,8 +129,8 @@ class SupernetShifter:
         """
         if self._num_candidates is None or self._visited != self._num_candidates:
             raise TrainingError(f"{self._visited} of {self._num_candidates} candidates were visited: visit the others")
-        if self._config.mode is ShiftingMode.ACCUMULATE:
-            clip_gradients(self.weights, self._config.optimizer)
+        if self._settings.mode is ShiftingMode.ACCUMULATE:
+            clip_gradients(self.weights, self._update_rule)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
         self._num_candidates = None
@@ -182,7 +152,7 @@ class SupernetShifter:
         if self._num_candidates is not None:
             raise TrainingError("a generation is under way: only whole versions are saved")
         tensors = {**self.weights.named_tensors(), **optimizer_tensors(self._optimizer, self.weights)}
-        document = canonical_json({"version": self.version, "identity": self._identity()})
+        document = canonical_json({"version": self.version, "identity": self.identity()})
         write_atomically(path, encode_tensors(tensors, {HEADER: document}))
 
     def load(self, path: Path) -> None:
@@ -197,7 +167,7 @@ class SupernetShifter:
             version, identity = int(document["version"]), str(document["identity"])
         except (WeightsError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{path} is no version of a shifted supernet ({error})") from error
-        if identity != self._identity():
+        if identity != self.identity():
             raise TrainingError(f"{path} was shifted with other settings or data: give those it was made with")
         self.abandon_generation()
         self.weights.load_tensors({n: t for n, t in tensors.items() if not n.startswith(OPTIMIZER)}, str(path))
@@ -207,7 +177,7 @@ class SupernetShifter:
         self.version = version
 
     def _accumulate(self, graph: LayerGraph, num_candidates: int, pause: Pause) -> float:
-        num_batches = self._config.images_per_candidate // self._config.batch_size
+        num_batches = self._settings.images_per_candidate // self._settings.batch_size
         total = 0.0
         for number in range(num_batches):
             with pause():
@@ -215,24 +185,24 @@ class SupernetShifter:
         return total
 
     def _train(self, graph: LayerGraph, pause: Pause) -> float:
-        steps = self._config.steps_per_candidate
+        steps = self._settings.steps_per_candidate
         total = 0.0
         for number in range(steps):
             with pause():
                 self._optimizer.zero_grad(set_to_none=True)
                 total += self._backward(graph, number, scale=1.0)
-                clip_gradients(self.weights, self._config.optimizer)
+                clip_gradients(self.weights, self._update_rule)
                 self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return total / steps
 
     def _backward(self, graph: LayerGraph, number: int, scale: float) -> float:
         """Gradients of one batch's loss times `scale`; the batch is this candidate's `number`-th."""
-        rng = Randomness(self._config.seed).numpy(Stream.SHIFTING, self.version, self._visited, number)
+        rng = Randomness(self._seed).numpy(Stream.SHIFTING, self.version, self._visited, number)
         batch = self._stream.batch(int(rng.integers(2**31)))
-        norm: Norm = Running(self.weights.running, update=True) if self._config.running_statistics else BATCH
+        norm: Norm = Running(self.weights.running, update=True) if self._settings.running_statistics else BATCH
         logits_NK = forward(fit_resolution(batch.images_NCHW, graph), graph, weights=self.weights, norm=norm)
-        loss = F.cross_entropy(logits_NK, batch.labels_N, label_smoothing=self._config.label_smoothing)
+        loss = F.cross_entropy(logits_NK, batch.labels_N, label_smoothing=self._settings.label_smoothing)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss of candidate {self._visited} in version {self.version} is {float(loss.detach())}"
@@ -240,9 +210,23 @@ class SupernetShifter:
         torch.autograd.backward(loss * scale)
         return float(loss.detach())
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
+        """Digest of everything that must be the same for a saved version to be gone on from."""
         shapes: JsonValue = [[name, list(tensor.shape)] for name, tensor in self.weights.items()]
-        document = canonical_json([to_document(self._config), self._fingerprint, shapes])
+        settings = self._settings
+        # The document of the first release.
+        config: JsonValue = {
+            "mode": settings.mode.value,
+            "images_per_candidate": settings.images_per_candidate,
+            "steps_per_candidate": settings.steps_per_candidate,
+            "batch_size": settings.batch_size,
+            "label_smoothing": settings.label_smoothing,
+            "optimizer": optimizer_document(self._update_rule),
+            "augmentation": augmentation_document(AUGMENTATIONS[settings.augmentation]),
+            "running_statistics": settings.running_statistics,
+            "seed": self._seed,
+        }
+        document = canonical_json([config, self._fingerprint, shapes])
         return hashlib.sha256(document.encode()).hexdigest()
 
 

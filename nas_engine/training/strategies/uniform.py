@@ -7,53 +7,32 @@ reference code (label smoothing with eps/K on every class, weight decay on conv 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.training import MacsBinnedSettings, UniformSettings
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.resolution import fit_resolution
-from nas_engine.training.config import check_label_smoothing
-from nas_engine.training.documents import to_document
+from nas_engine.training.identity import strategy_document
 from nas_engine.training.randomness import Stream
-from nas_engine.training.strategies.paths import DEFAULT_BINS, BinConfig, PathSampling, graph_of, make_sampler
+from nas_engine.training.strategies.paths import graph_of, make_sampler
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UniformConfig:
-    """Settings of single-path training.
-
-    Attributes:
-        sampling: uniform over the space, or by MACs bins as SPOS's code does.
-        label_smoothing: eps of (1 - eps) on the target plus eps/K on every class.
-        bins: of `sampling` by MACs.
-        paths_per_step: single paths whose gradients are averaged in one update (1 in the paper).
-    """
-
-    sampling: PathSampling = PathSampling.UNIFORM
-    label_smoothing: float = 0.1
-    bins: BinConfig = DEFAULT_BINS
-    paths_per_step: int = 1
-
-    def __post_init__(self) -> None:
-        check_label_smoothing(self.label_smoothing)
-        if self.paths_per_step < 1:
-            raise TrainingError(f"paths_per_step is {self.paths_per_step}: it must be 1 or more")
 
 
 class UniformStrategy(Stateless):
     """`TrainingStrategy`: single paths drawn by a sampler."""
 
-    def __init__(self, space: SearchSpace, config: UniformConfig) -> None:
+    def __init__(
+        self, space: SearchSpace, settings: UniformSettings | MacsBinnedSettings, *, label_smoothing: float
+    ) -> None:
         self._space = space
-        self._config = config
-        self._sampler = make_sampler(space, config.sampling, config.bins)
+        self._settings = settings
+        self._label_smoothing = label_smoothing
+        self._sampler = make_sampler(space, settings)
 
     @property
     def name(self) -> str:
@@ -61,20 +40,29 @@ class UniformStrategy(Stateless):
         return "uniform"
 
     def settings(self) -> JsonValue:
-        """Space and config."""
-        return strategy_settings(self._space, self._config)
+        """Space, sampling and smoothing, in the form of the first release."""
+        settings = self._settings
+        binned = settings if isinstance(settings, MacsBinnedSettings) else MacsBinnedSettings()
+        return strategy_document(
+            self._space,
+            {
+                "sampling": "macs-bins" if binned is settings else "uniform",
+                "label_smoothing": self._label_smoothing,
+                "bins": {
+                    "num_bins": binned.num_bins,
+                    "minimum_macs": binned.minimum_macs,
+                    "maximum_macs": binned.maximum_macs,
+                },
+                "paths_per_step": settings.paths_per_step,
+            },
+        )
 
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """Forward and backward of one path (or of a few, averaged)."""
         rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
-        genotypes = [self._sampler(rng).genotype for _ in range(self._config.paths_per_step)]
+        genotypes = [self._sampler(rng).genotype for _ in range(self._settings.paths_per_step)]
         graphs = (graph_of(self._space, genotype, Form.SUPERNET) for genotype in genotypes)
-        return train_paths(graphs, batch, context, self._config.label_smoothing, share=1.0 / len(genotypes))
-
-
-def strategy_settings(space: SearchSpace, config: object) -> JsonValue:
-    """What identifies a strategy over a space."""
-    return {"space": space.space_id, "parameters": dict(space.parameters), "config": to_document(config)}
+        return train_paths(graphs, batch, context, self._label_smoothing, share=1.0 / len(genotypes))
 
 
 def train_paths(

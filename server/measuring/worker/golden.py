@@ -11,7 +11,7 @@ from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import ServiceError
 from server.core.ids import IdPrefix, new_id
-from server.measuring.golden import GOLDEN_KEY, golden_architecture, golden_onnx
+from server.measuring.canaries.golden import GOLDEN_KEY, golden_architecture, golden_onnx
 from server.measuring.worker.rknn import RknnMaker
 from server.spaces.catalog import SpaceCatalog
 
@@ -24,7 +24,7 @@ def make_golden(uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog) -> bool:
     A failure is logged and nothing else: boards then measure without canaries, as before.
     """
     try:
-        if uow.read(lambda tx: ArtifactStore(tx).export(GOLDEN_KEY, ModelFormat.RKNN, tuple(WeightsOrigin), None)):
+        if uow.read(lambda tx: ArtifactStore(tx).find_export(GOLDEN_KEY, ModelFormat.RKNN, tuple(WeightsOrigin), None)):
             return False
         arch_id = golden_architecture(spaces).arch_id
         made = rknn.make(golden_onnx(spaces), Dtype.FP16, calibration=None, arch_id=arch_id)

@@ -10,19 +10,19 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
 from nas_engine.search.base import LedgeredSearch
-from nas_engine.settings.algorithms import DenseNasAlgorithm
+from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.candidates.search import Search
-from server.jobs.kinds import JobKind
-from server.searches.step import DeriveOrder, StepInput
+from server.jobs.states import JobKind
+from server.searches.steps.step import DeriveOrder, StepInput
 from server.searches.worker.algorithms import problem_of
 
 
 class DenseNasSearch(LedgeredSearch):
     """Asks one architecture per cost factor, in order; one that was derived before is not asked again."""
 
-    def __init__(self, problem: SearchProblem, settings: DenseNasAlgorithm, seed: int) -> None:
-        super().__init__(problem, settings.model_dump(mode="json"), seed)
+    def __init__(self, problem: SearchProblem, settings: DenseNasSettings, seed: int) -> None:
+        super().__init__(problem, settings.identity(), seed)
         self._num_factors = len(settings.cost_factors)
         self._waiting: Genotype | None = None
         self.derived: list[JsonValue] = []
@@ -86,7 +86,7 @@ class DenseNasSearch(LedgeredSearch):
                 raise SearchStateError(f"checkpoint: {other!r} is no list of derived architectures")
 
 
-def densenas_algorithm(search: Search, wanted: DenseNasAlgorithm, space: SearchSpace) -> DenseNasSearch:
+def densenas_algorithm(search: Search, wanted: DenseNasSettings, space: SearchSpace) -> DenseNasSearch:
     """The algorithm of a search.
 
     Raises:

@@ -8,25 +8,19 @@ from nas_engine.cost.latency_table import mac_costs, measured_costs
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.layer_graph import WeightRole
-from nas_engine.search.densenas import DenseNasRecipe, search_architecture
-from nas_engine.settings.algorithms import DenseNasAlgorithm
+from nas_engine.search.densenas import search_architecture, training_settings
+from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.training.config import Decay, OptimizerConfig, ScheduleConfig, TrainConfig
-from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.loop import Ending, Hooks, Progress
-from nas_engine.training.strategies.architecture_parameters import ArchitectureOptimizerConfig
-from nas_engine.training.strategies.differentiable import Alternation, DifferentiableConfig, SearchReport
+from nas_engine.training.strategies.differentiable import SearchReport
 from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
-from server.searches.derivations import Derivations, DeriveInput
-from server.spaces.worker.resources import WorkerResources
+from server.searches.steps.derivations import Derivations, DeriveInput
+from server.spaces.worker import WorkerResources
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
-from server.training.worker.settings import INCEPTION
 
 MS_PER_US = 1e-3
-REPORTS_PER_RUN = 100
 
 
 class DeriveHandler:
@@ -42,12 +36,12 @@ class DeriveHandler:
         given = self._derivations.load(lease)
         wanted, space = _wanted(given), self._space(given)
         dataset = self._resources.dataset(wanted.dataset, space)
-        recipe = recipe_of(wanted, wanted.cost_factors[given.number], given.search.spec.seed, len(dataset.train))
+        seed = given.search.spec.seed
         path = self._resources.folder / "training" / f"{given.search.id}-{given.number}.checkpoint"
         checkpoint = local_checkpoint(path, self._resources.artifacts, given.checkpoint_sha256)
         total: dict[str, JsonValue] = {
             "cost_factor": wanted.cost_factors[given.number],
-            "num_steps": recipe.training.num_steps,
+            "num_steps": training_settings(wanted, seed).num_steps(len(dataset.train)),
         }
         uploads = CheckpointUploads(
             self._resources.artifacts,
@@ -64,7 +58,9 @@ class DeriveHandler:
             space,
             self._costs(wanted, space),
             dataset,
-            recipe,
+            wanted,
+            cost_factor=wanted.cost_factors[given.number],
+            seed=seed,
             device=self._resources.device,
             hooks=Hooks(cancelled=stopped, pause=self._resources.pause),
             checkpoint=checkpoint,
@@ -93,7 +89,7 @@ class DeriveHandler:
             raise InvalidSpaceError(f"densenas searches densely connected spaces, {space.space_id!r} is none")
         return space
 
-    def _costs(self, wanted: DenseNasAlgorithm, space: DenseSpace) -> RoutingCosts:
+    def _costs(self, wanted: DenseNasSettings, space: DenseSpace) -> RoutingCosts:
         """What networks pay for: milliseconds, or millions of MACs.
 
         Raises:
@@ -105,47 +101,14 @@ class DeriveHandler:
         return measured_costs(space, table).scaled(MS_PER_US, "ms")
 
 
-def recipe_of(wanted: DenseNasAlgorithm, factor: float, seed: int, num_images: int) -> DenseNasRecipe:
-    """The engine's settings of one cost factor's search on `num_images` training images."""
-    steps_per_epoch = max(num_images // wanted.batch_size, 1)
-    num_steps = wanted.epochs * steps_per_epoch
-    training = TrainConfig(
-        num_steps=num_steps,
-        batch_size=wanted.batch_size,
-        seed=seed,
-        optimizer=OptimizerConfig(
-            learning_rate=wanted.learning_rate,
-            momentum=wanted.momentum,
-            weight_decay=wanted.weight_decay,
-            decayed_roles=frozenset(WeightRole),
-        ),
-        schedule=ScheduleConfig(decay=Decay.COSINE, final_share=wanted.final_learning_rate / wanted.learning_rate),
-        augmentation=INCEPTION if wanted.augmentation == "inception" else NO_AUGMENTATION,
-        report_every_steps=max(num_steps // REPORTS_PER_RUN, 1),
-        checkpoint_every_steps=wanted.checkpoint_every_steps,
-    )
-    search = DifferentiableConfig(
-        architecture_start_step=wanted.first_architecture_epoch * steps_per_epoch,
-        alternation=Alternation(wanted.alternation),
-        optimizer=ArchitectureOptimizerConfig(
-            learning_rate=wanted.architecture_learning_rate, weight_decay=wanted.architecture_weight_decay
-        ),
-        cost_factor=factor,
-        cost_base=wanted.cost_base,
-        beta_temperature=wanted.beta_temperature,
-        regularise_skips=wanted.regularise_skips,
-    )
-    return DenseNasRecipe(training=training, search=search)
-
-
-def _wanted(given: DeriveInput) -> DenseNasAlgorithm:
+def _wanted(given: DeriveInput) -> DenseNasSettings:
     algorithm = given.search.spec.algorithm
-    if not isinstance(algorithm, DenseNasAlgorithm):
+    if not isinstance(algorithm, DenseNasSettings):
         raise SearchStateError(f"search {given.search.id} is a {algorithm.kind}: it derives nothing")
     return algorithm
 
 
-def _progress(number: int, wanted: DenseNasAlgorithm, progress: Progress, found: SearchReport) -> dict[str, JsonValue]:
+def _progress(number: int, wanted: DenseNasSettings, progress: Progress, found: SearchReport) -> dict[str, JsonValue]:
     return {
         "number": number,
         "cost_factor": wanted.cost_factors[number],

@@ -15,18 +15,17 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.settings.algorithms import ShiftingSpec
+from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import OptimizerConfig
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.shifting import ShiftingConfig, ShiftingMode, SupernetShifter, transfer_to
+from nas_engine.training.strategies.shifting import SupernetShifter, transfer_to
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.evaluation_results import Accuracy
-from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.spaces.worker.resources import WorkerResources
+from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
+from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernets
 
@@ -74,7 +73,7 @@ class ShiftHandler:
                 "total": len(given.architectures),
                 "loss": losses[-1],
             }
-            if wanted.mode == "immediate":
+            if wanted.mode is ShiftingMode.IMMEDIATE:
                 taken = self._accuracy(architecture, space, shifter, spec, training, stopped)
                 if taken is None:
                     return None
@@ -84,7 +83,7 @@ class ShiftHandler:
                 progress["top1"] = taken.top1
             report(progress)
         number = shifter.end_generation()
-        if wanted.mode == "accumulate":
+        if wanted.mode is ShiftingMode.ACCUMULATE:
             statistics = _statistics(spec, number, losses)
             versions.append(ShiftedVersion(weights_sha256=self._stored(shifter.weights.save), statistics=statistics))
         told: dict[str, JsonValue] = {"shift": number, "loss": sum(losses) / len(losses), "num_versions": len(versions)}
@@ -106,29 +105,20 @@ class ShiftHandler:
         return None if found is None else Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
 
     def _shifter(
-        self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace, training: TrainingSpec
+        self, given: ShiftInput, wanted: ShiftingSettings, space: SearchSpace, training: TrainingSpec
     ) -> SupernetShifter:
         spec = given.search.spec
         dataset = self._resources.dataset(spec.dataset or training.dataset, space, training.resolution)
-        config = ShiftingConfig(
-            mode=ShiftingMode(wanted.mode),
-            images_per_candidate=wanted.images_per_candidate,
-            steps_per_candidate=wanted.steps_per_candidate,
-            batch_size=wanted.batch_size,
-            label_smoothing=wanted.label_smoothing,
-            optimizer=OptimizerConfig(
-                learning_rate=wanted.learning_rate, momentum=wanted.momentum, weight_decay=wanted.weight_decay
-            ),
-            seed=spec.seed,
+        shifter = SupernetShifter(
+            self._weights(given, wanted, space), dataset, wanted, self._resources.device, seed=spec.seed
         )
-        shifter = SupernetShifter(self._weights(given, wanted, space), dataset, config, self._resources.device)
         if given.payload.state_sha256 is not None:
             with self._own_file() as path:  # read once: not worth a place among the weights that are kept
                 path.write_bytes(self._resources.artifacts.read(given.payload.state_sha256))
                 shifter.load(path)
         return shifter
 
-    def _weights(self, given: ShiftInput, wanted: ShiftingSpec, space: SearchSpace) -> WeightStore:
+    def _weights(self, given: ShiftInput, wanted: ShiftingSettings, space: SearchSpace) -> WeightStore:
         """The supernet's weights as the shift finds them; the classifier drawn anew where that is wanted."""
         version = self._supernets.version(given.payload.supernet_version_id)
         path = self._supernets.weights_file(version.weights_sha256)
@@ -155,7 +145,7 @@ class ShiftHandler:
 
 def _statistics(spec: SearchSpec, number: int, losses: list[float]) -> dict[str, JsonValue]:
     return {
-        "mode": None if spec.shifting is None else spec.shifting.mode,
+        "mode": None if spec.shifting is None else spec.shifting.mode.value,
         "shift": number,
         "losses": list(losses),
         "space": {"id": spec.space.id, "parameters": dict(spec.space.parameters)},

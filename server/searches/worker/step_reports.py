@@ -7,7 +7,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.pareto import equispaced
-from nas_engine.settings.algorithms import ScarletNsga2Algorithm
+from nas_engine.settings.algorithms import ScarletNsga2Settings
 from server.searches.fronts import Front
 from server.searches.worker.densenas import DenseNasSearch
 
@@ -40,7 +40,7 @@ def provenance_of(algorithm: SearchAlgorithm, genotype: Genotype) -> JsonValue:
 def picked_models(front: Front) -> tuple[str, ...] | None:
     """Ids of the K equispaced models a spec wants from its front; None where it wants all of it."""
     match front.search.spec.algorithm:
-        case ScarletNsga2Algorithm(num_models=int(num)):
+        case ScarletNsga2Settings(num_models=int(num)):
             rows = [
                 [o.minimized(v) for o, v in zip(front.objectives, front.values(point), strict=True)]
                 for point in front.points

@@ -11,12 +11,12 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import SearchAlgorithm
-from nas_engine.settings.algorithms import DenseNasAlgorithm
+from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Front, Fronts
-from server.searches.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
-from server.searches.steps import SearchSteps
+from server.searches.steps.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
+from server.searches.steps.steps import SearchSteps
 from server.searches.worker.algorithms import algorithm_of
 from server.searches.worker.confirming import to_confirm
 from server.searches.worker.densenas import DenseNasSearch, densenas_algorithm, derive_order, take_derived
@@ -103,7 +103,7 @@ class StepHandler:
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         algorithm: SearchAlgorithm
-        if isinstance(spec.algorithm, DenseNasAlgorithm):
+        if isinstance(spec.algorithm, DenseNasSettings):
             algorithm = densenas_algorithm(given.search, spec.algorithm, space)
         else:
             algorithm = algorithm_of(spec, space)

@@ -14,19 +14,18 @@ from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Evaluated, evaluate
+from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.training import TrainingSpec
-from nas_engine.supernet.calibration import CalibrationMode
 from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from server.candidates.spec import EvaluationSpec, SearchSpec
-from server.spaces.worker.resources import WorkerResources
+from server.candidates.spec import SearchSpec
+from server.spaces.worker import WorkerResources
 
 T = TypeVar("T")
 CALIBRATION_SEED = 0  # calibration images are the same for every candidate of every search
 MAX_PREPARED = 4
-_MODES = {"cumulative": CalibrationMode.CUMULATIVE, "reference": CalibrationMode.EXPONENTIAL}
 
 
 class Accuracies:
@@ -75,12 +74,14 @@ class Accuracies:
                 weights,
                 calibration_NCHW=self._resources.paused(_until_stopped(calibration, stopped)),
                 held_out=self._resources.paused(_until_stopped(held_out, stopped)),
-                mode=_MODES[spec.evaluation.calibration],
+                mode=spec.evaluation.calibration,
             )
         except _StoppedError:
             return None
 
-    def _prepare_calibration(self, _name: str, dataset: ImageDataset, settings: EvaluationSpec) -> CalibrationBatches:
+    def _prepare_calibration(
+        self, _name: str, dataset: ImageDataset, settings: EvaluationSettings
+    ) -> CalibrationBatches:
         stream = TrainingStream(
             dataset,
             batch_size=min(settings.batch_size, len(dataset.train)),
@@ -91,7 +92,7 @@ class Accuracies:
         return CalibrationBatches(stream, settings.num_calibration_batches)
 
     def _prepare_held_out(
-        self, _name: str, dataset: ImageDataset, settings: EvaluationSpec, split: str
+        self, _name: str, dataset: ImageDataset, settings: EvaluationSettings, split: str
     ) -> PlainBatches:
         limit = settings.num_validation_batches
         return PlainBatches(

@@ -18,13 +18,12 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks
-from nas_engine.training.strategies.retrain import RetrainConfig, Retrained, retrain
-from server.training.worker.settings import strategy_config, train_config
+from nas_engine.training.strategies.retrain import Retrained, retrain
 from server.training.worker.supernets import LoadedSupernets
 
 
@@ -46,14 +45,13 @@ def retrain_architecture(
         InvalidArchitectureError: the space has no layer graphs.
         TrainingError: training diverges, or the spec trains a supernet.
     """
-    config = strategy_config(spec)
-    if not isinstance(config, RetrainConfig):
+    if not isinstance(spec.strategy, RetrainSettings):
         raise TrainingError(f"strategy {spec.strategy.kind} trains a supernet, not one architecture")
     return retrain(
         graph_of(space, architecture, Form.DEPLOYED),
         dataset,
-        train_config(spec, len(dataset.train)),
-        config,
+        spec,
+        spec.strategy,
         device=device,
         inherited=inherited,
         hooks=hooks,
@@ -87,7 +85,7 @@ def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architec
 
 
 def weights_to_inherit(
-    wanted: RetrainStrategy, space: SearchSpace, supernets: LoadedSupernets
+    wanted: RetrainSettings, space: SearchSpace, supernets: LoadedSupernets
 ) -> Mapping[str, NDArray[np.float32]] | None:
     """Tensors of a supernet version for the stand-alone network; None where it starts from scratch.
 

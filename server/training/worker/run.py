@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.settings.training import RetrainStrategy, TrainingSpec
+from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.supernet.tensor_file import write_atomically
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Ending, Hooks, train
 from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.strategies.factory import create_strategy
 from server.training.worker.retraining import deployable_onnx, retrain_architecture, retraining_report
-from server.training.worker.settings import strategy_of, train_config
 
 WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.onnx"
@@ -67,15 +67,15 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
         TrainingError: training diverges, or the strategy refuses the space.
         EngineError: the architecture of a retraining cannot be built or exported.
     """
-    if isinstance(run.spec.strategy, RetrainStrategy):
+    if isinstance(run.spec.strategy, RetrainSettings):
         return _retrain(run, run.spec.strategy, device, hooks, share)
     spec = run.spec
     rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     result = train(
-        strategy_of(spec, run.space),
+        create_strategy(run.space, spec.strategy, label_smoothing=spec.label_smoothing),
         WeightStore.create(run.space.supernet_graphs(), rng),
         run.dataset,
-        train_config(spec, len(run.dataset.train)),
+        spec,
         device=device,
         hooks=hooks,
         checkpoint=run.checkpoint,
@@ -103,7 +103,7 @@ def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset
     return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)
 
 
-def _retrain(run: TrainingRun, wanted: RetrainStrategy, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
+def _retrain(run: TrainingRun, wanted: RetrainSettings, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
     architecture = run.space.parse(wanted.architecture)
     found = retrain_architecture(
         run.spec,

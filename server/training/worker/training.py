@@ -12,11 +12,11 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
-from nas_engine.settings.training import RetrainStrategy, TrainingSettings
+from nas_engine.settings.training import RetrainSettings, TrainingSettings
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Ending, Hooks
 from server.jobs.job import Job, LeaseRef
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.training.deployables import RetrainedModel
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
@@ -67,7 +67,7 @@ class TrainHandler:
         spec = supernet.spec
         space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
         inherited = None
-        if isinstance(spec.strategy, RetrainStrategy):
+        if isinstance(spec.strategy, RetrainSettings):
             inherited = weights_to_inherit(spec.strategy, space, self._loaded)
         return TrainingRun(
             spec=spec,
@@ -122,7 +122,7 @@ class TrainHandler:
     def _retrained(self, run: TrainingRun, files: Path) -> RetrainedModel | None:
         """The deployable network of a retraining, stored."""
         wanted = run.spec.strategy
-        if not isinstance(wanted, RetrainStrategy):
+        if not isinstance(wanted, RetrainSettings):
             return None
         architecture = run.space.parse(wanted.architecture)
         dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32

@@ -22,18 +22,17 @@ from server.candidates.states import SearchState
 from server.classifying.classification import ClassificationQuery, ClassificationRecord, ReferencePredictions
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
-from server.fleet.states import DeviceState
+from server.fleet.device import DeviceState
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.conversion import Conversion
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches.evaluation_results import Accuracy
-from server.searches.step import StepStatus
+from server.searches.steps.step import StepStatus
 from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, put_measurement
@@ -328,7 +327,7 @@ def test_a_search_ends_once_its_device_has_classified_with_the_front(world: Worl
     assert on_device.loss is not None
     assert on_device.loss.value == pytest.approx(0.1)
     assert on_device.loss.agreement == pytest.approx(0.9)
-    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
     assert [(e.value, e.metric) for e in found if e.metric is Metric.DEVICE_TOP1] == [(0.8, Metric.DEVICE_TOP1)]
     world.worker.run()
     assert world.searches.get(search.id).state is SearchState.COMPLETED

@@ -17,16 +17,14 @@ from server.artifacts.files import FileByteStore
 from server.bootstrap.agents import agent_services
 from server.bootstrap.job_kinds import all_job_kinds
 from server.core.paging import PageRequest
-from server.fleet.device import Device, DeviceQuery, HardwareProfile
+from server.fleet.device import Device, DeviceQuery, DeviceState, HardwareProfile
 from server.fleet.rpc_server import RpcServer, start_rpc_server
-from server.fleet.states import DeviceState
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobState
-from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
-from server.measuring.canary import CanaryRecord
+from server.jobs.states import JobKind, JobState
+from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
+from server.measuring.canaries.canary import CanaryRecord
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore
@@ -108,7 +106,7 @@ class Farm:
             hardware_key=key.digest,
             max_attempts=max_attempts,
         )
-        return self.world.uow.write(lambda tx: JobStore(tx).add(job))
+        return self.world.uow.write(lambda tx: JobStore(tx).add_job(job))
 
     def final(self, job: Job) -> Job:
         """The job once it is over."""
@@ -127,7 +125,7 @@ class Farm:
     def measurements(self) -> tuple[MeasurementRecord, ...]:
         """Everything stored."""
         query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
-        return self.world.uow.read(lambda tx: MeasurementStore(tx).page(query, PageRequest(1000))).items
+        return self.world.uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, PageRequest(1000))).items
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.cheap_filter import MetricFilter
-from nas_engine.search.config import Nsga2Config, PredictorAssistedConfig, PredictorKind
 from nas_engine.search.pareto import HypervolumeReference
+from nas_engine.settings.algorithms import Nsga2Settings, PredictorAssistedSettings, PredictorKind
 from tests.support.fakes_space import StagedSpace, tell_all
 
 SPACE = StagedSpace(num_stages=5)
 FRAME = HypervolumeReference((-1.0, 10.0), (0.0, 310.0))
-SMALL = PredictorAssistedConfig(num_initial=15, num_chosen=10, inner_population=20, inner_generations=6)
+SMALL = PredictorAssistedSettings(num_initial=15, num_chosen=10, inner_population=20, inner_generations=6)
 
 
 def problem(*constraints: Constraint) -> SearchProblem:
@@ -34,10 +34,10 @@ def run(algorithm: PredictorAssistedSearch | Nsga2, num: int) -> None:
 
 @pytest.mark.parametrize("kind", list(PredictorKind))
 def test_it_finds_more_than_nsga2_with_the_same_few_evaluations(kind: PredictorKind) -> None:
-    config = PredictorAssistedConfig(
+    config = PredictorAssistedSettings(
         num_initial=15, num_chosen=10, inner_population=20, inner_generations=6, predictor=kind
     )
-    assisted, plain = PredictorAssistedSearch(problem(), config, 0), Nsga2(problem(), Nsga2Config(), 0)
+    assisted, plain = PredictorAssistedSearch(problem(), config, 0), Nsga2(problem(), Nsga2Settings(), 0)
     run(assisted, 65)
     run(plain, 65)
     assert assisted.archive.hypervolume(FRAME) > 1.01 * plain.archive.hypervolume(FRAME)

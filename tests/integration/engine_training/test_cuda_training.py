@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from nas_engine.domain.search_space import Form
+from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.shifting import ShiftingSettings
+from nas_engine.settings.training import AugmentationName, Precision, UniformSettings
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import Precision
-from nas_engine.training.data.augmentation import Augmentation
-from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
+from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import TrainResult, train
 from nas_engine.training.strategies.paths import graph_of
-from nas_engine.training.strategies.shifting import ShiftingConfig, SupernetShifter
-from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.shifting import SupernetShifter
+from nas_engine.training.strategies.uniform import UniformStrategy
 from tests.support.datasets import striped_dataset
-from tests.support.training_run import tiny_config, tiny_space, tiny_weights
+from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 pytestmark = [
     pytest.mark.cuda,
@@ -30,8 +30,8 @@ SPACE, DATASET = tiny_space(), striped_dataset()
 
 
 def _train(precision: Precision, checkpoint: Path | None = None, num_steps: int = 12) -> TrainResult:
-    config = replace(tiny_config(num_steps), precision=precision)
-    strategy = UniformStrategy(SPACE, UniformConfig())
+    config = changed(tiny_config(num_steps), precision=precision)
+    strategy = UniformStrategy(SPACE, UniformSettings(), label_smoothing=0.1)
     return train(strategy, tiny_weights(SPACE), DATASET, config, device=torch.device("cuda"), checkpoint=checkpoint)
 
 
@@ -54,15 +54,18 @@ def test_training_goes_on_from_its_checkpoint(precision: Precision, tmp_path: Pa
 
 def test_kornia_augmentation_evaluation_and_shifting_run_on_the_gpu() -> None:
     device = torch.device("cuda")
-    augmentation = Augmentation(resized_crop_scale=0.3, colour_jitter=(0.2, 0.2, 0.2))
-    config = replace(tiny_config(3), augmentation=augmentation)
+    config = changed(tiny_config(3), augmentation=AugmentationName.IMAGENET)
     colour = striped_dataset(channels=3)
     space = create_space("spos", dict(SPACE.parameters) | {"input_channels": 3})
     weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
-    result = train(UniformStrategy(space, UniformConfig()), weights, colour, config, device=device)
-    evaluator = SupernetEvaluator(space, result.weights, colour, EvaluationConfig(batch_size=20), device)
+    result = train(
+        UniformStrategy(space, UniformSettings(), label_smoothing=0.1), weights, colour, config, device=device
+    )
+    evaluator = SupernetEvaluator(space, result.weights, colour, EvaluationSettings(batch_size=20), device)
     assert evaluator.evaluate(space.decode([0, 1])).accuracy.num_images == len(colour.validation)
-    shifter = SupernetShifter(result.weights, colour, ShiftingConfig(images_per_candidate=16, batch_size=16), device)
+    shifter = SupernetShifter(
+        result.weights, colour, ShiftingSettings(images_per_candidate=16, batch_size=16), device, seed=0
+    )
     shifter.begin_generation(1)
     shifter.visit(graph_of(space, (0, 1), Form.SUPERNET))
     assert shifter.end_generation() == 1

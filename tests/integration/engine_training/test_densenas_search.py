@@ -1,4 +1,4 @@
-"""DenseNAS as one call: a network per cost factor, measured by its parts, and the published recipes."""
+"""DenseNAS as one call: a network per cost factor, measured by its parts."""
 
 from __future__ import annotations
 
@@ -18,27 +18,23 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.search.densenas import DenseNasRecipe, published_recipe, search_architecture
+from nas_engine.search.densenas import search_architecture, training_settings
+from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.training.config import Decay, ScheduleConfig
 from nas_engine.training.loop import Ending
-from tests.integration.engine_training.test_differentiable_search import CONFIG, DATA, MBV2, PARAMETERS, SEARCH
+from nas_engine.training.optimization import learning_rate_at
+from tests.integration.engine_training.test_differentiable_search import DATA, MBV2, PARAMETERS, SEARCH
+from tests.support.training_run import changed
 
 CPU = torch.device("cpu")
 
 
 def macs(space: DenseSpace, cost_factor: float) -> int:
-    search = replace(
-        SEARCH,
-        architecture_start_step=0,
-        cost_factor=cost_factor,
-        optimizer=replace(SEARCH.optimizer, learning_rate=0.2),
-    )
-    recipe = DenseNasRecipe(training=CONFIG, search=search)
-    result = search_architecture(space, mac_costs(space), DATA, recipe, device=CPU)
+    settings = changed(SEARCH, first_architecture_epoch=0, architecture_learning_rate=0.2)
+    result = search_architecture(space, mac_costs(space), DATA, settings, cost_factor=cost_factor, seed=0, device=CPU)
     assert result.ending is Ending.FINISHED
     assert space.genotype_of(result.architecture) is not None
-    assert result.report.num_architecture_steps == CONFIG.num_steps // 4
+    assert result.report.num_architecture_steps == result.steps // 4 == 12
     return complexity(space.graph(result.architecture, Form.DEPLOYED)).macs
 
 
@@ -48,35 +44,17 @@ def test_a_larger_cost_factor_gives_a_cheaper_network() -> None:
 
 def test_a_space_of_other_classes_is_refused_before_anything_is_trained() -> None:
     space = DenseSpace(replace(PARAMETERS, num_classes=7))
-    recipe = DenseNasRecipe(training=CONFIG, search=SEARCH)
     with pytest.raises(TrainingError, match="the space has 7 classes, data set bars has 3"):
-        search_architecture(space, mac_costs(space), DATA, recipe, device=CPU)
+        search_architecture(space, mac_costs(space), DATA, SEARCH, cost_factor=0.15, seed=0, device=CPU)
 
 
-def test_the_published_recipes_are_the_papers() -> None:
+def test_a_cosine_falls_from_one_learning_rate_to_the_other() -> None:
+    settings = DenseNasSettings(dataset="imagenet100")
+    training = training_settings(settings, seed=0)
     # 100 ImageNet classes, 80 % of about 1,300 images each.
-    mbv2, resnet = (published_recipe(f"densenas-{family}", 103_700) for family in ("mbv2", "resnet"))
-    assert mbv2.training.num_steps == 150 * 294
-    assert mbv2.search.architecture_start_step == 50 * 294
-    assert resnet.training.batch_size == 512
-    assert resnet.search.architecture_start_step * 7 == resnet.training.num_steps
-    schedule, rate = mbv2.training.schedule, mbv2.training.optimizer.learning_rate
-    assert rate * schedule.factor(0, 44_100) == pytest.approx(0.2)
-    assert rate * schedule.factor(44_100, 44_100) == pytest.approx(1e-4)
-
-
-def test_a_recipe_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(TrainingError, match="no published DenseNAS recipe for 'spos'"):
-        published_recipe("spos", 1000)
-    with pytest.raises(TrainingError, match="less than one batch"):
-        published_recipe("densenas-mbv2", 300)
-
-
-def test_only_the_cosine_ends_above_zero() -> None:
-    with pytest.raises(TrainingError, match="final_share is for the cosine"):
-        ScheduleConfig(decay=Decay.LINEAR, final_share=0.1)
-    with pytest.raises(TrainingError, match="final_share is 1.0"):
-        ScheduleConfig(decay=Decay.COSINE, final_share=1.0)
+    assert training.num_steps(103_700) == 150 * 294
+    assert learning_rate_at(training.optimizer, 0, 44_100) == pytest.approx(settings.learning_rate)
+    assert learning_rate_at(training.optimizer, 44_100, 44_100) == pytest.approx(settings.final_learning_rate)
 
 
 def test_two_processes_find_the_architecture_parameters_of_one_with_twice_the_batch(tmp_path: Path) -> None:

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import ValidationError
 
 from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form
+from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import OptimizerConfig
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.shifting import (
-    SHIFTING_OPTIMIZER,
-    ShiftingConfig,
-    ShiftingMode,
     SupernetShifter,
     fresh_head,
     transfer_to,
 )
 from tests.support.datasets import striped_dataset
-from tests.support.training_run import tiny_space, tiny_weights
+from tests.support.training_run import changed, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 SPACE = tiny_space(dropout=0.0)
-FAST = OptimizerConfig(learning_rate=0.1, momentum=0.9, weight_decay=4e-5)
-ACCUMULATE = ShiftingConfig(images_per_candidate=32, batch_size=16, optimizer=FAST)
-IMMEDIATE = replace(ACCUMULATE, mode=ShiftingMode.IMMEDIATE, steps_per_candidate=3)
+ACCUMULATE = ShiftingSettings(images_per_candidate=32, batch_size=16, learning_rate=0.1)
+IMMEDIATE = changed(ACCUMULATE, mode=ShiftingMode.IMMEDIATE, steps_per_candidate=3)
 
 
 def _graph(*genotype: int) -> LayerGraph:
     return graph_of(SPACE, genotype, Form.SUPERNET)
 
 
-def _shifter(config: ShiftingConfig) -> SupernetShifter:
-    return SupernetShifter(tiny_weights(SPACE), striped_dataset(), config, CPU)
+def _shifter(config: ShiftingSettings, seed: int = 0) -> SupernetShifter:
+    return SupernetShifter(tiny_weights(SPACE), striped_dataset(), config, CPU, seed=seed)
 
 
 def _copy(weights: WeightStore) -> dict[str, torch.Tensor]:
@@ -70,8 +66,7 @@ def test_accumulating_leaves_the_weights_bit_identical_until_the_generation_ends
 
 
 def test_one_update_is_made_with_the_mean_gradient_of_all_candidates() -> None:
-    plain = OptimizerConfig(learning_rate=0.1, momentum=0.0, weight_decay=0.0)
-    whole = replace(ACCUMULATE, optimizer=plain, images_per_candidate=16)
+    whole = changed(ACCUMULATE, momentum=0.0, weight_decay=0.0, images_per_candidate=16)
     both, first, second = (_shifter(whole) for _ in range(3))
     start = _copy(both.weights)
     _generation(both, [_graph(0, 1), _graph(0, 1)])
@@ -88,7 +83,7 @@ def test_one_update_is_made_with_the_mean_gradient_of_all_candidates() -> None:
 
 
 @pytest.mark.parametrize("config", [ACCUMULATE, IMMEDIATE], ids=lambda config: config.mode.value)
-def test_operators_that_were_never_sampled_stay_as_they_are(config: ShiftingConfig) -> None:
+def test_operators_that_were_never_sampled_stay_as_they_are(config: ShiftingSettings) -> None:
     shifter = _shifter(config)
     before, sampled = _copy(shifter.weights), [_graph(0, 1), _graph(2, 1)]
     for _ in range(2):
@@ -113,13 +108,13 @@ def test_immediate_shifting_trains_each_candidate_before_it_is_evaluated() -> No
 
 
 def test_shifting_lowers_the_loss_of_the_architectures_that_are_sampled() -> None:
-    shifter = _shifter(replace(IMMEDIATE, steps_per_candidate=20))
+    shifter = _shifter(changed(IMMEDIATE, steps_per_candidate=20))
     losses = [_generation(shifter, [_graph(0, 1)])[0] for _ in range(3)]
     assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("config", [ACCUMULATE, IMMEDIATE], ids=lambda config: config.mode.value)
-def test_a_generation_that_a_crash_cut_off_is_recomputed_exactly(config: ShiftingConfig, tmp_path: Path) -> None:
+def test_a_generation_that_a_crash_cut_off_is_recomputed_exactly(config: ShiftingSettings, tmp_path: Path) -> None:
     undisturbed = _shifter(config)
     for graphs in ([_graph(0, 1), _graph(2, 2)], [_graph(3, 1), _graph(0, 0)]):
         expected = _generation(undisturbed, graphs)
@@ -138,7 +133,7 @@ def test_a_generation_that_a_crash_cut_off_is_recomputed_exactly(config: Shiftin
 
 
 def test_running_statistics_move_only_when_the_reference_codes_way_is_asked_for() -> None:
-    still, moving = _shifter(ACCUMULATE), _shifter(replace(ACCUMULATE, running_statistics=True))
+    still, moving = _shifter(ACCUMULATE), _shifter(changed(ACCUMULATE, running_statistics=True))
     for shifter in (still, moving):
         _generation(shifter, [_graph(0, 1)])
     assert still.weights.running.full("stem.bn")[0].abs().sum() == 0
@@ -166,7 +161,7 @@ def test_versions_of_other_settings_and_foreign_files_are_refused(tmp_path: Path
     path = tmp_path / "version.safetensors"
     _shifter(ACCUMULATE).save(path)
     with pytest.raises(TrainingError, match="other settings"):
-        _shifter(replace(ACCUMULATE, seed=1)).load(path)
+        _shifter(ACCUMULATE, seed=1).load(path)
     tiny_weights(SPACE).save(path)
     with pytest.raises(TrainingError, match="no version"):
         _shifter(ACCUMULATE).load(path)
@@ -182,11 +177,11 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
 
 
 def test_published_settings_are_the_defaults() -> None:
-    config = ShiftingConfig()
+    config = ShiftingSettings()
     assert (config.mode, config.images_per_candidate) == (ShiftingMode.ACCUMULATE, 640)
-    assert SHIFTING_OPTIMIZER.learning_rate == 1e-4
-    with pytest.raises(TrainingError, match="no multiple"):
-        ShiftingConfig(images_per_candidate=100, batch_size=64)
+    assert config.learning_rate == 1e-4
+    with pytest.raises(ValidationError, match="no multiple"):
+        ShiftingSettings(images_per_candidate=100, batch_size=64)
 
 
 def test_a_supernet_moves_to_other_classes_with_a_new_head_and_nothing_else_new() -> None:

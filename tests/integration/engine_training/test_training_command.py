@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,12 @@ import pytest
 import torch
 
 from nas_engine.domain.search_space import Form
+from nas_engine.settings.base import SpaceSpec
+from nas_engine.settings.training import RetrainSettings, StrategySettings, TrainingSettings, UniformSettings
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.command import main
-from nas_engine.training.config import TrainConfig
-from nas_engine.training.recipe import Recipe, StrategyConfig
-from nas_engine.training.strategies.retrain import RetrainConfig
-from nas_engine.training.strategies.uniform import UniformConfig
+from nas_engine.training.command import Recipe, main
 from tests.support.datasets import striped_images
-from tests.support.training_run import tiny_config, tiny_space
+from tests.support.training_run import changed, tiny_config, tiny_space
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,13 +30,11 @@ def _data(folder: Path) -> str:
     return str(path)
 
 
-def _recipe(folder: Path, strategy: StrategyConfig, train: TrainConfig) -> str:
-    recipe = Recipe(
-        name="tiny", source="test", space_id="spos", space_parameters=dict(tiny_space(0.0).parameters),
-        train=train, strategy=strategy,
-    )  # fmt: skip
-    path = folder / f"{recipe.kind.value}.json"
-    path.write_text(json.dumps(recipe.to_json()))
+def _recipe(folder: Path, strategy: StrategySettings, settings: TrainingSettings) -> str:
+    space = SpaceSpec(id="spos", parameters=dict(tiny_space(0.0).parameters))
+    recipe = Recipe.model_validate({**dict(settings), "space": space, "dataset": "stripes", "strategy": strategy})
+    path = folder / f"{strategy.kind}.json"
+    path.write_text(recipe.model_dump_json())
     return str(path)
 
 
@@ -50,14 +45,14 @@ def _arguments(recipe: str, folder: Path, out: str) -> list[str]:
 def test_a_supernet_is_trained_and_one_of_its_architectures_retrained_from_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    supernet = _arguments(_recipe(tmp_path, UniformConfig(), tiny_config(6)), tmp_path, "supernet.safetensors")
+    supernet = _arguments(_recipe(tmp_path, UniformSettings(), tiny_config(6)), tmp_path, "supernet.safetensors")
     assert main(supernet) == 0
     assert len(capsys.readouterr().err.splitlines()) == 2
     weights = WeightStore.load(tmp_path / "supernet.safetensors", tiny_space().supernet_graphs())
     assert main(supernet) == 0  # finished already: the checkpoint is kept
     assert capsys.readouterr().err == ""
 
-    settings = RetrainConfig(calibration_batches=2)
+    settings = RetrainSettings(num_calibration_batches=2)
     again = _arguments(_recipe(tmp_path, settings, tiny_config(6)), tmp_path, "subnet.safetensors")
     inherit = ["--architecture", "[1, 2]", "--inherit", str(tmp_path / "supernet.safetensors")]
     assert main([*again, *inherit]) == 0
@@ -87,19 +82,30 @@ def test_what_cannot_be_trained_is_said(arguments: list[str], message: str, caps
 def test_a_data_set_with_other_classes_than_the_recipe_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = _recipe(tmp_path, UniformConfig(), tiny_config(2))
+    recipe = _recipe(tmp_path, UniformSettings(), tiny_config(2))
     assert main([recipe, "--format", "fashion-mnist-12k", "--out", str(tmp_path / "x")]) == 1
     assert "10 classes, the recipe's space 3" in capsys.readouterr().err
 
 
 def test_a_preset_can_be_shown_as_a_recipe_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--show", "spos-imagenet"]) == 0
-    assert Recipe.from_json(json.loads(capsys.readouterr().out)).train.num_steps == 150_000
+    assert Recipe.model_validate_json(capsys.readouterr().out).iterations == 150_000
+
+
+def test_a_recipe_file_that_is_wrong_is_refused_where_it_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.json"
+    path.write_text(
+        json.dumps({"space": {"id": "spos"}, "dataset": "x", "iterations": 1, "optimizer": {"momentum": 2}})
+    )
+    assert main([str(path), "--out", str(tmp_path / "x")]) == 1
+    assert "optimizer.momentum" in capsys.readouterr().err
 
 
 def test_torchrun_trains_one_supernet_with_two_processes(tmp_path: Path) -> None:
-    config = replace(tiny_config(4), synchronised_norm=True)
-    arguments = _arguments(_recipe(tmp_path, UniformConfig(), config), tmp_path, "parallel.safetensors")
+    config = changed(tiny_config(4), synchronised_norm=True)
+    arguments = _arguments(_recipe(tmp_path, UniformSettings(), config), tmp_path, "parallel.safetensors")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
         [*torchrun, "-m", "nas_engine.training.command", *arguments],

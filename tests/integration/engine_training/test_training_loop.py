@@ -4,30 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import ValidationError
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.training import (
+    AugmentationName,
+    OptimizerKind,
+    OptimizerSettings,
+    Precision,
+    Schedule,
+    TrainingSettings,
+    UniformSettings,
+)
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import Decay, OptimizerConfig, OptimizerKind, Precision, ScheduleConfig, TrainConfig
-from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.loop import Ending, Hooks, Progress, TrainResult, train
+from nas_engine.training.optimization import learning_rate_at
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.paths import PathSampling, graph_of, make_sampler
+from nas_engine.training.strategies.paths import graph_of, uniform_sampler
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
-from nas_engine.training.strategies.uniform import UniformConfig, UniformStrategy
+from nas_engine.training.strategies.uniform import UniformStrategy
 from tests.support.datasets import striped_dataset
 from tests.support.graphs import chain
 from tests.support.reference import vectors
-from tests.support.training_run import tiny_config, tiny_space, tiny_weights
+from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 
@@ -54,10 +62,10 @@ class FixedPath(Stateless):
 
 
 def _train(
-    config: TrainConfig, *, hooks: Hooks | None = None, checkpoint: Path | None = None, paths_per_step: int = 1
+    config: TrainingSettings, *, hooks: Hooks | None = None, checkpoint: Path | None = None, paths_per_step: int = 1
 ) -> TrainResult:
     space = tiny_space()
-    strategy = UniformStrategy(space, UniformConfig(paths_per_step=paths_per_step))
+    strategy = UniformStrategy(space, UniformSettings(paths_per_step=paths_per_step), label_smoothing=0.1)
     return train(
         strategy,
         tiny_weights(space),
@@ -69,7 +77,7 @@ def _train(
     )
 
 
-def _fixed(config: TrainConfig, graph: LayerGraph | None = None) -> tuple[WeightStore, WeightStore]:
+def _fixed(config: TrainingSettings, graph: LayerGraph | None = None) -> tuple[WeightStore, WeightStore]:
     graph = graph or chain()
     before = WeightStore.create([graph], torch.Generator().manual_seed(0))
     return before, train(FixedPath(graph), before, striped_dataset(), config, device=CPU).weights
@@ -80,8 +88,8 @@ def _changed(before: WeightStore, after: WeightStore) -> set[str]:
 
 
 def test_a_supernet_learns_and_every_path_of_it_works() -> None:
-    adam = OptimizerConfig(kind=OptimizerKind.ADAMW, learning_rate=0.02)
-    config = replace(tiny_config(80), optimizer=adam, augmentation=NO_AUGMENTATION)
+    adam = OptimizerSettings(kind=OptimizerKind.ADAMW, learning_rate=0.02, schedule=Schedule.COSINE)
+    config = changed(tiny_config(80), optimizer=adam, augmentation=AugmentationName.NONE)
     result = _train(config, paths_per_step=2)
     assert result.ending is Ending.FINISHED
     assert result.curve[-1].loss < result.curve[0].loss * 0.7
@@ -97,18 +105,23 @@ def test_a_supernet_learns_and_every_path_of_it_works() -> None:
 def test_paths_that_are_not_sampled_see_neither_momentum_nor_weight_decay() -> None:
     space = tiny_space()
     before = tiny_weights(space)
-    config = replace(tiny_config(1), optimizer=OptimizerConfig(learning_rate=0.5, weight_decay=0.1))
-    config = replace(config, schedule=ScheduleConfig(decay=Decay.CONSTANT))
-    after = train(UniformStrategy(space, UniformConfig()), before, striped_dataset(), config, device=CPU).weights
-    changed = _changed(before, after)
-    operators = {name.split(".")[1] + "." + name.split(".")[2] for name in changed if name.startswith("stage")}
+    config = changed(
+        tiny_config(1), optimizer=OptimizerSettings(learning_rate=0.5, weight_decay=0.1, schedule=Schedule.CONSTANT)
+    )
+    after = train(
+        UniformStrategy(space, UniformSettings(), label_smoothing=0.1), before, striped_dataset(), config, device=CPU
+    ).weights
+    moved = _changed(before, after)
+    operators = {name.split(".")[1] + "." + name.split(".")[2] for name in moved if name.startswith("stage")}
     assert len(operators) == 2  # one choice in each of the two blocks
-    assert len(changed) < len(before)
+    assert len(moved) < len(before)
     # A second step on other paths leaves the first step's alone, although they have momentum now.
-    config = replace(config, num_steps=2)
+    config = changed(config, iterations=2)
     drawn = [_drawn(space, config.seed, step) for step in range(2)]
     assert drawn[0] != drawn[1]
-    later = train(UniformStrategy(space, UniformConfig()), before, striped_dataset(), config, device=CPU).weights
+    later = train(
+        UniformStrategy(space, UniformSettings(), label_smoothing=0.1), before, striped_dataset(), config, device=CPU
+    ).weights
     only_first = set(graph_of(space, drawn[0], Form.SUPERNET).weights) - set(
         graph_of(space, drawn[1], Form.SUPERNET).weights
     )
@@ -117,26 +130,34 @@ def test_paths_that_are_not_sampled_see_neither_momentum_nor_weight_decay() -> N
 
 
 def _drawn(space: SearchSpace, seed: int, step: int) -> Genotype:
-    return make_sampler(space, PathSampling.UNIFORM)(Randomness(seed).numpy(Stream.ARCHITECTURE, step)).genotype
+    return uniform_sampler(space)(Randomness(seed).numpy(Stream.ARCHITECTURE, step)).genotype
 
 
 def test_weight_decay_acts_on_convolutions_and_the_classifier_only() -> None:
     graph = chain(affine=True)
     free, decayed = (
-        _fixed(replace(tiny_config(1), optimizer=OptimizerConfig(learning_rate=0.1, weight_decay=decay)), graph)[1]
+        _fixed(
+            changed(
+                tiny_config(1),
+                optimizer=OptimizerSettings(learning_rate=0.1, weight_decay=decay, schedule=Schedule.COSINE),
+            ),
+            graph,
+        )[1]
         for decay in (0.0, 0.5)
     )
     assert _changed(free, decayed) == {"a.conv.weight", "b.conv.weight", "head.linear.weight"}
 
 
 def test_the_learning_rate_of_spos_falls_to_zero_and_that_of_alphanet_warms_up() -> None:
-    linear = ScheduleConfig(decay=Decay.LINEAR)
-    assert [linear.factor(step, 4) for step in range(4)] == pytest.approx([0.75, 0.5, 0.25, 0.0])
-    cosine = ScheduleConfig(decay=Decay.COSINE, warmup_steps=10)
-    assert cosine.factor(0, 100) == pytest.approx(0.001)
-    assert cosine.factor(5, 100) == pytest.approx(0.5005 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * 0.05)).item()))
-    assert cosine.factor(50, 100) == pytest.approx(0.5)
-    assert ScheduleConfig(decay=Decay.CONSTANT).factor(77, 100) == 1.0
+    linear = OptimizerSettings(learning_rate=1.0)
+    assert [learning_rate_at(linear, step, 4) for step in range(4)] == pytest.approx([0.75, 0.5, 0.25, 0.0])
+    cosine = OptimizerSettings(learning_rate=1.0, schedule=Schedule.COSINE, warmup_steps=10)
+    assert learning_rate_at(cosine, 0, 100) == pytest.approx(0.001)
+    assert learning_rate_at(cosine, 5, 100) == pytest.approx(
+        0.5005 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * 0.05)).item())
+    )
+    assert learning_rate_at(cosine, 50, 100) == pytest.approx(0.5)
+    assert learning_rate_at(OptimizerSettings(learning_rate=1.0, schedule=Schedule.CONSTANT), 77, 100) == 1.0
 
 
 def test_label_smoothing_equals_the_published_one() -> None:
@@ -149,7 +170,9 @@ def test_label_smoothing_equals_the_published_one() -> None:
 
 @pytest.mark.parametrize("kind", list(OptimizerKind))
 def test_a_cancelled_run_goes_on_as_if_it_had_not_been_cancelled(kind: OptimizerKind, tmp_path: Path) -> None:
-    config = replace(tiny_config(12), optimizer=OptimizerConfig(kind=kind, learning_rate=0.02))
+    config = changed(
+        tiny_config(12), optimizer=OptimizerSettings(kind=kind, learning_rate=0.02, schedule=Schedule.COSINE)
+    )
     undisturbed = _train(config)
     path, asked = tmp_path / "run.safetensors", iter([False] * 5 + [True])
     first = _train(config, hooks=Hooks(cancelled=lambda: next(asked)), checkpoint=path)
@@ -164,8 +187,8 @@ def test_a_cancelled_run_goes_on_as_if_it_had_not_been_cancelled(kind: Optimizer
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     _train(tiny_config(4), checkpoint=path)
-    _train(replace(tiny_config(4), report_every_steps=1, checkpoint_every_steps=1), checkpoint=path)  # same run
-    for other in (replace(tiny_config(4), seed=6), tiny_config(5), tiny_config(4, batch_size=8)):
+    _train(changed(tiny_config(4), report_every_steps=1, checkpoint_every_steps=1), checkpoint=path)  # same run
+    for other in (changed(tiny_config(4), seed=6), tiny_config(5), tiny_config(4, batch_size=8)):
         with pytest.raises(TrainingError, match="another|other settings"):
             _train(other, checkpoint=path)
     with pytest.raises(TrainingError, match="other settings"):
@@ -220,23 +243,25 @@ def test_every_step_is_made_inside_the_pause_and_progress_tells_the_truth() -> N
 
 
 def test_gradients_can_be_clipped_by_value_and_by_norm() -> None:
-    constant = ScheduleConfig(decay=Decay.CONSTANT)
-    for limit in (OptimizerConfig(clip_value=1e-3, momentum=0.0), OptimizerConfig(clip_norm=1e-3, momentum=0.0)):
-        rate = replace(limit, learning_rate=1.0, weight_decay=0.0)
-        before, after = _fixed(replace(tiny_config(1), optimizer=rate, schedule=constant))
+    for limit in (
+        OptimizerSettings(gradient_clip_value=1e-3, momentum=0.0),
+        OptimizerSettings(gradient_clip_norm=1e-3, momentum=0.0),
+    ):
+        rate = changed(limit, learning_rate=1.0, weight_decay=0.0, schedule=Schedule.CONSTANT)
+        before, after = _fixed(changed(tiny_config(1), optimizer=rate))
         moved = torch.cat([(before[name] - after[name]).detach().flatten() for name in before])
-        size = moved.abs().max() if limit.clip_value else moved.norm()
+        size = moved.abs().max() if limit.gradient_clip_value else moved.norm()
         assert size.item() == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(TrainingError, match="mixed precision is for CUDA"):
-        _train(replace(tiny_config(2), precision=Precision.MIXED))
+        _train(changed(tiny_config(2), precision=Precision.MIXED))
     with pytest.raises(TrainingError, match="batch_size 1000 exceeds"):
         _train(tiny_config(2, batch_size=1000))
-    with pytest.raises(TrainingError, match="num_steps is 0"):
+    with pytest.raises(ValidationError, match="iterations"):
         tiny_config(0)
-    with pytest.raises(TrainingError, match="learning_rate"):
-        OptimizerConfig(learning_rate=float("nan"))
-    with pytest.raises(TrainingError, match="label_smoothing"):
-        UniformConfig(label_smoothing=1.0)
+    with pytest.raises(ValidationError, match="learning_rate"):
+        OptimizerSettings(learning_rate=float("nan"))
+    with pytest.raises(ValidationError, match="label_smoothing"):
+        changed(tiny_config(1), label_smoothing=1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.layer_graph import Dropout
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.training import (
+    AugmentationName,
+    DistillationKind,
+    OptimizerKind,
+    OptimizerSettings,
+    SandwichSettings,
+    Schedule,
+    StandaloneSettings,
+)
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.spaces.els import inherited_weights
@@ -25,23 +34,21 @@ from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import BATCH, forward
 from nas_engine.supernet.subnet import extract
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.config import OptimizerConfig, OptimizerKind
-from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.data.stream import PlainBatches
 from nas_engine.training.loop import Ending, Hooks, train
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.fair import FairConfig, FairStrategy
+from nas_engine.training.strategies.fair import FairStrategy
 from nas_engine.training.strategies.losses import AdaptiveAlpha
 from nas_engine.training.strategies.paths import extreme_genotypes, graph_of, uniform_sampler
-from nas_engine.training.strategies.retrain import RetrainConfig, retrain, with_dropout
-from nas_engine.training.strategies.sandwich import DistillationKind, SandwichConfig, SandwichStrategy
+from nas_engine.training.strategies.retrain import retrain, with_dropout
+from nas_engine.training.strategies.sandwich import SandwichStrategy
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, TrainingStrategy
 from tests.support.datasets import striped_dataset
 from tests.support.graphs import chain
-from tests.support.training_run import tiny_config, tiny_space, tiny_weights
+from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
-ADAM = OptimizerConfig(kind=OptimizerKind.ADAMW, learning_rate=0.02)
+ADAM = OptimizerSettings(kind=OptimizerKind.ADAMW, learning_rate=0.02, schedule=Schedule.COSINE)
 
 
 def _context(weights: WeightStore, step: int = 0) -> StepContext:
@@ -87,19 +94,19 @@ class TestFair:
     @given(seed=st.integers(0, 2**32 - 1))
     def test_every_choice_of_every_layer_is_used_exactly_once_per_step(self, seed: int) -> None:
         space = _mobilenet()
-        paths = FairStrategy(space, FairConfig()).paths(np.random.default_rng(seed))
+        paths = FairStrategy(space, label_smoothing=0.0).paths(np.random.default_rng(seed))
         for layer, gene in enumerate(space.genes):
             assert Counter(path[layer] for path in paths) == Counter(range(gene.num_choices))
 
     def test_one_step_reaches_every_weight_of_the_supernet_stabilizers_included(self) -> None:
         space = _mobilenet()
         weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
-        FairStrategy(space, FairConfig()).step(_batch(size=16), _context(weights))
+        FairStrategy(space, label_smoothing=0.0).step(_batch(size=16), _context(weights))
         assert all(tensor.grad is not None for tensor in weights.values())
 
     def test_gradients_are_the_sum_over_the_paths(self) -> None:
         space = tiny_space(dropout=0.0)
-        weights, batch, strategy = tiny_weights(space), _batch(), FairStrategy(tiny_space(0.0), FairConfig())
+        weights, batch, strategy = tiny_weights(space), _batch(), FairStrategy(tiny_space(0.0), label_smoothing=0.0)
         strategy.step(batch, _context(weights))
         paths = strategy.paths(Randomness(0).numpy(Stream.ARCHITECTURE, 0))
         alone = tiny_weights(space)
@@ -115,7 +122,7 @@ class TestFair:
 
     def test_a_space_with_unequal_numbers_of_choices_cannot_be_trained_fairly(self) -> None:
         with pytest.raises(TrainingError, match="strict fairness"):
-            FairStrategy(_attentive(widths=(8, 16, 24)), FairConfig())
+            FairStrategy(_attentive(widths=(8, 16, 24)), label_smoothing=0.0)
 
 
 class TestSandwich:
@@ -129,7 +136,7 @@ class TestSandwich:
         space = _attentive()
         weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
         batch, context = _batch(size=24), _context(weights)
-        outcome = SandwichStrategy(space, SandwichConfig(num_random=1)).step(batch, context)
+        outcome = SandwichStrategy(space, SandwichSettings(num_random=1), label_smoothing=0.1).step(batch, context)
 
         alone = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
         smallest, largest = extreme_genotypes(space)
@@ -154,24 +161,26 @@ class TestSandwich:
     @pytest.mark.parametrize("kind", list(DistillationKind))
     def test_every_distillation_trains(self, kind: DistillationKind) -> None:
         space = tiny_space()
-        strategy = SandwichStrategy(space, SandwichConfig(distillation=kind))
-        config = replace(tiny_config(25), optimizer=replace(ADAM, clip_value=1.0), augmentation=NO_AUGMENTATION)
+        strategy = SandwichStrategy(space, SandwichSettings(distillation=kind), label_smoothing=0.1)
+        config = changed(
+            tiny_config(25), optimizer=changed(ADAM, gradient_clip_value=1.0), augmentation=AugmentationName.NONE
+        )
         result = train(strategy, tiny_weights(space), striped_dataset(), config, device=CPU)
         assert result.curve[-1].loss < result.curve[0].loss
 
     def test_settings_out_of_range_are_refused(self) -> None:
-        with pytest.raises(TrainingError, match="num_random"):
-            SandwichConfig(num_random=-1)
-        with pytest.raises(TrainingError, match="beta"):
-            SandwichConfig(distillation=DistillationKind.KULLBACK_LEIBLER, beta=2.0)
+        with pytest.raises(ValidationError, match="num_random"):
+            SandwichSettings(num_random=-1)
+        with pytest.raises(ValidationError, match="beta"):
+            SandwichSettings(distillation=DistillationKind.KULLBACK_LEIBLER, beta=2.0)
 
 
 class TestRetrain:
     def test_from_scratch_with_test_accuracy_and_a_module_that_has_it(self) -> None:
         space, dataset = tiny_space(), striped_dataset()
         graph = graph_of(space, (0, 1), Form.DEPLOYED)
-        config = replace(tiny_config(60), optimizer=ADAM, augmentation=NO_AUGMENTATION)
-        settings = RetrainConfig(dropout=0.1, calibration_batches=6)
+        config = changed(tiny_config(60), optimizer=ADAM, augmentation=AugmentationName.NONE)
+        settings = StandaloneSettings(dropout=0.1, num_calibration_batches=6)
         found = retrain(graph, dataset, config, settings, device=CPU)
         assert found.ending is Ending.FINISHED
         assert found.test is not None
@@ -189,7 +198,7 @@ class TestRetrain:
         inherited = inherited_weights(supernet, deployed, weights.arrays())
         asked = Hooks(cancelled=lambda: True)
         found = retrain(
-            deployed, dataset, tiny_config(), RetrainConfig(), device=CPU,
+            deployed, dataset, tiny_config(), StandaloneSettings(), device=CPU,
             inherited={name: array.astype(np.float32) for name, array in inherited.items()}, hooks=asked,
         )  # fmt: skip
         assert found.ending is Ending.CANCELLED
@@ -201,12 +210,12 @@ class TestRetrain:
     def test_inherited_weights_must_be_complete(self) -> None:
         graph = graph_of(tiny_space(), (0, 0), Form.DEPLOYED)
         with pytest.raises(WeightsError, match="inherited weights lack"):
-            retrain(graph, striped_dataset(), tiny_config(), RetrainConfig(), device=CPU, inherited={})
+            retrain(graph, striped_dataset(), tiny_config(), StandaloneSettings(), device=CPU, inherited={})
 
     def test_a_cancelled_retraining_goes_on(self, tmp_path: Path) -> None:
         graph, dataset = chain(affine=True), striped_dataset()
         path, asked = tmp_path / "run.safetensors", iter([False] * 5 + [True])
-        settings, config = RetrainConfig(calibration_batches=2), tiny_config(8)
+        settings, config = StandaloneSettings(num_calibration_batches=2), tiny_config(8)
         hooks = Hooks(cancelled=lambda: next(asked))
         retrain(graph, dataset, config, settings, device=CPU, hooks=hooks, checkpoint=path)
         resumed = retrain(graph, dataset, config, settings, device=CPU, checkpoint=path)
@@ -218,11 +227,11 @@ class TestRetrain:
     @pytest.mark.parametrize("num_judged", [1, 3])
     def test_it_can_be_cancelled_while_it_is_judged_and_goes_on(self, tmp_path: Path, num_judged: int) -> None:
         graph, dataset, path = chain(affine=True), striped_dataset(), tmp_path / "run.safetensors"
-        settings, config = RetrainConfig(calibration_batches=2, evaluation_batch_size=20), tiny_config(8)
-        asked = iter([False] * (config.num_steps + num_judged) + [True])
+        settings, config = StandaloneSettings(num_calibration_batches=2, evaluation_batch_size=20), tiny_config(8)
+        asked = iter([False] * (8 + num_judged) + [True])
         hooks = Hooks(cancelled=lambda: next(asked))
         stopped = retrain(graph, dataset, config, settings, device=CPU, hooks=hooks, checkpoint=path)
-        assert (stopped.ending, stopped.steps, stopped.test) == (Ending.CANCELLED, config.num_steps, None)
+        assert (stopped.ending, stopped.steps, stopped.test) == (Ending.CANCELLED, 8, None)
         resumed = retrain(graph, dataset, config, settings, device=CPU, checkpoint=path)
         undisturbed = retrain(graph, dataset, config, settings, device=CPU)
         assert resumed.ending is Ending.FINISHED
@@ -240,8 +249,8 @@ class TestRetrain:
 @pytest.mark.parametrize(
     ("space", "strategy"),
     [
-        (_mobilenet(), FairStrategy(_mobilenet(), FairConfig())),
-        (_attentive(), SandwichStrategy(_attentive(), SandwichConfig())),
+        (_mobilenet(), FairStrategy(_mobilenet(), label_smoothing=0.0)),
+        (_attentive(), SandwichStrategy(_attentive(), SandwichSettings(), label_smoothing=0.1)),
     ],
     ids=["fair", "sandwich"],
 )
@@ -249,7 +258,7 @@ def test_other_spaces_train_and_their_subnets_can_be_calibrated(space: SearchSpa
     size = space.input_shapes[-1][1]
     dataset = striped_dataset(90, size=size)
     weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
-    result = train(strategy, weights, dataset, replace(tiny_config(3), augmentation=NO_AUGMENTATION), device=CPU)
+    result = train(strategy, weights, dataset, changed(tiny_config(3), augmentation=AugmentationName.NONE), device=CPU)
     graph = graph_of(space, (0,) * len(space.genes), Form.SUPERNET)
     x = torch.randn(8, 1, *graph.input_shape[1:], generator=torch.Generator().manual_seed(1))
     assert calibrate(graph, result.weights, [x])

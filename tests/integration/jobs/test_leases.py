@@ -15,14 +15,13 @@ from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.core.paging import PageRequest
+from server.fleet.device import DeviceState
 from server.fleet.sessions import ReturnedLease, RunningLease, SessionState
-from server.fleet.states import DeviceState
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.results import ResultStatus
-from server.jobs.states import JobPhase, JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 from server.measuring.measurement import MeasurementQuery
 from tests.support.databases import TestDatabase
 from tests.support.service_world import (
@@ -200,7 +199,7 @@ def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:
     search = measuring(world)
     for _ in range(3):
         lost(world, taken(device))
-    job = world.uow.read(lambda tx: JobStore(tx).active_of_search(search.id))
+    job = world.uow.read(lambda tx: JobStore(tx).active_jobs_of_search(search.id))
     assert job == () or job[0].kind is JobKind.SEARCH_STEP
     candidate = world.candidates(search)[0]
     assert candidate.state is CandidateState.FAILED

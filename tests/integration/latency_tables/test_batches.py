@@ -15,9 +15,8 @@ from server.core.paging import PageRequest
 from server.fleet.device import Device
 from server.jobs.failures import Failure
 from server.jobs.job import JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.latency_tables.batch import BatchState
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.store import BatchStore
@@ -66,12 +65,12 @@ def keep(world: World) -> None:
 
 def unfinished(world: World) -> int:
     query = JobQuery(states=(JobState.QUEUED, JobState.LEASED))
-    return len(world.process.uow.read(lambda tx: JobStore(tx).page(query, PageRequest(1000))).items)
+    return len(world.process.uow.read(lambda tx: JobStore(tx).page_of_jobs(query, PageRequest(1000))).items)
 
 
 def num_measured(world: World) -> int:
     done = JobQuery(kinds=(JobKind.MEASURE,), states=(JobState.DONE,))
-    return len(world.process.uow.read(lambda tx: JobStore(tx).page(done, PageRequest(1000))).items)
+    return len(world.process.uow.read(lambda tx: JobStore(tx).page_of_jobs(done, PageRequest(1000))).items)
 
 
 def test_tables_that_are_ordered_at_once_share_their_jobs(
@@ -125,13 +124,13 @@ def test_what_a_finished_table_holds_is_written_down_once(
 ) -> None:
     table_id = complete_table(world, client, worker, board, tiny(), spec())
     shown = client.get(f"{TABLES}/{table_id}").json()
-    stored = world.process.uow.read(lambda tx: BatchStore(tx).get(table_id))
+    stored = world.process.uow.read(lambda tx: BatchStore(tx).get_batch(table_id))
     assert (stored.state, stored.num_measured) == (BatchState.RUNNING, 0)
     for _ in range(2):
         keep(world)
-        batch = world.process.uow.read(lambda tx: BatchStore(tx).get(table_id))
+        batch = world.process.uow.read(lambda tx: BatchStore(tx).get_batch(table_id))
         assert (batch.state, batch.num_measured) == (BatchState.COMPLETED, shown["num_operators"])
-    entries = world.process.uow.read(lambda tx: BatchStore(tx).entries(table_id))
+    entries = world.process.uow.read(lambda tx: BatchStore(tx).batch_entries(table_id))
     assert [entry.latency_us for entry in entries] == [row["latency_us"] for row in shown["rows"]]
     assert client.get(f"{TABLES}/{table_id}").json() == shown
     states = [e["data"]["state"] for e in client.get(f"/api/v1/searches/{table_id}/events").json()["items"]]
@@ -146,7 +145,7 @@ def test_a_suspect_measurement_of_a_table_under_way_is_taken_again(
     job = world._assigned(board)
     assert job is not None
     world.put_result(board, job, 20.0)
-    world.process.uow.write(lambda tx: MeasurementStore(tx).mark_suspect(board.id, board.enrolled_at))
+    world.process.uow.write(lambda tx: MeasurementStore(tx).mark_measurements_suspect(board.id, board.enrolled_at))
     keep(world)
     worker.run()
     assert measure_by_formula(world, board, tiny()) == table["num_operators"]

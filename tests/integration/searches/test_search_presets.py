@@ -11,22 +11,19 @@ import pytest
 
 from hilnas.cli.commands import search
 from nas_engine.domain.environment import Dtype
-from nas_engine.search.densenas import published_recipe
-from nas_engine.settings.algorithms import BinnedEvolutionAlgorithm, DenseNasAlgorithm, SposEvolutionAlgorithm
-from nas_engine.training.strategies.differentiable import Alternation
+from nas_engine.settings.algorithms import BinnedEvolutionSettings, SposEvolutionSettings
+from nas_engine.settings.densenas import Alternation, DenseNasSettings
+from nas_engine.settings.training import AugmentationName
 from server.candidates.spec import parse_search_spec
 from server.fleet.device import Enrolment
 from server.fleet.devices import Devices
 from server.searches.admission import Admission
 from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
 from server.searches.worker.algorithms import algorithm_of
-from server.searches.worker.deriving import recipe_of
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.training.supernets import Supernets
 from tests.support.api_world import ENROLMENT, World, capabilities
-
-NUM_IMAGES = 103_000  # about four fifths of 100 classes of ImageNet
 
 
 @pytest.mark.parametrize("name", SEARCH_PRESETS)
@@ -46,22 +43,37 @@ def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, worl
     assert spec == preset.spec
     report = uow.read(lambda tx: admission.examine(tx, spec))
     assert [violation.pointer for violation in report.violations] == [place for place, _ in preset.needs]
-    if not isinstance(spec.algorithm, DenseNasAlgorithm):
+    if not isinstance(spec.algorithm, DenseNasSettings):
         assert algorithm_of(spec, spaces.space(spec.space.id, spec.space.parameters)).batch_size >= 1
 
 
-@pytest.mark.parametrize("kind", ["mbv2", "resnet-r2"])
-def test_densenas_presets_are_the_published_recipes(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "epochs", "start", "batch_size", "factor", "base", "temperature", "regularise"),
+    [("mbv2", 150, 50, 352, 0.15, 15.0, 1.0, False), ("resnet-r2", 70, 10, 512, 0.2, 3500.0, 0.9, True)],
+)
+def test_densenas_presets_are_the_published_recipes(
+    kind: str,
+    epochs: int,
+    start: int,
+    batch_size: int,
+    factor: float,
+    base: float,
+    temperature: float,
+    regularise: bool,
+) -> None:
     spec = search_preset(f"densenas-imagenet100-{kind}").spec
-    assert isinstance(spec.algorithm, DenseNasAlgorithm)
-    published = published_recipe(spec.space.id, NUM_IMAGES)
-    recipe = recipe_of(spec.algorithm, spec.algorithm.cost_factors[0], published.training.seed, NUM_IMAGES)
-    assert recipe.search == published.search
-    assert recipe.search.alternation is Alternation.EPOCHS
-    for name in ("num_steps", "batch_size", "optimizer", "augmentation"):
-        assert getattr(recipe.training, name) == getattr(published.training, name), name
-    last = recipe.training.num_steps
-    assert recipe.training.schedule.factor(last, last) * recipe.training.optimizer.learning_rate == pytest.approx(1e-4)
+    found = spec.algorithm
+    assert isinstance(found, DenseNasSettings)
+    assert (found.epochs, found.first_architecture_epoch, found.batch_size) == (epochs, start, batch_size)
+    assert (found.cost_factors, found.cost_base, found.beta_temperature) == ((factor,), base, temperature)
+    assert (found.regularise_skips, found.alternation) == (regularise, Alternation.EPOCHS)
+    assert (found.learning_rate, found.final_learning_rate, found.momentum, found.weight_decay) == (
+        0.2,
+        1e-4,
+        0.9,
+        4e-5,
+    )
+    assert found.augmentation is AugmentationName.INCEPTION
     assert spec.space.parameters == {"num_classes": 100}
 
 
@@ -70,10 +82,10 @@ def test_the_other_presets_have_the_papers_budgets() -> None:
         search_preset("spos-imagenet-evolution").spec,
         search_preset("attentivenas-imagenet-evolution").spec,
     )
-    assert isinstance(spos.algorithm, SposEvolutionAlgorithm)
+    assert isinstance(spos.algorithm, SposEvolutionSettings)
     assert spos.budget.num_candidates == 21 * spos.algorithm.population_size
     assert spos.constraints[0].maximum == 330e6
-    assert isinstance(attentive.algorithm, BinnedEvolutionAlgorithm)
+    assert isinstance(attentive.algorithm, BinnedEvolutionSettings)
     bred = attentive.algorithm.num_mutation + attentive.algorithm.num_crossover
     assert attentive.budget.num_candidates == attentive.algorithm.population_size + 20 * bred
     shifting = search_preset("shifting-imagenet100").spec.shifting

@@ -15,9 +15,8 @@ from nas_engine.domain.search_space import Form
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.training.supernet import SupernetVersion
 from tests.support.databases import TestDatabase
 from tests.support.shifting_searches import BUDGET, POPULATION, SHIFTING, accuracies, own_versions, shifting_spec
@@ -38,7 +37,7 @@ def crashes_before_commit(world: WorkerWorld, job: Job) -> bool:
     asked = iter([False] * POPULATION)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, lambda: next(asked, True))
-    return world.uow.read(lambda tx: JobStore(tx).get(job.id)).state is JobState.LEASED
+    return world.uow.read(lambda tx: JobStore(tx).get_job(job.id)).state is JobState.LEASED
 
 
 def test_every_generation_is_one_version_and_is_scored_with_it_alone(world: WorkerWorld) -> None:

@@ -13,10 +13,15 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.objective import Metric, Objective
-from nas_engine.search.algorithm import SearchAlgorithm, Told
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
 from nas_engine.search.cheap_filter import filter_of
-from nas_engine.search.config import AlgorithmConfig, Nsga2Config, PredictorAssistedConfig, ScarletConfig
 from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import (
+    AskTellSettings,
+    Nsga2Settings,
+    PredictorAssistedSettings,
+    ScarletNsga2Settings,
+)
 from nas_engine.spaces.tables.document import parse_table
 from nas_engine.spaces.tables.document import table_document as document_of
 from nas_engine.spaces.tables.files import nas_bench_macro
@@ -26,7 +31,6 @@ from server.candidates.search import Search
 from server.candidates.spec import parse_search_spec
 from server.candidates.states import EvaluationSource, SearchState
 from server.core.errors import ConflictError, InvalidSpecError
-from server.searches.worker.algorithms import config_of
 from tests.support.databases import TestDatabase
 from tests.support.table_results import table_bytes, table_document
 from tests.support.worker_world import TINY_SPACE, WorkerWorld
@@ -54,9 +58,15 @@ def table_search(world: WorkerWorld, **changes: Any) -> Search:
     return world.searches.get(search.id)
 
 
-def engine_alone(table: TableSpace, config: AlgorithmConfig, metrics: tuple[Metric, ...]) -> SearchAlgorithm:
-    objectives = [Objective(metric, metric.natural_goal) for metric in metrics]
-    algorithm = create_algorithm(config, table, objectives, cheap_filter=filter_of(table, ()), seed=7)
+def engine_alone(
+    table: TableSpace, settings: Any, metrics: tuple[Metric, ...], dominance: Dominance = Dominance.POINT
+) -> SearchAlgorithm:
+    objectives = tuple(Objective(metric, metric.natural_goal) for metric in metrics)
+    algorithm = create_algorithm(
+        settings,
+        SearchProblem(space=table, objectives=objectives, cheap_filter=filter_of(table, ()), dominance=dominance),
+        seed=7,
+    )
     while algorithm.num_asked < BUDGET:
         batch = algorithm.ask(min(algorithm.batch_size, BUDGET - algorithm.num_asked))
         found = {genotype: table.lookup(genotype) for genotype in batch}
@@ -76,18 +86,18 @@ def engine_alone(table: TableSpace, config: AlgorithmConfig, metrics: tuple[Metr
 @pytest.mark.parametrize(
     ("algorithm", "config"),
     [
-        ({"kind": "nsga2", "population_size": 12}, Nsga2Config),
-        ({"kind": "scarlet_nsga2", "population_size": 12}, ScarletConfig),
-        ({"kind": "predictor_assisted", "num_initial": 20, "inner_generations": 3}, PredictorAssistedConfig),
+        ({"kind": "nsga2", "population_size": 12}, Nsga2Settings),
+        ({"kind": "scarlet_nsga2", "population_size": 12}, ScarletNsga2Settings),
+        ({"kind": "predictor_assisted", "num_initial": 20, "inner_generations": 3}, PredictorAssistedSettings),
     ],
 )
 def test_the_served_search_finds_the_front_of_the_engine_alone(
-    world: WorkerWorld, algorithm: dict[str, Any], config: type[AlgorithmConfig]
+    world: WorkerWorld, algorithm: dict[str, Any], config: type[AskTellSettings]
 ) -> None:
     table = register(world, table_bytes())
     search = table_search(world, algorithm=algorithm)
     assert (search.state, search.hardware_key, search.supernet_id) == (SearchState.COMPLETED, None, None)
-    settings = config_of(search.spec.algorithm)
+    settings = search.spec.algorithm
     assert isinstance(settings, config)
     alone = engine_alone(table, settings, (Metric.TOP1, Metric.MACS))
     assert [c.genotype for c in world.candidates(search)] == [told.genotype for told in alone.results]
@@ -101,8 +111,8 @@ def test_confident_dominance_is_the_same_served_and_alone_and_keeps_what_noise_c
 ) -> None:
     table = register(world, table_bytes())
     search = table_search(world, algorithm={"kind": "nsga2", "population_size": 12}, dominance="confident")
-    config = config_of(search.spec.algorithm, search.spec.domain_dominance)
-    alone = engine_alone(table, config, (Metric.TOP1, Metric.MACS))
+    config = search.spec.algorithm
+    alone = engine_alone(table, config, (Metric.TOP1, Metric.MACS), search.spec.dominance)
     front = world.fronts.of_search(search.id)
     assert front.dominance is Dominance.CONFIDENT
     assert {c.genotype for c in front.points} == {told.genotype for told in alone.front()}
@@ -122,7 +132,7 @@ def test_values_come_from_the_row_and_say_so(world: WorkerWorld) -> None:
         assert candidate.latency_us == pytest.approx(row[Metric.LATENCY_US].value)
         assert candidate.record.macs == row[Metric.MACS].value
         assert candidate.latency_key is candidate.model_sha256 is None
-        evaluations = world.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
+        evaluations = world.uow.read(lambda tx, c=candidate: EvaluationStore(tx).evaluations_of_candidates([c.id]))  # type: ignore[misc]
         assert {e.metric: e.source for e in evaluations} == {
             Metric.TOP1: EvaluationSource.TABLE,
             Metric.LATENCY_US: EvaluationSource.TABLE,
@@ -239,7 +249,7 @@ def test_nas_bench_macro_is_searched_through_the_server_as_by_the_engine_alone(w
     table = register(world, json.dumps(document_of(nas_bench_macro(path))).encode())
     assert len(table.rows) == 6561
     search = table_search(world, algorithm={"kind": "nsga2", "population_size": 20})
-    alone = engine_alone(table, config_of(search.spec.algorithm), (Metric.TOP1, Metric.MACS))
+    alone = engine_alone(table, search.spec.algorithm, (Metric.TOP1, Metric.MACS))
     assert [c.genotype for c in world.candidates(search)] == [told.genotype for told in alone.results]
     front = world.fronts.of_search(search.id)
     assert {c.genotype for c in front.points} == {told.genotype for told in alone.front()}

@@ -10,7 +10,7 @@ import torch
 from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.search_space import Form
 from nas_engine.evaluation.accuracy import Accuracy, classify, evaluate
-from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.execute import BATCH
 from nas_engine.supernet.subnet import extract
 from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
@@ -66,7 +66,7 @@ def test_the_two_calibrations_differ_as_their_definitions_say() -> None:
     calibration = CalibrationBatches(_stream(), 2)
     cumulative, exponential = (
         evaluate(graph, weights, calibration_NCHW=calibration, held_out=_held_out(), mode=mode).statistics["stem.bn"]
-        for mode in (CalibrationMode.CUMULATIVE, CalibrationMode.EXPONENTIAL)
+        for mode in (CalibrationMode.CUMULATIVE, CalibrationMode.REFERENCE)
     )
     # After two batches 0.81 of the reset variance (1) is left: few batches are not enough for SPOS's average.
     assert abs(exponential.variance - 0.81).max() < 0.19 * max(1.0, float(cumulative.variance.max())) + 1e-6

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 import torch
 
-from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
 from nas_engine.export.onnx import export_onnx
-from nas_engine.supernet.calibration import CalibrationMode
+from nas_engine.settings.evaluation import CalibrationMode, EvaluationSettings
+from nas_engine.settings.training import (
+    AugmentationName,
+    OptimizerKind,
+    OptimizerSettings,
+    Schedule,
+    StandaloneSettings,
+)
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
-from nas_engine.training.config import OptimizerConfig, OptimizerKind
-from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.data.stream import PlainBatches
-from nas_engine.training.evaluator import EvaluationConfig, SupernetEvaluator
+from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.ranking_study import study_architecture, summarise
-from nas_engine.training.strategies.retrain import RetrainConfig
 from tests.support.datasets import striped_dataset
-from tests.support.training_run import tiny_config, tiny_space, tiny_weights
+from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 SPACE, DATASET = tiny_space(), striped_dataset()
-CONFIG = EvaluationConfig(calibration_images=40, batch_size=20)
+CONFIG = EvaluationSettings(num_calibration_batches=2, batch_size=20)
 
 
-def _evaluator(config: EvaluationConfig = CONFIG) -> SupernetEvaluator:
+def _evaluator(config: EvaluationSettings = CONFIG) -> SupernetEvaluator:
     return SupernetEvaluator(SPACE, tiny_weights(SPACE), DATASET, config, CPU)
 
 
@@ -42,10 +42,8 @@ def test_candidates_are_judged_on_validation_images_and_reported_on_test_images(
 
 
 def test_fewer_validation_images_and_the_other_calibration_on_request() -> None:
-    config = replace(CONFIG, max_held_out=7, mode=CalibrationMode.EXPONENTIAL)
+    config = changed(CONFIG, num_validation_batches=1, batch_size=7, calibration=CalibrationMode.REFERENCE)
     assert _evaluator(config).evaluate(SPACE.decode([1, 2])).accuracy.num_images == 7
-    with pytest.raises(TrainingError, match="calibration_images is 0"):
-        EvaluationConfig(calibration_images=0)
 
 
 def test_another_version_of_the_supernet_gives_other_statistics() -> None:
@@ -76,12 +74,12 @@ def test_what_is_exported_answers_as_the_supernets_path_did() -> None:
 
 
 def test_a_ranking_study_judges_architectures_both_ways() -> None:
-    adam = OptimizerConfig(kind=OptimizerKind.ADAMW, learning_rate=0.02)
-    config = replace(tiny_config(12), optimizer=adam, augmentation=NO_AUGMENTATION)
+    adam = OptimizerSettings(kind=OptimizerKind.ADAMW, learning_rate=0.02, schedule=Schedule.COSINE)
+    config = changed(tiny_config(12), optimizer=adam, augmentation=AugmentationName.NONE)
     entries = [
         study_architecture(
             SPACE, SPACE.decode(genotype), _evaluator(), DATASET, config,
-            RetrainConfig(calibration_batches=2), device=CPU,
+            StandaloneSettings(num_calibration_batches=2), device=CPU,
         )
         for genotype in ([0, 0], [1, 3], [2, 2])
     ]  # fmt: skip

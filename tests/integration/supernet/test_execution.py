@@ -12,8 +12,9 @@ from nas_engine.domain.errors import InvalidGraphError, WeightsError
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import ActivationKind, CoefficientRef
 from nas_engine.domain.search_space import Form
+from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
-from nas_engine.supernet.calibration import CalibrationMode, calibrate
+from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import BATCH, Calibrated, Running, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.subnet import deployed_weights, extract
@@ -188,7 +189,7 @@ def test_running_statistics_are_shared_and_follow_torch() -> None:
     assert torch.equal(forward(x, graph, weights=store, norm=Running(store.running, update=False)), module.eval()(x))
 
 
-@pytest.mark.parametrize(("mode", "momentum"), [(CalibrationMode.EXPONENTIAL, 0.1), (CalibrationMode.CUMULATIVE, None)])
+@pytest.mark.parametrize(("mode", "momentum"), [(CalibrationMode.REFERENCE, 0.1), (CalibrationMode.CUMULATIVE, None)])
 def test_calibration_equals_torch_batch_norm(mode: CalibrationMode, momentum: float | None) -> None:
     graph = chain()
     weights = WeightStore.create([graph], _rng())

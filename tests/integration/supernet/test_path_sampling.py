@@ -10,12 +10,12 @@ from scipy.stats import chisquare
 
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.complexity import complexity
+from nas_engine.settings.training import MacsBinnedSettings, UniformSettings
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.training.strategies.paths import (
     MAX_TRIES,
     PUBLISHED_EDGES,
     MacsCounter,
-    PathSampling,
     binned_sampler,
     graph_of,
     make_sampler,
@@ -29,7 +29,7 @@ SMALL = ShuffleNetSpace(
 
 
 def test_uniform_sampling_draws_every_choice_of_every_gene_equally_often() -> None:
-    draw, rng = make_sampler(SMALL, PathSampling.UNIFORM), np.random.default_rng(0)
+    draw, rng = make_sampler(SMALL, UniformSettings()), np.random.default_rng(0)
     genotypes = np.array([draw(rng).genotype for _ in range(2000)])
     for column in genotypes.T:
         assert chisquare(np.bincount(column, minlength=4)).pvalue > 1e-4
@@ -45,7 +45,7 @@ def test_macs_are_counted_exactly_by_the_table() -> None:
 
 def test_small_spaces_are_binned_by_quantiles_which_are_drawn_equally_often() -> None:
     counter, rng = MacsCounter(SMALL), np.random.default_rng(2)
-    draw = make_sampler(SMALL, PathSampling.MACS_BINS)
+    draw = make_sampler(SMALL, MacsBinnedSettings())
     macs = np.array([counter.macs(draw(rng).genotype) for _ in range(1400)], dtype=np.float64)
     everything = np.sort([counter.macs(tuple(map(int, np.unravel_index(i, (4, 4, 4, 4))))) for i in range(256)])
     edges = np.quantile(everything, np.linspace(0, 1, 8))
@@ -57,7 +57,7 @@ def test_small_spaces_are_binned_by_quantiles_which_are_drawn_equally_often() ->
 
 def test_the_published_space_has_the_published_bins() -> None:
     space = ShuffleNetSpace()
-    draw, counter, rng = make_sampler(space, PathSampling.MACS_BINS), MacsCounter(space), np.random.default_rng(3)
+    draw, counter, rng = make_sampler(space, MacsBinnedSettings()), MacsCounter(space), np.random.default_rng(3)
     drawn = [draw(rng) for _ in range(140)]
     bins = Counter(int(counter.macs(path.genotype) // 10e6) for path in drawn if path.in_bin)
     assert set(bins) <= set(range(29, 36))
@@ -79,7 +79,7 @@ def test_a_bin_that_cannot_be_hit_ends_after_500_tries_with_any_architecture() -
     assert len(path.genotype) == 4
 
 
-@pytest.mark.parametrize("sampling", list(PathSampling))
-def test_the_same_generator_draws_the_same_paths(sampling: PathSampling) -> None:
+@pytest.mark.parametrize("sampling", [UniformSettings(), MacsBinnedSettings()])
+def test_the_same_generator_draws_the_same_paths(sampling: UniformSettings | MacsBinnedSettings) -> None:
     draw = make_sampler(SMALL, sampling)
     assert draw(np.random.default_rng(9)) == draw(np.random.default_rng(9))

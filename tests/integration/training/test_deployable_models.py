@@ -17,7 +17,7 @@ from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.export.rknn_table import parse_cycle_table
-from nas_engine.settings.training import RetrainStrategy
+from nas_engine.settings.training import RetrainSettings
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
@@ -30,8 +30,8 @@ from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
 from server.fleet.selection import converter_labels
 from server.fleet.sessions import AgentReport, AgentSessions
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
+from server.jobs.states import JobKind
 from server.jobs.worker.handlers import failure_of
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
@@ -40,8 +40,7 @@ from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from tests.support.api_world import measurement
 from tests.support.databases import TestDatabase
 from tests.support.fake_converter import TABLE
@@ -89,7 +88,7 @@ class ConvertingWorld(WorkerWorld):
         self.deployables = DeployableModels(self.uow)
         self.retraining = CandidateRetraining(self.uow, self.supernets)
         maker = RknnMaker(self.converter, self.artifacts)  # type: ignore[arg-type]
-        self.handlers = worker_process._handlers(self.settings, self.uow, self.artifacts, maker)
+        self.handlers = worker_process._handlers(self.settings, self.uow, self.dispatch.kinds, self.artifacts, maker)
 
     def convert(self) -> int:
         """Do what waits for the converter; failures are reported as the worker's loop does."""
@@ -205,7 +204,7 @@ def test_a_candidate_is_retrained_without_copying_its_genotype(world: Converting
     wanted = {**FAST, "inherit": True, "dropout": 0.1, "formats": ["onnx", "rknn"], "labels": {"team": "vision"}}
     made = world.retraining.create(candidate.id, parse_candidate_retraining_spec(wanted))
     strategy = made.spec.strategy
-    assert isinstance(strategy, RetrainStrategy)
+    assert isinstance(strategy, RetrainSettings)
     assert strategy.architecture == list(candidate.genotype)
     assert strategy.inherit_from == search.supernet_version_id
     assert (strategy.dropout, strategy.wants_rknn) == (0.1, True)

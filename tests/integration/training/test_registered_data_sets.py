@@ -12,13 +12,12 @@ import torch
 from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.presets import IMAGENET, TRAINING_PRESETS
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.source import open_dataset
-from nas_engine.training.presets import IMAGENET
 from server.searches.presets import SEARCH_PRESETS
 from server.spaces.datasets import DatasetCatalog
-from server.spaces.worker.resources import WorkerResources
-from server.training.presets import TRAINING_PRESETS
+from server.spaces.worker import WorkerResources
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import TINY_SPACE, WorkerWorld
 

@@ -20,8 +20,7 @@ from nas_engine.training.data.source import DatasetSource
 from server.core.events import EventQuery, EventStore, EventType
 from server.jobs.job import Job
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from server.training.worker.child import EXIT_ORPHANED
 from server.training.worker.order import TrainingOrder
 from server.training.worker.training import _num_processes
@@ -84,7 +83,7 @@ def test_two_processes_train_what_one_process_trains_with_the_whole_batch(world:
     assert_equal(weights(world, one), weights(world, two))
     assert two.progress.step == 24
     assert two.progress.loss == pytest.approx(one.progress.loss, rel=1e-3)
-    told = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(supernet_id=two.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(supernet_id=two.id), 500))
     steps = [event.payload["step"] for event in told if event.type is EventType.TRAINING]
     assert steps == list(range(1, 25))
     assert not list((world.folder / "worker" / "training").iterdir()), "nothing is left behind"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
-from nas_engine.search.config import BinnedEvolutionConfig
+from nas_engine.settings.algorithms import BinnedEvolutionSettings
 from tests.support.fakes_space import StagedSpace, tell_all
 
 SPACE = StagedSpace()
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
-CONFIG = BinnedEvolutionConfig(bin_width=20.0, population_size=20, num_mutation=6, num_crossover=4)
+CONFIG = BinnedEvolutionSettings(bin_width=20.0, population_size=20, num_mutation=6, num_crossover=4)
 
 
-def make(config: BinnedEvolutionConfig = CONFIG) -> BinnedEvolution:
+def make(config: BinnedEvolutionSettings = CONFIG) -> BinnedEvolution:
     return BinnedEvolution(SearchProblem(space=SPACE, objectives=OBJECTIVES), config, 0)
 
 

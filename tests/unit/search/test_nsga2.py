@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.algorithms.scarlet import ScarletNsga2
-from nas_engine.search.config import ConstraintHandling, Nsga2Config, RandomSearchConfig, ScarletConfig
 from nas_engine.search.pareto import HypervolumeReference, equispaced
+from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings, RandomSearchSettings, ScarletNsga2Settings
 from tests.support.fakes_space import StagedSpace, tell_all
 
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
@@ -36,7 +37,7 @@ def generation(algorithm: Nsga2, space: StagedSpace) -> list[tuple[int, ...]]:
 
 def test_the_initial_sample_is_filled_and_generations_have_the_size_of_the_offspring() -> None:
     space = StagedSpace()
-    algorithm = Nsga2(problem(space), Nsga2Config(population_size=12, num_offspring=5), 0)
+    algorithm = Nsga2(problem(space), Nsga2Settings(population_size=12, num_offspring=5), 0)
     assert [len(generation(algorithm, space)) for _ in range(4)] == [12, 5, 5, 5]
     assert algorithm.generation == 4
     assert len(algorithm.population) == 12
@@ -44,7 +45,7 @@ def test_the_initial_sample_is_filled_and_generations_have_the_size_of_the_offsp
 
 def test_a_population_told_in_parts_grows_back_to_its_size() -> None:
     space = StagedSpace()
-    algorithm = Nsga2(problem(space), Nsga2Config(population_size=10), 0)
+    algorithm = Nsga2(problem(space), Nsga2Settings(population_size=10), 0)
     batch = algorithm.ask(10)
     algorithm.tell(tell_all(space, batch[:3]))
     assert len(algorithm.population) == 3
@@ -58,8 +59,8 @@ def test_it_beats_random_search_on_hypervolume() -> None:
     frame = HypervolumeReference((-1.0, 10.0), (0.0, 310.0))
     hypervolumes = []
     for algorithm in (
-        Nsga2(problem(space), Nsga2Config(population_size=20), 0),
-        RandomSearch(problem(space), RandomSearchConfig(), 0),
+        Nsga2(problem(space), Nsga2Settings(population_size=20), 0),
+        RandomSearch(problem(space), RandomSearchSettings(), 0),
     ):
         while algorithm.num_asked < 200:
             algorithm.tell(tell_all(space, algorithm.ask(20)))
@@ -84,7 +85,7 @@ def test_the_global_generator_is_neither_used_nor_moved() -> None:
     for global_seed in (1, 2):
         np.random.seed(global_seed)  # noqa: NPY002 - the point of this test
         before = np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
-        algorithm = Nsga2(problem(space, Constraint(Metric.TOP1, minimum=0.8)), Nsga2Config(population_size=8), 0)
+        algorithm = Nsga2(problem(space, Constraint(Metric.TOP1, minimum=0.8)), Nsga2Settings(population_size=8), 0)
         runs.append([generation(algorithm, space) for _ in range(5)])
         assert np.random.get_state()[1].tolist() == before  # type: ignore[index,union-attr]  # noqa: NPY002
     assert runs[0] == runs[1]
@@ -93,7 +94,7 @@ def test_the_global_generator_is_neither_used_nor_moved() -> None:
 def test_feasible_candidates_survive_before_infeasible_ones() -> None:
     space = StagedSpace()
     bound = Constraint(Metric.MACS, maximum=60.0)
-    algorithm = Nsga2(problem(space, bound), Nsga2Config(population_size=10), 0)
+    algorithm = Nsga2(problem(space, bound), Nsga2Settings(population_size=10), 0)
     for _ in range(8):
         generation(algorithm, space)
     num_feasible = sum(space.macs(told.genotype) <= 60.0 for told in algorithm.results)
@@ -105,7 +106,7 @@ def test_feasible_candidates_survive_before_infeasible_ones() -> None:
 def test_rejected_candidates_never_enter_the_population_and_the_generation_is_asked_on_until_full() -> None:
     space = StagedSpace()
     bound = Constraint(Metric.TOP1, minimum=0.88)
-    config = Nsga2Config(population_size=6, constraint_handling=ConstraintHandling.REJECT)
+    config = Nsga2Settings(population_size=6, constraint_handling=ConstraintHandling.REJECT)
     algorithm = Nsga2(problem(space, bound), config, 0)
     while algorithm.generation < 4:
         generation(algorithm, space)
@@ -118,7 +119,7 @@ def test_rejected_candidates_never_enter_the_population_and_the_generation_is_as
 def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejected() -> None:
     space = StagedSpace()
     bound = Constraint(Metric.TOP1, minimum=0.0)
-    config = Nsga2Config(population_size=6, constraint_handling=ConstraintHandling.REJECT)
+    config = Nsga2Settings(population_size=6, constraint_handling=ConstraintHandling.REJECT)
     algorithm = Nsga2(problem(space, bound), config, 0)
     told = tell_all(space, algorithm.ask(4))
     algorithm.tell(told)
@@ -137,7 +138,9 @@ def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejec
 def test_a_measured_constraint_nobody_meets_is_reported_with_the_range_seen() -> None:
     space = StagedSpace()
     algorithm = ScarletNsga2(
-        problem(space, Constraint(Metric.TOP1, minimum=0.999)), ScarletConfig(population_size=5, max_rejections=30), 0
+        problem(space, Constraint(Metric.TOP1, minimum=0.999)),
+        ScarletNsga2Settings(population_size=5, max_rejections=30),
+        0,
     )
 
     def search_on() -> None:
@@ -154,7 +157,7 @@ def test_a_checkpoint_keeps_rank_and_crowding_and_the_half_full_generation() -> 
     bound = Constraint(Metric.TOP1, minimum=0.88)
 
     def make() -> ScarletNsga2:
-        return ScarletNsga2(problem(space, bound), ScarletConfig(population_size=8), 5)
+        return ScarletNsga2(problem(space, bound), ScarletNsga2Settings(population_size=8), 5)
 
     undisturbed, resumed = make(), make()
     for _ in range(12):
@@ -173,7 +176,7 @@ def test_weights_make_the_front_denser_along_their_objective() -> None:
     def spread(weights: tuple[float, float]) -> float:
         found = []
         for seed in range(3):
-            algorithm = Nsga2(problem(space, weights=weights), Nsga2Config(population_size=16), seed)
+            algorithm = Nsga2(problem(space, weights=weights), Nsga2Settings(population_size=16), seed)
             for _ in range(12):
                 generation(algorithm, space)
             macs = np.sort([space.macs(genotype) for genotype in algorithm.population])
@@ -186,13 +189,13 @@ def test_weights_make_the_front_denser_along_their_objective() -> None:
 
 def test_a_damaged_population_is_refused() -> None:
     space = StagedSpace()
-    algorithm = Nsga2(problem(space), Nsga2Config(population_size=5), 0)
+    algorithm = Nsga2(problem(space), Nsga2Settings(population_size=5), 0)
     generation(algorithm, space)
     state: Any = json.loads(canonical_json(algorithm.state()))
     stranger = [0] * 12 if (0,) * 12 not in algorithm.population else [1] * 12
     state["own"]["population"][0]["genotype"] = stranger
     with pytest.raises(SearchStateError, match="has no result"):
-        Nsga2(problem(space), Nsga2Config(population_size=5), 0).load_state(state)
+        Nsga2(problem(space), Nsga2Settings(population_size=5), 0).load_state(state)
 
 
 def test_three_objectives_with_params_maximised_are_searched_and_equispaced_models_picked() -> None:
@@ -202,7 +205,9 @@ def test_three_objectives_with_params_maximised_are_searched_and_equispaced_mode
         Objective(Metric.MACS, Goal.MINIMIZE, weight=0.4),
         Objective(Metric.PARAMS, Goal.MAXIMIZE, weight=0.2),
     )
-    algorithm = ScarletNsga2(SearchProblem(space=space, objectives=objectives), ScarletConfig(population_size=10), 0)
+    algorithm = ScarletNsga2(
+        SearchProblem(space=space, objectives=objectives), ScarletNsga2Settings(population_size=10), 0
+    )
     for _ in range(4):
         batch = algorithm.ask(algorithm.batch_size)
         algorithm.tell(
@@ -227,11 +232,15 @@ def noisy(genotypes: list[tuple[int, ...]], space: StagedSpace, error: float) ->
     ]
 
 
+def confident(space: StagedSpace) -> SearchProblem:
+    return replace(problem(space), dominance=Dominance.CONFIDENT)
+
+
 def test_confident_dominance_gives_one_rank_to_what_cannot_be_told_apart() -> None:
     space = StagedSpace()
     ranks: dict[float, set[int]] = {}
     for error in (0.0, 100.0):
-        algorithm = Nsga2(problem(space), Nsga2Config(population_size=12, dominance=Dominance.CONFIDENT), 0)
+        algorithm = Nsga2(confident(space), Nsga2Settings(population_size=12), 0)
         batch = algorithm.ask(12)
         algorithm.tell(noisy(batch, space, error))
         ranks[error] = {int(individual.get("rank")) for individual in algorithm._pymoo.pop}
@@ -243,8 +252,8 @@ def test_confident_dominance_gives_one_rank_to_what_cannot_be_told_apart() -> No
 
 
 def test_confident_dominance_resumes_exactly_with_the_errors_it_was_told() -> None:
-    space, config = StagedSpace(), Nsga2Config(population_size=8, dominance=Dominance.CONFIDENT)
-    whole, resumed = (Nsga2(problem(space), config, 3) for _ in range(2))
+    space, config = StagedSpace(), Nsga2Settings(population_size=8)
+    whole, resumed = (Nsga2(confident(space), config, 3) for _ in range(2))
     for _ in range(3):
         whole.tell(noisy(whole.ask(8), space, 0.05))
     resumed.load_state(json.loads(canonical_json(whole.state())))
@@ -254,12 +263,12 @@ def test_confident_dominance_resumes_exactly_with_the_errors_it_was_told() -> No
         for one in (whole, resumed):
             one.tell(noisy(batch, space, 0.05))
     with pytest.raises(SearchStateError, match="another search"):
-        Nsga2(problem(space), Nsga2Config(population_size=8), 3).load_state(whole.state())
+        Nsga2(problem(space), Nsga2Settings(population_size=8), 3).load_state(whole.state())
 
 
 def test_a_revised_error_ranks_the_survivors_anew() -> None:
     space = StagedSpace()
-    algorithm = Nsga2(problem(space), Nsga2Config(population_size=12, dominance=Dominance.CONFIDENT), 0)
+    algorithm = Nsga2(confident(space), Nsga2Settings(population_size=12), 0)
     batch = algorithm.ask(12)
     algorithm.tell(noisy(batch, space, 0.0))
     algorithm.revise(noisy(batch, space, 100.0))

@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy.stats import chisquare
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.search.algorithm import CheapCheck, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
-from nas_engine.search.config import ScarletConfig, VariationConfig
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import HierarchicalMutation, PerGeneMutation, change_genes
@@ -24,6 +24,7 @@ from nas_engine.search.variation.two_level_mutation import (
     ReinforcedMutation,
     TwoLevelMutation,
 )
+from nas_engine.settings.algorithms import ScarletNsga2Settings
 from tests.support.fakes_space import StagedSpace, tell_all
 
 SPACE = StagedSpace()
@@ -46,7 +47,7 @@ class Recorder:
 
 
 def scarlet_mutation() -> tuple[TwoLevelMutation, dict[MutationLevel, Recorder]]:
-    config = ScarletConfig()
+    config = ScarletNsga2Settings()
     recorders = {level: Recorder() for level in MutationLevel}
     probabilities = {
         MutationLevel.RANDOM: config.p_random,
@@ -73,8 +74,8 @@ def test_the_two_level_mutation_refuses_a_missing_operator_and_wrong_sums() -> N
     recorders = {level: Recorder() for level in MutationLevel}
     with pytest.raises(EngineError, match="add up to 1"):
         TwoLevelMutation(recorders, dict.fromkeys(MutationLevel, 0.5), 0.7)
-    with pytest.raises(EngineError, match="add up to 1"):
-        ScarletConfig(p_random=0.5)
+    with pytest.raises(ValidationError, match="add up to 1"):
+        ScarletNsga2Settings(p_random=0.5)
 
 
 def test_the_reinforced_mutation_prefers_choices_that_paid_off() -> None:
@@ -83,14 +84,14 @@ def test_the_reinforced_mutation_prefers_choices_that_paid_off() -> None:
     genotypes = {ENCODING.random(rng) for _ in range(300)}
     for told in tell_all(SPACE, sorted(genotypes)):
         archive.add(told)
-    natural = HierarchicalMutation(ENCODING, VariationConfig())
+    natural = HierarchicalMutation(ENCODING, structural_probability=0.3, mean_leaves=0.5)
     mutation = ReinforcedMutation(PROBLEM, ENCODING, lambda: archive, natural)
     macs = {guide: np.mean([SPACE.macs(mutation(FULL, guide, rng)) for _ in range(300)]) for guide in Guide}
     assert macs[Guide.KNOWN] < SPACE.macs(FULL) < macs[Guide.MEASURED]
 
 
 def test_the_reinforced_mutation_is_natural_until_something_is_learned() -> None:
-    natural = HierarchicalMutation(ENCODING, VariationConfig())
+    natural = HierarchicalMutation(ENCODING, structural_probability=0.3, mean_leaves=0.5)
     mutation = ReinforcedMutation(PROBLEM, ENCODING, lambda: EvaluatedArchive(PROBLEM), natural)
     mutated = mutation(FULL, Guide.KNOWN, np.random.default_rng(5))
     assert mutated == natural(FULL, np.random.default_rng(5)) != FULL
@@ -100,7 +101,7 @@ def test_the_prior_mutation_takes_the_cheaper_or_the_larger_variant() -> None:
     def cheap(genotype: tuple[int, ...]) -> CheapCheck:
         return CheapCheck({Metric.MACS: SPACE.macs(genotype)}, {})
 
-    natural = HierarchicalMutation(ENCODING, VariationConfig())
+    natural = HierarchicalMutation(ENCODING, structural_probability=0.3, mean_leaves=0.5)
     prior, random = PriorMutation(PROBLEM, cheap, natural), RandomMutation(natural)
     rng = np.random.default_rng(0)
 
@@ -111,7 +112,7 @@ def test_the_prior_mutation_takes_the_cheaper_or_the_larger_variant() -> None:
 
 
 def test_hierarchical_mutation_changes_structure_as_often_as_asked() -> None:
-    mutation = HierarchicalMutation(ENCODING, VariationConfig(structural_probability=0.3))
+    mutation = HierarchicalMutation(ENCODING, structural_probability=0.3, mean_leaves=0.5)
     rng = np.random.default_rng(0)
     structural = sum(any(mutation(FULL, rng)[p] != FULL[p] for p in ENCODING.structural) for _ in range(2000))
     assert chisquare([structural, 2000 - structural], [600, 1400]).pvalue > 0.001
@@ -120,7 +121,7 @@ def test_hierarchical_mutation_changes_structure_as_often_as_asked() -> None:
 def test_genes_that_a_deeper_stage_wakes_up_are_drawn_at_random() -> None:
     shallow = ENCODING.canonical((0, 1, 0, 0) * 3)
     assert ENCODING.inactive_leaves(shallow) == (2, 3, 6, 7, 10, 11)
-    mutation = HierarchicalMutation(ENCODING, VariationConfig(structural_probability=1.0))
+    mutation = HierarchicalMutation(ENCODING, structural_probability=1.0, mean_leaves=0.5)
     rng = np.random.default_rng(0)
     woken = Counter(child[2] for child in (mutation(shallow, rng) for _ in range(2000)) if child[0] > 0)
     assert set(woken) == {0, 1, 2, 3}

@@ -12,7 +12,7 @@ from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import SearchProblem, Told
 from nas_engine.search.algorithms.spos_evolution import SposEvolution
 from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
-from nas_engine.search.config import SposEvolutionConfig
+from nas_engine.settings.algorithms import SposEvolutionSettings
 from nas_engine.spaces.registry import create_space
 from tests.support.fakes_space import StagedSpace
 from tests.support.reference import vectors
@@ -41,7 +41,7 @@ def run(seed: int) -> tuple[tuple[tuple[Genotype, ...], ...], SposEvolution]:
     """The reference's 1 + 20 generations."""
     cheap = MetricFilter(lambda g: {Metric.MACS: macs(g)}, [Constraint(Metric.MACS, maximum=LIMIT)])
     problem = SearchProblem(space=create_space("spos"), objectives=TOP1, cheap_filter=cheap)
-    algorithm = SposEvolution(problem, SposEvolutionConfig(), seed)
+    algorithm = SposEvolution(problem, SposEvolutionSettings(), seed)
     generations = []
     for _ in range(21):
         batch = algorithm.ask(algorithm.batch_size)
@@ -86,7 +86,7 @@ def test_parents_are_elitist_over_all_generations() -> None:
 
 def test_half_of_a_generation_are_mutants_and_half_are_crossed() -> None:
     problem = SearchProblem(space=create_space("spos"), objectives=TOP1)
-    algorithm = SposEvolution(problem, SposEvolutionConfig(), 3)
+    algorithm = SposEvolution(problem, SposEvolutionSettings(), 3)
     first = algorithm.ask(50)
     algorithm.tell([Told(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in first])
     parents = algorithm.parents()
@@ -100,4 +100,4 @@ def test_half_of_a_generation_are_mutants_and_half_are_crossed() -> None:
 def test_needs_exactly_one_objective() -> None:
     problem = SearchProblem(space=StagedSpace(), objectives=(*TOP1, Objective(Metric.MACS, Goal.MINIMIZE)))
     with pytest.raises(EngineError, match="one objective"):
-        SposEvolution(problem, SposEvolutionConfig(), 0)
+        SposEvolution(problem, SposEvolutionSettings(), 0)

@@ -7,20 +7,19 @@ import pytest
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
-from nas_engine.search.config import (
-    AlgorithmConfig,
-    BinnedEvolutionConfig,
-    Nsga2Config,
-    PredictorAssistedConfig,
-    RandomSearchConfig,
-    ScarletConfig,
-    SposEvolutionConfig,
-    VariationConfig,
-    settings_of,
-)
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.warm_start import warm_start
+from nas_engine.settings.algorithms import (
+    AskTellSettings,
+    BinnedEvolutionSettings,
+    Nsga2Settings,
+    PredictorAssistedSettings,
+    RandomSearchSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+)
 from nas_engine.spaces.registry import create_space
 from tests.support.fakes_space import StagedSpace
 
@@ -30,7 +29,7 @@ SPOS = create_space("spos")
 
 def test_a_warm_start_takes_published_models_and_says_why_others_are_not_taken() -> None:
     cheap = GraphFilter(SPOS, [Constraint(Metric.MACS, maximum=330e6)])
-    algorithm = create_algorithm(Nsga2Config(), SPOS, OBJECTIVES, cheap_filter=cheap)
+    algorithm = create_algorithm(Nsga2Settings(), SearchProblem(space=SPOS, objectives=OBJECTIVES, cheap_filter=cheap))
     published = next(iter(SPOS.named))
     report = warm_start(algorithm, SPOS, [published, published, [3] * 20, [0] * 3, "no-such-model"])
     assert len(report.accepted) == 1
@@ -71,41 +70,25 @@ def test_what_a_filter_cannot_know_before_evaluation_is_refused() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        RandomSearchConfig(),
-        Nsga2Config(),
-        ScarletConfig(),
-        BinnedEvolutionConfig(),
-        PredictorAssistedConfig(),
+        RandomSearchSettings(),
+        Nsga2Settings(),
+        ScarletNsga2Settings(),
+        BinnedEvolutionSettings(),
+        PredictorAssistedSettings(),
     ],
-    ids=lambda config: config.kind.value,
+    ids=lambda config: config.kind,
 )
-def test_the_factory_makes_every_algorithm_and_checkpoints_name_it(config: AlgorithmConfig) -> None:
-    algorithm = create_algorithm(config, StagedSpace(), OBJECTIVES, seed=3)
+def test_the_factory_makes_every_algorithm_and_checkpoints_name_it(config: AskTellSettings) -> None:
+    algorithm = create_algorithm(config, SearchProblem(space=StagedSpace(), objectives=OBJECTIVES), seed=3)
     assert len(algorithm.ask(2)) == 2
-    assert f'"kind":"{config.kind.value}"' in str(algorithm.state())
-    assert settings_of(config)["kind"] == config.kind.value
+    assert f'"kind":"{config.kind}"' in str(algorithm.state())
 
 
-def test_the_factory_refuses_objectives_an_algorithm_cannot_serve() -> None:
-    for config in (SposEvolutionConfig(), BinnedEvolutionConfig(bin_metric=Metric.LATENCY_US)):
+def test_objectives_an_algorithm_cannot_serve_are_refused() -> None:
+    for config in (SposEvolutionSettings(), BinnedEvolutionSettings(bin_metric="latency_us")):
         with pytest.raises(EngineError, match="objective"):
-            create_algorithm(config, StagedSpace(), OBJECTIVES)
+            create_algorithm(config, SearchProblem(space=StagedSpace(), objectives=OBJECTIVES))
     with pytest.raises(EngineError, match="at least one objective"):
-        create_algorithm(Nsga2Config(), StagedSpace(), ())
+        SearchProblem(space=StagedSpace(), objectives=())
     with pytest.raises(EngineError, match="repeat a metric"):
-        create_algorithm(Nsga2Config(), StagedSpace(), (OBJECTIVES[0], OBJECTIVES[0]))
-
-
-def test_settings_out_of_range_are_refused_by_name() -> None:
-    with pytest.raises(EngineError, match="population_size is 1"):
-        Nsga2Config(population_size=1)
-    with pytest.raises(EngineError, match="crossover_probability"):
-        VariationConfig(crossover_probability=1.5)
-    with pytest.raises(EngineError, match="mean_leaves"):
-        VariationConfig(mean_leaves=float("nan"))
-    with pytest.raises(EngineError, match="bin_width"):
-        BinnedEvolutionConfig(bin_width=0.0)
-    with pytest.raises(EngineError, match="population_size is 50"):
-        SposEvolutionConfig(num_mutation=40)
-    with pytest.raises(EngineError, match="exploration"):
-        PredictorAssistedConfig(exploration=-1.0)
+        SearchProblem(space=StagedSpace(), objectives=(OBJECTIVES[0], OBJECTIVES[0]))

@@ -13,9 +13,9 @@ import pytest
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form
-from nas_engine.search.algorithm import CheapCheck, Told
-from nas_engine.search.config import Nsga2Config
+from nas_engine.search.algorithm import CheapCheck, SearchProblem, Told
 from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import Nsga2Settings
 from nas_engine.spaces.tables.files import nas_bench_macro, read_npz, read_table
 from nas_engine.spaces.tables.space import TableColumn, TableSpace
 
@@ -72,10 +72,12 @@ def test_a_genotype_without_a_row_is_refused_and_a_filter_keeps_a_search_among_t
     with pytest.raises(InvalidArchitectureError, match="holds 12 of 27"):
         table.lookup((0, 2, 2))
     algorithm = create_algorithm(
-        Nsga2Config(population_size=4),
-        table,
-        (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE)),
-        cheap_filter=lambda genotype: CheapCheck({}, {} if table.has_row(genotype) else {"table_row": 1.0}),
+        Nsga2Settings(population_size=4),
+        SearchProblem(
+            space=table,
+            objectives=(Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE)),
+            cheap_filter=lambda genotype: CheapCheck({}, {} if table.has_row(genotype) else {"table_row": 1.0}),
+        ),
     )
     asked = []
     while batch := algorithm.ask(4):

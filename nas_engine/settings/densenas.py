@@ -1,0 +1,114 @@
+"""DenseNAS (Fang et al., CVPR 2020): one differentiable search for each cost factor."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from nas_engine.settings.base import CheckpointedSettings, Identifier
+from nas_engine.settings.training import AugmentationName
+
+CostFactor = Annotated[float, Field(ge=0, le=1000)]
+
+
+class Alternation(Enum):
+    """Spread of the architecture steps among the weight steps; their number is the same.
+
+    `epochs` is the published code: before each epoch of weight steps a whole pass over the validation images.
+    `interleaved` spreads them evenly: a run can be watched, paused and cancelled at any step.
+    """
+
+    EPOCHS = "epochs"
+    INTERLEAVED = "interleaved"
+
+
+class DenseNasSettings(CheckpointedSettings):
+    """DenseNAS: trains a supernet with architecture parameters, and derives one architecture per cost factor.
+
+    The loss is cross entropy + factor * log(cost) / log(cost_base); a candidate is what the parameters end with.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"operators_per_weight_step", "operators_per_architecture_step", "collapse_threshold"}
+    )
+
+    kind: Literal["densenas"] = "densenas"
+
+    cost_factors: tuple[CostFactor, ...] = Field(default=(0.15,), min_length=1, max_length=100)
+    """Lambda of each run (published: 0.15 for latency, 0.2 for MACs); 0 searches for accuracy alone."""
+
+    cost_base: float = Field(default=15.0, gt=1)
+    """Tau, in the unit of the cost: milliseconds with a latency table, as published, else millions of MACs."""
+
+    latency_table: str | None = Field(default=None, min_length=1, max_length=100)
+    """Id of a completed latency table of this space; absent: the cost is MACs."""
+
+    dataset: Identifier
+    """Registered data set: its training images move the weights, its validation images the architecture parameters."""
+
+    epochs: int = Field(default=150, ge=1, le=100_000)
+    """Number of passes of weight steps over the training images."""
+
+    first_architecture_epoch: int = Field(default=50, ge=0, le=100_000)
+    """Number of epochs before the architecture parameters move (published: 50 of 150 for MobileNetV2, 10 of 70 for
+    ResNet); operators are sampled uniformly until then."""
+
+    batch_size: int = Field(default=352, ge=1, le=65_536)
+    """Number of images per step."""
+
+    learning_rate: float = Field(default=0.2, gt=0, le=100)
+    """Learning rate of the weights at the start of a cosine."""
+
+    final_learning_rate: float = Field(default=1e-4, ge=0, le=100)
+    """Learning rate of the weights at the end of the cosine."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of the weights."""
+
+    weight_decay: float = Field(default=4e-5, ge=0, le=1)
+    """L2 penalty of all weights, biases and batch normalisation included."""
+
+    architecture_learning_rate: float = Field(default=3e-4, gt=0, le=100)
+    """Learning rate of the architecture parameters (Adam, constant)."""
+
+    architecture_weight_decay: float = Field(default=1e-3, ge=0, le=1)
+    """L2 penalty of the architecture parameters."""
+
+    beta_temperature: float = Field(default=1.0, gt=0, le=100)
+    """Temperature of the softmax over a block's outgoing edges (published: 1 for MobileNetV2, 0.9 for ResNet)."""
+
+    regularise_skips: bool = False
+    """Whether a skip costs a tenth of its layer's first operator, against a collapse to skips."""
+
+    alternation: Alternation = Alternation.INTERLEAVED
+    """Spread of the architecture steps: evenly, or, as published, a pass of them before each epoch."""
+
+    augmentation: Literal[AugmentationName.NONE, AugmentationName.INCEPTION] = AugmentationName.INCEPTION
+    """Augmentation of the training images; `inception`: random resized crop and flip."""
+
+    checkpoint_every_steps: int = Field(default=500, ge=1)
+    """Number of weight steps between resumable checkpoints."""
+
+    operators_per_weight_step: int = Field(default=1, ge=1, le=1000)
+    """Number of operators sampled in every layer of a weight step (published: 1)."""
+
+    operators_per_architecture_step: int = Field(default=2, ge=1, le=1000)
+    """Number of operators sampled in every layer of an architecture step (published: 2)."""
+
+    collapse_threshold: float = Field(default=0.9, gt=0.5, le=1)
+    """Share of layers with one kind of operator from which a search is reported as collapsed."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DenseNasSettings:
+        if self.final_learning_rate >= self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate {self.final_learning_rate} is not below learning_rate {self.learning_rate}"
+            )
+        if self.first_architecture_epoch >= self.epochs:
+            raise ValueError(
+                f"first_architecture_epoch {self.first_architecture_epoch} of {self.epochs} epochs: the architecture "
+                "parameters would never move"
+            )
+        return self

@@ -1,0 +1,99 @@
+"""The whole product on one machine, as its users run it: server, worker, two boards, a supernet, a search, a report.
+
+``make demo`` runs `main`. Everything it makes lies in ``demo/``; nothing is left running unless `--keep` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from hilnas.cli.progress import follow_search, follow_supernet
+from hilnas.cli.terminal import make_console
+from hilnas.client.client import Hilnas
+from server.bootstrap.demo.processes import Rig
+from server.bootstrap.demo.report import write_report
+from server.bootstrap.demo.specs import DEVICE_TYPE, search_spec, training_spec
+from server.candidates.states import SearchState
+from server.training.supernet import SupernetState
+
+FOLDER = Path("demo")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit status is 0 when a front was found."""
+    parser = argparse.ArgumentParser(prog="hilnas demo", description="Run the whole product on this machine.")
+    parser.add_argument("--keep", action="store_true", help="leave the server and the boards up")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where everything is put (default: demo)")
+    parser.add_argument("--candidates", type=int, default=None, help="budget of the search")
+    parser.add_argument("--epochs", type=int, default=None, help="epochs of supernet training")
+    arguments = parser.parse_args(argv)
+    console = make_console()
+    # A terminated demo ends its processes like one that is done.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    started_s = time.monotonic()
+    with ExitStack() as stack:
+        rig = Rig(arguments.folder)
+        stack.callback(rig.stop)
+        try:
+            return _run(rig, arguments, console, started_s)
+        except RuntimeError as error:
+            console.print(f"[red]{error}[/red]")
+            console.print(f"The processes' logs are in {arguments.folder / 'logs'}.")
+            return 1
+
+
+def _run(rig: Rig, arguments: argparse.Namespace, console: Console, started_s: float) -> int:
+    console.rule("1. server, worker and two boards")
+    url = rig.start()
+    with Hilnas(url) as nas:
+        rig.wait_for_devices(nas, DEVICE_TYPE, num=2)
+        for device in nas.devices.all(device_type=DEVICE_TYPE):
+            console.print(f"  {device.name}: {device.device_type}, {device.capabilities['identity']['runtime']}")
+        console.rule("2. supernet, trained on real images")
+        supernet = nas.supernets.create(training_spec(arguments.epochs))
+        trained = follow_supernet(nas, supernet.id, console)
+        if trained.state is not SupernetState.READY:
+            raise RuntimeError(f"the supernet is {trained.state.value}: {trained.reason}")
+        console.rule("3. search on accuracy and measured latency")
+        search_started_s = time.monotonic()
+        search = nas.searches.create(search_spec(supernet.id, arguments.candidates))
+        ended = follow_search(nas, search.id, console)
+        if ended.state is not SearchState.COMPLETED:
+            raise RuntimeError(f"the search is {ended.state.value}: {ended.reason}")
+        console.rule("4. the front")
+        search_s = time.monotonic() - search_started_s
+        write_report(nas, search.id, arguments.folder, console, started_s=started_s, search_s=search_s)
+    if arguments.keep:
+        _keep(rig, url, search.id, console)
+    else:
+        console.print(f"Everything stays queryable: HILNAS_HOME={arguments.folder / 'home'} hilnas server")
+    return 0
+
+
+def _keep(rig: Rig, url: str, search_id: str, console: Console) -> None:
+    console.rule("the server stays up; try")
+    for line in (
+        f"curl -s '{url}/api/v1/searches/{search_id}/front'",
+        f"curl -s '{url}/api/v1/measurements?device_type={DEVICE_TYPE}&page_size=5'",
+        f"curl -s '{url}/api/v1/searches/{search_id}/candidates?order_by=latency_us&page_size=5'",
+        f"curl -sN -H 'Accept: text/event-stream' -H 'Last-Event-ID: 0' '{url}/api/v1/searches/{search_id}/events'",
+        f"curl -s '{url}/api/v1/devices'",
+    ):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"API documentation: {url}/docs   Ctrl-C stops everything.")
+    sys.stdout.flush()
+    rig.wait()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

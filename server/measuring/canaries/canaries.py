@@ -1,0 +1,218 @@
+"""Canaries: when a device runs its golden model, what is expected of it, and what follows from what it gave.
+
+The device's own first run is its baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from nas_engine.domain.measurement import CanaryReading, DeviceClass, Dtype
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.store import ArtifactStore
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidValueError
+from server.core.ids import IdPrefix, new_id
+from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState, pool_key
+from server.fleet.lifecycle import set_device_state
+from server.fleet.store import DeviceStore
+from server.jobs.job import Job
+from server.jobs.payloads import read_payload
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.measuring.canaries.alarms import CanaryAlarms, known_answer, pool_canaries, pool_disagreement
+from server.measuring.canaries.canary import CanaryRecord
+from server.measuring.canaries.store import CanaryStore
+from server.measuring.orders import LatencyScheduler
+from server.measuring.payloads import MeasurePayload
+from server.measuring.store import MeasurementStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenModel:
+    """A model whose speed and outputs are known: an artifact in one format."""
+
+    sha256: str
+    size_bytes: int
+    format: ModelFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanarySettings:
+    """When canaries run.
+
+    Attributes:
+        every_s: longest time between two canaries of a device that measures.
+        device_classes: classes that have canaries. Emulated devices have none: their host's own noise is larger than
+            what a canary could show.
+        tolerance: share by which the speed may be off; None leaves it to the measurement profile (3 %).
+    """
+
+    every_s: float = 600.0
+    device_classes: frozenset[DeviceClass] = frozenset({DeviceClass.BOARD, DeviceClass.SIMULATED})
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.every_s >= 0:
+            raise InvalidValueError(f"canaries every {self.every_s} s: it must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryPlan:
+    """The golden model a device is to run around a measurement.
+
+    Attributes:
+        model: the artifact.
+        baseline_us: the device's median; None before its first.
+        output_digest: what its outputs must hash to; empty where not known.
+        tolerance: share the speed may be off; None leaves it to the profile.
+    """
+
+    model: GoldenModel
+    baseline_us: float | None = None
+    output_digest: str = ""
+    tolerance: float | None = None
+
+
+class Canaries:
+    """Plans canaries, and takes their readings in.
+
+    Args:
+        uow: transactions.
+        golden: at most one golden model per format.
+        settings: when.
+        golden_key: latency key under which workers file golden models in further formats; empty for none.
+        searches: for the measurements that are ordered again.
+    """
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        golden: Sequence[GoldenModel] = (),
+        settings: CanarySettings | None = None,
+        golden_key: str = "",
+        searches: SearchSettings | None = None,
+    ) -> None:
+        self._uow = uow
+        self._golden = {model.format: model for model in golden}
+        self._settings = settings or CanarySettings()
+        self._golden_key = golden_key
+        self._latency = LatencyScheduler(searches or SearchSettings())
+
+    def plan(self, device: Device, job: Job) -> CanaryPlan | None:
+        """The canary for a job on a device; None where none is due or there is no golden model in its format.
+
+        One is due after `every_s`, after a failure that blamed the device, when its agent was started anew, and when it
+        runs as something else than before: a new runtime version or another core mask begins with its own baseline.
+        """
+        if device.device_class not in self._settings.device_classes:
+            return None
+        payload = read_payload(MeasurePayload, job.payload)
+        return self._uow.read(lambda tx: self._plan(tx, device, payload, _pool_key(device, job)))
+
+    def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
+        """Store the reading of a canary that ran with a job; see `record_under`.
+
+        Args:
+            alarm: why the device itself says that it is not well; empty where it is.
+        """
+        job = self._uow.read(lambda tx: JobStore(tx).get_job(job_id))
+        return self.record_under(_pool_key(device, job), device.id, reading, alarm=alarm)
+
+    def record_under(self, pool_key: str, device_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
+        """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
+        its last good canary as suspect, which running searches have measured again; one that passed brings a DEGRADED
+        device back. A device whose canary differs from those of its pool by more than 3 %, or gives other outputs, is
+        quarantined: devices of one hardware key share a pool only while they agree.
+
+        Returns:
+            How many measurements became suspect.
+        """
+
+        def work(tx: Transaction) -> int:
+            good = CanaryStore(tx).last_good_canary(device_id)
+            seen = DeviceStore(tx).get_device(device_id)
+            pool = () if alarm else pool_canaries(tx, seen, pool_key, reading.artifact_sha256)
+            disagreement = pool_disagreement(pool, reading.median_us, reading.output_digest)
+            reason = alarm or disagreement
+            since = seen.enrolled_at if good is None else good.taken_at
+            alarms = CanaryAlarms(
+                tx, MeasurementStore(tx).ids_of_measurements_since(device_id, since) if reason else ()
+            )
+            device = DeviceStore(tx).lock_device(device_id)
+            CanaryStore(tx).add_canary(
+                CanaryRecord(
+                    id=new_id(IdPrefix.CANARY),
+                    device_id=device_id,
+                    artifact_sha256=reading.artifact_sha256,
+                    median_us=reading.median_us,
+                    ratio=reading.ratio,
+                    passed=not reason,
+                    reason=reason,
+                    taken_at=tx.now(),
+                    pool_key=pool_key,
+                    output_digest=reading.output_digest,
+                    instance_epoch=device.instance_epoch,
+                )
+            )
+            device = replace(device, last_canary_at=tx.now(), last_canary_ratio=reading.ratio)
+            if not reason:
+                if device.state is DeviceState.DEGRADED:
+                    set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
+                else:
+                    DeviceStore(tx).save_device(device)
+                return 0
+            # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
+            worse = DeviceState.QUARANTINED if disagreement else DeviceState.DEGRADED
+            if worse is not device.state and worse in DEVICE_TRANSITIONS[device.state]:
+                set_device_state(tx, device, worse, reason)
+            else:
+                DeviceStore(tx).save_device(device)
+            num_suspect = MeasurementStore(tx).mark_measurements_suspect(device_id, since)
+            alarms.measure_again(self._latency)
+            return num_suspect
+
+        return self._uow.write(work)
+
+    def _plan(self, tx: Transaction, device: Device, payload: MeasurePayload, pool_key: str) -> CanaryPlan | None:
+        model = self._golden.get(payload.model_format) or self._filed(tx, payload)
+        if model is None:
+            return None
+        last = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=False)
+        if last is not None and device.num_failures_in_a_row == 0 and last.instance_epoch == device.instance_epoch:
+            age = tx.now() - last.taken_at
+            # A canary of the future was taken before the clock was set back: it says nothing about now.
+            if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
+                return None
+        good = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=True)
+        answer = known_answer([good]) if good is not None else ""
+        return CanaryPlan(
+            model=model,
+            baseline_us=None if good is None else _baseline_us(good),
+            output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256)),
+            tolerance=self._settings.tolerance,
+        )
+
+    def _filed(self, tx: Transaction, payload: MeasurePayload) -> GoldenModel | None:
+        """The golden model that a worker made in the format of a job."""
+        if not self._golden_key:
+            return None
+        export = ArtifactStore(tx).find_export(self._golden_key, payload.model_format, tuple(WeightsOrigin), None)
+        if export is None:
+            return None
+        size_bytes = ArtifactStore(tx).get_artifact(export.sha256).size_bytes
+        return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
+
+
+def _baseline_us(good: CanaryRecord) -> float:
+    """The first median, which every later record still tells: its own median over its ratio."""
+    return good.median_us if good.ratio is None else good.median_us / good.ratio
+
+
+def _pool_key(device: Device, job: Job) -> str:
+    """What the device runs the job as, without the batch: canaries have a batch of their own."""
+    if job.target.pool_key is not None:
+        return job.target.pool_key
+    return pool_key(device.capabilities.identity, Dtype(read_payload(MeasurePayload, job.payload).dtype))

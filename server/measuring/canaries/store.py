@@ -1,0 +1,67 @@
+"""The table of canary runs and its store."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from server.core.database.metadata import metadata
+from server.core.database.rows import Rows
+from server.core.database.store import Store
+from server.core.database.types import Digest, Id, Timestamp, finite
+from server.core.paging import Page, PageRequest
+from server.measuring.canaries.canary import CanaryRecord
+
+canaries = sa.Table(
+    "canaries",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("device_id", Id, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("artifact_sha256", Digest, nullable=False),
+    sa.Column("median_us", sa.Double, nullable=False),
+    sa.Column("ratio", sa.Double),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("taken_at", Timestamp, nullable=False),
+    sa.Column("pool_key", Digest),
+    sa.Column("output_digest", sa.String(128)),
+    sa.Column("instance_epoch", sa.BigInteger, nullable=False),
+    sa.Index("ix_canaries_device_id_id", "device_id", "id"),
+    finite("median_us"),
+    finite("ratio"),
+)
+
+
+CANARIES = Rows(CanaryRecord, canaries)
+
+
+class CanaryStore(Store):
+    """Runs of the golden model as rows."""
+
+    def add_canary(self, canary: CanaryRecord) -> None:
+        """Store one canary run."""
+        self._insert(CANARIES, canary)
+
+    def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
+        """Canary runs of a device, newest first."""
+        statement = CANARIES.select(canaries.c.device_id == device_id)
+        return self._page(CANARIES, statement, page, id_column=canaries.c.id, descending=True)
+
+    def last_good_canary(self, device_id: str) -> CanaryRecord | None:
+        """The newest that passed."""
+        return self._newest(canaries.c.device_id == device_id, canaries.c.passed.is_(True))
+
+    def last_canary_under(
+        self, device_id: str, pool_key: str, artifact_sha256: str, *, passed: bool
+    ) -> CanaryRecord | None:
+        """The newest of this model under this pool key; with `passed`, of those that did."""
+        conditions = [
+            canaries.c.device_id == device_id,
+            canaries.c.pool_key == pool_key,
+            canaries.c.artifact_sha256 == artifact_sha256,
+        ]
+        if passed:
+            conditions.append(canaries.c.passed.is_(True))
+        return self._newest(*conditions)
+
+    def _newest(self, *conditions: sa.ColumnElement[bool]) -> CanaryRecord | None:
+        return self._first(CANARIES, CANARIES.select(*conditions).order_by(canaries.c.id.desc()).limit(1))

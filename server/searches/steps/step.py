@@ -1,0 +1,173 @@
+"""What a search step starts from and what it commits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from nas_engine.domain.architecture import Architecture, Genotype
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
+from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.search import Checkpoint, Search
+from server.core.errors import InvalidValueError
+from server.jobs.states import JobKind
+from server.spaces.architecture import ArchitectureRecord, KnownValue
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCandidate:
+    """A candidate to be told, with every evaluation it has."""
+
+    candidate: Candidate
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """Which told candidates may be compared, as their accuracies are of the search's current supernet version.
+
+    Attributes:
+        genotypes: those, and the infeasible ones, which have no accuracy to compare.
+        not_scored: ids of candidates that were to be scored with this version and could not be.
+    """
+
+    genotypes: frozenset[Genotype]
+    not_scored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInput:
+    """What a step starts from.
+
+    Attributes:
+        checkpoint: of the last committed step; None for the first.
+        finished: candidates in a final state that were not told yet, in the order they were asked. COMPLETE ones are
+            told; INFEASIBLE ones with their reason as violation; FAILED ones are reported, and told nothing of.
+        revised: told candidates that have newer evaluations than the last step knew.
+        num_left: candidates the budget still allows.
+        measured: for the first step of a search that starts from the measurement database: architectures measured
+            on its hardware, newest first.
+        work: what the work that the last step ordered ended with; None where it ordered none.
+        comparable: where a search shifts its supernet and compares within one version; else None.
+    """
+
+    search: Search
+    checkpoint: Checkpoint | None
+    finished: tuple[FinishedCandidate, ...]
+    revised: tuple[FinishedCandidate, ...]
+    num_left: int
+    measured: tuple[Architecture, ...] = ()
+    work: FinishedWork | None = None
+    comparable: Comparable | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCandidate:
+    """A candidate the algorithm asked.
+
+    Attributes:
+        latency_key: needed where latency is wanted.
+        known: values that need no evaluation (a table of results); those that the search wants are recorded at once.
+        model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
+        provenance: operator and parents, as the algorithm tells them.
+    """
+
+    genotype: Genotype
+    record: ArchitectureRecord
+    latency_key: str | None = None
+    known: Mapping[Metric, KnownValue] = field(default_factory=dict)
+    model_sha256: str | None = None
+    provenance: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftOrder:
+    """Heavy work that a step orders: shift the supernet towards the candidates asked with it, then score them.
+
+    Attributes:
+        survivors: ids of told candidates that they will be compared with: scored again with the same version.
+        state_sha256: what the last shift ended with; None before the first.
+    """
+
+    survivors: tuple[str, ...] = ()
+    state_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeriveOrder:
+    """Heavy work that a step orders: run the differentiable search of one cost factor, counted from 0."""
+
+    number: int
+
+
+WorkOrder = ShiftOrder | DeriveOrder
+"""Heavy work that a step may order; see `server.searches.steps.ordered_work`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedWork:
+    """Heavy work that the last step ordered, and what it ended with."""
+
+    kind: JobKind
+    result: JsonValue
+
+
+class StepStatus(Enum):
+    """What comes after a step."""
+
+    CONTINUE = "continue"
+    COMPLETED = "completed"  # budget used up, or space exhausted
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What a step commits.
+
+    Attributes:
+        told: ids of the candidates of `finished` it took in (FAILED ones too: they are dealt with).
+        asked: new candidates, in the order asked.
+        checkpoint: the algorithm's state after telling and asking.
+        status, reason: what comes next, and why.
+        generation: generations completed.
+        front_size, hypervolume, reference_point: of everything told; see SearchProgress.
+        re_measure: ids of told candidates whose latency is to be taken again.
+        finalise: ids of told candidates to be classified on test images and exported with inherited weights.
+        work: heavy work that must be done before the next step; with a ShiftOrder, accuracies follow from it.
+        report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
+    """
+
+    told: tuple[str, ...]
+    asked: tuple[NewCandidate, ...]
+    checkpoint: JsonValue
+    code_version: str
+    status: StepStatus = StepStatus.CONTINUE
+    reason: str = ""
+    generation: int = 0
+    front_size: int = 0
+    hypervolume: float | None = None
+    reference_point: tuple[float, ...] | None = None
+    re_measure: tuple[str, ...] = field(default=())
+    finalise: tuple[str, ...] = field(default=())
+    work: WorkOrder | None = None
+    report: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = [*(self.reference_point or ()), *([] if self.hypervolume is None else [self.hypervolume])]
+        if not all(math.isfinite(number) for number in numbers):
+            raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
+        orders = bool(self.asked or self.work or self.re_measure or self.finalise)
+        if self.status is not StepStatus.CONTINUE and orders:
+            raise InvalidValueError(f"a step that ends its search as {self.status.value} cannot ask for more")
+        if self.status is StepStatus.CONTINUE and not (orders or self.told):
+            raise InvalidValueError("a step that tells and asks nothing cannot continue: it would repeat for ever")
+
+
+class StepVerdict(Enum):
+    """What became of a step."""
+
+    COMMITTED = "committed"
+    DISCARDED = "discarded"  # the search was paused or cancelled meanwhile: nothing was written, nothing is lost

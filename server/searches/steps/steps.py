@@ -1,0 +1,282 @@
+"""The search step: what a worker loads, and the one transaction it commits.
+
+A step tells the algorithm what is finished, asks it for more, and commits both with the algorithm's checkpoint. A crash
+anywhere leaves the previous checkpoint and the untold results: the step is done again and asks the same candidates.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+from nas_engine.domain.architecture import Architecture
+from nas_engine.domain.objective import Metric
+from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.evaluations import expect, next_attempt, record_known
+from server.candidates.lifecycle import advance, end_search, finish_candidate, set_search_state
+from server.candidates.payloads import SearchStepPayload
+from server.candidates.search import Checkpoint, Search
+from server.candidates.search_store import CheckpointStore, SearchStore
+from server.candidates.states import CandidateState, DesiredState, SearchState
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidValueError, LeaseLostError
+from server.core.events import EventStore, EventType, NewEvent
+from server.core.ids import IdPrefix, new_id
+from server.core.paging import MAX_PAGE_SIZE, PageRequest
+from server.fleet.store import HardwareStore
+from server.jobs.completion import cancel_job, complete_job
+from server.jobs.job import Job, LeaseRef
+from server.jobs.payloads import read_payload
+from server.jobs.queue import JobStore
+from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
+from server.measuring.measurement import MeasurementQuery, kind_of
+from server.measuring.orders import LatencyScheduler
+from server.measuring.store import MeasurementStore
+from server.searches.accuracy_orders import AccuracyScheduler
+from server.searches.steps.ordered_work import finished_work, order_work
+from server.searches.steps.step import (
+    Comparable,
+    FinishedCandidate,
+    FinishedWork,
+    NewCandidate,
+    ShiftOrder,
+    StepInput,
+    StepOutcome,
+    StepStatus,
+    StepVerdict,
+)
+from server.spaces.store import ArchitectureStore
+
+
+class SearchSteps:
+    """Use cases of the worker that steps searches."""
+
+    def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
+        self._uow = uow
+        self._settings = settings or SearchSettings()
+        self._latency = LatencyScheduler(self._settings)
+        self._accuracy = AccuracyScheduler(self._settings)
+
+    def load(self, lease: LeaseRef) -> StepInput:
+        """What the step of a leased SEARCH_STEP job starts from.
+
+        Raises:
+            LeaseLostError: the lease is not current; take other work.
+        """
+
+        def work(tx: Transaction) -> StepInput:
+            job = JobStore(tx).get_job(lease.job_id)
+            payload = read_payload(SearchStepPayload, job.payload)
+            search = SearchStore(tx).get_search(payload.search_id)
+            if job.lease != lease or payload.seq != search.checkpoint_seq + 1:
+                raise LeaseLostError(lease.job_id, lease.lease_epoch)
+            newer = EvaluationStore(tx).evaluations_since(search.id, search.checkpoint_seq)
+            revised = CandidateStore(tx).get_candidates(tuple(dict.fromkeys(e.candidate_id for e in newer)))
+            return StepInput(
+                search=search,
+                checkpoint=CheckpointStore(tx).latest_checkpoint(search.id),
+                finished=_with_evaluations(tx, CandidateStore(tx).unobserved_candidates(search.id)),
+                revised=_with_evaluations(tx, revised),
+                num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
+                measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
+                work=finished_work(tx, search),
+                comparable=_comparable(tx, search),
+            )
+
+        return self._uow.read(work)
+
+    def commit(self, lease: LeaseRef, outcome: StepOutcome) -> StepVerdict:
+        """Commit a step: told marks, new candidates with their jobs, checkpoint, state and events, or nothing at all.
+
+        Raises:
+            LeaseLostError: somebody else steps this search by now; drop the outcome.
+            InvalidValueError: the outcome does not fit the search (over budget, not finished, ...).
+            ConflictError: a candidate is in this search already.
+        """
+
+        def work(tx: Transaction) -> StepVerdict:
+            payload = read_payload(SearchStepPayload, JobStore(tx).get_job(lease.job_id).payload)
+            search = SearchStore(tx).lock_search(payload.search_id)
+            job = JobStore(tx).lock_job_of_lease(lease)
+            if payload.seq != search.checkpoint_seq + 1:
+                raise LeaseLostError(lease.job_id, lease.lease_epoch)
+            if search.state is not SearchState.RUNNING or search.desired_state is not DesiredState.RUNNING:
+                return self._discard(tx, job, search)
+            self._commit(tx, job, search, outcome)
+            return StepVerdict.COMMITTED
+
+        return self._uow.write(work)
+
+    def _discard(self, tx: Transaction, job: Job, search: Search) -> StepVerdict:
+        cancel_job(tx, job)
+        if not search.state.final and search.desired_state is DesiredState.PAUSED:
+            set_search_state(tx, search, SearchState.PAUSED)
+        return StepVerdict.DISCARDED
+
+    def _commit(self, tx: Transaction, job: Job, search: Search, outcome: StepOutcome) -> None:
+        num_left = search.spec.budget.num_candidates - search.progress.num_asked
+        if len(outcome.asked) > num_left:
+            raise InvalidValueError(f"{len(outcome.asked)} candidates asked, the budget allows {num_left} more")
+        seq = search.checkpoint_seq + 1
+        if CandidateStore(tx).mark_candidates_observed(search.id, outcome.told, seq) != len(set(outcome.told)):
+            raise InvalidValueError("a candidate was told that is not finished, or was told before")
+        CheckpointStore(tx).add_checkpoint(
+            Checkpoint(
+                search_id=search.id,
+                seq=seq,
+                payload=outcome.checkpoint,
+                code_version=outcome.code_version,
+                created_at=tx.now(),
+            )
+        )
+        CheckpointStore(tx).prune_checkpoints(search.id, self._settings.keep_checkpoints)
+        search = SearchStore(tx).save_search(self._updated(search, outcome, seq))
+        EventStore(tx).append_event(_generation_event(search, outcome))
+        complete_job(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
+        search = self._order(tx, search, outcome)
+        match outcome.status:
+            case StepStatus.CONTINUE:
+                advance(tx, search, self._settings)
+            case StepStatus.COMPLETED if EvaluationStore(tx).num_awaited_evaluations(search.id) > 0:
+                pass  # results became suspect meanwhile: the search ends once they have been measured again
+            case StepStatus.COMPLETED:
+                end_search(tx, search, SearchState.COMPLETED, outcome.reason)
+            case StepStatus.FAILED:
+                end_search(tx, search, SearchState.FAILED, outcome.reason)
+
+    @staticmethod
+    def _updated(search: Search, outcome: StepOutcome, seq: int) -> Search:
+        progress = replace(
+            search.progress,
+            generation=outcome.generation,
+            num_asked=search.progress.num_asked + len(outcome.asked),
+            front_size=outcome.front_size,
+            hypervolume=outcome.hypervolume,
+            reference_point=search.progress.reference_point or outcome.reference_point,
+            report={**search.progress.report, **outcome.report},
+        )
+        return replace(search, checkpoint_seq=seq, progress=progress)
+
+    def _order(self, tx: Transaction, search: Search, outcome: StepOutcome) -> Search:
+        first_seq = search.progress.num_asked - len(outcome.asked) + 1
+        candidates = [
+            _candidate(tx, search, asked, first_seq + place, outcome.generation)
+            for place, asked in enumerate(outcome.asked)
+        ]
+        CandidateStore(tx).add_candidates(candidates)
+        for candidate, asked in zip(candidates, outcome.asked, strict=True):
+            if asked.known and (awaited := search.spec.awaited_metrics()):
+                search = record_known(tx, search, candidate, awaited, asked.known)
+                continue
+            search = self._start(tx, search, candidate, shifting=isinstance(outcome.work, ShiftOrder))
+        if outcome.work is not None:
+            order_work(tx, search, outcome.work, candidates, self._settings)
+        for candidate in CandidateStore(tx).get_candidates(outcome.finalise):
+            self._accuracy.order(tx, search, candidate, Metric.TEST_TOP1)
+        for candidate in CandidateStore(tx).get_candidates(outcome.re_measure):
+            search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, Metric.LATENCY_US))
+        return search
+
+    def _start(self, tx: Transaction, search: Search, candidate: Candidate, *, shifting: bool) -> Search:
+        awaited = search.spec.awaited_metrics()
+        if not awaited:
+            return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
+        # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
+        if Metric.TOP1 in awaited and shifting:
+            expect(tx, search, candidate, Metric.TOP1, 1, None)  # of a version that does not exist yet
+        elif Metric.TOP1 in awaited:
+            self._accuracy.order(tx, search, candidate)
+        if Metric.LATENCY_US in awaited:
+            search = self._latency.request(tx, search, candidate)
+            if CandidateStore(tx).get_candidate(candidate.id).latency_us is not None:
+                progress = replace(search.progress, num_reused=search.progress.num_reused + 1)
+                search = SearchStore(tx).save_search(replace(search, progress=progress))
+        return search
+
+
+def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, generation: int) -> Candidate:
+    return Candidate(
+        id=new_id(IdPrefix.CANDIDATE),
+        search_id=search.id,
+        seq=seq,
+        generation=generation,
+        record=asked.record,
+        genotype=asked.genotype,
+        latency_key=asked.latency_key,
+        model_sha256=asked.model_sha256,
+        provenance=asked.provenance,
+        created_at=tx.now(),
+    )
+
+
+def _comparable(tx: Transaction, search: Search) -> Comparable | None:
+    if search.spec.shifting is None or search.spec.crosses_versions:
+        return None
+    told = {candidate.id: candidate for candidate in CandidateStore(tx).observed_candidates(search.id)}
+    scored = {
+        e.candidate_id
+        for e in EvaluationStore(tx).evaluations_of_candidates(tuple(told))
+        if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
+    }
+    compared = {c.genotype for c in told.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
+    return Comparable(frozenset(compared), tuple(i for i in _last_survivors(tx, search) if i not in scored))
+
+
+def _last_survivors(tx: Transaction, search: Search) -> tuple[str, ...]:
+    """Candidates that the last step had scored again."""
+    match finished_work(tx, search):
+        case FinishedWork(JobKind.SHIFT, {"survivors": list(ids)}):
+            return tuple(str(candidate_id) for candidate_id in ids)
+        case _:
+            return ()
+
+
+def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:
+    by_candidate: dict[str, list[Evaluation]] = defaultdict(list)
+    for evaluation in EvaluationStore(tx).evaluations_of_candidates([c.id for c in candidates]):
+        by_candidate[evaluation.candidate_id].append(evaluation)
+    return tuple(FinishedCandidate(c, tuple(by_candidate[c.id])) for c in candidates)
+
+
+def _generation_event(search: Search, outcome: StepOutcome) -> NewEvent:
+    progress = search.progress
+    return NewEvent(
+        type=EventType.GENERATION,
+        search_id=search.id,
+        payload={
+            "seq": search.checkpoint_seq,
+            "generation": progress.generation,
+            "num_told": len(outcome.told),
+            "num_new": len(outcome.asked),
+            "num_asked": progress.num_asked,
+            "num_complete": progress.num_complete,
+            "num_infeasible": progress.num_infeasible,
+            "num_failed": progress.num_failed,
+            "front_size": progress.front_size,
+            "hypervolume": progress.hypervolume,
+            "report": dict(outcome.report),
+        },
+    )
+
+
+def _measured(tx: Transaction, search: Search) -> tuple[Architecture, ...]:
+    """Architectures measured on the hardware of a search that wants to start from them, newest first."""
+    wanted = search.spec.warm_start
+    if wanted is None or not wanted.measured or search.hardware_key is None:
+        return ()
+    profile = HardwareStore(tx).get_hardware(search.hardware_key)
+    query = MeasurementQuery(
+        hardware_key=search.hardware_key,
+        space_id=search.spec.space.id,
+        kinds=(kind_of(profile.key.identity.device_class),),
+    )
+    found = (
+        MeasurementStore(tx)
+        .page_of_measurements(query, PageRequest(min(2 * wanted.max_candidates, MAX_PAGE_SIZE)))
+        .items
+    )
+    arch_ids = tuple(dict.fromkeys(m.arch_id for m in found if m.arch_id is not None))[: wanted.max_candidates]
+    return tuple(ArchitectureStore(tx).get_architecture(arch_id).architecture for arch_id in arch_ids)
