@@ -129,7 +129,7 @@ class Farm:
     def identity(self) -> DeviceIdentity:
         """What the agents enrolled as, once the first one has."""
         for _ in range(600):
-            devices = self.uow.read(lambda tx: DeviceStore(tx).of_type("soak"))
+            devices = self.uow.read(lambda tx: DeviceStore(tx).devices_of_type("soak"))
             if devices:
                 return devices[0].capabilities.identity
             time.sleep(0.1)
@@ -143,13 +143,13 @@ class Farm:
         jobs = [_job(models[n % NUM_MODELS], key, n) for n in range(num_jobs)]
         for start in range(0, num_jobs, 500):
             batch = jobs[start : start + 500]
-            self.uow.write(lambda tx, batch=batch: JobStore(tx).add_many(batch))  # type: ignore[misc]
+            self.uow.write(lambda tx, batch=batch: JobStore(tx).add_jobs(batch))  # type: ignore[misc]
 
     def _model(self, store: FileByteStore, number: int) -> str:
         data = json.dumps({"hilnas_fake": 1, "latency_us": 500.0 + number}).encode()
         stored = store.put(io.BytesIO(data))
         self.uow.write(
-            lambda tx: ArtifactStore(tx).put(
+            lambda tx: ArtifactStore(tx).put_artifact(
                 Artifact(
                     sha256=stored.sha256,
                     size_bytes=stored.size_bytes,
@@ -162,7 +162,7 @@ class Farm:
 
     def num_waiting(self) -> int:
         """Jobs that are not over."""
-        depths = self.uow.read(lambda tx: JobStore(tx).depths())
+        depths = self.uow.read(lambda tx: JobStore(tx).queue_depths())
         return sum(d.num_queued + d.num_leased for d in depths if d.kind is JobKind.MEASURE)
 
     def outcome(self, seconds: float, server_processor_s: float) -> Outcome:
@@ -278,7 +278,9 @@ def _all_jobs(uow: UnitOfWork) -> list[Job]:
     found: list[Job] = []
     request = PageRequest(1000)
     while True:
-        page: Page[Job] = uow.read(lambda tx, r=request: JobStore(tx).page(JobQuery(kinds=(JobKind.MEASURE,)), r))  # type: ignore[misc]
+        page: Page[Job] = uow.read(
+            lambda tx, r=request: JobStore(tx).page_of_jobs(JobQuery(kinds=(JobKind.MEASURE,)), r)
+        )  # type: ignore[misc]
         found += page.items
         if page.next is None:
             return found
@@ -290,7 +292,9 @@ def _all_measurements(uow: UnitOfWork) -> list[MeasurementRecord]:
     query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
     request = PageRequest(1000)
     while True:
-        page: Page[MeasurementRecord] = uow.read(lambda tx, r=request: MeasurementStore(tx).page(query, r))  # type: ignore[misc]
+        page: Page[MeasurementRecord] = uow.read(
+            lambda tx, r=request: MeasurementStore(tx).page_of_measurements(query, r)
+        )  # type: ignore[misc]
         found += page.items
         if page.next is None:
             return found

@@ -31,7 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Set before torch is imported, and inherited by every process that a test starts: all cores are busy with tests.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # With one thread, oneDNN 3.12's strided convolutions for AVX2 write beyond their buffers when they go backwards.
+    # With one thread and AVX2, training a DenseNAS supernet was seen to corrupt its heap (oneDNN 3.12; suspected: the
+    # backward pass of strided convolutions). With two threads, or without AVX2, it was not.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 
 
@@ -96,20 +97,12 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def sqlite_engine(tmp_path_factory: pytest.TempPathFactory) -> sa.Engine:
-    """The engine of every test's SQLite database: compiling SQL anew is a fifth of what such a test takes."""
-    return open_engine(f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'hilnas.sqlite'}")
-
-
 @pytest.fixture
-def sqlite_database(migrated_sqlite: Path, sqlite_engine: sa.Engine) -> Iterator[TestDatabase]:
-    """A migrated SQLite database."""
-    path = Path(str(sqlite_engine.url.database))
-    for former in path.parent.glob(f"{path.name}*"):
-        former.unlink()
+def sqlite_database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[TestDatabase]:
+    """A migrated SQLite database. Its engine is its own: a thread of one test must not reach the next one's file."""
+    path = tmp_path / "hilnas.sqlite"
     shutil.copy(migrated_sqlite, path)
-    with opened(sqlite_engine) as database:
+    with opened(f"sqlite:///{path}") as database:
         yield database
 
 

@@ -10,8 +10,7 @@ from nas_engine.settings.training import TrainingSpec
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
-from server.training.model_schemas import DeployableModelResource
-from server.training.schemas import SupernetResource, SupernetVersionResource
+from server.training.schemas import DeployableModelResource, SupernetResource, SupernetVersionResource
 
 
 class Candidates(Group):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Union
 
 JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+AS_DOCUMENT = {"use_attribute_docstrings": True, "allow_inf_nan": False}
+"""`__pydantic_config__` of a value that is a document of the API as it stands: its fields' docstrings describe them."""
 
 
 def canonical_json(value: JsonValue) -> str:

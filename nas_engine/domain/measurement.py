@@ -27,7 +27,7 @@ from nas_engine.domain.environment import (
     ThermalReading,
 )
 from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.json_value import AS_DOCUMENT, JsonValue
 from nas_engine.domain.measuring.profile import MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
 
@@ -70,13 +70,13 @@ MAD_TO_SIGMA = 1.4826  # makes the median absolute deviation estimate sigma of a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyStats:
-    """What a set of samples says; microseconds. p90 and p99 are None below the sample floors of [MLPerf].
+    """What a set of samples says; microseconds. Outliers are counted (Tukey's fences), never deleted."""
 
-    `ci95_low_us` and `ci95_high_us` enclose the median (block bootstrap, 95 %); `cv` is stdev / mean; `mad_scaled_us`
-    estimates sigma robustly. Outliers are counted (Tukey's fences), never deleted.
-    """
+    __pydantic_config__ = AS_DOCUMENT
 
     count: int
+    """Timed runs."""
+
     num_blocks: int
     min_us: float
     p10_us: float
@@ -84,12 +84,20 @@ class LatencyStats:
     mean_us: float
     trimmed_mean_us: float
     p90_us: float | None
+    """Null below the sample floors of [MLPerf], where it would mean nothing; p99 too."""
+
     p99_us: float | None
     max_us: float
     stdev_us: float
     cv: float
+    """stdev / mean."""
+
     mad_scaled_us: float
+    """Robust estimate of the standard deviation."""
+
     ci95_low_us: float
+    """The 95 % interval of the median, by block bootstrap, from here to `ci95_high_us`."""
+
     ci95_high_us: float
     num_outliers_mild: int
     num_outliers_severe: int

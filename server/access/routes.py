@@ -9,7 +9,6 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from server.access.auth import Admin, TokensDep
-from server.access.presenter import enrolment_token_resource, token_resource
 from server.access.schemas import (
     EnrolmentTokenBody,
     EnrolmentTokenResource,
@@ -40,7 +39,7 @@ def list_tokens(
     """Every token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
     page = page_in_memory(tokens.all(), lambda token: token.id, wanted)
-    return paging.listing(page, [token_resource(t) for t in page.items])
+    return paging.listing(page, [TokenResource.of(t) for t in page.items])
 
 
 @router.post("/tokens", status_code=201, responses=problems(*COMMON))
@@ -49,13 +48,13 @@ def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: Uo
     roles = [Role(role) for role in body.roles]
     token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s))
     response.headers.update({**_NO_STORE, "Location": f"/api/v1/tokens/{token.id}"})
-    return NewTokenResource(**dict(token_resource(token)), secret=secret)
+    return NewTokenResource.of(token, secret=secret)
 
 
 @router.get("/tokens/{token_id:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> TokenResource:
     """One token, without its secret."""
-    return token_resource(tokens.get(token_id))
+    return TokenResource.of(tokens.get(token_id))
 
 
 @router.delete("/tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
@@ -72,7 +71,7 @@ def list_enrolment_tokens(
     """Every enrolment token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
     page = page_in_memory(enrolment_tokens.all(), lambda token: token.id, wanted)
-    items = [enrolment_token_resource(token) for token in page.items]
+    items = [EnrolmentTokenResource.of(token) for token in page.items]
     return paging.listing(page, items)
 
 
@@ -85,7 +84,7 @@ def create_enrolment_token(
         body.name, max_uses=body.max_uses, expires_at=_expiry(uow, body.expires_in_s), labels=body.labels
     )
     response.headers.update(_NO_STORE)
-    return NewEnrolmentTokenResource(**dict(enrolment_token_resource(token)), secret=secret)
+    return NewEnrolmentTokenResource.of(token, secret=secret)
 
 
 @router.delete("/enrolment-tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))

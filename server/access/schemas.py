@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nas_engine.settings.base import Labels
 from server.core.http.resources import Body, Id, NameText, Resource
@@ -32,7 +32,7 @@ class TokenResource(Resource):
     prefix: str
     """The readable start of the secret."""
 
-    roles: list[RoleName]
+    roles: Annotated[list[RoleName], BeforeValidator(sorted)]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

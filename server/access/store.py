@@ -51,26 +51,26 @@ ENROLMENT_TOKENS = Rows(EnrolmentToken, enrolment_tokens)
 class EnrolmentTokenStore(Store):
     """Enrolment tokens as rows."""
 
-    def add(self, token: EnrolmentToken) -> None:
+    def add_enrolment_token(self, token: EnrolmentToken) -> None:
         """Store a new one."""
         self._insert(ENROLMENT_TOKENS, token)
 
-    def locked_by_secret(self, secret_sha256: str) -> EnrolmentToken | None:
+    def lock_enrolment_token_by_secret(self, secret_sha256: str) -> EnrolmentToken | None:
         """Find one by the digest of its secret, locked."""
         statement = ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256)
         return self._first(ENROLMENT_TOKENS, statement.with_for_update())
 
-    def count_use(self, token_id: str) -> None:
+    def count_use_of_enrolment_token(self, token_id: str) -> None:
         """Count one use."""
         self._update(token_id, {"num_uses": enrolment_tokens.c.num_uses + 1})
 
-    def revoke(self, token_id: str) -> None:
+    def revoke_enrolment_token(self, token_id: str) -> None:
         """Let no device enrol with it any more."""
         statement = ENROLMENT_TOKENS.select(enrolment_tokens.c.id == token_id)
         self._one(ENROLMENT_TOKENS, statement, "enrolment token", token_id)
         self._update(token_id, {"revoked_at": now()})
 
-    def all(self) -> tuple[EnrolmentToken, ...]:
+    def all_enrolment_tokens(self) -> tuple[EnrolmentToken, ...]:
         """All of them, oldest first."""
         return self._list(ENROLMENT_TOKENS, ENROLMENT_TOKENS.select().order_by(enrolment_tokens.c.id))
 
@@ -84,28 +84,28 @@ BOOTSTRAP_LOCK = 7_316_002
 class TokenStore(Store):
     """API tokens."""
 
-    def add(self, token: ApiToken) -> None:
+    def add_token(self, token: ApiToken) -> None:
         """Store a new one."""
         self._insert(API_TOKENS, token)
 
-    def get(self, token_id: str) -> ApiToken:
+    def get_token(self, token_id: str) -> ApiToken:
         """Read one."""
         return self._one(API_TOKENS, API_TOKENS.select(api_tokens.c.id == token_id), "token", token_id)
 
-    def by_secret(self, secret_sha256: str) -> ApiToken | None:
+    def find_token_by_secret(self, secret_sha256: str) -> ApiToken | None:
         """Find one by the digest of its secret."""
         return self._first(API_TOKENS, API_TOKENS.select(api_tokens.c.secret_sha256 == secret_sha256))
 
-    def revoke(self, token_id: str) -> None:
+    def revoke_token(self, token_id: str) -> None:
         """Let it be used no more."""
-        self.get(token_id)
+        self.get_token(token_id)
         self._connection.execute(sa.update(api_tokens).where(api_tokens.c.id == token_id).values(revoked_at=now()))
 
-    def touch(self, token_id: str) -> None:
+    def touch_token(self, token_id: str) -> None:
         """Set last_used_at to now."""
         self._connection.execute(sa.update(api_tokens).where(api_tokens.c.id == token_id).values(last_used_at=now()))
 
-    def all(self) -> tuple[ApiToken, ...]:
+    def all_tokens(self) -> tuple[ApiToken, ...]:
         """Every token, oldest first."""
         return self._list(API_TOKENS, API_TOKENS.select().order_by(api_tokens.c.id))
 

@@ -63,8 +63,8 @@ class Tokens:
         def work(tx: Transaction) -> BootstrapSecrets | None:
             if not TokenStore(tx).lock_bootstrap():
                 return None
-            TokenStore(tx).add(_token("first admin", made.admin_token, {Role.ADMIN}, tx.now(), None))
-            EnrolmentTokenStore(tx).add(
+            TokenStore(tx).add_token(_token("first admin", made.admin_token, {Role.ADMIN}, tx.now(), None))
+            EnrolmentTokenStore(tx).add_enrolment_token(
                 EnrolmentToken(
                     id=new_id(IdPrefix.ENROLMENT),
                     name="first enrolment",
@@ -91,7 +91,7 @@ class Tokens:
             if expires_at is not None and expires_at <= tx.now():
                 raise InvalidValueError(f"expiry {expires_at.isoformat()} is not in the future")
             token = _token(name, secret, granted, tx.now(), expires_at)
-            TokenStore(tx).add(token)
+            TokenStore(tx).add_token(token)
             return token
 
         return self._uow.write(work), secret
@@ -104,13 +104,13 @@ class Tokens:
         """
 
         def look(tx: Transaction) -> tuple[ApiToken | None, datetime]:
-            return TokenStore(tx).by_secret(digest(secret)), tx.now()
+            return TokenStore(tx).find_token_by_secret(digest(secret)), tx.now()
 
         token, now = self._uow.read(look)
         if token is None or not token.usable(now):
             raise NotAuthenticatedError("the bearer token is unknown, revoked or expired")
         if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
-            self._uow.write(lambda tx: TokenStore(tx).touch(token.id))
+            self._uow.write(lambda tx: TokenStore(tx).touch_token(token.id))
         return token
 
     def require(self, token: ApiToken, role: Role) -> None:
@@ -125,15 +125,15 @@ class Tokens:
 
     def revoke(self, token_id: str) -> None:
         """Let a token be used no more. Raises NotFoundError."""
-        self._uow.write(lambda tx: TokenStore(tx).revoke(token_id))
+        self._uow.write(lambda tx: TokenStore(tx).revoke_token(token_id))
 
     def get(self, token_id: str) -> ApiToken:
         """One token. Raises NotFoundError."""
-        return self._uow.read(lambda tx: TokenStore(tx).get(token_id))
+        return self._uow.read(lambda tx: TokenStore(tx).get_token(token_id))
 
     def all(self) -> tuple[ApiToken, ...]:
         """Every token, oldest first."""
-        return self._uow.read(lambda tx: TokenStore(tx).all())
+        return self._uow.read(lambda tx: TokenStore(tx).all_tokens())
 
 
 class EnrolmentTokens:
@@ -163,18 +163,18 @@ class EnrolmentTokens:
                 created_at=tx.now(),
                 expires_at=expires_at,
             )
-            EnrolmentTokenStore(tx).add(token)
+            EnrolmentTokenStore(tx).add_enrolment_token(token)
             return token
 
         return self._uow.write(work), secret
 
     def all(self) -> tuple[EnrolmentToken, ...]:
         """All of them, oldest first."""
-        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all())
+        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all_enrolment_tokens())
 
     def revoke(self, token_id: str) -> None:
         """Let no device enrol with it any more. Raises NotFoundError."""
-        self._uow.write(lambda tx: EnrolmentTokenStore(tx).revoke(token_id))
+        self._uow.write(lambda tx: EnrolmentTokenStore(tx).revoke_enrolment_token(token_id))
 
 
 def _token(name: str, secret: str, roles: Iterable[Role], now: datetime, expires_at: datetime | None) -> ApiToken:

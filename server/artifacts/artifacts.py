@@ -48,21 +48,21 @@ class Artifacts:
         stored = self._store.put(stream, expected_sha256=expected_sha256, limit_bytes=limit_bytes)
 
         def work(tx: Transaction) -> Artifact:
-            ArtifactStore(tx).put(
+            ArtifactStore(tx).put_artifact(
                 Artifact(sha256=stored.sha256, size_bytes=stored.size_bytes, media_type=media_type, created_at=tx.now())
             )
-            return ArtifactStore(tx).get(stored.sha256)
+            return ArtifactStore(tx).get_artifact(stored.sha256)
 
         return self._uow.write(work)
 
     def get(self, sha256: str) -> Artifact:
         """What is known of one. Raises NotFoundError, InvalidValueError."""
         check_sha256(sha256)
-        return self._uow.read(lambda tx: ArtifactStore(tx).get(sha256))
+        return self._uow.read(lambda tx: ArtifactStore(tx).get_artifact(sha256))
 
     def page(self, page: PageRequest) -> Page[Artifact]:
         """List, newest first."""
-        return self._uow.read(lambda tx: ArtifactStore(tx).page(page))
+        return self._uow.read(lambda tx: ArtifactStore(tx).page_of_artifacts(page))
 
     def read(self, sha256: str) -> bytes:
         """The whole content, verified. Raises NotFoundError, DigestMismatchError."""

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from server.access.auth import Engineer, Viewer
 from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
-from server.artifacts.presenter import artifact_resource
 from server.artifacts.schemas import ArtifactResource
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import UnitOfWork
@@ -48,7 +47,7 @@ def list_artifacts(
 ) -> Listing[ArtifactResource]:
     """What is stored, newest first."""
     page = artifacts.page(paging.wanted(query))
-    return paging.listing(page, [artifact_resource(a) for a in page.items])
+    return paging.listing(page, [ArtifactResource.of(a) for a in page.items])
 
 
 @router.get(
@@ -111,13 +110,13 @@ async def put_artifact(
         spool.seek(0)
         known = await run_in_threadpool(_known, uow, sha256)
         artifact = await run_in_threadpool(_store, settings, artifacts, spool, media_type, sha256)
-    resource = artifact_resource(artifact)
+    resource = ArtifactResource.of(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
     return JSONResponse(resource.model_dump(mode="json"), status_code=200 if known else 201, headers=headers)
 
 
 def _known(uow: UnitOfWork, sha256: str) -> bool:
-    return uow.read(lambda tx: ArtifactStore(tx).find(sha256)) is not None
+    return uow.read(lambda tx: ArtifactStore(tx).find_artifact(sha256)) is not None
 
 
 def _store(settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:

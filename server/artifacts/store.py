@@ -46,19 +46,19 @@ MODEL_EXPORTS = Rows(ModelExport, model_exports)
 class ArtifactStore(Store):
     """What the database knows of artifacts."""
 
-    def put(self, artifact: Artifact) -> None:
+    def put_artifact(self, artifact: Artifact) -> None:
         """Store one, if it is not there yet."""
         self._insert_ignore(artifacts, [ARTIFACTS.row_of(artifact)])
 
-    def get(self, sha256: str) -> Artifact:
+    def get_artifact(self, sha256: str) -> Artifact:
         """Read one."""
         return self._one(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256), "artifact", sha256)
 
-    def find(self, sha256: str) -> Artifact | None:
+    def find_artifact(self, sha256: str) -> Artifact | None:
         """Read one, None where there is none."""
         return self._first(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256))
 
-    def page(self, page: PageRequest) -> Page[Artifact]:
+    def page_of_artifacts(self, page: PageRequest) -> Page[Artifact]:
         """List, newest first."""
         # The sort value travels in page tokens, so it is the stored number rather than a datetime.
         created = sa.type_coerce(artifacts.c.created_at, sa.BigInteger).label("created_us")
@@ -71,7 +71,7 @@ class ArtifactStore(Store):
         """Remember which model file an architecture was exported to."""
         self._insert(MODEL_EXPORTS, export)
 
-    def export(
+    def find_export(
         self,
         latency_key: str,
         format: ModelFormat,

@@ -120,6 +120,7 @@ def build(settings: Settings) -> ApiProcess:
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
     tables = LatencyTables(uow, spaces)
     reports = CostReports(uow, tables, spaces, EstimateMaths())
+    keeper = BatchKeeper(uow, tables, reports)
     events, idempotency = Events(uow, wakeups), Idempotency(uow)
     provided = Provided(
         _api_settings(settings),
@@ -140,6 +141,7 @@ def build(settings: Settings) -> ApiProcess:
         tables,
         reports,
         Batches(uow),
+        keeper,
         supernets,
         CandidateRetraining(uow, supernets),
         DeployableModels(uow),
@@ -159,7 +161,7 @@ def build(settings: Settings) -> ApiProcess:
         provided=provided,
         uow=uow,
         agents=agents,
-        housekeeping=Housekeeping(dispatch, events, idempotency, BatchKeeper(uow, tables, reports)),
+        housekeeping=Housekeeping(dispatch, events, idempotency, keeper),
         wakeups=wakeups,
         engine=engine,
     )

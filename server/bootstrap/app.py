@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
+from nas_engine.domain.measurement import LatencyStats
 from nas_engine.settings.training import TrainingSpec
 from server.access import routes as tokens
 from server.artifacts import routes as artifacts
@@ -15,6 +16,7 @@ from server.bootstrap import event_routes as events
 from server.bootstrap import system_routes as system
 from server.candidates.spec import SearchSpec
 from server.classifying import routes as classifications
+from server.classifying.classification import Loss
 from server.core.http.event_stream import EventHub
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
 from server.core.http.metrics import Metrics
@@ -35,6 +37,7 @@ from server.searches import routes as searches
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
 from server.studies.spec import RankingStudySpec
+from server.studies.study import Correlation, RankingResult
 from server.training import model_routes as models
 from server.training import routes as supernets
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
@@ -67,6 +70,7 @@ _SPECS = (
     CandidateRetrainingSpec,
     RankingStudySpec,
 )
+_VALUES = (LatencyStats, Loss, Correlation, RankingResult)
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 
@@ -86,7 +90,7 @@ def create_app(provided: Provided) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     install_problem_handlers(app)
-    install_openapi(app, _SPECS)
+    install_openapi(app, _SPECS, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
     app.add_middleware(BodyLimitGuard, limits=limits)

@@ -12,8 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from nas_engine.domain.json_value import JsonValue
 from server.access.auth import Caller, Viewer
-from server.bootstrap.presenter import event_resource
-from server.bootstrap.schemas import EventListQuery, EventPage
+from server.bootstrap.schemas import EventListQuery, EventPage, EventResource
 from server.candidates.search_store import SearchStore
 from server.core.events import EventQuery, Events
 from server.core.http.event_stream import EVENT_STREAM_HEADERS, EventHub, Subject, stream_events
@@ -80,7 +79,9 @@ class _Asked:
         if preferred(self.request, JSON, EVENT_STREAM) == JSON:
             found = self.events.after(after_id, wanted, self.query.limit)
             last_id = found[-1].id if found else after_id
-            page = EventPage(items=[event_resource(event) for event in found], last_id=last_id, ended=over)
+            page = EventPage(
+                items=[EventResource.of(event, data=event.payload) for event in found], last_id=last_id, ended=over
+            )
             return Response(page.model_dump_json(), media_type=JSON)
         if over and not self.events.after(after_id, wanted, 1):
             return Response(status_code=204)
@@ -91,7 +92,7 @@ class _Asked:
 
     def _read(self, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:
         return [
-            _Streamed(event.id, event.type.value, event_resource(event).model_dump(mode="json"))
+            _Streamed(event.id, event.type.value, EventResource.of(event, data=event.payload).model_dump(mode="json"))
             for event in self.events.after(after_id, wanted, limit)
         ]
 
@@ -122,7 +123,7 @@ def list_search_events(
 ) -> Response:
     """What happens to a search; the stream ends with it."""
     return asked.answer(
-        EventQuery(search_id=search_id), lambda: uow.read(lambda tx: SearchStore(tx).get(search_id)).state.final
+        EventQuery(search_id=search_id), lambda: uow.read(lambda tx: SearchStore(tx).get_search(search_id)).state.final
     )
 
 
@@ -132,7 +133,8 @@ def list_supernet_events(
 ) -> Response:
     """How a supernet's training goes; the stream ends with it."""
     return asked.answer(
-        EventQuery(supernet_id=supernet_id), lambda: uow.read(lambda tx: SupernetStore(tx).get(supernet_id)).state.final
+        EventQuery(supernet_id=supernet_id),
+        lambda: uow.read(lambda tx: SupernetStore(tx).get_supernet(supernet_id)).state.final,
     )
 
 
@@ -142,5 +144,5 @@ def list_ranking_study_events(
 ) -> Response:
     """How a ranking study goes, training by training; the stream ends with it."""
     return asked.answer(
-        EventQuery(study_id=study_id), lambda: uow.read(lambda tx: StudyStore(tx).get(study_id)).state.final
+        EventQuery(study_id=study_id), lambda: uow.read(lambda tx: StudyStore(tx).get_study(study_id)).state.final
     )

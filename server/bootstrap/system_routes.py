@@ -20,7 +20,7 @@ from server.bootstrap.schemas import (
 from server.core.http.metrics import CONTENT_TYPE, Metrics
 from server.core.http.openapi import COMMON, problems
 from server.core.http.problem_types import INVALID_REQUEST, NOT_FOUND, PROBLEM_TYPES
-from server.core.http.problems import Problem, ProblemType
+from server.core.http.problems import Problem
 from server.core.http.provide import SettingsDep, provided
 from server.core.http.resources import Listing
 
@@ -78,7 +78,7 @@ def get_metrics(metrics: MetricsDep, _: Viewer) -> Response:
 @router.get("/problems")
 async def list_problem_types() -> Listing[ProblemTypeResource]:
     """Every kind of failure this API reports."""
-    return Listing(items=[_resource(kind) for kind in PROBLEM_TYPES.values()])
+    return Listing(items=[ProblemTypeResource.of(kind, type=kind.uri) for kind in PROBLEM_TYPES.values()])
 
 
 @router.get("/problems/{slug}", responses=problems(NOT_FOUND, INVALID_REQUEST))
@@ -87,8 +87,4 @@ async def get_problem_type(slug: Annotated[str, Path(max_length=100)]) -> Proble
     kind = PROBLEM_TYPES.get(slug)
     if kind is None:
         raise Problem(NOT_FOUND, f"there is no problem type {slug!r}")
-    return _resource(kind)
-
-
-def _resource(kind: ProblemType) -> ProblemTypeResource:
-    return ProblemTypeResource(type=kind.uri, status=int(kind.status), title=kind.title, remedy=kind.remedy)
+    return ProblemTypeResource.of(kind, type=kind.uri)

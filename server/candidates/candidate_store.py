@@ -89,9 +89,9 @@ _VALUE_COLUMNS: Mapping[Metric, sa.ColumnElement[Any]] = {
 class CandidateStore(Store):
     """Candidates joined with their architectures."""
 
-    def add_many(self, new: Sequence[Candidate]) -> None:
+    def add_candidates(self, new: Sequence[Candidate]) -> None:
         """Store new candidates with their architectures."""
-        ArchitectureStore(self._tx).put([candidate.record for candidate in new])
+        ArchitectureStore(self._tx).put_architectures([candidate.record for candidate in new])
         try:
             with self._connection.begin_nested():
                 self._insert(CANDIDATES, *new)
@@ -100,28 +100,28 @@ class CandidateStore(Store):
                 f"search {new[0].search_id} holds one of these {len(new)} candidates already: candidates are unique"
             ) from error
 
-    def get(self, candidate_id: str) -> Candidate:
+    def get_candidate(self, candidate_id: str) -> Candidate:
         """Read one."""
         return self._one(CANDIDATES, CANDIDATES.select(candidates.c.id == candidate_id), "candidate", candidate_id)
 
-    def get_many(self, candidate_ids: Sequence[str]) -> tuple[Candidate, ...]:
+    def get_candidates(self, candidate_ids: Sequence[str]) -> tuple[Candidate, ...]:
         """Read those that exist, by (search, seq)."""
         found = self._list_in(CANDIDATES, candidates.c.id, candidate_ids)
         return tuple(sorted(found, key=lambda candidate: (candidate.search_id, candidate.seq)))
 
-    def save(self, candidate: Candidate) -> None:
+    def save_candidate(self, candidate: Candidate) -> None:
         """Write what changes in a candidate's life."""
         row = CANDIDATES.row_of(candidate)
         values = {name: row[name] for name in _CHANGING}
         self._connection.execute(sa.update(candidates).where(candidates.c.id == candidate.id).values(values))
 
-    def mark_evaluating(self, candidate_id: str) -> None:
+    def mark_candidate_evaluating(self, candidate_id: str) -> None:
         """ASKED becomes EVALUATING; any other state stays."""
         asked = sa.and_(candidates.c.id == candidate_id, candidates.c.state == CandidateState.ASKED)
         statement = sa.update(candidates).where(asked).values(state=CandidateState.EVALUATING)
         self._connection.execute(statement)
 
-    def page(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
+    def page_of_candidates(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
         """List; those without the sort value come last."""
         by_seq = query.order is CandidateOrder.SEQ
         value = candidates.c.seq if by_seq else _VALUE_COLUMNS[Metric.from_label(query.order.value)]
@@ -134,11 +134,11 @@ class CandidateStore(Store):
             descending=query.descending,
         )
 
-    def count(self, query: CandidateQuery) -> int:
+    def count_candidates(self, query: CandidateQuery) -> int:
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query).with_only_columns(candidates.c.id))
 
-    def count_states(self, search_id: str) -> Mapping[CandidateState, int]:
+    def count_candidates_by_state(self, search_id: str) -> Mapping[CandidateState, int]:
         """Candidates of a search per state."""
         statement = (
             sa.select(candidates.c.state, sa.func.count())
@@ -147,23 +147,23 @@ class CandidateStore(Store):
         )
         return {state: int(number) for state, number in self._connection.execute(statement)}
 
-    def untold(self, search_id: str) -> tuple[Candidate, ...]:
+    def unobserved_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates in a final state that were not told yet, by seq."""
         return self._of(search_id, candidates.c.state.in_(_FINAL), candidates.c.told_seq.is_(None))
 
-    def told(self, search_id: str) -> tuple[Candidate, ...]:
+    def observed_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates that were told, by seq."""
         return self._of(search_id, candidates.c.told_seq.is_not(None))
 
-    def complete(self, search_id: str) -> tuple[Candidate, ...]:
+    def all_complete_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """COMPLETE candidates, by seq."""
         return self._of(search_id, candidates.c.state == CandidateState.COMPLETE)
 
-    def unfinished(self, search_id: str) -> tuple[Candidate, ...]:
+    def unfinished_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates that are in no final state, by seq."""
         return self._of(search_id, candidates.c.state.not_in(_FINAL))
 
-    def mark_told(self, search_id: str, candidate_ids: Sequence[str], told_seq: int) -> int:
+    def mark_candidates_observed(self, search_id: str, candidate_ids: Sequence[str], told_seq: int) -> int:
         """Mark those that are not told yet; returns how many were."""
         marked = 0
         for ids in chunks(candidate_ids):

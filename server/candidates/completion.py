@@ -20,7 +20,7 @@ from server.jobs.settings import SearchSettings
 def mark_evaluating(tx: Transaction, job: Job) -> None:
     """The candidate of a claimed job counts as EVALUATING from now on."""
     if job.candidate_id is not None:
-        CandidateStore(tx).mark_evaluating(job.candidate_id)
+        CandidateStore(tx).mark_candidate_evaluating(job.candidate_id)
 
 
 def fail_awaited(
@@ -35,11 +35,12 @@ def fail_awaited(
     Args:
         would_have_served: whether another search than the job's own would have taken its result; None for always.
     """
-    if job.latency_key is None or job.hardware_key is None:
+    # A job of no search (of a latency table, or of a user's own model) never was what a candidate waits for.
+    if job.search_id is None or job.latency_key is None or job.hardware_key is None:
         return
     searches = affected_searches(tx, job)
     state = CandidateState.INFEASIBLE if failure.blames_model else CandidateState.FAILED
-    for awaited in EvaluationStore(tx).awaited_under(job.latency_key, job.hardware_key):
+    for awaited in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key):
         search = searches[awaited.search_id]
         if would_have_served is None or job.search_id == search.id or would_have_served(search):
             searches[search.id] = _end_candidate(tx, search, awaited.candidate_id, state, failure)
@@ -63,7 +64,7 @@ def fail_search(tx: Transaction, job: Job, failure: Failure, what: str) -> None:
     """
     if job.search_id is None:
         return
-    search = SearchStore(tx).lock(job.search_id)
+    search = SearchStore(tx).lock_search(job.search_id)
     if not search.state.final:
         end_search(tx, search, SearchState.FAILED, f"{what} failed: {failure.type.value}: {failure.message}")
 
@@ -71,29 +72,29 @@ def fail_search(tx: Transaction, job: Job, failure: Failure, what: str) -> None:
 def advance_search_of(tx: Transaction, job: Job, settings: SearchSettings) -> None:
     """Open the barrier of a search whose long-running job was stopped by a pause."""
     if job.search_id is not None:
-        advance(tx, SearchStore(tx).lock(job.search_id), settings)
+        advance(tx, SearchStore(tx).lock_search(job.search_id), settings)
 
 
 def queue_missing_steps(uow: UnitOfWork, settings: SearchSettings) -> int:
     """Queue the step of every running search that waits for nothing and has none; returns how many."""
 
     def reopen(tx: Transaction, search_id: str) -> int:
-        search = SearchStore(tx).lock(search_id)
-        if JobStore(tx).active_of_search(search_id) or EvaluationStore(tx).num_awaited(search_id) > 0:
+        search = SearchStore(tx).lock_search(search_id)
+        if JobStore(tx).active_jobs_of_search(search_id) or EvaluationStore(tx).num_awaited_evaluations(search_id) > 0:
             return 0
         advance(tx, search, settings)
         return 1
 
     running = (SearchState.RUNNING, SearchState.DRAINING)
-    searches = uow.read(lambda tx: SearchStore(tx).in_states(running))
+    searches = uow.read(lambda tx: SearchStore(tx).searches_in_states(running))
     return sum(uow.write(lambda tx, i=search.id: reopen(tx, i)) for search in searches)  # type: ignore[misc]
 
 
 def _end_candidate(
     tx: Transaction, search: Search, candidate_id: str, state: CandidateState, failure: Failure
 ) -> Search:
-    candidate = CandidateStore(tx).get(candidate_id)
+    candidate = CandidateStore(tx).get_candidate(candidate_id)
     if candidate.state.final:  # a re-evaluation failed: the candidate keeps what it has
-        EvaluationStore(tx).settle_candidate(candidate_id)
+        EvaluationStore(tx).settle_awaited_of_candidate(candidate_id)
         return search
     return end_candidate(tx, search, candidate, state, f"{failure.type.value}: {failure.message}")

@@ -62,7 +62,7 @@ AWAITED_EVALUATIONS = Rows(AwaitedEvaluation, awaited_evaluations)
 class EvaluationStore(Store):
     """Evaluations as rows; one per candidate, metric and attempt."""
 
-    def add(self, evaluation: Evaluation) -> bool:
+    def add_evaluation(self, evaluation: Evaluation) -> bool:
         """Store one; False where this candidate, metric and attempt has one already."""
         step = sa.select(searches.c.checkpoint_seq).where(searches.c.id == evaluation.search_id)
         row = {
@@ -71,17 +71,17 @@ class EvaluationStore(Store):
         }
         return self._insert_ignore(evaluations, [row]) == 1
 
-    def of_candidates(self, candidate_ids: Sequence[str]) -> tuple[Evaluation, ...]:
+    def evaluations_of_candidates(self, candidate_ids: Sequence[str]) -> tuple[Evaluation, ...]:
         """Every evaluation of these candidates, by (candidate, metric, attempt)."""
         found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids)
         return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.label, e.attempt)))
 
-    def resting_on(self, measurement_ids: Sequence[str]) -> tuple[Evaluation, ...]:
+    def evaluations_from_measurements(self, measurement_ids: Sequence[str]) -> tuple[Evaluation, ...]:
         """Evaluations whose value comes from one of these measurements."""
         found = self._list_in(EVALUATIONS, evaluations.c.measurement_id, measurement_ids)
         return tuple(sorted(found, key=lambda e: e.id))
 
-    def since(self, search_id: str, told_seq: int) -> tuple[Evaluation, ...]:
+    def evaluations_since(self, search_id: str, told_seq: int) -> tuple[Evaluation, ...]:
         """Evaluations of already told candidates recorded after step `told_seq`."""
         statement = (
             EVALUATIONS.select()
@@ -95,21 +95,21 @@ class EvaluationStore(Store):
         )
         return self._list(EVALUATIONS, statement)
 
-    def await_many(self, awaited: Sequence[AwaitedEvaluation]) -> None:
+    def await_evaluations(self, awaited: Sequence[AwaitedEvaluation]) -> None:
         """Note what jobs will bring."""
         self._insert(AWAITED_EVALUATIONS, *awaited)
 
-    def awaited_of(self, candidate_id: str) -> tuple[AwaitedEvaluation, ...]:
+    def awaited_evaluations_of(self, candidate_id: str) -> tuple[AwaitedEvaluation, ...]:
         """What one candidate still waits for."""
         return self._awaited(awaited_evaluations.c.candidate_id == candidate_id)
 
-    def awaited_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
+    def awaited_evaluations_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
         """Every candidate, of any search, that waits for this measurement."""
         return self._awaited(
             awaited_evaluations.c.latency_key == latency_key, awaited_evaluations.c.hardware_key == hardware_key
         )
 
-    def num_awaited(self, search_id: str) -> int:
+    def num_awaited_evaluations(self, search_id: str) -> int:
         """How many evaluations a search waits for."""
         statement = (
             sa.select(sa.func.count())
@@ -118,17 +118,17 @@ class EvaluationStore(Store):
         )
         return int(self._connection.execute(statement).scalar_one())
 
-    def settle(self, candidate_id: str, metric: Metric) -> bool:
+    def settle_awaited(self, candidate_id: str, metric: Metric) -> bool:
         """Take one off the list; False where it was not awaited."""
         return (
             self._settle(awaited_evaluations.c.candidate_id == candidate_id, awaited_evaluations.c.metric == metric) > 0
         )
 
-    def settle_candidate(self, candidate_id: str) -> None:
+    def settle_awaited_of_candidate(self, candidate_id: str) -> None:
         """Take everything one candidate waits for off the list."""
         self._settle(awaited_evaluations.c.candidate_id == candidate_id)
 
-    def settle_search(self, search_id: str) -> None:
+    def settle_awaited_of_search(self, search_id: str) -> None:
         """Take everything a search waits for off the list."""
         self._settle(awaited_evaluations.c.search_id == search_id)
 

@@ -46,7 +46,7 @@ def record_known(
             source=EvaluationSource.TABLE,
             created_at=tx.now(),
         )
-        search = record_value(tx, search, CandidateStore(tx).get(candidate.id), evaluation)
+        search = record_value(tx, search, CandidateStore(tx).get_candidate(candidate.id), evaluation)
     return search
 
 
@@ -66,10 +66,10 @@ def expect(
         attempt=attempt,
         supernet_version_id=supernet_version_id,
     )
-    EvaluationStore(tx).await_many([awaited])
+    EvaluationStore(tx).await_evaluations([awaited])
 
 
 def next_attempt(tx: Transaction, candidate: Candidate, metric: Metric) -> int:
     """Number of the next evaluation of a metric of a candidate."""
-    attempts = [e.attempt for e in EvaluationStore(tx).of_candidates([candidate.id]) if e.metric is metric]
+    attempts = [e.attempt for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id]) if e.metric is metric]
     return max(attempts, default=0) + 1

@@ -37,14 +37,16 @@ from server.jobs.settings import SearchSettings
 
 def lock_searches(tx: Transaction, ids: Iterable[str | None]) -> dict[str, Search]:
     """Lock searches in id order, so that two transactions cannot wait for each other."""
-    return {search_id: SearchStore(tx).lock(search_id) for search_id in sorted({i for i in ids if i is not None})}
+    return {
+        search_id: SearchStore(tx).lock_search(search_id) for search_id in sorted({i for i in ids if i is not None})
+    }
 
 
 def affected_searches(tx: Transaction, job: Job) -> dict[str, Search]:
     """Lock every search that the end of this job concerns: its own, and those that await the same measurement."""
     ids = {job.search_id}
     if job.latency_key is not None and job.hardware_key is not None:
-        ids |= {a.search_id for a in EvaluationStore(tx).awaited_under(job.latency_key, job.hardware_key)}
+        ids |= {a.search_id for a in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key)}
     return lock_searches(tx, ids)
 
 
@@ -68,8 +70,8 @@ def set_search_state(tx: Transaction, search: Search, state: SearchState, reason
         "desired_state": search.desired_state.value,
         "reason": reason,
     }
-    EventStore(tx).append(NewEvent(type=EventType.STATE, payload=payload, search_id=search.id))
-    return SearchStore(tx).save(changed)
+    EventStore(tx).append_event(NewEvent(type=EventType.STATE, payload=payload, search_id=search.id))
+    return SearchStore(tx).save_search(changed)
 
 
 def finish_candidate(
@@ -77,10 +79,10 @@ def finish_candidate(
 ) -> Search:
     """Move a candidate of a locked search to a final state; returns the search with its counts."""
     check_transition("candidate", candidate.id, CANDIDATE_TRANSITIONS, candidate.state, state)
-    EvaluationStore(tx).settle_candidate(candidate.id)
+    EvaluationStore(tx).settle_awaited_of_candidate(candidate.id)
     ended = replace(candidate, state=state, reason=reason, finished_at=tx.now())
-    CandidateStore(tx).save(ended)
-    EventStore(tx).append(candidate_event(ended))
+    CandidateStore(tx).save_candidate(ended)
+    EventStore(tx).append_event(candidate_event(ended))
     progress = search.progress
     match state:
         case CandidateState.COMPLETE:
@@ -89,7 +91,7 @@ def finish_candidate(
             progress = replace(progress, num_infeasible=progress.num_infeasible + 1)
         case _:
             progress = replace(progress, num_failed=progress.num_failed + 1)
-    return SearchStore(tx).save(replace(search, progress=progress))
+    return SearchStore(tx).save_search(replace(search, progress=progress))
 
 
 def candidate_event(candidate: Candidate) -> NewEvent:
@@ -117,9 +119,9 @@ def record_value(
 
     A repeated evaluation (same metric and attempt) changes nothing.
     """
-    if not EvaluationStore(tx).add(evaluation):
+    if not EvaluationStore(tx).add_evaluation(evaluation):
         return search
-    EvaluationStore(tx).settle(candidate.id, evaluation.metric)
+    EvaluationStore(tx).settle_awaited(candidate.id, evaluation.metric)
     match evaluation.metric:
         case Metric.TOP1:
             updated = replace(candidate, top1=evaluation.value)
@@ -131,8 +133,8 @@ def record_value(
             updated = replace(candidate, latency_us=evaluation.value, latency_flags=flags)
         case _:
             updated = candidate
-    CandidateStore(tx).save(updated)
-    if not updated.state.final and not EvaluationStore(tx).awaited_of(candidate.id):
+    CandidateStore(tx).save_candidate(updated)
+    if not updated.state.final and not EvaluationStore(tx).awaited_evaluations_of(candidate.id):
         return finish_candidate(tx, search, updated, CandidateState.COMPLETE)
     return search
 
@@ -145,15 +147,15 @@ def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search
     """
     if (
         search.state not in (SearchState.RUNNING, SearchState.DRAINING)
-        or EvaluationStore(tx).num_awaited(search.id) > 0
+        or EvaluationStore(tx).num_awaited_evaluations(search.id) > 0
     ):
         return search
-    if any(job.candidate_id is None for job in JobStore(tx).active_of_search(search.id)):
+    if any(job.candidate_id is None for job in JobStore(tx).active_jobs_of_search(search.id)):
         return search
     if search.desired_state is DesiredState.PAUSED:
         return set_search_state(tx, search, SearchState.PAUSED)
     seq = search.checkpoint_seq + 1
-    JobStore(tx).add(
+    JobStore(tx).add_job(
         NewJob(
             kind=JobKind.SEARCH_STEP,
             payload=SearchStepPayload(search_id=search.id, seq=seq).to_json(),
@@ -169,11 +171,11 @@ def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search
 
 def end_search(tx: Transaction, search: Search, state: SearchState, reason: str) -> Search:
     """End a locked search: its jobs are stopped or reassigned, its unfinished candidates end as FAILED."""
-    EvaluationStore(tx).settle_search(search.id)
-    for job in JobStore(tx).active_of_search(search.id):
+    EvaluationStore(tx).settle_awaited_of_search(search.id)
+    for job in JobStore(tx).active_jobs_of_search(search.id):
         if not _reassign(tx, job):
             stop_job(tx, job.id)
-    for candidate in CandidateStore(tx).unfinished(search.id):
+    for candidate in CandidateStore(tx).unfinished_candidates(search.id):
         search = finish_candidate(tx, search, candidate, CandidateState.FAILED, f"the search was {state.value}")
     return set_search_state(tx, search, state, reason)
 
@@ -183,7 +185,7 @@ def end_candidate(tx: Transaction, search: Search, candidate: Candidate, state: 
 
     Its jobs are locked before the candidate, as a claim does.
     """
-    for job in JobStore(tx).active_of_search(search.id):
+    for job in JobStore(tx).active_jobs_of_search(search.id):
         if job.candidate_id == candidate.id and not _reassign(tx, job, to_own_search=True):
             stop_job(tx, job.id)
     return finish_candidate(tx, search, candidate, state, reason)
@@ -193,18 +195,18 @@ def _reassign(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool
     """Give a measurement that another search waits for to that search, or to another candidate of its own."""
     if job.latency_key is None or job.hardware_key is None:
         return False
-    for awaited in EvaluationStore(tx).awaited_under(job.latency_key, job.hardware_key):
+    for awaited in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key):
         if awaited.search_id != job.search_id or (to_own_search and awaited.candidate_id != job.candidate_id):
-            heir = SearchStore(tx).get(awaited.search_id)
-            JobStore(tx).assign_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority)
+            heir = SearchStore(tx).get_search(awaited.search_id)
+            JobStore(tx).assign_job_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority)
             return True
     return False
 
 
 def stop_unwanted(tx: Transaction, latency_key: str, hardware_key: str) -> None:
     """Stop jobs under a key that no candidate awaits any more (another job brought the number first)."""
-    if EvaluationStore(tx).awaited_under(latency_key, hardware_key):
+    if EvaluationStore(tx).awaited_evaluations_under(latency_key, hardware_key):
         return
-    for job in JobStore(tx).active_under(latency_key, hardware_key):
+    for job in JobStore(tx).active_jobs_under(latency_key, hardware_key):
         if job.candidate_id is not None:
             stop_job(tx, job.id)

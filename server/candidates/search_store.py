@@ -64,40 +64,40 @@ _FINAL = tuple(state for state in SearchState if state.final)
 class SearchStore(Store):
     """Searches as rows; the spec and the progress are JSON."""
 
-    def add(self, search: Search) -> None:
+    def add_search(self, search: Search) -> None:
         """Store a new search."""
         self._insert(SEARCHES, search)
         self._put_labels(search.id, search.spec.labels)
 
-    def get(self, search_id: str) -> Search:
+    def get_search(self, search_id: str) -> Search:
         """Read one."""
         return self._one(SEARCHES, SEARCHES.select(searches.c.id == search_id), "search", search_id)
 
-    def lock(self, search_id: str) -> Search:
+    def lock_search(self, search_id: str) -> Search:
         """Read one and hold it until the transaction ends."""
         statement = SEARCHES.select(searches.c.id == search_id).with_for_update()
         return self._one(SEARCHES, statement, "search", search_id)
 
-    def save(self, search: Search) -> Search:
+    def save_search(self, search: Search) -> Search:
         """Write a locked search with its version one higher."""
         written = self._save(SEARCHES, search)
         self._put_labels(search.id, search.spec.labels)
         return written
 
-    def page(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
+    def page_of_searches(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
         """List; ordered by id."""
         return self._page(SEARCHES, _filtered(query), page, id_column=searches.c.id, descending=query.newest_first)
 
-    def count(self, query: SearchQuery) -> int:
+    def count_searches(self, query: SearchQuery) -> int:
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query))
 
-    def in_states(self, states: Sequence[SearchState]) -> tuple[Search, ...]:
+    def searches_in_states(self, states: Sequence[SearchState]) -> tuple[Search, ...]:
         """All searches in these states, by id."""
         found = SEARCHES.select(searches.c.state.in_(states), searches.c.moved_to.is_(None))
         return self._list(SEARCHES, found.order_by(searches.c.id))
 
-    def waiting_for(self, supernet_id: str) -> tuple[Search, ...]:
+    def searches_waiting_for_supernet(self, supernet_id: str) -> tuple[Search, ...]:
         """Searches that are not final and evaluate with this supernet, by id."""
         waiting = SEARCHES.select(searches.c.supernet_id == supernet_id, searches.c.state.not_in(_FINAL))
         return self._list(SEARCHES, waiting.order_by(searches.c.id))
@@ -106,7 +106,7 @@ class SearchStore(Store):
 class CheckpointStore(Store):
     """Checkpoints as rows."""
 
-    def add(self, checkpoint: Checkpoint) -> None:
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store one; ConflictError where the search has one with this seq."""
         try:
             with self._connection.begin_nested():
@@ -116,12 +116,12 @@ class CheckpointStore(Store):
                 f"search {checkpoint.search_id} has a checkpoint {checkpoint.seq} already: another worker wrote it"
             ) from error
 
-    def latest(self, search_id: str) -> Checkpoint | None:
+    def latest_checkpoint(self, search_id: str) -> Checkpoint | None:
         """The newest, None before the first."""
         of_search = CHECKPOINTS.select(checkpoints.c.search_id == search_id)
         return self._first(CHECKPOINTS, of_search.order_by(checkpoints.c.seq.desc()).limit(1))
 
-    def page(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
+    def page_of_checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
         """List, newest first."""
         return self._page(
             CHECKPOINTS,
@@ -132,7 +132,7 @@ class CheckpointStore(Store):
             descending=True,
         )
 
-    def prune(self, search_id: str, keep: int) -> int:
+    def prune_checkpoints(self, search_id: str, keep: int) -> int:
         """Delete all but the newest `keep`."""
         newest = (
             sa.select(checkpoints.c.seq)

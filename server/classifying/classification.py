@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
-from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.json_value import AS_DOCUMENT, JsonValue
 from nas_engine.domain.measuring.classification import Predictions, Top1, decompress_predictions, paired_loss
 from nas_engine.domain.measuring.image_set import Labels
 from server.candidates.states import EvaluationSource
@@ -16,17 +16,21 @@ from server.core.errors import InvalidValueError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """How much of a reference's top-1 is lost on the same images; see `PairedLoss` of the engine's domain.
+    """How much of a float network's top-1 is lost on the very same images; see `PairedLoss` of the engine's domain."""
 
-    Attributes:
-        reference_id: the float classification it is taken against.
-        value, standard_error, agreement: fractions.
-    """
+    __pydantic_config__ = AS_DOCUMENT
 
     reference_id: str
+    """The float classification it is taken against."""
+
     value: float
+    """Top-1 of the reference minus this one, a fraction; negative where this one does better."""
+
     standard_error: float
+    """Of that difference, paired image by image."""
+
     agreement: float
+    """Share of images that both put into one class."""
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (self.value, self.standard_error, self.agreement)):

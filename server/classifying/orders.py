@@ -44,7 +44,7 @@ class ClassificationScheduler:
         device = search.spec.device
         if search.hardware_key is None or device is None or candidate.final_model_sha256 is None:
             raise InvalidValueError(f"candidate {candidate.id} has no model, or its search no device, to classify with")
-        profile = HardwareStore(tx).get(search.hardware_key)
+        profile = HardwareStore(tx).get_hardware(search.hardware_key)
         attempt = next_attempt(tx, candidate, Metric.DEVICE_TOP1)
         expect(tx, search, candidate, Metric.DEVICE_TOP1, attempt, search.supernet_version_id)
         model = candidate.final_model_sha256
@@ -92,7 +92,7 @@ class ClassificationScheduler:
             classify=classify,
             measure_target=target,
         )
-        JobStore(tx).add(
+        JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.CONVERT,
                 payload=convert.to_json(),

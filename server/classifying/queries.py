@@ -16,8 +16,8 @@ class Classifications:
 
     def get(self, classification_id: str) -> ClassificationRecord:
         """One classification. Raises NotFoundError."""
-        return self._uow.read(lambda tx: ClassificationStore(tx).get(classification_id))
+        return self._uow.read(lambda tx: ClassificationStore(tx).get_classification(classification_id))
 
     def page(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
         """List, newest first. Only authoritative ones unless the query says otherwise."""
-        return self._uow.read(lambda tx: ClassificationStore(tx).page(query, page))
+        return self._uow.read(lambda tx: ClassificationStore(tx).page_of_classifications(query, page))

@@ -82,7 +82,7 @@ class ClassificationResults:
     def complaint(self, tx: Transaction, taken: TakenResult, content: _Answer) -> str:
         """Other images, another number of them, other classes, or another hardware key than the job asks for."""
         payload, classification, head = _payload(taken), content.classification, content.head
-        key, device = classification.hardware_key, DeviceStore(tx).get(taken.device_id)
+        key, device = classification.hardware_key, DeviceStore(tx).get_device(taken.device_id)
         if classification.images_sha256 != payload.images_sha256 or head is None:
             return f"answers to image set {classification.images_sha256[:12]}, asked was {payload.images_sha256[:12]}"
         if len(classification.predictions) != payload.num_images:
@@ -104,8 +104,8 @@ class ClassificationResults:
         """Count the correct predictions, and pair them with those of the same model elsewhere."""
         assert content.head is not None
         key, (_, labels_N) = content.classification.hardware_key, content.head
-        HardwareStore(tx).put(HardwareProfile(key=key))
-        device = DeviceStore(tx).get(taken.device_id)
+        HardwareStore(tx).put_hardware(HardwareProfile(key=key))
+        device = DeviceStore(tx).get_device(taken.device_id)
         return store_compared(tx, _record(tx, device, taken, content.classification, labels_N), labels_N)
 
     def unusable(self, taken: TakenResult, record: ClassificationRecord) -> Failure | None:
@@ -135,7 +135,7 @@ class ClassificationResults:
             supernet_version_id=search.supernet_version_id,
             created_at=tx.now(),
         )
-        search = record_value(tx, search, CandidateStore(tx).get(job.candidate_id), evaluation)
+        search = record_value(tx, search, CandidateStore(tx).get_candidate(job.candidate_id), evaluation)
         advance(tx, search, self._settings)
 
     def stored_under(self, tx: Transaction, lease: LeaseRef) -> str | None:
@@ -151,15 +151,15 @@ def store_compared(tx: Transaction, record: ClassificationRecord, labels_N: Labe
     """Store a classification, paired with those of the same model on the same images: it gets its loss against a
     float one, and gives one to those that had none. The worker's own figure is preferred as the reference.
     """
-    others = ClassificationStore(tx).of_same_images(record)
+    others = ClassificationStore(tx).classifications_of_same_images(record)
     reference = _reference(others)
     if reference is not None and record.source is not EvaluationSource.EVALUATED:
         record = compared(record, reference, labels_N)
-    ClassificationStore(tx).add(record)
+    ClassificationStore(tx).add_classification(record)
     if record.is_reference:
         for other in others:
             if other.loss is None and other.source is not EvaluationSource.EVALUATED:
-                ClassificationStore(tx).set_loss(compared(other, record, labels_N))
+                ClassificationStore(tx).set_loss_of_classification(compared(other, record, labels_N))
     return record
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Viewer
-from server.classifying.classification import ClassificationQuery
-from server.classifying.presenter import classification_detail, classification_resource
+from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.classifying.queries import Classifications
 from server.classifying.schemas import ClassificationDetail, ClassificationListQuery, ClassificationResource
 from server.core.http.conditional import NOT_MODIFIED, tagged
@@ -19,8 +18,10 @@ from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import provided
 from server.core.http.resources import Listing
+from server.measuring.measurement import kind_of
 
 router = APIRouter(prefix="/api/v1", tags=["classifications"])
+C = TypeVar("C", bound=ClassificationResource)
 ClassificationsDep = Annotated[Classifications, provided(Classifications)]
 
 
@@ -43,7 +44,7 @@ def list_classifications(
         include_superseded=query.include_superseded,
     )
     page = classifications.page(wanted, paging.wanted(query))
-    items = [classification_resource(record) for record in page.items]
+    items = [_classification(ClassificationResource, record) for record in page.items]
     return paging.listing(page, items)
 
 
@@ -59,4 +60,18 @@ def get_classification(
     _: Viewer,
 ) -> Response:
     """One classification with the class it gave to every image."""
-    return tagged(request, classification_detail(classifications.get(classification_id)))
+    record = classifications.get(classification_id)
+    predictions = record.predictions_N().tolist()
+    return tagged(request, _classification(ClassificationDetail, record, predictions=predictions))
+
+
+def _classification(kind: type[C], record: ClassificationRecord, **members: object) -> C:
+    device_class = record.device_class
+    return kind.of(
+        record,
+        kind=None if device_class is None else kind_of(device_class),
+        top1=record.top1.value,
+        standard_error=record.top1.standard_error,
+        hardware_key=None if record.hardware is None else record.hardware.digest,
+        **members,
+    )

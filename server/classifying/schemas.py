@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from server.classifying.classification import Loss
 from server.core.http.resources import DeviceClassName, Id, Json, KindName, ListQuery, Resource, Text
 from server.measuring.schemas import HardwareResource
 
@@ -38,22 +39,6 @@ class ClassificationListQuery(ListQuery):
 
 
 DtypeText = Literal["fp32", "fp16", "w8a8"]
-
-
-class LossResource(Resource):
-    """How much of a float network's top-1 is lost on the very same images."""
-
-    reference_id: Id
-    """The float classification it is taken against."""
-
-    value: float
-    """Top-1 of the reference minus this one, a fraction; negative where this one does better."""
-
-    standard_error: float
-    """Of that difference, paired image by image."""
-
-    agreement: float
-    """Share of images that both put into one class."""
 
 
 class ClassificationResource(Resource):
@@ -101,7 +86,7 @@ class ClassificationResource(Resource):
     label: str
     """Name a user gave to their own model."""
 
-    loss: LossResource | None
+    loss: Loss | None
     """Against the float model on the same images; null without one, and for it."""
 
     superseded: bool

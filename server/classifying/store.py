@@ -73,26 +73,26 @@ CLASSIFICATIONS = Rows(
 class ClassificationStore(Store):
     """Classifications as rows."""
 
-    def add(self, record: ClassificationRecord) -> None:
+    def add_classification(self, record: ClassificationRecord) -> None:
         """Store one."""
         if record.hardware is not None:
-            HardwareStore(self._tx).put(HardwareProfile(key=record.hardware))
+            HardwareStore(self._tx).put_hardware(HardwareProfile(key=record.hardware))
         self._insert(CLASSIFICATIONS, record)
 
-    def get(self, classification_id: str) -> ClassificationRecord:
+    def get_classification(self, classification_id: str) -> ClassificationRecord:
         """Read one."""
         statement = CLASSIFICATIONS.select(classifications.c.id == classification_id)
         return self._one(CLASSIFICATIONS, statement, "classification", classification_id)
 
-    def of_lease(self, lease_id: str) -> ClassificationRecord | None:
+    def classification_of_lease(self, lease_id: str) -> ClassificationRecord | None:
         """What one lease brought."""
         return self._first(CLASSIFICATIONS, CLASSIFICATIONS.select(classifications.c.lease_id == lease_id))
 
-    def page(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
+    def page_of_classifications(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
         """List, newest first."""
         return self._page(CLASSIFICATIONS, _filtered(query), page, id_column=classifications.c.id, descending=True)
 
-    def of_same_images(self, record: ClassificationRecord) -> tuple[ClassificationRecord, ...]:
+    def classifications_of_same_images(self, record: ClassificationRecord) -> tuple[ClassificationRecord, ...]:
         """Authoritative ones of the same source model and the very same images, newest first."""
         c = classifications.c
         statement = CLASSIFICATIONS.select(
@@ -103,14 +103,14 @@ class ClassificationStore(Store):
         )
         return self._list(CLASSIFICATIONS, statement.order_by(c.id.desc()))
 
-    def of_candidates(self, candidate_ids: Sequence[str]) -> tuple[ClassificationRecord, ...]:
+    def classifications_of_candidates(self, candidate_ids: Sequence[str]) -> tuple[ClassificationRecord, ...]:
         """The authoritative ones of devices for these candidates, oldest first."""
         c = classifications.c
         of_devices = (c.device_id.is_not(None), c.superseded.is_(False))
         found = self._list_in(CLASSIFICATIONS, c.candidate_id, candidate_ids, *of_devices)
         return tuple(sorted(found, key=lambda record: record.id))
 
-    def set_loss(self, record: ClassificationRecord) -> None:
+    def set_loss_of_classification(self, record: ClassificationRecord) -> None:
         """Write the loss of a stored one."""
         row = CLASSIFICATIONS.row_of(record)
         loss = {name: row[name] for name in ("reference_id", "loss", "loss_standard_error", "agreement")}

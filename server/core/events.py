@@ -85,7 +85,7 @@ class Events:
 
     def after(self, event_id: int, query: EventQuery, limit: int = MAX_EVENTS) -> tuple[Event, ...]:
         """Events with a larger id, oldest first."""
-        return self._uow.read(lambda tx: EventStore(tx).after(event_id, query, min(limit, MAX_EVENTS)))
+        return self._uow.read(lambda tx: EventStore(tx).events_after(event_id, query, min(limit, MAX_EVENTS)))
 
     def wait_after(self, event_id: int, query: EventQuery, timeout_s: float) -> tuple[Event, ...]:
         """As `after`, but waits up to `timeout_s` for the first one. Blocks the calling thread."""
@@ -98,17 +98,17 @@ class Events:
 
     def page(self, query: EventQuery, page: PageRequest) -> Page[Event]:
         """List, newest first."""
-        return self._uow.read(lambda tx: EventStore(tx).page(query, page))
+        return self._uow.read(lambda tx: EventStore(tx).page_of_events(query, page))
 
     def last_id(self) -> int:
         """The largest id; 0 without events."""
-        return self._uow.read(lambda tx: EventStore(tx).last_id())
+        return self._uow.read(lambda tx: EventStore(tx).last_event_id())
 
     def prune(self, keep: timedelta) -> int:
         """Delete events older than `keep`; returns how many."""
 
         def work(tx: Transaction) -> int:
-            return EventStore(tx).prune(tx.now() - keep)
+            return EventStore(tx).prune_events(tx.now() - keep)
 
         return self._uow.write(work)
 
@@ -143,7 +143,7 @@ EVENT_LOCK = 7_316_001
 class EventStore(Store):
     """The event log. New events wait in memory and get their ids at the end of the transaction."""
 
-    def append(self, event: NewEvent) -> None:
+    def append_event(self, event: NewEvent) -> None:
         """Store an event when the transaction commits."""
         self._tx.before_commit(Topic.EVENTS, event, self._flush)
 
@@ -155,22 +155,22 @@ class EventStore(Store):
             values = {**NEW_EVENTS.row_of(event), "created_at": now()}
             self._connection.execute(sa.insert(events).values(values))
 
-    def after(self, event_id: int, query: EventQuery, limit: int) -> tuple[Event, ...]:
+    def events_after(self, event_id: int, query: EventQuery, limit: int) -> tuple[Event, ...]:
         """Events with a larger id, oldest first."""
         statement = _filtered(query).where(events.c.id > event_id).order_by(events.c.id).limit(limit)
         return self._list(EVENTS, statement)
 
-    def page(self, query: EventQuery, page: PageRequest) -> Page[Event]:
+    def page_of_events(self, query: EventQuery, page: PageRequest) -> Page[Event]:
         """List, newest first."""
         id_text = sa.cast(events.c.id, sa.String).label("id_text")
         statement = _filtered(query).add_columns(id_text)
         return self._page(EVENTS, statement, page, value_column=events.c.id, id_column=id_text, descending=True)
 
-    def last_id(self) -> int:
+    def last_event_id(self) -> int:
         """The largest id; 0 without events."""
         return int(self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.id), 0))).scalar_one())
 
-    def prune(self, before: datetime) -> int:
+    def prune_events(self, before: datetime) -> int:
         """Delete older ones; returns how many."""
         return int(self._connection.execute(sa.delete(events).where(events.c.created_at < before)).rowcount)
 

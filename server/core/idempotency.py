@@ -79,11 +79,11 @@ class Idempotency:
         """
 
         def work(tx: Transaction) -> IdempotentResult:
-            if IdempotencyStore(tx).reserve(scope, fingerprint):
+            if IdempotencyStore(tx).reserve_key(scope, fingerprint):
                 response = action()
-                IdempotencyStore(tx).complete(scope, response)
+                IdempotencyStore(tx).store_response(scope, response)
                 return IdempotentResult(response, replayed=False)
-            found = IdempotencyStore(tx).find(scope)
+            found = IdempotencyStore(tx).find_response(scope)
             if found is None:
                 raise ConflictError(f"idempotency key {scope.key!r} is in use by a request that is still running")
             stored_fingerprint, response = found
@@ -95,7 +95,7 @@ class Idempotency:
 
     def prune(self) -> int:
         """Forget keys older than 72 hours; returns how many."""
-        return self._uow.write(lambda tx: IdempotencyStore(tx).prune(tx.now() - KEEP))
+        return self._uow.write(lambda tx: IdempotencyStore(tx).prune_keys(tx.now() - KEEP))
 
 
 idempotency_keys = sa.Table(
@@ -122,12 +122,12 @@ RESPONSES = Rows(StoredResponse, idempotency_keys, beside=("fingerprint", "creat
 class IdempotencyStore(Store):
     """Idempotency keys with the answers they stand for."""
 
-    def reserve(self, scope: IdempotencyScope, fingerprint: str) -> bool:
+    def reserve_key(self, scope: IdempotencyScope, fingerprint: str) -> bool:
         """Take a key; False where it is taken."""
         row = {**SCOPES.row_of(scope), "fingerprint": fingerprint, "created_at": self._tx.now()}
         return self._insert_ignore(idempotency_keys, [row]) == 1
 
-    def find(self, scope: IdempotencyScope) -> tuple[str, StoredResponse] | None:
+    def find_response(self, scope: IdempotencyScope) -> tuple[str, StoredResponse] | None:
         """Fingerprint and answer stored under a key."""
         statement = RESPONSES.select(_same_key(scope)).add_columns(idempotency_keys.c.fingerprint)
         row = self._connection.execute(statement).one_or_none()
@@ -135,11 +135,11 @@ class IdempotencyStore(Store):
             return None
         return row.fingerprint, RESPONSES.value_of(row)
 
-    def complete(self, scope: IdempotencyScope, response: StoredResponse) -> None:
+    def store_response(self, scope: IdempotencyScope, response: StoredResponse) -> None:
         """Store the answer under a reserved key."""
         self._connection.execute(sa.update(idempotency_keys).where(_same_key(scope)).values(RESPONSES.row_of(response)))
 
-    def prune(self, before: datetime) -> int:
+    def prune_keys(self, before: datetime) -> int:
         """Delete older ones; returns how many."""
         statement = sa.delete(idempotency_keys).where(idempotency_keys.c.created_at < before)
         return int(self._connection.execute(statement).rowcount)

@@ -61,15 +61,15 @@ class Devices:
 
         def work(tx: Transaction) -> Device:
             token = self._known_token(tx, enrolment_secret)
-            again = DeviceStore(tx).by_credential(digest(secret))
+            again = DeviceStore(tx).find_device_by_credential(digest(secret))
             if again is not None and again.name == enrolment.name and again.state is not DeviceState.RETIRED:
                 return again
             self._use_token(tx, token)
-            known = DeviceStore(tx).by_name(enrolment.name)
+            known = DeviceStore(tx).find_device_by_name(enrolment.name)
             device = (
                 self._first(tx, enrolment, token, secret)
                 if known is None
-                else self._again(tx, DeviceStore(tx).lock(known.id), enrolment, token, secret)
+                else self._again(tx, DeviceStore(tx).lock_device(known.id), enrolment, token, secret)
             )
             payload: dict[str, JsonValue] = {
                 "name": device.name,
@@ -77,7 +77,7 @@ class Devices:
                 "state": device.state.value,
                 "reason": "enrolled",
             }
-            EventStore(tx).append(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
+            EventStore(tx).append_event(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
             return device
 
         return self._uow.write(work), secret
@@ -89,7 +89,7 @@ class Devices:
             NotAuthenticatedError: unknown.
             NotPermittedError: the device was retired.
         """
-        device = self._uow.read(lambda tx: DeviceStore(tx).by_credential(digest(credential)))
+        device = self._uow.read(lambda tx: DeviceStore(tx).find_device_by_credential(digest(credential)))
         if device is None:
             raise NotAuthenticatedError("the device credential is unknown: enrol again")
         if device.state is DeviceState.RETIRED:
@@ -98,15 +98,15 @@ class Devices:
 
     def get(self, device_id: str) -> Device:
         """One device. Raises NotFoundError."""
-        return self._uow.read(lambda tx: DeviceStore(tx).get(device_id))
+        return self._uow.read(lambda tx: DeviceStore(tx).get_device(device_id))
 
     def page(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
         """List, by name."""
-        return self._uow.read(lambda tx: DeviceStore(tx).page(query, page))
+        return self._uow.read(lambda tx: DeviceStore(tx).page_of_devices(query, page))
 
     def types(self) -> Mapping[str, int]:
         """Every device type with its number of devices."""
-        return self._uow.read(lambda tx: DeviceStore(tx).types())
+        return self._uow.read(lambda tx: DeviceStore(tx).count_devices_by_type())
 
     def online(self, device: Device) -> bool:
         """Whether a device was heard of lately, by the database's clock."""
@@ -115,13 +115,13 @@ class Devices:
 
     def current_jobs(self, device_id: str) -> tuple[Job, ...]:
         """Jobs the device holds now."""
-        return self._uow.read(lambda tx: JobStore(tx).leases_of(device_id))
+        return self._uow.read(lambda tx: JobStore(tx).jobs_leased_to(device_id))
 
     def utilisation(self, device_id: str, window: timedelta) -> float:
         """Share of the last `window` for which the device held leases, 0 to 1. Raises NotFoundError."""
 
         def look(tx: Transaction) -> float:
-            since = max(tx.now() - window, DeviceStore(tx).get(device_id).enrolled_at)
+            since = max(tx.now() - window, DeviceStore(tx).get_device(device_id).enrolled_at)
             span_s = (tx.now() - since).total_seconds()
             return min(JobStore(tx).busy_s(device_id, since) / span_s, 1.0) if span_s > 0 else 0.0
 
@@ -134,14 +134,16 @@ class Devices:
             NotFoundError: there is no such device.
             InvalidStateTransitionError: its state does not allow this.
         """
-        return self._uow.write(lambda tx: set_device_state(tx, DeviceStore(tx).lock(device_id), state, reason))
+        return self._uow.write(lambda tx: set_device_state(tx, DeviceStore(tx).lock_device(device_id), state, reason))
 
     def set_labels(self, device_id: str, labels: Mapping[str, str]) -> Device:
         """Replace the labels engineers gave it; its own stay. Raises NotFoundError."""
 
         def work(tx: Transaction) -> Device:
             tx.wake(Topic.DEVICE_JOBS)
-            return DeviceStore(tx).save(replace(DeviceStore(tx).lock(device_id), admin_labels=dict(labels)))
+            return DeviceStore(tx).save_device(
+                replace(DeviceStore(tx).lock_device(device_id), admin_labels=dict(labels))
+            )
 
         return self._uow.write(work)
 
@@ -154,12 +156,12 @@ class Devices:
         """
 
         def work(tx: Transaction) -> Device:
-            now, device = tx.now(), DeviceStore(tx).lock(device_id)
+            now, device = tx.now(), DeviceStore(tx).lock_device(device_id)
             if not now < until <= now + MAX_RESERVATION:
                 raise InvalidValueError(f"reservation until {until.isoformat()}: it must end within the next 7 days")
             if device.reserved(now) and device.reserved_by != holder:
                 raise ConflictError(f"device {device_id} is {device.reserved_by}'s until {device.reserved_until}")
-            return DeviceStore(tx).save(replace(device, reserved_by=holder, reserved_until=until))
+            return DeviceStore(tx).save_device(replace(device, reserved_by=holder, reserved_until=until))
 
         return self._uow.write(work)
 
@@ -168,14 +170,16 @@ class Devices:
 
         def work(tx: Transaction) -> Device:
             tx.wake(Topic.DEVICE_JOBS)
-            return DeviceStore(tx).save(replace(DeviceStore(tx).lock(device_id), reserved_by=None, reserved_until=None))
+            return DeviceStore(tx).save_device(
+                replace(DeviceStore(tx).lock_device(device_id), reserved_by=None, reserved_until=None)
+            )
 
         return self._uow.write(work)
 
     @staticmethod
     def _known_token(tx: Transaction, secret: str) -> EnrolmentToken:
         """The token, locked: enrolments with one token take turns."""
-        token = EnrolmentTokenStore(tx).locked_by_secret(digest(secret))
+        token = EnrolmentTokenStore(tx).lock_enrolment_token_by_secret(digest(secret))
         now = tx.now()
         if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             raise NotAuthenticatedError("the enrolment token is unknown, revoked or expired")
@@ -185,7 +189,7 @@ class Devices:
     def _use_token(tx: Transaction, token: EnrolmentToken) -> None:
         if token.max_uses is not None and token.num_uses >= token.max_uses:
             raise NotAuthenticatedError(f"enrolment token {token.id} is used up: {token.num_uses} devices enrolled")
-        EnrolmentTokenStore(tx).count_use(token.id)
+        EnrolmentTokenStore(tx).count_use_of_enrolment_token(token.id)
 
     @staticmethod
     def _first(tx: Transaction, enrolment: Enrolment, token: EnrolmentToken, credential: str) -> Device:
@@ -203,7 +207,7 @@ class Devices:
             enrolled_at=tx.now(),
             last_seen_at=tx.now(),
         )
-        DeviceStore(tx).add(device)
+        DeviceStore(tx).add_device(device)
         return device
 
     def _again(
@@ -219,7 +223,7 @@ class Devices:
             )
         if live and not same_host and not retired:
             raise ConflictError(f"a live device is named {known.name!r} already: choose another name")
-        return DeviceStore(tx).save(
+        return DeviceStore(tx).save_device(
             replace(
                 known,
                 device_type=enrolment.device_type,

@@ -24,27 +24,27 @@ class DeviceExecutor(Executor):
         self, tx: Transaction, job: Job, feature: str, *, excluding: str = "", reserved: bool = True
     ) -> int | None:
         """How many devices that take jobs could do this one."""
-        return DeviceStore(tx).num_able(job.target, excluding, feature, reserved=reserved)
+        return DeviceStore(tx).num_able_devices(job.target, excluding, feature, reserved=reserved)
 
     def note_contact(self, tx: Transaction, owner: str) -> None:
         """Move its `last_seen_at`."""
-        DeviceStore(tx).touch(owner)
+        DeviceStore(tx).touch_device(owner)
 
     def note_failure(self, tx: Transaction, owner: str, job: Job, failure: Failure) -> None:
         """Count it against the device; too many in a row quarantine it."""
-        device = DeviceStore(tx).lock(owner)
+        device = DeviceStore(tx).lock_device(owner)
         count = device.num_failures_in_a_row + 1
         device = replace(device, num_failures_in_a_row=count)
         if count >= MAX_DEVICE_FAILURES and DeviceState.QUARANTINED in DEVICE_TRANSITIONS[device.state]:
             reason = f"{count} failures in a row, last of job {job.id}: {failure.type.value}: {failure.message}"
             set_device_state(tx, device, DeviceState.QUARANTINED, reason)
         else:
-            DeviceStore(tx).save(device)
+            DeviceStore(tx).save_device(device)
 
     def note_success(self, tx: Transaction, owner: str) -> None:
         """End its failures in a row."""
-        if DeviceStore(tx).get(owner).num_failures_in_a_row:
-            DeviceStore(tx).save(replace(DeviceStore(tx).lock(owner), num_failures_in_a_row=0))
+        if DeviceStore(tx).get_device(owner).num_failures_in_a_row:
+            DeviceStore(tx).save_device(replace(DeviceStore(tx).lock_device(owner), num_failures_in_a_row=0))
 
 
 DEVICES = DeviceExecutor()

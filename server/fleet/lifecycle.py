@@ -23,6 +23,6 @@ def set_device_state(tx: Transaction, device: Device, state: DeviceState, reason
     check_transition("device", device.id, DEVICE_TRANSITIONS, device.state, state)
     failures = 0 if state is DeviceState.ACTIVE else device.num_failures_in_a_row
     payload: dict[str, JsonValue] = {"name": device.name, "state": state.value, "reason": reason}
-    EventStore(tx).append(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
+    EventStore(tx).append_event(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
     tx.wake(Topic.DEVICE_JOBS)
-    return DeviceStore(tx).save(replace(device, state=state, reason=reason, num_failures_in_a_row=failures))
+    return DeviceStore(tx).save_device(replace(device, state=state, reason=reason, num_failures_in_a_row=failures))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -22,7 +23,6 @@ from server.core.idempotency import StoredResponse
 from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery
 from server.fleet.devices import Devices
-from server.fleet.presenter import device_detail, device_resource, device_type_resource
 from server.fleet.schemas import (
     DeviceDetail,
     DeviceLabelsBody,
@@ -34,11 +34,15 @@ from server.fleet.schemas import (
 )
 from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
+from server.jobs.schemas import JobResource
+from server.jobs.settings import LeaseSettings
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
 DevicesDep = Annotated[Devices, provided(Devices)]
 DeviceId = Annotated[str, Path(examples=["dev_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+D = TypeVar("D", bound=DeviceResource)
 _DAY = timedelta(days=1)
+ONLINE_TIMEOUT = timedelta(seconds=LeaseSettings().device_timeout_s)
 _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE)
 
 
@@ -51,7 +55,7 @@ def list_devices(
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[Device], datetime]:
-        return DeviceStore(tx).page(wanted, at), tx.now()
+        return DeviceStore(tx).page_of_devices(wanted, at), tx.now()
 
     page, now = uow.read(look)
     return paging.listing(page, [device_resource(device, now) for device in page.items])
@@ -64,7 +68,8 @@ def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: 
     """One board with what it does now."""
     device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
-    return tagged(request, device_detail(device, now, jobs, utilisation))
+    current_jobs = [JobResource.of(job, job.target) for job in jobs]
+    return tagged(request, _device(DeviceDetail, device, now, current_jobs=current_jobs, utilisation_24h=utilisation))
 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))
@@ -146,9 +151,9 @@ def list_device_types(
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[str], list[DeviceTypeResource]]:
-        page = page_in_memory(sorted(DeviceStore(tx).types()), str, at)
+        page = page_in_memory(sorted(DeviceStore(tx).count_devices_by_type()), str, at)
         now = tx.now()
-        return page, [device_type_resource(kind, DeviceStore(tx).of_type(kind), now) for kind in page.items]
+        return page, [_device_type(kind, DeviceStore(tx).devices_of_type(kind), now) for kind in page.items]
 
     page, items = uow.read(look)
     return paging.listing(page, items)
@@ -156,3 +161,35 @@ def list_device_types(
 
 def _present(uow: UnitOfWork, device: Device) -> DeviceResource:
     return device_resource(device, uow.read(lambda tx: tx.now()))
+
+
+def device_resource(device: Device, now: datetime) -> DeviceResource:
+    """One device, as it is at a moment."""
+    return _device(DeviceResource, device, now)
+
+
+def _device(kind: type[D], device: Device, now: datetime, **members: object) -> D:
+    reserved = device.reserved(now)
+    return kind.of(
+        device,
+        online=device.online(now, ONLINE_TIMEOUT),
+        labels=device.all_labels,
+        capabilities=device.capabilities.to_json(),
+        reserved_by=device.reserved_by if reserved else None,
+        reserved_until=device.reserved_until if reserved else None,
+        **members,
+    )
+
+
+def _device_type(device_type: str, devices: Sequence[Device], now: datetime) -> DeviceTypeResource:
+    """One type, from its devices that are not retired."""
+    live = [device for device in devices if device.state is not DeviceState.RETIRED]
+    online = [device for device in live if device.online(now, ONLINE_TIMEOUT)]
+    available = [device for device in online if device.state.takes_jobs and not device.reserved(now)]
+    return DeviceTypeResource(
+        device_type=device_type,
+        device_classes=sorted({device.device_class.value for device in live}),
+        num_devices=len(live),
+        num_online=len(online),
+        num_available=len(available),
+    )

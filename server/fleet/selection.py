@@ -76,7 +76,7 @@ def most_common_profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile 
     """The hardware profile of most devices that fit, working ones first; None where none fits."""
     keys: Counter[str] = Counter()
     profiles: dict[str, HardwareProfile] = {}
-    for device in DeviceStore(tx).of_type(wanted.device_type):
+    for device in DeviceStore(tx).devices_of_type(wanted.device_type):
         profile = profile_of(device, wanted)
         if profile is not None:
             # A quarantined device still says what hardware there is, but weighs less than one that works.
@@ -98,9 +98,9 @@ def relabelled(wanted: DeviceSpec, runtime: str) -> list[SpecViolation]:
 
 def misfit(tx: Transaction, wanted: DeviceSpec) -> SpecViolation:
     """The first requirement that no registered device meets, with what there is."""
-    devices = DeviceStore(tx).of_type(wanted.device_type)
+    devices = DeviceStore(tx).devices_of_type(wanted.device_type)
     if not devices:
-        types = ", ".join(sorted(DeviceStore(tx).types())) or "none yet"
+        types = ", ".join(sorted(DeviceStore(tx).count_devices_by_type())) or "none yet"
         message = f"no device of type {wanted.device_type!r} ever registered; registered types: {types}"
         return SpecViolation("/device/device_type", message)
     checks: tuple[tuple[str, str | None, set[str]], ...] = (

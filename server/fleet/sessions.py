@@ -161,14 +161,14 @@ class AgentSessions:
         """Keep leases alive; the first renewal of a lease accepts it. One verdict per lease named."""
 
         def work(tx: Transaction) -> tuple[LeaseVerdict, ...]:
-            DeviceStore(tx).touch(device_id)
-            device = DeviceStore(tx).get(device_id)
+            DeviceStore(tx).touch_device(device_id)
+            device = DeviceStore(tx).get_device(device_id)
             return tuple(self._verdict(tx, device, one) for one in running)
 
         return self._uow.write(work)
 
     def _sync(self, tx: Transaction, report: AgentReport) -> AgentOrders:
-        device = DeviceStore(tx).lock(report.device_id)
+        device = DeviceStore(tx).lock_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
         if self._cloned(tx, device, report):
@@ -207,8 +207,10 @@ class AgentSessions:
             labels=dict(report.labels),
             last_canary_ratio=device.last_canary_ratio if report.canary_ratio is None else report.canary_ratio,
         )
-        DeviceStore(tx).touch(device.id)
-        reported = replace(DeviceStore(tx).save(reported), last_seen_at=tx.now()) if reported != device else device
+        DeviceStore(tx).touch_device(device.id)
+        reported = (
+            replace(DeviceStore(tx).save_device(reported), last_seen_at=tx.now()) if reported != device else device
+        )
         if report.degraded and reported.state is DeviceState.ACTIVE:
             return set_device_state(tx, reported, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
         if not report.degraded and reported.state is DeviceState.DEGRADED:
@@ -217,7 +219,7 @@ class AgentSessions:
 
     def _nothing_for_s(self, tx: Transaction, report: AgentReport) -> float:
         """How long `_assign` will have nothing to say to a waiting agent unless somebody wakes it; 0 where it has."""
-        device = DeviceStore(tx).get(report.device_id)
+        device = DeviceStore(tx).get_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return 0.0
         session, _ = _session(device, device.reserved(tx.now()))
@@ -238,7 +240,7 @@ class AgentSessions:
         )
 
     def _assign(self, tx: Transaction, report: AgentReport) -> AgentOrders:
-        device = DeviceStore(tx).get(report.device_id)
+        device = DeviceStore(tx).get_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
         session, message = _session(device, device.reserved(tx.now()))
@@ -255,7 +257,7 @@ class AgentSessions:
 
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
         try:
-            job = JobStore(tx).renew(one.lease, self._leases.ttl_s, one.phase)
+            job = JobStore(tx).renew_lease(one.lease, self._leases.ttl_s, one.phase)
         except LeaseLostError as error:
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
         if job.lease_owner != device.id:
@@ -266,9 +268,9 @@ class AgentSessions:
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
 
     def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> None:
-        lock_first(tx, self._kinds, JobStore(tx).get(one.lease.job_id))
+        lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
         try:
-            job = JobStore(tx).guard(one.lease)
+            job = JobStore(tx).lock_job_of_lease(one.lease)
         except LeaseLostError:
             return  # it is somebody else's by now: nothing to give back
         if job.lease_owner == device.id:
@@ -277,11 +279,11 @@ class AgentSessions:
     def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
         """A restarted agent that has nothing to send has lost its work: do not wait for the leases to expire."""
         named = {one.lease.lease_id for one in report.running}
-        for job in JobStore(tx).leases_of(device.id):
+        for job in JobStore(tx).jobs_leased_to(device.id):
             if job.lease is not None and job.lease_id not in named:
                 lock_first(tx, self._kinds, job)
                 failure = Failure(FailureType.LEASE_LOST, "the agent was restarted")
-                locked = JobStore(tx).guard(job.lease)
+                locked = JobStore(tx).lock_job_of_lease(job.lease)
                 fail_attempt(tx, self._kinds, locked, failure, outcome=LeaseOutcome.EXPIRED)
 
 

@@ -60,16 +60,16 @@ DEVICES = Rows(Device, devices)
 class HardwareStore(Store):
     """Hardware keys as rows: what each digest stands for."""
 
-    def put(self, profile: HardwareProfile) -> None:
+    def put_hardware(self, profile: HardwareProfile) -> None:
         """Remember what a hardware key stands for."""
         self._insert_ignore(hardware, [HARDWARE.row_of(profile)])
 
-    def get(self, hardware_key: str) -> HardwareProfile:
+    def get_hardware(self, hardware_key: str) -> HardwareProfile:
         """What a hardware key stands for."""
         statement = HARDWARE.select(hardware.c.hardware_key == hardware_key)
         return self._one(HARDWARE, statement, "hardware key", hardware_key)
 
-    def all(self) -> tuple[HardwareProfile, ...]:
+    def all_hardware(self) -> tuple[HardwareProfile, ...]:
         """Every hardware key seen, by digest."""
         return self._list(HARDWARE, HARDWARE.select().order_by(hardware.c.hardware_key))
 
@@ -77,7 +77,7 @@ class HardwareStore(Store):
 class DeviceStore(Store):
     """Devices as rows; capabilities are JSON."""
 
-    def add(self, device: Device) -> None:
+    def add_device(self, device: Device) -> None:
         """Store a new device."""
         try:
             with self._connection.begin_nested():
@@ -86,34 +86,34 @@ class DeviceStore(Store):
             raise ConflictError(f"a device named {device.name!r} exists already: choose another name") from error
         self._put_labels(device.id, device.all_labels)
 
-    def get(self, device_id: str) -> Device:
+    def get_device(self, device_id: str) -> Device:
         """Read one."""
         return self._one(DEVICES, DEVICES.select(devices.c.id == device_id), "device", device_id)
 
-    def lock(self, device_id: str) -> Device:
+    def lock_device(self, device_id: str) -> Device:
         """Read one and hold it until the transaction ends."""
         statement = DEVICES.select(devices.c.id == device_id).with_for_update()
         return self._one(DEVICES, statement, "device", device_id)
 
-    def by_name(self, name: str) -> Device | None:
+    def find_device_by_name(self, name: str) -> Device | None:
         """The device of that name."""
         return self._first(DEVICES, DEVICES.select(devices.c.name == name))
 
-    def by_credential(self, credential_sha256: str) -> Device | None:
+    def find_device_by_credential(self, credential_sha256: str) -> Device | None:
         """The device with this credential."""
         return self._first(DEVICES, DEVICES.select(devices.c.credential_sha256 == credential_sha256))
 
-    def save(self, device: Device) -> Device:
+    def save_device(self, device: Device) -> Device:
         """Write a locked device with its version one higher."""
         written = self._save(DEVICES, device)
         self._put_labels(device.id, device.all_labels)
         return written
 
-    def touch(self, device_id: str) -> None:
+    def touch_device(self, device_id: str) -> None:
         """Set last_seen_at to now, without a new version."""
         self._connection.execute(sa.update(devices).where(devices.c.id == device_id).values(last_seen_at=now()))
 
-    def page(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
+    def page_of_devices(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
         """List, by name."""
         c = devices.c
         statement = where_given(DEVICES.select(), {c.device_type: query.device_type, c.state: query.states})
@@ -121,11 +121,11 @@ class DeviceStore(Store):
             DEVICES, with_labels(statement, c.id, query.labels), page, value_column=c.name, id_column=c.id
         )
 
-    def of_type(self, device_type: str) -> tuple[Device, ...]:
+    def devices_of_type(self, device_type: str) -> tuple[Device, ...]:
         """Every device of a type that is not retired, by name."""
         return self._all(devices.c.device_type == device_type, devices.c.state != DeviceState.RETIRED)
 
-    def types(self) -> Mapping[str, int]:
+    def count_devices_by_type(self) -> Mapping[str, int]:
         """Every device type with its number of devices that are not retired."""
         statement = (
             sa.select(devices.c.device_type, sa.func.count())
@@ -135,7 +135,7 @@ class DeviceStore(Store):
         )
         return {str(device_type): int(number) for device_type, number in self._connection.execute(statement)}
 
-    def num_able(self, target: JobTarget, excluding: str, feature: str = "", *, reserved: bool = True) -> int:
+    def num_able_devices(self, target: JobTarget, excluding: str, feature: str = "", *, reserved: bool = True) -> int:
         """Devices, other than `excluding`, that could do a job with this target, know a feature and take jobs."""
         conditions: list[sa.ColumnElement[bool]] = [devices.c.id != excluding]
         if not reserved:

@@ -37,7 +37,7 @@ def complete_job(tx: Transaction, job: Job, result: JsonValue, digest: str | Non
     lease = job.lease
     if lease is not None:
         JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-    JobStore(tx).finish(
+    JobStore(tx).finish_job(
         replace(job, state=JobState.DONE, phase=None, result=result, lease_expires_at=None, finished_at=tx.now())
     )
 
@@ -72,7 +72,7 @@ def fail_attempt(
     if policy.retryable and not poisoned and attempts_left:
         _retry(tx, kinds, job, failure)
         return JobState.QUEUED
-    JobStore(tx).finish(
+    JobStore(tx).finish_job(
         replace(
             job,
             state=JobState.FAILED,
@@ -103,14 +103,14 @@ def expire_lease(
 def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None:
     counts = policy_of(failure.type).counts_attempt
     kind, owner = kinds[job.kind], job.lease_owner
-    JobStore(tx).note_failure(job, failure)
-    JobStore(tx).requeue(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)
+    JobStore(tx).note_job_failure(job, failure)
+    JobStore(tx).requeue_job(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)
     if owner is not None and counts:
         bad = (LeaseOutcome.FAILED, LeaseOutcome.EXPIRED)
         num_failed = sum(one.owner == owner and one.outcome in bad for one in JobStore(tx).lease_history(job.id))
         # Only where another can take it: a job that nobody may do would wait for ever.
         if num_failed >= EXCLUDE_AFTER_FAILURES and kind.executor.num_takers(tx, job, kind.feature, excluding=owner):
-            JobStore(tx).exclude(job.id, owner)
+            JobStore(tx).exclude_owner_from_job(job.id, owner)
     _append_event(tx, job, "requeued", failure)
     tx.wake(kind.executor.topic)
 
@@ -132,6 +132,6 @@ def _append_event(tx: Transaction, job: Job, what: str, failure: Failure) -> Non
         "failure_type": failure.type.value,
         "message": failure.message,
     }
-    EventStore(tx).append(
+    EventStore(tx).append_event(
         NewEvent(type=EventType.JOB, payload=payload, search_id=job.search_id, supernet_id=job.supernet_id)
     )

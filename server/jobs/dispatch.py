@@ -109,7 +109,7 @@ class Dispatch:
         Raises:
             LeaseLostError: stop working on it.
         """
-        job = self._uow.write(lambda tx: JobStore(tx).renew(lease, self._leases.ttl_s, phase))
+        job = self._uow.write(lambda tx: JobStore(tx).renew_lease(lease, self._leases.ttl_s, phase))
         order = LeaseOrder.CANCEL if job.cancel_requested else LeaseOrder.CONTINUE
         return LeaseVerdict(lease, order, self._leases.ttl_s)
 
@@ -117,7 +117,7 @@ class Dispatch:
         """End a job whose effects were committed by other means. Raises LeaseLostError."""
 
         def work(tx: Transaction) -> None:
-            complete_job(tx, JobStore(tx).guard(lease), result)
+            complete_job(tx, JobStore(tx).lock_job_of_lease(lease), result)
 
         self._uow.write(work)
 
@@ -132,8 +132,8 @@ class Dispatch:
         """
 
         def work(tx: Transaction) -> JobState:
-            lock_first(tx, self.kinds, JobStore(tx).get(lease.job_id))
-            return fail_attempt(tx, self.kinds, JobStore(tx).guard(lease), failure)
+            lock_first(tx, self.kinds, JobStore(tx).get_job(lease.job_id))
+            return fail_attempt(tx, self.kinds, JobStore(tx).lock_job_of_lease(lease), failure)
 
         return self._uow.write(work)
 
@@ -141,9 +141,9 @@ class Dispatch:
         """Return a job undone, at no one's cost (a worker is shutting down). Raises LeaseLostError."""
 
         def work(tx: Transaction) -> None:
-            lock_first(tx, self.kinds, JobStore(tx).get(lease.job_id))
+            lock_first(tx, self.kinds, JobStore(tx).get_job(lease.job_id))
             failure = Failure(FailureType.AGENT_SHUTDOWN, reason)
-            fail_attempt(tx, self.kinds, JobStore(tx).guard(lease), failure, outcome=LeaseOutcome.NACKED)
+            fail_attempt(tx, self.kinds, JobStore(tx).lock_job_of_lease(lease), failure, outcome=LeaseOutcome.NACKED)
 
         self._uow.write(work)
 
@@ -156,7 +156,7 @@ class Dispatch:
         longest = (max(self._leases.ttl_s, self._leases.accept_s) + CLOCK_SLACK_S, MAX_BACKOFF_S + CLOCK_SLACK_S)
         if self._uow.read(lambda tx: JobStore(tx).num_ahead_of_clock(*longest)):
             self._uow.write(lambda tx: JobStore(tx).pull_back(*longest))
-        dead = self._uow.read(lambda tx: JobStore(tx).expired(self._leases.sweep_batch))
+        dead = self._uow.read(lambda tx: JobStore(tx).expired_jobs(self._leases.sweep_batch))
         states = [self._uow.write(lambda tx, j=job: self._expire(tx, j)) for job in dead]  # type: ignore[misc]
         return SweepReport(
             num_requeued=states.count(JobState.QUEUED),
@@ -170,17 +170,17 @@ class Dispatch:
 
     def get(self, job_id: str) -> Job:
         """One job. Raises NotFoundError."""
-        return self._uow.read(lambda tx: JobStore(tx).get(job_id))
+        return self._uow.read(lambda tx: JobStore(tx).get_job(job_id))
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List, newest first."""
-        return self._uow.read(lambda tx: JobStore(tx).page(query, page))
+        return self._uow.read(lambda tx: JobStore(tx).page_of_jobs(query, page))
 
     def history(self, job_id: str) -> tuple[LeaseRecord, ...]:
         """Every lease a job ever had, oldest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[LeaseRecord, ...]:
-            JobStore(tx).get(job_id)
+            JobStore(tx).get_job(job_id)
             return JobStore(tx).lease_history(job_id)
 
         return self._uow.read(look)
@@ -189,10 +189,10 @@ class Dispatch:
         """Where a job stands in its queue; None for one that is not waiting. Raises NotFoundError."""
 
         def look(tx: Transaction) -> QueuePlace | None:
-            job = JobStore(tx).get(job_id)
+            job = JobStore(tx).get_job(job_id)
             if job.state is not JobState.QUEUED:
                 return None
-            num_ahead, duration_s = JobStore(tx).num_ahead(job), JobStore(tx).mean_duration_s(job)
+            num_ahead, duration_s = JobStore(tx).num_jobs_ahead(job), JobStore(tx).mean_job_duration_s(job)
             kind = self.kinds[job.kind]
             num_takers = kind.executor.num_takers(tx, job, kind.feature, reserved=False)
             lanes = 1 if num_takers is None else num_takers
@@ -203,7 +203,7 @@ class Dispatch:
 
     def depths(self) -> tuple[QueueDepth, ...]:
         """How many jobs of each kind wait and run."""
-        return self._uow.read(lambda tx: JobStore(tx).depths())
+        return self._uow.read(lambda tx: JobStore(tx).queue_depths())
 
     def cancel(self, job_id: str) -> None:
         """Cancel one job that belongs to no search, supernet or study (a measurement of a user's own model).
@@ -214,7 +214,7 @@ class Dispatch:
         """
 
         def work(tx: Transaction) -> None:
-            job = JobStore(tx).lock(job_id)
+            job = JobStore(tx).lock_job(job_id)
             part = job.search_id is not None or job.supernet_id is not None
             owned = part or not self.kinds[job.kind].cancellable_alone
             if job.state.final or owned:
@@ -222,13 +222,13 @@ class Dispatch:
             if job.state is JobState.QUEUED:
                 cancel_job(tx, job)
             else:
-                JobStore(tx).request_cancel(job.id)
+                JobStore(tx).request_cancel_of_job(job.id)
 
         self._uow.write(work)
 
     def _expire(self, tx: Transaction, seen: Job) -> JobState:
         lock_first(tx, self.kinds, seen)
-        job = JobStore(tx).lock_if_expired(seen)
+        job = JobStore(tx).lock_job_if_expired(seen)
         if job is None:
             return JobState.LEASED
         return expire_lease(tx, self.kinds, job)
@@ -240,7 +240,7 @@ class Dispatch:
 
 def claim_job(tx: Transaction, kinds: JobKinds, request: ClaimRequest) -> Job | None:
     """Lease a job inside the caller's transaction, with what its kind does at a claim."""
-    job = JobStore(tx).claim(request)
+    job = JobStore(tx).claim_job(request)
     if job is not None:
         kinds[job.kind].claimed(tx, job)
     return job

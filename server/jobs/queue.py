@@ -35,9 +35,9 @@ _DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
 class JobStore(LeaseHistory):
     """Jobs as rows. Two claimants never get the same one: PostgreSQL skips locked rows, SQLite has one writer."""
 
-    def add(self, job: NewJob) -> Job:
+    def add_job(self, job: NewJob) -> Job:
         """Queue a job, or give back the unfinished one that has its dedupe key."""
-        if job.dedupe_key is not None and (active := self.lock_active(job.dedupe_key)) is not None:
+        if job.dedupe_key is not None and (active := self.lock_active_job(job.dedupe_key)) is not None:
             return active
         order = {field.name: getattr(job, field.name) for field in fields(JobOrder)}
         current = self._tx.now()
@@ -47,7 +47,7 @@ class JobStore(LeaseHistory):
             with self._connection.begin_nested():
                 self._insert(JOBS, queued)
         except IntegrityError as error:
-            active = None if job.dedupe_key is None else self.lock_active(job.dedupe_key)
+            active = None if job.dedupe_key is None else self.lock_active_job(job.dedupe_key)
             if active is None:
                 raise ConflictError(f"{job.kind.value} job cannot be queued: {error.orig}") from error
             return active
@@ -55,11 +55,11 @@ class JobStore(LeaseHistory):
             self._put_labels(queued.id, job.target.labels)
         return queued
 
-    def add_many(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
+    def add_jobs(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
         """`add` for each, in order."""
-        return tuple(self.add(job) for job in jobs)
+        return tuple(self.add_job(job) for job in jobs)
 
-    def get(self, job_id: str) -> Job:
+    def get_job(self, job_id: str) -> Job:
         """Read one."""
         return self._one(JOBS, JOBS.select(jobs.c.id == job_id), "job", job_id)
 
@@ -67,25 +67,25 @@ class JobStore(LeaseHistory):
         """Read those that are there, by id."""
         return {job.id: job for job in self._list_in(JOBS, jobs.c.id, job_ids)}
 
-    def lock(self, job_id: str) -> Job:
+    def lock_job(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""
         return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(), "job", job_id)
 
-    def lock_active(self, dedupe_key: str) -> Job | None:
+    def lock_active_job(self, dedupe_key: str) -> Job | None:
         """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
         statement = JOBS.select(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
         return self._first(JOBS, statement.with_for_update())
 
-    def done_with(self, dedupe_key: str) -> Job | None:
+    def find_done_job(self, dedupe_key: str) -> Job | None:
         """The newest DONE job with this dedupe key."""
         statement = JOBS.select(jobs.c.dedupe_key == dedupe_key, jobs.c.state == JobState.DONE)
         return self._first(JOBS, statement.order_by(jobs.c.id.desc()).limit(1))
 
-    def active_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
+    def active_jobs_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
         """Unfinished jobs for this pair, by id."""
         return self._active(jobs.c.latency_key == latency_key, jobs.c.hardware_key == hardware_key)
 
-    def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
+    def page_of_jobs(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List, newest first."""
         wanted = {
             jobs.c.kind: query.kinds,
@@ -97,7 +97,7 @@ class JobStore(LeaseHistory):
         }
         return self._page(JOBS, where_given(JOBS.select(), wanted), page, id_column=jobs.c.id, descending=True)
 
-    def num_ahead(self, job: Job) -> int:
+    def num_jobs_ahead(self, job: Job) -> int:
         """Queued and leased jobs of its kind and pool that come before a queued job."""
         first = sa.or_(
             jobs.c.state == JobState.LEASED,
@@ -107,7 +107,7 @@ class JobStore(LeaseHistory):
         statement = sa.select(sa.func.count()).where(jobs.c.state.in_(_ACTIVE), *_same_pool(job), first)
         return int(self._connection.execute(statement).scalar_one())
 
-    def mean_duration_s(self, job: Job) -> float | None:
+    def mean_job_duration_s(self, job: Job) -> float | None:
         """Mean time from first lease to end of the latest done jobs of its kind and pool; None without any."""
         statement = (
             sa.select(jobs.c.started_at, jobs.c.finished_at)
@@ -118,7 +118,7 @@ class JobStore(LeaseHistory):
         spans_s = [(row.finished_at - row.started_at).total_seconds() for row in self._connection.execute(statement)]
         return sum(spans_s) / len(spans_s) if spans_s else None
 
-    def depths(self) -> tuple[QueueDepth, ...]:
+    def queue_depths(self) -> tuple[QueueDepth, ...]:
         """Queue depth of every kind."""
         statement = (
             sa.select(jobs.c.kind, jobs.c.state, sa.func.count())
@@ -135,15 +135,15 @@ class JobStore(LeaseHistory):
             for kind in JobKind
         )
 
-    def active_of_search(self, search_id: str) -> tuple[Job, ...]:
+    def active_jobs_of_search(self, search_id: str) -> tuple[Job, ...]:
         """Unfinished jobs of a search, by id."""
         return self._active(jobs.c.search_id == search_id)
 
-    def active_of_supernet(self, supernet_id: str) -> tuple[Job, ...]:
+    def active_jobs_of_supernet(self, supernet_id: str) -> tuple[Job, ...]:
         """Unfinished jobs of a supernet, by id."""
         return self._active(jobs.c.supernet_id == supernet_id)
 
-    def claim(self, request: ClaimRequest) -> Job | None:
+    def claim_job(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""
         statement = _claimable(JOBS.select(), request).with_for_update(skip_locked=True, of=jobs)
         job = self._first(JOBS, statement)
@@ -158,22 +158,22 @@ class JobStore(LeaseHistory):
         soonest, current = self._connection.execute(statement).one()
         return None if soonest is None else max(0.0, (soonest - current).total_seconds())
 
-    def renew(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
+    def renew_lease(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
         """Push the expiry out, and accept the lease."""
-        self.guard(lease)
+        self.lock_job_of_lease(lease)
         values: dict[str, Any] = {"lease_expires_at": later(ttl_s), "accepted": True}
         if phase is not None:
             values["phase"] = phase
         return self._update(lease.job_id, values)
 
-    def guard(self, lease: LeaseRef) -> Job:
+    def lock_job_of_lease(self, lease: LeaseRef) -> Job:
         """Lock the job if `lease` is its current one."""
-        job = self.lock(lease.job_id)
+        job = self.lock_job(lease.job_id)
         if job.state is not JobState.LEASED or job.lease != lease:
             raise LeaseLostError(lease.job_id, lease.lease_epoch)
         return job
 
-    def expired(self, limit: int) -> tuple[Job, ...]:
+    def expired_jobs(self, limit: int) -> tuple[Job, ...]:
         """Leased jobs whose lease has died, not locked; oldest expiry first."""
         statement = JOBS.select(*_DEAD).order_by(jobs.c.lease_expires_at, jobs.c.id).limit(limit)
         return self._list(JOBS, statement)
@@ -191,14 +191,14 @@ class JobStore(LeaseHistory):
         self._connection.execute(sa.update(jobs).where(*leased).values(lease_expires_at=later(ttl_s)))
         self._connection.execute(sa.update(jobs).where(*delayed).values(not_before=now()))
 
-    def lock_if_expired(self, job: Job) -> Job | None:
+    def lock_job_if_expired(self, job: Job) -> Job | None:
         """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
         statement = JOBS.select(
             jobs.c.id == job.id, jobs.c.lease_id == job.lease_id, jobs.c.lease_epoch == job.lease_epoch, *_DEAD
         )
         return self._first(JOBS, statement.with_for_update(skip_locked=True))
 
-    def requeue(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
+    def requeue_job(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""
         values = {
             "state": JobState.QUEUED,
@@ -210,7 +210,7 @@ class JobStore(LeaseHistory):
         }
         return self._update(job.id, values)
 
-    def finish(self, job: Job) -> None:
+    def finish_job(self, job: Job) -> None:
         """Write a locked job's final state, failure, phase and result."""
         values = {
             "state": job.state,
@@ -223,23 +223,23 @@ class JobStore(LeaseHistory):
         }
         self._update(job.id, values)
 
-    def note_failure(self, job: Job, failure: Failure) -> None:
+    def note_job_failure(self, job: Job, failure: Failure) -> None:
         """Write the last failure of a locked job, whatever its state."""
         self._update(job.id, {"failure_type": failure.type, "failure_message": failure.message})
 
-    def request_cancel(self, job_id: str) -> None:
+    def request_cancel_of_job(self, job_id: str) -> None:
         """Have the holder told to stop."""
         self._update(job_id, {"cancel_requested": True})
 
-    def assign_to(self, job_id: str, search_id: str, candidate_id: str, priority: int) -> None:
+    def assign_job_to(self, job_id: str, search_id: str, candidate_id: str, priority: int) -> None:
         """Let a job go on for another candidate."""
         self._update(job_id, {"search_id": search_id, "candidate_id": candidate_id, "priority": priority})
 
-    def leases_of(self, owner: str) -> tuple[Job, ...]:
+    def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker or device holds now."""
         return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED)
 
-    def exclude(self, job_id: str, owner: str) -> None:
+    def exclude_owner_from_job(self, job_id: str, owner: str) -> None:
         """Do not give this job to this owner again."""
         self._insert_ignore(job_exclusions, [{"job_id": job_id, "owner": owner}])
 
@@ -261,7 +261,7 @@ class JobStore(LeaseHistory):
 
     def _update(self, job_id: str, values: dict[str, Any]) -> Job:
         self._connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(values))
-        return self.get(job_id)
+        return self.get_job(job_id)
 
     def _active(self, *conditions: sa.ColumnElement[bool]) -> tuple[Job, ...]:
         return self._list(JOBS, JOBS.select(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id))

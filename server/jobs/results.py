@@ -229,7 +229,7 @@ class JobResults:
         kind = self._kinds[seen.kind]
         kind.executor.note_contact(tx, device_id)
         kind.lock_first(tx, seen)
-        job = JobStore(tx).lock(lease.job_id)
+        job = JobStore(tx).lock_job(lease.job_id)
         # Under the lock: somebody may have handed the same result in since.
         checked = _check(tx, device_id, lease, digest)
         if isinstance(checked, ResultReceipt):
@@ -249,7 +249,7 @@ class JobResults:
 
 def _check(tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> Job | ResultReceipt:
     try:
-        job = JobStore(tx).get(lease.job_id)
+        job = JobStore(tx).get_job(lease.job_id)
     except NotFoundError as error:
         return ResultReceipt(ResultStatus.REJECTED, str(error))
     record = JobStore(tx).lease_record(lease.lease_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -13,8 +14,7 @@ from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRA
 from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Listing
 from server.jobs.dispatch import Dispatch
-from server.jobs.job import JobQuery
-from server.jobs.presenter import job_detail, job_resource
+from server.jobs.job import Job, JobQuery, QueuePlace
 from server.jobs.queue import JobStore
 from server.jobs.schemas import JobDetail, JobListQuery, JobResource
 
@@ -31,8 +31,8 @@ def list_jobs(
         kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
     )
     at = paging.wanted(query)
-    page = uow.read(lambda tx: JobStore(tx).page(wanted, at))
-    return paging.listing(page, [job_resource(job) for job in page.items])
+    page = uow.read(lambda tx: JobStore(tx).page_of_jobs(wanted, at))
+    return paging.listing(page, [JobResource.of(job, job.target) for job in page.items])
 
 
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
@@ -52,3 +52,23 @@ def cancel_job(
     """Cancel the measurement of a model of one's own; jobs of searches and supernets are cancelled with those."""
     dispatch.cancel(job_id)
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
+
+
+def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
+    """One job with where it stands in its queue."""
+    return JobDetail.of(
+        job,
+        job.target,
+        queue_position=None if place is None else place.position,
+        num_takers=None if place is None else place.num_takers,
+        eta_s=None if place is None else place.eta_s,
+        classify_job_id=_classify_job_id(job),
+    )
+
+
+def _classify_job_id(job: Job) -> str | None:
+    """Named by the payload of a measuring job, and by the result of a conversion."""
+    for document in (job.payload, job.result):
+        if isinstance(document, Mapping) and document.get("classify_job_id") is not None:
+            return str(document["classify_job_id"])
+    return None

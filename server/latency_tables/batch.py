@@ -13,9 +13,10 @@ from server.latency_tables.spec import LatencyTableSpec
 
 
 class BatchState(Enum):
-    """RUNNING until every entry has ended or a user cancels it. Named as the states of searches are."""
+    """RUNNING until every entry has ended; PAUSED and CANCELLED by a user. Named as the states of searches are."""
 
     RUNNING = "running"
+    PAUSED = "paused"  # what boards and workers hold goes on, nothing more is given out
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -23,7 +24,7 @@ class BatchState(Enum):
     @property
     def final(self) -> bool:
         """Whether nothing can follow."""
-        return self is not BatchState.RUNNING
+        return self not in (BatchState.RUNNING, BatchState.PAUSED)
 
 
 class EntryState(Enum):

@@ -10,7 +10,9 @@ from server.core.errors import InvalidStateTransitionError
 from server.core.events import EventStore, EventType, NewEvent
 from server.fleet.store import HardwareStore
 from server.jobs.cancellation import stop_job
+from server.jobs.job import Job
 from server.jobs.queue import JobStore
+from server.jobs.states import JobState
 from server.latency_tables.batch import Batch, BatchEntry, BatchState, EntryState
 from server.latency_tables.ordering import BatchScheduler, NetworkToMeasure
 from server.latency_tables.progress import current_batch, current_entries
@@ -24,10 +26,10 @@ ToNetworks = Callable[[Transaction, Sequence[BatchEntry]], Sequence[NetworkToMea
 def set_batch_state(tx: Transaction, batch: Batch, state: BatchState, reason: str = "") -> Batch:
     """Move a locked batch to another state, with its event; its id stands where events of searches have theirs."""
     changed = replace(batch, state=state, reason=reason, finished_at=tx.now() if state.final else None)
-    EventStore(tx).append(
+    EventStore(tx).append_event(
         NewEvent(type=EventType.STATE, payload={"state": state.value, "reason": reason}, search_id=batch.id)
     )
-    return BatchStore(tx).save(changed)
+    return BatchStore(tx).save_batch(changed)
 
 
 def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchScheduler, to_networks: ToNetworks) -> None:
@@ -41,9 +43,9 @@ def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchSchedul
         if entry.measurement_id in suspect or (entry.job_id is None and not entry.state.final)
     ]
     if missing:
-        profile = HardwareStore(tx).get(batch.hardware_key)
+        profile = HardwareStore(tx).get_hardware(batch.hardware_key)
         for entry in scheduler.order(tx, batch, profile, to_networks(tx, missing)):
-            BatchStore(tx).save_entry(entry)
+            BatchStore(tx).save_batch_entry(entry)
 
 
 def end_if_done(tx: Transaction, batch: Batch) -> Batch:
@@ -53,7 +55,7 @@ def end_if_done(tx: Transaction, batch: Batch) -> Batch:
     if batch.state.final or not current.state.final:
         return current
     for entry in entries:
-        BatchStore(tx).save_entry(entry)
+        BatchStore(tx).save_batch_entry(entry)
     return set_batch_state(tx, current, current.state, batch.reason)
 
 
@@ -65,7 +67,37 @@ class Batches:
 
     def find(self, batch_id: str) -> Batch | None:
         """A table or report as it is stored; None where there is none."""
-        return self._uow.read(lambda tx: BatchStore(tx).find(batch_id))
+        return self._uow.read(lambda tx: BatchStore(tx).find_batch(batch_id))
+
+    def pause(self, batch_id: str) -> Batch:
+        """Give out no more jobs of a table or report; those that a board or worker holds go on.
+
+        Raises:
+            NotFoundError: there is no such table or report.
+            InvalidStateTransitionError: it is over.
+        """
+
+        def work(tx: Transaction) -> Batch:
+            batch = _locked(tx, batch_id, BatchState.PAUSED)
+            if batch.state is BatchState.PAUSED:
+                return batch
+            for entry in current_entries(tx, batch):
+                job = None if entry.state.final else _current_job(tx, entry)
+                if job is not None and job.state is JobState.QUEUED and not _is_shared(tx, batch, entry):
+                    stop_job(tx, job.id)
+                    BatchStore(tx).save_batch_entry(replace(entry, state=EntryState.QUEUED, job_id=None))
+            return set_batch_state(tx, batch, BatchState.PAUSED)
+
+        return self._uow.write(work)
+
+    def resume(self, batch_id: str) -> Batch:
+        """Go on where a pause stopped: `BatchKeeper` orders what is missing. Raises as `pause`."""
+
+        def work(tx: Transaction) -> Batch:
+            batch = _locked(tx, batch_id, BatchState.RUNNING)
+            return batch if batch.state is BatchState.RUNNING else set_batch_state(tx, batch, BatchState.RUNNING)
+
+        return self._uow.write(work)
 
     def cancel(self, batch_id: str) -> Batch:
         """Stop a table or report: its jobs are stopped, unless another one waits for the same.
@@ -78,33 +110,42 @@ class Batches:
         """
 
         def work(tx: Transaction) -> Batch:
-            batch = BatchStore(tx).lock(batch_id)
+            batch = BatchStore(tx).lock_batch(batch_id)
             if batch.state is BatchState.CANCELLED:
                 return batch
-            batch = end_if_done(tx, batch)
-            if batch.state.final:
-                raise InvalidStateTransitionError(
-                    "latency table", batch.id, batch.state.value, BatchState.CANCELLED.value, ()
-                )
+            batch = _locked(tx, batch_id, BatchState.CANCELLED)
             for entry in current_entries(tx, batch):
                 if not entry.state.final:
-                    _stop_jobs(tx, batch, entry)
+                    job = _current_job(tx, entry)
+                    if job is not None and not _is_shared(tx, batch, entry):
+                        stop_job(tx, job.id)
                     entry = replace(entry, state=EntryState.FAILED, reason="cancelled by a user")
-                BatchStore(tx).save_entry(entry)
+                BatchStore(tx).save_batch_entry(entry)
             return set_batch_state(tx, batch, BatchState.CANCELLED, "cancelled by a user")
 
         return self._uow.write(work)
 
 
-def _stop_jobs(tx: Transaction, batch: Batch, entry: BatchEntry) -> None:
+def _locked(tx: Transaction, batch_id: str, wanted: BatchState) -> Batch:
+    batch = end_if_done(tx, BatchStore(tx).lock_batch(batch_id))
+    if batch.state.final:
+        raise InvalidStateTransitionError("latency table", batch.id, batch.state.value, wanted.value, ())
+    return batch
+
+
+def _current_job(tx: Transaction, entry: BatchEntry) -> Job | None:
+    """The conversion or the measuring job that an entry waits for now."""
     if entry.job_id is None:
-        return
-    waiting = BatchStore(tx).waiting_for(entry.latency_key, batch.hardware_key)
-    if any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting):
-        return
-    job = JobStore(tx).get(entry.job_id)
+        return None
+    job = JobStore(tx).get_job(entry.job_id)
     match job.result:
         case {"next_job_id": str(next_id)}:
-            stop_job(tx, next_id)
+            return JobStore(tx).get_job(next_id)
         case _:
-            stop_job(tx, job.id)
+            return job
+
+
+def _is_shared(tx: Transaction, batch: Batch, entry: BatchEntry) -> bool:
+    """Whether another batch waits for the same job."""
+    waiting = BatchStore(tx).batch_entries_waiting_for(entry.latency_key, batch.hardware_key)
+    return any(other.batch_id != batch.id and other.job_id == entry.job_id for other in waiting)

@@ -34,7 +34,7 @@ def table_violations(
         device: that the search measures on; None where it does not measure.
         hardware: that the device resolves to.
     """
-    table = BatchStore(tx).find(table_id)
+    table = BatchStore(tx).find_batch(table_id)
     if table is None or table.sampling is not None:
         return [SpecViolation(pointer, _no_table(tx, table_id))]
     table = current_batch(table, current_entries(tx, table))
@@ -46,7 +46,7 @@ def table_violations(
 
 def _no_table(tx: Transaction, table_id: str) -> str:
     try:
-        SearchStore(tx).get(table_id)
+        SearchStore(tx).get_search(table_id)
     except NotFoundError:
         return f"there is no latency table {table_id!r}: order one (hilnas tables create)"
     return f"{table_id} is a search, no latency table"
@@ -91,7 +91,7 @@ def _other_hardware(tx: Transaction, table: Batch, hardware: HardwareProfile) ->
     """Where the boards differ."""
     if table.hardware_key == hardware.hardware_key:
         return ""
-    own, wanted = HardwareStore(tx).get(table.hardware_key).key.identity, hardware.key.identity
+    own, wanted = HardwareStore(tx).get_hardware(table.hardware_key).key.identity, hardware.key.identity
     fields = ("board_model", "device_class", "runtime", "runtime_versions", "clocks_profile", "core_mask")
     differing = [
         f"{f}: {getattr(own, f)} / {getattr(wanted, f)}" for f in fields if getattr(own, f) != getattr(wanted, f)

@@ -102,7 +102,7 @@ class CostReports:
                 created_by=created_by,
                 created_at=tx.now(),
             )
-            BatchStore(tx).add(batch)
+            BatchStore(tx).add_batch(batch)
             return set_batch_state(tx, batch, BatchState.RUNNING)
 
         batch = self._uow.write(work)
@@ -117,7 +117,7 @@ class CostReports:
         """
 
         def look(tx: Transaction) -> tuple[Batch, tuple[BatchEntry, ...]]:
-            batch = BatchStore(tx).get(report_id, "report")
+            batch = BatchStore(tx).get_batch(report_id, "report")
             entries = current_entries(tx, batch)
             return current_batch(batch, entries), entries
 
@@ -130,7 +130,7 @@ class CostReports:
         """A table's reports, newest first. Raises NotFoundError for no table."""
 
         def look(tx: Transaction) -> Page[Batch]:
-            if BatchStore(tx).get(table_id).sampling is not None:
+            if BatchStore(tx).get_batch(table_id).sampling is not None:
                 raise NotFoundError("latency table", table_id)
             return page_of_batches(tx, table_id, page)
 
@@ -142,8 +142,8 @@ class CostReports:
         Returns:
             Whether there is more to draw.
         """
-        batch = self._uow.read(lambda tx: BatchStore(tx).get(report_id, "report"))
-        if batch.state.final or batch.sampling is None:
+        batch = self._uow.read(lambda tx: BatchStore(tx).get_batch(report_id, "report"))
+        if batch.state is not BatchState.RUNNING or batch.sampling is None:
             return False
         try:
             more = self._extend(batch, self._tables.get(batch.sampling.table_id))
@@ -153,8 +153,8 @@ class CostReports:
             return False
 
         def work(tx: Transaction) -> None:
-            batch = BatchStore(tx).lock(report_id)
-            if not batch.state.final:
+            batch = BatchStore(tx).lock_batch(report_id)
+            if batch.state is BatchState.RUNNING:
                 order_what_is_missing(tx, batch, self._scheduler, _to_networks)
                 end_if_done(tx, batch)
 
@@ -167,17 +167,17 @@ class CostReports:
         They are drawn outside the transaction, which takes the time it takes; where somebody else has drawn them
         meanwhile, nothing is written.
         """
-        present = self._uow.read(lambda tx: BatchStore(tx).entries(batch.id))
+        present = self._uow.read(lambda tx: BatchStore(tx).batch_entries(batch.id))
         num_left = min(batch.num_entries - len(present), DRAWN_AT_ONCE)
         if num_left <= 0:
             return False
         drawn = self._draw(batch, table, {entry.arch_id for entry in present}, num_left)
 
         def work(tx: Transaction) -> bool:
-            locked = BatchStore(tx).lock(batch.id)
-            if locked.num_draws != batch.num_draws or locked.state.final:
-                return not locked.state.final
-            ArchitectureStore(tx).put([record for _, record, _ in drawn.networks])
+            locked = BatchStore(tx).lock_batch(batch.id)
+            if locked.num_draws != batch.num_draws or locked.state is not BatchState.RUNNING:
+                return locked.state is BatchState.RUNNING
+            ArchitectureStore(tx).put_architectures([record for _, record, _ in drawn.networks])
             entries = [
                 BatchEntry(
                     batch_id=batch.id,
@@ -190,15 +190,15 @@ class CostReports:
                 )
                 for place, (network, record, key) in enumerate(drawn.networks, start=1)
             ]
-            profile = HardwareStore(tx).get(batch.hardware_key)
-            BatchStore(tx).add_entries(self._scheduler.order(tx, locked, profile, _to_networks(tx, entries)))
+            profile = HardwareStore(tx).get_hardware(batch.hardware_key)
+            BatchStore(tx).add_batch_entries(self._scheduler.order(tx, locked, profile, _to_networks(tx, entries)))
             num_present = len(present) + len(entries)
             exhausted = len(entries) < num_left
             locked = replace(locked, num_draws=drawn.num_draws)
             if exhausted:
                 reason = "the space holds no further network" if num_present else "no network could be drawn"
                 locked = replace(locked, num_entries=num_present, reason=reason)
-            BatchStore(tx).save(locked)
+            BatchStore(tx).save_batch(locked)
             return not exhausted and num_present < locked.num_entries
 
         return self._uow.write(work)
@@ -237,7 +237,7 @@ def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:
     Raises:
         InvalidSpecError: no registered device has that hardware any more.
     """
-    spec, profile = table.batch.spec, HardwareStore(tx).get(table.batch.hardware_key)
+    spec, profile = table.batch.spec, HardwareStore(tx).get_hardware(table.batch.hardware_key)
     identity = profile.key.identity
     device = spec.device.model_copy(
         update={
@@ -246,22 +246,24 @@ def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:
             "core_mask": identity.core_mask,
         }
     )
-    offering = DeviceStore(tx).of_type(device.device_type)
+    offering = DeviceStore(tx).devices_of_type(device.device_type)
     if not any(profile.pool_key in one.capabilities.pool_keys() for one in offering):
         raise InvalidSpecError([misfit(tx, device)])
     return spec.model_copy(update={"device": device})
 
 
 def _to_networks(tx: Transaction, entries: Sequence[BatchEntry]) -> Sequence[NetworkToMeasure]:
-    records: Mapping[str, ArchitectureRecord] = ArchitectureStore(tx).get_many([str(e.arch_id) for e in entries])
+    records: Mapping[str, ArchitectureRecord] = ArchitectureStore(tx).get_architectures(
+        [str(e.arch_id) for e in entries]
+    )
     return [
         NetworkToMeasure(entry=e, source=ArchitectureDocument.of(records[str(e.arch_id)].architecture)) for e in entries
     ]
 
 
 def _fail(tx: Transaction, report_id: str, reason: str) -> None:
-    batch = BatchStore(tx).lock(report_id)
+    batch = BatchStore(tx).lock_batch(report_id)
     if not batch.state.final:
         for entry in current_entries(tx, batch):
-            BatchStore(tx).save_entry(entry)
+            BatchStore(tx).save_batch_entry(entry)
         set_batch_state(tx, batch, BatchState.FAILED, reason)

@@ -9,6 +9,8 @@ import structlog
 from nas_engine.domain.errors import EngineError
 from server.core.database.transaction import UnitOfWork
 from server.core.errors import ServiceError
+from server.latency_tables.batch import Batch
+from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.latency_tables import LatencyTables
 from server.latency_tables.store import BatchStore
@@ -28,13 +30,21 @@ class BatchKeeper:
     def go_on(self) -> None:
         """Look at every running batch once; a report whose networks are still being drawn is given some seconds."""
         until_s = time.monotonic() + MAX_DRAWING_S
-        for batch in self._uow.read(lambda tx: BatchStore(tx).running()):
+        for batch in self._uow.read(lambda tx: BatchStore(tx).running_batches()):
             # One that cannot go on must not stop the others.
             try:
-                if batch.sampling is None:
-                    self._tables.go_on(batch.id)
-                else:
-                    while self._reports.go_on(batch.id) and time.monotonic() < until_s:
-                        pass
+                while self._go_on_with(batch) and time.monotonic() < until_s:
+                    pass
             except (EngineError, ServiceError) as error:
                 _log.warning("a latency table does not go on", batch=batch.id, error=str(error))
+
+    def resume(self, batches: Batches, batch_id: str) -> None:
+        """Resume a table or report, and order at once what it lacks. Raises as `Batches.resume`."""
+        self._go_on_with(batches.resume(batch_id))
+
+    def _go_on_with(self, batch: Batch) -> bool:
+        """Whether there is more to draw."""
+        if batch.sampling is not None:
+            return self._reports.go_on(batch.id)
+        self._tables.go_on(batch.id)
+        return False

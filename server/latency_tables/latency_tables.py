@@ -81,7 +81,7 @@ class LatencyTables:
 
         def work(tx: Transaction) -> str:
             profile = _resolve(tx, spec)
-            HardwareStore(tx).put(profile)
+            HardwareStore(tx).put_hardware(profile)
             batch = Batch(
                 id=new_id(IdPrefix.LATENCY_TABLE),
                 spec=spec,
@@ -90,7 +90,7 @@ class LatencyTables:
                 created_by=created_by,
                 created_at=tx.now(),
             )
-            BatchStore(tx).add(batch)
+            BatchStore(tx).add_batch(batch)
             self._fill(tx, set_batch_state(tx, batch, BatchState.RUNNING), operators)
             return batch.id
 
@@ -108,7 +108,7 @@ class LatencyTables:
         """
 
         def look(tx: Transaction) -> tuple[Batch, tuple[BatchEntry, ...]]:
-            batch = BatchStore(tx).get(table_id)
+            batch = BatchStore(tx).get_batch(table_id)
             if batch.sampling is not None:
                 raise NotFoundError("latency table", table_id)
             entries = current_entries(tx, batch)
@@ -125,8 +125,8 @@ class LatencyTables:
         """Order what a running table lacks (operators of an upgraded one, suspect measurements); end it if done."""
 
         def work(tx: Transaction) -> None:
-            batch = BatchStore(tx).lock(table_id)
-            if not batch.state.final:
+            batch = BatchStore(tx).lock_batch(table_id)
+            if batch.state is BatchState.RUNNING:
                 self._fill(tx, batch, self._operators(batch.spec))
                 order_what_is_missing(
                     tx, batch, self._scheduler, lambda _, entries: self._to_networks(batch.spec, entries)
@@ -137,15 +137,15 @@ class LatencyTables:
 
     def _fill(self, tx: Transaction, batch: Batch, operators: Mapping[str, TableOperator]) -> None:
         """Add the operators that a locked table has no entry of, and order their latencies."""
-        present = BatchStore(tx).entries(batch.id)
+        present = BatchStore(tx).batch_entries(batch.id)
         known = {entry.latency_key for entry in present}
         new = [
             BatchEntry(batch_id=batch.id, number=number, id=new_id(IdPrefix.CANDIDATE), latency_key=key)
             for number, key in enumerate((key for key in operators if key not in known), start=len(present) + 1)
         ]
-        profile = HardwareStore(tx).get(batch.hardware_key)
+        profile = HardwareStore(tx).get_hardware(batch.hardware_key)
         ordered = self._scheduler.order(tx, batch, profile, self._to_networks(batch.spec, new)) if new else ()
-        BatchStore(tx).add_entries(ordered)
+        BatchStore(tx).add_batch_entries(ordered)
 
     def _to_networks(self, spec: LatencyTableSpec, entries: Sequence[BatchEntry]) -> Sequence[NetworkToMeasure]:
         operators = self._operators(spec)
@@ -168,7 +168,7 @@ class LatencyTables:
 
 def page_of_batches(tx: Transaction, table_id: str | None, page: PageRequest) -> Page[Batch]:
     """Tables, or the reports of one, as they stand; newest first."""
-    found = BatchStore(tx).page(table_id, page)
+    found = BatchStore(tx).page_of_batches(table_id, page)
     items = (b if b.state.final else current_batch(b, current_entries(tx, b)) for b in found.items)
     return Page(tuple(items), found.next)
 

@@ -62,8 +62,8 @@ class BatchScheduler:
         known = _known(tx, batch, profile, entry)
         if known is not None:
             return measured_entry(entry, known)
-        for other in BatchStore(tx).waiting_for(entry.latency_key, profile.hardware_key):
-            owner = BatchStore(tx).get(other.batch_id)
+        for other in BatchStore(tx).batch_entries_waiting_for(entry.latency_key, profile.hardware_key):
+            owner = BatchStore(tx).get_batch(other.batch_id)
             (current,) = observed(tx, [other])
             if _would_serve(owner, batch) and not current.state.final:
                 return replace(entry, job_id=other.job_id)
@@ -72,7 +72,7 @@ class BatchScheduler:
     def _queue(self, tx: Transaction, batch: Batch, profile: HardwareProfile, network: NetworkToMeasure) -> Job:
         entry, spec, format = network.entry, batch.spec, format_for(profile.key.identity.runtime)
         # Latency does not depend on weights: any export under this key will do.
-        export = ArtifactStore(tx).export(entry.latency_key, format, tuple(WeightsOrigin), None)
+        export = ArtifactStore(tx).find_export(entry.latency_key, format, tuple(WeightsOrigin), None)
         refused = export is not None and spec.device.npu_only and export.cpu_operators
         measure = MeasurePayload(
             model_sha256="" if export is None else export.sha256,
@@ -97,7 +97,7 @@ class BatchScheduler:
         )
         dedupe = f"{entry.latency_key}:{profile.hardware_key}:{_would_take(batch)}"
         if export is not None and not refused:
-            return JobStore(tx).add(
+            return JobStore(tx).add_job(
                 NewJob(
                     kind=JobKind.MEASURE,
                     payload=measure.to_json(),
@@ -124,7 +124,7 @@ class BatchScheduler:
             latency_key=entry.latency_key,
             hardware_key=profile.hardware_key,
         )
-        return JobStore(tx).add(
+        return JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.CONVERT,
                 payload=payload.to_json(),
@@ -143,7 +143,7 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
     wanted = batch.spec.measurement
     if not wanted.reuse:
         return None
-    return MeasurementStore(tx).reusable(
+    return MeasurementStore(tx).reusable_measurement(
         entry.latency_key,
         profile.hardware_key,
         (kind_of(profile.key.identity.device_class),),

@@ -22,7 +22,7 @@ from server.measuring.store import MeasurementStore
 
 def current_entries(tx: Transaction, batch: Batch) -> tuple[BatchEntry, ...]:
     """The entries of a batch as they stand now, by number."""
-    return observed(tx, BatchStore(tx).entries(batch.id))
+    return observed(tx, BatchStore(tx).batch_entries(batch.id))
 
 
 def current_batch(batch: Batch, entries: Sequence[BatchEntry]) -> Batch:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.core.errors import NotFoundError
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
 from server.core.http.openapi import COMMON, json_body, problems
 from server.core.http.paging import PagingDep
@@ -25,10 +27,11 @@ from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.latency_tables.batch import Batch
 from server.latency_tables.batches import Batches
-from server.latency_tables.cost_reports import CostReports
-from server.latency_tables.latency_tables import LatencyTables
-from server.latency_tables.presenter import report_detail, report_resource, table_detail, table_resource
+from server.latency_tables.cost_reports import CostReport, CostReports
+from server.latency_tables.keeper import BatchKeeper
+from server.latency_tables.latency_tables import LatencyTables, MeasuredTable
 from server.latency_tables.schemas import (
     CostReportDetail,
     CostReportResource,
@@ -44,12 +47,47 @@ from server.latency_tables.spec import (
     parse_latency_table_spec,
 )
 
+T = TypeVar("T", bound=LatencyTableResource)
+R = TypeVar("R", bound=CostReportResource)
 router = APIRouter(prefix="/api/v1", tags=["latency tables"])
 LatencyTablesDep = Annotated[LatencyTables, provided(LatencyTables)]
 BatchesDep = Annotated[Batches, provided(Batches)]
+KeeperDep = Annotated[BatchKeeper, provided(BatchKeeper)]
 CostReportsDep = Annotated[CostReports, provided(CostReports)]
+_STEER = problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION)
 TableId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 ReportId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3b"])]
+
+
+class Steering:
+    """What pauses, resumes and cancels tables and reports; asked for by the routes that do."""
+
+    def __init__(
+        self, latency_tables: LatencyTablesDep, cost_reports: CostReportsDep, batches: BatchesDep, keeper: KeeperDep
+    ) -> None:
+        self._tables = latency_tables
+        self._reports = cost_reports
+        self._keeper = keeper
+        self.batches = batches
+
+    def resume(self, batch_id: str) -> None:
+        """Go on with a batch."""
+        self._keeper.resume(self.batches, batch_id)
+
+    def table(self, table_id: str, change: Callable[[str], object]) -> StoredResponse:
+        """Change a table; answers how it stands then. Raises NotFoundError."""
+        self._tables.get(table_id)
+        change(table_id)
+        return stored_response(202, _table_detail(self._tables.get(table_id)))
+
+    def report(self, table_id: str, report_id: str, change: Callable[[str], object]) -> StoredResponse:
+        """Change a report; answers how it stands then. Raises NotFoundError."""
+        self._reports.get(table_id, report_id)
+        change(report_id)
+        return stored_response(202, _report_detail(self._reports.get(table_id, report_id)))
+
+
+SteeringDep = Annotated[Steering, Depends()]
 
 
 @router.post(
@@ -64,7 +102,7 @@ def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDe
 
     def action() -> StoredResponse:
         table = latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
-        return stored_response(202, table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
+        return stored_response(202, _table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
 
     return once(action)
 
@@ -75,7 +113,7 @@ def list_latency_tables(
 ) -> Listing[LatencyTableResource]:
     """Latency tables, newest first."""
     page = latency_tables.page(paging.wanted(query))
-    return paging.listing(page, [table_resource(one) for one in page.items])
+    return paging.listing(page, [_table(LatencyTableResource, one) for one in page.items])
 
 
 @router.get(
@@ -85,7 +123,7 @@ def list_latency_tables(
 )
 def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Viewer) -> Response:
     """A latency table as it stands; with Accept text/csv or application/x-ndjson its rows."""
-    detail = table_detail(latency_tables.get(table_id))
+    detail = _table_detail(latency_tables.get(table_id))
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_TABLE_COLUMNS, iter(detail.rows))
@@ -96,39 +134,60 @@ def get_latency_table(table_id: TableId, request: Request, latency_tables: Laten
 
 
 @router.post(
-    "/latency-tables/{table_id:id}:cancel",
-    response_model=LatencyTableDetail,
-    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+    "/latency-tables/{table_id:id}:pause", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def cancel_latency_table(
-    table_id: TableId, latency_tables: LatencyTablesDep, batches: BatchesDep, once: EngineerOnce
-) -> Response:
+def pause_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Give out no more of a table's measuring jobs; what a board holds goes on."""
+    return once(lambda: steering.table(table_id, steering.batches.pause))
+
+
+@router.post(
+    "/latency-tables/{table_id:id}:resume", status_code=202, response_model=LatencyTableDetail, responses=_STEER
+)
+def resume_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Go on where a pause stopped."""
+    return once(lambda: steering.table(table_id, steering.resume))
+
+
+@router.post(
+    "/latency-tables/{table_id:id}:cancel", status_code=202, response_model=LatencyTableDetail, responses=_STEER
+)
+def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
     """Measure no more of a table's operators; what was measured stays."""
+    return once(lambda: steering.table(table_id, steering.batches.cancel))
 
-    def action() -> StoredResponse:
-        latency_tables.get(table_id)
-        batches.cancel(table_id)
-        return stored_response(200, table_detail(latency_tables.get(table_id)))
 
-    return once(action)
+@router.post(
+    "/latency-tables/{table_id:id}/reports/{report_id:id}:pause",
+    status_code=202,
+    response_model=CostReportDetail,
+    responses=_STEER,
+)
+def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Give out no more of a report's measuring jobs; what a board holds goes on."""
+    return once(lambda: steering.report(table_id, report_id, steering.batches.pause))
+
+
+@router.post(
+    "/latency-tables/{table_id:id}/reports/{report_id:id}:resume",
+    status_code=202,
+    response_model=CostReportDetail,
+    responses=_STEER,
+)
+def resume_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+    """Go on where a pause stopped."""
+    return once(lambda: steering.report(table_id, report_id, steering.resume))
 
 
 @router.post(
     "/latency-tables/{table_id:id}/reports/{report_id:id}:cancel",
+    status_code=202,
     response_model=CostReportDetail,
-    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION),
+    responses=_STEER,
 )
-def cancel_cost_report(
-    table_id: TableId, report_id: ReportId, cost_reports: CostReportsDep, batches: BatchesDep, once: EngineerOnce
-) -> Response:
+def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
     """Measure no more of a report's networks; what was measured stays."""
-
-    def action() -> StoredResponse:
-        cost_reports.get(table_id, report_id)
-        batches.cancel(report_id)
-        return stored_response(200, report_detail(cost_reports.get(table_id, report_id)))
-
-    return once(action)
+    return once(lambda: steering.report(table_id, report_id, steering.batches.cancel))
 
 
 @router.post(
@@ -146,7 +205,7 @@ def create_cost_report(
     def action() -> StoredResponse:
         report = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
         location = f"/api/v1/latency-tables/{table_id}/reports/{report.batch.id}"
-        return stored_response(202, report_detail(report), {"Location": location})
+        return stored_response(202, _report_detail(report), {"Location": location})
 
     return once(action)
 
@@ -161,7 +220,7 @@ def list_cost_reports(
 ) -> Listing[CostReportResource]:
     """Reports of a table, newest first."""
     page = cost_reports.page(table_id, paging.wanted(query))
-    return paging.listing(page, [report_resource(one) for one in page.items])
+    return paging.listing(page, [_report(CostReportResource, one) for one in page.items])
 
 
 @router.get(
@@ -173,7 +232,7 @@ def get_cost_report(
     table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Viewer
 ) -> Response:
     """A report as it stands; with Accept text/csv or application/x-ndjson its networks."""
-    detail = report_detail(cost_reports.get(table_id, report_id))
+    detail = _report_detail(cost_reports.get(table_id, report_id))
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_REPORT_COLUMNS, iter(detail.rows))
@@ -181,6 +240,43 @@ def get_cost_report(
             return ndjson_response(iter(detail.rows))
         case _:
             return Response(detail.model_dump_json(), media_type=JSON)
+
+
+def batch_path(batch: Batch) -> str:
+    """Where a table or report is read."""
+    if batch.sampling is None:
+        return f"/api/v1/latency-tables/{batch.id}"
+    return f"/api/v1/latency-tables/{batch.sampling.table_id}/reports/{batch.id}"
+
+
+def _table(kind: type[T], batch: Batch, **members: object) -> T:
+    return kind.of(
+        batch,
+        batch.spec,
+        space_id=batch.spec.space.id,
+        batch=batch.batch_size,
+        dtype=batch.spec.device.dtype,
+        num_operators=batch.num_entries,
+        **members,
+    )
+
+
+def _table_detail(table: MeasuredTable) -> LatencyTableDetail:
+    rows = [LatencyTableRowResource.of(row.entry, label=row.label) for row in table.rows]
+    return _table(LatencyTableDetail, table.batch, rows=rows)
+
+
+def _report(kind: type[R], batch: Batch, **members: object) -> R:
+    if batch.sampling is None:
+        raise NotFoundError("report", batch.id)
+    return kind.of(batch, batch.sampling, batch.spec, **members)
+
+
+def _report_detail(report: CostReport) -> CostReportDetail:
+    rows = [
+        CostReportRowResource.of(entry, candidate_id=entry.id, arch_id=entry.arch_id or "") for entry in report.entries
+    ]
+    return _report(CostReportDetail, report.batch, agreements=report.agreements, rows=rows)
 
 
 _TABLE_COLUMNS: tuple[Column[LatencyTableRowResource], ...] = (

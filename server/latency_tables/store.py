@@ -64,28 +64,28 @@ ENTRIES = Rows(BatchEntry, latency_entries)
 class BatchStore(Store):
     """Latency tables and their reports as rows."""
 
-    def add(self, batch: Batch) -> None:
+    def add_batch(self, batch: Batch) -> None:
         """Store a new one."""
         self._insert(BATCHES, batch)
 
-    def find(self, batch_id: str) -> Batch | None:
+    def find_batch(self, batch_id: str) -> Batch | None:
         """Read one; None where there is none."""
         return self._first(BATCHES, BATCHES.select(latency_batches.c.id == batch_id))
 
-    def get(self, batch_id: str, kind: str = "latency table") -> Batch:
+    def get_batch(self, batch_id: str, kind: str = "latency table") -> Batch:
         """Read one; NotFoundError names it as `kind`."""
         return self._one(BATCHES, BATCHES.select(latency_batches.c.id == batch_id), kind, batch_id)
 
-    def lock(self, batch_id: str) -> Batch:
+    def lock_batch(self, batch_id: str) -> Batch:
         """Read one and hold it, and with it its entries, until the transaction ends."""
         statement = BATCHES.select(latency_batches.c.id == batch_id).with_for_update()
         return self._one(BATCHES, statement, "latency table", batch_id)
 
-    def save(self, batch: Batch) -> Batch:
+    def save_batch(self, batch: Batch) -> Batch:
         """Write a locked one with its version one higher."""
         return self._save(BATCHES, batch)
 
-    def page(self, table_id: str | None, page: PageRequest) -> Page[Batch]:
+    def page_of_batches(self, table_id: str | None, page: PageRequest) -> Page[Batch]:
         """List the reports of a table, or (None) the tables, newest first."""
         of_table = latency_batches.c.table_id
         statement = BATCHES.select(of_table.is_(None) if table_id is None else of_table == table_id)
@@ -100,17 +100,17 @@ class BatchStore(Store):
             descending=True,
         )
 
-    def running(self) -> tuple[Batch, ...]:
+    def running_batches(self) -> tuple[Batch, ...]:
         """Those that are RUNNING, oldest first."""
         statement = BATCHES.select(latency_batches.c.state == BatchState.RUNNING)
         return self._list(BATCHES, statement.order_by(latency_batches.c.created_at, latency_batches.c.id))
 
-    def entries(self, batch_id: str) -> tuple[BatchEntry, ...]:
+    def batch_entries(self, batch_id: str) -> tuple[BatchEntry, ...]:
         """Every entry of a batch, by number."""
         statement = ENTRIES.select(latency_entries.c.batch_id == batch_id)
         return self._list(ENTRIES, statement.order_by(latency_entries.c.number))
 
-    def waiting_for(self, latency_key: str, hardware_key: str) -> tuple[BatchEntry, ...]:
+    def batch_entries_waiting_for(self, latency_key: str, hardware_key: str) -> tuple[BatchEntry, ...]:
         """Entries of running batches on this hardware that have a job for this latency key, oldest first."""
         statement = ENTRIES.select(
             latency_entries.c.latency_key == latency_key,
@@ -121,11 +121,11 @@ class BatchStore(Store):
         )
         return self._list(ENTRIES, statement.order_by(latency_entries.c.job_id))
 
-    def add_entries(self, entries: Sequence[BatchEntry]) -> None:
+    def add_batch_entries(self, entries: Sequence[BatchEntry]) -> None:
         """Store new entries of a locked batch."""
         self._insert(ENTRIES, *entries)
 
-    def save_entry(self, entry: BatchEntry) -> None:
+    def save_batch_entry(self, entry: BatchEntry) -> None:
         """Write an entry of a locked batch."""
         mine = (latency_entries.c.batch_id == entry.batch_id, latency_entries.c.number == entry.number)
         self._connection.execute(sa.update(latency_entries).where(*mine).values(ENTRIES.row_of(entry)))

@@ -29,7 +29,7 @@ class CanaryAlarms:
     def __init__(self, tx: Transaction, measurement_ids: Sequence[str]) -> None:
         self._tx = tx
         self._ids = frozenset(measurement_ids)
-        resting = EvaluationStore(tx).resting_on(measurement_ids) if measurement_ids else ()
+        resting = EvaluationStore(tx).evaluations_from_measurements(measurement_ids) if measurement_ids else ()
         self._candidate_ids = tuple(dict.fromkeys(evaluation.candidate_id for evaluation in resting))
         self._searches = lock_searches(tx, (evaluation.search_id for evaluation in resting))
 
@@ -40,12 +40,18 @@ class CanaryAlarms:
             How many were ordered.
         """
         tx, num_ordered = self._tx, 0
-        for candidate in CandidateStore(tx).get_many(self._candidate_ids):
+        for candidate in CandidateStore(tx).get_candidates(self._candidate_ids):
             search = self._searches[candidate.search_id]
             if search.state.final or candidate.state is not CandidateState.COMPLETE:
                 continue
-            found = [e for e in EvaluationStore(tx).of_candidates([candidate.id]) if e.metric is Metric.LATENCY_US]
-            awaits = any(a.metric is Metric.LATENCY_US for a in EvaluationStore(tx).awaited_of(candidate.id))
+            found = [
+                e
+                for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id])
+                if e.metric is Metric.LATENCY_US
+            ]
+            awaits = any(
+                a.metric is Metric.LATENCY_US for a in EvaluationStore(tx).awaited_evaluations_of(candidate.id)
+            )
             newest = max(found, key=lambda e: e.attempt, default=None)
             if newest is None or newest.measurement_id not in self._ids or awaits:
                 continue
@@ -57,11 +63,11 @@ class CanaryAlarms:
 def pool_canaries(tx: Transaction, device: Device, pool_key: str, artifact_sha256: str) -> tuple[CanaryRecord, ...]:
     """The last good canaries of the other active devices that offer this pool key."""
     found = []
-    for other in DeviceStore(tx).of_type(device.device_type):
+    for other in DeviceStore(tx).devices_of_type(device.device_type):
         if other.id == device.id or other.state is not DeviceState.ACTIVE:
             continue
         if pool_key in other.capabilities.pool_keys():
-            good = CanaryStore(tx).last_under(other.id, pool_key, artifact_sha256, passed=True)
+            good = CanaryStore(tx).last_canary_under(other.id, pool_key, artifact_sha256, passed=True)
             found += [] if good is None else [good]
     return tuple(found)
 

@@ -119,7 +119,7 @@ class Canaries:
         Args:
             alarm: why the device itself says that it is not well; empty where it is.
         """
-        job = self._uow.read(lambda tx: JobStore(tx).get(job_id))
+        job = self._uow.read(lambda tx: JobStore(tx).get_job(job_id))
         return self.record_under(_pool_key(device, job), device.id, reading, alarm=alarm)
 
     def record_under(self, pool_key: str, device_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
@@ -133,15 +133,17 @@ class Canaries:
         """
 
         def work(tx: Transaction) -> int:
-            good = CanaryStore(tx).last_good(device_id)
-            seen = DeviceStore(tx).get(device_id)
+            good = CanaryStore(tx).last_good_canary(device_id)
+            seen = DeviceStore(tx).get_device(device_id)
             pool = () if alarm else pool_canaries(tx, seen, pool_key, reading.artifact_sha256)
             disagreement = pool_disagreement(pool, reading.median_us, reading.output_digest)
             reason = alarm or disagreement
             since = seen.enrolled_at if good is None else good.taken_at
-            alarms = CanaryAlarms(tx, MeasurementStore(tx).ids_since(device_id, since) if reason else ())
-            device = DeviceStore(tx).lock(device_id)
-            CanaryStore(tx).add(
+            alarms = CanaryAlarms(
+                tx, MeasurementStore(tx).ids_of_measurements_since(device_id, since) if reason else ()
+            )
+            device = DeviceStore(tx).lock_device(device_id)
+            CanaryStore(tx).add_canary(
                 CanaryRecord(
                     id=new_id(IdPrefix.CANARY),
                     device_id=device_id,
@@ -161,15 +163,15 @@ class Canaries:
                 if device.state is DeviceState.DEGRADED:
                     set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
                 else:
-                    DeviceStore(tx).save(device)
+                    DeviceStore(tx).save_device(device)
                 return 0
             # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
             worse = DeviceState.QUARANTINED if disagreement else DeviceState.DEGRADED
             if worse is not device.state and worse in DEVICE_TRANSITIONS[device.state]:
                 set_device_state(tx, device, worse, reason)
             else:
-                DeviceStore(tx).save(device)
-            num_suspect = MeasurementStore(tx).mark_suspect(device_id, since)
+                DeviceStore(tx).save_device(device)
+            num_suspect = MeasurementStore(tx).mark_measurements_suspect(device_id, since)
             alarms.measure_again(self._latency)
             return num_suspect
 
@@ -179,13 +181,13 @@ class Canaries:
         model = self._golden.get(payload.model_format) or self._filed(tx, payload)
         if model is None:
             return None
-        last = CanaryStore(tx).last_under(device.id, pool_key, model.sha256, passed=False)
+        last = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=False)
         if last is not None and device.num_failures_in_a_row == 0 and last.instance_epoch == device.instance_epoch:
             age = tx.now() - last.taken_at
             # A canary of the future was taken before the clock was set back: it says nothing about now.
             if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
                 return None
-        good = CanaryStore(tx).last_under(device.id, pool_key, model.sha256, passed=True)
+        good = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=True)
         answer = known_answer([good]) if good is not None else ""
         return CanaryPlan(
             model=model,
@@ -198,10 +200,10 @@ class Canaries:
         """The golden model that a worker made in the format of a job."""
         if not self._golden_key:
             return None
-        export = ArtifactStore(tx).export(self._golden_key, payload.model_format, tuple(WeightsOrigin), None)
+        export = ArtifactStore(tx).find_export(self._golden_key, payload.model_format, tuple(WeightsOrigin), None)
         if export is None:
             return None
-        size_bytes = ArtifactStore(tx).get(export.sha256).size_bytes
+        size_bytes = ArtifactStore(tx).get_artifact(export.sha256).size_bytes
         return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
 
 

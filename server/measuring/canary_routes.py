@@ -14,7 +14,6 @@ from server.core.http.provide import UowDep
 from server.core.http.resources import Listing, ListQuery
 from server.fleet.routes import DevicesDep
 from server.measuring.canary_store import CanaryStore
-from server.measuring.presenter import canary_resource
 from server.measuring.schemas import CanaryResource
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
@@ -32,5 +31,5 @@ def list_canaries(
     """Runs of the golden model on a board, newest first."""
     devices.get(device_id)
     at = paging.wanted(query)
-    page = uow.read(lambda tx: CanaryStore(tx).page_of_device(device_id, at))
-    return paging.listing(page, [canary_resource(canary) for canary in page.items])
+    page = uow.read(lambda tx: CanaryStore(tx).page_of_canaries(device_id, at))
+    return paging.listing(page, [CanaryResource.of(canary) for canary in page.items])

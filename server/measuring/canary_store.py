@@ -37,20 +37,22 @@ CANARIES = Rows(CanaryRecord, canaries)
 class CanaryStore(Store):
     """Runs of the golden model as rows."""
 
-    def add(self, canary: CanaryRecord) -> None:
+    def add_canary(self, canary: CanaryRecord) -> None:
         """Store one canary run."""
         self._insert(CANARIES, canary)
 
-    def page_of_device(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
+    def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Canary runs of a device, newest first."""
         statement = CANARIES.select(canaries.c.device_id == device_id)
         return self._page(CANARIES, statement, page, id_column=canaries.c.id, descending=True)
 
-    def last_good(self, device_id: str) -> CanaryRecord | None:
+    def last_good_canary(self, device_id: str) -> CanaryRecord | None:
         """The newest that passed."""
         return self._newest(canaries.c.device_id == device_id, canaries.c.passed.is_(True))
 
-    def last_under(self, device_id: str, pool_key: str, artifact_sha256: str, *, passed: bool) -> CanaryRecord | None:
+    def last_canary_under(
+        self, device_id: str, pool_key: str, artifact_sha256: str, *, passed: bool
+    ) -> CanaryRecord | None:
         """The newest of this model under this pool key; with `passed`, of those that did."""
         conditions = [
             canaries.c.device_id == device_id,

@@ -21,7 +21,7 @@ def queue_classification(
 ) -> Job:
     """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
     tx.wake(Topic.DEVICE_JOBS)
-    return JobStore(tx).add(
+    return JobStore(tx).add_job(
         NewJob(
             kind=JobKind.CLASSIFY,
             payload=payload.to_json(),

@@ -65,12 +65,12 @@ class ConversionResults:
         """
 
         def work(tx: Transaction) -> None:
-            seen = JobStore(tx).get(lease.job_id)
+            seen = JobStore(tx).get_job(lease.job_id)
             payload = read_payload(ConvertPayload, seen.payload)
             affected_searches(tx, seen)
-            job = JobStore(tx).guard(lease)
+            job = JobStore(tx).lock_job_of_lease(lease)
             for made in (conversion, *others):
-                ArtifactStore(tx).get(made.sha256)
+                ArtifactStore(tx).get_artifact(made.sha256)
                 if payload.arch_id is not None:
                     ArtifactStore(tx).add_export(_export(tx, payload, payload.arch_id, made))
             model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
@@ -90,8 +90,8 @@ class ConversionResults:
     ) -> None:
         """Queue what was waiting for the file; where the search wants the NPU alone and it does not do, end that."""
         current = dict(searches)
-        for awaited in EvaluationStore(tx).awaited_under(payload.latency_key, payload.hardware_key):
-            search, candidate = current[awaited.search_id], CandidateStore(tx).get(awaited.candidate_id)
+        for awaited in EvaluationStore(tx).awaited_evaluations_under(payload.latency_key, payload.hardware_key):
+            search, candidate = current[awaited.search_id], CandidateStore(tx).get_candidate(awaited.candidate_id)
             reason = npu_refusal(search, model.cpu_operators)
             if reason and not candidate.state.final:
                 current[search.id] = end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
@@ -107,7 +107,7 @@ class ConversionResults:
         result: dict[str, JsonValue] = {"sha256": model.sha256, "cpu_operators": [*model.cpu_operators]}
         if payload.classify is not None:
             classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
-            candidate = None if job.candidate_id is None else CandidateStore(tx).get(job.candidate_id)
+            candidate = None if job.candidate_id is None else CandidateStore(tx).get_candidate(job.candidate_id)
             queued = queue_classification(
                 tx, classify, payload.measure_target, priority=job.priority, candidate=candidate
             )
@@ -123,7 +123,7 @@ class ConversionResults:
         target = payload.measure_target
         assert target is not None
         measure = wanted.model_copy(update={"model_sha256": model.sha256, "cpu_operators": model.cpu_operators})
-        following = JobStore(tx).add(
+        following = JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.MEASURE,
                 payload=measure.to_json(),

@@ -105,7 +105,7 @@ class LatencyScheduler:
         """
         profile = self._hardware(tx, search)
         latency_key = _latency_key(candidate)
-        under_way = JobStore(tx).lock_active(measure_key(search, latency_key)) or JobStore(tx).lock_active(
+        under_way = JobStore(tx).lock_active_job(measure_key(search, latency_key)) or JobStore(tx).lock_active_job(
             _convert_key(profile, latency_key)
         )
         model = self._model(tx, candidate, profile)
@@ -114,7 +114,7 @@ class LatencyScheduler:
         known = self.known(tx, search, latency_key)
         if known is not None and attempt == 1:
             return record_latency(tx, search, candidate, known, EvaluationSource.REUSED, attempt)
-        EvaluationStore(tx).await_many(
+        EvaluationStore(tx).await_evaluations(
             [
                 AwaitedEvaluation(
                     search_id=search.id,
@@ -139,7 +139,7 @@ class LatencyScheduler:
         if not spec.reuse:
             return None
         profile = self._hardware(tx, search)
-        found = MeasurementStore(tx).reusable(
+        found = MeasurementStore(tx).reusable_measurement(
             latency_key,
             profile.hardware_key,
             (kind_of(profile.key.identity.device_class),),
@@ -168,7 +168,7 @@ class LatencyScheduler:
             cpu_operators=model.cpu_operators,
         )
         tx.wake(Topic.DEVICE_JOBS)
-        return JobStore(tx).add(
+        return JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.MEASURE,
                 payload=payload.to_json(),
@@ -203,7 +203,7 @@ class LatencyScheduler:
             search_id=search.id,
             candidate_id=candidate.id,
         )
-        JobStore(tx).add(
+        JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.CONVERT,
                 payload=payload.to_json(),
@@ -222,7 +222,7 @@ class LatencyScheduler:
     def _model(self, tx: Transaction, candidate: Candidate, profile: HardwareProfile) -> ModelFile | None:
         format = format_for(profile.key.identity.runtime)
         # Latency does not depend on weights: any export under this key will do.
-        export = ArtifactStore(tx).export(_latency_key(candidate), format, tuple(WeightsOrigin), None)
+        export = ArtifactStore(tx).find_export(_latency_key(candidate), format, tuple(WeightsOrigin), None)
         if candidate.model_sha256 is not None and (export is None or export.sha256 != candidate.model_sha256):
             return ModelFile(candidate.model_sha256, format)
         return None if export is None else ModelFile(export.sha256, export.format, export.cpu_operators)
@@ -230,7 +230,7 @@ class LatencyScheduler:
     def _hardware(self, tx: Transaction, search: Search) -> HardwareProfile:
         if search.hardware_key is None:
             raise InvalidValueError(f"search {search.id} has no hardware key: its spec names no device")
-        return HardwareStore(tx).get(search.hardware_key)
+        return HardwareStore(tx).get_hardware(search.hardware_key)
 
 
 def measure_key(search: Search, latency_key: str) -> str:

@@ -79,37 +79,37 @@ class Latencies:
 
     def page(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
         """List, newest first. Only measured, authoritative ones unless the query says otherwise."""
-        return self._uow.read(lambda tx: MeasurementStore(tx).page(query, page))
+        return self._uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, page))
 
     def count(self, query: MeasurementQuery) -> int:
         """How many `page` would list in all."""
-        return self._uow.read(lambda tx: MeasurementStore(tx).count(query))
+        return self._uow.read(lambda tx: MeasurementStore(tx).count_measurements(query))
 
     def get(self, measurement_id: str) -> MeasurementRecord:
         """One measurement. Raises NotFoundError."""
-        return self._uow.read(lambda tx: MeasurementStore(tx).get(measurement_id))
+        return self._uow.read(lambda tx: MeasurementStore(tx).get_measurement(measurement_id))
 
     def samples(self, measurement_id: str) -> Sequence[SampleBlock]:
         """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
-        packed = self._uow.read(lambda tx: MeasurementStore(tx).samples(measurement_id))
+        packed = self._uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement_id))
         return () if packed is None else decompress_blocks(packed)
 
     def canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Runs of the golden model on a device, newest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> Page[CanaryRecord]:
-            DeviceStore(tx).get(device_id)
-            return CanaryStore(tx).page_of_device(device_id, page)
+            DeviceStore(tx).get_device(device_id)
+            return CanaryStore(tx).page_of_canaries(device_id, page)
 
         return self._uow.read(look)
 
     def hardware(self, hardware_key: str) -> HardwareKey:
         """What a hardware key stands for. Raises NotFoundError."""
-        return self._uow.read(lambda tx: HardwareStore(tx).get(hardware_key)).key
+        return self._uow.read(lambda tx: HardwareStore(tx).get_hardware(hardware_key)).key
 
     def hardware_keys(self) -> tuple[HardwareProfile, ...]:
         """Every hardware key seen, by digest."""
-        return self._uow.read(lambda tx: HardwareStore(tx).all())
+        return self._uow.read(lambda tx: HardwareStore(tx).all_hardware())
 
     def measure_model(
         self, spec: ModelMeasurementSpec, facts: ModelFacts, image_sets: Mapping[str, ImageSetHeader] | None = None
@@ -134,12 +134,12 @@ class Latencies:
         num_images = _checked_images(spec, facts, image_sets or {})
 
         def work(tx: Transaction) -> Job:
-            ArtifactStore(tx).get(spec.model_sha256)
+            ArtifactStore(tx).get_artifact(spec.model_sha256)
             profile = self._profile(tx, spec.device)
             classify = None if num_images is None else _classification(spec, profile, num_images)
             if classify is not None:
                 _refuse_unclassifiable(tx, spec, profile)
-            HardwareStore(tx).put(profile)
+            HardwareStore(tx).put_hardware(profile)
             tx.wake(Topic.DEVICE_JOBS)
             tx.wake(Topic.WORKER_JOBS)
             if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
@@ -147,15 +147,15 @@ class Latencies:
                 queued = None
                 if classify is not None:
                     queued = queue_classification(tx, classify, _target(spec, profile), priority=spec.priority)
-                return JobStore(tx).add(_measuring(spec, profile, None if queued is None else queued.id))
+                return JobStore(tx).add_job(_measuring(spec, profile, None if queued is None else queued.id))
             _refuse_uncalibrated(spec)
-            return JobStore(tx).add(_conversion(spec, profile, classify))
+            return JobStore(tx).add_job(_conversion(spec, profile, classify))
 
         return self._uow.write(work)
 
     @staticmethod
     def _profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile:
-        devices = DeviceStore(tx).of_type(wanted.device_type)
+        devices = DeviceStore(tx).devices_of_type(wanted.device_type)
         fitting = [(d, p) for d in devices if (p := profile_of(d, wanted)) is not None]
         if not fitting:
             raise InvalidSpecError([misfit(tx, wanted)])
@@ -226,7 +226,7 @@ def _misfit(facts: ModelFacts, header: ImageSetHeader, batch: int, pointer: str)
 
 
 def _refuse_unclassifiable(tx: Transaction, spec: ModelMeasurementSpec, profile: HardwareProfile) -> None:
-    found = none_classifies(profile, DeviceStore(tx).of_type(spec.device.device_type), "/images")
+    found = none_classifies(profile, DeviceStore(tx).devices_of_type(spec.device.device_type), "/images")
     if found:
         raise InvalidSpecError(found)
 

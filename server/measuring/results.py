@@ -93,12 +93,12 @@ class MeasurementResults:
         evidence, suspect from the start: it steers nothing, and no list shows it unless asked for suspect ones.
         """
         payload = read_payload(MeasurePayload, taken.job.payload)
-        device, measurement = DeviceStore(tx).get(taken.device_id), content.measurement
+        device, measurement = DeviceStore(tx).get_device(taken.device_id), content.measurement
         key = hardware_key_of_lease(device, taken.job, measurement.hardware_key, payload)
         record = _record(tx, device, taken, payload, content, key)
-        HardwareStore(tx).put(HardwareProfile(key=key))
-        MeasurementStore(tx).add(record, compress_blocks(measurement.blocks))
-        EventStore(tx).append(_measurement_event(record))
+        HardwareStore(tx).put_hardware(HardwareProfile(key=key))
+        MeasurementStore(tx).add_measurement(record, compress_blocks(measurement.blocks))
+        EventStore(tx).append_event(_measurement_event(record))
         return record
 
     def unusable(self, taken: TakenResult, record: MeasurementRecord) -> Failure | None:
@@ -121,10 +121,10 @@ class MeasurementResults:
     def apply(self, tx: Transaction, taken: TakenResult, record: MeasurementRecord) -> None:
         """Give the latency to every candidate that waits for it, and open the barriers this opens."""
         job, searches = taken.job, affected_searches(tx, taken.job)
-        for awaited in EvaluationStore(tx).awaited_under(record.latency_key, record.hardware_key):
+        for awaited in EvaluationStore(tx).awaited_evaluations_under(record.latency_key, record.hardware_key):
             search = searches[awaited.search_id]
             if awaited.metric is Metric.LATENCY_US and serves(search, record):
-                candidate = CandidateStore(tx).get(awaited.candidate_id)
+                candidate = CandidateStore(tx).get_candidate(awaited.candidate_id)
                 own = candidate.id == job.candidate_id
                 if own:
                     candidate = replace(candidate, model_sha256=record.model_sha256)
@@ -136,7 +136,7 @@ class MeasurementResults:
 
     def stored_under(self, tx: Transaction, lease: LeaseRef) -> str | None:
         """Id of the measurement that came in under a lease."""
-        stored = MeasurementStore(tx).of_lease(lease.lease_id)
+        stored = MeasurementStore(tx).measurement_of_lease(lease.lease_id)
         return None if stored is None else stored.id
 
 

@@ -36,11 +36,9 @@ from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
-from server.jobs.presenter import job_detail
-from server.jobs.routes import DispatchDep
+from server.jobs.routes import DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
-from server.measuring.presenter import block_resource, measurement_detail, measurement_resource
 from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
 from server.spaces.datasets import DatasetCatalog
@@ -71,11 +69,11 @@ def list_measurements(
             return csv_response(_COLUMNS, every(lambda at: latencies.page(wanted, at)))
         case "application/x-ndjson":
             found = every(lambda at: latencies.page(wanted, at))
-            return ndjson_response(measurement_resource(record) for record in found)
+            return ndjson_response(MeasurementResource.of(record) for record in found)
         case _:
             page = latencies.page(wanted, paging.wanted(query))
             total = latencies.count(wanted) if query.include_total else None
-            return paging.answer(page, [measurement_resource(record) for record in page.items], total)
+            return paging.answer(page, [MeasurementResource.of(record) for record in page.items], total)
 
 
 @router.post(
@@ -127,7 +125,7 @@ def measure_model(
 )
 def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Viewer) -> Response:
     """One measurement with the state of the board around it."""
-    return tagged(request, measurement_detail(latencies.get(measurement_id)))
+    return tagged(request, MeasurementDetail.of(latencies.get(measurement_id)))
 
 
 @router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
@@ -135,7 +133,7 @@ def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesD
     """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
     latencies.get(measurement_id)
     blocks = latencies.samples(measurement_id)
-    return SamplesResource(measurement_id=measurement_id, blocks=[block_resource(block) for block in blocks])
+    return SamplesResource.of(measurement_id=measurement_id, blocks=blocks)
 
 
 def _refuse_unknown_dataset(datasets: DatasetCatalog, spec: ModelMeasurementSpec) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
+from nas_engine.domain.environment import HardwareKey
+from nas_engine.domain.measurement import LatencyStats
+from nas_engine.domain.measuring.samples import BlockStatus
 from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
 
 
@@ -59,38 +62,6 @@ class MeasurementListQuery(CountedQuery):
     """Stored before this time, RFC 3339."""
 
 
-class LatencyStatsResource(Resource):
-    """What the samples say, microseconds."""
-
-    count: int
-    """Timed runs."""
-
-    num_blocks: int
-    min_us: float
-    p10_us: float
-    p50_us: float
-    mean_us: float
-    trimmed_mean_us: float
-    p90_us: float | None
-    """Null where there are too few samples for a p90 to mean anything."""
-
-    p99_us: float | None
-    max_us: float
-    stdev_us: float
-    cv: float
-    """stdev / mean."""
-
-    mad_scaled_us: float
-    """Robust estimate of the standard deviation."""
-
-    ci95_low_us: float
-    """The 95 % interval of the median."""
-
-    ci95_high_us: float
-    num_outliers_mild: int
-    num_outliers_severe: int
-
-
 class ValidityFlagResource(Resource):
     """One thing that is wrong with a measurement."""
 
@@ -109,6 +80,11 @@ class HardwareResource(Resource):
     core_mask: str
     dtype: Literal["fp32", "fp16", "w8a8"]
     batch: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        return value.to_json() if isinstance(value, HardwareKey) else value
 
 
 class MeasurementResource(Resource):
@@ -134,7 +110,7 @@ class MeasurementResource(Resource):
     """Name a user gave to their own model."""
 
     profile: str
-    stats: LatencyStatsResource
+    stats: LatencyStats
     npu_p50_us: float | None
     """Median of the accelerator's own time; null where the runtime does not give it."""
 
@@ -165,6 +141,10 @@ class MeasurementDetail(MeasurementResource):
     output_digest: str | None
 
 
+def _status_name(value: object) -> object:
+    return BlockStatus(value).name.lower() if isinstance(value, int) else value
+
+
 class SampleBlockResource(Resource):
     """Consecutive timed runs."""
 
@@ -172,7 +152,7 @@ class SampleBlockResource(Resource):
     """One duration per run, nanoseconds."""
 
     npu_ns: list[int]
-    status: Literal["clean", "dirty", "discarded"]
+    status: Annotated[Literal["clean", "dirty", "discarded"], BeforeValidator(_status_name)]
     num_involuntary_switches: int | None
     cpu_time_ns: int | None
 

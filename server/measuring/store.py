@@ -89,12 +89,12 @@ MEASUREMENTS = Rows(
 class MeasurementStore(Store):
     """Measurements as rows; statistics that are sorted or filtered by have columns of their own."""
 
-    def add(self, record: MeasurementRecord, samples: bytes | None) -> None:
+    def add_measurement(self, record: MeasurementRecord, samples: bytes | None) -> None:
         """Store one with its raw samples."""
-        HardwareStore(self._tx).put(HardwareProfile(key=record.hardware))
+        HardwareStore(self._tx).put_hardware(HardwareProfile(key=record.hardware))
         self._connection.execute(sa.insert(measurements).values({**MEASUREMENTS.row_of(record), "samples": samples}))
 
-    def get(self, measurement_id: str) -> MeasurementRecord:
+    def get_measurement(self, measurement_id: str) -> MeasurementRecord:
         """Read one."""
         statement = MEASUREMENTS.select(measurements.c.id == measurement_id)
         return self._one(MEASUREMENTS, statement, "measurement", measurement_id)
@@ -103,11 +103,11 @@ class MeasurementStore(Store):
         """Read those that are there, by id."""
         return {one.id: one for one in self._list_in(MEASUREMENTS, measurements.c.id, measurement_ids)}
 
-    def of_lease(self, lease_id: str) -> MeasurementRecord | None:
+    def measurement_of_lease(self, lease_id: str) -> MeasurementRecord | None:
         """What one lease brought."""
         return self._first(MEASUREMENTS, MEASUREMENTS.select(measurements.c.lease_id == lease_id))
 
-    def samples(self, measurement_id: str) -> bytes | None:
+    def samples_of_measurement(self, measurement_id: str) -> bytes | None:
         """Raw samples as they came; None for estimates."""
         statement = sa.select(measurements.c.samples).where(measurements.c.id == measurement_id)
         row = self._connection.execute(statement).one_or_none()
@@ -115,15 +115,15 @@ class MeasurementStore(Store):
             raise NotFoundError("measurement", measurement_id)
         return row.samples  # type: ignore[no-any-return]
 
-    def page(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
+    def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
         """List, newest first."""
         return self._page(MEASUREMENTS, _filtered(query), page, id_column=measurements.c.id, descending=True)
 
-    def count(self, query: MeasurementQuery) -> int:
+    def count_measurements(self, query: MeasurementQuery) -> int:
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query).with_only_columns(measurements.c.id))
 
-    def reusable(
+    def reusable_measurement(
         self,
         latency_key: str,
         hardware_key: str,
@@ -143,7 +143,7 @@ class MeasurementStore(Store):
         records = map(MEASUREMENTS.value_of, self._connection.execute(statement))
         return next((record for record in records if policy.accepts(record.flags)), None)
 
-    def ids_since(self, device_id: str, since: datetime) -> tuple[str, ...]:
+    def ids_of_measurements_since(self, device_id: str, since: datetime) -> tuple[str, ...]:
         """What a device measured since then and is not suspect yet, oldest first."""
         statement = sa.select(measurements.c.id).where(
             measurements.c.device_id == device_id,
@@ -152,7 +152,7 @@ class MeasurementStore(Store):
         )
         return tuple(row.id for row in self._connection.execute(statement.order_by(measurements.c.id)))
 
-    def mark_suspect(self, device_id: str, since: datetime) -> int:
+    def mark_measurements_suspect(self, device_id: str, since: datetime) -> int:
         """Flag everything a device measured since then; returns how many."""
         statement = (
             sa.update(measurements)

@@ -41,7 +41,7 @@ class AccuracyScheduler:
             attempt=attempt,
             split="test" if metric is Metric.TEST_TOP1 else "validation",
         )
-        JobStore(tx).add(
+        JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.EVALUATE,
                 payload=payload.to_json(),

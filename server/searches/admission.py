@@ -125,7 +125,7 @@ class Admission:
                 return None, found
             case str() as supernet_id:
                 try:
-                    supernet = SupernetStore(tx).get(supernet_id)
+                    supernet = SupernetStore(tx).get_supernet(supernet_id)
                 except NotFoundError as error:
                     return None, [SpecViolation("/supernet", str(error))]
                 if isinstance(supernet.spec.strategy, RetrainSettings):
@@ -178,7 +178,7 @@ def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
     if spec.warm_start is None or spec.warm_start.search is None:
         return ()
     try:
-        other = SearchStore(tx).get(spec.warm_start.search)
+        other = SearchStore(tx).get_search(spec.warm_start.search)
     except NotFoundError as error:
         return [SpecViolation("/warm_start/search", str(error))]
     if other.spec.space.id != spec.space.id:
@@ -225,7 +225,7 @@ def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     profile = most_common_profile(tx, wanted)
     if profile is None:
         return _Fleet(None, 0, (misfit(tx, wanted),))
-    devices = DeviceStore(tx).of_type(wanted.device_type)
+    devices = DeviceStore(tx).devices_of_type(wanted.device_type)
     fitting = sum(profile_of(device, wanted) == profile for device in devices)
     found: Sequence[SpecViolation] = ()
     if spec.final.on_device_accuracy:

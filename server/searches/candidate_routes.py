@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -10,11 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.objective import Metric
 from server.access.auth import Viewer
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search_store import SearchStore
+from server.classifying.classification import ClassificationRecord
+from server.classifying.schemas import DeviceAccuracyValue
+from server.classifying.store import ClassificationStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
@@ -22,16 +28,19 @@ from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_handlers import architecture_problem
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
-from server.core.http.provide import UowDep
+from server.core.http.provide import UowDep, provided
 from server.core.http.requests import CSV, JSON, NDJSON, preferred
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.resources import LatencySourceName, Listing, ListQuery
 from server.core.paging import Page, PageRequest
-from server.searches.candidate_presenter import CandidateContext, candidate_resource, evaluation_resource
-from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
-from server.searches.routes import SearchesDep
+from server.fleet.device import HardwareProfile
+from server.fleet.store import HardwareStore
+from server.measuring.measurement import kind_of
+from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource, LatencyValue
+from server.searches.searches import Searches
 from server.spaces.routes import SpaceCatalogDep
 
 router = APIRouter(prefix="/api/v1", tags=["candidates"])
+SearchesDep = Annotated[Searches, provided(Searches)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 _SVG: dict[int | str, dict[str, Any]] = {
@@ -63,13 +72,13 @@ def list_candidates(
             return ndjson_response(_every(uow, wanted))
         case _:
             page, items = _page(uow, wanted, paging.wanted(query))
-            total = uow.read(lambda tx: CandidateStore(tx).count(wanted)) if query.include_total else None
+            total = uow.read(lambda tx: CandidateStore(tx).count_candidates(wanted)) if query.include_total else None
             return paging.answer(page, items, total)
 
 
 def _page(uow: UnitOfWork, wanted: CandidateQuery, at: PageRequest) -> tuple[Page[Candidate], list[CandidateResource]]:
     def look(tx: Transaction) -> tuple[Page[Candidate], CandidateContext]:
-        page = CandidateStore(tx).page(wanted, at)
+        page = CandidateStore(tx).page_of_candidates(wanted, at)
         return page, CandidateContext.of(tx, page.items)
 
     page, known = uow.read(look)
@@ -117,7 +126,7 @@ def get_candidate(candidate_id: CandidateId, request: Request, uow: UowDep, _: V
     """One candidate."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateContext]:
-        candidate = CandidateStore(tx).get(candidate_id)
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
         return candidate, CandidateContext.of(tx, [candidate])
 
     return tagged(request, candidate_resource(*uow.read(look)))
@@ -134,8 +143,8 @@ def list_evaluations(
     """Every evaluation of a candidate: metric by metric, the highest attempt is the current one."""
 
     def look(tx: Transaction) -> tuple[tuple[Evaluation, ...], CandidateContext]:
-        candidate = CandidateStore(tx).get(candidate_id)
-        return EvaluationStore(tx).of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
+        return EvaluationStore(tx).evaluations_of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
 
     found, known = uow.read(look)
     page = page_in_memory(found, lambda evaluation: evaluation.id, paging.wanted(query))
@@ -160,8 +169,8 @@ def get_candidate_picture(
     """A picture of the architecture, or of what differs between two."""
 
     def look(tx: Transaction) -> tuple[Candidate, Candidate | None]:
-        other = None if compared_with is None else CandidateStore(tx).get(compared_with)
-        return CandidateStore(tx).get(candidate_id), other
+        other = None if compared_with is None else CandidateStore(tx).get_candidate(compared_with)
+        return CandidateStore(tx).get_candidate(candidate_id), other
 
     candidate, other = uow.read(look)
     try:
@@ -171,6 +180,96 @@ def get_candidate_picture(
     # A picture must not be able to do anything, wherever it is opened.
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(svg, media_type="image/svg+xml", headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateContext:
+    """What a candidate alone does not know.
+
+    Attributes:
+        hardware: by search; None where a search wants no latency.
+        evaluations: the current one by (candidate, metric).
+        classifications: what a device answered to test images, by candidate; the newest.
+    """
+
+    hardware: Mapping[str, HardwareProfile | None]
+    evaluations: Mapping[tuple[str, Metric], Evaluation]
+    classifications: Mapping[str, ClassificationRecord]
+
+    @classmethod
+    def of(cls, transaction: Transaction, candidates: Sequence[Candidate]) -> CandidateContext:
+        """Read it for some candidates, in one query per kind of thing."""
+        hardware: dict[str, HardwareProfile | None] = {}
+        for search_id in {candidate.search_id for candidate in candidates}:
+            key = SearchStore(transaction).get_search(search_id).hardware_key
+            hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
+        evaluations = EvaluationStore(transaction).evaluations_of_candidates([candidate.id for candidate in candidates])
+        finalists = [candidate.id for candidate in candidates if candidate.device_top1 is not None]
+        answers = ClassificationStore(transaction).classifications_of_candidates(finalists)
+        # Ordered by attempt, and by age: the last one stays.
+        return cls(
+            hardware,
+            {(e.candidate_id, e.metric): e for e in evaluations},
+            {record.candidate_id: record for record in answers if record.candidate_id is not None},
+        )
+
+    def uncertainty(self, candidate: Candidate, metric: Metric) -> float | None:
+        """Standard error of the current value."""
+        evaluation = self.evaluations.get((candidate.id, metric))
+        return None if evaluation is None else evaluation.uncertainty
+
+
+def candidate_resource(candidate: Candidate, known: CandidateContext) -> CandidateResource:
+    """One candidate: its latency with kind, validity and uncertainty."""
+    return CandidateResource.of(
+        candidate,
+        candidate.record,
+        architecture=candidate.record.architecture.choices_value(),
+        device_accuracy=_device_accuracy(known.classifications.get(candidate.id)),
+        latency=_latency(candidate, known),
+    )
+
+
+def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue | None:
+    """What a device answered for a finalist; None where none did."""
+    if record is None or record.device_class is None:
+        return None
+    loss = record.loss
+    return DeviceAccuracyValue.of(
+        record,
+        classification_id=record.id,
+        top1=record.top1.value,
+        standard_error=record.top1.standard_error,
+        kind=kind_of(record.device_class),
+        loss=None if loss is None else loss.value,
+        loss_standard_error=None if loss is None else loss.standard_error,
+        agreement=None if loss is None else loss.agreement,
+    )
+
+
+def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | None:
+    hardware = known.hardware.get(candidate.search_id)
+    if candidate.latency_us is None:
+        return None
+    return LatencyValue.of(
+        p50_us=candidate.latency_us,
+        standard_error_us=known.uncertainty(candidate, Metric.LATENCY_US),
+        kind=latency_kind(hardware),
+        device_class=None if hardware is None else hardware.key.identity.device_class,
+        validity=worst_validity([ValidityFlag(flag, "flag") for flag in candidate.latency_flags]),
+        flags=candidate.latency_flags,
+    )
+
+
+def latency_kind(hardware: HardwareProfile | None) -> LatencySourceName:
+    """What the latencies of a search are: it has hardware, or reads them from a table."""
+    return "table" if hardware is None else kind_of(hardware.key.identity.device_class).value
+
+
+def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> EvaluationResource:
+    """One evaluation; of a latency, what kind of number it is."""
+    kind = latency_kind(known.hardware.get(evaluation.search_id)) if evaluation.metric is Metric.LATENCY_US else None
+    return EvaluationResource.of(evaluation, kind=kind)
 
 
 def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:

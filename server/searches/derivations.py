@@ -43,7 +43,7 @@ class Derivations:
     def load(self, lease: LeaseRef) -> DeriveInput:
         """What a leased DERIVE job starts from. Raises LeaseLostError."""
         search = self._work.load(lease)
-        payload = self._uow.read(lambda tx: read_payload(DerivePayload, JobStore(tx).get(lease.job_id).payload))
+        payload = self._uow.read(lambda tx: read_payload(DerivePayload, JobStore(tx).get_job(lease.job_id).payload))
         match search.progress.report.get(DERIVING):
             case {"number": payload.number, "checkpoint_sha256": str(sha256)}:
                 return DeriveInput(search, payload.number, sha256)
@@ -58,11 +58,11 @@ class Derivations:
         """Remember the artifact that any worker can go on from. Raises LeaseLostError."""
 
         def work(tx: Transaction) -> None:
-            payload = read_payload(DerivePayload, JobStore(tx).get(lease.job_id).payload)
-            search = SearchStore(tx).lock(payload.search_id)
-            JobStore(tx).guard(lease)
+            payload = read_payload(DerivePayload, JobStore(tx).get_job(lease.job_id).payload)
+            search = SearchStore(tx).lock_search(payload.search_id)
+            JobStore(tx).lock_job_of_lease(lease)
             kept: dict[str, JsonValue] = {"number": payload.number, "checkpoint_sha256": sha256, **progress}
-            SearchStore(tx).save(_saying(search, {**search.progress.report, DERIVING: kept}))
+            SearchStore(tx).save_search(_saying(search, {**search.progress.report, DERIVING: kept}))
 
         self._uow.write(work)
 
@@ -71,7 +71,7 @@ class Derivations:
 
         def forget_checkpoint(tx: Transaction, search: Search) -> Search:
             report = {topic: said for topic, said in search.progress.report.items() if topic != DERIVING}
-            return SearchStore(tx).save(_saying(search, report))
+            return SearchStore(tx).save_search(_saying(search, report))
 
         return self._work.finish(lease, result, forget_checkpoint)
 

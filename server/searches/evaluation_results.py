@@ -81,9 +81,9 @@ class EvaluationResults:
         """
 
         def work(tx: Transaction) -> None:
-            payload = read_payload(EvaluatePayload, JobStore(tx).get(lease.job_id).payload)
-            search = SearchStore(tx).lock(payload.search_id)
-            job = JobStore(tx).guard(lease)
+            payload = read_payload(EvaluatePayload, JobStore(tx).get_job(lease.job_id).payload)
+            search = SearchStore(tx).lock_search(payload.search_id)
+            job = JobStore(tx).lock_job_of_lease(lease)
             evaluation = Evaluation(
                 id=new_id(IdPrefix.EVALUATION),
                 search_id=search.id,
@@ -97,11 +97,11 @@ class EvaluationResults:
                 created_at=tx.now(),
             )
             complete_job(tx, job, {"top1": accuracy.top1})
-            candidate = CandidateStore(tx).get(payload.candidate_id)
+            candidate = CandidateStore(tx).get_candidate(payload.candidate_id)
             if final_model is not None:
-                ArtifactStore(tx).get(final_model.sha256)
+                ArtifactStore(tx).get_artifact(final_model.sha256)
                 candidate = replace(candidate, final_model_sha256=final_model.sha256)
-                CandidateStore(tx).save(candidate)
+                CandidateStore(tx).save_candidate(candidate)
             if final_model is not None and reference is not None and not search.state.final:
                 self._classify(tx, search, candidate, final_model, reference)
             elif final_model is not None:
@@ -115,7 +115,7 @@ class EvaluationResults:
         self, tx: Transaction, search: Search, candidate: Candidate, model: Conversion, reference: ReferencePredictions
     ) -> None:
         """Keep what the float network predicts as the reference, and have the device classify the same images."""
-        ArtifactStore(tx).get(reference.images_sha256)
+        ArtifactStore(tx).get_artifact(reference.images_sha256)
         record = ClassificationRecord(
             id=new_id(IdPrefix.CLASSIFICATION),
             source=EvaluationSource.EVALUATED,

@@ -81,10 +81,10 @@ class Fronts:
         """
 
         def look(tx: Transaction) -> tuple[Search, tuple[Candidate, ...], HardwareProfile | None, _Errors | None]:
-            search = SearchStore(tx).get(search_id)
+            search = SearchStore(tx).get_search(search_id)
             version_id = None
-            hardware = None if search.hardware_key is None else HardwareStore(tx).get(search.hardware_key)
-            complete = CandidateStore(tx).complete(search_id)
+            hardware = None if search.hardware_key is None else HardwareStore(tx).get_hardware(search.hardware_key)
+            complete = CandidateStore(tx).all_complete_candidates(search_id)
             if search.spec.shifting is not None and not search.spec.crosses_versions:
                 version_id = supernet_version_id or _scored_version(search)
                 complete = _scored_with(tx, complete, version_id)
@@ -124,7 +124,7 @@ def _standard_errors(tx: Transaction, candidates: Sequence[Candidate], version_i
     """Standard error of each current value, by candidate and metric; accuracies of one version where one is given."""
     errors: dict[tuple[str, Metric], float] = {}
     # Ordered by attempt: the last one stays.
-    for evaluation in EvaluationStore(tx).of_candidates([c.id for c in candidates]):
+    for evaluation in EvaluationStore(tx).evaluations_of_candidates([c.id for c in candidates]):
         other_version = version_id is not None and evaluation.supernet_version_id != version_id
         if evaluation.metric is not Metric.TOP1 or not other_version:
             errors[evaluation.candidate_id, evaluation.metric] = evaluation.uncertainty or 0.0
@@ -160,7 +160,7 @@ def _scored_version(search: Search) -> str | None:
 
 def _scored_with(tx: Transaction, candidates: tuple[Candidate, ...], version_id: str | None) -> tuple[Candidate, ...]:
     """The candidates that have an accuracy of this supernet version, with that accuracy."""
-    found = EvaluationStore(tx).of_candidates([c.id for c in candidates])
+    found = EvaluationStore(tx).evaluations_of_candidates([c.id for c in candidates])
     top1 = {e.candidate_id: e.value for e in found if e.metric is Metric.TOP1 and e.supernet_version_id == version_id}
     return tuple(replace(c, top1=top1[c.id]) for c in candidates if c.id in top1)
 

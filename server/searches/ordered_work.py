@@ -62,9 +62,9 @@ class SearchWork:
         """
 
         def look(tx: Transaction) -> Search:
-            job = JobStore(tx).get(lease.job_id)
+            job = JobStore(tx).get_job(lease.job_id)
             payload = read_payload(SearchWorkPayload, job.payload)
-            search = SearchStore(tx).get(payload.search_id)
+            search = SearchStore(tx).get_search(payload.search_id)
             if job.lease != lease or payload.seq != search.checkpoint_seq:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
             return search
@@ -75,9 +75,9 @@ class SearchWork:
         """Tell those who watch the search how far the work is. Raises LeaseLostError: stop working."""
 
         def work(tx: Transaction) -> None:
-            job = JobStore(tx).guard(lease)
+            job = JobStore(tx).lock_job_of_lease(lease)
             payload: dict[str, JsonValue] = {"job_id": job.id, "kind": job.kind.value, **progress}
-            EventStore(tx).append(NewEvent(type=EventType.WORK, search_id=job.search_id, payload=payload))
+            EventStore(tx).append_event(NewEvent(type=EventType.WORK, search_id=job.search_id, payload=payload))
 
         self._uow.write(work)
 
@@ -94,9 +94,9 @@ class SearchWork:
         """
 
         def work(tx: Transaction) -> WorkVerdict:
-            payload = read_payload(SearchWorkPayload, JobStore(tx).get(lease.job_id).payload)
-            search = SearchStore(tx).lock(payload.search_id)
-            job = JobStore(tx).guard(lease)
+            payload = read_payload(SearchWorkPayload, JobStore(tx).get_job(lease.job_id).payload)
+            search = SearchStore(tx).lock_search(payload.search_id)
+            job = JobStore(tx).lock_job_of_lease(lease)
             if search.state.final:
                 cancel_job(tx, job)
                 return WorkVerdict.DISCARDED
@@ -131,7 +131,7 @@ def order_work(
         case DeriveOrder(number):
             derivation = DerivePayload(search_id=search.id, seq=search.checkpoint_seq, number=number)
             kind, payload = JobKind.DERIVE, derivation
-    JobStore(tx).add(
+    JobStore(tx).add_job(
         NewJob(
             kind=kind,
             payload=payload.to_json(),
@@ -146,7 +146,7 @@ def order_work(
 
 def finished_work(tx: Transaction, search: Search) -> FinishedWork | None:
     """What the last step ordered, once it is done; None where it ordered nothing."""
-    job = JobStore(tx).done_with(_dedupe_key(search))
+    job = JobStore(tx).find_done_job(_dedupe_key(search))
     return None if job is None else FinishedWork(job.kind, job.result)
 
 

@@ -35,10 +35,5 @@ def get_search_preset(name: PresetName, _: Viewer) -> SearchPresetResource:
 
 
 def _resource(preset: SearchPreset) -> SearchPresetResource:
-    return SearchPresetResource(
-        name=preset.name,
-        summary=preset.summary,
-        source=preset.source,
-        needs=[PresetNeedResource(pointer=pointer, meaning=meaning) for pointer, meaning in preset.needs],
-        spec=preset.spec,
-    )
+    needs = [PresetNeedResource(pointer=pointer, meaning=meaning) for pointer, meaning in preset.needs]
+    return SearchPresetResource.of(preset, needs=needs)

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.objective import Metric
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, Once, stored_response
+from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
@@ -31,22 +33,24 @@ from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.latency_tables.batches import Batches
-from server.latency_tables.presenter import batch_path
-from server.searches.candidate_presenter import CandidateContext, front_resource
-from server.searches.candidate_schemas import FrontResource
-from server.searches.fronts import Fronts
-from server.searches.presenter import checkpoint_resource, report_resource, search_resource
+from server.latency_tables.routes import batch_path
+from server.searches.admission import SpecReport
+from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
+from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
+from server.searches.fronts import Front, Fronts
 from server.searches.schemas import (
     CheckpointResource,
+    MetricRangeResource,
+    ProgressResource,
     SearchAmendmentBody,
     SearchListQuery,
     SearchResource,
+    SpecViolationResource,
     ValidationReport,
 )
 from server.searches.searches import Searches
 
 router = APIRouter(prefix="/api/v1", tags=["searches"])
-SearchesDep = Annotated[Searches, provided(Searches)]
 BatchesDep = Annotated[Batches, provided(Batches)]
 FrontsDep = Annotated[Fronts, provided(Fronts)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
@@ -79,7 +83,7 @@ def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerO
 def validate_search(document: JsonDocument, searches: SearchesDep, _: Viewer) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
     spec = parse_search_spec(document)
-    return report_resource(spec, searches.validate(spec))
+    return _report(spec, searches.validate(spec))
 
 
 @router.get("/searches", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
@@ -136,15 +140,19 @@ def amend_search(
 
 
 @router.post("/searches/{search_id:id}:pause", status_code=202, response_model=SearchResource, responses=_STEER)
-def pause_search(search_id: SearchId, request: Request, searches: SearchesDep, once: EngineerOnce) -> Response:
+def pause_search(
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
     """Ask no more candidates; what is in flight ends first. The state follows the desired state."""
-    return _steer(search_id, request, searches, once, searches.pause)
+    return _steer(search_id, request, searches, batches, once, searches.pause)
 
 
 @router.post("/searches/{search_id:id}:resume", status_code=202, response_model=SearchResource, responses=_STEER)
-def resume_search(search_id: SearchId, request: Request, searches: SearchesDep, once: EngineerOnce) -> Response:
+def resume_search(
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+) -> Response:
     """Go on where a pause stopped."""
-    return _steer(search_id, request, searches, once, searches.resume)
+    return _steer(search_id, request, searches, batches, once, searches.resume)
 
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
@@ -152,10 +160,7 @@ def cancel_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
 ) -> Response:
     """End a search for good. What was measured stays."""
-    batch = batches.find(search_id)
-    if batch is not None:
-        return RedirectResponse(f"{batch_path(batch)}:cancel", status_code=308)
-    return _steer(search_id, request, searches, once, searches.cancel)
+    return _steer(search_id, request, searches, batches, once, searches.cancel)
 
 
 @router.get(
@@ -185,7 +190,7 @@ def get_front(
     front = replace(front, dominated=front.dominated[::stride])
     shown = (*front.points, *front.dominated)
     known = uow.read(lambda tx: CandidateContext.of(tx, shown))
-    return tagged(request, front_resource(front, known))
+    return tagged(request, _front(front, known))
 
 
 @router.get("/searches/{search_id:id}/checkpoints", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
@@ -198,19 +203,62 @@ def list_checkpoints(
 ) -> Listing[CheckpointResource]:
     """The algorithm's last states, newest first."""
     page = searches.checkpoints(search_id, paging.wanted(query))
-    items = [checkpoint_resource(checkpoint) for checkpoint in page.items]
+    items = [CheckpointResource.of(checkpoint) for checkpoint in page.items]
     return paging.listing(page, items)
 
 
 def _steer(
-    search_id: str, request: Request, searches: Searches, once: Once, change: Callable[[str], Search]
+    search_id: str, request: Request, searches: Searches, batches: Batches, once: Once, change: Callable[[str], Search]
 ) -> Response:
+    batch = batches.find(search_id)
+    if batch is not None:
+        verb = request.url.path.rpartition(":")[2]
+        return RedirectResponse(f"{batch_path(batch)}:{verb}", status_code=308)
+
     def action() -> StoredResponse:
         check_if_match(request, version_etag(searches.get(search_id).version))
         search = change(search_id)
         return stored_response(202, search_resource(search), _headers(search))
 
     return once(action)
+
+
+def search_resource(search: Search) -> SearchResource:
+    """One search, with its budget beside what it has done of it."""
+    return SearchResource.of(search, search.spec, progress=ProgressResource.of(search.progress, search.spec.budget))
+
+
+def _report(spec: SearchSpec, report: SpecReport) -> ValidationReport:
+    return ValidationReport.of(
+        report,
+        valid=not report.violations,
+        violations=[SpecViolationResource.of(violation, detail=violation.message) for violation in report.violations],
+        spec=spec,
+        metric_ranges=[MetricRangeResource.of(bounds, metric=metric) for metric, bounds in report.bounds.items()],
+        hardware_key=None if report.hardware is None else report.hardware.hardware_key,
+    )
+
+
+def _front(front: Front, known: CandidateContext) -> FrontResource:
+    """A front: what its latencies are is said once for all of them, and again at each."""
+
+    def point(candidate: Candidate) -> FrontPointResource:
+        return FrontPointResource(
+            candidate=candidate_resource(candidate, known),
+            values=list(front.values(candidate)),
+            uncertainties=[known.uncertainty(candidate, objective.metric) for objective in front.objectives],
+        )
+
+    return FrontResource.of(
+        front,
+        front.search,
+        search_id=front.search.id,
+        objectives=[FrontObjectiveResource.of(objective, objective.metric) for objective in front.objectives],
+        latency_kind=latency_kind(front.hardware) if Metric.LATENCY_US in front.search.spec.metrics() else None,
+        device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
+        points=[point(candidate) for candidate in front.points],
+        dominated=[point(candidate) for candidate in front.dominated],
+    )
 
 
 def _headers(search: Search) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Searches:
             if report.violations:
                 raise InvalidSpecError(report.violations)
             if report.hardware is not None:
-                HardwareStore(tx).put(report.hardware)
+                HardwareStore(tx).put_hardware(report.hardware)
             supernet_id, version_id = self._supernet(tx, spec, report, created_by)
             search = Search(
                 id=new_id(IdPrefix.SEARCH),
@@ -75,29 +75,29 @@ class Searches:
                 created_by=created_by,
                 created_at=tx.now(),
             )
-            SearchStore(tx).add(search)
+            SearchStore(tx).add_search(search)
             return self._start(tx, search)
 
         return self._uow.write(work)
 
     def get(self, search_id: str) -> Search:
         """One search. Raises NotFoundError."""
-        return self._uow.read(lambda tx: SearchStore(tx).get(search_id))
+        return self._uow.read(lambda tx: SearchStore(tx).get_search(search_id))
 
     def page(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
         """List, newest first unless the query says otherwise."""
-        return self._uow.read(lambda tx: SearchStore(tx).page(query, page))
+        return self._uow.read(lambda tx: SearchStore(tx).page_of_searches(query, page))
 
     def count(self, query: SearchQuery) -> int:
         """How many `page` would list in all."""
-        return self._uow.read(lambda tx: SearchStore(tx).count(query))
+        return self._uow.read(lambda tx: SearchStore(tx).count_searches(query))
 
     def checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
         """Checkpoints that are kept, newest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> Page[Checkpoint]:
-            SearchStore(tx).get(search_id)
-            return CheckpointStore(tx).page(search_id, page)
+            SearchStore(tx).get_search(search_id)
+            return CheckpointStore(tx).page_of_checkpoints(search_id, page)
 
         return self._uow.read(look)
 
@@ -113,11 +113,11 @@ class Searches:
             search = _locked(tx, search_id, SearchState.PAUSED)
             if search.desired_state is DesiredState.PAUSED:
                 return search
-            search = SearchStore(tx).save(replace(search, desired_state=DesiredState.PAUSED))
+            search = SearchStore(tx).save_search(replace(search, desired_state=DesiredState.PAUSED))
             if search.state is SearchState.QUEUED:
                 return set_search_state(tx, search, SearchState.PAUSED)
             search = set_search_state(tx, search, SearchState.DRAINING)
-            for job in JobStore(tx).active_of_search(search.id):
+            for job in JobStore(tx).active_jobs_of_search(search.id):
                 self._kinds[job.kind].search_paused(tx, job)
             return advance(tx, search, self._settings)  # paused at once where nothing is under way any more
 
@@ -130,7 +130,7 @@ class Searches:
             search = _locked(tx, search_id, SearchState.RUNNING)
             if search.desired_state is DesiredState.RUNNING:
                 return search
-            search = SearchStore(tx).save(replace(search, desired_state=DesiredState.RUNNING))
+            search = SearchStore(tx).save_search(replace(search, desired_state=DesiredState.RUNNING))
             return self._start(tx, search)
 
         return self._uow.write(work)
@@ -146,11 +146,11 @@ class Searches:
         """
 
         def work(tx: Transaction) -> Search:
-            search = SearchStore(tx).lock(search_id)
+            search = SearchStore(tx).lock_search(search_id)
             if search.state is SearchState.CANCELLED and search.moved_to is None:
                 return search
             search = _locked(tx, search_id, SearchState.CANCELLED)
-            search = SearchStore(tx).save(replace(search, desired_state=DesiredState.CANCELLED))
+            search = SearchStore(tx).save_search(replace(search, desired_state=DesiredState.CANCELLED))
             return end_search(tx, search, SearchState.CANCELLED, "cancelled by a user")
 
         return self._uow.write(work)
@@ -166,14 +166,14 @@ class Searches:
         """
 
         def work(tx: Transaction) -> Search:
-            search = SearchStore(tx).lock(search_id)
+            search = SearchStore(tx).lock_search(search_id)
             if expected_version is not None and expected_version != search.version:
                 raise PreconditionFailedError("search", search.id, expected_version, search.version)
             ended = search.state.final or search.moved_to is not None
             if ended and (amendment.num_candidates, amendment.priority) != (None, None):
                 raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", ())
             spec = _amended(search, amendment)
-            return search if spec == search.spec else SearchStore(tx).save(replace(search, spec=spec))
+            return search if spec == search.spec else SearchStore(tx).save_search(replace(search, spec=spec))
 
         return self._uow.write(work)
 
@@ -185,7 +185,7 @@ class Searches:
         if report.supernet is None:
             return None, None
         # Locked, so that a version published meanwhile is either seen here or finds this search waiting.
-        supernet = SupernetStore(tx).lock(report.supernet.id)
+        supernet = SupernetStore(tx).lock_supernet(report.supernet.id)
         return supernet.id, supernet.latest_version_id
 
     def _start(self, tx: Transaction, search: Search) -> Search:
@@ -196,7 +196,7 @@ class Searches:
 
 
 def _locked(tx: Transaction, search_id: str, wanted: SearchState) -> Search:
-    search = SearchStore(tx).lock(search_id)
+    search = SearchStore(tx).lock_search(search_id)
     if search.moved_to is not None:
         raise NotFoundError("search", f"{search_id}, which is a latency table or its report: see {search.moved_to}")
     if search.state.final:

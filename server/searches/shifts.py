@@ -87,8 +87,10 @@ class Shifts:
         search = self._work.load(lease)
 
         def look(tx: Transaction) -> ShiftInput:
-            payload = read_payload(ShiftPayload, JobStore(tx).get(lease.job_id).payload)
-            architectures = tuple(CandidateStore(tx).get(i).record.architecture for i in payload.candidate_ids)
+            payload = read_payload(ShiftPayload, JobStore(tx).get_job(lease.job_id).payload)
+            architectures = tuple(
+                CandidateStore(tx).get_candidate(i).record.architecture for i in payload.candidate_ids
+            )
             return ShiftInput(search, payload, architectures)
 
         return self._uow.read(look)
@@ -114,7 +116,7 @@ class Shifts:
         def write(tx: Transaction, search: Search) -> Search:
             versions = _add_versions(tx, search, payload, outcome)
             search = replace(search, supernet_version_id=versions[-1].id)
-            search = SearchStore(tx).save(add_report(search, "shifting", outcome.report))
+            search = SearchStore(tx).save_search(add_report(search, "shifting", outcome.report))
             for candidate_id, version, made in zip(payload.candidate_ids, versions, outcome.versions, strict=False):
                 if made.accuracy is not None:
                     search = self._record(tx, search, candidate_id, version, made.accuracy)
@@ -133,7 +135,7 @@ class Shifts:
         self, tx: Transaction, search: Search, candidate_id: str, version: SupernetVersion, accuracy: Accuracy
     ) -> Search:
         """Store an accuracy that was taken on the way; it counts where no comparison would cross versions by it."""
-        candidate = CandidateStore(tx).get(candidate_id)
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
         evaluation = Evaluation(
             id=new_id(IdPrefix.EVALUATION),
             search_id=search.id,
@@ -148,24 +150,24 @@ class Shifts:
         )
         if search.spec.crosses_versions or version.id == search.supernet_version_id:
             return record_value(tx, search, candidate, evaluation)
-        EvaluationStore(tx).add(evaluation)
+        EvaluationStore(tx).add_evaluation(evaluation)
         return search
 
     def _order_scores(self, tx: Transaction, search: Search, payload: ShiftPayload) -> None:
         """Have everything that will be compared scored with the search's (new) version."""
-        candidates = {c.id: c for c in CandidateStore(tx).get_many((*payload.candidate_ids, *payload.survivors))}
+        candidates = {c.id: c for c in CandidateStore(tx).get_candidates((*payload.candidate_ids, *payload.survivors))}
         for candidate_id in payload.candidate_ids:
             candidate = candidates[candidate_id]
             # Its latency may have ended it meanwhile; the last one trained has its accuracy already.
             if not candidate.state.final and _awaits_accuracy(tx, candidate):
-                EvaluationStore(tx).settle(candidate.id, Metric.TOP1)
+                EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)
                 self._accuracies.order(tx, search, candidate)
         for candidate_id in payload.survivors:
             self._accuracies.order(tx, search, candidates[candidate_id])
 
 
 def _awaits_accuracy(tx: Transaction, candidate: Candidate) -> bool:
-    return any(awaited.metric is Metric.TOP1 for awaited in EvaluationStore(tx).awaited_of(candidate.id))
+    return any(awaited.metric is Metric.TOP1 for awaited in EvaluationStore(tx).awaited_evaluations_of(candidate.id))
 
 
 def _add_versions(
@@ -174,11 +176,11 @@ def _add_versions(
     """Versions of the search's own: the supernet's newest version, for others, stays what it is."""
     if search.supernet_id is None:
         raise InvalidValueError(f"search {search.id} has no supernet to shift")
-    supernet = SupernetStore(tx).lock(search.supernet_id)
-    number, parent_id = len(SupernetStore(tx).versions(supernet.id)), payload.supernet_version_id
+    supernet = SupernetStore(tx).lock_supernet(search.supernet_id)
+    number, parent_id = len(SupernetStore(tx).versions_of_supernet(supernet.id)), payload.supernet_version_id
     versions: list[SupernetVersion] = []
     for made in outcome.versions:
-        ArtifactStore(tx).get(made.weights_sha256)
+        ArtifactStore(tx).get_artifact(made.weights_sha256)
         number += 1
         version = SupernetVersion(
             id=new_id(IdPrefix.SUPERNET_VERSION),
@@ -190,7 +192,7 @@ def _add_versions(
             parent_id=parent_id,
             created_at=tx.now(),
         )
-        SupernetStore(tx).add_version(version)
+        SupernetStore(tx).add_supernet_version(version)
         versions.append(version)
         parent_id = version.id
     return tuple(versions)

@@ -69,17 +69,17 @@ class SearchSteps:
         """
 
         def work(tx: Transaction) -> StepInput:
-            job = JobStore(tx).get(lease.job_id)
+            job = JobStore(tx).get_job(lease.job_id)
             payload = read_payload(SearchStepPayload, job.payload)
-            search = SearchStore(tx).get(payload.search_id)
+            search = SearchStore(tx).get_search(payload.search_id)
             if job.lease != lease or payload.seq != search.checkpoint_seq + 1:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
-            newer = EvaluationStore(tx).since(search.id, search.checkpoint_seq)
-            revised = CandidateStore(tx).get_many(tuple(dict.fromkeys(e.candidate_id for e in newer)))
+            newer = EvaluationStore(tx).evaluations_since(search.id, search.checkpoint_seq)
+            revised = CandidateStore(tx).get_candidates(tuple(dict.fromkeys(e.candidate_id for e in newer)))
             return StepInput(
                 search=search,
-                checkpoint=CheckpointStore(tx).latest(search.id),
-                finished=_with_evaluations(tx, CandidateStore(tx).untold(search.id)),
+                checkpoint=CheckpointStore(tx).latest_checkpoint(search.id),
+                finished=_with_evaluations(tx, CandidateStore(tx).unobserved_candidates(search.id)),
                 revised=_with_evaluations(tx, revised),
                 num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
                 measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
@@ -99,9 +99,9 @@ class SearchSteps:
         """
 
         def work(tx: Transaction) -> StepVerdict:
-            payload = read_payload(SearchStepPayload, JobStore(tx).get(lease.job_id).payload)
-            search = SearchStore(tx).lock(payload.search_id)
-            job = JobStore(tx).guard(lease)
+            payload = read_payload(SearchStepPayload, JobStore(tx).get_job(lease.job_id).payload)
+            search = SearchStore(tx).lock_search(payload.search_id)
+            job = JobStore(tx).lock_job_of_lease(lease)
             if payload.seq != search.checkpoint_seq + 1:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
             if search.state is not SearchState.RUNNING or search.desired_state is not DesiredState.RUNNING:
@@ -122,9 +122,9 @@ class SearchSteps:
         if len(outcome.asked) > num_left:
             raise InvalidValueError(f"{len(outcome.asked)} candidates asked, the budget allows {num_left} more")
         seq = search.checkpoint_seq + 1
-        if CandidateStore(tx).mark_told(search.id, outcome.told, seq) != len(set(outcome.told)):
+        if CandidateStore(tx).mark_candidates_observed(search.id, outcome.told, seq) != len(set(outcome.told)):
             raise InvalidValueError("a candidate was told that is not finished, or was told before")
-        CheckpointStore(tx).add(
+        CheckpointStore(tx).add_checkpoint(
             Checkpoint(
                 search_id=search.id,
                 seq=seq,
@@ -133,15 +133,15 @@ class SearchSteps:
                 created_at=tx.now(),
             )
         )
-        CheckpointStore(tx).prune(search.id, self._settings.keep_checkpoints)
-        search = SearchStore(tx).save(self._updated(search, outcome, seq))
-        EventStore(tx).append(_generation_event(search, outcome))
+        CheckpointStore(tx).prune_checkpoints(search.id, self._settings.keep_checkpoints)
+        search = SearchStore(tx).save_search(self._updated(search, outcome, seq))
+        EventStore(tx).append_event(_generation_event(search, outcome))
         complete_job(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
         search = self._order(tx, search, outcome)
         match outcome.status:
             case StepStatus.CONTINUE:
                 advance(tx, search, self._settings)
-            case StepStatus.COMPLETED if EvaluationStore(tx).num_awaited(search.id) > 0:
+            case StepStatus.COMPLETED if EvaluationStore(tx).num_awaited_evaluations(search.id) > 0:
                 pass  # results became suspect meanwhile: the search ends once they have been measured again
             case StepStatus.COMPLETED:
                 end_search(tx, search, SearchState.COMPLETED, outcome.reason)
@@ -167,7 +167,7 @@ class SearchSteps:
             _candidate(tx, search, asked, first_seq + place, outcome.generation)
             for place, asked in enumerate(outcome.asked)
         ]
-        CandidateStore(tx).add_many(candidates)
+        CandidateStore(tx).add_candidates(candidates)
         for candidate, asked in zip(candidates, outcome.asked, strict=True):
             if asked.known and (awaited := search.spec.awaited_metrics()):
                 search = record_known(tx, search, candidate, awaited, asked.known)
@@ -175,9 +175,9 @@ class SearchSteps:
             search = self._start(tx, search, candidate, shifting=isinstance(outcome.work, ShiftOrder))
         if outcome.work is not None:
             order_work(tx, search, outcome.work, candidates, self._settings)
-        for candidate in CandidateStore(tx).get_many(outcome.finalise):
+        for candidate in CandidateStore(tx).get_candidates(outcome.finalise):
             self._accuracy.order(tx, search, candidate, Metric.TEST_TOP1)
-        for candidate in CandidateStore(tx).get_many(outcome.re_measure):
+        for candidate in CandidateStore(tx).get_candidates(outcome.re_measure):
             search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, Metric.LATENCY_US))
         return search
 
@@ -192,9 +192,9 @@ class SearchSteps:
             self._accuracy.order(tx, search, candidate)
         if Metric.LATENCY_US in awaited:
             search = self._latency.request(tx, search, candidate)
-            if CandidateStore(tx).get(candidate.id).latency_us is not None:
+            if CandidateStore(tx).get_candidate(candidate.id).latency_us is not None:
                 progress = replace(search.progress, num_reused=search.progress.num_reused + 1)
-                search = SearchStore(tx).save(replace(search, progress=progress))
+                search = SearchStore(tx).save_search(replace(search, progress=progress))
         return search
 
 
@@ -216,10 +216,10 @@ def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, g
 def _comparable(tx: Transaction, search: Search) -> Comparable | None:
     if search.spec.shifting is None or search.spec.crosses_versions:
         return None
-    told = {candidate.id: candidate for candidate in CandidateStore(tx).told(search.id)}
+    told = {candidate.id: candidate for candidate in CandidateStore(tx).observed_candidates(search.id)}
     scored = {
         e.candidate_id
-        for e in EvaluationStore(tx).of_candidates(tuple(told))
+        for e in EvaluationStore(tx).evaluations_of_candidates(tuple(told))
         if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
     }
     compared = {c.genotype for c in told.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
@@ -237,7 +237,7 @@ def _last_survivors(tx: Transaction, search: Search) -> tuple[str, ...]:
 
 def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:
     by_candidate: dict[str, list[Evaluation]] = defaultdict(list)
-    for evaluation in EvaluationStore(tx).of_candidates([c.id for c in candidates]):
+    for evaluation in EvaluationStore(tx).evaluations_of_candidates([c.id for c in candidates]):
         by_candidate[evaluation.candidate_id].append(evaluation)
     return tuple(FinishedCandidate(c, tuple(by_candidate[c.id])) for c in candidates)
 
@@ -268,12 +268,16 @@ def _measured(tx: Transaction, search: Search) -> tuple[Architecture, ...]:
     wanted = search.spec.warm_start
     if wanted is None or not wanted.measured or search.hardware_key is None:
         return ()
-    profile = HardwareStore(tx).get(search.hardware_key)
+    profile = HardwareStore(tx).get_hardware(search.hardware_key)
     query = MeasurementQuery(
         hardware_key=search.hardware_key,
         space_id=search.spec.space.id,
         kinds=(kind_of(profile.key.identity.device_class),),
     )
-    found = MeasurementStore(tx).page(query, PageRequest(min(2 * wanted.max_candidates, MAX_PAGE_SIZE))).items
+    found = (
+        MeasurementStore(tx)
+        .page_of_measurements(query, PageRequest(min(2 * wanted.max_candidates, MAX_PAGE_SIZE)))
+        .items
+    )
     arch_ids = tuple(dict.fromkeys(m.arch_id for m in found if m.arch_id is not None))[: wanted.max_candidates]
-    return tuple(ArchitectureStore(tx).get(arch_id).architecture for arch_id in arch_ids)
+    return tuple(ArchitectureStore(tx).get_architecture(arch_id).architecture for arch_id in arch_ids)

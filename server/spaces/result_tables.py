@@ -25,11 +25,11 @@ class SpaceTables:
 
     def ids(self) -> Sequence[str]:
         """Ids of the registered tables."""
-        return [table.id for table in self._uow.read(lambda tx: SpaceTableStore(tx).all())]
+        return [table.id for table in self._uow.read(lambda tx: SpaceTableStore(tx).all_space_tables())]
 
     def digest_of(self, space_id: str) -> str | None:
         """sha256 of the table behind an id; None where no table has it."""
-        found = self._uow.read(lambda tx: SpaceTableStore(tx).find(space_id))
+        found = self._uow.read(lambda tx: SpaceTableStore(tx).find_space_table(space_id))
         return None if found is None else found.sha256
 
     def content(self, sha256: str, limit_bytes: int) -> bytes:
@@ -62,7 +62,7 @@ class SpaceTables:
 
         def work(tx: Transaction) -> bool:
             table = SpaceTable(id=space_id, sha256=sha256, created_by=created_by, created_at=tx.now())
-            known = SpaceTableStore(tx).find(space_id)
+            known = SpaceTableStore(tx).find_space_table(space_id)
             if known is None and (space_id == TABLE_SPACE or space_id in spaces.space_ids()):
                 raise ConflictError(f"{space_id!r} is a built-in search space: choose another id for the table")
             if known is not None and known.sha256 != sha256:
@@ -70,7 +70,7 @@ class SpaceTables:
                     f"search space {space_id!r} is the table {known.sha256[:12]}... already: what an id stands for "
                     "never changes, choose another"
                 )
-            return known is None and SpaceTableStore(tx).add(table)
+            return known is None and SpaceTableStore(tx).add_space_table(table)
 
         is_new = self._uow.write(work)
         return spaces.describe(space_id, {}), is_new

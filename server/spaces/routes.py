@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.objective import Metric
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
 from server.core.errors import NotFoundError
@@ -22,13 +24,27 @@ from server.core.http.problems import Problem
 from server.core.http.provide import provided
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.spaces.architecture import ArchitectureRecord, KnownValue
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
-from server.spaces.presenter import dataset_resource, decoded_resource, space_detail, space_resource
+from server.spaces.descriptions import DatasetDescription, SpaceDescription
 from server.spaces.result_tables import TABLE_SPACE, SpaceTables
-from server.spaces.schemas import DatasetResource, DecodeBody, DecodedResource, NewSpaceBody, SpaceDetail, SpaceResource
+from server.spaces.schemas import (
+    DatasetResource,
+    DecodeBody,
+    DecodedResource,
+    NamedArchitectureResource,
+    NewSpaceBody,
+    RowValueResource,
+    SpaceDetail,
+    SpaceResource,
+)
 
 router = APIRouter(prefix="/api/v1", tags=["search spaces"])
+S = TypeVar("S", bound=SpaceResource)
+OUTSIDE_NOTE = "outside the space's own choices: it decodes, but it is no genotype of the space"
+TABLE_NOTE = "the space is a table of results: its architectures cannot be drawn, exported or measured"
+NO_ROW_NOTE = "the table has no row for this genotype: a search never asks it"
 SpaceCatalogDep = Annotated[SpaceCatalog, provided(SpaceCatalog)]
 SpaceTablesDep = Annotated[SpaceTables, provided(SpaceTables)]
 DatasetCatalogDep = Annotated[DatasetCatalog, provided(DatasetCatalog)]
@@ -42,7 +58,7 @@ def list_search_spaces(
     """Every search space, with its published parameters; tables of results that were registered come last."""
     wanted = paging.wanted(query)
     page = page_in_memory(list(spaces.space_ids()), str, wanted)
-    items = [space_resource(spaces.describe(space_id, {})) for space_id in page.items]
+    items = [_space(SpaceResource, spaces.describe(space_id, {})) for space_id in page.items]
     return paging.listing(page, items)
 
 
@@ -70,7 +86,7 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
     def action() -> StoredResponse:
         space, is_new = tables.register(body.id, body.sha256, spaces, once.caller.created_by)
         headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
-        return stored_response(201 if is_new else 200, space_detail(space), headers)
+        return stored_response(201 if is_new else 200, _space(SpaceDetail, space), headers)
 
     return once(action)
 
@@ -83,7 +99,7 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
 def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDep, _: Viewer) -> Response:
     """One search space: parameters, genes, published models."""
     _check_known(spaces, space_id)
-    return tagged(request, space_detail(spaces.describe(space_id, {})))
+    return tagged(request, _space(SpaceDetail, spaces.describe(space_id, {})))
 
 
 @router.post(
@@ -104,7 +120,17 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
             row = spaces.known_values(space_id, body.parameters, record.genotype)
     except EngineError as error:
         raise architecture_problem(error) from error
-    return decoded_resource(record, space, spaces.input_shape(record.architecture), layers, svg, row)
+    return DecodedResource.of(
+        record,
+        space,
+        space=space.id,
+        architecture=record.architecture.choices_value(),
+        input_shape=spaces.input_shape(record.architecture),
+        layers=layers,
+        svg=svg,
+        note=_note(record, space, row),
+        row={metric.label: RowValueResource.of(known) for metric, known in row.items()} if row else None,
+    )
 
 
 @router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
@@ -114,7 +140,27 @@ def list_datasets(
     """Data sets that supernets can be trained on; the operator registers them on the server."""
     wanted = paging.wanted(query)
     page = page_in_memory(datasets.all(), lambda dataset: dataset.name, wanted)
-    return paging.listing(page, [dataset_resource(d) for d in page.items])
+    return paging.listing(page, [_dataset(d) for d in page.items])
+
+
+def _space(kind: type[S], space: SpaceDescription) -> S:
+    named = [NamedArchitectureResource(name=name, source=source) for name, source in space.named.items()]
+    return kind.of(space, num_genes=len(space.genes), named=named)
+
+
+def _dataset(dataset: DatasetDescription) -> DatasetResource:
+    return DatasetResource.of(
+        dataset,
+        num_train_images=dataset.num_train,
+        num_validation_images=dataset.num_validation,
+        num_test_images=dataset.num_test,
+    )
+
+
+def _note(record: ArchitectureRecord, space: SpaceDescription, row: Mapping[Metric, KnownValue] | None) -> str | None:
+    if not space.has_graphs:
+        return TABLE_NOTE if row else f"{NO_ROW_NOTE}; {TABLE_NOTE}"
+    return OUTSIDE_NOTE if record.genotype is None else None
 
 
 def _plain(value: object) -> JsonValue:

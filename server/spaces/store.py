@@ -49,16 +49,16 @@ SPACE_TABLES = Rows(SpaceTable, space_tables)
 class ArchitectureStore(Store):
     """Architectures, once for all searches."""
 
-    def put(self, records: Sequence[ArchitectureRecord]) -> None:
+    def put_architectures(self, records: Sequence[ArchitectureRecord]) -> None:
         """Store those that are not there yet."""
         self._insert_ignore(architectures, [ARCHITECTURES.row_of(record) for record in records])
 
-    def get(self, arch_id: str) -> ArchitectureRecord:
+    def get_architecture(self, arch_id: str) -> ArchitectureRecord:
         """Read one."""
         statement = ARCHITECTURES.select(architectures.c.arch_id == arch_id)
         return self._one(ARCHITECTURES, statement, "architecture", arch_id)
 
-    def get_many(self, arch_ids: Sequence[str]) -> dict[str, ArchitectureRecord]:
+    def get_architectures(self, arch_ids: Sequence[str]) -> dict[str, ArchitectureRecord]:
         """Read those that are there, by id."""
         found = self._list_in(ARCHITECTURES, architectures.c.arch_id, arch_ids)
         return {record.arch_id: record for record in found}
@@ -67,14 +67,14 @@ class ArchitectureStore(Store):
 class SpaceTableStore(Store):
     """Registered tables as rows."""
 
-    def add(self, table: SpaceTable) -> bool:
+    def add_space_table(self, table: SpaceTable) -> bool:
         """Store one; False where the id is taken."""
         return self._insert_ignore(space_tables, [SPACE_TABLES.row_of(table)]) == 1
 
-    def find(self, space_id: str) -> SpaceTable | None:
+    def find_space_table(self, space_id: str) -> SpaceTable | None:
         """Read one, None where there is none."""
         return self._first(SPACE_TABLES, SPACE_TABLES.select(space_tables.c.id == space_id))
 
-    def all(self) -> tuple[SpaceTable, ...]:
+    def all_space_tables(self) -> tuple[SpaceTable, ...]:
         """Every one, by id."""
         return self._list(SPACE_TABLES, SPACE_TABLES.select().order_by(space_tables.c.id))

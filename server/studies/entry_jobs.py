@@ -47,13 +47,13 @@ class StudyWork:
 
         def work(tx: Transaction) -> EntryOrder:
             study, entry = self._locked(tx, lease)
-            JobStore(tx).guard(lease)
+            JobStore(tx).lock_job_of_lease(lease)
             if entry.state.final:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)  # the study was cancelled meanwhile
             if study.state is StudyState.QUEUED:
                 study = set_study_state(tx, study, StudyState.RUNNING)
             entry = replace(entry, state=StudyEntryState.TRAINING)
-            StudyStore(tx).save_entry(entry)
+            StudyStore(tx).save_study_entry(entry)
             return EntryOrder(study, entry)
 
         return self._uow.write(work)
@@ -63,8 +63,8 @@ class StudyWork:
 
         def work(tx: Transaction) -> None:
             study, entry = self._locked(tx, lease)
-            JobStore(tx).guard(lease)
-            StudyStore(tx).save_entry(replace(entry, progress=progress))
+            JobStore(tx).lock_job_of_lease(lease)
+            StudyStore(tx).save_study_entry(replace(entry, progress=progress))
             payload: dict[str, JsonValue] = {
                 "number": entry.number,
                 "step": progress.step,
@@ -72,7 +72,7 @@ class StudyWork:
                 "loss": progress.loss,
                 "metrics": dict(progress.metrics),
             }
-            EventStore(tx).append(NewEvent(type=EventType.TRAINING, payload=payload, study_id=study.id))
+            EventStore(tx).append_event(NewEvent(type=EventType.TRAINING, payload=payload, study_id=study.id))
 
         self._uow.write(work)
 
@@ -80,10 +80,10 @@ class StudyWork:
         """Remember a resumable checkpoint (stored as an artifact). Raises LeaseLostError, NotFoundError."""
 
         def work(tx: Transaction) -> None:
-            ArtifactStore(tx).get(artifact_sha256)
+            ArtifactStore(tx).get_artifact(artifact_sha256)
             _, entry = self._locked(tx, lease)
-            JobStore(tx).guard(lease)
-            StudyStore(tx).save_entry(replace(entry, resume_artifact_sha256=artifact_sha256, resume_step=step))
+            JobStore(tx).lock_job_of_lease(lease)
+            StudyStore(tx).save_study_entry(replace(entry, resume_artifact_sha256=artifact_sha256, resume_step=step))
 
         self._uow.write(work)
 
@@ -98,12 +98,12 @@ class StudyWork:
 
         def work(tx: Transaction) -> RankingStudy:
             study, entry = self._locked(tx, lease)
-            job = JobStore(tx).guard(lease)
+            job = JobStore(tx).lock_job_of_lease(lease)
             if entry.state.final:
                 cancel_job(tx, job)
                 return study
             entry = replace(entry, state=StudyEntryState.DONE, shared=shared, alone=alone)
-            others = [other for other in StudyStore(tx).entries(study.id) if other.number != entry.number]
+            others = [other for other in StudyStore(tx).study_entries(study.id) if other.number != entry.number]
             study = replace(study, result=self._result(study, [*others, entry]))
             complete_job(tx, job, {"shared_top1": shared.top1, "alone_top1": alone.top1})
             return end_entry(tx, study, entry)
@@ -123,6 +123,6 @@ class StudyWork:
 
     @staticmethod
     def _locked(tx: Transaction, lease: LeaseRef) -> tuple[RankingStudy, StudyEntry]:
-        payload = read_payload(RankPayload, JobStore(tx).get(lease.job_id).payload)
-        study = StudyStore(tx).lock(payload.study_id)
-        return study, StudyStore(tx).entry(study.id, payload.number)
+        payload = read_payload(RankPayload, JobStore(tx).get_job(lease.job_id).payload)
+        study = StudyStore(tx).lock_study(payload.study_id)
+        return study, StudyStore(tx).get_study_entry(study.id, payload.number)

@@ -28,16 +28,18 @@ def set_study_state(tx: Transaction, study: RankingStudy, state: StudyState, rea
     check_transition("ranking study", study.id, STUDY_TRANSITIONS, study.state, state)
     finished_at = tx.now() if state.final else None
     payload: dict[str, JsonValue] = {"state": state.value, "reason": reason}
-    EventStore(tx).append(NewEvent(type=EventType.STUDY, payload=payload, study_id=study.id))
-    return StudyStore(tx).save(replace(study, state=state, reason=reason, finished_at=finished_at))
+    EventStore(tx).append_event(NewEvent(type=EventType.STUDY, payload=payload, study_id=study.id))
+    return StudyStore(tx).save_study(replace(study, state=state, reason=reason, finished_at=finished_at))
 
 
 def end_entry(tx: Transaction, study: RankingStudy, entry: StudyEntry) -> RankingStudy:
     """Write the last state of an entry of a locked study; ends the study where it was the last one."""
-    StudyStore(tx).save_entry(replace(entry, finished_at=tx.now(), resume_artifact_sha256=None, resume_step=0))
+    StudyStore(tx).save_study_entry(replace(entry, finished_at=tx.now(), resume_artifact_sha256=None, resume_step=0))
     done, failed = entry.state is StudyEntryState.DONE, entry.state is StudyEntryState.FAILED
-    study = StudyStore(tx).save(replace(study, num_done=study.num_done + done, num_failed=study.num_failed + failed))
-    EventStore(tx).append(NewEvent(type=EventType.STUDY_ENTRY, payload=_told(study, entry), study_id=study.id))
+    study = StudyStore(tx).save_study(
+        replace(study, num_done=study.num_done + done, num_failed=study.num_failed + failed)
+    )
+    EventStore(tx).append_event(NewEvent(type=EventType.STUDY_ENTRY, payload=_told(study, entry), study_id=study.id))
     if study.num_done + study.num_failed < study.num_entries:
         return study
     if study.num_done >= MIN_DONE:
@@ -50,8 +52,8 @@ def end_entry(tx: Transaction, study: RankingStudy, entry: StudyEntry) -> Rankin
 def fail_entry(tx: Transaction, job: Job, failure: Failure) -> None:
     """A job of a study has failed for good: its architecture is left out of the result."""
     payload = read_payload(RankPayload, job.payload)
-    study = StudyStore(tx).lock(payload.study_id)
-    entry = StudyStore(tx).entry(study.id, payload.number)
+    study = StudyStore(tx).lock_study(payload.study_id)
+    entry = StudyStore(tx).get_study_entry(study.id, payload.number)
     if study.state.final or entry.state.final:
         return
     if study.state is StudyState.QUEUED:

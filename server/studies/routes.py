@@ -27,7 +27,6 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.studies.presenter import entry_resource, study_resource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource, StudyListQuery
 from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.studies import RankingStudies
@@ -53,7 +52,7 @@ def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, onc
             study = studies.create(parse_ranking_study_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
-        return stored_response(202, study_resource(study), _headers(study))
+        return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
 
     return once(action)
 
@@ -66,7 +65,7 @@ def list_ranking_studies(
     wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id)
     page = studies.page(wanted, paging.wanted(query))
     total = studies.count(wanted) if query.include_total else None
-    items = [study_resource(study) for study in page.items]
+    items = [RankingStudyResource.of(study, study.spec) for study in page.items]
     return paging.listing(page, items, total)
 
 
@@ -78,7 +77,7 @@ def list_ranking_studies(
 def get_ranking_study(study_id: StudyId, request: Request, studies: RankingStudiesDep, _: Viewer) -> Response:
     """One ranking study with its correlations, as far as it is."""
     study = studies.get(study_id)
-    return tagged(request, study_resource(study), version_etag(study.version))
+    return tagged(request, RankingStudyResource.of(study, study.spec), version_etag(study.version))
 
 
 @router.get("/ranking-studies/{study_id:id}/entries", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
@@ -92,7 +91,10 @@ def list_ranking_study_entries(
     """Its architectures, each with both accuracies and how far its training is."""
     wanted = paging.wanted(query)
     page = page_in_memory(studies.entries(study_id), lambda entry: str(entry.number), wanted)
-    items = [entry_resource(entry) for entry in page.items]
+    items = [
+        StudyEntryResource.of(entry, entry.record, architecture=entry.record.architecture.choices_value())
+        for entry in page.items
+    ]
     return paging.listing(page, items)
 
 
@@ -110,7 +112,7 @@ def cancel_ranking_study(
     def action() -> StoredResponse:
         check_if_match(request, version_etag(studies.get(study_id).version))
         study = studies.cancel(study_id)
-        return stored_response(202, study_resource(study), _headers(study))
+        return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
 
     return once(action)
 

@@ -10,6 +10,7 @@ from server.candidates.states import DesiredState
 from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
 from server.studies.spec import RankingStudySpec
 from server.studies.states import StudyEntryState, StudyState
+from server.studies.study import RankingResult
 from server.training.schemas import TrainingProgressResource
 
 
@@ -21,30 +22,6 @@ class StudyListQuery(CountedQuery):
 
     supernet_id: Text | None = None
     """Of this supernet."""
-
-
-class CorrelationResource(Resource):
-    """Agreement of two orders; null where one side has no two different values."""
-
-    kendall_tau: float | None
-    """tau-b, -1 to 1."""
-
-    p_value: float | None
-    """Of the hypothesis that the orders are unrelated."""
-
-    spearman: float | None
-    num: int
-    """Architectures compared."""
-
-
-class RankingResultResource(Resource):
-    """How far the supernet's order agrees with the order of architectures trained alone."""
-
-    overall: CorrelationResource
-    """Over every architecture that is done: the global tau."""
-
-    local: CorrelationResource
-    """Inside the best `num_local` of them by their accuracy alone: the local tau."""
 
 
 class RankingStudyResource(Resource):
@@ -68,7 +45,7 @@ class RankingStudyResource(Resource):
     num_failed: int
     """Left out of the result; their entries say why."""
 
-    result: RankingResultResource | None
+    result: RankingResult | None
     """As far as the study is; null before two architectures are done."""
 
     created_by: Id | None

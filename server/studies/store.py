@@ -80,43 +80,43 @@ ENTRIES = Rows(
 class StudyStore(Store):
     """Studies as rows; the spec and the result are JSON."""
 
-    def add(self, study: RankingStudy, entries: Sequence[StudyEntry]) -> None:
+    def add_study(self, study: RankingStudy, entries: Sequence[StudyEntry]) -> None:
         """Store a new one with all of its entries and their architectures."""
-        ArchitectureStore(self._tx).put([entry.record for entry in entries])
+        ArchitectureStore(self._tx).put_architectures([entry.record for entry in entries])
         self._insert(STUDIES, study)
         self._insert(ENTRIES, *entries)
 
-    def get(self, study_id: str) -> RankingStudy:
+    def get_study(self, study_id: str) -> RankingStudy:
         """Read one."""
         return self._one(STUDIES, STUDIES.select(ranking_studies.c.id == study_id), "ranking study", study_id)
 
-    def lock(self, study_id: str) -> RankingStudy:
+    def lock_study(self, study_id: str) -> RankingStudy:
         """Read one and hold it, and with it its entries, until the transaction ends."""
         statement = STUDIES.select(ranking_studies.c.id == study_id).with_for_update()
         return self._one(STUDIES, statement, "ranking study", study_id)
 
-    def save(self, study: RankingStudy) -> RankingStudy:
+    def save_study(self, study: RankingStudy) -> RankingStudy:
         """Write a locked one with its version one higher."""
         return self._save(STUDIES, study)
 
-    def page(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
+    def page_of_studies(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
         """List, newest first."""
         return self._page(STUDIES, _filtered(query), page, id_column=ranking_studies.c.id, descending=True)
 
-    def count(self, query: StudyQuery) -> int:
+    def count_studies(self, query: StudyQuery) -> int:
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query))
 
-    def entry(self, study_id: str, number: int) -> StudyEntry:
+    def get_study_entry(self, study_id: str, number: int) -> StudyEntry:
         """Read one entry."""
         statement = _entries_of(study_id).where(ranking_entries.c.number == number)
         return self._one(ENTRIES, statement, "entry of ranking study", f"{study_id}/{number}")
 
-    def entries(self, study_id: str) -> tuple[StudyEntry, ...]:
+    def study_entries(self, study_id: str) -> tuple[StudyEntry, ...]:
         """Every entry, by number."""
         return self._list(ENTRIES, _entries_of(study_id).order_by(ranking_entries.c.number))
 
-    def save_entry(self, entry: StudyEntry) -> None:
+    def save_study_entry(self, entry: StudyEntry) -> None:
         """Write an entry of a locked study."""
         mine = (ranking_entries.c.study_id == entry.study_id, ranking_entries.c.number == entry.number)
         self._connection.execute(sa.update(ranking_entries).where(*mine).values(ENTRIES.row_of(entry)))

@@ -74,24 +74,24 @@ class RankingStudies:
 
     def get(self, study_id: str) -> RankingStudy:
         """One study. Raises NotFoundError."""
-        return self._uow.read(lambda tx: StudyStore(tx).get(study_id))
+        return self._uow.read(lambda tx: StudyStore(tx).get_study(study_id))
 
     def entries(self, study_id: str) -> tuple[StudyEntry, ...]:
         """Its architectures, by number. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[StudyEntry, ...]:
-            StudyStore(tx).get(study_id)
-            return StudyStore(tx).entries(study_id)
+            StudyStore(tx).get_study(study_id)
+            return StudyStore(tx).study_entries(study_id)
 
         return self._uow.read(look)
 
     def page(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
         """List, newest first."""
-        return self._uow.read(lambda tx: StudyStore(tx).page(query, page))
+        return self._uow.read(lambda tx: StudyStore(tx).page_of_studies(query, page))
 
     def count(self, query: StudyQuery) -> int:
         """How many `page` would list in all."""
-        return self._uow.read(lambda tx: StudyStore(tx).count(query))
+        return self._uow.read(lambda tx: StudyStore(tx).count_studies(query))
 
     def cancel(self, study_id: str) -> RankingStudy:
         """Stop a study; what is done stays, and so does its result so far.
@@ -101,15 +101,17 @@ class RankingStudies:
         """
 
         def work(tx: Transaction) -> RankingStudy:
-            study = StudyStore(tx).lock(study_id)
+            study = StudyStore(tx).lock_study(study_id)
             if study.state is StudyState.CANCELLED:
                 return study
             study = replace(study, desired_state=DesiredState.CANCELLED)
             study = set_study_state(tx, study, StudyState.CANCELLED, "cancelled by a user")
-            for entry in StudyStore(tx).entries(study_id):
+            for entry in StudyStore(tx).study_entries(study_id):
                 if not entry.state.final:
-                    StudyStore(tx).save_entry(replace(entry, state=StudyEntryState.CANCELLED, finished_at=tx.now()))
-                if (job := JobStore(tx).lock_active(_job_key(study_id, entry.number))) is not None:
+                    StudyStore(tx).save_study_entry(
+                        replace(entry, state=StudyEntryState.CANCELLED, finished_at=tx.now())
+                    )
+                if (job := JobStore(tx).lock_active_job(_job_key(study_id, entry.number))) is not None:
                     stop_job(tx, job.id)
             return study
 
@@ -212,9 +214,9 @@ class RankingStudies:
             StudyEntry(study_id=study.id, number=number, record=record, state=StudyEntryState.WAITING)
             for number, record in enumerate(records, start=1)
         ]
-        StudyStore(tx).add(study, entries)
+        StudyStore(tx).add_study(study, entries)
         for entry in entries:
-            JobStore(tx).add(
+            JobStore(tx).add_job(
                 NewJob(
                     kind=JobKind.RANK,
                     payload=RankPayload(study_id=study.id, number=entry.number).to_json(),
@@ -224,7 +226,7 @@ class RankingStudies:
                 )
             )
         payload = {"state": study.state.value, "reason": ""}
-        EventStore(tx).append(NewEvent(type=EventType.STUDY, payload=payload, study_id=study.id))
+        EventStore(tx).append_event(NewEvent(type=EventType.STUDY, payload=payload, study_id=study.id))
         tx.wake(Topic.WORKER_JOBS)
         return study
 
@@ -233,15 +235,15 @@ def _version(tx: Transaction, name: str) -> tuple[Supernet, SupernetVersion]:
     """A version, or the newest one of a supernet. Raises InvalidSpecError."""
     try:
         if has_prefix(name, IdPrefix.SUPERNET_VERSION):
-            version = SupernetStore(tx).version(name)
-            return SupernetStore(tx).get(version.supernet_id), version
-        supernet = SupernetStore(tx).get(name)
+            version = SupernetStore(tx).get_supernet_version(name)
+            return SupernetStore(tx).get_supernet(version.supernet_id), version
+        supernet = SupernetStore(tx).get_supernet(name)
     except NotFoundError as error:
         raise _violation("/supernet", str(error)) from error
     if supernet.latest_version_id is None:
         message = f"supernet {supernet.id} is {supernet.state.value} and has no weights yet: wait until it is ready"
         raise _violation("/supernet", message)
-    return supernet, SupernetStore(tx).version(supernet.latest_version_id)
+    return supernet, SupernetStore(tx).get_supernet_version(supernet.latest_version_id)
 
 
 def _violation(pointer: str, message: str) -> InvalidSpecError:

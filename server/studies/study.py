@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from nas_engine.domain.json_value import AS_DOCUMENT
 from server.candidates.states import DesiredState
 from server.core.errors import InvalidValueError
 from server.spaces.architecture import ArchitectureRecord
@@ -47,31 +48,32 @@ class HeldOutAccuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correlation:
-    """Agreement of two orders; None where one side has no two different values.
+    """Agreement of two orders; null where one side has no two different values."""
 
-    Attributes:
-        kendall_tau: tau-b, in [-1, 1].
-        p_value: of the hypothesis that the orders are unrelated.
-        num: architectures compared.
-    """
+    __pydantic_config__ = AS_DOCUMENT
 
     kendall_tau: float | None
+    """tau-b, -1 to 1."""
+
     p_value: float | None
+    """Of the hypothesis that the orders are unrelated."""
+
     spearman: float | None
     num: int
+    """Architectures compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingResult:
-    """What a study has found so far.
+    """How far the supernet's order agrees with the order of architectures trained alone."""
 
-    Attributes:
-        overall: over every architecture that is done (global tau).
-        local: inside the best of them by their accuracy alone (local tau).
-    """
+    __pydantic_config__ = AS_DOCUMENT
 
     overall: Correlation
+    """Over every architecture that is done: the global tau."""
+
     local: Correlation
+    """Inside the best `num_local` of them by their accuracy alone: the local tau."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

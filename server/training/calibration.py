@@ -26,12 +26,12 @@ class CalibrationDatasets:
         def look(tx: Transaction) -> str | None:
             if payload.calibration_dataset is not None:
                 return payload.calibration_dataset
-            if payload.search_id is not None and (name := SearchStore(tx).get(payload.search_id).spec.dataset):
+            if payload.search_id is not None and (name := SearchStore(tx).get_search(payload.search_id).spec.dataset):
                 return name
             if payload.supernet_version_id is None:
                 return None
-            version = SupernetStore(tx).version(payload.supernet_version_id)
-            return SupernetStore(tx).get(version.supernet_id).spec.dataset
+            version = SupernetStore(tx).get_supernet_version(payload.supernet_version_id)
+            return SupernetStore(tx).get_supernet(version.supernet_id).spec.dataset
 
         found = self._uow.read(look)
         if found is None:

@@ -31,8 +31,8 @@ class CandidateRetraining:
         """
 
         def work(tx: Transaction) -> Supernet:
-            candidate = CandidateStore(tx).get(candidate_id)
-            search = SearchStore(tx).get(candidate.search_id)
+            candidate = CandidateStore(tx).get_candidate(candidate_id)
+            search = SearchStore(tx).get_search(candidate.search_id)
             return self._supernets.create(_training_spec(tx, search, candidate, spec), created_by)
 
         return self._uow.write(work)
@@ -66,4 +66,4 @@ def _dataset(tx: Transaction, search: Search, spec: CandidateRetrainingSpec) -> 
     if search.supernet_id is None:
         message = f"search {search.id} evaluates no accuracy, so it has no data set: name one"
         raise InvalidSpecError([SpecViolation("/dataset", message)])
-    return SupernetStore(tx).get(search.supernet_id).spec.dataset
+    return SupernetStore(tx).get_supernet(search.supernet_id).spec.dataset

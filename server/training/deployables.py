@@ -82,10 +82,10 @@ class DeployableModels:
         """Model files of a retraining; none for what trains a whole supernet. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[DeployableModel, ...]:
-            supernet = SupernetStore(tx).get(supernet_id)
+            supernet = SupernetStore(tx).get_supernet(supernet_id)
             if not isinstance(supernet.spec.strategy, RetrainSettings):
                 return ()
-            versions = [v for v in SupernetStore(tx).versions(supernet_id) if _model_of(v) is not None]
+            versions = [v for v in SupernetStore(tx).versions_of_supernet(supernet_id) if _model_of(v) is not None]
             onnx = [_onnx(str(_model_of(v)), WeightsOrigin.RETRAINED, v.created_at) for v in versions]
             return (*onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), supernet_id=supernet_id)))
 
@@ -95,7 +95,7 @@ class DeployableModels:
         """Model files of a finalist with inherited weights; none for other candidates. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[DeployableModel, ...]:
-            candidate = CandidateStore(tx).get(candidate_id)
+            candidate = CandidateStore(tx).get_candidate(candidate_id)
             if candidate.final_model_sha256 is None:
                 return ()
             made_at = candidate.finished_at or candidate.created_at
@@ -134,7 +134,7 @@ def order_finalist(tx: Transaction, search: Search, candidate: Candidate, max_at
     device = search.spec.device
     if device is None or search.hardware_key is None or candidate.final_model_sha256 is None:
         return
-    runtime = HardwareStore(tx).get(search.hardware_key).key.identity.runtime
+    runtime = HardwareStore(tx).get_hardware(search.hardware_key).key.identity.runtime
     if format_for(runtime) is ModelFormat.ONNX:
         return
     payload = ConvertPayload(
@@ -164,7 +164,7 @@ def _queue(
     candidate_id: str | None = None,
     priority: int = 0,
 ) -> None:
-    JobStore(tx).add(
+    JobStore(tx).add_job(
         NewJob(
             kind=JobKind.CONVERT,
             payload=payload.to_json(),
@@ -200,7 +200,7 @@ def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime) -> Deployab
 
 def _converted(tx: Transaction, query: JobQuery) -> Sequence[DeployableModel]:
     """What conversions of trained networks gave, oldest first; those made for measuring alone are left out."""
-    jobs = reversed(JobStore(tx).page(query, PageRequest(MAX_PAGE_SIZE)).items)
+    jobs = reversed(JobStore(tx).page_of_jobs(query, PageRequest(MAX_PAGE_SIZE)).items)
     pairs = [(job, read_payload(ConvertPayload, job.payload)) for job in jobs]
     return [
         _of_job(job, payload)

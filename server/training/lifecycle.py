@@ -21,14 +21,14 @@ from server.training.store import SupernetStore
 
 def end_supernet(tx: Transaction, supernet_id: str, state: SupernetState, reason: str) -> None:
     """End a supernet, its jobs, and the searches that wait for its first version."""
-    supernet = SupernetStore(tx).lock(supernet_id)
+    supernet = SupernetStore(tx).lock_supernet(supernet_id)
     check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, state)
-    SupernetStore(tx).save(replace(supernet, state=state, reason=reason, finished_at=tx.now()))
+    SupernetStore(tx).save_supernet(replace(supernet, state=state, reason=reason, finished_at=tx.now()))
     payload: dict[str, JsonValue] = {"state": state.value, "reason": reason}
-    EventStore(tx).append(NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet_id))
-    for job in JobStore(tx).active_of_supernet(supernet_id):
+    EventStore(tx).append_event(NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet_id))
+    for job in JobStore(tx).active_jobs_of_supernet(supernet_id):
         stop_job(tx, job.id)
-    for waiting in SearchStore(tx).waiting_for(supernet_id):
+    for waiting in SearchStore(tx).searches_waiting_for_supernet(supernet_id):
         if waiting.supernet_version_id is None:
-            locked = SearchStore(tx).lock(waiting.id)
+            locked = SearchStore(tx).lock_search(waiting.id)
             end_search(tx, locked, SearchState.FAILED, f"supernet {supernet_id} ended as {state.value}: {reason}")

@@ -23,10 +23,7 @@ from server.core.idempotency import StoredResponse
 from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels
-from server.training.model_presenter import model_resource
-from server.training.model_schemas import DeployableModelResource
-from server.training.presenter import supernet_resource
-from server.training.schemas import SupernetResource
+from server.training.schemas import DeployableModelResource, SupernetResource
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
 DeployableModelsDep = Annotated[DeployableModels, provided(DeployableModels)]
@@ -78,7 +75,7 @@ def retrain_candidate(
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         headers = {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}
-        return stored_response(202, supernet_resource(supernet), headers)
+        return stored_response(202, SupernetResource.of(supernet, supernet.spec), headers)
 
     return once(action)
 
@@ -86,5 +83,5 @@ def retrain_candidate(
 def _page(paging: Paging, query: ListQuery, models: Sequence[DeployableModel]) -> Listing[DeployableModelResource]:
     wanted = paging.wanted(query)
     page = page_in_memory(models, lambda model: model.job_id or str(model.sha256), wanted)
-    items = [model_resource(model) for model in page.items]
+    items = [DeployableModelResource.of(model) for model in page.items]
     return paging.listing(page, items)

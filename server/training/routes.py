@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.settings.presets import TRAINING_PRESETS, TrainingPreset
+from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import TrainingSpec
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
@@ -29,7 +29,6 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.training.presenter import supernet_resource, supernet_version_resource
 from server.training.presets import training_preset
 from server.training.schemas import (
     RegistrationBody,
@@ -63,7 +62,7 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Engin
             supernet = supernets.create(parse_training_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
-        return stored_response(202, supernet_resource(supernet), _headers(supernet))
+        return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
 
     return once(action)
 
@@ -83,7 +82,7 @@ def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: Eng
             supernet = supernets.register(body.spec, version, once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
-        return stored_response(201, supernet_resource(supernet), _headers(supernet))
+        return stored_response(201, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
 
     return once(action)
 
@@ -96,7 +95,7 @@ def list_supernets(
     wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
     page = supernets.page(wanted, paging.wanted(query))
     total = supernets.count(wanted) if query.include_total else None
-    items = [supernet_resource(supernet) for supernet in page.items]
+    items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
     return paging.listing(page, items, total)
 
 
@@ -108,7 +107,7 @@ def list_supernets(
 def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Viewer) -> Response:
     """One supernet."""
     supernet = supernets.get(supernet_id)
-    return tagged(request, supernet_resource(supernet), version_etag(supernet.version))
+    return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
 
 
 @router.get("/supernets/{supernet_id:id}/versions", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))
@@ -122,7 +121,7 @@ def list_supernet_versions(
     """A supernet's weights over time, oldest first."""
     wanted = paging.wanted(query)
     page = page_in_memory(supernets.versions(supernet_id), lambda version: version.id, wanted)
-    items = [supernet_version_resource(version) for version in page.items]
+    items = [SupernetVersionResource.of(version) for version in page.items]
     return paging.listing(page, items)
 
 
@@ -138,7 +137,7 @@ def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: Supern
     def action() -> StoredResponse:
         check_if_match(request, version_etag(supernets.get(supernet_id).version))
         supernet = supernets.cancel(supernet_id)
-        return stored_response(202, supernet_resource(supernet), _headers(supernet))
+        return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
 
     return once(action)
 
@@ -150,17 +149,13 @@ def list_training_presets(
     """The papers' training recipes and small ones, by name."""
     wanted = paging.wanted(query)
     page = page_in_memory(list(TRAINING_PRESETS.values()), lambda preset: preset.name, wanted)
-    return paging.listing(page, [_preset_resource(p) for p in page.items])
+    return paging.listing(page, [TrainingPresetResource.of(p) for p in page.items])
 
 
 @router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_training_preset(name: PresetName, _: Viewer) -> TrainingPresetResource:
     """One training recipe."""
-    return _preset_resource(training_preset(name))
-
-
-def _preset_resource(preset: TrainingPreset) -> TrainingPresetResource:
-    return TrainingPresetResource(name=preset.name, summary=preset.summary, spec=preset.spec)
+    return TrainingPresetResource.of(training_preset(name))
 
 
 def _headers(supernet: Supernet) -> dict[str, str]:

@@ -62,32 +62,32 @@ SUPERNET_VERSIONS = Rows(SupernetVersion, supernet_versions)
 class SupernetStore(Store):
     """Supernets as rows; the spec and the progress are JSON."""
 
-    def add(self, supernet: Supernet) -> None:
+    def add_supernet(self, supernet: Supernet) -> None:
         """Store a new one."""
         self._insert(SUPERNETS, supernet)
 
-    def get(self, supernet_id: str) -> Supernet:
+    def get_supernet(self, supernet_id: str) -> Supernet:
         """Read one."""
         return self._one(SUPERNETS, SUPERNETS.select(supernets.c.id == supernet_id), "supernet", supernet_id)
 
-    def lock(self, supernet_id: str) -> Supernet:
+    def lock_supernet(self, supernet_id: str) -> Supernet:
         """Read one and hold it until the transaction ends."""
         statement = SUPERNETS.select(supernets.c.id == supernet_id).with_for_update()
         return self._one(SUPERNETS, statement, "supernet", supernet_id)
 
-    def save(self, supernet: Supernet) -> Supernet:
+    def save_supernet(self, supernet: Supernet) -> Supernet:
         """Write a locked one with its version one higher."""
         return self._save(SUPERNETS, supernet)
 
-    def page(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
+    def page_of_supernets(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
         """List, newest first."""
         return self._page(SUPERNETS, _filtered(query), page, id_column=supernets.c.id, descending=True)
 
-    def count(self, query: SupernetQuery) -> int:
+    def count_supernets(self, query: SupernetQuery) -> int:
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query))
 
-    def add_version(self, version: SupernetVersion) -> None:
+    def add_supernet_version(self, version: SupernetVersion) -> None:
         """Store weights; ConflictError where the supernet has a version with this number."""
         try:
             with self._connection.begin_nested():
@@ -97,12 +97,12 @@ class SupernetStore(Store):
                 f"supernet {version.supernet_id} has a version {version.number} already: another worker published it"
             ) from error
 
-    def version(self, version_id: str) -> SupernetVersion:
+    def get_supernet_version(self, version_id: str) -> SupernetVersion:
         """Read one version."""
         statement = SUPERNET_VERSIONS.select(supernet_versions.c.id == version_id)
         return self._one(SUPERNET_VERSIONS, statement, "supernet version", version_id)
 
-    def versions(self, supernet_id: str) -> tuple[SupernetVersion, ...]:
+    def versions_of_supernet(self, supernet_id: str) -> tuple[SupernetVersion, ...]:
         """Every version, oldest first."""
         of_supernet = SUPERNET_VERSIONS.select(supernet_versions.c.supernet_id == supernet_id)
         return self._list(SUPERNET_VERSIONS, of_supernet.order_by(supernet_versions.c.number))

@@ -151,8 +151,8 @@ class Supernets:
             created_by=created_by,
             created_at=tx.now(),
         )
-        SupernetStore(tx).add(supernet)
-        JobStore(tx).add(
+        SupernetStore(tx).add_supernet(supernet)
+        JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.TRAIN,
                 payload=TrainPayload(supernet_id=supernet.id).to_json(),
@@ -161,7 +161,7 @@ class Supernets:
                 supernet_id=supernet.id,
             )
         )
-        EventStore(tx).append(_state_event(supernet))
+        EventStore(tx).append_event(_state_event(supernet))
         tx.wake(Topic.WORKER_JOBS)
         return supernet
 
@@ -184,35 +184,35 @@ class Supernets:
                 created_by=created_by,
                 created_at=tx.now(),
             )
-            SupernetStore(tx).add(supernet)
+            SupernetStore(tx).add_supernet(supernet)
             return self._publish(tx, supernet, version)[0]
 
         return self._uow.write(work)
 
     def get(self, supernet_id: str) -> Supernet:
         """One supernet. Raises NotFoundError."""
-        return self._uow.read(lambda tx: SupernetStore(tx).get(supernet_id))
+        return self._uow.read(lambda tx: SupernetStore(tx).get_supernet(supernet_id))
 
     def page(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
         """List, newest first."""
-        return self._uow.read(lambda tx: SupernetStore(tx).page(query, page))
+        return self._uow.read(lambda tx: SupernetStore(tx).page_of_supernets(query, page))
 
     def count(self, query: SupernetQuery) -> int:
         """How many `page` would list in all."""
-        return self._uow.read(lambda tx: SupernetStore(tx).count(query))
+        return self._uow.read(lambda tx: SupernetStore(tx).count_supernets(query))
 
     def versions(self, supernet_id: str) -> tuple[SupernetVersion, ...]:
         """Every version, oldest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[SupernetVersion, ...]:
-            SupernetStore(tx).get(supernet_id)
-            return SupernetStore(tx).versions(supernet_id)
+            SupernetStore(tx).get_supernet(supernet_id)
+            return SupernetStore(tx).versions_of_supernet(supernet_id)
 
         return self._uow.read(look)
 
     def version(self, version_id: str) -> SupernetVersion:
         """One version. Raises NotFoundError."""
-        return self._uow.read(lambda tx: SupernetStore(tx).version(version_id))
+        return self._uow.read(lambda tx: SupernetStore(tx).get_supernet_version(version_id))
 
     def cancel(self, supernet_id: str) -> Supernet:
         """Stop a training; searches that wait for it fail.
@@ -222,10 +222,10 @@ class Supernets:
         """
 
         def work(tx: Transaction) -> Supernet:
-            supernet = SupernetStore(tx).lock(supernet_id)
-            SupernetStore(tx).save(replace(supernet, desired_state=DesiredState.CANCELLED))
+            supernet = SupernetStore(tx).lock_supernet(supernet_id)
+            SupernetStore(tx).save_supernet(replace(supernet, desired_state=DesiredState.CANCELLED))
             end_supernet(tx, supernet_id, SupernetState.CANCELLED, "cancelled by a user")
-            return SupernetStore(tx).get(supernet_id)
+            return SupernetStore(tx).get_supernet(supernet_id)
 
         return self._uow.write(work)
 
@@ -237,13 +237,13 @@ class Supernets:
         """
 
         def work(tx: Transaction) -> Supernet:
-            supernet = SupernetStore(tx).lock(self._supernet_id(tx, lease))
-            JobStore(tx).guard(lease)
+            supernet = SupernetStore(tx).lock_supernet(self._supernet_id(tx, lease))
+            JobStore(tx).lock_job_of_lease(lease)
             check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, SupernetState.TRAINING)
             if supernet.state is SupernetState.TRAINING:
                 return supernet
-            supernet = SupernetStore(tx).save(replace(supernet, state=SupernetState.TRAINING))
-            EventStore(tx).append(_state_event(supernet))
+            supernet = SupernetStore(tx).save_supernet(replace(supernet, state=SupernetState.TRAINING))
+            EventStore(tx).append_event(_state_event(supernet))
             return supernet
 
         return self._uow.write(work)
@@ -252,10 +252,10 @@ class Supernets:
         """Show how far a training is. Raises LeaseLostError."""
 
         def work(tx: Transaction) -> None:
-            supernet = SupernetStore(tx).lock(self._supernet_id(tx, lease))
-            JobStore(tx).guard(lease)
-            SupernetStore(tx).save(replace(supernet, progress=progress))
-            EventStore(tx).append(_training_event(supernet.id, progress))
+            supernet = SupernetStore(tx).lock_supernet(self._supernet_id(tx, lease))
+            JobStore(tx).lock_job_of_lease(lease)
+            SupernetStore(tx).save_supernet(replace(supernet, progress=progress))
+            EventStore(tx).append_event(_training_event(supernet.id, progress))
 
         self._uow.write(work)
 
@@ -263,10 +263,10 @@ class Supernets:
         """Remember a resumable checkpoint (stored as an artifact). Raises LeaseLostError, NotFoundError."""
 
         def work(tx: Transaction) -> None:
-            ArtifactStore(tx).get(artifact_sha256)
-            supernet = SupernetStore(tx).lock(self._supernet_id(tx, lease))
-            JobStore(tx).guard(lease)
-            SupernetStore(tx).save(replace(supernet, resume_artifact_sha256=artifact_sha256, resume_step=step))
+            ArtifactStore(tx).get_artifact(artifact_sha256)
+            supernet = SupernetStore(tx).lock_supernet(self._supernet_id(tx, lease))
+            JobStore(tx).lock_job_of_lease(lease)
+            SupernetStore(tx).save_supernet(replace(supernet, resume_artifact_sha256=artifact_sha256, resume_step=step))
 
         self._uow.write(work)
 
@@ -289,8 +289,8 @@ class Supernets:
         """
 
         def work(tx: Transaction) -> SupernetVersion | None:
-            supernet = SupernetStore(tx).lock(self._supernet_id(tx, lease))
-            job = JobStore(tx).guard(lease)
+            supernet = SupernetStore(tx).lock_supernet(self._supernet_id(tx, lease))
+            job = JobStore(tx).lock_job_of_lease(lease)
             if supernet.state is SupernetState.CANCELLED:
                 cancel_job(tx, job)
                 return None
@@ -304,23 +304,23 @@ class Supernets:
 
     def add_version(self, supernet_id: str, version: NewVersion) -> SupernetVersion:
         """Publish further weights of a READY supernet (shifted by a search). Raises NotFoundError."""
-        return self._uow.write(lambda tx: self._publish(tx, SupernetStore(tx).lock(supernet_id), version)[1])
+        return self._uow.write(lambda tx: self._publish(tx, SupernetStore(tx).lock_supernet(supernet_id), version)[1])
 
     def _publish(self, tx: Transaction, supernet: Supernet, new: NewVersion) -> tuple[Supernet, SupernetVersion]:
-        ArtifactStore(tx).get(new.weights_sha256)
+        ArtifactStore(tx).get_artifact(new.weights_sha256)
         version = SupernetVersion(
             id=new_id(IdPrefix.SUPERNET_VERSION),
             supernet_id=supernet.id,
-            number=len(SupernetStore(tx).versions(supernet.id)) + 1,
+            number=len(SupernetStore(tx).versions_of_supernet(supernet.id)) + 1,
             weights_sha256=new.weights_sha256,
             statistics=new.statistics,
             search_id=new.search_id,
             parent_id=new.parent_id,
             created_at=tx.now(),
         )
-        SupernetStore(tx).add_version(version)
+        SupernetStore(tx).add_supernet_version(version)
         check_transition("supernet", supernet.id, SUPERNET_TRANSITIONS, supernet.state, SupernetState.READY)
-        ready = SupernetStore(tx).save(
+        ready = SupernetStore(tx).save_supernet(
             replace(
                 supernet,
                 state=SupernetState.READY,
@@ -328,21 +328,23 @@ class Supernets:
                 finished_at=supernet.finished_at or tx.now(),
             )
         )
-        EventStore(tx).append(_state_event(ready))
+        EventStore(tx).append_event(_state_event(ready))
         self._start_waiting(tx, ready, version)
         return ready, version
 
     def _start_waiting(self, tx: Transaction, supernet: Supernet, version: SupernetVersion) -> None:
-        for waiting in SearchStore(tx).waiting_for(supernet.id):
+        for waiting in SearchStore(tx).searches_waiting_for_supernet(supernet.id):
             if waiting.supernet_version_id is not None:
                 continue
-            search = SearchStore(tx).save(replace(SearchStore(tx).lock(waiting.id), supernet_version_id=version.id))
+            search = SearchStore(tx).save_search(
+                replace(SearchStore(tx).lock_search(waiting.id), supernet_version_id=version.id)
+            )
             if search.state is SearchState.QUEUED:
                 advance(tx, set_search_state(tx, search, SearchState.RUNNING), self._settings)
 
     @staticmethod
     def _supernet_id(tx: Transaction, lease: LeaseRef) -> str:
-        return read_payload(TrainPayload, JobStore(tx).get(lease.job_id).payload).supernet_id
+        return read_payload(TrainPayload, JobStore(tx).get_job(lease.job_id).payload).supernet_id
 
 
 def _state_event(supernet: Supernet) -> NewEvent:

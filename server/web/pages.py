@@ -1,4 +1,4 @@
-"""The pages. What they show comes from the API's own presenters: every number here has an API."""
+"""The pages. What they show are the API's own resources: every number here has an API."""
 
 from __future__ import annotations
 
@@ -23,27 +23,24 @@ from server.core.http.provide import SettingsDep, UowDep
 from server.core.http.resources import ListQuery
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery
-from server.fleet.presenter import device_resource
-from server.fleet.routes import DevicesDep
+from server.fleet.routes import DevicesDep, device_resource
 from server.fleet.store import DeviceStore
 from server.jobs.queue import JobStore
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
-from server.measuring.presenter import measurement_resource
 from server.measuring.routes import LatenciesDep
-from server.searches.candidate_presenter import CandidateContext, candidate_resource, evaluation_resource
+from server.measuring.schemas import MeasurementResource
+from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, evaluation_resource
 from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
-from server.searches.presenter import search_resource
-from server.searches.routes import SearchesDep
+from server.searches.routes import search_resource
 from server.searches.schemas import SearchResource
 from server.searches.searches import Searches
 from server.spaces.routes import SpaceCatalogDep
-from server.studies.presenter import study_resource
 from server.studies.routes import RankingStudiesDep
+from server.studies.schemas import RankingStudyResource
 from server.studies.study import StudyQuery
-from server.training.model_presenter import model_resource
 from server.training.model_routes import DeployableModelsDep
-from server.training.presenter import supernet_resource
 from server.training.routes import SupernetsDep
+from server.training.schemas import DeployableModelResource, SupernetResource
 from server.training.supernet import SupernetQuery
 from server.web.rendering import page
 
@@ -66,8 +63,12 @@ def show_searches(
     """Searches and supernets, newest first."""
     values = {
         "searches": _searches(searches),
-        "supernets": [supernet_resource(one) for one in supernets.page(SupernetQuery(), PageRequest(20)).items],
-        "studies": [study_resource(one) for one in studies.page(StudyQuery(), PageRequest(20)).items],
+        "supernets": [
+            SupernetResource.of(one, one.spec) for one in supernets.page(SupernetQuery(), PageRequest(20)).items
+        ],
+        "studies": [
+            RankingStudyResource.of(one, one.spec) for one in studies.page(StudyQuery(), PageRequest(20)).items
+        ],
     }
     return page(request, "searches.html", values)
 
@@ -107,7 +108,7 @@ def show_candidates(
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[list[CandidateResource], str | None]:
-        found = CandidateStore(tx).page(wanted, at)
+        found = CandidateStore(tx).page_of_candidates(wanted, at)
         known = CandidateContext.of(tx, found.items)
         return [candidate_resource(one, known) for one in found.items], paging.next_token(found)
 
@@ -128,15 +129,15 @@ def show_candidate(
     """One candidate: picture, values, evaluations, downloads."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource]]:
-        candidate = CandidateStore(tx).get(candidate_id)
-        evaluations = EvaluationStore(tx).of_candidates([candidate_id])
+        candidate = CandidateStore(tx).get_candidate(candidate_id)
+        evaluations = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
         known = CandidateContext.of(tx, [candidate])
         shown = candidate_resource(candidate, known)
         return candidate, shown, [evaluation_resource(one, known) for one in evaluations]
 
     candidate, shown, evaluations = uow.read(look)
     has_picture = spaces.input_shape(candidate.record.architecture) is not None
-    models = [model_resource(one) for one in deployables.of_candidate(candidate_id)]
+    models = [DeployableModelResource.of(one) for one in deployables.of_candidate(candidate_id)]
     values = {"candidate": shown, "evaluations": evaluations, "has_picture": has_picture, "models": models}
     return page(request, "candidate.html", values)
 
@@ -187,7 +188,7 @@ def show_latencies(
     chosen |= {"device_class": query.device_class, "kind": wanted.kinds[0].value}
     filters = urlencode({name: value for name, value in chosen.items() if value})
     values = {
-        "measurements": [measurement_resource(record) for record in found.items],
+        "measurements": [MeasurementResource.of(record) for record in found.items],
         "chosen": chosen,
         "filters": filters,
         "kinds": kinds,
@@ -204,8 +205,8 @@ def _searches(searches: Searches) -> list[SearchResource]:
 
 def _fleet(uow: UnitOfWork) -> dict[str, object]:
     def look(tx: Transaction) -> tuple[tuple[Device, ...], datetime]:
-        return DeviceStore(tx).page(DeviceQuery(), _FLEET).items, tx.now()
+        return DeviceStore(tx).page_of_devices(DeviceQuery(), _FLEET).items, tx.now()
 
     devices, now = uow.read(look)
-    depths = uow.read(lambda tx: JobStore(tx).depths())
+    depths = uow.read(lambda tx: JobStore(tx).queue_depths())
     return {"devices": [device_resource(device, now) for device in devices], "depths": depths}

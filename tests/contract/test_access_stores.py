@@ -91,7 +91,7 @@ class TestIdempotency:
 class TestTransactions:
     def test_an_error_rolls_everything_back(self, world: World) -> None:
         def work(tx: Transaction) -> None:
-            SearchStore(tx).add(new_search())
+            SearchStore(tx).add_search(new_search())
             raise ConflictError("no")
 
         with pytest.raises(ConflictError):
@@ -100,8 +100,8 @@ class TestTransactions:
 
     def test_an_inner_write_joins_the_outer_one(self, world: World) -> None:
         def work(tx: Transaction) -> None:
-            world.uow.write(lambda inner: SearchStore(inner).add(new_search()))
-            assert world.uow.read(lambda inner: SearchStore(inner).count(SearchQuery())) == 1
+            world.uow.write(lambda inner: SearchStore(inner).add_search(new_search()))
+            assert world.uow.read(lambda inner: SearchStore(inner).count_searches(SearchQuery())) == 1
             raise ConflictError("no")
 
         with pytest.raises(ConflictError):
@@ -113,7 +113,7 @@ class TestTransactions:
 
         def work(tx: Transaction) -> None:
             tries.append(1)
-            SearchStore(tx).add(new_search(reason="a NUL \x00 character"))
+            SearchStore(tx).add_search(new_search(reason="a NUL \x00 character"))
 
         if world.database.name == "sqlite":
             world.uow.write(work)
@@ -135,7 +135,7 @@ def test_a_lost_connection_is_replaced_and_the_work_done_again(postgres_database
     search, tries = new_search(), []
 
     def work(tx: Transaction) -> None:
-        SearchStore(tx).add(search)
+        SearchStore(tx).add_search(search)
         tries.append(1)
         if len(tries) == 1:
             postgres_database.execute(
@@ -146,4 +146,4 @@ def test_a_lost_connection_is_replaced_and_the_work_done_again(postgres_database
 
     postgres_database.uow.write(work)
     assert len(tries) == 2
-    assert postgres_database.uow.read(lambda tx: SearchStore(tx).get(search.id)) == search
+    assert postgres_database.uow.read(lambda tx: SearchStore(tx).get_search(search.id)) == search

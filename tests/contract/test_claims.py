@@ -77,7 +77,7 @@ def queue(world: World, *, target: JobTarget | None = None, number: int = 1, **m
     def work(tx: Transaction) -> tuple[Job, ...]:
         tx.wake(Topic.DEVICE_JOBS)
         job = NewJob(kind=JobKind.MEASURE, payload={}, target=target or JobTarget(), **more)  # type: ignore[arg-type]
-        return JobStore(tx).add_many([job] * number)
+        return JobStore(tx).add_jobs([job] * number)
 
     return world.uow.write(work)
 
@@ -137,20 +137,22 @@ class TestClaims:
         device = world.enrol()
         queue(world, number=210, target=JobTarget(labels={"rack": "other"}))
         (own,) = queue(world, target=JobTarget(labels={"rack": "own", "zone": "a"}))
-        job = world.uow.write(lambda tx: JobStore(tx).claim(request(device, rack="own", zone="a", more="than asked")))
+        job = world.uow.write(
+            lambda tx: JobStore(tx).claim_job(request(device, rack="own", zone="a", more="than asked"))
+        )
         assert job is not None
         assert (job.id, job.state) == (own.id, JobState.LEASED)
-        assert world.uow.write(lambda tx: JobStore(tx).claim(request(device, rack="own", zone="a"))) is None
+        assert world.uow.write(lambda tx: JobStore(tx).claim_job(request(device, rack="own", zone="a"))) is None
 
     @pytest.mark.parametrize("labels", [{}, {"rack": "own"}, {"rack": "own", "zone": "b"}, {"zone": "a"}])
     def test_a_claimant_carries_every_label_that_a_job_asks_for(self, world: World, labels: dict[str, str]) -> None:
         queue(world, target=JobTarget(labels={"rack": "own", "zone": "a"}))
         device = world.enrol()
-        assert world.uow.write(lambda tx: JobStore(tx).claim(request(device, **labels))) is None
+        assert world.uow.write(lambda tx: JobStore(tx).claim_job(request(device, **labels))) is None
 
     def test_the_highest_priority_comes_first_and_then_the_oldest(self, world: World) -> None:
         device = world.enrol()
         old = queue(world, number=2)
         (urgent,) = queue(world, priority=5)
-        claims = [world.uow.write(lambda tx: JobStore(tx).claim(request(device))) for _ in range(3)]
+        claims = [world.uow.write(lambda tx: JobStore(tx).claim_job(request(device))) for _ in range(3)]
         assert [job.id for job in claims if job is not None] == [urgent.id, old[0].id, old[1].id]

@@ -65,30 +65,33 @@ class TestClassificationStore:
         )
         evaluated = record()
         for one in (measured, evaluated):
-            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add(one))  # type: ignore[misc]
-            assert world.uow.read(lambda tx, one=one: ClassificationStore(tx).get(one.id)) == one  # type: ignore[misc]
-        assert world.uow.read(lambda tx: ClassificationStore(tx).of_lease(str(measured.lease_id))) == measured
-        assert world.uow.read(lambda tx: ClassificationStore(tx).of_lease("lease_none")) is None
+            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add_classification(one))  # type: ignore[misc]
+            assert world.uow.read(lambda tx, one=one: ClassificationStore(tx).get_classification(one.id)) == one  # type: ignore[misc]
+        assert (
+            world.uow.read(lambda tx: ClassificationStore(tx).classification_of_lease(str(measured.lease_id)))
+            == measured
+        )
+        assert world.uow.read(lambda tx: ClassificationStore(tx).classification_of_lease("lease_none")) is None
         with pytest.raises(NotFoundError):
-            world.uow.read(lambda tx: ClassificationStore(tx).get("cls_none"))
+            world.uow.read(lambda tx: ClassificationStore(tx).get_classification("cls_none"))
 
     def test_a_loss_is_written_later(self, world: World) -> None:
         stored = record()
         loss = Loss(reference_id="cls_other", value=0.0, standard_error=0.0, agreement=1.0)
-        world.uow.write(lambda tx: ClassificationStore(tx).add(stored))
-        world.uow.write(lambda tx: ClassificationStore(tx).set_loss(replace(stored, loss=loss)))
-        assert world.uow.read(lambda tx: ClassificationStore(tx).get(stored.id)).loss == loss
+        world.uow.write(lambda tx: ClassificationStore(tx).add_classification(stored))
+        world.uow.write(lambda tx: ClassificationStore(tx).set_loss_of_classification(replace(stored, loss=loss)))
+        assert world.uow.read(lambda tx: ClassificationStore(tx).get_classification(stored.id)).loss == loss
 
     def test_pages_are_filtered_and_newest_first(self, world: World) -> None:
         stored = [record(), record(images_sha256="4" * 64), record(candidate_id="cand_1"), record(superseded=True)]
         for one in stored:
-            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add(one))  # type: ignore[misc]
+            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add_classification(one))  # type: ignore[misc]
 
         def listed(size: int = 10, **query: Any) -> list[str]:
             wanted, found = ClassificationQuery(**query), []
             page = PageRequest(size)
             while True:  # ends with the last page
-                got = world.uow.read(lambda tx, at=page: ClassificationStore(tx).page(wanted, at))  # type: ignore[misc]
+                got = world.uow.read(lambda tx, at=page: ClassificationStore(tx).page_of_classifications(wanted, at))  # type: ignore[misc]
                 found += [one.id for one in got.items]
                 if got.next is None:
                     return found
@@ -110,8 +113,8 @@ class TestClassificationStore:
             record(superseded=True),
         ]
         for one in (first, same, *others):
-            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add(one))  # type: ignore[misc]
-        found = world.uow.read(lambda tx: ClassificationStore(tx).of_same_images(first))
+            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add_classification(one))  # type: ignore[misc]
+        found = world.uow.read(lambda tx: ClassificationStore(tx).classifications_of_same_images(first))
         assert [one.id for one in found] == [same.id, first.id]
 
     def test_candidates_have_what_devices_answered(self, world: World) -> None:
@@ -120,6 +123,6 @@ class TestClassificationStore:
         on_device = {"source": EvaluationSource.MEASURED, "hardware": key, "device_id": device.id}
         old, new = (record(candidate_id="cand_1", **on_device) for _ in range(2))
         for one in (record(candidate_id="cand_1"), old, new, record(candidate_id="cand_2", **on_device)):
-            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add(one))  # type: ignore[misc]
-        found = world.uow.read(lambda tx: ClassificationStore(tx).of_candidates(["cand_1", "cand_3"]))
+            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add_classification(one))  # type: ignore[misc]
+        found = world.uow.read(lambda tx: ClassificationStore(tx).classifications_of_candidates(["cand_1", "cand_3"]))
         assert [one.id for one in found] == [old.id, new.id]

@@ -54,7 +54,7 @@ def taken(world: World, device: PlayedDevice) -> Job:
 
 def measurements(world: World, job: Job) -> list[MeasurementRecord]:
     query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
-    found = world.uow.read(lambda tx: MeasurementStore(tx).page(query, PageRequest(1000))).items
+    found = world.uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, PageRequest(1000))).items
     return [record for record in found if record.job_id == job.id]
 
 

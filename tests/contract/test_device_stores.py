@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server.measuring.presenter import measurement_resource
 
 from nas_engine.domain.measurement import Dtype, Validity, ValidityFlag
 from server.access.tokens import EnrolmentTokens
@@ -71,8 +72,9 @@ class TestMeasurements:
         job = device.take()
         assert job is not None
         flags = (ValidityFlag(Validity.NOISY, "wide interval"), ValidityFlag(Validity.UNPINNED, "no clocks"))
-        receipt = device.measure(job, latency_us=321.0, flags=flags)
+        receipt = device.measure(job, latency_us=321.0, flags=flags, npu_time_source="rknnlite")
         found = world.latencies.get(str(receipt.record_id))
+        assert found.npu_time_source == measurement_resource(found).npu_time_source == "rknnlite"
         assert found.stats.p50_us == 321.0
         assert found.stats.p90_us is None
         assert found.flags == flags
@@ -159,14 +161,19 @@ class TestSpaceTables:
         now = datetime(2026, 1, 2, tzinfo=UTC)
         mine = SpaceTable(id="mine", sha256="a" * 64, created_by="tok_1", created_at=now)
         other = dataclasses.replace(mine, sha256="b" * 64)
-        assert world.uow.write(lambda tx: [SpaceTableStore(tx).add(mine), SpaceTableStore(tx).add(other)]) == [
+        assert world.uow.write(
+            lambda tx: [SpaceTableStore(tx).add_space_table(mine), SpaceTableStore(tx).add_space_table(other)]
+        ) == [
             True,
             False,
         ]
-        world.uow.write(lambda tx: SpaceTableStore(tx).add(dataclasses.replace(other, id="another")))
-        assert world.uow.read(lambda tx: SpaceTableStore(tx).find("mine")) == mine
-        assert world.uow.read(lambda tx: SpaceTableStore(tx).find("nobody")) is None
-        assert [one.id for one in world.uow.read(lambda tx: SpaceTableStore(tx).all())] == ["another", "mine"]
+        world.uow.write(lambda tx: SpaceTableStore(tx).add_space_table(dataclasses.replace(other, id="another")))
+        assert world.uow.read(lambda tx: SpaceTableStore(tx).find_space_table("mine")) == mine
+        assert world.uow.read(lambda tx: SpaceTableStore(tx).find_space_table("nobody")) is None
+        assert [one.id for one in world.uow.read(lambda tx: SpaceTableStore(tx).all_space_tables())] == [
+            "another",
+            "mine",
+        ]
 
     @pytest.mark.parametrize("wrong", [{"id": "a/b"}, {"id": ""}, {"id": "x" * 101}, {"sha256": "short"}])
     def test_an_id_that_no_spec_could_name_is_refused(self, wrong: dict[str, str]) -> None:

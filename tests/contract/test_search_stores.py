@@ -43,14 +43,16 @@ def world(database: TestDatabase, tmp_path: Path) -> World:
 class TestSearches:
     def test_a_search_comes_back_as_it_was_stored(self, world: World) -> None:
         search = new_search(reason="because", state=SearchState.PAUSED)
-        world.uow.write(lambda tx: SearchStore(tx).add(search))
+        world.uow.write(lambda tx: SearchStore(tx).add_search(search))
         assert world.searches.get(search.id) == search
 
     def test_saving_counts_versions(self, world: World) -> None:
         search = new_search()
-        world.uow.write(lambda tx: SearchStore(tx).add(search))
+        world.uow.write(lambda tx: SearchStore(tx).add_search(search))
         saved = world.uow.write(
-            lambda tx: SearchStore(tx).save(dataclasses.replace(SearchStore(tx).lock(search.id), reason="x"))
+            lambda tx: SearchStore(tx).save_search(
+                dataclasses.replace(SearchStore(tx).lock_search(search.id), reason="x")
+            )
         )
         assert (saved.version, saved.reason) == (2, "x")
         assert world.searches.get(search.id) == saved
@@ -69,7 +71,7 @@ class TestSearches:
         first = [new_search() for _ in range(4)]
         add_searches(world, first)
         page = world.searches.page(SearchQuery(), PageRequest(2))
-        world.uow.write(lambda tx: SearchStore(tx).add(new_search()))
+        world.uow.write(lambda tx: SearchStore(tx).add_search(new_search()))
         rest = world.searches.page(SearchQuery(), PageRequest(10, page.next))
         assert {s.id for s in (*page.items, *rest.items)} == {s.id for s in first}
 
@@ -92,8 +94,8 @@ class TestCandidates:
         ]
 
         def work(tx: Transaction) -> None:
-            SearchStore(tx).add(search)
-            CandidateStore(tx).add_many(candidates)
+            SearchStore(tx).add_search(search)
+            CandidateStore(tx).add_candidates(candidates)
 
         world.uow.write(work)
         return search
@@ -102,7 +104,7 @@ class TestCandidates:
         search = self.add(world, 2)
         again = [new_candidate(search, 3), dataclasses.replace(new_candidate(search, 1), seq=4)]
         with pytest.raises(ConflictError):
-            world.uow.write(lambda tx: CandidateStore(tx).add_many(again))
+            world.uow.write(lambda tx: CandidateStore(tx).add_candidates(again))
         assert len(world.candidates(search)) == 2
 
     def test_the_same_architecture_in_two_searches_is_fine(self, world: World) -> None:
@@ -113,7 +115,9 @@ class TestCandidates:
     def test_pages_by_a_metric_hold_everything_once_and_unknown_last(self, world: World, descending: bool) -> None:
         search = self.add(world)
         query = CandidateQuery(search_id=search.id, order=CandidateOrder.LATENCY_US, descending=descending)
-        listed = every_page(lambda page: world.uow.read(lambda tx: CandidateStore(tx).page(query, page)), 3)
+        listed = every_page(
+            lambda page: world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, page)), 3
+        )
         assert len({c.id for c in listed}) == 10
         known = [c.latency_us for c in listed if c.latency_us is not None]
         assert known == sorted(known, reverse=descending)
@@ -123,15 +127,15 @@ class TestCandidates:
         search = self.add(world)
         bounds = (MetricBound(metric=Metric.LATENCY_US, minimum=92, maximum=98),)
         query = CandidateQuery(search_id=search.id, bounds=bounds)
-        found = world.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest())).items
+        found = world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest())).items
         assert [c.latency_us for c in found] == [98.0, 96.0, 95.0, 93.0, 92.0]
-        assert world.uow.read(lambda tx: CandidateStore(tx).count(query)) == 5
+        assert world.uow.read(lambda tx: CandidateStore(tx).count_candidates(query)) == 5
 
     def test_marking_told_counts_only_new_ones(self, world: World) -> None:
         search = self.add(world, 3)
         ids = [c.id for c in world.candidates(search)]
-        assert world.uow.write(lambda tx: CandidateStore(tx).mark_told(search.id, ids[:2], 1)) == 2
-        assert world.uow.write(lambda tx: CandidateStore(tx).mark_told(search.id, ids, 2)) == 1
+        assert world.uow.write(lambda tx: CandidateStore(tx).mark_candidates_observed(search.id, ids[:2], 1)) == 2
+        assert world.uow.write(lambda tx: CandidateStore(tx).mark_candidates_observed(search.id, ids, 2)) == 1
         assert [c.told_seq for c in world.candidates(search)] == [1, 1, 2]
 
 
@@ -141,8 +145,8 @@ class TestEvaluations:
         candidate = new_candidate(search, 1)
 
         def work(tx: Transaction) -> None:
-            SearchStore(tx).add(search)
-            CandidateStore(tx).add_many([candidate])
+            SearchStore(tx).add_search(search)
+            CandidateStore(tx).add_candidates([candidate])
 
         world.uow.write(work)
         return search, candidate
@@ -162,9 +166,9 @@ class TestEvaluations:
     def test_an_attempt_is_stored_once(self, world: World) -> None:
         _, candidate = self.one(world)
         first, second = self.evaluation(candidate), self.evaluation(candidate, value=0.9)
-        assert world.uow.write(lambda tx: EvaluationStore(tx).add(first)) is True
-        assert world.uow.write(lambda tx: EvaluationStore(tx).add(second)) is False
-        assert world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id])) == (first,)
+        assert world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(first)) is True
+        assert world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(second)) is False
+        assert world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id])) == (first,)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_non_finite_values_are_refused_by_the_value_and_by_the_database(self, world: World, value: float) -> None:
@@ -172,7 +176,7 @@ class TestEvaluations:
         with pytest.raises(InvalidValueError, match="only finite values"):
             self.evaluation(candidate, value=value)
         good = self.evaluation(candidate)
-        world.uow.write(lambda tx: EvaluationStore(tx).add(good))
+        world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(good))
         for table, column in (("evaluations", "value"), ("evaluations", "uncertainty"), ("candidates", "latency_us")):
             if world.database.name == "sqlite" and math.isnan(value) and column != "value":
                 continue  # SQLite turns NaN into NULL, which these columns may be: no NaN is stored either way
@@ -192,16 +196,18 @@ class TestEvaluations:
                 hardware_key=hardware,
             ),
         ]
-        world.uow.write(lambda tx: EvaluationStore(tx).await_many(awaited))
-        assert world.uow.read(lambda tx: EvaluationStore(tx).num_awaited(search.id)) == 2
-        assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_under(latency, hardware)) == (awaited[1],)
-        assert world.uow.write(lambda tx: EvaluationStore(tx).settle(candidate.id, Metric.TOP1)) is True
-        assert world.uow.write(lambda tx: EvaluationStore(tx).settle(candidate.id, Metric.TOP1)) is False
-        assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_of(candidate.id)) == (awaited[1],)
+        world.uow.write(lambda tx: EvaluationStore(tx).await_evaluations(awaited))
+        assert world.uow.read(lambda tx: EvaluationStore(tx).num_awaited_evaluations(search.id)) == 2
+        assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_evaluations_under(latency, hardware)) == (
+            awaited[1],
+        )
+        assert world.uow.write(lambda tx: EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)) is True
+        assert world.uow.write(lambda tx: EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)) is False
+        assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_evaluations_of(candidate.id)) == (awaited[1],)
 
 
 class TestCandidateStates:
     def test_states_are_counted(self, world: World) -> None:
         search = run_to_end(world, world.enrol(), world.search())
-        counts = world.uow.read(lambda tx: CandidateStore(tx).count_states(search.id))
+        counts = world.uow.read(lambda tx: CandidateStore(tx).count_candidates_by_state(search.id))
         assert counts == {CandidateState.COMPLETE: 6}

@@ -35,7 +35,7 @@ def added(world: World, number: int = 3) -> RankingStudy:
 
 
 def entry_of(world: World, study: RankingStudy, number: int) -> StudyEntry:
-    return world.uow.read(lambda tx: StudyStore(tx).entry(study.id, number))
+    return world.uow.read(lambda tx: StudyStore(tx).get_study_entry(study.id, number))
 
 
 def test_a_study_and_its_entries_come_back_as_they_were_stored(world: World) -> None:
@@ -65,8 +65,8 @@ def test_what_a_study_finds_is_kept(world: World) -> None:
     def write() -> RankingStudy:
         return world.uow.write(
             lambda tx: (
-                StudyStore(tx).save_entry(entry),
-                StudyStore(tx).save(replace(StudyStore(tx).lock(study.id), result=result)),
+                StudyStore(tx).save_study_entry(entry),
+                StudyStore(tx).save_study(replace(StudyStore(tx).lock_study(study.id), result=result)),
             )[1]
         )
 
@@ -100,8 +100,8 @@ def test_what_is_not_there_is_named(world: World) -> None:
 
 def test_events_of_a_study_are_found_by_it(world: World) -> None:
     study, other = added(world, 2), added(world, 2)
-    world.uow.write(lambda tx: EventStore(tx).append(NewEvent(type=EventType.TRAINING, study_id=other.id)))
-    found = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(study_id=study.id), 10))
+    world.uow.write(lambda tx: EventStore(tx).append_event(NewEvent(type=EventType.TRAINING, study_id=other.id)))
+    found = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(study_id=study.id), 10))
     assert [(event.type, event.study_id) for event in found] == [(EventType.STUDY, study.id)]
 
 

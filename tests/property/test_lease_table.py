@@ -82,7 +82,7 @@ class LeaseTable(RuleBasedStateMachine):
     def add(self, priority: int) -> None:
         """Queue a job."""
         new = NewJob(kind=JobKind.TRAIN, payload={"supernet_id": "x"}, priority=priority, max_attempts=MAX_ATTEMPTS)
-        job = self.database.uow.write(lambda tx: JobStore(tx).add(new))
+        job = self.database.uow.write(lambda tx: JobStore(tx).add_job(new))
         self.jobs[job.id] = Expected()
 
     @rule(target=leases, owner=st.sampled_from(["a", "b", "c"]))

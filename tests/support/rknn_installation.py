@@ -58,7 +58,7 @@ class RknnInstallation:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search."""
         query = CandidateQuery(search_id=search.id)
-        return self.server.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(100))).items
+        return self.server.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest(100))).items
 
     def until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Wait for a condition that other processes bring about."""

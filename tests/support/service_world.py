@@ -155,7 +155,7 @@ class World:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search, in the order asked."""
         query = CandidateQuery(search_id=search.id)
-        return self.uow.read(lambda tx: CandidateStore(tx).page(query, PageRequest(1000))).items
+        return self.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest(1000))).items
 
     def states(self, search: Search) -> list[CandidateState]:
         """Their states."""
@@ -323,7 +323,10 @@ def result_digest(job: Job, measured: Measurement) -> str:
 
 
 def measurement(
-    latency_us: float, flags: tuple[ValidityFlag, ...] = (), identity: DeviceIdentity = IDENTITY
+    latency_us: float,
+    flags: tuple[ValidityFlag, ...] = (),
+    identity: DeviceIdentity = IDENTITY,
+    npu_time_source: str | None = None,
 ) -> Measurement:
     """Three clean blocks of equal samples."""
     block = SampleBlock(e2e_ns=(round(latency_us * 1000),) * 10)
@@ -335,6 +338,7 @@ def measurement(
         load_us=1.0,
         init_us=2.0,
         first_run_us=3.0,
+        npu_time_source=npu_time_source,
     )
 
 

@@ -41,7 +41,7 @@ def own_versions(world: WorkerWorld, search: Search) -> list[SupernetVersion]:
 def accuracies(world: WorkerWorld, search: Search) -> tuple[Evaluation, ...]:
     """Every accuracy of its candidates on validation images."""
     ids = [c.id for c in world.candidates(search)]
-    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates(ids))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates(ids))
     return tuple(e for e in found if e.metric is Metric.TOP1)
 
 

@@ -32,7 +32,7 @@ def new_search(**changes: Any) -> Search:
 def add_searches(world: World, searches: list[Search]) -> None:
     def work(tx: Transaction) -> None:
         for search in searches:
-            SearchStore(tx).add(search)
+            SearchStore(tx).add_search(search)
 
     world.uow.write(work)
 

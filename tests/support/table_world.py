@@ -22,6 +22,7 @@ from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
 from server.core.database.transaction import UnitOfWork
 from server.fleet.device import Device
+from server.jobs.dispatch import Dispatch
 from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
@@ -58,7 +59,9 @@ class StepWorker:
         process = world.process
         assert isinstance(process.uow, UnitOfWork)
         settings = Settings(home=folder, worker_device="cpu", datasets_file=datasets_file)
-        self._handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
+        self._handlers = worker_process._handlers(
+            settings, process.uow, process.get(Dispatch).kinds, process.get(Artifacts), None
+        )
 
     def run(self) -> int:
         """Do every job there is."""
@@ -80,7 +83,7 @@ def measure_by_formula(world: World, board: Device, space: SearchSpace, batch: i
         latency_us = operators.get(payload.latency_key)
         if latency_us is None:
             assert payload.arch_id is not None
-            record = world.process.uow.read(lambda tx, a=payload.arch_id: ArchitectureStore(tx).get(a))  # type: ignore[misc]
+            record = world.process.uow.read(lambda tx, a=payload.arch_id: ArchitectureStore(tx).get_architecture(a))  # type: ignore[misc]
             latency_us = network_us(space, record.architecture.choices_value())
         world.put_result(board, job, latency_us)
         num += 1

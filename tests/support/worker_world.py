@@ -117,7 +117,7 @@ class WorkerWorld:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate in the order asked."""
         return self.uow.read(
-            lambda tx: CandidateStore(tx).page(CandidateQuery(search_id=search.id), PageRequest(1000))
+            lambda tx: CandidateStore(tx).page_of_candidates(CandidateQuery(search_id=search.id), PageRequest(1000))
         ).items
 
     @staticmethod
@@ -128,7 +128,7 @@ class WorkerWorld:
     def generation_events(self, search: Search) -> list[Mapping[str, Any]]:
         """What was told of each step."""
         query = EventQuery(search_id=search.id)
-        events: tuple[Event, ...] = self.uow.read(lambda tx: EventStore(tx).after(0, query, 1000))
+        events: tuple[Event, ...] = self.uow.read(lambda tx: EventStore(tx).events_after(0, query, 1000))
         return [event.payload for event in events if event.type is EventType.GENERATION]
 
     def ready_supernet(self, **changes: Any) -> Supernet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any
 
@@ -112,18 +113,23 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def install_openapi(app: FastAPI, models: tuple[type[BaseModel], ...]) -> None:
-    """Make `app` describe itself; `models` are bodies that routes read by themselves."""
+def install_openapi(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[type[object], ...] = ()) -> None:
+    """Make `app` describe itself.
+
+    Args:
+        models: bodies that routes read by themselves.
+        values: values that are documents as they are; the description calls them `...Resource`, as it calls the others.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, models)
+            app.openapi_schema = _document(app, models, values)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+def _document(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[type[object], ...]) -> dict[str, Any]:
     document = get_openapi(
         title="hilnas",
         version=app.version,
@@ -132,6 +138,8 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, An
         tags=app.openapi_tags,
         separate_input_output_schemas=False,
     )
+    for value in values:
+        document = _renamed(document, value.__name__, f"{value.__name__}Resource")
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
@@ -142,6 +150,15 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, An
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["responses"] = _share_problem_responses(document)
     return document
+
+
+def _renamed(document: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The document with one schema called otherwise."""
+    schemas = document["components"]["schemas"]
+    schemas[new] = {**schemas.pop(old), "title": new}
+    text = json.dumps(document).replace(f'"{REF.format(model=old)}"', f'"{REF.format(model=new)}"')
+    renamed: dict[str, Any] = json.loads(text)
+    return renamed
 
 
 def _drop_null_parameters(operation: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from nas_engine.domain.objective import Metric
 from server.core.paging import MAX_PAGE_SIZE
 
 Json = Any
@@ -41,7 +44,44 @@ LabelText = Annotated[
 class Resource(BaseModel):
     """Base of answers: unknown members are ignored when read, so that servers may add some."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, *values: object, **members: object) -> Self:
+        """The resource of a value: each field is the member given here, else the attribute of the first value that has
+        it. Values inside are read in the same way.
+        """
+        return cls.model_validate(_Attributes(values, members))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """Enums as they are written, alone and in sequences."""
+        if isinstance(value, tuple | frozenset):
+            return [_written(item) for item in value]
+        return _written(value)
+
+
+class _Attributes:
+    """The attributes of several values as those of one."""
+
+    def __init__(self, values: tuple[object, ...], members: Mapping[str, object]) -> None:
+        self._values = values
+        self._members = members
+
+    def __getattr__(self, name: str) -> object:
+        if name in self._members:
+            return self._members[name]
+        for value in self._values:
+            if hasattr(value, name):
+                return getattr(value, name)
+        raise AttributeError(name)
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Metric):
+        return value.label
+    return value.value if isinstance(value, Enum) else value
 
 
 class Body(BaseModel):

@@ -24,7 +24,7 @@ def make_golden(uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog) -> bool:
     A failure is logged and nothing else: boards then measure without canaries, as before.
     """
     try:
-        if uow.read(lambda tx: ArtifactStore(tx).export(GOLDEN_KEY, ModelFormat.RKNN, tuple(WeightsOrigin), None)):
+        if uow.read(lambda tx: ArtifactStore(tx).find_export(GOLDEN_KEY, ModelFormat.RKNN, tuple(WeightsOrigin), None)):
             return False
         arch_id = golden_architecture(spaces).arch_id
         made = rknn.make(golden_onnx(spaces), Dtype.FP16, calibration=None, arch_id=arch_id)

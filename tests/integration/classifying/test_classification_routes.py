@@ -117,10 +117,10 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
         world.step(last=True)
 
         def work(tx: Transaction) -> None:
-            (candidate,) = CandidateStore(tx).complete(search_id)
-            CandidateStore(tx).save(replace(candidate, test_top1=0.9, device_top1=0.8))
+            (candidate,) = CandidateStore(tx).all_complete_candidates(search_id)
+            CandidateStore(tx).save_candidate(replace(candidate, test_top1=0.9, device_top1=0.8))
             reference = _record(search_id, candidate.id)
-            ClassificationStore(tx).add(reference)
+            ClassificationStore(tx).add_classification(reference)
             loss = Loss(reference_id=reference.id, value=0.1, standard_error=0.03, agreement=0.85)
             key = HardwareKey(identity=device.capabilities.identity, dtype=device.capabilities.dtypes[0])
             on_device = replace(
@@ -131,7 +131,7 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
                 num_correct=8,
                 loss=loss,
             )
-            ClassificationStore(tx).add(on_device)
+            ClassificationStore(tx).add_classification(on_device)
 
         world.process.uow.write(work)
         front = client.get(f"/api/v1/searches/{search_id}/front").json()

@@ -328,7 +328,7 @@ def test_a_search_ends_once_its_device_has_classified_with_the_front(world: Worl
     assert on_device.loss is not None
     assert on_device.loss.value == pytest.approx(0.1)
     assert on_device.loss.agreement == pytest.approx(0.9)
-    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
     assert [(e.value, e.metric) for e in found if e.metric is Metric.DEVICE_TOP1] == [(0.8, Metric.DEVICE_TOP1)]
     world.worker.run()
     assert world.searches.get(search.id).state is SearchState.COMPLETED

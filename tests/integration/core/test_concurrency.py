@@ -50,7 +50,7 @@ def at_once(work: Callable[[int], T], num_threads: int = NUM_THREADS) -> list[T]
 
 def test_eight_threads_claim_three_hundred_jobs_each_once(world: World) -> None:
     jobs = [NewJob(kind=JobKind.TRAIN, payload={"number": number}) for number in range(300)]
-    world.uow.write(lambda tx: JobStore(tx).add_many(jobs))
+    world.uow.write(lambda tx: JobStore(tx).add_jobs(jobs))
 
     def claim_all(number: int) -> list[str]:
         mine: list[str] = []
@@ -112,13 +112,15 @@ def test_a_reader_of_events_misses_none_that_is_committed_later(world: World) ->
     def write(number: int) -> None:
         for place in range(per_thread):
             event = NewEvent(type=EventType.JOB, payload={"writer": number, "place": place}, search_id="s")
-            world.uow.write(lambda tx, e=event: EventStore(tx).append(e))  # type: ignore[misc]
+            world.uow.write(lambda tx, e=event: EventStore(tx).append_event(e))  # type: ignore[misc]
 
     def read() -> None:
         last = 0
         while True:
             ended = finished.is_set()
-            found = world.uow.read(lambda tx, after=last: EventStore(tx).after(after, EventQuery(search_id="s"), 500))  # type: ignore[misc]
+            found = world.uow.read(
+                lambda tx, after=last: EventStore(tx).events_after(after, EventQuery(search_id="s"), 500)
+            )  # type: ignore[misc]
             seen.extend((event.payload["writer"], event.payload["place"]) for event in found)
             last = found[-1].id if found else last
             if ended and not found:
@@ -160,7 +162,7 @@ def test_a_waiting_worker_is_woken_by_a_new_job(world: World) -> None:
 
     def add(tx: Transaction) -> str:
         tx.wake(Topic.WORKER_JOBS)
-        return JobStore(tx).add(NewJob(kind=JobKind.TRAIN, payload={})).id
+        return JobStore(tx).add_job(NewJob(kind=JobKind.TRAIN, payload={})).id
 
     job_id = world.uow.write(add)
     waiter.join()
@@ -174,7 +176,7 @@ def test_a_wake_of_another_process_is_heard(world: World) -> None:
         heard = False
         for _ in range(50):  # the listener's start is not awaited: wake until it hears
             token = other.wakeups.token(Topic.EVENTS)
-            world.uow.write(lambda tx: EventStore(tx).append(NewEvent(type=EventType.JOB)))
+            world.uow.write(lambda tx: EventStore(tx).append_event(NewEvent(type=EventType.JOB)))
             heard = other.wakeups.wait(Topic.EVENTS, token, 0.5)
             if heard:
                 break

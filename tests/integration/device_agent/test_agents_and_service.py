@@ -108,7 +108,7 @@ class Farm:
             hardware_key=key.digest,
             max_attempts=max_attempts,
         )
-        return self.world.uow.write(lambda tx: JobStore(tx).add(job))
+        return self.world.uow.write(lambda tx: JobStore(tx).add_job(job))
 
     def final(self, job: Job) -> Job:
         """The job once it is over."""
@@ -127,7 +127,7 @@ class Farm:
     def measurements(self) -> tuple[MeasurementRecord, ...]:
         """Everything stored."""
         query = MeasurementQuery(kinds=tuple(MeasurementKind), include_superseded=True, include_suspect=True)
-        return self.world.uow.read(lambda tx: MeasurementStore(tx).page(query, PageRequest(1000))).items
+        return self.world.uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, PageRequest(1000))).items
 
 
 @pytest.fixture

@@ -22,7 +22,41 @@ FINAL = ("completed", "failed", "cancelled")
 pytestmark = pytest.mark.xdist_group("first-release-data")
 Rows = dict[str, list[dict[str, Any]]]
 
-WHERE_IT_WENT: Mapping[str, Callable[[Rows], list[dict[str, Any]]]] = {}
+
+def _awaited_of_batches(after: Rows) -> list[dict[str, Any]]:
+    """A latency table or report that was under way waits for the entries that are not measured yet."""
+    batches = {row["id"]: row for row in after["latency_batches"] if row["state"] == "running"}
+    waiting = [
+        {
+            "candidate_id": entry["id"],
+            "metric": "latency_us",
+            "search_id": entry["batch_id"],
+            "attempt": 1,
+            "supernet_version_id": None,
+            "latency_key": entry["latency_key"],
+            "hardware_key": batches[entry["batch_id"]]["hardware_key"],
+        }
+        for entry in after["latency_entries"]
+        if entry["batch_id"] in batches and entry["state"] == "asked"
+    ]
+    return [*after["awaited_evaluations"], *waiting]
+
+
+def _jobs_of_moved_searches(after: Rows) -> list[dict[str, Any]]:
+    """Jobs of a latency table or report that was under way are cancelled: it orders its own."""
+    moved = {row["id"] for row in after["searches"] if row["moved_to"] is not None and row["state"] == "running"}
+    return [
+        {**row, "state": "queued", "finished_at": None}
+        if row["search_id"] in moved and row["state"] == "cancelled"
+        else row
+        for row in after["jobs"]
+    ]
+
+
+WHERE_IT_WENT: Mapping[str, Callable[[Rows], list[dict[str, Any]]]] = {
+    "awaited_evaluations": _awaited_of_batches,
+    "jobs": _jobs_of_moved_searches,
+}
 """Tables whose rows lie elsewhere or otherwise today: how to read them back as the first release had them."""
 
 CHANGED_BY_STARTING: Mapping[str, frozenset[str]] = {

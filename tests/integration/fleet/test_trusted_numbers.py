@@ -39,7 +39,7 @@ def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
 
 
 def latencies(world: World, candidate: Candidate) -> list[Evaluation]:
-    found = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+    found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
     return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
 
 

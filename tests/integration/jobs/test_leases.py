@@ -200,7 +200,7 @@ def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:
     search = measuring(world)
     for _ in range(3):
         lost(world, taken(device))
-    job = world.uow.read(lambda tx: JobStore(tx).active_of_search(search.id))
+    job = world.uow.read(lambda tx: JobStore(tx).active_jobs_of_search(search.id))
     assert job == () or job[0].kind is JobKind.SEARCH_STEP
     candidate = world.candidates(search)[0]
     assert candidate.state is CandidateState.FAILED

@@ -32,7 +32,9 @@ def test_places_count_what_runs_and_what_comes_first(world: World) -> None:
     running = device.take()
     assert running is not None
     assert world.dispatch.place(running.id) is None
-    waiting = [j for j in world.uow.read(lambda tx: JobStore(tx).active_of_search(_slow(world))) if j.id != running.id]
+    waiting = [
+        j for j in world.uow.read(lambda tx: JobStore(tx).active_jobs_of_search(_slow(world))) if j.id != running.id
+    ]
     places = [world.dispatch.place(job.id) for job in waiting if job.kind is JobKind.MEASURE]
     assert [place.position for place in places if place is not None] == [2, 3, 4]
     assert {(place.num_takers, place.eta_s) for place in places if place is not None} == {(1, None)}
@@ -50,7 +52,7 @@ def test_nobody_takes_the_jobs_of_a_board_that_a_person_has(world: World) -> Non
     world.worker.run()
     now = world.uow.read(lambda tx: tx.now())
     world.devices.reserve(device.id, "anna", now + timedelta(hours=1))
-    (job,) = world.uow.read(lambda tx: JobStore(tx).active_of_search(search.id))
+    (job,) = world.uow.read(lambda tx: JobStore(tx).active_jobs_of_search(search.id))
     place = world.dispatch.place(job.id)
     assert place is not None
     assert (place.position, place.num_takers, place.eta_s) == (1, 0, None)
@@ -70,13 +72,13 @@ def test_what_rests_on_a_device_s_measurements_is_found(world: World) -> None:
     before = world.uow.read(lambda tx: tx.now())
     world.worker.run()
     assert device.run() == 3
-    ids = world.uow.read(lambda tx: MeasurementStore(tx).ids_since(device.id, before))
+    ids = world.uow.read(lambda tx: MeasurementStore(tx).ids_of_measurements_since(device.id, before))
     assert len(ids) == 3
-    resting = world.uow.read(lambda tx: EvaluationStore(tx).resting_on(ids[:2]))
+    resting = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_from_measurements(ids[:2]))
     assert {evaluation.measurement_id for evaluation in resting} == set(ids[:2])
     assert {evaluation.search_id for evaluation in resting} == {search.id}
-    assert world.uow.read(lambda tx: EvaluationStore(tx).resting_on(())) == ()
-    assert world.uow.read(lambda tx: MeasurementStore(tx).ids_since(device.id, tx.now())) == ()
+    assert world.uow.read(lambda tx: EvaluationStore(tx).evaluations_from_measurements(())) == ()
+    assert world.uow.read(lambda tx: MeasurementStore(tx).ids_of_measurements_since(device.id, tx.now())) == ()
 
 
 def _slow(world: World) -> str:

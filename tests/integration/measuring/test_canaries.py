@@ -97,7 +97,7 @@ def job_for(device: PlayedDevice, core_mask: str = "1", model_format: ModelForma
         latency_key="2" * 64,
         hardware_key="3" * 64,
     )
-    return device.world.uow.write(lambda tx: JobStore(tx).add(new))
+    return device.world.uow.write(lambda tx: JobStore(tx).add_job(new))
 
 
 def planned(canaries: Canaries, device: PlayedDevice, **changes: Any) -> CanaryPlan | None:
@@ -250,7 +250,7 @@ class TestWiring:
             validity_policy="require",
             timeout_s=30.0,
         )
-        job = uow.write(lambda tx: JobStore(tx).add(NewJob(kind=JobKind.MEASURE, payload=payload.to_json())))
+        job = uow.write(lambda tx: JobStore(tx).add_job(NewJob(kind=JobKind.MEASURE, payload=payload.to_json())))
         return process.agents.work[JobKind.MEASURE].canaries.plan(device, job)
 
     def test_boards_run_the_golden_model_and_emulators_do_not(self, process: api.ApiProcess) -> None:
@@ -280,7 +280,7 @@ class TestWiring:
     def test_the_golden_model_is_no_candidates_latency(self, process: api.ApiProcess) -> None:
         make_golden(process.uow, FakeRknnMaker(process.get(Artifacts)), SpaceCatalog())
         assert len(GOLDEN_KEY) == 64
-        assert process.uow.read(lambda tx: EvaluationStore(tx).awaited_under(GOLDEN_KEY, "3" * 64)) == ()
+        assert process.uow.read(lambda tx: EvaluationStore(tx).awaited_evaluations_under(GOLDEN_KEY, "3" * 64)) == ()
 
 
 class TestAgents:

@@ -28,6 +28,7 @@ from server.candidates.states import EvaluationSource, SearchState
 from server.core.database.transaction import UnitOfWork
 from server.core.paging import PageRequest
 from server.fleet.device import Device
+from server.jobs.dispatch import Dispatch
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
 from server.searches.fronts import Fronts
@@ -49,7 +50,9 @@ class Bench:
         process = self.world.process
         settings = Settings(home=home, worker_device="cpu")
         assert isinstance(process.uow, UnitOfWork)
-        self.handlers = worker_process._handlers(settings, process.uow, process.get(Artifacts), None)
+        self.handlers = worker_process._handlers(
+            settings, process.uow, process.get(Dispatch).kinds, process.get(Artifacts), None
+        )
         self.board: Device = self.world.enrol("bench-1", "rk3588", device_class)
         self.num_measured = 0
 
@@ -94,11 +97,11 @@ class Bench:
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         process = self.world.process
         return process.uow.read(
-            lambda tx: CandidateStore(tx).page(CandidateQuery(search_id=search.id), PageRequest(100))
+            lambda tx: CandidateStore(tx).page_of_candidates(CandidateQuery(search_id=search.id), PageRequest(100))
         ).items
 
     def latencies(self, candidate: Candidate) -> list[Evaluation]:
-        found = self.world.process.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+        found = self.world.process.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
         return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
 
 

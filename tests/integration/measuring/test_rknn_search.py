@@ -99,7 +99,7 @@ def test_the_front_is_measured_once_more_before_the_search_ends(installation: Rk
     process = installation.server
     front = {point.id for point in process.get(Fronts).of_search(search.id).points}
     for candidate in installation.candidates(search):
-        found = process.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
+        found = process.uow.read(lambda tx, c=candidate: EvaluationStore(tx).evaluations_of_candidates([c.id]))  # type: ignore[misc]
         assert len(found) == (2 if candidate.id in front else 1)
 
 

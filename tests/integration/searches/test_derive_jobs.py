@@ -58,7 +58,7 @@ def stop_after(num_questions: int) -> Callable[[], bool]:
 
 
 def work_events(world: WorkerWorld, search: Search) -> list[Any]:
-    events = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(search_id=search.id), 1000))
+    events = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(search_id=search.id), 1000))
     return [event.payload for event in events if event.type is EventType.WORK]
 
 
@@ -111,7 +111,7 @@ def test_another_worker_goes_on_from_the_stored_checkpoint(
     elsewhere = world.settings.model_copy(
         update={"home": tmp_path / "elsewhere", "artifact_dir": world.settings.effective_artifact_dir}
     )
-    world.handlers = worker_process._handlers(elsewhere, world.uow, world.artifacts, None)
+    world.handlers = worker_process._handlers(elsewhere, world.uow, world.dispatch.kinds, world.artifacts, None)
     world.run()
     done = world.searches.get(search.id)
     assert done.state is SearchState.COMPLETED, done.reason

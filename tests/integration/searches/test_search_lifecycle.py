@@ -87,7 +87,7 @@ def test_a_second_search_measures_nothing_again(world: World) -> None:
     assert num_measurements(world) == before
     assert second.progress.num_reused == 6
     candidate = world.candidates(second)[0]
-    evaluations = world.uow.read(lambda tx: EvaluationStore(tx).of_candidates([candidate.id]))
+    evaluations = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
     assert [e.source for e in evaluations] == [EvaluationSource.REUSED]
 
 
@@ -210,7 +210,7 @@ def test_a_training_that_is_cancelled_after_its_last_step_publishes_nothing(worl
     assert world.supernets.finish_training(lease_of(job), NewVersion(weights_sha256=weights.sha256)) is None
     assert world.supernets.get(supernet.id).state is SupernetState.CANCELLED
     assert world.supernets.versions(supernet.id) == ()
-    assert world.uow.read(lambda tx: JobStore(tx).get(job.id)).state is JobState.CANCELLED
+    assert world.uow.read(lambda tx: JobStore(tx).get_job(job.id)).state is JobState.CANCELLED
 
 
 def test_a_training_that_fails_for_good_fails_the_searches_that_wait(world: World) -> None:
@@ -295,13 +295,13 @@ def test_a_model_the_converter_refuses_makes_its_candidate_infeasible(world: Wor
 def test_events_tell_the_whole_story_in_order(world: World) -> None:
     device = world.enrol()
     search = run_to_end(world, device, world.search())
-    events = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(search_id=search.id), 500))
+    events = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(search_id=search.id), 500))
     assert [e.id for e in events] == sorted({e.id for e in events})
     assert [e.payload["state"] for e in events if e.type is EventType.STATE] == ["running", "completed"]
     assert len([e for e in events if e.type is EventType.CANDIDATE]) == 6
     assert len([e for e in events if e.type is EventType.GENERATION]) == 3
     middle = events[4].id
-    rest = world.uow.read(lambda tx: EventStore(tx).after(middle, EventQuery(search_id=search.id), 500))
+    rest = world.uow.read(lambda tx: EventStore(tx).events_after(middle, EventQuery(search_id=search.id), 500))
     assert rest == events[5:]
 
 

@@ -82,7 +82,7 @@ def test_no_step_is_queued_while_the_supernet_is_shifted(world: WorkerWorld, sea
 
 def test_the_loss_of_each_candidate_is_told_while_it_shifts(world: WorkerWorld, search: Search) -> None:
     shift(world, next_shift(world))
-    events = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(search_id=search.id), 1000))
+    events = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(search_id=search.id), 1000))
     told = [event.payload for event in events if event.type is EventType.WORK]
     assert [(t["kind"], t["done"], t["total"]) for t in told] == [
         ("shift", n + 1, POPULATION) for n in range(POPULATION)

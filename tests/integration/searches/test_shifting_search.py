@@ -38,7 +38,7 @@ def crashes_before_commit(world: WorkerWorld, job: Job) -> bool:
     asked = iter([False] * POPULATION)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, lambda: next(asked, True))
-    return world.uow.read(lambda tx: JobStore(tx).get(job.id)).state is JobState.LEASED
+    return world.uow.read(lambda tx: JobStore(tx).get_job(job.id)).state is JobState.LEASED
 
 
 def test_every_generation_is_one_version_and_is_scored_with_it_alone(world: WorkerWorld) -> None:

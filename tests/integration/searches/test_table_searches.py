@@ -132,7 +132,7 @@ def test_values_come_from_the_row_and_say_so(world: WorkerWorld) -> None:
         assert candidate.latency_us == pytest.approx(row[Metric.LATENCY_US].value)
         assert candidate.record.macs == row[Metric.MACS].value
         assert candidate.latency_key is candidate.model_sha256 is None
-        evaluations = world.uow.read(lambda tx, c=candidate: EvaluationStore(tx).of_candidates([c.id]))  # type: ignore[misc]
+        evaluations = world.uow.read(lambda tx, c=candidate: EvaluationStore(tx).evaluations_of_candidates([c.id]))  # type: ignore[misc]
         assert {e.metric: e.source for e in evaluations} == {
             Metric.TOP1: EvaluationSource.TABLE,
             Metric.LATENCY_US: EvaluationSource.TABLE,

@@ -92,7 +92,7 @@ def test_a_study_judges_every_architecture_both_ways_and_correlates_the_orders(w
 def test_events_tell_how_a_study_goes(world: WorkerWorld) -> None:
     study = ordered(world, num_architectures=2)
     world.run()
-    told = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(study_id=study.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(study_id=study.id), 500))
     states = [event.payload["state"] for event in told if event.type is EventType.STUDY]
     assert states == ["queued", "running", "completed"]
     entries = [event.payload for event in told if event.type is EventType.STUDY_ENTRY]
@@ -152,11 +152,11 @@ def do_until(world: WorkerWorld, job: Job, stopped: Callable[[], bool]) -> None:
 
 
 def last_event(world: WorkerWorld, study: RankingStudy) -> int:
-    return world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(study_id=study.id), 500))[-1].id
+    return world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(study_id=study.id), 500))[-1].id
 
 
 def steps_after(world: WorkerWorld, study: RankingStudy, event_id: int) -> list[Any]:
-    told = world.uow.read(lambda tx: EventStore(tx).after(event_id, EventQuery(study_id=study.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).events_after(event_id, EventQuery(study_id=study.id), 500))
     return [event.payload["step"] for event in told if event.type is EventType.TRAINING]
 
 

@@ -89,7 +89,7 @@ class ConvertingWorld(WorkerWorld):
         self.deployables = DeployableModels(self.uow)
         self.retraining = CandidateRetraining(self.uow, self.supernets)
         maker = RknnMaker(self.converter, self.artifacts)  # type: ignore[arg-type]
-        self.handlers = worker_process._handlers(self.settings, self.uow, self.artifacts, maker)
+        self.handlers = worker_process._handlers(self.settings, self.uow, self.dispatch.kinds, self.artifacts, maker)
 
     def convert(self) -> int:
         """Do what waits for the converter; failures are reported as the worker's loop does."""

@@ -84,7 +84,7 @@ def test_two_processes_train_what_one_process_trains_with_the_whole_batch(world:
     assert_equal(weights(world, one), weights(world, two))
     assert two.progress.step == 24
     assert two.progress.loss == pytest.approx(one.progress.loss, rel=1e-3)
-    told = world.uow.read(lambda tx: EventStore(tx).after(0, EventQuery(supernet_id=two.id), 500))
+    told = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(supernet_id=two.id), 500))
     steps = [event.payload["step"] for event in told if event.type is EventType.TRAINING]
     assert steps == list(range(1, 25))
     assert not list((world.folder / "worker" / "training").iterdir()), "nothing is left behind"

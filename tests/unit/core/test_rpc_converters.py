@@ -58,6 +58,7 @@ IDENTITY = DeviceIdentity(
     core_mask="0x1",
 )
 CANARY = CanaryReading(artifact_sha256="cd" * 32, median_us=2000.5, ratio=1.01, output_digest="ef" * 32)
+QUICK = MeasurementProfile.named("quick")
 MEASUREMENT = Measurement(
     blocks=(
         SampleBlock((1_000_000, 1_100_000), (600_000, 610_000), num_involuntary_switches=1, cpu_time_ns=5),
@@ -78,7 +79,7 @@ MEASUREMENT = Measurement(
 
 def test_a_measurement_survives_the_wire() -> None:
     data = messages.measurement_to_proto(MEASUREMENT).SerializeToString()
-    assert measurement_from_proto(measurement_pb2.Measurement.FromString(data)) == MEASUREMENT
+    assert measurement_from_proto(measurement_pb2.Measurement.FromString(data), QUICK) == MEASUREMENT
 
 
 def through_a_pipe(message: ProcessEvent) -> ProcessEvent:
@@ -133,7 +134,7 @@ def test_malformed_measurements_are_refused(spoil: dict[str, object]) -> None:
     for name, value in spoil.items():
         setattr(message, name, value)
     with pytest.raises((InvalidMeasurementError, InvalidValueError)):
-        measurement_from_proto(message)
+        measurement_from_proto(message, QUICK)
 
 
 OF_AGENTS = [t for t in FailureType if f"ERROR_TYPE_{t.name}" in control_pb2.ErrorType.DESCRIPTOR.values_by_name]

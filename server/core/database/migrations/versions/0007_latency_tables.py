@@ -126,6 +126,7 @@ def _path(search: Any) -> str:
 
 def _batch(search: Any) -> dict[str, Any]:
     spec, sampling = search["spec"], None
+    paused = search["desired_state"] == "paused"
     algorithm, num_entries = spec["algorithm"], spec["budget"]["num_candidates"]
     space = spec["space"]
     if search["space_id"] == OPERATORS:
@@ -146,7 +147,7 @@ def _batch(search: Any) -> dict[str, Any]:
         | {"labels": labels},
         "sampling": sampling,
         "table_id": None if sampling is None else sampling["table_id"],
-        "state": search["state"] if search["state"] in FINAL else "running",
+        "state": search["state"] if search["state"] in FINAL else "paused" if paused else "running",
         "reason": search["reason"],
         "hardware_key": search["hardware_key"],
         "num_entries": num_entries,
