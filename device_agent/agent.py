@@ -110,7 +110,7 @@ class Agent:
         self._inbox.put(_Order.DRAIN)
 
     def run(self) -> ExitCode:
-        """Serve until told to stop.
+        """Serve until it is stopped.
 
         Raises:
             EnrolmentError: no credential, and nothing to get one with.

@@ -2,7 +2,7 @@
 
 AgentError
   JobFailedError       a job ended without a measurement; its type says why
-  JobStoppedError      a job was told to stop: cancelled, lease lost, shut down
+  JobStoppedError      a job was stopped: cancelled, lease lost, shut down
   RuntimeUnavailableError   the runtime cannot be used on this machine
   EnrolmentError       no credential, and none can be had
   ProtocolMismatchError  server and agent share no protocol version
@@ -38,7 +38,7 @@ class JobFailedError(AgentError):
 
 
 class JobStoppedError(AgentError):
-    """A job was told to stop; `type` is CANCELLED, LEASE_LOST or AGENT_SHUTDOWN."""
+    """A job was stopped; `type` is CANCELLED, LEASE_LOST or AGENT_SHUTDOWN."""
 
     def __init__(self, type: FailureType, message: str) -> None:
         super().__init__(message)

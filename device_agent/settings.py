@@ -13,7 +13,7 @@ from device_agent.server_link.link import LinkSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """Everything an agent is told at its start.
+    """The settings an agent is started with.
 
     Attributes:
         link: the server and how to trust it.

@@ -37,7 +37,7 @@ class MonotonicClock:
 
 
 class VirtualClock:
-    """A clock that moves only when told to: simulated runs take no real time and repeat exactly."""
+    """A clock that moves only when it is advanced: simulated runs take no real time and repeat exactly."""
 
     def __init__(self) -> None:
         self._now_ns = 0

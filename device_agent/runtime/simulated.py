@@ -56,4 +56,4 @@ class SimulatedSession:
         return [np.array(self._output)]
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: a simulated model holds no memory of an engine."""

@@ -37,6 +37,7 @@ class RandomSearchSettings(CheckpointedSettings):
     """Random search without repetition."""
 
     kind: Literal["random"] = "random"
+    """Name of the algorithm; it selects these settings."""
 
     batch_size: int = Field(default=20, ge=1, le=10_000)
     """Number of candidates asked at once."""
@@ -46,6 +47,7 @@ class Nsga2Settings(CheckpointedSettings):
     """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
 
     kind: Literal["nsga2"] = "nsga2"
+    """Name of the algorithm; it selects these settings."""
 
     population_size: int = Field(default=20, ge=2, le=10_000)
     """Number of survivors per generation, and size of the initial sample."""
@@ -110,6 +112,7 @@ class ScarletNsga2Settings(CheckpointedSettings):
     """
 
     kind: Literal["scarlet_nsga2"] = "scarlet_nsga2"
+    """Name of the algorithm; it selects these settings."""
 
     population_size: int = Field(default=70, ge=2, le=10_000)
     """Number of survivors per generation (Table 1: 70)."""
@@ -156,6 +159,7 @@ class SposEvolutionSettings(CheckpointedSettings):
     """
 
     kind: Literal["spos_evolution"] = "spos_evolution"
+    """Name of the algorithm; it selects these settings."""
 
     population_size: int = Field(default=50, ge=1, le=10_000)
     """Number of candidates per generation."""
@@ -189,6 +193,7 @@ class BinnedEvolutionSettings(CheckpointedSettings):
     """
 
     kind: Literal["binned_evolution"] = "binned_evolution"
+    """Name of the algorithm; it selects these settings."""
 
     bin_metric: MetricName = "macs"
     """Objective that is cut into bins."""
@@ -222,6 +227,7 @@ class PredictorAssistedSettings(CheckpointedSettings):
     """Predictors learned from what has been evaluated, an inner NSGA-II on them, real evaluation of the chosen few."""
 
     kind: Literal["predictor_assisted"] = "predictor_assisted"
+    """Name of the algorithm; it selects these settings."""
 
     num_initial: int = Field(default=25, ge=3, le=100_000)
     """Number of random candidates before predictors are first fitted."""
@@ -250,6 +256,7 @@ class CostReportSettings(SpecPart):
     """
 
     kind: Literal["cost_report"] = "cost_report"
+    """Name of the algorithm; it selects these settings."""
 
     latency_table: str = Field(min_length=1, max_length=100)
     """Id of a completed latency table of this space."""

@@ -30,6 +30,7 @@ class DenseNasSettings(CheckpointedSettings):
     """
 
     kind: Literal["densenas"] = "densenas"
+    """Name of the algorithm; it selects these settings."""
 
     cost_factors: tuple[CostFactor, ...] = Field(default=(0.15,), min_length=1, max_length=100)
     """Lambda of each run (published: 0.15 for latency, 0.2 for MACs); 0 searches for accuracy alone."""

@@ -68,6 +68,7 @@ class UniformSettings(SpecPart):
     """Single-path uniform sampling (SPOS): every choice of every block with the same probability."""
 
     kind: Literal["uniform"] = "uniform"
+    """Name of the strategy; it selects these settings."""
 
     paths_per_step: int = later(1, ge=1, le=1000)
     """Number of single paths whose gradients are averaged in one update (SPOS: 1)."""
@@ -107,12 +108,14 @@ class FairSettings(SpecPart):
     """Strict fairness (FairNAS, SCARLET): every choice of every layer is trained exactly once per update."""
 
     kind: Literal["fair"] = "fair"
+    """Name of the strategy; it selects these settings."""
 
 
 class SandwichSettings(SpecPart):
     """The sandwich rule (AttentiveNAS, AlphaNet): the largest subnet teaches random ones and the smallest."""
 
     kind: Literal["sandwich"] = "sandwich"
+    """Name of the strategy; it selects these settings."""
 
     num_random: int = Field(default=2, ge=0, le=64)
     """Number of random subnets per update, beside the largest and the smallest (AlphaNet: 2)."""
@@ -182,6 +185,7 @@ class RetrainSettings(StandaloneSettings, ModelFiles):
     """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
 
     kind: Literal["retrain"] = "retrain"
+    """Name of the strategy; it selects these settings."""
 
     architecture: Any = None
     """A published name, a genotype, or the space's own form. Absent in presets only: without it nothing is launched."""
@@ -207,7 +211,7 @@ class OptimizerSettings(SpecPart):
     """Update rule; weight decay only on the weights the reference decays."""
 
     kind: OptimizerKind = OptimizerKind.SGD
-    """Update rule: stochastic gradient descent with momentum, or AdamW."""
+    """Name of the update rule: `sgd` is stochastic gradient descent with momentum."""
 
     learning_rate: float = Field(default=0.5, gt=0, le=100)
     """Initial learning rate (SPOS: 0.5 for batches of 1024)."""
@@ -321,16 +325,16 @@ class TrainingSpec(TrainingSettings):
     """Training of a supernet. `POST /api/v1/supernets` takes it, and a search spec may hold it inline."""
 
     name: Name = "supernet"
-    """Name for people."""
+    """Name of the supernet for people, shown in lists."""
 
     space: SpaceSpec
     """Search space whose supernet is trained."""
 
     dataset: Identifier
-    """Registered data set; GET /api/v1/datasets lists them."""
+    """Name of the registered data set that it is trained on; GET /api/v1/datasets lists them."""
 
     strategy: StrategySettings = Field(default_factory=UniformSettings)
     """Rule by which a step chooses the subnets it trains."""
 
     labels: Labels = Field(default_factory=dict)
-    """Labels for people and filters."""
+    """Labels of the supernet by name, for people and filters."""

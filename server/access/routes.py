@@ -28,7 +28,9 @@ from server.core.http.resources import Listing, ListQuery
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
 EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
-TokenId = Annotated[str, Path(examples=["tok_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+TokenId = Annotated[
+    str, Path(description="Id of the token, as the server gave it.", examples=["tok_01jd3x5w8k2v7m4q9r6t1y0z3a"])
+]
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -36,7 +38,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 def list_tokens(
     paging: PagingDep, tokens: TokensDep, _: Admin, query: Annotated[ListQuery, Query()]
 ) -> Listing[TokenResource]:
-    """Every token, oldest first, revoked ones included."""
+    """List every token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
     page = page_in_memory(tokens.all(), lambda token: token.id, wanted)
     return paging.listing(page, [TokenResource.of(t) for t in page.items])
@@ -53,13 +55,13 @@ def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: Uo
 
 @router.get("/tokens/{token_id:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> TokenResource:
-    """One token, without its secret."""
+    """Read one token, without its secret."""
     return TokenResource.of(tokens.get(token_id))
 
 
 @router.delete("/tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
 def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
-    """Let a token be used no more."""
+    """Refuse a token from now on."""
     tokens.get(token_id)
     tokens.revoke(token_id)
 
@@ -68,7 +70,7 @@ def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
 def list_enrolment_tokens(
     paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Admin, query: Annotated[ListQuery, Query()]
 ) -> Listing[EnrolmentTokenResource]:
-    """Every enrolment token, oldest first, revoked ones included."""
+    """List every enrolment token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
     page = page_in_memory(enrolment_tokens.all(), lambda token: token.id, wanted)
     items = [EnrolmentTokenResource.of(token) for token in page.items]
@@ -89,7 +91,7 @@ def create_enrolment_token(
 
 @router.delete("/enrolment-tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
 def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Admin) -> None:
-    """Let no board enrol with it any more; boards that have enrolled stay."""
+    """Refuse enrolments with a token from now on; boards that have enrolled stay."""
     enrolment_tokens.revoke(token_id)
 
 

@@ -52,16 +52,14 @@ class EnrolmentTokenStore(Store):
     """Enrolment tokens as rows."""
 
     def add_enrolment_token(self, token: EnrolmentToken) -> None:
-        """Store a new one."""
         self._insert(ENROLMENT_TOKENS, token)
 
     def lock_enrolment_token_by_secret(self, secret_sha256: str) -> EnrolmentToken | None:
-        """Find one by the digest of its secret, locked."""
+        """Find one by the digest of its secret and hold it until the transaction ends."""
         statement = ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256)
         return self._first(ENROLMENT_TOKENS, statement.with_for_update())
 
     def count_use_of_enrolment_token(self, token_id: str) -> None:
-        """Count one use."""
         self._update(token_id, {"num_uses": enrolment_tokens.c.num_uses + 1})
 
     def revoke_enrolment_token(self, token_id: str) -> None:
@@ -82,22 +80,21 @@ BOOTSTRAP_LOCK = 7_316_002
 
 
 class TokenStore(Store):
-    """API tokens."""
+    """API tokens as rows, with the digest of their secrets."""
 
     def add_token(self, token: ApiToken) -> None:
-        """Store a new one."""
         self._insert(API_TOKENS, token)
 
     def get_token(self, token_id: str) -> ApiToken:
-        """Read one."""
+        """Read one token by its id, a revoked one too."""
         return self._one(API_TOKENS, API_TOKENS.select(api_tokens.c.id == token_id), "token", token_id)
 
     def find_token_by_secret(self, secret_sha256: str) -> ApiToken | None:
-        """Find one by the digest of its secret."""
+        """Find one by the digest of its secret; None where no token has it."""
         return self._first(API_TOKENS, API_TOKENS.select(api_tokens.c.secret_sha256 == secret_sha256))
 
     def revoke_token(self, token_id: str) -> None:
-        """Let it be used no more."""
+        """Refuse a token from now on."""
         self.get_token(token_id)
         self._connection.execute(sa.update(api_tokens).where(api_tokens.c.id == token_id).values(revoked_at=now()))
 

@@ -33,7 +33,7 @@ class StoredBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """Content-addressed bytes."""
+    """Bytes that are stored under the hash of their content."""
 
     sha256: str
     size_bytes: int

@@ -56,20 +56,20 @@ class Artifacts:
         return self._uow.write(work)
 
     def get(self, sha256: str) -> Artifact:
-        """What is known of one. Raises NotFoundError, InvalidValueError."""
+        """Read the record of an artifact, without its content. Raises NotFoundError, InvalidValueError."""
         check_sha256(sha256)
         return self._uow.read(lambda tx: ArtifactStore(tx).get_artifact(sha256))
 
     def page(self, page: PageRequest) -> Page[Artifact]:
-        """List, newest first."""
+        """List what is stored, newest first."""
         return self._uow.read(lambda tx: ArtifactStore(tx).page_of_artifacts(page))
 
     def read(self, sha256: str) -> bytes:
-        """The whole content, verified. Raises NotFoundError, DigestMismatchError."""
+        """Read the whole content, verified. Raises NotFoundError, DigestMismatchError."""
         return self._store.read(check_sha256(sha256))
 
     def open(self, sha256: str) -> BinaryIO:
-        """The content for reading, verified first. Raises as `read`."""
+        """Open the content for reading, verified first. Raises as `read`."""
         return self._store.open(check_sha256(sha256))
 
     def read_range(self, sha256: str, offset: int, length: int) -> bytes:

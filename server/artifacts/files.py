@@ -62,7 +62,7 @@ class FileByteStore:
         return self._path(sha256).is_file()
 
     def size_bytes(self, sha256: str) -> int:
-        """Its size."""
+        """Look up the size of the content; NotFoundError where there is none."""
         try:
             return self._path(sha256).stat().st_size
         except FileNotFoundError as error:

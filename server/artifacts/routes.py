@@ -45,7 +45,7 @@ _CONTENT = {"content": {"*/*": _BINARY}}
 def list_artifacts(
     artifacts: ArtifactsDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[ArtifactResource]:
-    """What is stored, newest first."""
+    """List the artifacts that are stored, newest first."""
     page = artifacts.page(paging.wanted(query))
     return paging.listing(page, [ArtifactResource.of(a) for a in page.items])
 
@@ -67,7 +67,7 @@ def get_artifact(
     _: Viewer,
     range_header: Annotated[str | None, Header(alias="Range", description="One range: `bytes=FIRST-LAST`.")] = None,
 ) -> Response:
-    """The content. Resumable: ask for the rest with Range, and check the sha256 at the end."""
+    """Download the content. Resumable: ask for the rest with Range, and check the sha256 at the end."""
     artifact = artifacts.get(sha256)
     etag = f'"{artifact.sha256}"'
     if (unchanged := not_modified(request, etag)) is not None:

@@ -1,4 +1,4 @@
-"""The artifact stream."""
+"""The gRPC service by which devices fetch artifacts in chunks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
-    """hilnas.v1.Artifacts."""
+    """Servicer of `hilnas.v1.Artifacts`, for enrolled devices."""
 
     def __init__(self, authenticate: Callable[[str], Authenticated], artifacts: Artifacts) -> None:
         """`authenticate` gives the device with a credential, or raises."""
@@ -26,7 +26,7 @@ class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
     def Fetch(  # noqa: N802
         self, request: artifacts_pb2.FetchRequest, context: grpc.ServicerContext
     ) -> Iterator[artifacts_pb2.Chunk]:
-        """See artifacts.proto."""
+        """Stream an artifact from an offset on, as artifacts.proto says."""
         with answering(context):
             authenticated(self._authenticate, None, context)
             size_bytes = self._artifacts.get(request.sha256).size_bytes

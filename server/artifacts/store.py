@@ -51,7 +51,7 @@ class ArtifactStore(Store):
         self._insert_ignore(artifacts, [ARTIFACTS.row_of(artifact)])
 
     def get_artifact(self, sha256: str) -> Artifact:
-        """Read one."""
+        """Read the record of an artifact by its hash."""
         return self._one(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256), "artifact", sha256)
 
     def find_artifact(self, sha256: str) -> Artifact | None:
@@ -59,7 +59,7 @@ class ArtifactStore(Store):
         return self._first(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256))
 
     def page_of_artifacts(self, page: PageRequest) -> Page[Artifact]:
-        """List, newest first."""
+        """List the records of artifacts, newest first."""
         # The sort value travels in page tokens, so it is the stored number rather than a datetime.
         created = sa.type_coerce(artifacts.c.created_at, sa.BigInteger).label("created_us")
         statement = ARTIFACTS.select().add_columns(created)

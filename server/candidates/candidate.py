@@ -23,10 +23,10 @@ class Candidate:
 
     Attributes:
         id: ``cand_...``.
-        seq: 1 for the first asked in the search; results are told in this order.
+        seq: 1 for the first asked in the search; observations are passed on in this order.
         generation: of the algorithm, 0 for the initial sample.
         record: which architecture it is.
-        genotype: as the algorithm asked it; what it is told under.
+        genotype: as the algorithm asked it; its observation carries it.
         latency_key: what its latency is filed under; None where latency is not wanted.
         state, reason: where it stands, and why, for people.
         top1: fraction 0 to 1, the current evaluation; None before there is one.
@@ -36,7 +36,7 @@ class Candidate:
         latency_flags: why the latency may not be trusted; empty where valid or absent.
         model_sha256: the exported model that was measured; None where nothing was exported.
         final_model_sha256: the deployable model with inherited weights, made with `test_top1`.
-        told_seq: step in which it was told to the algorithm; None before.
+        told_seq: step in which the algorithm observed it; None before.
         provenance: how it came about (operator, parents), as the algorithm tells it.
     """
 

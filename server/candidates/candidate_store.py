@@ -101,7 +101,7 @@ class CandidateStore(Store):
             ) from error
 
     def get_candidate(self, candidate_id: str) -> Candidate:
-        """Read one."""
+        """Read one candidate with its architecture."""
         return self._one(CANDIDATES, CANDIDATES.select(candidates.c.id == candidate_id), "candidate", candidate_id)
 
     def get_candidates(self, candidate_ids: Sequence[str]) -> tuple[Candidate, ...]:
@@ -135,7 +135,7 @@ class CandidateStore(Store):
         )
 
     def count_candidates(self, query: CandidateQuery) -> int:
-        """How many `page` would list in all."""
+        """Count the candidates that a query matches."""
         return count_of(self._connection, _filtered(query).with_only_columns(candidates.c.id))
 
     def count_candidates_by_state(self, search_id: str) -> Mapping[CandidateState, int]:
@@ -148,11 +148,11 @@ class CandidateStore(Store):
         return {state: int(number) for state, number in self._connection.execute(statement)}
 
     def unobserved_candidates(self, search_id: str) -> tuple[Candidate, ...]:
-        """Candidates in a final state that were not told yet, by seq."""
+        """Candidates in a final state that the algorithm has not observed yet, by seq."""
         return self._of(search_id, candidates.c.state.in_(_FINAL), candidates.c.told_seq.is_(None))
 
     def observed_candidates(self, search_id: str) -> tuple[Candidate, ...]:
-        """Candidates that were told, by seq."""
+        """Candidates that the algorithm has observed, by seq."""
         return self._of(search_id, candidates.c.told_seq.is_not(None))
 
     def all_complete_candidates(self, search_id: str) -> tuple[Candidate, ...]:
@@ -164,7 +164,7 @@ class CandidateStore(Store):
         return self._of(search_id, candidates.c.state.not_in(_FINAL))
 
     def mark_candidates_observed(self, search_id: str, candidate_ids: Sequence[str], told_seq: int) -> int:
-        """Mark those that are not told yet; returns how many were."""
+        """Mark those that were not observed yet; returns how many were marked."""
         marked = 0
         for ids in chunks(candidate_ids):
             statement = (

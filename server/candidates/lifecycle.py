@@ -95,7 +95,7 @@ def finish_candidate(
 
 
 def candidate_event(candidate: Candidate) -> NewEvent:
-    """What is told of a finished candidate."""
+    """Build the event that announces a finished candidate."""
     return NewEvent(
         type=EventType.CANDIDATE,
         search_id=candidate.search_id,

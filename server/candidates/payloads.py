@@ -9,14 +9,14 @@ from server.spaces.architecture import ArchitectureDocument
 
 
 class SearchStepPayload(Payload):
-    """Tell what is finished, ask for more. `seq` is the checkpoint this step will write."""
+    """A search step: pass on observations, ask for candidates. `seq` is the checkpoint this step will write."""
 
     search_id: str
     seq: int
 
 
 class SearchWorkPayload(Payload):
-    """Base of heavy work that a step ordered. `seq` is the checkpoint written with the order."""
+    """Base of the long-running jobs that a step ordered. `seq` is the checkpoint written with the order."""
 
     search_id: str
     seq: int

@@ -65,12 +65,11 @@ class SearchStore(Store):
     """Searches as rows; the spec and the progress are JSON."""
 
     def add_search(self, search: Search) -> None:
-        """Store a new search."""
         self._insert(SEARCHES, search)
         self._put_labels(search.id, search.spec.labels)
 
     def get_search(self, search_id: str) -> Search:
-        """Read one."""
+        """Read one search, whatever its state."""
         return self._one(SEARCHES, SEARCHES.select(searches.c.id == search_id), "search", search_id)
 
     def lock_search(self, search_id: str) -> Search:
@@ -85,11 +84,11 @@ class SearchStore(Store):
         return written
 
     def page_of_searches(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
-        """List; ordered by id."""
+        """List the searches that a query matches, by id."""
         return self._page(SEARCHES, _filtered(query), page, id_column=searches.c.id, descending=query.newest_first)
 
     def count_searches(self, query: SearchQuery) -> int:
-        """How many `page` would list in all."""
+        """Count the searches that a query matches."""
         return count_of(self._connection, _filtered(query))
 
     def searches_in_states(self, states: Sequence[SearchState]) -> tuple[Search, ...]:
@@ -104,7 +103,7 @@ class SearchStore(Store):
 
 
 class CheckpointStore(Store):
-    """Checkpoints as rows."""
+    """Checkpoints of searches as rows, one for each step."""
 
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store one; ConflictError where the search has one with this seq."""
@@ -117,12 +116,12 @@ class CheckpointStore(Store):
             ) from error
 
     def latest_checkpoint(self, search_id: str) -> Checkpoint | None:
-        """The newest, None before the first."""
+        """Read the newest checkpoint of a search; None before the first."""
         of_search = CHECKPOINTS.select(checkpoints.c.search_id == search_id)
         return self._first(CHECKPOINTS, of_search.order_by(checkpoints.c.seq.desc()).limit(1))
 
     def page_of_checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
-        """List, newest first."""
+        """List the checkpoints of a search, newest first."""
         return self._page(
             CHECKPOINTS,
             CHECKPOINTS.select(checkpoints.c.search_id == search_id),

@@ -56,7 +56,7 @@ class BudgetSpec(SpecPart):
     """The number of evaluations after which a search ends."""
 
     num_candidates: int = Field(ge=1, le=1_000_000)
-    """Number of distinct architectures that are asked in all; measuring one again costs nothing of it."""
+    """Number of distinct architectures that the algorithm proposes in total; measuring one again does not count."""
 
 
 class MeasurementSpec(SpecPart):
@@ -98,7 +98,7 @@ class SearchSpec(SpecPart):
     """Name of the search for people, shown in lists."""
 
     space: SpaceSpec
-    """Search space that candidates are drawn from."""
+    """Search space that candidates are drawn from, with its parameters."""
 
     supernet: SupernetChoice | None = None
     """Supernet that top1 is evaluated with: the id of a trained one (`sup_...`), or a training spec that makes one.
@@ -132,8 +132,8 @@ class SearchSpec(SpecPart):
     """Architectures to evaluate first; absent: the algorithm's own initial sample."""
 
     device: DeviceSpec | None = None
-    """Device that latency is measured on; needed where latency_us is wanted, unless the space is a table of results
-    that holds it."""
+    """Device that latency is measured on, chosen by its type and labels; needed where latency_us is wanted, unless the
+    space is a table of results that holds it."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """Settings of how latency is measured."""
@@ -142,7 +142,7 @@ class SearchSpec(SpecPart):
     """Settings of how accuracy is evaluated."""
 
     final: FinalSpec = Field(default_factory=FinalSpec)
-    """What is evaluated on the Pareto front once the budget is spent."""
+    """Settings of what is evaluated on the front after the search."""
 
     seed: Seed = 0
     """Seed of the algorithm's random numbers."""

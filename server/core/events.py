@@ -25,7 +25,7 @@ class EventType(Enum):
 
     STATE = "state"  # a search changed its state
     GENERATION = "generation"  # a search step was committed
-    WORK = "work"  # progress of heavy work that a search step ordered
+    WORK = "work"  # progress of a long-running job that a search step ordered
     CANDIDATE = "candidate"  # a candidate finished
     MEASUREMENT = "measurement"  # a measurement was stored
     JOB = "job"  # a job was requeued, failed or cancelled
@@ -97,7 +97,7 @@ class Events:
         return self.after(event_id, query)
 
     def page(self, query: EventQuery, page: PageRequest) -> Page[Event]:
-        """List, newest first."""
+        """List the events that a query matches, newest first."""
         return self._uow.read(lambda tx: EventStore(tx).page_of_events(query, page))
 
     def last_id(self) -> int:
@@ -161,7 +161,7 @@ class EventStore(Store):
         return self._list(EVENTS, statement)
 
     def page_of_events(self, query: EventQuery, page: PageRequest) -> Page[Event]:
-        """List, newest first."""
+        """List the events that a query matches, newest first."""
         id_text = sa.cast(events.c.id, sa.String).label("id_text")
         statement = _filtered(query).add_columns(id_text)
         return self._page(EVENTS, statement, page, value_column=events.c.id, id_column=id_text, descending=True)

@@ -1,4 +1,4 @@
-"""The device spec: on what a search, a table or a model of one's own is measured."""
+"""The device spec: the device that a search, a table or an uploaded model is measured on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas_engine.settings.base import (
 
 
 class DeviceSpec(SpecPart):
-    """On what latency is measured. It is resolved to one hardware key when the search is created."""
+    """The device that latency is measured on. It is resolved to one hardware key when the search is created."""
 
     device_type: Identifier
     """Type that the devices registered under, e.g. `rk3588`."""

@@ -100,7 +100,7 @@ class Devices:
         return self._uow.read(lambda tx: DeviceStore(tx).get_device(device_id))
 
     def page(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
-        """List, by name."""
+        """List the devices that a query matches, by name."""
         return self._uow.read(lambda tx: DeviceStore(tx).page_of_devices(query, page))
 
     def types(self) -> Mapping[str, int]:

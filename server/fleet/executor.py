@@ -23,11 +23,11 @@ class DeviceExecutor(Executor):
     def num_takers(
         self, tx: Transaction, job: Job, feature: str, *, excluding: str = "", reserved: bool = True
     ) -> int | None:
-        """How many devices that take jobs could do this one."""
+        """Count the devices that take jobs and could do this one."""
         return DeviceStore(tx).num_able_devices(job.target, excluding, feature, reserved=reserved)
 
     def note_contact(self, tx: Transaction, owner: str) -> None:
-        """Move its `last_seen_at`."""
+        """Set when the device was last heard of to now."""
         DeviceStore(tx).touch_device(owner)
 
     def note_failure(self, tx: Transaction, owner: str, job: Job, failure: Failure) -> None:

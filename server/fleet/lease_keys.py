@@ -19,7 +19,7 @@ class KeyedPayload(Protocol):
 
     @property
     def batch(self) -> int:
-        """Images per inference."""
+        """Number of images per inference."""
 
     @property
     def core_mask(self) -> str:

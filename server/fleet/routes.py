@@ -38,7 +38,9 @@ from server.jobs.settings import LeaseSettings
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
 DevicesDep = Annotated[Devices, provided(Devices)]
-DeviceId = Annotated[str, Path(examples=["dev_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+DeviceId = Annotated[
+    str, Path(description="Id of the device, as the server gave it.", examples=["dev_01jd3x5w8k2v7m4q9r6t1y0z3a"])
+]
 D = TypeVar("D", bound=DeviceResource)
 _DAY = timedelta(days=1)
 ONLINE_TIMEOUT = timedelta(seconds=LeaseSettings().device_timeout_s)
@@ -49,7 +51,7 @@ _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE
 def list_devices(
     paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[DeviceListQuery, Query()]
 ) -> Listing[DeviceResource]:
-    """Enrolled boards, by name."""
+    """List enrolled boards, by name."""
     wanted = DeviceQuery(device_type=query.device_type, states=tuple(query.state), labels=labels_of(query.label))
     at = paging.wanted(query)
 
@@ -64,7 +66,7 @@ def list_devices(
     "/devices/{device_id:id}", response_model=DeviceDetail, responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)}
 )
 def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: UowDep, _: Viewer) -> Response:
-    """One board with what it does now."""
+    """Read one board with the jobs it holds now."""
     device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
     current_jobs = [JobResource.of(job, job.target) for job in jobs]
@@ -104,10 +106,12 @@ def _state_route(verb: str, state: DeviceState, summary: str) -> None:
     )
 
 
-_state_route("drain", DeviceState.DRAINING, "The board finishes what it has and gets nothing new.")
-_state_route("resume", DeviceState.ACTIVE, "The board gets jobs again.")
-_state_route("quarantine", DeviceState.QUARANTINED, "The board gets nothing until an engineer resumes it.")
-_state_route("retire", DeviceState.RETIRED, "The board is gone for good; its measurements stay.")
+_state_route("drain", DeviceState.DRAINING, "Drain a board: it finishes the jobs it has and gets no new ones.")
+_state_route("resume", DeviceState.ACTIVE, "Give jobs to a board again.")
+_state_route("quarantine", DeviceState.QUARANTINED, "Quarantine a board: it gets no jobs until an engineer resumes it.")
+_state_route(
+    "retire", DeviceState.RETIRED, "Retire a board that is gone; its measurements stay, and it never gets a job again."
+)
 
 
 @router.post("/devices/{device_id:id}:reserve", response_model=DeviceResource, responses=_CHANGE)
@@ -134,7 +138,7 @@ def release_device(
     uow: UowDep,
     once: EngineerOnce,
 ) -> Response:
-    """End a reservation."""
+    """End a reservation; the board is given jobs again."""
 
     def action() -> StoredResponse:
         return stored_response(200, _present(uow, devices.release(device_id)))
@@ -146,7 +150,7 @@ def release_device(
 def list_device_types(
     paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[DeviceTypeResource]:
-    """Every kind of board that has enrolled, with how many there are and how many take jobs now."""
+    """List every type of board that has enrolled, with how many there are and how many take jobs now."""
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[str], list[DeviceTypeResource]]:

@@ -55,7 +55,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
 
     Args:
         services: the use cases.
-        max_polls: long polls held at a time; agents beyond that are answered at once and told to come back, so that
+        max_polls: long polls held at a time; agents beyond that are answered at once and asked to come back, so that
             renewals always find a free thread.
     """
 
@@ -64,7 +64,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         self._polls = threading.BoundedSemaphore(max_polls)
 
     def Enroll(self, request: control_pb2.EnrollRequest, context: grpc.ServicerContext) -> control_pb2.EnrollResponse:  # noqa: N802
-        """See control.proto."""
+        """Enrol a board by a token; answers its agent id and its credential."""
         with answering(context):
             _negotiate(request.agent, context)
             device, credential = self._services.devices.enrol(
@@ -73,7 +73,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return control_pb2.EnrollResponse(agent_id=device.id, credential=credential)
 
     def Sync(self, request: control_pb2.SyncRequest, context: grpc.ServicerContext) -> control_pb2.SyncResponse:  # noqa: N802
-        """See control.proto."""
+        """Take the agent's whole state in; answers assignments and orders, after a long poll where there are none."""
         with answering(context):
             protocol = _negotiate(request.agent, context)
             device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
@@ -88,7 +88,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return self._sync_response(device, orders, protocol, crowded=not waits)
 
     def Renew(self, request: control_pb2.RenewRequest, context: grpc.ServicerContext) -> control_pb2.RenewResponse:  # noqa: N802
-        """See control.proto. An older instance of a device holds nothing any more."""
+        """Renew the leases an agent holds. An older instance of a device holds nothing any more."""
         with answering(context):
             device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
             running = tuple(converters.running_from_proto(r) for r in request.running)
@@ -102,7 +102,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
     def PutResult(  # noqa: N802
         self, request: control_pb2.PutResultRequest, context: grpc.ServicerContext
     ) -> control_pb2.PutResultResponse:
-        """See control.proto."""
+        """Take in the result of a leased job; sent again, it is answered alike and changes nothing."""
         with answering(context):
             device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
             if len(request.envelope) > MAX_ENVELOPE_BYTES:

@@ -128,7 +128,7 @@ class AgentSessions:
 
     @property
     def settings(self) -> LeaseSettings:
-        """How leases live."""
+        """Durations of leases and of long polls."""
         return self._leases
 
     def sync(self, report: AgentReport, wait_s: float = 0.0) -> AgentOrders:
@@ -271,7 +271,7 @@ class AgentSessions:
         try:
             job = JobStore(tx).lock_job_of_lease(one.lease)
         except LeaseLostError:
-            return  # it is somebody else's by now: nothing to give back
+            return  # its lease has passed on: nothing to give back
         if job.lease_owner == device.id:
             fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
 

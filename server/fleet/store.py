@@ -77,7 +77,7 @@ class DeviceStore(Store):
     """Devices as rows; capabilities are JSON."""
 
     def add_device(self, device: Device) -> None:
-        """Store a new device."""
+        """Store a new device; ConflictError where its name is taken."""
         try:
             with self._connection.begin_nested():
                 self._insert(DEVICES, device)
@@ -86,7 +86,7 @@ class DeviceStore(Store):
         self._put_labels(device.id, device.all_labels)
 
     def get_device(self, device_id: str) -> Device:
-        """Read one."""
+        """Read one device, a retired one too."""
         return self._one(DEVICES, DEVICES.select(devices.c.id == device_id), "device", device_id)
 
     def lock_device(self, device_id: str) -> Device:
@@ -95,11 +95,11 @@ class DeviceStore(Store):
         return self._one(DEVICES, statement, "device", device_id)
 
     def find_device_by_name(self, name: str) -> Device | None:
-        """The device of that name."""
+        """Find the device of that name; None where there is none."""
         return self._first(DEVICES, DEVICES.select(devices.c.name == name))
 
     def find_device_by_credential(self, credential_sha256: str) -> Device | None:
-        """The device with this credential."""
+        """Find the device with this credential; None where there is none."""
         return self._first(DEVICES, DEVICES.select(devices.c.credential_sha256 == credential_sha256))
 
     def save_device(self, device: Device) -> Device:
@@ -113,7 +113,7 @@ class DeviceStore(Store):
         self._connection.execute(sa.update(devices).where(devices.c.id == device_id).values(last_seen_at=now()))
 
     def page_of_devices(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
-        """List, by name."""
+        """List the devices that a query matches, by name."""
         c = devices.c
         statement = where_given(DEVICES.select(), {c.device_type: query.device_type, c.state: query.states})
         return self._page(

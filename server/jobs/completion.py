@@ -1,4 +1,4 @@
-"""How attempts and jobs end: done, failed and tried again, failed for good. Inside the caller's transaction.
+"""Ends attempts and jobs: done, failed and queued again, or finally failed. Inside the caller's transaction.
 
 The job must be locked, and before it whatever its kind's `lock_first` locks.
 """
@@ -27,7 +27,7 @@ from server.jobs.states import JobState, LeaseOutcome
 
 
 def cancel_job(tx: Transaction, job: Job) -> None:
-    """End a locked job as CANCELLED. Nobody waits for a cancelled job."""
+    """End a locked job as CANCELLED; nothing waits for it any more."""
     if job.lease is not None:
         JobStore(tx).end_lease(job.lease, LeaseOutcome.CANCELLED, None, None)
     JobStore(tx).finish_job(
@@ -36,7 +36,7 @@ def cancel_job(tx: Transaction, job: Job) -> None:
 
 
 def stop_job(tx: Transaction, job_id: str) -> None:
-    """Cancel a queued job; have the holder of a leased one told to stop."""
+    """Cancel a queued job; ask the holder of a leased one to stop."""
     job = JobStore(tx).lock_job(job_id)
     match job.state:
         case JobState.QUEUED:

@@ -23,7 +23,7 @@ FAILURES: Mapping[int, FailureType] = {
 
 
 def lease_from_proto(lease: control_pb2.LeaseRef) -> LeaseRef:
-    """A lease's name."""
+    """Read which job and which epoch a lease is of."""
     return LeaseRef(lease.job_id, lease.lease_id, lease.fence)
 
 

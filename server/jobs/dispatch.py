@@ -64,7 +64,7 @@ class Dispatch:
 
     @property
     def settings(self) -> LeaseSettings:
-        """How leases live."""
+        """Durations of leases and of long polls."""
         return self._leases
 
     def claim(
@@ -126,7 +126,7 @@ class Dispatch:
             QUEUED where it will be tried again, else FAILED or CANCELLED.
 
         Raises:
-            LeaseLostError: somebody else has the job by now; nothing is written.
+            LeaseLostError: the lease has ended; nothing is written.
         """
 
         def work(tx: Transaction) -> JobState:
@@ -136,7 +136,8 @@ class Dispatch:
         return self._uow.write(work)
 
     def give_back(self, lease: LeaseRef, reason: str) -> None:
-        """Return a job undone, at no one's cost (a worker is shutting down). Raises LeaseLostError."""
+        """Return a job that was not done, without counting the attempt: a worker is shutting down. Raises
+        LeaseLostError."""
 
         def work(tx: Transaction) -> None:
             lock_first(tx, self.kinds, JobStore(tx).get_job(lease.job_id))
@@ -167,11 +168,11 @@ class Dispatch:
         return SweepReport(num_advanced=sum(queue_missing(self._uow) for queue_missing in queueing))
 
     def get(self, job_id: str) -> Job:
-        """One job. Raises NotFoundError."""
+        """Read one job. Raises NotFoundError."""
         return self._uow.read(lambda tx: JobStore(tx).get_job(job_id))
 
     def page(self, query: JobQuery, page: PageRequest) -> Page[Job]:
-        """List, newest first."""
+        """List the jobs that a query matches, newest first."""
         return self._uow.read(lambda tx: JobStore(tx).page_of_jobs(query, page))
 
     def history(self, job_id: str) -> tuple[LeaseRecord, ...]:

@@ -15,7 +15,7 @@ class FailurePolicy:
         retryable: the job is queued again while attempts are left.
         penalise_device: counts towards the device's quarantine.
         penalise_model: counts against the architecture: enough of them make its candidates INFEASIBLE.
-        counts_attempt: False gives the attempt back (nobody's fault).
+        counts_attempt: False does not count the attempt: neither the job nor the device is at fault.
     """
 
     retryable: bool
@@ -96,7 +96,7 @@ MAX_FAILURES_ELSEWHERE = 2
 """A model that is blamed by failures on this many different devices is at fault itself."""
 
 MAX_MODEL_FAILURES = 3
-"""So is one that is blamed this often in all: it would kill a child for ever."""
+"""Number of failures in total after which a model is at fault itself: it would kill a child for ever."""
 
 MAX_DEVICE_FAILURES = 3
 """A device that is blamed by this many different jobs in a row is quarantined."""

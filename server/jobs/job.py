@@ -89,7 +89,7 @@ class Job(JobOrder):
         lease_owner: worker or device id; kept after the lease has ended.
         lease_expires_at: by the database's clock; None unless LEASED.
         accepted: whether the holder has confirmed the lease (workers confirm by claiming).
-        cancel_requested: the holder is told to stop at its next renewal.
+        cancel_requested: the holder is asked to stop at its next renewal.
         phase: what the holder is doing.
         failure_type, failure_message: of the last failed attempt, kept when a later one succeeds.
         result: what the job gave, small JSON; None before DONE.

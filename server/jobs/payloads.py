@@ -18,7 +18,7 @@ class Payload(SpecPart):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As stored."""
+        """Write the payload as the document in the job's row."""
         return self.model_dump(mode="json")
 
 
@@ -26,7 +26,7 @@ P = TypeVar("P", bound=Payload)
 
 
 def read_payload(kind: type[P], document: Mapping[str, JsonValue]) -> P:
-    """The typed payload of a job.
+    """Read the typed payload of a job.
 
     Raises:
         InvalidValueError: the document is not such a payload.

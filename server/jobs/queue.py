@@ -59,7 +59,7 @@ class JobStore(LeaseHistory):
         return tuple(self.add_job(job) for job in jobs)
 
     def get_job(self, job_id: str) -> Job:
-        """Read one."""
+        """Read one job, whatever its state."""
         return self._one(JOBS, JOBS.select(jobs.c.id == job_id), "job", job_id)
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
@@ -85,7 +85,7 @@ class JobStore(LeaseHistory):
         return self._active(jobs.c.latency_key == latency_key, jobs.c.hardware_key == hardware_key)
 
     def page_of_jobs(self, query: JobQuery, page: PageRequest) -> Page[Job]:
-        """List, newest first."""
+        """List the jobs that a query matches, newest first."""
         wanted = {
             jobs.c.kind: query.kinds,
             jobs.c.state: query.states,
@@ -227,7 +227,7 @@ class JobStore(LeaseHistory):
         self._update(job.id, {"failure_type": failure.type, "failure_message": failure.message})
 
     def request_cancel_of_job(self, job_id: str) -> None:
-        """Have the holder told to stop."""
+        """Ask the holder to stop; it learns of it at its next renewal."""
         self._update(job_id, {"cancel_requested": True})
 
     def assign_job_to(self, job_id: str, search_id: str, candidate_id: str, priority: int) -> None:

@@ -28,7 +28,7 @@ from server.jobs.states import JobKind, JobState, LeaseOutcome
 
 
 class ResultStatus(Enum):
-    """What became of a result."""
+    """How the server answered a result."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"  # the very same result was taken before
@@ -97,22 +97,22 @@ class ResultHandler(Protocol[C, R]):
     """Noun of what such a job asks for."""
 
     def complaint(self, tx: Transaction, taken: TakenResult, content: C) -> str:
-        """Why this content cannot be this job's: it is refused and nothing of it kept. Empty where it can."""
+        """Explain why this content cannot be this job's, so that nothing of it is stored; empty where it can."""
 
     def store(self, tx: Transaction, taken: TakenResult, content: C) -> R:
-        """Keep it, whether it will be used or not."""
+        """Store the content, whether it will be used or not."""
 
     def unusable(self, taken: TakenResult, record: R) -> Failure | None:
-        """Why what was kept may not stand as the job's result; None where it may."""
+        """Return why the stored record may not stand as the job's result; None where it may."""
 
     def result(self, record: R) -> JsonValue:
-        """The job's result."""
+        """Write the job's result: a small document that names the record."""
 
     def apply(self, tx: Transaction, taken: TakenResult, record: R) -> None:
-        """Give it to everybody who waits for it; the job is DONE."""
+        """Pass the record on to everything that waits for it; the job is DONE."""
 
     def stored_under(self, tx: Transaction, lease: LeaseRef) -> str | None:
-        """Id of what was stored under a lease."""
+        """Find the id of the record stored under a lease; None where there is none."""
 
 
 class JobResults:

@@ -20,13 +20,16 @@ from server.jobs.schemas import JobDetail, JobListQuery, JobResource
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 DispatchDep = Annotated[Dispatch, provided(Dispatch)]
+JobId = Annotated[
+    str, Path(description="Id of the job, as the server gave it.", examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])
+]
 
 
 @router.get("/jobs", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_jobs(
     paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[JobListQuery, Query()]
 ) -> Listing[JobResource]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     wanted = JobQuery(
         kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
     )
@@ -36,20 +39,16 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_job(
-    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], dispatch: DispatchDep, _: Viewer
-) -> JobDetail:
-    """One job with its place in the queue and what it gave."""
+def get_job(job_id: JobId, dispatch: DispatchDep, _: Viewer) -> JobDetail:
+    """Read one job with its place in the queue and its result."""
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 
 
 @router.post(
     "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
 )
-def cancel_job(
-    job_id: Annotated[str, Path(examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])], dispatch: DispatchDep, _: Engineer
-) -> JobDetail:
-    """Cancel the measurement of a model of one's own; jobs of searches and supernets are cancelled with those."""
+def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Engineer) -> JobDetail:
+    """Cancel the measurement of an uploaded model; jobs of searches and supernets are cancelled with those."""
     dispatch.cancel(job_id)
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 

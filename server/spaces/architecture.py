@@ -64,7 +64,7 @@ class ArchitectureRecord:
 
 
 class ArchitectureDocument(Payload):
-    """An architecture as a document."""
+    """An architecture as a document, for the payloads of jobs."""
 
     space_id: str
     parameters: str
@@ -72,9 +72,7 @@ class ArchitectureDocument(Payload):
 
     @classmethod
     def of(cls, architecture: Architecture) -> ArchitectureDocument:
-        """From the value."""
         return cls(space_id=architecture.space_id, parameters=architecture.parameters, choices=architecture.choices)
 
     def architecture(self) -> Architecture:
-        """As the value."""
         return Architecture(self.space_id, self.parameters, self.choices)

@@ -48,14 +48,14 @@ NO_ROW_NOTE = "the table has no row for this genotype: a search never asks it"
 SpaceCatalogDep = Annotated[SpaceCatalog, provided(SpaceCatalog)]
 SpaceTablesDep = Annotated[SpaceTables, provided(SpaceTables)]
 DatasetCatalogDep = Annotated[DatasetCatalog, provided(DatasetCatalog)]
-SpaceId = Annotated[str, Path(examples=["spos"])]
+SpaceId = Annotated[str, Path(description="Id of the search space, as lists name it.", examples=["spos"])]
 
 
 @router.get("/search-spaces", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_search_spaces(
     paging: PagingDep, spaces: SpaceCatalogDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[SpaceResource]:
-    """Every search space, with its published parameters; tables of results that were registered come last."""
+    """List every search space with its published parameters; registered tables of results come last."""
     wanted = paging.wanted(query)
     page = page_in_memory(list(spaces.space_ids()), str, wanted)
     items = [_space(SpaceResource, spaces.describe(space_id, {})) for space_id in page.items]
@@ -97,7 +97,7 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDep, _: Viewer) -> Response:
-    """One search space: parameters, genes, published models."""
+    """Read one search space: parameters, genes, published models."""
     _check_known(spaces, space_id)
     return tagged(request, _space(SpaceDetail, spaces.describe(space_id, {})))
 
@@ -107,7 +107,7 @@ def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDe
     responses=problems(*COMMON, NOT_FOUND, INVALID_ARCHITECTURE),
 )
 def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalogDep, _: Viewer) -> DecodedResource:
-    """What an architecture is and costs: MACs, parameters, layers, picture. Asks no board."""
+    """Decode an architecture and count what it costs: MACs, parameters, layers, picture. Asks no board."""
     if not spaces.knows(space_id):
         raise NotFoundError("search space", space_id)
     try:
@@ -137,7 +137,7 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
 def list_datasets(
     paging: PagingDep, datasets: DatasetCatalogDep, _: Viewer, query: Annotated[ListQuery, Query()]
 ) -> Listing[DatasetResource]:
-    """Data sets that supernets can be trained on; the operator registers them on the server."""
+    """List the data sets that supernets can be trained on; the operator registers them on the server."""
     wanted = paging.wanted(query)
     page = page_in_memory(datasets.all(), lambda dataset: dataset.name, wanted)
     return paging.listing(page, [_dataset(d) for d in page.items])

@@ -165,7 +165,8 @@ class DecodedResource(Resource):
     such row."""
 
     macs: int | None
-    """Multiply-accumulate operations for one image, counted from the deployed graph; null for a space that is only a table of results."""
+    """Multiply-accumulate operations for one image, counted from the deployed graph; null for a space that is only a
+    table of results."""
 
     params: int | None
     """Number of weights, counted from the deployed graph; null for a space that is only a table of results."""

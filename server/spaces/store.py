@@ -54,7 +54,7 @@ class ArchitectureStore(Store):
         self._insert_ignore(architectures, [ARCHITECTURES.row_of(record) for record in records])
 
     def get_architecture(self, arch_id: str) -> ArchitectureRecord:
-        """Read one."""
+        """Read the record of an architecture by its arch_id."""
         statement = ARCHITECTURES.select(architectures.c.arch_id == arch_id)
         return self._one(ARCHITECTURES, statement, "architecture", arch_id)
 

@@ -30,23 +30,20 @@ class TableSource(Protocol):
         """sha256 of the table behind an id; None where no table has it."""
 
     def content(self, sha256: str, limit_bytes: int) -> bytes:
-        """The bytes. Raises NotFoundError, ArtifactTooLargeError."""
+        """Read the bytes of a table. Raises NotFoundError, ArtifactTooLargeError."""
 
 
 class NoTables:
-    """A source without tables."""
+    """A source without tables, for processes that register none."""
 
     def ids(self) -> Sequence[str]:
-        """None."""
         return ()
 
     def digest_of(self, space_id: str) -> str | None:
-        """None."""
         del space_id
         return None
 
     def content(self, sha256: str, limit_bytes: int) -> bytes:
-        """Nothing is there."""
         del limit_bytes
         raise NotFoundError("artifact", sha256)
 

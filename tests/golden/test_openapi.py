@@ -15,6 +15,7 @@ from tests.support.api_world import World
 
 GOLDEN = Path(__file__).with_name("openapi.json")
 _METHODS = {"get", "put", "post", "patch", "delete"}
+_LEAST_WORDS = 3
 
 
 def _document(home: Path) -> str:
@@ -57,6 +58,23 @@ def test_every_operation_under_the_api_wants_a_token() -> None:
         if "/api/v1/" in name:
             assert operation.get("security"), name
             assert {"401", "403"} <= set(operation["responses"]), name
+
+
+def test_every_field_and_query_parameter_is_described_in_a_phrase(tmp_path: Path) -> None:
+    document = json.loads(_document(tmp_path))
+    described = {
+        f"{schema}.{name}": field.get("description", "")
+        for schema, model in document["components"]["schemas"].items()
+        for name, field in model.get("properties", {}).items()
+    } | {
+        f"{name} ?{parameter['name']}": parameter.get("description", "")
+        for name, operation in _operations(document)
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query"
+    }
+    assert len(described) > 900
+    too_short = {place: text for place, text in described.items() if len(text.split()) < _LEAST_WORDS}
+    assert not too_short, "say what the field is, in which unit, and who sets it"
 
 
 def test_operation_ids_are_unique() -> None:

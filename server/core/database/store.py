@@ -75,7 +75,6 @@ class Store:
         )
 
     def _insert(self, rows: Rows[T], *values: T) -> None:
-        """Store new values."""
         if values:
             self._connection.execute(sa.insert(rows.table), [rows.row_of(value) for value in values])
 

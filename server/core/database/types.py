@@ -60,7 +60,7 @@ class EnumText(TypeDecorator[E]):
         self._members: dict[str, E] = {getattr(member, by): member for member in kind}
 
     def process_bind_param(self, value: E | None, dialect: sa.Dialect) -> str | None:
-        """To text; anything but a member of the enum is refused."""
+        """Write a member as its text; anything but a member of the enum is refused."""
         if value is None:
             return None
         if not isinstance(value, self.kind):
@@ -68,7 +68,7 @@ class EnumText(TypeDecorator[E]):
         return str(getattr(value, self.by))
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> E | None:
-        """To the member."""
+        """Read the member that a text stands for."""
         if value is None:
             return None
         if value not in self._members:
@@ -98,11 +98,11 @@ class JsonOf(TypeDecorator[Any]):
         return dialect.type_descriptor(Json)
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
-        """To a document."""
+        """Write a value as its document."""
         return None if value is None else self.dump(value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
-        """To the value."""
+        """Read a value from its document."""
         return None if value is None else self.load(value)
 
 

@@ -30,7 +30,7 @@ _PING = b": ping\n\n"
 
 
 class StreamEvent(Protocol):
-    """What a stream needs of an event."""
+    """An event as a stream sends it."""
 
     @property
     def id(self) -> int:
@@ -42,7 +42,7 @@ class StreamEvent(Protocol):
 
     @property
     def data(self) -> JsonValue:
-        """The content."""
+        """Content of the event, sent as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

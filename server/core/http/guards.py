@@ -54,7 +54,6 @@ class HostAndOriginGuard:
         self._origins = tuple(origin.lower().rstrip("/") for origin in allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         problem = self._problem(scope) if scope["type"] == "http" else None
         if problem is None:
             await self._app(scope, receive, send)
@@ -104,7 +103,6 @@ class BodyLimitGuard:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

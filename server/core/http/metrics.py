@@ -30,11 +30,11 @@ class Metrics:
         self._registry.register(_Sources(sources))
 
     def observe(self, method: str, route: str, status: int, duration_s: float) -> None:
-        """Count one response."""
+        """Record the duration of one response under its method, route and status."""
         self._durations.labels(method, route, str(status)).observe(duration_s)
 
     def render(self) -> bytes:
-        """The whole exposition."""
+        """Write every metric in the exposition format of Prometheus."""
         return generate_latest(self._registry)
 
 
@@ -43,5 +43,4 @@ class _Sources(Collector):
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
-        """Ask every source."""
         return (source() for source in self._sources)

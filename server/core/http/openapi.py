@@ -1,4 +1,4 @@
-"""The OpenAPI document, told truthfully: every failure is documented as the problem document it really is."""
+"""The OpenAPI document, in which every failure is documented as the problem document it really is."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FieldErrorDocument(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     detail: str
-    """What is wrong there and what is allowed."""
+    """Explanation of what is wrong there and what is allowed."""
 
     pointer: str = Field(default="", examples=["/constraints/0/maximum"])
     """RFC 6901 JSON pointer into the body; absent when the place is not in the body."""
@@ -69,22 +69,22 @@ class ProblemDocument(BaseModel):
     """Stable address of what the problem means, relative to the server's root."""
 
     title: str
-    """The same for every occurrence of the type."""
+    """Title of the problem's type for people, the same for every occurrence."""
 
     status: int
-    """HTTP status."""
+    """HTTP status that the server answered with."""
 
     detail: str
-    """What is wrong this time, and what to do."""
+    """Explanation of this occurrence: what is wrong, and what to do."""
 
     instance: str
-    """Names this occurrence."""
+    """Address of this occurrence, unique to it."""
 
     request_id: str
-    """What to look for in the server's log."""
+    """Id of the request, by which the server's log is searched."""
 
     errors: list[FieldErrorDocument] = []
-    """The wrong places of the request; absent when there are none."""
+    """Wrong places of the request; absent when there are none."""
 
 
 def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:

@@ -27,11 +27,9 @@ class _IdConvertor(Convertor[str]):
     regex = "[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
     def convert(self, value: str) -> str:
-        """From the path."""
         return value
 
     def to_string(self, value: str) -> str:
-        """Into a path."""
         return value
 
 

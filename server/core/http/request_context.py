@@ -71,7 +71,6 @@ class RequestContextMiddleware:
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

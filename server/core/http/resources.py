@@ -97,13 +97,13 @@ class Listing(Resource, Generic[T]):
     """One page of a list."""
 
     items: list[T]
-    """In the listing's order."""
+    """Items of this page, in the listing's order."""
 
     next_page_token: str | None = None
-    """Give it as page_token to get the next page; null on the last one."""
+    """Token of the next page, to be given as page_token; null on the last one."""
 
     total: int | None = None
-    """Items of the whole listing; null unless include_total was set."""
+    """Number of items of the whole listing; null unless include_total was set."""
 
 
 class ListQuery(BaseModel):
@@ -112,14 +112,14 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     page_size: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
-    """Items on a page."""
+    """Number of items on a page."""
 
     page_token: Annotated[str, Field(max_length=2000)] | None = None
-    """`next_page_token` of the page before, with the same filters."""
+    """Token of the page to list: `next_page_token` of the page before it, asked with the same filters."""
 
 
 class CountedQuery(ListQuery):
     """Paging for listings that can be counted."""
 
     include_total: bool = False
-    """Also count the whole listing; costs time on long ones."""
+    """Whether to count the whole listing too; costs time on long ones."""

@@ -1,4 +1,4 @@
-"""A lease kept alive from a thread of its own, so that heavy work never starves its renewal."""
+"""A lease renewed by a thread of its own, so that a long-running job never starves its renewal."""
 
 from __future__ import annotations
 

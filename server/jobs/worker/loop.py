@@ -21,7 +21,7 @@ TROUBLE_PAUSE_S = 2.0
 
 
 class Worker:
-    """Runs handlers over leased jobs until told to stop."""
+    """Runs handlers over leased jobs until it is stopped."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Initial tables."""
+"""Create the tables of the first release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=Tru
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.create_table(
         "api_tokens",
         sa.Column("id", sa.String(length=40), nullable=False),

@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.drop_index("ix_jobs_queue", table_name="jobs")
     op.create_index("ix_jobs_queue", "jobs", ["state", "kind", sa.text("priority DESC"), "id"], unique=False)
     op.create_table(

@@ -1,4 +1,4 @@
-"""Answers of devices to image sets, and the top-1 of finalists on their device."""
+"""Add classifications: predictions of devices for image sets, and the top-1 they give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=Tru
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.create_table(
         "classifications",
         sa.Column("id", sa.String(length=40), nullable=False),

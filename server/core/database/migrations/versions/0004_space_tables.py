@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.create_table(
         "space_tables",
         sa.Column("id", sa.String(length=200), nullable=False),

@@ -15,7 +15,6 @@ JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=Tru
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.create_table(
         "ranking_studies",
         sa.Column("id", sa.String(length=40), nullable=False),

@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.add_column("measurements", sa.Column("npu_time_source", sa.String(length=200), nullable=True))
 
 

@@ -25,7 +25,6 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 def upgrade() -> None:
-    """To this revision."""
     op.create_table(
         "latency_batches",
         sa.Column("id", sa.String(length=40), nullable=False),
