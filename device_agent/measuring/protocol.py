@@ -88,7 +88,11 @@ def _steady(medians: list[float], profile: MeasurementProfile) -> bool:
 
 
 def timed_runs(session: Session, clock: Clock, *, min_runs: int, min_s: float) -> tuple[list[int], list[int]]:
-    """Consecutive runs until both minima are met: e2e and npu nanoseconds (the latter empty where the device does not report it)."""
+    """Time consecutive runs until both minima are met.
+
+    Returns:
+        End-to-end nanoseconds of each run, and the accelerator's, which are empty where the device reports none.
+    """
     e2e_ns: list[int] = []
     npu_ns: list[int] = []
     total_ns, limit_ns = 0, round(min_s * 1e9)

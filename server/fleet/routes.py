@@ -110,7 +110,7 @@ _state_route("drain", DeviceState.DRAINING, "Drain a board: it finishes the jobs
 _state_route("resume", DeviceState.ACTIVE, "Give jobs to a board again.")
 _state_route("quarantine", DeviceState.QUARANTINED, "Quarantine a board: it gets no jobs until an engineer resumes it.")
 _state_route(
-    "retire", DeviceState.RETIRED, "Retire a board that is gone; its measurements stay, and it never gets a job again."
+    "retire", DeviceState.RETIRED, "Retire a board that is gone: it gets no jobs any more, its measurements stay."
 )
 
 

@@ -13,7 +13,7 @@ class LeaseSettings:
 
     Attributes:
         ttl_s: an accepted lease dies after so long without renewal.
-        accept_s: an agent must renew a fresh lease within this, or the job is queued again without counting the attempt.
+        accept_s: an agent must renew a fresh lease within this, or its job is queued again, the attempt not counted.
         max_wait_s: longest long-poll.
         device_timeout_s: a device not heard of for longer counts as offline.
         sweep_batch: expired leases handled per sweep.
