@@ -41,7 +41,7 @@ from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.domain.search_space import Gene
-from nas_engine.search.algorithm import CheapFilter, SearchProblem, Told
+from nas_engine.search.algorithm import CheapFilter, Observation, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.pareto import HypervolumeReference
@@ -86,10 +86,10 @@ class World:
         reference = HypervolumeReference.spanning(points)
         return cls(table, values, reference, reference.hypervolume(points))
 
-    def told(self, genotype: Genotype) -> Told:
+    def told(self, genotype: Genotype) -> Observation:
         """A row as a result."""
         row = self.values[genotype]
-        return Told(genotype=genotype, objectives={metric: row[metric] for metric in (Metric.TOP1, Metric.MACS)})
+        return Observation(genotype=genotype, objectives={metric: row[metric] for metric in (Metric.TOP1, Metric.MACS)})
 
     def cheap(self, maximum_macs: float | None = None) -> CheapFilter:
         """MACs are known before evaluation, as for any architecture."""

@@ -25,7 +25,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import Nsga2Settings
 from nas_engine.settings.evaluation import EvaluationSettings
@@ -98,11 +98,11 @@ class Bench:
         """Judges with these weights."""
         return SupernetEvaluator(self.space, weights, self.dataset, self.evaluation, CPU)
 
-    def told(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Told:
+    def told(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Observation:
         """A candidate as the search is told it."""
         found = evaluator.evaluate(self.space.decode(genotype)).accuracy
         macs = complexity(graph_of(self.space, genotype, Form.DEPLOYED)).macs
-        return Told(genotype=genotype, objectives={Metric.TOP1: found.top1, Metric.MACS: float(macs)})
+        return Observation(genotype=genotype, objectives={Metric.TOP1: found.top1, Metric.MACS: float(macs)})
 
     def algorithm(self, population_size: int) -> SearchAlgorithm:
         """A new search."""

@@ -27,7 +27,7 @@ from device_agent.server_link.artifacts import ArtifactCache
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import Link, Trouble, describe, trouble
 from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer
-from device_agent.server_link.session import ReturnedLease, Session
+from device_agent.server_link.session import LeaseToReturn, ServerSession
 from device_agent.server_link.spool import Spool
 from device_agent.server_link.wire import envelope_to_proto, job_from_proto
 from device_agent.settings import AgentSettings
@@ -86,12 +86,14 @@ class Agent:
         self._measurer: Measurer = (
             ChildMeasurer(settings.measuring) if settings.isolate else InProcessMeasurer(settings.measuring)
         )
-        self._session = Session(settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache)
+        self._session = ServerSession(
+            settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache
+        )
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)
         self._health = HealthMonitor(self._runner)
         self._inbox: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._backoff = Backoff()
-        self._returned: list[ReturnedLease] = []
+        self._returned: list[LeaseToReturn] = []
         self._draining = False
         self._hurrying = False
         self._taken_over = False
@@ -211,7 +213,7 @@ class Agent:
         if outcome.failure is FailureType.LEASE_LOST:
             return
         if outcome.failure in _GIVEN_BACK:
-            self._returned.append(ReturnedLease(job.lease, outcome.failure, outcome.message))
+            self._returned.append(LeaseToReturn(job.lease, outcome.failure, outcome.message))
             return
         self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
 

@@ -37,7 +37,7 @@ Lock = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)
-class Sampling:
+class SampledBlocks:
     """Blocks taken so far, and the readings beside them."""
 
     blocks: list[SampleBlock] = field(default_factory=list)
@@ -141,9 +141,9 @@ class Sampler:
         self._rng = rng
         self._uses_processor = uses_processor
 
-    def sample(self) -> Sampling:
+    def sample(self) -> SampledBlocks:
         """Blocks, and the flags that follow from how sampling ended."""
-        sampling = Sampling()
+        sampling = SampledBlocks()
         timed_ns = 0
         discards_in_row = 0
         for _ in range(self._profile.max_blocks + self._profile.max_discards):
@@ -163,7 +163,7 @@ class Sampler:
         sampling.flags = self._flags(sampling, timed_ns / 1e9)
         return sampling
 
-    def _block(self, sampling: Sampling) -> tuple[SampleBlock, str]:
+    def _block(self, sampling: SampledBlocks) -> tuple[SampleBlock, str]:
         """One block and why it is discarded, if it is."""
         with self._lock():
             self._session.run()  # settles caches after waiting for the lock; not timed
@@ -195,25 +195,25 @@ class Sampler:
         starved = cpu_ns is not None and wall_ns > 0 and cpu_ns / wall_ns < self._profile.min_cpu_share
         return BlockStatus.DIRTY if preempted or starved else BlockStatus.CLEAN
 
-    def _finished(self, sampling: Sampling, timed_s: float) -> bool:
+    def _finished(self, sampling: SampledBlocks, timed_s: float) -> bool:
         clean = [b for b in sampling.blocks if b.status is BlockStatus.CLEAN]
         enough = len(clean) >= self._profile.min_clean_blocks and timed_s >= self._profile.min_total_s
         if not enough or sum(len(b.e2e_ns) for b in clean) < self._profile.min_runs:
             return False
         return self._half_width(sampling) <= self._profile.ci_relative_half_width
 
-    def _capped(self, sampling: Sampling, timed_s: float) -> bool:
+    def _capped(self, sampling: SampledBlocks, timed_s: float) -> bool:
         kept = sampling.count(BlockStatus.CLEAN) + sampling.count(BlockStatus.DIRTY)
         if kept >= self._profile.min_clean_blocks and timed_s >= self._profile.cap_s:
             return True
         return kept >= self._profile.max_blocks or timed_s >= self._profile.cap_s * HARD_CAP_FACTOR
 
-    def _half_width(self, sampling: Sampling) -> float:
+    def _half_width(self, sampling: SampledBlocks) -> float:
         """Half the 95 % interval of the median, relative to its middle."""
         low, high = median_interval_us(usable_blocks(sampling.blocks), self._rng)
         return (high - low) / (high + low)
 
-    def _flags(self, sampling: Sampling, timed_s: float) -> list[ValidityFlag]:
+    def _flags(self, sampling: SampledBlocks, timed_s: float) -> list[ValidityFlag]:
         flags: list[ValidityFlag] = []
         profile = self._profile
         clean, dirty = sampling.count(BlockStatus.CLEAN), sampling.count(BlockStatus.DIRTY)

@@ -28,7 +28,7 @@ MAX_CACHED_REPORTED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnedLease:
+class LeaseToReturn:
     """A lease to give back without a result."""
 
     lease: LeaseKey
@@ -45,7 +45,7 @@ class Health:
     canary_ratio: float | None = None
 
 
-class Session:
+class ServerSession:
     """Speaks for one device with one server."""
 
     def __init__(
@@ -139,7 +139,7 @@ class Session:
         _log.info("enrolled as %s (%s)", self._settings.name, answer.agent_id)
 
     def sync_request(
-        self, *, returned: Sequence[ReturnedLease], health: Health, draining: bool, leaving: bool = False
+        self, *, returned: Sequence[LeaseToReturn], health: Health, draining: bool, leaving: bool = False
     ) -> control_pb2.SyncRequest:
         """The agent's whole state. It is sent only between jobs, so nothing runs."""
         message = control_pb2.AgentHealth(degraded=health.degraded, reason=health.reason)

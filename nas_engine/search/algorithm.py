@@ -3,7 +3,7 @@
 A worker drives any algorithm the same way::
 
     batch = algorithm.ask(min(budget_left, algorithm.batch_size))
-    results = [Told(genotype=g, objectives=evaluate(g)) for g in batch]
+    results = [Observation(genotype=g, objectives=evaluate(g)) for g in batch]
     algorithm.tell(results)
     checkpoint = algorithm.state()          # JSON; load_state() resumes exactly
 
@@ -27,7 +27,7 @@ from nas_engine.domain.search_space import SearchSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Observation:
     """What is known about one candidate once it is evaluated.
 
     Attributes:
@@ -131,22 +131,22 @@ class SearchProblem:
         wanted = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
         return tuple(dict.fromkeys(wanted))
 
-    def minimized(self, told: Told) -> tuple[float, ...]:
+    def minimized(self, told: Observation) -> tuple[float, ...]:
         """Objective values turned so that smaller is better; zeros where the architecture has none."""
         return tuple(
             o.minimized(told.objectives[o.metric]) if o.metric in told.objectives else 0.0 for o in self.objectives
         )
 
-    def standard_errors(self, told: Told) -> tuple[float, ...]:
+    def standard_errors(self, told: Observation) -> tuple[float, ...]:
         """Standard error per objective, in objective order; 0 where none is told."""
         return tuple(float(told.uncertainty.get(o.metric, 0.0)) for o in self.objectives)
 
-    def violation(self, told: Told) -> float:
+    def violation(self, told: Observation) -> float:
         """Sum of relative violations, 0 when feasible."""
         bounded = sum(c.violation(told.objectives[c.metric]) for c in self.constraints if c.metric in told.objectives)
         return float(bounded + sum(told.violations.values()))
 
-    def check_complete(self, told: Told) -> None:
+    def check_complete(self, told: Observation) -> None:
         """Refuse a result that lacks a metric.
 
         Raises:
@@ -192,14 +192,14 @@ class SearchAlgorithm(Protocol):
         """Candidates asked so far."""
 
     @property
-    def results(self) -> tuple[Told, ...]:
+    def results(self) -> tuple[Observation, ...]:
         """Every result told and not withdrawn, revised values in place, in the order told."""
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """Told candidates that what is asked next is compared with; () where the algorithm compares nothing."""
+        """Observed candidates that what is asked next is compared with; () where the algorithm compares nothing."""
 
-    def front(self) -> tuple[Told, ...]:
+    def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search, in the order told."""
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
@@ -212,14 +212,14 @@ class SearchAlgorithm(Protocol):
             InfeasibleError: no genotype satisfies the constraints; the message gives what was found.
         """
 
-    def tell(self, results: Sequence[Told]) -> None:
+    def tell(self, results: Sequence[Observation]) -> None:
         """Learn the results of asked candidates. The order within one call does not matter.
 
         Raises:
             SearchStateError: a candidate was not asked, is told twice or lacks a metric; nothing is taken over then.
         """
 
-    def revise(self, results: Sequence[Told]) -> None:
+    def revise(self, results: Sequence[Observation]) -> None:
         """Replace the values of told candidates (re-measured, or re-scored after supernet shifting). Raises as tell."""
 
     def withdraw(self, genotypes: Sequence[Genotype]) -> None:

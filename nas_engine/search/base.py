@@ -15,7 +15,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.search import state_codec as codec
-from nas_engine.search.algorithm import Rejection, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, Rejection, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger
@@ -54,10 +54,10 @@ class LedgeredSearch(ABC):
         """Up to `num` genotypes, each reserved through the ledger; fewer only when no more are found."""
 
     @abstractmethod
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         """Learn new results (already in the archive), in the order asked."""
 
-    def _absorb_revision(self, results: Sequence[Told]) -> None:
+    def _absorb_revision(self, results: Sequence[Observation]) -> None:
         """Learn changed values of known results; algorithms that read the archive afresh need nothing."""
         del results
 
@@ -100,16 +100,16 @@ class LedgeredSearch(ABC):
         return len(self.archive) + len(self._withdrawn)
 
     @property
-    def results(self) -> tuple[Told, ...]:
+    def results(self) -> tuple[Observation, ...]:
         """Every result told and not withdrawn, in the order told."""
         return self.archive.results
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """Told candidates that what is asked next is compared with."""
+        """Observed candidates that what is asked next is compared with."""
         return ()
 
-    def front(self) -> tuple[Told, ...]:
+    def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search."""
         return self.archive.front()
 
@@ -136,7 +136,7 @@ class LedgeredSearch(ABC):
             self._exhausted = True
         return batch
 
-    def tell(self, results: Sequence[Told]) -> None:
+    def tell(self, results: Sequence[Observation]) -> None:
         """Learn the results of asked candidates; all or nothing. See `SearchAlgorithm.tell`."""
         for told in results:
             if told.genotype not in self.ledger.asked:
@@ -149,7 +149,7 @@ class LedgeredSearch(ABC):
         if in_order:
             self._absorb(in_order)
 
-    def revise(self, results: Sequence[Told]) -> None:
+    def revise(self, results: Sequence[Observation]) -> None:
         """Replace the values of told candidates; all or nothing."""
         for told in results:
             if told.genotype not in self.archive:
@@ -172,7 +172,7 @@ class LedgeredSearch(ABC):
         if gone:
             self._absorb_withdrawal(gone)
 
-    def _checked(self, results: Sequence[Told]) -> list[Told]:
+    def _checked(self, results: Sequence[Observation]) -> list[Observation]:
         """`results` in the order asked, each complete, each candidate once."""
         if len({told.genotype for told in results}) != len(results):
             raise SearchStateError("one call holds two results of the same candidate: give one each")
@@ -203,7 +203,7 @@ class LedgeredSearch(ABC):
             "rng": codec.encode_rng(self._rng),
             "asked": [list(genotype) for genotype in self.ledger.asked],
             "queue": [list(genotype) for genotype in self.ledger.queue],
-            "results": [codec.encode_told(told) for told in self.archive.results],
+            "results": [codec.encode_observation(told) for told in self.archive.results],
             "exhausted": self._exhausted,
             "generation": self._generation,
             "own": self._own_state(),
@@ -228,7 +228,7 @@ class LedgeredSearch(ABC):
         ledger.restart_batch()
         archive = EvaluatedArchive(self.problem)
         for item in codec.as_sequence(codec.field_of(document, "results"), "results"):
-            told = codec.decode_told(item, choices)
+            told = codec.decode_observation(item, choices)
             if told.genotype not in ledger.asked or told.genotype in archive:
                 raise SearchStateError(f"checkpoint: result of {told.genotype} was not asked, or is there twice")
             archive.add(told)

@@ -23,7 +23,7 @@ from nas_engine.spaces.densenas.viterbi import derive_architecture
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, Progress, train
+from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.differentiable import (
     DifferentiableStrategy,
@@ -47,7 +47,7 @@ class DenseNasResult:
         report: cost and collapse.
     """
 
-    ending: Ending
+    ending: StopReason
     steps: int
     architecture: Architecture
     logits: Mapping[str, Vector]

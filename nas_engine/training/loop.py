@@ -95,7 +95,7 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
-class Ending(Enum):
+class StopReason(Enum):
     """Why a run returned."""
 
     FINISHED = "finished"
@@ -113,7 +113,7 @@ class TrainResult:
         seconds: wall time of this process's part of the run.
     """
 
-    ending: Ending
+    ending: StopReason
     weights: WeightStore
     curve: tuple[CurvePoint, ...]
     steps: int
@@ -203,11 +203,11 @@ class _Run:
 
     def run(self) -> TrainResult:
         state = self._state
-        ending = Ending.FINISHED
+        ending = StopReason.FINISHED
         try:
             while state.step < self._num_steps:
                 if self._is_cancelled():
-                    ending = Ending.CANCELLED
+                    ending = StopReason.CANCELLED
                     break
                 with self._hooks.pause():
                     self._step()
@@ -216,7 +216,7 @@ class _Run:
                     self._report()
                 if last or state.step % self._settings.checkpoint_every_steps == 0:
                     self._save()
-            if ending is Ending.CANCELLED:
+            if ending is StopReason.CANCELLED:
                 self._save()
         finally:
             self._stream.close()

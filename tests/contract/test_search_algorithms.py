@@ -13,7 +13,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
-from nas_engine.search.algorithm import CheapFilter, SearchAlgorithm, SearchProblem, Told, accept_all
+from nas_engine.search.algorithm import CheapFilter, Observation, SearchAlgorithm, SearchProblem, accept_all
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.factory import create_algorithm
@@ -204,7 +204,7 @@ class SearchAlgorithmContract(ABC):
         batch = algorithm.ask(4)
         results = tell_all(space, batch)
         stranger = tell_all(space, [(1,) * 12])
-        incomplete = Told(genotype=batch[0], objectives={})
+        incomplete = Observation(genotype=batch[0], objectives={})
         before = canonical_json(algorithm.state())
         for bad, message in (
             ([*results, *stranger], "never asked"),
@@ -226,7 +226,7 @@ class SearchAlgorithmContract(ABC):
         self.drive(algorithm, space, 2)
         best = algorithm.front()[0]
         worst = {o.metric: (0.0 if o.goal is Goal.MAXIMIZE else 1e6) for o in self.objectives}
-        algorithm.revise([Told(genotype=best.genotype, objectives={**best.objectives, **worst})])
+        algorithm.revise([Observation(genotype=best.genotype, objectives={**best.objectives, **worst})])
         assert best.genotype not in {told.genotype for told in algorithm.front()}
         resumed = self.make(self.problem(space), 1)
         resumed.load_state(round_trip(algorithm.state()))
@@ -237,7 +237,7 @@ class SearchAlgorithmContract(ABC):
         algorithm = self.make(self.problem(space), 1)
         self.drive(algorithm, space, 1)
         batch = algorithm.ask(algorithm.batch_size)
-        refused = Told(genotype=batch[0], objectives={}, violations={"npu_support": 1.0})
+        refused = Observation(genotype=batch[0], objectives={}, violations={"npu_support": 1.0})
         algorithm.tell([refused, *tell_all(space, batch[1:])])
         assert batch[0] not in {told.genotype for told in algorithm.front()}
         assert self.drive(algorithm, space, 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Metric
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import LedgeredSearch
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import PerGeneMutation
@@ -53,16 +53,16 @@ class BinnedEvolution(LedgeredSearch):
         """The best of every bin."""
         return tuple(told.genotype for told in self.best_per_bin().values())
 
-    def best_per_bin(self) -> dict[int, Told]:
+    def best_per_bin(self) -> dict[int, Observation]:
         """Bin number (value / width, rounded) to its best feasible candidate; ties keep the earlier one."""
-        best: dict[int, Told] = {}
+        best: dict[int, Observation] = {}
         for told in self.archive.feasible():
             number = round(told.objectives[self._bin_metric] / self._settings.bin_width)
             if number not in best or self._value(told) < self._value(best[number]):
                 best[number] = told
         return best
 
-    def _value(self, told: Told) -> float:
+    def _value(self, told: Observation) -> float:
         return self._quality.minimized(told.objectives[self._quality.metric])
 
     def _propose(self, num: int) -> list[Genotype]:
@@ -87,7 +87,7 @@ class BinnedEvolution(LedgeredSearch):
                 children.append(child)
         return children
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         del results
         if self.num_told >= self._settings.population_size:
             self._generation += 1

@@ -30,7 +30,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search import state_codec as codec
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import LedgeredSearch
 from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.survival import select_survivors
@@ -88,7 +88,7 @@ class Nsga2(LedgeredSearch):
         """The current survivors."""
         return () if self._pymoo.pop is None else tuple(_genotype(individual) for individual in self._pymoo.pop)
 
-    def front(self) -> tuple[Told, ...]:
+    def front(self) -> tuple[Observation, ...]:
         """The feasible results of the whole search that none dominates, in the dominance of the problem."""
         return self.archive.confident_front() if self._confident else self.archive.front()
 
@@ -157,7 +157,7 @@ class Nsga2(LedgeredSearch):
         batch = [] if offspring is None else [_genotype(individual) for individual in offspring]
         return batch + self.ledger.immigrants(num - len(batch), self._rng)
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         if self._settings.constraint_handling is ConstraintHandling.FEASIBILITY_FIRST:
             self._advance([told.genotype for told in results])
             return
@@ -173,7 +173,7 @@ class Nsga2(LedgeredSearch):
         self._pymoo.tell(infills=self._individuals(genotypes))
         self._generation += 1
 
-    def _absorb_revision(self, results: Sequence[Told]) -> None:
+    def _absorb_revision(self, results: Sequence[Observation]) -> None:
         """Rank the survivors anew with the revised values; who survived earlier is not reconsidered.
 
         What waits for its generation to be full has not survived anything: it must meet the constraints now.

@@ -20,7 +20,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from nas_engine.search import state_codec as codec
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.base import LedgeredSearch
 from nas_engine.search.pareto import Floats, HypervolumeReference, pareto_ranks
@@ -146,7 +146,7 @@ class PredictorAssistedSearch(LedgeredSearch):
         rest = [int(i) for i in order if int(i) not in set(chosen)]
         return [pool[i] for i in chosen + rest]
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         if len(self.archive) >= self._settings.num_initial:
             self._generation += 1
         for told in results:
@@ -186,7 +186,7 @@ class _Surrogate:
         self._problem = problem
         self._predictors = predictors
 
-    def told(self, genotypes: Sequence[Genotype]) -> list[Told]:
+    def told(self, genotypes: Sequence[Genotype]) -> list[Observation]:
         """Predicted means as results, with standard deviations as their uncertainty."""
         columns = {metric: predictor.predict(genotypes) for metric, predictor in self._predictors.items()}
         results = []
@@ -195,7 +195,7 @@ class _Surrogate:
             values = {m: known[m] for m in self._problem.told_metrics if m in known}
             values |= {metric: float(column.mean[i]) for metric, column in columns.items()}
             errors = {metric: float(column.standard_deviation[i]) for metric, column in columns.items()}
-            results.append(Told(genotype=genotype, objectives=values, uncertainty=errors))
+            results.append(Observation(genotype=genotype, objectives=values, uncertainty=errors))
         return results
 
     def predicted_only(self, genotypes: Sequence[Genotype]) -> list[dict[Metric, float]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import LedgeredSearch
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import PerGeneMutation
@@ -83,6 +83,6 @@ class SposEvolution(LedgeredSearch):
         # Both parents are drawn with replacement; gene by gene from either (reference).
         return self._crossover(self._pick(parents), self._pick(parents), self._rng)[0]
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         del results
         self._generation += 1

@@ -24,7 +24,7 @@ NUM_DROP_CONNECT_STAGES = 2  # drop_connect_only_last_two_stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subnet:
+class SubnetShape:
     """One sub-network, stage by stage; `width` also holds the stem's and the head's."""
 
     resolution: int
@@ -69,7 +69,7 @@ class AttentiveWriter:
         # The supernet's BN never moves running statistics (momentum 0); a stand-alone network's does.
         self._momentum = 0.0 if form is Form.SUPERNET else 0.1
 
-    def write(self, subnet: Subnet) -> LayerGraph:
+    def write(self, subnet: SubnetShape) -> LayerGraph:
         """The layer graph of one sub-network."""
         p = self._p
         self._g = g = GraphBuilder((p.input_channels, subnet.resolution, subnet.resolution))
@@ -83,7 +83,7 @@ class AttentiveWriter:
                 x = self._block(x, block)
         return g.build(self._head(x, subnet.width[-1]))
 
-    def _blocks(self, subnet: Subnet) -> list[_Block]:
+    def _blocks(self, subnet: SubnetShape) -> list[_Block]:
         """The blocks that are used, numbered as in the supernet."""
         p, blocks = self._p, list[_Block]()
         num_blocks = sum(options[-1] for options in p.stage_depths)

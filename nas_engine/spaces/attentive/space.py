@@ -20,7 +20,7 @@ from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, Gene, GeneKind, NamedArchitecture, validate_genotype
-from nas_engine.spaces.attentive.graph import AttentiveWriter, Subnet
+from nas_engine.spaces.attentive.graph import AttentiveWriter, SubnetShape
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.attentive.published import PUBLISHED
 from nas_engine.spaces.documents import resolve_name
@@ -177,7 +177,7 @@ class AttentiveSpace:
 
     def _write(self, choices: Mapping[str, JsonValue], form: Form) -> LayerGraph:
         numbers = {field: cast(list[int], choices[field]) for field in FIELDS if field != "resolution"}
-        subnet = Subnet(
+        subnet = SubnetShape(
             resolution=cast(int, choices["resolution"]),
             width=tuple(numbers["width"]),
             depth=tuple(numbers["depth"]),

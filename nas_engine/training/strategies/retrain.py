@@ -32,7 +32,7 @@ from nas_engine.training.checkpoint import CurvePoint
 from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import PlainBatches, TrainingStream
-from nas_engine.training.loop import NO_HOOKS, Ending, Hooks, TrainResult, train
+from nas_engine.training.loop import NO_HOOKS, Hooks, StopReason, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import train_paths
@@ -55,7 +55,7 @@ class Retrained:
         curve, steps, seconds: of the training loop.
     """
 
-    ending: Ending
+    ending: StopReason
     weights: WeightStore
     statistics: Mapping[str, BatchStatistics]
     validation: Accuracy | None
@@ -135,12 +135,12 @@ def retrain(
         checkpoint=checkpoint,
         share=share,
     )
-    if result.ending is Ending.CANCELLED:
+    if result.ending is StopReason.CANCELLED:
         return _outcome(result, {}, None, None)
     try:
         return _judged(graph, result, dataset, training, settings, device, hooks)
     except _CancelledError:
-        return _outcome(replace(result, ending=Ending.CANCELLED), {}, None, None)
+        return _outcome(replace(result, ending=StopReason.CANCELLED), {}, None, None)
 
 
 def _judged(

@@ -29,7 +29,7 @@ _log = structlog.get_logger("hilnas.http")
 
 
 class ResponseObserver(Protocol):
-    """Told about every finished response (metrics)."""
+    """Is notified of every finished response (metrics)."""
 
     def observe(self, method: str, route: str, status: int, duration_s: float) -> None:
         """One response; `route` is the path's template, never the path itself."""

@@ -7,7 +7,7 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
-from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import CostReportSettings
@@ -39,18 +39,20 @@ def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     )
 
 
-def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
+def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Observation | None:
     """What the algorithm is told of a finished candidate; None for one that failed by our fault."""
     candidate = finished.candidate
     match candidate.state:
         case CandidateState.COMPLETE:
-            return Told(
+            return Observation(
                 genotype=candidate.genotype,
                 objectives={metric: candidate.values[metric] for metric in _metrics(spec)},
                 uncertainty=_uncertainty(finished.evaluations),
             )
         case CandidateState.INFEASIBLE:
-            return Told(genotype=candidate.genotype, objectives={}, violations={candidate.reason or "infeasible": 1.0})
+            return Observation(
+                genotype=candidate.genotype, objectives={}, violations={candidate.reason or "infeasible": 1.0}
+            )
         case _:
             return None
 

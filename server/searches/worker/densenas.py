@@ -8,7 +8,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.base import LedgeredSearch
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
@@ -72,7 +72,7 @@ class DenseNasSearch(LedgeredSearch):
         waiting, self._waiting = self._waiting, None
         return [waiting][:num] if waiting is not None and self.ledger.admit(waiting) else []
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         self._generation += len(results)
 
     def _own_state(self) -> Mapping[str, JsonValue]:

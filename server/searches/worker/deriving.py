@@ -11,7 +11,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.densenas import search_architecture, training_settings
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.training.loop import Ending, Hooks, Progress
+from nas_engine.training.loop import Hooks, Progress, StopReason
 from nas_engine.training.strategies.differentiable import SearchReport
 from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
@@ -66,7 +66,7 @@ class DeriveHandler:
             checkpoint=checkpoint,
             on_report=told,
         )
-        if found.ending is Ending.CANCELLED:
+        if found.ending is StopReason.CANCELLED:
             uploads.upload()
             return
         genotype = space.genotype_of(found.architecture)

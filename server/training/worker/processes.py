@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.domain.errors import TrainingError
-from nas_engine.training.loop import Ending, Progress
+from nas_engine.training.loop import Progress, StopReason
 from server.training.worker.order import CANCEL_LINE, TrainingOrder
 from server.training.worker.run import RunEnd
 
@@ -68,7 +68,7 @@ def _follow(
                     step = int(numbers["step"])
                     on_progress(Progress(**numbers))
                 case {"end": dict(told)} if rank == 0:
-                    end = RunEnd(Ending(told["ending"]), int(told["steps"]), told["statistics"])
+                    end = RunEnd(StopReason(told["ending"]), int(told["steps"]), told["statistics"])
                 case {"error": str(message)}:
                     errors.append(message)
                 case _:
@@ -84,7 +84,7 @@ def _follow(
                 group.cancel()
                 kill_at_s = time.monotonic() + grace_s
             elif time.monotonic() >= kill_at_s:
-                return RunEnd(Ending.CANCELLED, step, {})
+                return RunEnd(StopReason.CANCELLED, step, {})
 
 
 class _Group:

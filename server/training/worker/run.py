@@ -18,7 +18,7 @@ from nas_engine.supernet.tensor_file import write_atomically
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.loop import Ending, Hooks, train
+from nas_engine.training.loop import Hooks, StopReason, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.factory import create_strategy
 from server.training.worker.retraining import deployable_onnx, retrain_architecture, retraining_report
@@ -55,7 +55,7 @@ class RunEnd:
         statistics: for the published version; empty where cancelled.
     """
 
-    ending: Ending
+    ending: StopReason
     steps: int
     statistics: Mapping[str, JsonValue]
 
@@ -81,7 +81,7 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
         checkpoint=run.checkpoint,
         share=share,
     )
-    if result.ending is Ending.CANCELLED or share.rank:
+    if result.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(result.ending, result.steps, {})
     result.weights.save(run.folder / WEIGHTS_FILE)
     statistics: dict[str, JsonValue] = {
@@ -116,7 +116,7 @@ def _retrain(run: TrainingRun, wanted: RetrainSettings, device: torch.device, ho
         checkpoint=run.checkpoint,
         share=share,
     )
-    if found.ending is Ending.CANCELLED or share.rank:
+    if found.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(found.ending, found.steps, {})
     found.weights.save(run.folder / WEIGHTS_FILE)
     write_atomically(run.folder / MODEL_FILE, deployable_onnx(found, run.space, architecture))

@@ -14,7 +14,7 @@ from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.settings.training import RetrainSettings, TrainingSettings
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
-from nas_engine.training.loop import Ending, Hooks
+from nas_engine.training.loop import Hooks, StopReason
 from server.jobs.job import Job, LeaseRef
 from server.spaces.worker import WorkerResources
 from server.training.deployables import RetrainedModel
@@ -55,7 +55,7 @@ class TrainHandler:
         try:
             run = self._run(supernet, checkpoint, files)
             end = self._perform(run, uploads, stopped)
-            if end.ending is Ending.CANCELLED:
+            if end.ending is StopReason.CANCELLED:
                 uploads.upload()
                 return
             self._publish(lease, run, end)

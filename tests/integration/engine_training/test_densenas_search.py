@@ -21,7 +21,7 @@ from nas_engine.domain.views.complexity import complexity
 from nas_engine.search.densenas import search_architecture, training_settings
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.training.loop import Ending
+from nas_engine.training.loop import StopReason
 from nas_engine.training.optimization import learning_rate_at
 from tests.integration.engine_training.test_differentiable_search import DATA, MBV2, PARAMETERS, SEARCH
 from tests.support.training_run import changed
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 def macs(space: DenseSpace, cost_factor: float) -> int:
     settings = changed(SEARCH, first_architecture_epoch=0, architecture_learning_rate=0.2)
     result = search_architecture(space, mac_costs(space), DATA, settings, cost_factor=cost_factor, seed=0, device=CPU)
-    assert result.ending is Ending.FINISHED
+    assert result.ending is StopReason.FINISHED
     assert space.genotype_of(result.architecture) is not None
     assert result.report.num_architecture_steps == result.steps // 4 == 12
     return complexity(space.graph(result.architecture, Form.DEPLOYED)).macs

@@ -26,7 +26,7 @@ from nas_engine.settings.training import (
 )
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.loop import Ending, Hooks, Progress, TrainResult, train
+from nas_engine.training.loop import Hooks, Progress, StopReason, TrainResult, train
 from nas_engine.training.optimization import learning_rate_at
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.paths import graph_of, uniform_sampler
@@ -91,7 +91,7 @@ def test_a_supernet_learns_and_every_path_of_it_works() -> None:
     adam = OptimizerSettings(kind=OptimizerKind.ADAMW, learning_rate=0.02, schedule=Schedule.COSINE)
     config = changed(tiny_config(80), optimizer=adam, augmentation=AugmentationName.NONE)
     result = _train(config, paths_per_step=2)
-    assert result.ending is Ending.FINISHED
+    assert result.ending is StopReason.FINISHED
     assert result.curve[-1].loss < result.curve[0].loss * 0.7
     assert result.curve[-1].top1 > 0.8
     space, batch = tiny_space(), striped_dataset().validation
@@ -176,9 +176,9 @@ def test_a_cancelled_run_goes_on_as_if_it_had_not_been_cancelled(kind: Optimizer
     undisturbed = _train(config)
     path, asked = tmp_path / "run.safetensors", iter([False] * 5 + [True])
     first = _train(config, hooks=Hooks(cancelled=lambda: next(asked)), checkpoint=path)
-    assert (first.ending, first.steps) == (Ending.CANCELLED, 5)
+    assert (first.ending, first.steps) == (StopReason.CANCELLED, 5)
     second = _train(config, checkpoint=path)
-    assert (second.ending, second.steps) == (Ending.FINISHED, 12)
+    assert (second.ending, second.steps) == (StopReason.FINISHED, 12)
     assert second.curve == undisturbed.curve
     assert not _changed(undisturbed.weights, second.weights)
     assert _train(config, checkpoint=path).steps == 12  # finished: nothing is done again

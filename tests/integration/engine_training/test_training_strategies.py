@@ -35,7 +35,7 @@ from nas_engine.supernet.execute import BATCH, forward
 from nas_engine.supernet.subnet import extract
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.stream import PlainBatches
-from nas_engine.training.loop import Ending, Hooks, train
+from nas_engine.training.loop import Hooks, StopReason, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.fair import FairStrategy
 from nas_engine.training.strategies.losses import AdaptiveAlpha
@@ -182,7 +182,7 @@ class TestRetrain:
         config = changed(tiny_config(60), optimizer=ADAM, augmentation=AugmentationName.NONE)
         settings = StandaloneSettings(dropout=0.1, num_calibration_batches=6)
         found = retrain(graph, dataset, config, settings, device=CPU)
-        assert found.ending is Ending.FINISHED
+        assert found.ending is StopReason.FINISHED
         assert found.test is not None
         assert found.test.top1 > 0.7
         module, right = extract(graph, found.weights, found.statistics), 0
@@ -201,7 +201,7 @@ class TestRetrain:
             deployed, dataset, tiny_config(), StandaloneSettings(), device=CPU,
             inherited={name: array.astype(np.float32) for name, array in inherited.items()}, hooks=asked,
         )  # fmt: skip
-        assert found.ending is Ending.CANCELLED
+        assert found.ending is StopReason.CANCELLED
         assert found.test is None
         x = _batch().images_NCHW
         path = forward(x, supernet, weights=weights)
@@ -231,10 +231,10 @@ class TestRetrain:
         asked = iter([False] * (8 + num_judged) + [True])
         hooks = Hooks(cancelled=lambda: next(asked))
         stopped = retrain(graph, dataset, config, settings, device=CPU, hooks=hooks, checkpoint=path)
-        assert (stopped.ending, stopped.steps, stopped.test) == (Ending.CANCELLED, 8, None)
+        assert (stopped.ending, stopped.steps, stopped.test) == (StopReason.CANCELLED, 8, None)
         resumed = retrain(graph, dataset, config, settings, device=CPU, checkpoint=path)
         undisturbed = retrain(graph, dataset, config, settings, device=CPU)
-        assert resumed.ending is Ending.FINISHED
+        assert resumed.ending is StopReason.FINISHED
         assert (resumed.statistics, resumed.test) == (undisturbed.statistics, undisturbed.test)
 
     def test_dropout_is_put_before_the_classifier_alone(self) -> None:

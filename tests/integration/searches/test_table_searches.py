@@ -13,7 +13,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.objective import Metric, Objective
-from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
@@ -72,7 +72,7 @@ def engine_alone(
         found = {genotype: table.lookup(genotype) for genotype in batch}
         algorithm.tell(
             [
-                Told(
+                Observation(
                     genotype=genotype,
                     objectives={metric: row[metric].value for metric in metrics},
                     uncertainty={m: row[m].standard_error for m in metrics if not m.cheap},

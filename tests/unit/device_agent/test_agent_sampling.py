@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_agent.measuring.protocol import Sampler, Sampling, timed_runs, warm_up
+from device_agent.measuring.protocol import SampledBlocks, Sampler, timed_runs, warm_up
 from device_agent.measuring.telemetry import BoardState, Usage
 from device_agent.runtime.base import VirtualClock
 from nas_engine.domain.measurement import (
@@ -29,14 +29,14 @@ def sample(
     profile: MeasurementProfile = STANDARD,
     uses_processor: bool = False,
     lock: CountingLock | None = None,
-) -> Sampling:
+) -> SampledBlocks:
     rng = np.random.default_rng(1)
     return Sampler(
         session, clock, telemetry, lock or CountingLock(), profile, rng, uses_processor=uses_processor
     ).sample()
 
 
-def validities(sampling: Sampling) -> set[Validity]:
+def validities(sampling: SampledBlocks) -> set[Validity]:
     return {flag.validity for flag in sampling.flags}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.domain.objective import Goal, Metric, Objective
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
 from nas_engine.settings.algorithms import BinnedEvolutionSettings
 from tests.support.fakes_space import StagedSpace, tell_all
@@ -50,6 +50,6 @@ def test_generations_follow_the_initial_sample_with_children_of_the_kept_ones() 
 def test_an_infeasible_candidate_holds_no_bin() -> None:
     algorithm = make()
     batch = algorithm.ask(20)
-    refused = Told(genotype=batch[0], objectives={}, violations={"operator_support": 1.0})
+    refused = Observation(genotype=batch[0], objectives={}, violations={"operator_support": 1.0})
     algorithm.tell([refused, *tell_all(SPACE, batch[1:])])
     assert batch[0] not in {told.genotype for told in algorithm.best_per_bin().values()}

@@ -6,7 +6,7 @@ import pytest
 
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.pareto import HypervolumeReference
 from tests.support.fakes_space import StagedSpace
@@ -18,8 +18,8 @@ PROBLEM = SearchProblem(
 )
 
 
-def result(index: int, top1: float, latency_us: float, error_us: float = 0.0) -> Told:
-    return Told(
+def result(index: int, top1: float, latency_us: float, error_us: float = 0.0) -> Observation:
+    return Observation(
         genotype=(index, 0, 0, 0),
         objectives={Metric.TOP1: top1, Metric.LATENCY_US: latency_us},
         uncertainty={Metric.LATENCY_US: error_us},

@@ -13,7 +13,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.algorithms.scarlet import ScarletNsga2
@@ -70,13 +70,13 @@ def test_it_beats_random_search_on_hypervolume() -> None:
 
 def test_non_finite_values_never_reach_the_library() -> None:
     with pytest.raises(SearchStateError, match="only finite"):
-        Told(genotype=(0,), objectives={Metric.TOP1: float("nan")})
+        Observation(genotype=(0,), objectives={Metric.TOP1: float("nan")})
     with pytest.raises(SearchStateError, match="only finite"):
-        Told(genotype=(0,), objectives={Metric.LATENCY_US: float("inf")})
+        Observation(genotype=(0,), objectives={Metric.LATENCY_US: float("inf")})
     with pytest.raises(SearchStateError, match="uncertainty"):
-        Told(genotype=(0,), objectives={}, uncertainty={Metric.LATENCY_US: -1.0})
+        Observation(genotype=(0,), objectives={}, uncertainty={Metric.LATENCY_US: -1.0})
     with pytest.raises(SearchStateError, match="amount > 0|one > 0"):
-        Told(genotype=(0,), objectives={}, violations={"npu_support": 0.0})
+        Observation(genotype=(0,), objectives={}, violations={"npu_support": 0.0})
 
 
 def test_the_global_generator_is_neither_used_nor_moved() -> None:
@@ -124,7 +124,7 @@ def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejec
     told = tell_all(space, algorithm.ask(4))
     algorithm.tell(told)
     assert (algorithm.population, set(algorithm.survivors)) == ((), {result.genotype for result in told})
-    worse = Told(genotype=told[0].genotype, objectives={**told[0].objectives, Metric.TOP1: -0.1})
+    worse = Observation(genotype=told[0].genotype, objectives={**told[0].objectives, Metric.TOP1: -0.1})
     algorithm.revise([worse])
     assert set(algorithm.survivors) == {result.genotype for result in told[1:]}
     assert algorithm.batch_size == 3
@@ -212,7 +212,7 @@ def test_three_objectives_with_params_maximised_are_searched_and_equispaced_mode
         batch = algorithm.ask(algorithm.batch_size)
         algorithm.tell(
             [
-                Told(
+                Observation(
                     genotype=told.genotype,
                     objectives={**told.objectives, Metric.PARAMS: float(sum(told.genotype[1::4]))},
                 )
@@ -225,9 +225,9 @@ def test_three_objectives_with_params_maximised_are_searched_and_equispaced_mode
     assert len(equispaced(algorithm.archive.points(front), 5)) == 5
 
 
-def noisy(genotypes: list[tuple[int, ...]], space: StagedSpace, error: float) -> list[Told]:
+def noisy(genotypes: list[tuple[int, ...]], space: StagedSpace, error: float) -> list[Observation]:
     return [
-        Told(genotype=t.genotype, objectives=t.objectives, uncertainty={Metric.TOP1: error, Metric.MACS: 0.0})
+        Observation(genotype=t.genotype, objectives=t.objectives, uncertainty={Metric.TOP1: error, Metric.MACS: 0.0})
         for t in tell_all(space, genotypes)
     ]
 
