@@ -34,9 +34,8 @@ from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job, JobQuery, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore

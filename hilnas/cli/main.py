@@ -32,7 +32,7 @@ COMMANDS = {
     "server": _Command("hilnas.cli.commands.server", "server", "run the API and the agents' endpoint"),
     "worker": _Command("server.bootstrap.worker", "server,engine", "run the process that searches and trains"),
     "agent": _Command("device_agent.cli", "agent", "run on a board: dial in, measure, report"),
-    "demo": _Command("server.bootstrap.demo", "demo", "run the whole product on this machine"),
+    "demo": _Command("server.bootstrap.demo.main", "demo", "run the whole product on this machine"),
     "search": _Command("hilnas.cli.commands.search", "client", "create, follow and read searches"),
     "train": _Command("hilnas.cli.commands.train", "client", "train a supernet"),
     "retrain": _Command("hilnas.cli.commands.retrain", "client", "train what a search found alone; fetch the files"),

@@ -13,7 +13,7 @@ from server.fleet.sessions import AgentSessions
 from server.jobs.registry import JobKinds
 from server.jobs.results import JobResults
 from server.jobs.settings import LeaseSettings
-from server.measuring.canaries import Canaries
+from server.measuring.canaries.canaries import Canaries
 from server.measuring.results import MeasurementResults
 from server.measuring.rpc import MeasuringWork
 

@@ -35,11 +35,10 @@ from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelCheck
 from server.bootstrap.agents import agent_services
 from server.bootstrap.app import create_app
-from server.bootstrap.database import open_database
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
-from server.bootstrap.schema import current_revision, head_revision
+from server.bootstrap.schema import current_revision, head_revision, open_database
 from server.bootstrap.schemas import ReadinessCheck
 from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
@@ -64,8 +63,8 @@ from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
-from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
-from server.measuring.golden import GOLDEN_KEY, golden_onnx
+from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
+from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.queries import Latencies
 from server.searches.admission import Admission
 from server.searches.fronts import FrontMaths, Fronts

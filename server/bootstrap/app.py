@@ -28,8 +28,8 @@ from server.fleet import routes as devices
 from server.jobs import routes as jobs
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
-from server.measuring import canary_routes as canaries
 from server.measuring import routes as measurements
+from server.measuring.canaries import routes as canaries
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets

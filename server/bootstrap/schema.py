@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,25 +16,58 @@ from alembic.script import ScriptDirectory
 
 from server.access import store as access
 from server.artifacts import store as artifacts
+from server.bootstrap.settings import Settings
 from server.candidates import candidate_store, evaluation_store, search_store
 from server.classifying import store as classifying
 from server.core import events as event_store
 from server.core import idempotency as idempotency_store
 from server.core.database import labels, wakeups
 from server.core.database import metadata as metadata_module
+from server.core.database.engine import open_engine
 from server.core.database.metadata import metadata
 from server.fleet import store as fleet
 from server.jobs import tables as jobs
 from server.latency_tables import store as latency_tables
-from server.measuring import canary_store
 from server.measuring import store as measuring
+from server.measuring.canaries import store as canary_store
 from server.spaces import store as spaces
 from server.studies import store as studies
 from server.training import store as training
 
+PATIENCE_S = 60.0
+
+
+PAUSE_S = 0.5
+
+
+def open_database(settings: Settings) -> sa.Engine:
+    """The engine of the settings' database, at the newest schema.
+
+    Raises:
+        OSError: the home folder cannot be made, or the database stays away.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be used.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(settings.effective_database_url)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:  # ends at the deadline
+        try:
+            migrate(engine)
+            return engine
+        except sa.exc.OperationalError as error:
+            if time.monotonic() > deadline:
+                raise OSError(f"the database does not answer: {error.orig}") from error
+            time.sleep(PAUSE_S)
+
+
 VERSION_TABLE = "hilnas_schema_version"
+
+
 MIGRATION_LOCK = 7_316_000  # PostgreSQL advisory lock
+
+
 _SCRIPTS = Path(metadata_module.__file__).parent / "migrations"
+
 
 # Importing the stores fills the metadata.
 TABLES_OF = (
@@ -56,6 +90,7 @@ TABLES_OF = (
     training,
     wakeups,
 )
+
 
 __all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate"]
 

@@ -33,18 +33,17 @@ from nas_engine.export.rknn_process import PoolSettings
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
-from server.bootstrap.database import open_database
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.pulse import Pulse
-from server.bootstrap.schema import current_revision
+from server.bootstrap.schema import current_revision, open_database
 from server.bootstrap.settings import Settings
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Wakeups
 from server.fleet.selection import converter_labels
 from server.jobs.dispatch import Dispatch
-from server.jobs.kinds import JobKind
 from server.jobs.registry import JobKinds
+from server.jobs.states import JobKind
 from server.jobs.worker.handlers import Handler
 from server.jobs.worker.loop import Worker
 from server.latency_tables.latency_tables import LatencyTables
@@ -53,13 +52,13 @@ from server.measuring.worker.converting import ConvertHandler
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnMaker
 from server.searches.admission import Admission
-from server.searches.derivations import Derivations
 from server.searches.evaluation_results import EvaluationResults
 from server.searches.fronts import FrontMaths, Fronts
-from server.searches.ordered_work import SearchWork
 from server.searches.searches import Searches
-from server.searches.shifts import Shifts
-from server.searches.steps import SearchSteps
+from server.searches.steps.derivations import Derivations
+from server.searches.steps.ordered_work import SearchWork
+from server.searches.steps.shifts import Shifts
+from server.searches.steps.steps import SearchSteps
 from server.searches.worker.deriving import DeriveHandler
 from server.searches.worker.evaluating import EvaluateHandler
 from server.searches.worker.shifting import ShiftHandler
@@ -67,7 +66,7 @@ from server.searches.worker.stepping import StepHandler
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.studies.entry_jobs import StudyWork
 from server.studies.worker import RankHandler, correlate
 from server.training.calibration import CalibrationDatasets

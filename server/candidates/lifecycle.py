@@ -28,11 +28,11 @@ from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.transitions import check_transition
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.job import Job, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 
 
 def lock_searches(tx: Transaction, ids: Iterable[str | None]) -> dict[str, Search]:

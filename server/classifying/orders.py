@@ -15,9 +15,9 @@ from server.core.errors import InvalidValueError
 from server.fleet.selection import converter_labels, format_for
 from server.fleet.store import HardwareStore
 from server.jobs.job import JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.classify_orders import queue_classification
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasureTarget
 

@@ -9,9 +9,9 @@ from server.classifying.converters import classification_from_proto, classify_as
 from server.classifying.results import ClassificationResults
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultReceipt
+from server.jobs.states import JobKind
 from server.measuring.payloads import ClassifyPayload
 
 

@@ -18,7 +18,7 @@ from nas_engine.evaluation.accuracy import predict
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from server.classifying.classification import ReferencePredictions
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 
 MAX_PIXEL_BYTES = 512 * 2**20  # of one set: what a board's cache and a download should hold
 DRAW_SEED = 0  # the same images for every model of every search

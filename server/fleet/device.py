@@ -7,12 +7,43 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
 from server.core.errors import InvalidValueError
-from server.fleet.states import DeviceState
+
+
+class DeviceState(Enum):
+    """What a device may be given; whether it is reachable follows from when it was last seen."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"  # finishes what it has, gets nothing new
+    DEGRADED = "degraded"  # its canary is off; gets nothing until it is well again
+    QUARANTINED = "quarantined"  # failed too often, or seems cloned; an engineer must resume it
+    RETIRED = "retired"
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a device in this state is given new jobs."""
+        return self is DeviceState.ACTIVE
+
+
+DEVICE_TRANSITIONS: Mapping[DeviceState, frozenset[DeviceState]] = {
+    DeviceState.ACTIVE: frozenset(
+        {DeviceState.DRAINING, DeviceState.DEGRADED, DeviceState.QUARANTINED, DeviceState.RETIRED}
+    ),
+    DeviceState.DRAINING: frozenset(
+        {DeviceState.ACTIVE, DeviceState.DEGRADED, DeviceState.QUARANTINED, DeviceState.RETIRED}
+    ),
+    DeviceState.DEGRADED: frozenset(
+        {DeviceState.ACTIVE, DeviceState.DRAINING, DeviceState.QUARANTINED, DeviceState.RETIRED}
+    ),
+    DeviceState.QUARANTINED: frozenset({DeviceState.ACTIVE, DeviceState.RETIRED}),
+    DeviceState.RETIRED: frozenset(),
+}
+
 
 MAX_TEXT_LENGTH = 200
 

@@ -7,8 +7,8 @@ from typing import Protocol
 from hilnas.v1 import control_pb2
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.results import ResultReceipt
+from server.jobs.states import JobKind
 
 
 class DeviceWork(Protocol):

@@ -16,9 +16,8 @@ from server.core.errors import ConflictError, InvalidValueError, NotAuthenticate
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
-from server.fleet.device import Device, DeviceQuery, Enrolment
+from server.fleet.device import Device, DeviceQuery, DeviceState, Enrolment
 from server.fleet.lifecycle import set_device_state
-from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.queue import JobStore

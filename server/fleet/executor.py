@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
+from server.fleet.device import DEVICE_TRANSITIONS, DeviceState
 from server.fleet.lifecycle import set_device_state
-from server.fleet.states import DEVICE_TRANSITIONS, DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.failures import MAX_DEVICE_FAILURES, Failure
 from server.jobs.job import Job

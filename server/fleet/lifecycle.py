@@ -9,8 +9,7 @@ from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.transitions import check_transition
-from server.fleet.device import Device
-from server.fleet.states import DEVICE_TRANSITIONS, DeviceState
+from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState
 from server.fleet.store import DeviceStore
 
 

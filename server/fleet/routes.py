@@ -21,7 +21,7 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.paging import Page
-from server.fleet.device import Device, DeviceQuery
+from server.fleet.device import Device, DeviceQuery, DeviceState
 from server.fleet.devices import Devices
 from server.fleet.schemas import (
     DeviceDetail,
@@ -32,7 +32,6 @@ from server.fleet.schemas import (
     ReasonBody,
     ReservationBody,
 )
-from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.schemas import JobResource
 from server.jobs.settings import LeaseSettings

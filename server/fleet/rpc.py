@@ -27,8 +27,8 @@ from server.jobs.converters import failure_from_proto, lease_from_proto
 from server.jobs.dispatch import LeaseVerdict
 from server.jobs.failures import Failure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.results import JobResults, ResultReceipt
+from server.jobs.states import JobKind
 
 _log = logging.getLogger(__name__)
 PROTOCOL_MIN = 1

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from nas_engine.settings.base import Labels
 from server.core.http.resources import Body, DeviceClassName, Id, Json, LabelText, ListQuery, NameText, Resource, Text
-from server.fleet.states import DeviceState
+from server.fleet.device import DeviceState
 from server.jobs.schemas import JobResource
 
 

@@ -10,9 +10,8 @@ from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
-from server.fleet.device import CLASSIFY_FEATURE, Device, HardwareProfile
+from server.fleet.device import CLASSIFY_FEATURE, Device, DeviceState, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
-from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 
 

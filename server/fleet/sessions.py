@@ -13,9 +13,8 @@ from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError
-from server.fleet.device import Device, DeviceCapabilities, check_device_text, check_labels
+from server.fleet.device import Device, DeviceCapabilities, DeviceState, check_device_text, check_labels
 from server.fleet.lifecycle import set_device_state
-from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.completion import fail_attempt
 from server.jobs.dispatch import LeaseVerdict, claim_job, lock_first

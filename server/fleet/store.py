@@ -15,8 +15,7 @@ from server.core.database.store import Store, where_given
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
-from server.fleet.device import Device, DeviceCapabilities, DeviceQuery, HardwareProfile
-from server.fleet.states import DeviceState
+from server.fleet.device import Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
 from server.jobs.job import JobTarget
 
 hardware = sa.Table(

@@ -12,15 +12,13 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidStateTransitionError
 from server.core.paging import Page, PageRequest
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job, expire_lease, fail_attempt
+from server.jobs.completion import cancel_job, complete_job, expire_lease, fail_attempt
 from server.jobs.failures import MAX_BACKOFF_S, Failure
 from server.jobs.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobPhase, JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 
 CLOCK_SLACK_S = 60.0
 """Leases and back-offs that end this much later than they could: the database's clock was set back."""

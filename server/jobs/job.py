@@ -8,8 +8,7 @@ from datetime import datetime
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobPhase, JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,8 @@ from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, JobOrder, JobQuery, LeaseRef, NewJob, QueueDepth
-from server.jobs.kinds import JobKind
 from server.jobs.lease_history import LeaseHistory
-from server.jobs.states import JobPhase, JobState
+from server.jobs.states import JobKind, JobPhase, JobState
 from server.jobs.tables import JOBS, job_exclusions, jobs
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on

@@ -14,8 +14,8 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.jobs.failures import Failure, FinalFailure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import Payload
+from server.jobs.states import JobKind
 
 
 class Executor:

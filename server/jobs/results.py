@@ -19,14 +19,12 @@ from nas_engine.domain.json_value import JsonValue
 from server.artifacts.artifact import check_sha256
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotFoundError
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job, fail_attempt
+from server.jobs.completion import cancel_job, complete_job, fail_attempt
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
-from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobState, LeaseOutcome
 
 
 class ResultStatus(Enum):

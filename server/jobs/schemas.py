@@ -7,8 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from server.core.http.resources import Id, Json, ListQuery, Resource, Text
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobPhase, JobState
+from server.jobs.states import JobKind, JobPhase, JobState
 
 
 class JobListQuery(ListQuery):

@@ -1,9 +1,23 @@
-"""States of jobs and leases."""
+"""Kinds of jobs, states of jobs and leases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+
+
+class JobKind(Enum):
+    """What a job does. All kinds share one lease mechanism."""
+
+    SEARCH_STEP = "search_step"
+    SHIFT = "shift"
+    DERIVE = "derive"
+    EVALUATE = "evaluate"
+    TRAIN = "train"
+    RANK = "rank"
+    CONVERT = "convert"
+    MEASURE = "measure"
+    CLASSIFY = "classify"
 
 
 class JobState(Enum):

@@ -11,8 +11,7 @@ from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label, Timestamp
 from server.jobs.job import Job, LeaseRecord
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobPhase, JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 
 _UNFINISHED = sa.text("state IN ('queued', 'leased') AND dedupe_key IS NOT NULL")
 

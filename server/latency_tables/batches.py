@@ -9,7 +9,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidStateTransitionError
 from server.core.events import EventStore, EventType, NewEvent
 from server.fleet.store import HardwareStore
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
 from server.jobs.states import JobState

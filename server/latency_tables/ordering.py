@@ -13,9 +13,9 @@ from server.core.database.wakeups import Topic
 from server.fleet.device import HardwareProfile
 from server.fleet.selection import converter_labels, format_for
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.latency_tables.batch import Batch, BatchEntry
 from server.latency_tables.progress import measured_entry, observed
 from server.latency_tables.store import BatchStore

@@ -6,8 +6,8 @@ from server.candidates.candidate import Candidate
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
+from server.jobs.states import JobKind
 from server.measuring.payloads import ClassifyPayload, MeasureTarget
 
 

@@ -19,10 +19,10 @@ from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.jobs.completion import complete_job
 from server.jobs.job import Job, JobTarget, LeaseRef, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.classify_orders import queue_classification
 from server.measuring.orders import LatencyScheduler, ModelFile, npu_refusal
 from server.measuring.payloads import ConvertPayload, MeasurePayload

@@ -26,7 +26,7 @@ from server.fleet.converters import (
 )
 from server.jobs.converters import lease_to_proto
 from server.jobs.job import Job
-from server.measuring.canaries import CanaryPlan
+from server.measuring.canaries.canaries import CanaryPlan
 from server.measuring.payloads import MeasurePayload
 
 MAX_ENVIRONMENT_CHARACTERS = 1 << 18

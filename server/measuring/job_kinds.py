@@ -9,9 +9,9 @@ from server.core.database.transaction import Transaction
 from server.fleet.executor import DEVICES
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.registry import CONVERT_LANE, KindOfJob
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 
 

@@ -30,9 +30,9 @@ from server.fleet.device_spec import DeviceSpec
 from server.fleet.selection import converter_labels, format_for
 from server.fleet.store import HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementKind, MeasurementRecord, kind_of
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.measuring.store import MeasurementStore

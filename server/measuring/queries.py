@@ -17,16 +17,15 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.paging import Page, PageRequest
-from server.fleet.device import HardwareProfile
+from server.fleet.device import DeviceState, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.selection import converter_labels, format_for, misfit, no_compiler, none_classifies, profile_of
-from server.fleet.states import DeviceState
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.measuring.canary import CanaryRecord
-from server.measuring.canary_store import CanaryStore
+from server.jobs.states import JobKind
+from server.measuring.canaries.canary import CanaryRecord
+from server.measuring.canaries.store import CanaryStore
 from server.measuring.classify_orders import queue_classification
 from server.measuring.measurement import MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload, MeasureTarget

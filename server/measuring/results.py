@@ -34,11 +34,11 @@ from server.fleet.lease_keys import hardware_key_of_lease
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.registry import JobKinds
 from server.jobs.results import JobResults, ResultReceipt, TakenResult, UnusableResultError
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementRecord, kind_of
 from server.measuring.orders import record_latency, serves
 from server.measuring.payloads import MeasurePayload

@@ -12,10 +12,10 @@ from server.core.errors import InvalidValueError
 from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultReceipt, ResultStatus
-from server.measuring.canaries import Canaries
+from server.jobs.states import JobKind
+from server.measuring.canaries.canaries import Canaries
 from server.measuring.converters import alarms_of, assignment_to_proto, canary_from_proto, measurement_from_proto
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults

@@ -11,9 +11,9 @@ from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.jobs.job import NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureDocument
 
 

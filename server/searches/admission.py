@@ -24,9 +24,8 @@ from server.searches.value_sources import missing_sources
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import MetricBounds, SpaceDescription
-from server.training.states import SupernetState
 from server.training.store import SupernetStore
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from server.training.supernets import Supernets
 
 ONE_NETWORK = "this is the retraining of one architecture: a search needs the weights of a whole supernet"

@@ -12,13 +12,12 @@ from server.candidates.completion import (
 from server.candidates.lifecycle import affected_searches
 from server.candidates.payloads import DerivePayload, EvaluatePayload, SearchStepPayload, ShiftPayload
 from server.core.database.transaction import Transaction
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.registry import HEAVY_LANE, SHORT_LANE, KindOfJob
 from server.jobs.settings import SearchSettings
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 
 
 def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:

@@ -10,8 +10,7 @@ from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import LeaseLostError
 from server.core.events import EventStore, EventType, NewEvent
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job
+from server.jobs.completion import cancel_job, complete_job
 from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from server.jobs.kinds import JobKind
 from server.jobs.registry import HEAVY_LANE, KindOfJob
+from server.jobs.states import JobKind
 from server.studies.lifecycle import fail_entry
 from server.studies.payloads import RankPayload
 

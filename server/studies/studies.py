@@ -17,11 +17,11 @@ from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, has_prefix, new_id
 from server.core.paging import Page, PageRequest
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.job import NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureRecord
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog

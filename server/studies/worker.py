@@ -18,7 +18,7 @@ from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import StudyEntry, study_architecture
 from server.jobs.job import Job, LeaseRef
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.studies.entry_jobs import EntryOrder, StudyWork
 from server.studies.study import Correlation, HeldOutAccuracy, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint

@@ -18,10 +18,9 @@ from server.core.paging import MAX_PAGE_SIZE, PageRequest
 from server.fleet.selection import converter_labels, format_for
 from server.fleet.store import HardwareStore
 from server.jobs.job import Job, JobQuery, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.payloads import ConvertPayload
 from server.training.store import SupernetStore
 from server.training.supernet import Supernet, SupernetVersion

@@ -5,11 +5,10 @@ from __future__ import annotations
 from server.core.database.transaction import Transaction
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.registry import HEAVY_LANE, KindOfJob
+from server.jobs.states import JobKind
 from server.training.lifecycle import end_supernet
-from server.training.payloads import TrainPayload
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState, TrainPayload
 
 
 def training_kinds() -> tuple[KindOfJob, ...]:

@@ -13,10 +13,10 @@ from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.transitions import check_transition
-from server.jobs.cancellation import stop_job
+from server.jobs.completion import stop_job
 from server.jobs.queue import JobStore
-from server.training.states import SUPERNET_TRANSITIONS, SupernetState
 from server.training.store import SupernetStore
+from server.training.supernet import SUPERNET_TRANSITIONS, SupernetState
 
 
 def end_supernet(tx: Transaction, supernet_id: str, state: SupernetState, reason: str) -> None:

@@ -11,7 +11,7 @@ from nas_engine.settings.base import DtypeName
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 
 
 class SupernetListQuery(CountedQuery):

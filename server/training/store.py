@@ -16,8 +16,7 @@ from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
-from server.training.supernet import Supernet, SupernetQuery, SupernetVersion, TrainingProgress
+from server.training.supernet import Supernet, SupernetQuery, SupernetState, SupernetVersion, TrainingProgress
 
 supernets = sa.Table(
     "supernets",

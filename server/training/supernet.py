@@ -1,4 +1,4 @@
-"""Supernets, their versions, and how their training goes."""
+"""What a training job is given."""
 
 from __future__ import annotations
 
@@ -6,13 +6,40 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.states import DesiredState
 from server.core.errors import InvalidValueError
-from server.training.states import SupernetState
+from server.jobs.payloads import Payload
+
+
+class SupernetState(Enum):
+    """Life of a supernet."""
+
+    QUEUED = "queued"
+    TRAINING = "training"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not SUPERNET_TRANSITIONS[self]
+
+
+SUPERNET_TRANSITIONS: Mapping[SupernetState, frozenset[SupernetState]] = {
+    SupernetState.QUEUED: frozenset(
+        {SupernetState.TRAINING, SupernetState.READY, SupernetState.FAILED, SupernetState.CANCELLED}
+    ),
+    SupernetState.TRAINING: frozenset({SupernetState.READY, SupernetState.FAILED, SupernetState.CANCELLED}),
+    SupernetState.READY: frozenset(),
+    SupernetState.FAILED: frozenset(),
+    SupernetState.CANCELLED: frozenset(),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +129,9 @@ class SupernetQuery:
     states: tuple[SupernetState, ...] = ()
     space_id: str | None = None
     dataset: str | None = None
+
+
+class TrainPayload(Payload):
+    """Train a supernet; its spec and its last resumable checkpoint are in its row."""
+
+    supernet_id: str

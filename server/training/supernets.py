@@ -20,22 +20,27 @@ from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.core.transitions import check_transition
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job
+from server.jobs.completion import cancel_job, complete_job
 from server.jobs.job import LeaseRef, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import SpaceDescription
 from server.training.deployables import RetrainedModel, order_retrained
 from server.training.lifecycle import end_supernet
-from server.training.payloads import TrainPayload
-from server.training.states import SUPERNET_TRANSITIONS, SupernetState
 from server.training.store import SupernetStore
-from server.training.supernet import Supernet, SupernetQuery, SupernetVersion, TrainingProgress
+from server.training.supernet import (
+    SUPERNET_TRANSITIONS,
+    Supernet,
+    SupernetQuery,
+    SupernetState,
+    SupernetVersion,
+    TrainingProgress,
+    TrainPayload,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

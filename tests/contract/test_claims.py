@@ -13,13 +13,12 @@ from server.artifacts.files import FileByteStore
 from server.bootstrap.job_kinds import all_job_kinds
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
+from server.fleet.device import DeviceState
 from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
-from server.fleet.states import DeviceState
 from server.jobs.job import ClaimRequest, Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from tests.support.databases import TestDatabase
 from tests.support.service_world import PlayedDevice, World
 

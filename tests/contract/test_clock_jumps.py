@@ -16,10 +16,9 @@ from server.core.paging import PageRequest
 from server.fleet.sessions import RunningLease
 from server.jobs.failures import MAX_BACKOFF_S
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.results import ResultStatus
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.store import MeasurementStore
 from tests.support.databases import TestDatabase

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.measuring.presenter import measurement_resource
 
 from nas_engine.domain.measurement import Dtype, Validity, ValidityFlag
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.paging import PageRequest
-from server.fleet.device import DeviceQuery
-from server.fleet.states import DeviceState
+from server.fleet.device import DeviceQuery, DeviceState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
+from server.measuring.schemas import MeasurementResource
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import SpaceTableStore
 from tests.support.databases import TestDatabase
@@ -74,7 +73,7 @@ class TestMeasurements:
         flags = (ValidityFlag(Validity.NOISY, "wide interval"), ValidityFlag(Validity.UNPINNED, "no clocks"))
         receipt = device.measure(job, latency_us=321.0, flags=flags, npu_time_source="rknnlite")
         found = world.latencies.get(str(receipt.record_id))
-        assert found.npu_time_source == measurement_resource(found).npu_time_source == "rknnlite"
+        assert found.npu_time_source == MeasurementResource.of(found).npu_time_source == "rknnlite"
         assert found.stats.p50_us == 321.0
         assert found.stats.p90_us is None
         assert found.flags == flags

@@ -13,8 +13,7 @@ from server.candidates.evaluation_store import awaited_evaluations, evaluations
 from server.candidates.search_store import checkpoints, searches
 from server.candidates.states import CandidateState, SearchState
 from server.core.events import EventType, events
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobState, LeaseOutcome
 from server.jobs.tables import jobs, leases
 from server.measuring.store import measurements
 from tests.e2e.rig import Installation

@@ -21,8 +21,7 @@ from server.candidates.search_store import searches
 from server.candidates.states import SearchState
 from server.core.database.engine import open_engine
 from server.fleet.store import devices
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.jobs.tables import jobs
 from tests.e2e.processes import Program, free_port
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from tests.e2e.conftest import Ending
 from tests.e2e.rig import Installation
 from tests.e2e.searches import LATENCY

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.jobs.kinds import JobKind
-from server.jobs.states import LeaseOutcome
+from server.jobs.states import JobKind, LeaseOutcome
 from tests.e2e.conftest import Ending
 from tests.e2e.records import lease_outcomes, measured_by_lease
 from tests.e2e.rig import Installation

@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from server.core.events import EventType, events
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import ranking_entries, ranking_studies
-from server.training.states import SupernetState
 from server.training.store import supernets
+from server.training.supernet import SupernetState
 from tests.e2e.rig import Installation
 from tests.e2e.searches import TRAINING
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hilnas.client.client import Hilnas
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from tests.e2e.conftest import Ending
 from tests.e2e.records import lease_outcomes, measured_by_lease
 from tests.e2e.rig import PATIENCE_S, Installation

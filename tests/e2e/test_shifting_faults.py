@@ -11,8 +11,7 @@ from server.candidates.candidate_store import candidates
 from server.candidates.evaluation_store import evaluations
 from server.candidates.search_store import searches
 from server.candidates.states import SearchState
-from server.jobs.kinds import JobKind
-from server.jobs.states import LeaseOutcome
+from server.jobs.states import JobKind, LeaseOutcome
 from server.training.store import supernet_versions
 from tests.e2e.records import lease_outcomes
 from tests.e2e.rig import Installation

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from server.candidates.search_store import searches
 from server.core.events import EventType, events
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.training.store import supernet_versions, supernets
 from tests.e2e.records import asked, assert_intact
 from tests.e2e.rig import Installation

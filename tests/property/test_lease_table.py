@@ -28,9 +28,8 @@ from server.core.errors import LeaseLostError
 from server.jobs.dispatch import Dispatch
 from server.jobs.failures import Failure, policy_of
 from server.jobs.job import LeaseRef, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobState, LeaseOutcome
 from tests.support.databases import TestDatabase, opened
 from tests.support.service_world import lease_of
 

@@ -37,7 +37,7 @@ from server.core.idempotency import RESPONSES
 from server.fleet.device import HardwareProfile
 from server.fleet.store import DEVICES, HARDWARE
 from server.jobs.tables import JOBS, LEASES
-from server.measuring.canary_store import CANARIES
+from server.measuring.canaries.store import CANARIES
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.store import MEASUREMENTS
 from server.spaces.result_table import SpaceTable

@@ -23,11 +23,10 @@ from server.fleet.sessions import AgentOrders, AgentReport, RunningLease, Sessio
 from server.jobs.dispatch import LeaseVerdict
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.results import ResultReceipt, ResultStatus
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobPhase, JobState
-from server.measuring.canaries import CanaryPlan
+from server.jobs.states import JobKind, JobPhase, JobState
+from server.measuring.canaries.canaries import CanaryPlan
 from server.measuring.payloads import ClassifyPayload, MeasurePayload
 from server.measuring.rpc import MeasuringWork
 

@@ -22,8 +22,8 @@ from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Wakeups
 from server.fleet.rpc import AgentServices
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
-from server.measuring.canaries import Canaries
+from server.jobs.states import JobKind
+from server.measuring.canaries.canaries import Canaries
 from tests.support.databases import TestDatabase
 from tests.support.service_world import World, measurement
 

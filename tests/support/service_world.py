@@ -42,12 +42,11 @@ from server.fleet.sessions import AgentOrders, AgentReport, AgentSessions, Runni
 from server.jobs.dispatch import Dispatch
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import JobResults, ResultReceipt
 from server.jobs.settings import LeaseSettings, SearchSettings
-from server.jobs.states import JobState
-from server.measuring.canaries import Canaries
+from server.jobs.states import JobKind, JobState
+from server.measuring.canaries.canaries import Canaries
 from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import MeasurePayload
 from server.measuring.queries import Latencies
@@ -56,8 +55,8 @@ from server.searches.admission import Admission
 from server.searches.evaluation_results import Accuracy, EvaluationResults
 from server.searches.fronts import Fronts
 from server.searches.searches import Searches
-from server.searches.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
-from server.searches.steps import SearchSteps
+from server.searches.steps.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
+from server.searches.steps.steps import SearchSteps
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets

@@ -23,8 +23,8 @@ from server.bootstrap.settings import Settings
 from server.core.database.transaction import UnitOfWork
 from server.fleet.device import Device
 from server.jobs.dispatch import Dispatch
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
+from server.jobs.states import JobKind
 from server.measuring.payloads import MeasurePayload
 from server.spaces.store import ArchitectureStore
 from tests.support.api_world import World

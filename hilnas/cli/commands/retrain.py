@@ -22,7 +22,7 @@ from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import RetrainSettings
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.schemas import DeployableModelResource
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _console = make_console()

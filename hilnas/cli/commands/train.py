@@ -17,7 +17,7 @@ from hilnas.cli.terminal import make_console
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.presets import TRAINING_PRESETS
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _console = make_console()

@@ -11,7 +11,7 @@ from nas_engine.domain.job_protocol import LeaseOrder
 from server.core.errors import LeaseLostError, ServiceError, UnavailableError
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.jobs.worker.handlers import Handler, failure_of
 from server.jobs.worker.lease_keeper import LeaseKeeper
 

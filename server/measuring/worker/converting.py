@@ -17,7 +17,7 @@ from server.jobs.payloads import read_payload
 from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import ConvertPayload, OperatorDocument
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 
 ONNX_MEDIA_TYPE = "application/onnx"
 LATENCY_SEED = 0  # fixed, so that equal architectures give equal files (ADR 5)

@@ -11,7 +11,7 @@ from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import ServiceError
 from server.core.ids import IdPrefix, new_id
-from server.measuring.golden import GOLDEN_KEY, golden_architecture, golden_onnx
+from server.measuring.canaries.golden import GOLDEN_KEY, golden_architecture, golden_onnx
 from server.measuring.worker.rknn import RknnMaker
 from server.spaces.catalog import SpaceCatalog
 

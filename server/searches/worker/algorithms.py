@@ -15,7 +15,7 @@ from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.candidate import Evaluation
 from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState
-from server.searches.step import FinishedCandidate
+from server.searches.steps.step import FinishedCandidate
 
 
 def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:

@@ -13,8 +13,8 @@ from nas_engine.search.base import LedgeredSearch
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.candidates.search import Search
-from server.jobs.kinds import JobKind
-from server.searches.step import DeriveOrder, StepInput
+from server.jobs.states import JobKind
+from server.searches.steps.step import DeriveOrder, StepInput
 from server.searches.worker.algorithms import problem_of
 
 

@@ -16,8 +16,8 @@ from nas_engine.training.strategies.differentiable import SearchReport
 from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
-from server.searches.derivations import Derivations, DeriveInput
-from server.spaces.worker.resources import WorkerResources
+from server.searches.steps.derivations import Derivations, DeriveInput
+from server.spaces.worker import WorkerResources
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
 
 MS_PER_US = 1e-3

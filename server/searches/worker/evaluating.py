@@ -25,7 +25,7 @@ from server.jobs.payloads import read_payload
 from server.measuring.conversion import Conversion
 from server.searches.evaluation_results import Accuracy, EvaluationResults
 from server.searches.searches import Searches
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernet, LoadedSupernets
 

@@ -24,8 +24,8 @@ from nas_engine.training.strategies.shifting import SupernetShifter, transfer_to
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.evaluation_results import Accuracy
-from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.spaces.worker.resources import WorkerResources
+from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
+from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernets
 

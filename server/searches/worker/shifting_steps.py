@@ -8,9 +8,9 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import SearchAlgorithm
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.searches.fronts import Front
-from server.searches.step import ShiftOrder, StepInput
+from server.searches.steps.step import ShiftOrder, StepInput
 from server.searches.worker.algorithms import told_of
 
 

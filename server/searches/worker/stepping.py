@@ -15,8 +15,8 @@ from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Front, Fronts
-from server.searches.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
-from server.searches.steps import SearchSteps
+from server.searches.steps.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
+from server.searches.steps.steps import SearchSteps
 from server.searches.worker.algorithms import algorithm_of
 from server.searches.worker.confirming import to_confirm
 from server.searches.worker.densenas import DenseNasSearch, densenas_algorithm, derive_order, take_derived

@@ -11,7 +11,7 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.warm_start import WarmStartRejection, warm_start
 from server.searches.fronts import Fronts
-from server.searches.step import StepInput
+from server.searches.steps.step import StepInput
 
 MAX_REPORTED = 50
 OTHER_SPACE = "belongs to the same space with other parameters: give both searches the same ones"

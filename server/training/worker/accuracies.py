@@ -21,7 +21,7 @@ from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
 from server.candidates.spec import SearchSpec
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 
 T = TypeVar("T")
 CALIBRATION_SEED = 0  # calibration images are the same for every candidate of every search

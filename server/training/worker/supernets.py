@@ -10,7 +10,7 @@ from pathlib import Path
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.supernet.weights import WeightStore
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.training.supernet import SupernetVersion, training_spec_of
 from server.training.supernets import Supernets
 

@@ -16,7 +16,7 @@ from nas_engine.settings.training import RetrainSettings, TrainingSettings
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Ending, Hooks
 from server.jobs.job import Job, LeaseRef
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from server.training.deployables import RetrainedModel
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets

@@ -26,7 +26,7 @@ from server.core.database.transaction import Transaction
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.searches.candidate_schemas import FrontResource
 from tests.support.api_world import ADMIN, World, capabilities, cheap_spec
 from tests.support.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier

@@ -22,18 +22,17 @@ from server.candidates.states import SearchState
 from server.classifying.classification import ClassificationQuery, ClassificationRecord, ReferencePredictions
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
-from server.fleet.states import DeviceState
+from server.fleet.device import DeviceState
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.conversion import Conversion
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches.evaluation_results import Accuracy
-from server.searches.step import StepStatus
+from server.searches.steps.step import StepStatus
 from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, put_measurement

@@ -21,7 +21,7 @@ from server.core.paging import PageRequest
 from server.fleet.device import DeviceQuery
 from server.fleet.devices import Devices
 from server.fleet.rpc_server import start_rpc_server
-from server.measuring.canaries import Canaries
+from server.measuring.canaries.canaries import Canaries
 from tests.support.agent_process import AgentProcess
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import EVALUATION, WorkerWorld

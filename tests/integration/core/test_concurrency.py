@@ -20,9 +20,8 @@ from server.core.database.wakeups import Topic
 from server.core.events import EventQuery, EventStore, EventType, NewEvent
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 from server.jobs.job import NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
 from tests.support.databases import TestDatabase, opened
 from tests.support.service_world import World, job_states, lease_of

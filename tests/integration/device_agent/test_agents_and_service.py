@@ -17,16 +17,14 @@ from server.artifacts.files import FileByteStore
 from server.bootstrap.agents import agent_services
 from server.bootstrap.job_kinds import all_job_kinds
 from server.core.paging import PageRequest
-from server.fleet.device import Device, DeviceQuery, HardwareProfile
+from server.fleet.device import Device, DeviceQuery, DeviceState, HardwareProfile
 from server.fleet.rpc_server import RpcServer, start_rpc_server
-from server.fleet.states import DeviceState
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobState
-from server.measuring.canaries import Canaries, CanarySettings, GoldenModel
-from server.measuring.canary import CanaryRecord
+from server.jobs.states import JobKind, JobState
+from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
+from server.measuring.canaries.canary import CanaryRecord
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore

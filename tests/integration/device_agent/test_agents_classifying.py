@@ -17,9 +17,8 @@ from server.classifying.classification import ClassificationQuery
 from server.core.paging import PageRequest
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobPhase, JobState
+from server.jobs.states import JobKind, JobPhase, JobState
 from server.measuring.queries import ModelMeasurementSpec
 from tests.integration.device_agent.test_agents_and_service import Farm
 from tests.support.agent_process import AgentProcess

@@ -15,10 +15,9 @@ from server.artifacts.model_check import ModelFacts
 from server.candidates.search import SearchQuery
 from server.candidates.spec import MeasurementSpec
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
+from server.fleet.device import DeviceState
 from server.fleet.device_spec import DeviceSpec
-from server.fleet.states import DeviceState
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.queries import ModelMeasurementSpec
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, TRAINING, World

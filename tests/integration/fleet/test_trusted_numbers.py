@@ -15,8 +15,7 @@ from server.artifacts.files import FileByteStore
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState, SearchState
-from server.fleet.device import pool_key
-from server.fleet.states import DeviceState
+from server.fleet.device import DeviceState, pool_key
 from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, PlayedDevice, World, run_to_end

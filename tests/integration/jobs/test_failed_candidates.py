@@ -13,8 +13,7 @@ from server.candidates.states import CandidateState, SearchState
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from tests.support.databases import TestDatabase
 from tests.support.service_world import World, lease_of
 

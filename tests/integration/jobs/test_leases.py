@@ -15,14 +15,13 @@ from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.core.paging import PageRequest
+from server.fleet.device import DeviceState
 from server.fleet.sessions import ReturnedLease, RunningLease, SessionState
-from server.fleet.states import DeviceState
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
 from server.jobs.results import ResultStatus
-from server.jobs.states import JobPhase, JobState, LeaseOutcome
+from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 from server.measuring.measurement import MeasurementQuery
 from tests.support.databases import TestDatabase
 from tests.support.service_world import (

@@ -11,8 +11,8 @@ from server.artifacts.files import FileByteStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
 from server.core.paging import PageRequest
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
+from server.jobs.states import JobKind
 from server.measuring.store import MeasurementStore
 from tests.support.databases import TestDatabase
 from tests.support.service_world import World

@@ -22,15 +22,13 @@ from server.artifacts.files import FileByteStore
 from server.bootstrap import api
 from server.bootstrap.settings import Settings
 from server.candidates.evaluation_store import EvaluationStore
-from server.fleet.device import DeviceCapabilities, Enrolment, pool_key
+from server.fleet.device import DeviceCapabilities, DeviceState, Enrolment, pool_key
 from server.fleet.devices import Devices
-from server.fleet.states import DeviceState
 from server.jobs.job import Job, JobTarget, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
-from server.measuring.canaries import Canaries, CanaryPlan, CanarySettings, GoldenModel
-from server.measuring.golden import GOLDEN_KEY, golden_onnx
+from server.jobs.states import JobKind, JobState
+from server.measuring.canaries.canaries import Canaries, CanaryPlan, CanarySettings, GoldenModel
+from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.payloads import MeasurePayload
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnFiles, RknnMaker

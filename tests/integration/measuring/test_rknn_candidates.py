@@ -19,7 +19,7 @@ from server.core.errors import InvalidSpecError
 from server.fleet.selection import converter_labels
 from server.jobs.failures import Failure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.jobs.worker.handlers import failure_of
 from server.measuring.conversion import Conversion
 from tests.support.databases import TestDatabase

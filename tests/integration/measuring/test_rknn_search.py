@@ -23,7 +23,7 @@ from server.candidates.states import CandidateState, SearchState
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.jobs.dispatch import Dispatch
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.searches.fronts import Fronts

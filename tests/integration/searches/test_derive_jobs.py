@@ -13,9 +13,8 @@ from server.candidates.search import Search
 from server.candidates.states import SearchState
 from server.core.events import EventQuery, EventStore, EventType
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState
-from server.searches.derivations import DERIVING
+from server.jobs.states import JobKind, JobState
+from server.searches.steps.derivations import DERIVING
 from tests.support.databases import TestDatabase
 from tests.support.table_world import DENSE_SPACE
 from tests.support.worker_world import WorkerWorld

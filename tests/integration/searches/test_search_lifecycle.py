@@ -16,13 +16,12 @@ from server.core.errors import InvalidSpecError, InvalidStateTransitionError, Le
 from server.core.events import EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
-from server.searches.step import StepVerdict
+from server.searches.steps.step import StepVerdict
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 from server.training.supernets import NewVersion
 from tests.support.databases import TestDatabase
 from tests.support.service_world import TRAINING, World, job_states, lease_of, run_to_end

@@ -15,8 +15,7 @@ from server.core.errors import LeaseLostError
 from server.core.events import EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from tests.support.databases import TestDatabase
 from tests.support.shifting_searches import BUDGET, IMMEDIATE, POPULATION, accuracies, own_versions, shifting_spec
 from tests.support.worker_world import WorkerWorld

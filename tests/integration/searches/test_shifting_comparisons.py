@@ -16,9 +16,8 @@ from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from tests.support.databases import TestDatabase
 from tests.support.shifting_searches import (
     BUDGET,

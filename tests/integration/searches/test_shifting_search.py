@@ -15,9 +15,8 @@ from nas_engine.domain.search_space import Form
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
 from server.jobs.queue import JobStore
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.training.supernet import SupernetVersion
 from tests.support.databases import TestDatabase
 from tests.support.shifting_searches import BUDGET, POPULATION, SHIFTING, accuracies, own_versions, shifting_spec

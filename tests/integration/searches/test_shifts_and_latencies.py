@@ -15,11 +15,11 @@ from server.core.errors import InvalidValueError
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.searches.evaluation_results import Accuracy
-from server.searches.ordered_work import SearchWork
-from server.searches.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.searches.step import ShiftOrder
+from server.searches.steps.ordered_work import SearchWork
+from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
+from server.searches.steps.step import ShiftOrder
 from tests.support.databases import TestDatabase
 from tests.support.service_world import PlayedDevice, World, lease_of
 

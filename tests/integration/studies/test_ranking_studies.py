@@ -15,8 +15,7 @@ from server.core.errors import InvalidSpecError, InvalidStateTransitionError, Le
 from server.core.events import EventQuery, EventStore, EventType
 from server.jobs.failures import Failure
 from server.jobs.job import Job
-from server.jobs.kinds import JobKind
-from server.jobs.states import JobState
+from server.jobs.states import JobKind, JobState
 from server.studies.entry_jobs import StudyWork
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState

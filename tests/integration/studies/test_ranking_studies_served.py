@@ -14,7 +14,7 @@ from hilnas.cli.commands import ranking
 from hilnas.client.errors import ProblemError
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 from tests.support.served_worker import Served
 from tests.support.worker_world import TRAINING
 

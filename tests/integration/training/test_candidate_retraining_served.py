@@ -13,7 +13,7 @@ from hilnas.cli.commands import retrain, train
 from hilnas.client.errors import ProblemError
 from server.candidates.states import SearchState
 from server.searches.candidate_schemas import CandidateResource
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 from tests.support.served_worker import Served
 from tests.support.worker_world import SPEC
 

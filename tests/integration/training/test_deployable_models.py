@@ -30,8 +30,8 @@ from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
 from server.fleet.selection import converter_labels
 from server.fleet.sessions import AgentReport, AgentSessions
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
+from server.jobs.states import JobKind
 from server.jobs.worker.handlers import failure_of
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
@@ -40,8 +40,7 @@ from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from tests.support.api_world import measurement
 from tests.support.databases import TestDatabase
 from tests.support.fake_converter import TABLE

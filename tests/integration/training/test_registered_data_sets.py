@@ -17,7 +17,7 @@ from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.source import open_dataset
 from server.searches.presets import SEARCH_PRESETS
 from server.spaces.datasets import DatasetCatalog
-from server.spaces.worker.resources import WorkerResources
+from server.spaces.worker import WorkerResources
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import TINY_SPACE, WorkerWorld
 

@@ -20,8 +20,7 @@ from nas_engine.training.data.source import DatasetSource
 from server.core.events import EventQuery, EventStore, EventType
 from server.jobs.job import Job
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from server.training.worker.child import EXIT_ORPHANED
 from server.training.worker.order import TrainingOrder
 from server.training.worker.training import _num_processes

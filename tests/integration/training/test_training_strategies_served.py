@@ -12,8 +12,7 @@ from nas_engine.settings.base import SpaceSpec
 from server.core.errors import InvalidSpecError
 from server.training.presets import training_preset
 from server.training.spec import parse_training_spec
-from server.training.states import SupernetState
-from server.training.supernet import Supernet
+from server.training.supernet import Supernet, SupernetState
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import TINY_SPACE, TRAINING, WorkerWorld
 

@@ -25,17 +25,15 @@ from server.core.errors import InvalidSpecError, InvalidStateTransitionError, In
 from server.core.ids import IdPrefix, Ulids, has_prefix, new_id
 from server.core.paging import PageRequest, Position
 from server.core.transitions import check_transition
-from server.fleet.device import DeviceCapabilities, HardwareProfile
-from server.fleet.states import DEVICE_TRANSITIONS
+from server.fleet.device import DEVICE_TRANSITIONS, DeviceCapabilities, HardwareProfile
 from server.jobs.failures import backoff_s, policy_of
 from server.jobs.payloads import read_payload
 from server.jobs.states import JOB_TRANSITIONS, JobState
 from server.measuring.payloads import MeasurePayload
 from server.searches.evaluation_results import Accuracy
-from server.searches.step import StepOutcome, StepStatus
+from server.searches.steps.step import StepOutcome, StepStatus
 from server.spaces.architecture import ArchitectureRecord
-from server.training.states import SUPERNET_TRANSITIONS
-from server.training.supernet import TrainingProgress
+from server.training.supernet import SUPERNET_TRANSITIONS, TrainingProgress
 from tests.support.fakes_service import toy_record
 from tests.support.service_world import IDENTITY
 

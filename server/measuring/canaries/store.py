@@ -9,7 +9,7 @@ from server.core.database.rows import Rows
 from server.core.database.store import Store
 from server.core.database.types import Digest, Id, Timestamp, finite
 from server.core.paging import Page, PageRequest
-from server.measuring.canary import CanaryRecord
+from server.measuring.canaries.canary import CanaryRecord
 
 canaries = sa.Table(
     "canaries",

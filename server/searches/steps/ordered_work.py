@@ -26,14 +26,13 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.core.events import EventStore, EventType, NewEvent
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job
+from server.jobs.completion import cancel_job, complete_job
 from server.jobs.job import LeaseRef, NewJob
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.searches.step import DeriveOrder, FinishedWork, ShiftOrder, WorkOrder
+from server.jobs.states import JobKind
+from server.searches.steps.step import DeriveOrder, FinishedWork, ShiftOrder, WorkOrder
 
 
 class WorkVerdict(Enum):

@@ -13,7 +13,7 @@ from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import UowDep
 from server.core.http.resources import Listing, ListQuery
 from server.fleet.routes import DevicesDep
-from server.measuring.canary_store import CanaryStore
+from server.measuring.canaries.store import CanaryStore
 from server.measuring.schemas import CanaryResource
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])

@@ -13,7 +13,7 @@ from nas_engine.domain.objective import Metric
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.search import Checkpoint, Search
 from server.core.errors import InvalidValueError
-from server.jobs.kinds import JobKind
+from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureRecord, KnownValue
 
 
@@ -104,7 +104,7 @@ class DeriveOrder:
 
 
 WorkOrder = ShiftOrder | DeriveOrder
-"""Heavy work that a step may order; see `server.searches.ordered_work`."""
+"""Heavy work that a step may order; see `server.searches.steps.ordered_work`."""
 
 
 @dataclass(frozen=True, slots=True)

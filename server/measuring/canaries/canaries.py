@@ -15,17 +15,16 @@ from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
-from server.fleet.device import Device, pool_key
+from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState, pool_key
 from server.fleet.lifecycle import set_device_state
-from server.fleet.states import DEVICE_TRANSITIONS, DeviceState
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.measuring.alarms import CanaryAlarms, known_answer, pool_canaries, pool_disagreement
-from server.measuring.canary import CanaryRecord
-from server.measuring.canary_store import CanaryStore
+from server.measuring.canaries.alarms import CanaryAlarms, known_answer, pool_canaries, pool_disagreement
+from server.measuring.canaries.canary import CanaryRecord
+from server.measuring.canaries.store import CanaryStore
 from server.measuring.orders import LatencyScheduler
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore

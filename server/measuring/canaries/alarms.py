@@ -12,11 +12,10 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import lock_searches
 from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction
-from server.fleet.device import Device
-from server.fleet.states import DeviceState
+from server.fleet.device import Device, DeviceState
 from server.fleet.store import DeviceStore
-from server.measuring.canary import CanaryRecord
-from server.measuring.canary_store import CanaryStore
+from server.measuring.canaries.canary import CanaryRecord
+from server.measuring.canaries.store import CanaryStore
 from server.measuring.orders import LatencyScheduler
 
 POOL_TOLERANCE = 0.03

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hilnas.client.client import Hilnas
 from nas_engine.evaluation.ranking import rank_correlation
-from server.bootstrap.demo_specs import DEVICE_TYPE
+from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.searches.candidate_schemas import CandidateResource
 
 MAX_FLAGS = 3

@@ -27,7 +27,7 @@ from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.searches.accuracy_orders import AccuracyScheduler
 from server.searches.evaluation_results import Accuracy
-from server.searches.ordered_work import SearchWork, WorkVerdict, add_report
+from server.searches.steps.ordered_work import SearchWork, WorkVerdict, add_report
 from server.training.store import SupernetStore
 from server.training.supernet import SupernetVersion
 

@@ -26,19 +26,18 @@ from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import MAX_PAGE_SIZE, PageRequest
 from server.fleet.store import HardwareStore
-from server.jobs.cancellation import cancel_job
-from server.jobs.completion import complete_job
+from server.jobs.completion import cancel_job, complete_job
 from server.jobs.job import Job, LeaseRef
-from server.jobs.kinds import JobKind
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementQuery, kind_of
 from server.measuring.orders import LatencyScheduler
 from server.measuring.store import MeasurementStore
 from server.searches.accuracy_orders import AccuracyScheduler
-from server.searches.ordered_work import finished_work, order_work
-from server.searches.step import (
+from server.searches.steps.ordered_work import finished_work, order_work
+from server.searches.steps.step import (
     Comparable,
     FinishedCandidate,
     FinishedWork,

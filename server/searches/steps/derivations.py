@@ -13,7 +13,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
-from server.searches.ordered_work import SearchWork, WorkVerdict
+from server.searches.steps.ordered_work import SearchWork, WorkVerdict
 
 DERIVING = "deriving"
 """Topic of a search's report while a derivation is under way: which, how far, and where its checkpoint is."""

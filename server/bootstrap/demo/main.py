@@ -19,11 +19,11 @@ from rich.console import Console
 from hilnas.cli.progress import follow_search, follow_supernet
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
-from server.bootstrap.demo_processes import Rig
-from server.bootstrap.demo_report import write_report
-from server.bootstrap.demo_specs import DEVICE_TYPE, search_spec, training_spec
+from server.bootstrap.demo.processes import Rig
+from server.bootstrap.demo.report import write_report
+from server.bootstrap.demo.specs import DEVICE_TYPE, search_spec, training_spec
 from server.candidates.states import SearchState
-from server.training.states import SupernetState
+from server.training.supernet import SupernetState
 
 FOLDER = Path("demo")
 
