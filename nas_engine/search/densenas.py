@@ -143,5 +143,6 @@ def training_settings(settings: DenseNasSettings, seed: int) -> TrainingSettings
             final_share=settings.final_learning_rate / settings.learning_rate,
         ),
         augmentation=AugmentationName(settings.augmentation),
+        synchronised_norm=settings.synchronised_norm,
         checkpoint_every_steps=settings.checkpoint_every_steps,
     )

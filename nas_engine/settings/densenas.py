@@ -93,6 +93,9 @@ class DenseNasSettings(CheckpointedSettings):
     operators_per_architecture_step: int = later(2, ge=1, le=1000)
     """Number of operators sampled in every layer of an architecture step (published: 2)."""
 
+    synchronised_norm: bool = later(False)
+    """Whether batch normalisation takes its statistics over all processes, where several search together."""
+
     collapse_threshold: float = later(0.9, gt=0.5, le=1)
     """Share of layers with one kind of operator from which a search is reported as collapsed."""
 
