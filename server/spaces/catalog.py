@@ -56,7 +56,7 @@ class SpaceCatalog:
         space = self.space(space_id, parameters)
         return SpaceDescription(
             id=space_id,
-            title=_title_of(space_id, space),
+            title=f"Table of results: {space.name}" if isinstance(space, TableSpace) else space_title(space_id),
             parameters=space.parameters,
             genes=tuple(
                 GeneDescription(name=g.name, options=g.options, group=g.group, kind=g.kind.value) for g in space.genes
@@ -243,12 +243,6 @@ def _require_graph(graph: LayerGraph | None, architecture: Architecture) -> Laye
             "measured"
         )
     return graph
-
-
-def _title_of(space_id: str, space: SearchSpace) -> str:
-    if isinstance(space, TableSpace):
-        return f"Table of results: {space.name}"
-    return space_title(space_id)
 
 
 def _title(architecture: Architecture) -> str:

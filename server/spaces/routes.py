@@ -98,7 +98,8 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
 )
 def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDep, _: Viewer) -> Response:
     """Read one search space: parameters, genes, published models."""
-    _check_known(spaces, space_id)
+    if space_id not in spaces.space_ids():
+        raise NotFoundError("search space", space_id)
     return tagged(request, _space(SpaceDetail, spaces.describe(space_id, {})))
 
 
@@ -165,8 +166,3 @@ def _note(record: ArchitectureRecord, space: SpaceDescription, row: Mapping[Metr
 
 def _plain(value: object) -> JsonValue:
     return value  # type: ignore[return-value]  # parsed from JSON by pydantic, as Any
-
-
-def _check_known(spaces: SpaceCatalog, space_id: str) -> None:
-    if space_id not in spaces.space_ids():
-        raise NotFoundError("search space", space_id)
