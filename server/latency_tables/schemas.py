@@ -10,102 +10,155 @@ from server.core.http.resources import Id, Resource
 
 
 class LatencyTableRowResource(Resource):
-    """One operator."""
+    """One operator of a latency table."""
 
     latency_key: str
-    """Structure, shapes, batch and data type; equal operators stand once."""
+    """Key of the operator, made of its structure, shapes, batch and data type; equal operators stand once."""
 
     label: str
-    """Place and operator where it first stands."""
+    """Place and operator where it first stands in the space."""
 
     state: CandidateState
+    """State of its measurement, as the server keeps it."""
+
     latency_us: float | None
-    """Median; null before it is measured."""
+    """Median latency in microseconds, measured by the device; null before it is measured."""
 
     flags: list[str]
-    """Why the latency may not be trusted; empty where valid."""
+    """Reasons why the latency may not be trusted, set by the server; empty where valid."""
 
 
 class LatencyTableResource(Resource):
-    """What each operator of a search space costs on one device, measured alone."""
+    """The latency of each operator of a search space on one device, each operator measured stand-alone."""
 
     id: Id
-    """Of the table; those of the first release begin with `srch_`."""
+    """Id of the table; those of the first release begin with `srch_`."""
 
     name: str
+    """Name of the table for people, from its spec."""
+
     state: SearchState
+    """State that the server keeps the table in."""
+
     reason: str
+    """Reason of its state for people; empty where there is none."""
+
     space_id: str
+    """Id of the search space whose operators are measured."""
+
     hardware_key: str | None
+    """Digest of the hardware key that latencies are filed under; null before it is resolved."""
+
     batch: int
+    """Number of images per inference, from the spec's device."""
+
     dtype: DtypeName
+    """Arithmetic that operators run in, from the spec's device."""
+
     num_operators: int
+    """Number of distinct operators of the table."""
+
     num_measured: int
+    """Number of operators that have a latency so far, counted by the server."""
+
     created_at: AwareDatetime
+    """Time at which the table was created, RFC 3339 in UTC."""
 
 
 class LatencyTableDetail(LatencyTableResource):
     """A table with its operators."""
 
     rows: list[LatencyTableRowResource]
+    """Operators of the table with their latencies, in the space's order."""
 
 
 class CostReportRowResource(Resource):
-    """One sampled network: what the table said of it, and what was measured."""
+    """One sampled network: its estimates from the table, and its measured latency."""
 
     candidate_id: Id
+    """Id of the sampled network within the report."""
+
     arch_id: str
+    """Identity of its architecture: SHA-256 of its canonical JSON."""
+
     state: CandidateState
+    """State of its measurement, as the server keeps it."""
+
     estimates_us: dict[str, float]
-    """By estimator; empty where the table lacks an operator of it."""
+    """Estimated latency in microseconds by estimator; empty where the table lacks one of its operators."""
 
     missing: str
-    """Which one, in words; empty where it has all."""
+    """Operator that the table lacks, in words; empty where it has all."""
 
     latency_us: float | None
-    """Measured end to end; null before it is measured."""
+    """Median latency in microseconds, measured end to end by the device; null before it is measured."""
 
     flags: list[str]
-    """Why the measured latency may not be trusted; empty where valid."""
+    """Reasons why the measured latency may not be trusted, set by the server; empty where valid."""
 
 
 class EstimateAgreementResource(Resource):
     """How well one estimator agrees with the measurements of the same networks."""
 
     estimator: str
-    """`chained` and `local`: of the architecture parameters (DenseNAS). `operators`: sum of the network's own."""
+    """Estimator that is compared: `chained` and `local` follow the architecture parameters (DenseNAS), `operators` sums
+    the network's own operators."""
 
     num_networks: int
+    """Number of measured networks that are compared."""
+
     kendall_tau: float | None
-    """Of the order, -1 to 1; null where all of one side are equal."""
+    """Kendall's tau of the two orders, -1 to 1; null where all of one side are equal."""
 
     mean_absolute_error_us: float
+    """Mean absolute difference of estimate and measurement, in microseconds."""
+
     mean_relative_error: float
+    """Mean absolute difference over the measurement, as a fraction."""
+
     mean_error_us: float
-    """Estimate less measurement: positive where the estimator is too high."""
+    """Mean of estimate less measurement, in microseconds: positive where the estimator is too high."""
 
 
 class CostReportResource(Resource):
-    """A table's estimates of sampled networks against what a board measures of them."""
+    """A comparison of a table's estimates for sampled networks with what a board measures of them."""
 
     id: Id
-    """Of the report; those of the first release begin with `srch_`."""
+    """Id of the report; those of the first release begin with `srch_`."""
 
     table_id: Id
+    """Id of the latency table that estimates are taken from."""
+
     name: str
+    """Name of the report for people, from its spec."""
+
     state: SearchState
+    """State that the server keeps the report in."""
+
     reason: str
+    """Reason of its state for people; empty where there is none."""
+
     seed: int
+    """Seed of the random draw of networks, from its spec."""
+
     logit_std: float
+    """Standard deviation of the architecture parameters that networks of a DenseNAS space are derived from."""
+
     num_networks: int
+    """Number of networks that the report samples."""
+
     num_measured: int
+    """Number of networks that are measured so far, counted by the server."""
+
     created_at: AwareDatetime
+    """Time at which the report was created, RFC 3339 in UTC."""
 
 
 class CostReportDetail(CostReportResource):
     """A report with its figures, as far as networks are measured."""
 
     agreements: list[EstimateAgreementResource]
-    """Empty below two measured networks."""
+    """Agreement of each estimator with the measurements; empty below two measured networks."""
 
     rows: list[CostReportRowResource]
+    """Sampled networks with their estimates and latencies."""
