@@ -21,16 +21,16 @@ class Loss:
     __pydantic_config__ = AS_DOCUMENT
 
     reference_id: str
-    """The float classification it is taken against."""
+    """Classification by the float network that it is taken against."""
 
     value: float
     """Top-1 of the reference minus this one, a fraction; negative where this one does better."""
 
     standard_error: float
-    """Of that difference, paired image by image."""
+    """Standard error of value, paired image by image."""
 
     agreement: float
-    """Share of images that both put into one class."""
+    """Fraction of images that both put into the same class."""
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (self.value, self.standard_error, self.agreement)):

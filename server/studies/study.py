@@ -53,14 +53,16 @@ class Correlation:
     __pydantic_config__ = AS_DOCUMENT
 
     kendall_tau: float | None
-    """tau-b, -1 to 1."""
+    """Kendall's tau-b between the two orders, -1 to 1."""
 
     p_value: float | None
-    """Of the hypothesis that the orders are unrelated."""
+    """Probability of such a tau if the orders were unrelated, 0 to 1."""
 
     spearman: float | None
+    """Spearman's rank correlation of the two orders, -1 to 1."""
+
     num: int
-    """Architectures compared."""
+    """Number of architectures compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +72,10 @@ class RankingResult:
     __pydantic_config__ = AS_DOCUMENT
 
     overall: Correlation
-    """Over every architecture that is done: the global tau."""
+    """Correlation over every architecture that is done: the global tau."""
 
     local: Correlation
-    """Inside the best `num_local` of them by their accuracy alone: the local tau."""
+    """Correlation inside the best `num_local` of them by stand-alone accuracy: the local tau."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
