@@ -67,7 +67,7 @@ class Group:
                 return
 
 
-class Searches(Group):
+class SearchGroup(Group):
     """Searches, their candidates, fronts and events."""
 
     def create(
@@ -159,7 +159,7 @@ class Searches(Group):
         return read(SearchResource, self._transport.post(f"{API}/searches/{search_id}:{verb}"))
 
 
-class Devices(Group):
+class DeviceGroup(Group):
     """Boards."""
 
     def all(self, *, device_type: str | None = None, states: Sequence[str] = ()) -> Iterator[DeviceResource]:
@@ -237,7 +237,7 @@ class Jobs(Group):
         return read(JobDetail, self._transport.post(f"{API}/jobs/{job_id}:cancel"))
 
 
-class Tokens(Group):
+class TokenGroup(Group):
     """Access tokens and enrolment tokens."""
 
     def all(self) -> Iterator[TokenResource]:

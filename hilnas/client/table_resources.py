@@ -9,7 +9,7 @@ from server.latency_tables.schemas import CostReportDetail, CostReportResource, 
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 
 
-class LatencyTables(Group):
+class LatencyTableGroup(Group):
     """Operators of a space measured one by one, and reports of how well they estimate whole networks."""
 
     def create(self, spec: LatencyTableSpec | Document, *, idempotency_key: str | None = None) -> LatencyTableDetail:

@@ -33,7 +33,7 @@ class Candidates(Group):
         return read(SupernetResource, answer)
 
 
-class Supernets(Group):
+class SupernetGroup(Group):
     """Supernets and their training."""
 
     def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
@@ -66,7 +66,7 @@ class Supernets(Group):
         return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
 
 
-class RankingStudies(Group):
+class RankingStudyGroup(Group):
     """Does a supernet rank architectures as training them alone does?"""
 
     def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:

@@ -76,24 +76,24 @@ class Latencies:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    def page(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
+    def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
         """List, newest first. Only measured, authoritative ones unless the query says otherwise."""
         return self._uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, page))
 
-    def count(self, query: MeasurementQuery) -> int:
-        """How many `page` would list in all."""
+    def count_measurements(self, query: MeasurementQuery) -> int:
+        """Count what `page_of_measurements` would list in all."""
         return self._uow.read(lambda tx: MeasurementStore(tx).count_measurements(query))
 
-    def get(self, measurement_id: str) -> MeasurementRecord:
+    def get_measurement(self, measurement_id: str) -> MeasurementRecord:
         """One measurement. Raises NotFoundError."""
         return self._uow.read(lambda tx: MeasurementStore(tx).get_measurement(measurement_id))
 
-    def samples(self, measurement_id: str) -> Sequence[SampleBlock]:
+    def samples_of_measurement(self, measurement_id: str) -> Sequence[SampleBlock]:
         """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
         packed = self._uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement_id))
         return () if packed is None else decompress_blocks(packed)
 
-    def canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
+    def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Runs of the golden model on a device, newest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> Page[CanaryRecord]:

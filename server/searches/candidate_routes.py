@@ -64,7 +64,7 @@ def list_candidates(
 ) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
     wanted = _query(search_id, query)
-    searches.get(search_id)
+    searches.get_search(search_id)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_COLUMNS, _every(uow, wanted))

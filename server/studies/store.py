@@ -68,10 +68,10 @@ ENTRIES = Rows(
     ranking_entries,
     paths={
         "arch_id": "record.arch_id",
-        "shared_top1": "shared.top1",
-        "shared_images": "shared.num_images",
-        "alone_top1": "alone.top1",
-        "alone_images": "alone.num_images",
+        "shared_top1": "inherited.top1",
+        "shared_images": "inherited.num_images",
+        "alone_top1": "standalone.top1",
+        "alone_images": "standalone.num_images",
     },
     joined={"record": ARCHITECTURES},
 )

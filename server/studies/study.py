@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from nas_engine.domain.json_value import AS_DOCUMENT
+from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.states import DesiredState
-from server.core.errors import InvalidValueError
 from server.spaces.architecture import ArchitectureRecord
 from server.studies.spec import RankingStudySpec
 from server.studies.states import StudyEntryState, StudyState
@@ -20,30 +19,8 @@ from server.training.supernet import TrainingProgress
 class Ranker(Protocol):
     """Compares two orders."""
 
-    def __call__(self, shared: Sequence[float], alone: Sequence[float], num_local: int) -> RankingResult:
-        """Global correlation, and the correlation inside the `num_local` best by `alone`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutAccuracy:
-    """Right answers on held-out images.
-
-    Attributes:
-        top1: fraction, 0 to 1.
-        num_images: how many were looked at.
-    """
-
-    top1: float
-    num_images: int
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
-            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
-
-    @property
-    def standard_error(self) -> float:
-        """Of a proportion (binomial, normal approximation)."""
-        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+    def __call__(self, inherited: Sequence[float], standalone: Sequence[float], num_local: int) -> RankingResult:
+        """Global correlation, and the correlation inside the `num_local` best by `standalone`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +91,8 @@ class StudyEntry:
 
     Attributes:
         number: 1 for the first.
-        shared, alone: accuracy on the same validation images; None before they are known.
+        inherited, standalone: accuracy with the supernet's weights, and trained from scratch, on the same validation
+            images; None before they are known.
         progress: of its training alone.
         resume_artifact_sha256, resume_step: last resumable checkpoint of that.
     """
@@ -124,8 +102,8 @@ class StudyEntry:
     record: ArchitectureRecord
     state: StudyEntryState
     reason: str = ""
-    shared: HeldOutAccuracy | None = None
-    alone: HeldOutAccuracy | None = None
+    inherited: HeldOutAccuracy | None = None
+    standalone: HeldOutAccuracy | None = None
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     resume_artifact_sha256: str | None = None
     resume_step: int = 0

@@ -33,7 +33,7 @@ class CandidateRetraining:
         def work(tx: Transaction) -> Supernet:
             candidate = CandidateStore(tx).get_candidate(candidate_id)
             search = SearchStore(tx).get_search(candidate.search_id)
-            return self._supernets.create(_training_spec(tx, search, candidate, spec), created_by)
+            return self._supernets.create_supernet(_training_spec(tx, search, candidate, spec), created_by)
 
         return self._uow.write(work)
 

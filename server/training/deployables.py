@@ -128,7 +128,7 @@ def order_retrained(
     _queue(tx, payload, max_attempts, supernet_id=supernet.id)
 
 
-def order_finalist(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
+def order_deployable(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
     """Queue the conversion of a finalist's model where the search's device runs RKNN files."""
     device = search.spec.device
     if device is None or search.hardware_key is None or candidate.final_model_sha256 is None:

@@ -59,7 +59,7 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Engin
 
     def action() -> StoredResponse:
         try:
-            supernet = supernets.create(parse_training_spec(document), once.caller.created_by)
+            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
@@ -93,8 +93,8 @@ def list_supernets(
 ) -> Listing[SupernetResource]:
     """Supernets, newest first."""
     wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
-    page = supernets.page(wanted, paging.wanted(query))
-    total = supernets.count(wanted) if query.include_total else None
+    page = supernets.page_of_supernets(wanted, paging.wanted(query))
+    total = supernets.count_supernets(wanted) if query.include_total else None
     items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
     return paging.listing(page, items, total)
 
@@ -106,7 +106,7 @@ def list_supernets(
 )
 def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Viewer) -> Response:
     """One supernet."""
-    supernet = supernets.get(supernet_id)
+    supernet = supernets.get_supernet(supernet_id)
     return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
 
 
@@ -120,7 +120,7 @@ def list_supernet_versions(
 ) -> Listing[SupernetVersionResource]:
     """A supernet's weights over time, oldest first."""
     wanted = paging.wanted(query)
-    page = page_in_memory(supernets.versions(supernet_id), lambda version: version.id, wanted)
+    page = page_in_memory(supernets.versions_of_supernet(supernet_id), lambda version: version.id, wanted)
     items = [SupernetVersionResource.of(version) for version in page.items]
     return paging.listing(page, items)
 
@@ -135,7 +135,7 @@ def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: Supern
     """Stop a training for good; searches that wait for it fail."""
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(supernets.get(supernet_id).version))
+        check_if_match(request, version_etag(supernets.get_supernet(supernet_id).version))
         supernet = supernets.cancel(supernet_id)
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
 
