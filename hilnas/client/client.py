@@ -74,7 +74,7 @@ class Hilnas:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         self._transport.close()
 
     def version(self) -> VersionResource:

@@ -32,7 +32,7 @@ class LatencyTableGroup(Group):
         return read(CostReportDetail, self._transport.post(path))
 
     def all(self, *, limit: int | None = None) -> Iterator[LatencyTableResource]:
-        """Tables, newest first."""
+        """Iterate over latency tables, newest first."""
         return self.items(f"{API}/latency-tables", LatencyTableResource, {}, limit)
 
     def export(self, table_id: str, media_type: str) -> Iterator[bytes]:

@@ -41,7 +41,7 @@ class EventListQuery(BaseModel):
 
 
 class EventResource(Resource):
-    """Something that happened."""
+    """An event of a search, supernet, device or study."""
 
     id: int
     """Number that grows with every event; continue after it."""

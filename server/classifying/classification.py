@@ -61,7 +61,7 @@ class ClassificationRecord:
         id: ``cls_...``.
         source: MEASURED by a device (SIMULATED where it simulates), or EVALUATED by a worker in float.
         images_sha256: the image set; the first `num_images` of it were classified.
-        num_correct: right answers.
+        num_correct: number of images classified correctly.
         model_sha256: the file that ran.
         source_sha256: the ONNX it was made of; the same where no converter lies between.
         dtype, batch: of the model.
@@ -107,7 +107,7 @@ class ClassificationRecord:
 
     @property
     def top1(self) -> Top1:
-        """Share of right answers, with its standard error."""
+        """Fraction of images classified correctly, with its standard error."""
         return Top1(self.num_correct, self.num_images)
 
     @property

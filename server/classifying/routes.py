@@ -32,7 +32,7 @@ def list_classifications(
     _: Viewer,
     query: Annotated[ClassificationListQuery, Query()],
 ) -> Listing[ClassificationResource]:
-    """Classifications, newest first."""
+    """List classifications by devices and workers, newest first."""
     wanted = ClassificationQuery(
         device_type=query.device_type,
         device_id=query.device_id,

@@ -11,7 +11,7 @@ from server.measuring.schemas import HardwareResource
 
 
 class ClassificationListQuery(ListQuery):
-    """Which classifications."""
+    """Filters of a list of classifications."""
 
     device_type: Text | None = None
     """Classifications by devices of this type."""
@@ -135,7 +135,7 @@ class ClassificationDetail(ClassificationResource):
 
 
 class DeviceAccuracyValue(Resource):
-    """What a finalist's device answers to the test images, beside what the float network answers to the same."""
+    """Accuracy of a front member on its device, and its loss against the float network on the same test images."""
 
     classification_id: Id
     """Classification that it was taken from."""

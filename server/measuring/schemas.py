@@ -14,7 +14,7 @@ from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, 
 
 
 class MeasurementListQuery(CountedQuery):
-    """Which measurements."""
+    """Filters of a list of measurements."""
 
     device_type: Text | None = None
     """Measurements by devices of this type."""
@@ -206,7 +206,7 @@ def _status_name(value: object) -> object:
 
 
 class SampleBlockResource(Resource):
-    """Consecutive timed runs."""
+    """Timed runs taken one after another, with the block's status."""
 
     e2e_ns: list[int]
     """Duration of each run of the public call, nanoseconds."""

@@ -46,7 +46,7 @@ CandidateOrderText = Literal[
 
 
 class CandidateListQuery(CountedQuery):
-    """Which candidates."""
+    """Filters and order of a list of candidates."""
 
     state: list[CandidateState] = Field(default_factory=list)
     """Candidates in any of these states."""

@@ -159,7 +159,7 @@ def resume_search(
 def cancel_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
 ) -> Response:
-    """End a search for good. What was measured stays."""
+    """End a search; it cannot be resumed. What was measured stays."""
     return _steer(search_id, request, searches, batches, once, searches.cancel)
 
 

@@ -14,7 +14,7 @@ from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, 
 
 
 class SearchListQuery(CountedQuery):
-    """Which searches."""
+    """Filters and order of a list of searches."""
 
     state: list[SearchState] = Field(default_factory=list)
     """Searches in any of these states."""
@@ -77,7 +77,7 @@ class ProgressResource(Resource):
 
 
 class SearchResource(Resource):
-    """One search."""
+    """A search with its spec, state and progress."""
 
     id: Id
     """Identifier of the search, `srch_...`, given by the server."""

@@ -81,7 +81,7 @@ class Searches:
         return self._uow.write(work)
 
     def get_search(self, search_id: str) -> Search:
-        """One search. Raises NotFoundError."""
+        """Read a search by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: SearchStore(tx).get_search(search_id))
 
     def page_of_searches(self, query: SearchQuery, page: PageRequest) -> Page[Search]:

@@ -51,7 +51,7 @@ def end_entry(tx: Transaction, study: RankingStudy, entry: StudyEntry) -> Rankin
 
 
 def fail_entry(tx: Transaction, job: Job, failure: Failure) -> None:
-    """A job of a study has failed for good: its architecture is left out of the result."""
+    """Fail the entry of a job that will not be tried again: its architecture is left out of the result."""
     payload = read_payload(RankPayload, job.payload)
     study = StudyStore(tx).lock_study(payload.study_id)
     entry = StudyStore(tx).get_study_entry(study.id, payload.number)

@@ -25,14 +25,14 @@ from server.training.supernet import TrainingProgress
 
 @dataclass(frozen=True, slots=True)
 class RankOrder:
-    """What a worker is to do: one architecture of one study."""
+    """One architecture of one study, for the worker of a RANK job."""
 
     study: RankingStudy
     entry: StudyEntry
 
 
 class RankJobs:
-    """Use cases of the workers that do RANK jobs."""
+    """Starts, reports and ends RANK jobs, for their workers."""
 
     def __init__(self, uow: UnitOfWork, rank: Ranker) -> None:
         self._uow = uow

@@ -45,7 +45,7 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: EngineerOnce) -> Response:
-    """Find out whether a supernet ranks architectures as training each of them alone does."""
+    """Find out whether a supernet ranks architectures as stand-alone training does."""
 
     def action() -> StoredResponse:
         try:
@@ -113,7 +113,7 @@ def list_ranking_study_entries(
 def cancel_ranking_study(
     study_id: StudyId, request: Request, studies: RankingStudiesDep, once: EngineerOnce
 ) -> Response:
-    """Stop a study for good; what is done stays."""
+    """Stop a study; it cannot be resumed. What is done stays."""
 
     def action() -> StoredResponse:
         check_if_match(request, version_etag(studies.get_study(study_id).version))

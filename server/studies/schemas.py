@@ -15,7 +15,7 @@ from server.training.schemas import TrainingProgressResource
 
 
 class StudyListQuery(CountedQuery):
-    """Which ranking studies."""
+    """Filters of a list of ranking studies."""
 
     state: list[StudyState] = Field(default_factory=list)
     """Studies in any of these states."""
@@ -25,7 +25,7 @@ class StudyListQuery(CountedQuery):
 
 
 class RankingStudyResource(Resource):
-    """One ranking study."""
+    """A ranking study with its spec, state and correlations."""
 
     id: Id
     """Identifier of the study, given by the server."""
@@ -80,7 +80,7 @@ class RankingStudyResource(Resource):
 
 
 class HeldOutAccuracyResource(Resource):
-    """Right answers on the validation images."""
+    """Top-1 accuracy on the validation images."""
 
     top1: float
     """Fraction of validation images classified correctly, 0 to 1."""

@@ -1,4 +1,4 @@
-"""The spec of a ranking study: does a supernet rank architectures as training each of them alone does?"""
+"""The spec of a ranking study: does a supernet rank architectures as stand-alone training does?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Architectures = Annotated[tuple[Any, ...], Field(max_length=MAX_ARCHITECTURES)]
 
 
 class StandaloneTraining(TrainingSettings, StandaloneSettings):
-    """How each architecture is trained alone, from scratch, by one process."""
+    """How each architecture is trained stand-alone, from scratch, by one process."""
 
     @model_validator(mode="after")
     def _one_process(self) -> StandaloneTraining:
@@ -26,7 +26,7 @@ class StandaloneTraining(TrainingSettings, StandaloneSettings):
 
 
 class RankingStudySpec(SpecPart):
-    """Architectures judged with a supernet's weights and trained alone, and how far the two orders agree."""
+    """Architectures evaluated with a supernet's weights and trained stand-alone, and how far the two orders agree."""
 
     name: Name = "ranking study"
     """Name for people in lists and pages."""
@@ -71,7 +71,7 @@ class RankingStudySpec(SpecPart):
         return self
 
     def training_spec(self, space: SpaceSpec, dataset: str) -> TrainingSpec:
-        """How one of the architectures is trained alone, as the training jobs know it."""
+        """Build the training spec of one of the architectures, as training jobs take it."""
         settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
         strategy = RetrainSettings(**{name: getattr(self.training, name) for name in StandaloneSettings.model_fields})
         return TrainingSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})

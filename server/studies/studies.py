@@ -73,7 +73,7 @@ class RankingStudies:
         return self._uow.write(lambda tx: self._order(tx, spec, subject, records, created_by))
 
     def get_study(self, study_id: str) -> RankingStudy:
-        """One study. Raises NotFoundError."""
+        """Read a study by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: StudyStore(tx).get_study(study_id))
 
     def study_entries(self, study_id: str) -> tuple[StudyEntry, ...]:
@@ -86,7 +86,7 @@ class RankingStudies:
         return self._uow.read(look)
 
     def page_of_studies(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
-        """List, newest first."""
+        """List the studies that a query selects, newest first."""
         return self._uow.read(lambda tx: StudyStore(tx).page_of_studies(query, page))
 
     def count_studies(self, query: StudyQuery) -> int:
@@ -125,7 +125,7 @@ class RankingStudies:
         """
         supernet, version = _version(tx, spec.supernet)
         if isinstance(supernet.spec.strategy, RetrainSettings):
-            raise _violation("/supernet", f"{supernet.id} is one architecture trained alone: it ranks nothing")
+            raise _violation("/supernet", f"{supernet.id} is one architecture trained stand-alone: it ranks nothing")
         training = training_spec_of(version, supernet.spec)
         name = spec.dataset or training.dataset
         dataset = self._datasets.describe(name)

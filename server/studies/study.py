@@ -1,4 +1,4 @@
-"""Ranking studies: architectures judged with shared weights and alone, and how far the two orders agree."""
+"""Ranking studies: accuracies with inherited weights and stand-alone, and how far the two orders agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.training.supernet import TrainingProgress
 
 
 class Ranker(Protocol):
-    """Compares two orders."""
+    """Function that correlates two orders of the same architectures."""
 
     def __call__(self, inherited: Sequence[float], standalone: Sequence[float], num_local: int) -> RankingResult:
         """Global correlation, and the correlation inside the `num_local` best by `standalone`."""
@@ -44,7 +44,7 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingResult:
-    """How far the supernet's order agrees with the order of architectures trained alone."""
+    """How far the supernet's order agrees with the order by stand-alone accuracy."""
 
     __pydantic_config__ = AS_DOCUMENT
 
@@ -93,7 +93,7 @@ class StudyEntry:
         number: 1 for the first.
         inherited, standalone: accuracy with the supernet's weights, and trained from scratch, on the same validation
             images; None before they are known.
-        progress: of its training alone.
+        progress: of its stand-alone training.
         resume_artifact_sha256, resume_step: last resumable checkpoint of that.
     """
 

@@ -1,4 +1,4 @@
-"""RANK jobs: one architecture of a ranking study, judged with the supernet's weights and trained alone."""
+"""RANK jobs: one architecture of a ranking study, evaluated with the supernet's weights and trained stand-alone."""
 
 from __future__ import annotations
 

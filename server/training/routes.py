@@ -91,7 +91,7 @@ def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: Eng
 def list_supernets(
     supernets: SupernetsDep, paging: PagingDep, _: Viewer, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
-    """Supernets, newest first."""
+    """List supernets and retrained networks, newest first."""
     wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
     page = supernets.page_of_supernets(wanted, paging.wanted(query))
     total = supernets.count_supernets(wanted) if query.include_total else None
@@ -105,7 +105,7 @@ def list_supernets(
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Viewer) -> Response:
-    """One supernet."""
+    """Read a supernet with the progress of its training."""
     supernet = supernets.get_supernet(supernet_id)
     return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
 
@@ -132,7 +132,7 @@ def list_supernet_versions(
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, once: EngineerOnce) -> Response:
-    """Stop a training for good; searches that wait for it fail."""
+    """Stop a training; it cannot be resumed, and searches that wait for it fail."""
 
     def action() -> StoredResponse:
         check_if_match(request, version_etag(supernets.get_supernet(supernet_id).version))
@@ -154,7 +154,7 @@ def list_training_presets(
 
 @router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_training_preset(name: PresetName, _: Viewer) -> TrainingPresetResource:
-    """One training recipe."""
+    """Read the recipe of one training preset."""
     return TrainingPresetResource.of(training_preset(name))
 
 

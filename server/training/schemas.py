@@ -15,7 +15,7 @@ from server.training.supernet import SupernetState
 
 
 class SupernetListQuery(CountedQuery):
-    """Which supernets."""
+    """Filters of a list of supernets."""
 
     state: list[SupernetState] = Field(default_factory=list)
     """Supernets in any of these states."""
@@ -44,7 +44,7 @@ class TrainingProgressResource(Resource):
 
 
 class SupernetResource(Resource):
-    """One weight-sharing network."""
+    """A weight-sharing network or a retrained one, with its training."""
 
     id: Id
     """Identifier of the supernet, `sup_...`, given by the server."""

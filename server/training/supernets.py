@@ -195,11 +195,11 @@ class Supernets:
         return self._uow.write(work)
 
     def get_supernet(self, supernet_id: str) -> Supernet:
-        """One supernet. Raises NotFoundError."""
+        """Read a supernet by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: SupernetStore(tx).get_supernet(supernet_id))
 
     def page_of_supernets(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
-        """List, newest first."""
+        """List the supernets that a query selects, newest first."""
         return self._uow.read(lambda tx: SupernetStore(tx).page_of_supernets(query, page))
 
     def count_supernets(self, query: SupernetQuery) -> int:
@@ -216,7 +216,7 @@ class Supernets:
         return self._uow.read(look)
 
     def get_supernet_version(self, version_id: str) -> SupernetVersion:
-        """One version. Raises NotFoundError."""
+        """Read a version by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: SupernetStore(tx).get_supernet_version(version_id))
 
     def cancel(self, supernet_id: str) -> Supernet:

@@ -85,7 +85,7 @@ class NewCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftOrder:
-    """Heavy work that a step orders: shift the supernet towards the candidates asked with it, then score them.
+    """Long-running job that a step orders: shift the supernet towards the candidates asked with it, then score them.
 
     Attributes:
         survivors: ids of told candidates that they will be compared with: scored again with the same version.
@@ -98,18 +98,18 @@ class ShiftOrder:
 
 @dataclass(frozen=True, slots=True)
 class DeriveOrder:
-    """Heavy work that a step orders: run the differentiable search of one cost factor, counted from 0."""
+    """Long-running job that a step orders: run the differentiable search of one cost factor, counted from 0."""
 
     number: int
 
 
 LongJobOrder = ShiftOrder | DeriveOrder
-"""Heavy work that a step may order; see `server.searches.steps.long_jobs`."""
+"""Long-running job that a step may order; see `server.searches.steps.long_jobs`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedLongJob:
-    """Heavy work that the last step ordered, and what it ended with."""
+    """Long-running job that the last step ordered, with its result."""
 
     kind: JobKind
     result: JsonValue
@@ -136,7 +136,7 @@ class SearchStepOutcome:
         front_size, hypervolume, reference_point: of everything told; see SearchProgress.
         re_measure: ids of told candidates whose latency is to be taken again.
         final_evaluations: ids of told candidates to be classified on test images and exported with inherited weights.
-        work: heavy work that must be done before the next step; with a ShiftOrder, accuracies follow from it.
+        work: long-running job that must end before the next step; with a ShiftOrder, accuracies follow from it.
         report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
     """
 
@@ -167,7 +167,7 @@ class SearchStepOutcome:
 
 
 class StepVerdict(Enum):
-    """What became of a step."""
+    """Whether a step was committed."""
 
     COMMITTED = "committed"
     DISCARDED = "discarded"  # the search was paused or cancelled meanwhile: nothing was written, nothing is lost

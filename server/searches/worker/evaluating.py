@@ -1,4 +1,4 @@
-"""EVALUATE jobs: calibrate a subnet's BN, classify held-out images; for finalists also export the network."""
+"""EVALUATE jobs: calibrate a subnet's BN, classify held-out images; for front members also export the network."""
 
 from __future__ import annotations
 
