@@ -44,7 +44,7 @@ from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.ranking_study import StudyEntry, study_architecture, summarise
+from nas_engine.training.ranking_study import RankedArchitecture, study_architecture, summarise
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
@@ -173,7 +173,9 @@ def study_set(bench: Bench, weights: WeightStore, arguments: argparse.Namespace)
     return [bench.space.decode(genotype) for genotype in genotypes]
 
 
-def truths(bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int) -> list[StudyEntry]:
+def truths(
+    bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int
+) -> list[RankedArchitecture]:
     """Each architecture judged with the shared weights, and trained alone."""
     evaluator = bench.evaluator(weights)
     config = TrainingSettings(
@@ -215,12 +217,12 @@ def shift(
     return shifter.weights, num_versions, time.monotonic() - started
 
 
-def row(label: str, bench: Bench, entries: Sequence[StudyEntry], weights: WeightStore, num_local: int) -> Row:
+def row(label: str, bench: Bench, entries: Sequence[RankedArchitecture], weights: WeightStore, num_local: int) -> Row:
     """How well these weights rank."""
     evaluator = bench.evaluator(weights)
-    judged = [replace(e, shared=evaluator.evaluate(e.architecture).accuracy) for e in entries]
+    judged = [replace(e, inherited=evaluator.evaluate(e.architecture).accuracy) for e in entries]
     order = summarise(judged, num_local)
-    mean = sum(entry.shared.top1 for entry in judged) / len(judged)
+    mean = sum(entry.inherited.top1 for entry in judged) / len(judged)
     return Row(label=label, global_tau=order.overall.kendall_tau, local_tau=order.local.kendall_tau, mean_top1=mean)
 
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "demo": _Command("server.bootstrap.demo.main", "demo", "run the whole product on this machine"),
     "search": _Command("hilnas.cli.commands.search", "client", "create, follow and read searches"),
     "train": _Command("hilnas.cli.commands.train", "client", "train a supernet"),
-    "retrain": _Command("hilnas.cli.commands.retrain", "client", "train what a search found alone; fetch the files"),
+    "retrain": _Command("hilnas.cli.commands.retrain", "client", "train a candidate stand-alone; fetch the files"),
     "ranking": _Command(
         "hilnas.cli.commands.ranking", "client", "compare a supernet's order with stand-alone training"
     ),

@@ -185,7 +185,7 @@ def study_line(study: RankingStudyResource) -> str:
 
 
 def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
-    """The architectures of a ranking study, the best trained alone first."""
+    """The architectures of a ranking study, the best by stand-alone accuracy first."""
     table = Table("number", "architecture", "state", "shared top1", "alone top1", "MACs", "step")
     for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
         accuracies = [

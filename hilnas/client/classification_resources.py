@@ -9,7 +9,7 @@ from hilnas.client.transport import Params
 from server.classifying.schemas import ClassificationDetail, ClassificationResource
 
 
-class Classifications(Group):
+class ClassificationGroup(Group):
     """What models answered on devices, and what is lost against float."""
 
     def all(self, filters: Params | None = None, limit: int | None = None) -> Iterator[ClassificationResource]:

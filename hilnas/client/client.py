@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from hilnas.client.classification_resources import Classifications
-from hilnas.client.resources import ArtifactFiles, Devices, Jobs, Measurements, Searches, Tokens, read
+from hilnas.client.classification_resources import ClassificationGroup
+from hilnas.client.resources import ArtifactFiles, DeviceGroup, Jobs, Measurements, SearchGroup, TokenGroup, read
 from hilnas.client.space_resources import Spaces
-from hilnas.client.table_resources import LatencyTables
-from hilnas.client.training_resources import Candidates, RankingStudies, Supernets
+from hilnas.client.table_resources import LatencyTableGroup
+from hilnas.client.training_resources import Candidates, RankingStudyGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
 from server.bootstrap.schemas import VersionResource
 from server.core.home import local_admin_token
@@ -52,17 +52,17 @@ class Hilnas:
         self.url = url or os.environ.get("HILNAS_URL") or DEFAULT_URL
         self.token = token or os.environ.get("HILNAS_TOKEN") or None
         self._transport = Transport(self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport)
-        self.searches = Searches(self._transport)
+        self.searches = SearchGroup(self._transport)
         self.candidates = Candidates(self._transport)
-        self.supernets = Supernets(self._transport)
-        self.ranking_studies = RankingStudies(self._transport)
-        self.devices = Devices(self._transport)
+        self.supernets = SupernetGroup(self._transport)
+        self.ranking_studies = RankingStudyGroup(self._transport)
+        self.devices = DeviceGroup(self._transport)
         self.measurements = Measurements(self._transport)
-        self.latency_tables = LatencyTables(self._transport)
-        self.classifications = Classifications(self._transport)
+        self.latency_tables = LatencyTableGroup(self._transport)
+        self.classifications = ClassificationGroup(self._transport)
         self.jobs = Jobs(self._transport)
         self.spaces = Spaces(self._transport)
-        self.tokens = Tokens(self._transport)
+        self.tokens = TokenGroup(self._transport)
         self.artifacts = ArtifactFiles(self._transport)
 
     def __enter__(self) -> Self:
@@ -74,7 +74,7 @@ class Hilnas:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         self._transport.close()
 
     def version(self) -> VersionResource:

@@ -67,7 +67,7 @@ class Group:
                 return
 
 
-class Searches(Group):
+class SearchGroup(Group):
     """Searches, their candidates, fronts and events."""
 
     def create(
@@ -82,7 +82,7 @@ class Searches(Group):
         Args:
             spec: of the search.
             warm_start: what to evaluate first, in place of the spec's own; ``progress.report["warm_start"]`` of the
-                search says what became of it.
+                search says which of its offers were taken.
             idempotency_key: of the call.
         """
         document = spec_document(spec)
@@ -96,11 +96,11 @@ class Searches(Group):
         return read(ValidationReport, self._transport.post(f"{API}/searches:validate", spec_document(spec)))
 
     def get(self, search_id: str) -> SearchResource:
-        """One search."""
+        """Read one search by its id."""
         return read(SearchResource, self._transport.get(f"{API}/searches/{search_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SearchResource]:
-        """Searches, newest first."""
+        """Iterate over searches, newest first."""
         return self.items(f"{API}/searches", SearchResource, {"state": list(states)}, limit)
 
     def pause(self, search_id: str) -> SearchResource:
@@ -112,7 +112,7 @@ class Searches(Group):
         return self._act(search_id, "resume")
 
     def cancel(self, search_id: str) -> SearchResource:
-        """End a search for good."""
+        """End a search; it cannot be resumed."""
         return self._act(search_id, "cancel")
 
     def candidates(
@@ -135,7 +135,7 @@ class Searches(Group):
             yield from response.iter_bytes()
 
     def candidate(self, candidate_id: str) -> CandidateResource:
-        """One candidate."""
+        """Read one candidate by its id."""
         return read(CandidateResource, self._transport.get(f"{API}/candidates/{candidate_id}"))
 
     def evaluations(self, candidate_id: str) -> Iterator[EvaluationResource]:
@@ -159,11 +159,11 @@ class Searches(Group):
         return read(SearchResource, self._transport.post(f"{API}/searches/{search_id}:{verb}"))
 
 
-class Devices(Group):
-    """Boards."""
+class DeviceGroup(Group):
+    """Boards of the farm and their reservations."""
 
     def all(self, *, device_type: str | None = None, states: Sequence[str] = ()) -> Iterator[DeviceResource]:
-        """Boards, by name."""
+        """Iterate over boards, by name."""
         return self.items(f"{API}/devices", DeviceResource, {"device_type": device_type, "state": list(states)})
 
     def get(self, device_id: str) -> DeviceDetail:
@@ -171,7 +171,7 @@ class Devices(Group):
         return read(DeviceDetail, self._transport.get(f"{API}/devices/{device_id}"))
 
     def types(self) -> Iterator[DeviceTypeResource]:
-        """Kinds of boards."""
+        """Iterate over the types of boards with how many there are."""
         return self.items(f"{API}/device-types", DeviceTypeResource, {})
 
     def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
@@ -185,12 +185,12 @@ class Devices(Group):
         return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:reserve", body))
 
     def release(self, device_id: str) -> DeviceResource:
-        """End a reservation."""
+        """End a reservation before its time."""
         return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:release"))
 
 
 class Measurements(Group):
-    """The latency query."""
+    """The database of latency measurements."""
 
     def all(self, filters: Params | None = None, limit: int | None = None) -> Iterator[MeasurementResource]:
         """Measurements, newest first; filters as in ``GET /api/v1/measurements``."""
@@ -211,7 +211,7 @@ class Measurements(Group):
         return read(JobDetail, self._transport.post(f"{API}/measurements", spec, idempotency_key=idempotency_key))
 
     def samples(self, measurement_id: str) -> SamplesResource:
-        """Its raw samples."""
+        """Read the raw samples of a measurement."""
         return read(SamplesResource, self._transport.get(f"{API}/measurements/{measurement_id}/samples"))
 
     def export(self, media_type: str, filters: Params | None = None) -> Iterator[bytes]:
@@ -229,7 +229,7 @@ class Jobs(Group):
         return read(JobDetail, self._transport.get(f"{API}/jobs/{job_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[JobResource]:
-        """Jobs, newest first."""
+        """Iterate over jobs, newest first."""
         return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None}, limit)
 
     def cancel(self, job_id: str) -> JobDetail:
@@ -237,11 +237,11 @@ class Jobs(Group):
         return read(JobDetail, self._transport.post(f"{API}/jobs/{job_id}:cancel"))
 
 
-class Tokens(Group):
+class TokenGroup(Group):
     """Access tokens and enrolment tokens."""
 
     def all(self) -> Iterator[TokenResource]:
-        """Every token."""
+        """List every token, oldest first."""
         return self.items(f"{API}/tokens", TokenResource, {})
 
     def create(self, name: str, roles: Sequence[RoleName], expires_in_s: int | None = None) -> NewTokenResource:
@@ -260,10 +260,10 @@ class Tokens(Group):
 
 
 class ArtifactFiles(Group):
-    """Content-addressed bytes."""
+    """Files stored by the SHA-256 of their content."""
 
     def upload(self, path: Path, media_type: str = "application/octet-stream") -> ArtifactResource:
-        """Store a file."""
+        """Store a file under the SHA-256 of its content."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         response = self._transport.request(

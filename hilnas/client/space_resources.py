@@ -13,11 +13,11 @@ class Spaces(Group):
     """Search spaces and data sets."""
 
     def all(self) -> Iterator[SpaceResource]:
-        """Every search space."""
+        """Iterate over every search space of the server."""
         return self.items(f"{API}/search-spaces", SpaceResource, {})
 
     def get(self, space_id: str) -> SpaceDetail:
-        """One search space."""
+        """Read a search space with its genes."""
         return read(SpaceDetail, self._transport.get(f"{API}/search-spaces/{space_id}"))
 
     def register_table(self, space_id: str, sha256: str) -> SpaceDetail:

@@ -9,7 +9,7 @@ from server.latency_tables.schemas import CostReportDetail, CostReportResource, 
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 
 
-class LatencyTables(Group):
+class LatencyTableGroup(Group):
     """Operators of a space measured one by one, and reports of how well they estimate whole networks."""
 
     def create(self, spec: LatencyTableSpec | Document, *, idempotency_key: str | None = None) -> LatencyTableDetail:
@@ -47,7 +47,7 @@ class LatencyTables(Group):
         return self._steer_report(table_id, report_id, "cancel")
 
     def all(self, *, limit: int | None = None) -> Iterator[LatencyTableResource]:
-        """Tables, newest first."""
+        """Iterate over latency tables, newest first."""
         return self.items(f"{API}/latency-tables", LatencyTableResource, {}, limit)
 
     def export(self, table_id: str, media_type: str) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ class Candidates(Group):
     """What becomes of candidates after their search."""
 
     def models(self, candidate_id: str) -> Iterator[DeployableModelResource]:
-        """Model files of a finalist, with the supernet's weights."""
+        """Model files of a front member, with the supernet's weights."""
         return self.items(f"{API}/candidates/{candidate_id}/models", DeployableModelResource, {})
 
     def retrain(
@@ -27,26 +27,26 @@ class Candidates(Group):
         *,
         idempotency_key: str | None = None,
     ) -> SupernetResource:
-        """Train its architecture alone; follow the answer as any training."""
+        """Train its architecture stand-alone; follow the answer as any training."""
         path = f"{API}/candidates/{candidate_id}:retrain"
         answer = self._transport.post(path, spec_document(settings), idempotency_key=idempotency_key)
         return read(SupernetResource, answer)
 
 
-class Supernets(Group):
+class SupernetGroup(Group):
     """Supernets and their training."""
 
     def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
-        """Train a supernet."""
+        """Queue the training of a supernet."""
         answer = self._transport.post(f"{API}/supernets", spec_document(spec), idempotency_key=idempotency_key)
         return read(SupernetResource, answer)
 
     def get(self, supernet_id: str) -> SupernetResource:
-        """One supernet."""
+        """Read one supernet by its id."""
         return read(SupernetResource, self._transport.get(f"{API}/supernets/{supernet_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SupernetResource]:
-        """Supernets, newest first."""
+        """Iterate over supernets, newest first."""
         return self.items(f"{API}/supernets", SupernetResource, {"state": list(states)}, limit)
 
     def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
@@ -58,7 +58,7 @@ class Supernets(Group):
         return self.items(f"{API}/supernets/{supernet_id}/models", DeployableModelResource, {})
 
     def cancel(self, supernet_id: str) -> SupernetResource:
-        """Stop its training for good."""
+        """Stop its training; it cannot be resumed."""
         return read(SupernetResource, self._transport.post(f"{API}/supernets/{supernet_id}:cancel"))
 
     def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
@@ -66,11 +66,11 @@ class Supernets(Group):
         return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
 
 
-class RankingStudies(Group):
-    """Does a supernet rank architectures as training them alone does?"""
+class RankingStudyGroup(Group):
+    """Ranking studies: does a supernet rank architectures as stand-alone training does?"""
 
     def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:
-        """Start a study."""
+        """Queue a ranking study."""
         answer = self._transport.post(f"{API}/ranking-studies", spec_document(spec), idempotency_key=idempotency_key)
         return read(RankingStudyResource, answer)
 
@@ -79,7 +79,7 @@ class RankingStudies(Group):
         return read(RankingStudyResource, self._transport.get(f"{API}/ranking-studies/{study_id}"))
 
     def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[RankingStudyResource]:
-        """Studies, newest first."""
+        """Iterate over studies, newest first."""
         return self.items(f"{API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
 
     def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
@@ -87,7 +87,7 @@ class RankingStudies(Group):
         return self.items(f"{API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
 
     def cancel(self, study_id: str) -> RankingStudyResource:
-        """Stop it for good; what is done stays."""
+        """Stop it; it cannot be resumed, and what is done stays."""
         return read(RankingStudyResource, self._transport.post(f"{API}/ranking-studies/{study_id}:cancel"))
 
     def events(self, study_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:

@@ -61,7 +61,7 @@ class Transport:
         self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         self._http.close()
 
     def get(self, path: str, params: Params | None = None) -> JsonValue:
@@ -74,7 +74,7 @@ class Transport:
         return _json(self.request("POST", path, json_body=body, headers=headers))
 
     def delete(self, path: str) -> None:
-        """Delete a resource."""
+        """Delete the resource at a path."""
         self.request("DELETE", path)
 
     def request(

@@ -75,32 +75,55 @@ class LatencyStats:
     __pydantic_config__ = AS_DOCUMENT
 
     count: int
-    """Timed runs."""
+    """Number of timed runs that the statistics are computed from."""
 
     num_blocks: int
+    """Number of sample blocks that the runs come from."""
+
     min_us: float
+    """Shortest run, microseconds."""
+
     p10_us: float
+    """10th percentile of the runs, microseconds."""
+
     p50_us: float
+    """Median of the runs, microseconds: the latency that searches use."""
+
     mean_us: float
+    """Arithmetic mean of the runs, microseconds."""
+
     trimmed_mean_us: float
+    """Mean without the shortest and the longest 5 % of the runs, microseconds."""
+
     p90_us: float | None
-    """Null below the sample floors of [MLPerf], where it would mean nothing; p99 too."""
+    """90th percentile, microseconds; null below the sample floor of [MLPerf], where it would mean nothing."""
 
     p99_us: float | None
+    """99th percentile, microseconds; null below the sample floor of [MLPerf]."""
+
     max_us: float
+    """Longest run, microseconds."""
+
     stdev_us: float
+    """Standard deviation of the runs, microseconds."""
+
     cv: float
-    """stdev / mean."""
+    """Coefficient of variation: stdev_us over mean_us."""
 
     mad_scaled_us: float
-    """Robust estimate of the standard deviation."""
+    """Robust estimate of the standard deviation from the median absolute deviation, microseconds."""
 
     ci95_low_us: float
-    """The 95 % interval of the median, by block bootstrap, from here to `ci95_high_us`."""
+    """Lower end of the median's 95 % interval by block bootstrap, microseconds."""
 
     ci95_high_us: float
+    """Upper end of the median's 95 % interval by block bootstrap, microseconds."""
+
     num_outliers_mild: int
+    """Number of runs beyond Tukey's inner fences; counted, never deleted."""
+
     num_outliers_severe: int
+    """Number of runs beyond Tukey's outer fences; counted, never deleted."""
 
     @property
     def ci95_relative_half_width(self) -> float:

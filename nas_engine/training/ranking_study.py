@@ -26,17 +26,17 @@ from nas_engine.training.strategies.retrain import retrain
 
 
 @dataclass(frozen=True, slots=True)
-class StudyEntry:
+class RankedArchitecture:
     """One architecture of a study, both accuracies on the same validation images.
 
     Attributes:
-        shared: with the supernet's weights.
-        alone: trained from scratch.
+        inherited: with the supernet's weights.
+        standalone: trained from scratch.
     """
 
     architecture: Architecture
-    shared: Accuracy
-    alone: Accuracy
+    inherited: Accuracy
+    standalone: Accuracy
 
 
 def study_architecture(
@@ -50,7 +50,7 @@ def study_architecture(
     device: torch.device,
     hooks: Hooks = NO_HOOKS,
     checkpoint: Path | None = None,
-) -> StudyEntry | None:
+) -> RankedArchitecture | None:
     """Judge one architecture both ways; None where the run was cancelled.
 
     Raises:
@@ -62,9 +62,9 @@ def study_architecture(
     found = retrain(graph, dataset, training, settings, device=device, hooks=hooks, checkpoint=checkpoint)
     if found.validation is None:
         return None
-    return StudyEntry(architecture, evaluator.evaluate(architecture).accuracy, found.validation)
+    return RankedArchitecture(architecture, evaluator.evaluate(architecture).accuracy, found.validation)
 
 
-def summarise(entries: Sequence[StudyEntry], num_local: int) -> OrderPreservation:
+def summarise(entries: Sequence[RankedArchitecture], num_local: int) -> OrderPreservation:
     """Global and local correlation of the two accuracies; local is inside the best `num_local` trained alone."""
-    return order_preservation([e.shared.top1 for e in entries], [e.alone.top1 for e in entries], num_local)
+    return order_preservation([e.inherited.top1 for e in entries], [e.standalone.top1 for e in entries], num_local)

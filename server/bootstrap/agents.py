@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.artifacts.artifacts import Artifacts
 from server.classifying.results import ClassificationResults
-from server.classifying.rpc import ClassifyingWork
+from server.classifying.rpc import ClassifyingRpc
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Wakeups
 from server.fleet.devices import Devices
@@ -15,7 +15,7 @@ from server.jobs.results import JobResults
 from server.jobs.settings import LeaseSettings
 from server.measuring.canaries.canaries import Canaries
 from server.measuring.results import MeasurementResults
-from server.measuring.rpc import MeasuringWork
+from server.measuring.rpc import MeasuringRpc
 
 
 def agent_services(
@@ -27,8 +27,8 @@ def agent_services(
     leases: LeaseSettings | None = None,
 ) -> AgentServices:
     """The use cases of agents, with every kind of job that devices do."""
-    measuring = MeasuringWork(MeasurementResults(uow, kinds), artifacts, canaries)
-    classifying = ClassifyingWork(ClassificationResults(uow, kinds, artifacts), artifacts)
+    measuring = MeasuringRpc(MeasurementResults(uow, kinds), artifacts, canaries)
+    classifying = ClassifyingRpc(ClassificationResults(uow, kinds, artifacts), artifacts)
     return AgentServices(
         devices=Devices(uow, leases),
         sessions=AgentSessions(uow, wakeups, kinds, leases),

@@ -223,7 +223,7 @@ class _Server(uvicorn.Server):
         self._hub = hub
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """uvicorn's signal handler."""
+        """Stop the server on a signal, called by uvicorn."""
         self._hub.stop()
         super().handle_exit(sig, frame)
 

@@ -37,7 +37,7 @@ class Housekeeping:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread and wait for it."""
         self._stopped.set()
         self._thread.join(timeout=10)
 

@@ -28,7 +28,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread that beats."""
         self._thread.start()
 
     def stop(self) -> None:

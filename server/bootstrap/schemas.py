@@ -34,33 +34,48 @@ class EventListQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     after: Annotated[int, Field(ge=0, le=2**62)] = 0
-    """Only events with a larger id; the Last-Event-ID header wins."""
+    """Events with a larger id than this; the Last-Event-ID header wins."""
 
     limit: int = Field(default=100, ge=1, le=500)
-    """Events on a page; a stream has no pages."""
+    """Number of events on a page; a stream has no pages."""
 
 
 class EventResource(Resource):
-    """Something that happened."""
+    """An event of a search, supernet, device or study."""
 
     id: int
-    """Grows with every event; continue after it."""
+    """Number that grows with every event; continue after it."""
 
     type: EventTypeName
+    """Type of the event, which fixes the members of data."""
+
     data: dict[str, Json]
+    """Content of the event; its members depend on the type."""
+
     search_id: Id | None
+    """Search it concerns; null where it concerns none."""
+
     supernet_id: Id | None
+    """Supernet it concerns; null where it concerns none."""
+
     device_id: Id | None
+    """Device it concerns; null where it concerns none."""
+
     study_id: Id | None
+    """Ranking study it concerns; null where it concerns none."""
+
     created_at: datetime
+    """Time at which the event was committed, RFC 3339."""
 
 
 class EventPage(Resource):
     """Some events, oldest first."""
 
     items: list[EventResource]
+    """Events of the page, oldest first."""
+
     last_id: int
-    """Ask with `after` set to this for what follows."""
+    """Position after this page: ask with `after` set to it for what follows."""
 
     ended: bool
     """Whether the subject has ended: nothing follows the events that are there."""
@@ -70,37 +85,53 @@ class VersionResource(Resource):
     """Which server this is."""
 
     version: str
+    """Version of the installed hilnas package."""
+
     api: Literal["v1"] = "v1"
+    """Version of the REST interface, as in its paths."""
 
 
 class HealthResource(Resource):
     """Whether the process is alive."""
 
     status: Literal["ok"] = "ok"
+    """Always `ok`: an answer means that the process is alive."""
 
 
 class ReadinessCheck(Resource):
     """One thing the server needs."""
 
     name: str
+    """Name of what was checked."""
+
     ok: bool
+    """Whether the check passed."""
+
     detail: str
+    """What was found, and what to do where it failed."""
 
 
 class ReadinessResource(Resource):
     """Whether the server can do its work."""
 
     status: Literal["ready", "not_ready"]
+    """Whether every check passed."""
+
     checks: list[ReadinessCheck]
+    """Result of each check, in the order made."""
 
 
 class ProblemTypeResource(Resource):
     """One kind of failure."""
 
     type: str
-    """What problem documents carry."""
+    """URI of the type, as problem documents carry it."""
 
     status: int
+    """HTTP status of answers with this problem."""
+
     title: str
+    """Short name of the problem, the same in every document."""
+
     remedy: str
     """What the caller can do about it."""

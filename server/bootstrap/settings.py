@@ -41,7 +41,8 @@ class Settings(BaseSettings):
         datasets_file: JSON file that registers data sets beside the embedded one.
         lease_ttl_s: a job whose holder is not heard of for so long is given to another; holders renew three times
             as often. The same value belongs in every process of a deployment.
-        lease_accept_s: an agent must confirm a job within this, or it goes back into the queue at no one's cost.
+        lease_accept_s: an agent must confirm a job within this, or it goes back into the queue, which does
+            not count as an attempt.
         worker_name: of this worker in leases and logs; empty means host name and process id.
         worker_device: where workers run torch: auto takes a CUDA device where there is one.
         worker_threads: CPU threads of torch; absent means torch's own choice.

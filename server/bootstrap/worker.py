@@ -56,7 +56,7 @@ from server.searches.evaluation_results import EvaluationResults
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.searches.steps.derivations import Derivations
-from server.searches.steps.ordered_work import SearchWork
+from server.searches.steps.long_jobs import LongJobs
 from server.searches.steps.shifts import Shifts
 from server.searches.steps.steps import SearchSteps
 from server.searches.worker.deriving import DeriveHandler
@@ -67,7 +67,7 @@ from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
 from server.spaces.worker import WorkerResources
-from server.studies.entry_jobs import StudyWork
+from server.studies.rank_jobs import RankJobs
 from server.studies.worker import RankHandler, correlate
 from server.training.calibration import CalibrationDatasets
 from server.training.supernets import Supernets
@@ -191,10 +191,10 @@ def _handlers(
         ),
         JobKind.CONVERT: ConvertHandler(ConversionResults(uow), CalibrationDatasets(uow).name, resources, rknn),
         JobKind.EVALUATE: EvaluateHandler(searches, EvaluationResults(uow), resources, loaded, accuracies),
-        JobKind.SHIFT: ShiftHandler(Shifts(uow, SearchWork(uow)), resources, loaded, accuracies),
-        JobKind.DERIVE: DeriveHandler(Derivations(uow, SearchWork(uow)), resources, tables),
+        JobKind.SHIFT: ShiftHandler(Shifts(uow, LongJobs(uow)), resources, loaded, accuracies),
+        JobKind.DERIVE: DeriveHandler(Derivations(uow, LongJobs(uow)), resources, tables),
         JobKind.TRAIN: TrainHandler(supernets, resources, loaded),
-        JobKind.RANK: RankHandler(StudyWork(uow, correlate), resources, loaded),
+        JobKind.RANK: RankHandler(RankJobs(uow, correlate), resources, loaded),
     }
 
 

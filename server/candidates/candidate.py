@@ -167,3 +167,25 @@ class CandidateQuery:
     bounds: tuple[MetricBound, ...] = field(default=())
     order: CandidateOrder = CandidateOrder.SEQ
     descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutAccuracy:
+    """Top-1 accuracy on held-out images.
+
+    Attributes:
+        top1: fraction of images classified correctly, 0 to 1.
+        num_images: number of images classified; gives the standard error.
+    """
+
+    top1: float
+    num_images: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
+            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
+
+    @property
+    def standard_error(self) -> float:
+        """Binomial standard error of top1, by the normal approximation."""
+        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)

@@ -15,14 +15,14 @@ class SearchStepPayload(Payload):
     seq: int
 
 
-class SearchWorkPayload(Payload):
+class LongJobPayload(Payload):
     """Base of the long-running jobs that a step ordered. `seq` is the checkpoint written with the order."""
 
     search_id: str
     seq: int
 
 
-class ShiftPayload(SearchWorkPayload):
+class ShiftPayload(LongJobPayload):
     """Shift a supernet towards a generation's candidates, in the order asked.
 
     `state_sha256` is what the last shift ended with (weights, optimiser, version number); absent before the first.
@@ -35,7 +35,7 @@ class ShiftPayload(SearchWorkPayload):
     state_sha256: str | None = None
 
 
-class DerivePayload(SearchWorkPayload):
+class DerivePayload(LongJobPayload):
     """Train a supernet with architecture parameters and derive a network; settings are in the search's spec.
 
     `number` counts the spec's cost factors from 0.

@@ -111,7 +111,7 @@ class SearchQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class SearchCheckpoint:
     """The algorithm's state after one step, committed with the results it reflects.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from server.candidates.search import Checkpoint, Search, SearchProgress, SearchQuery
+from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.candidates.states import DesiredState, SearchState
 from server.core.database.labels import with_labels
@@ -55,7 +55,7 @@ checkpoints = sa.Table(
 
 
 SEARCHES = Rows(Search, searches, paths={"space_id": "spec.space.id"})
-CHECKPOINTS = Rows(Checkpoint, checkpoints)
+CHECKPOINTS = Rows(SearchCheckpoint, checkpoints)
 
 
 _FINAL = tuple(state for state in SearchState if state.final)
@@ -105,7 +105,7 @@ class SearchStore(Store):
 class CheckpointStore(Store):
     """Checkpoints of searches as rows, one for each step."""
 
-    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+    def add_checkpoint(self, checkpoint: SearchCheckpoint) -> None:
         """Store one; ConflictError where the search has one with this seq."""
         try:
             with self._connection.begin_nested():
@@ -115,12 +115,12 @@ class CheckpointStore(Store):
                 f"search {checkpoint.search_id} has a checkpoint {checkpoint.seq} already: another worker wrote it"
             ) from error
 
-    def latest_checkpoint(self, search_id: str) -> Checkpoint | None:
+    def latest_checkpoint(self, search_id: str) -> SearchCheckpoint | None:
         """Read the newest checkpoint of a search; None before the first."""
         of_search = CHECKPOINTS.select(checkpoints.c.search_id == search_id)
         return self._first(CHECKPOINTS, of_search.order_by(checkpoints.c.seq.desc()).limit(1))
 
-    def page_of_checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
+    def page_of_checkpoints(self, search_id: str, page: PageRequest) -> Page[SearchCheckpoint]:
         """List the checkpoints of a search, newest first."""
         return self._page(
             CHECKPOINTS,

@@ -21,16 +21,16 @@ class Loss:
     __pydantic_config__ = AS_DOCUMENT
 
     reference_id: str
-    """The float classification it is taken against."""
+    """Classification by the float network that it is taken against."""
 
     value: float
     """Top-1 of the reference minus this one, a fraction; negative where this one does better."""
 
     standard_error: float
-    """Of that difference, paired image by image."""
+    """Standard error of value, paired image by image."""
 
     agreement: float
-    """Share of images that both put into one class."""
+    """Fraction of images that both put into the same class."""
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (self.value, self.standard_error, self.agreement)):
@@ -61,7 +61,7 @@ class ClassificationRecord:
         id: ``cls_...``.
         source: MEASURED by a device (SIMULATED where it simulates), or EVALUATED by a worker in float.
         images_sha256: the image set; the first `num_images` of it were classified.
-        num_correct: right answers.
+        num_correct: number of images classified correctly.
         model_sha256: the file that ran.
         source_sha256: the ONNX it was made of; the same where no converter lies between.
         dtype, batch: of the model.
@@ -107,7 +107,7 @@ class ClassificationRecord:
 
     @property
     def top1(self) -> Top1:
-        """Share of right answers, with its standard error."""
+        """Fraction of images classified correctly, with its standard error."""
         return Top1(self.num_correct, self.num_images)
 
     @property

@@ -13,7 +13,7 @@ from server.measuring.payloads import ClassifyPayload
 
 
 def classifying_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
-    """CLASSIFY."""
+    """List the kind CLASSIFY with its payload and what its ends mean."""
 
     return (
         KindOfJob(

@@ -1,4 +1,4 @@
-"""Orders classifications on devices: of a finalist's deployable model, and of a user's own model."""
+"""Orders classifications on devices: of a front member's deployable model, and of a user's own model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ClassificationScheduler:
         self._settings = settings
 
     def order(self, tx: Transaction, search: Search, candidate: Candidate, images: ImageChoice) -> None:
-        """Have a finalist's model classified with on the search's hardware; the search does not end before.
+        """Queue a front member's classification on the search's hardware; the search does not end before.
 
         RKNN boards get it converted first, as they get it for measuring.
         """

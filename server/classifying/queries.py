@@ -14,10 +14,10 @@ class Classifications:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    def get(self, classification_id: str) -> ClassificationRecord:
+    def get_classification(self, classification_id: str) -> ClassificationRecord:
         """One classification. Raises NotFoundError."""
         return self._uow.read(lambda tx: ClassificationStore(tx).get_classification(classification_id))
 
-    def page(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
+    def page_of_classifications(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
         """List, newest first. Only authoritative ones unless the query says otherwise."""
         return self._uow.read(lambda tx: ClassificationStore(tx).page_of_classifications(query, page))

@@ -32,7 +32,7 @@ def list_classifications(
     _: Viewer,
     query: Annotated[ClassificationListQuery, Query()],
 ) -> Listing[ClassificationResource]:
-    """Classifications, newest first."""
+    """List classifications by devices and workers, newest first."""
     wanted = ClassificationQuery(
         device_type=query.device_type,
         device_id=query.device_id,
@@ -43,7 +43,7 @@ def list_classifications(
         candidate_id=query.candidate_id,
         include_superseded=query.include_superseded,
     )
-    page = classifications.page(wanted, paging.wanted(query))
+    page = classifications.page_of_classifications(wanted, paging.wanted(query))
     items = [_classification(ClassificationResource, record) for record in page.items]
     return paging.listing(page, items)
 
@@ -60,7 +60,7 @@ def get_classification(
     _: Viewer,
 ) -> Response:
     """One classification with the class it gave to every image."""
-    record = classifications.get(classification_id)
+    record = classifications.get_classification(classification_id)
     predictions = record.predictions_N().tolist()
     return tagged(request, _classification(ClassificationDetail, record, predictions=predictions))
 

@@ -15,7 +15,7 @@ from server.jobs.states import JobKind
 from server.measuring.payloads import ClassifyPayload
 
 
-class ClassifyingWork:
+class ClassifyingRpc:
     """The `DeviceWork` of classifying jobs."""
 
     kind = JobKind.CLASSIFY

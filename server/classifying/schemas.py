@@ -11,31 +11,31 @@ from server.measuring.schemas import HardwareResource
 
 
 class ClassificationListQuery(ListQuery):
-    """Which classifications."""
+    """Filters of a list of classifications."""
 
     device_type: Text | None = None
-    """On devices of this type."""
+    """Classifications by devices of this type."""
 
     device_id: Text | None = None
-    """On this device."""
+    """Classifications by this device, by its id."""
 
     hardware_key: Text | None = None
-    """Under this hardware key."""
+    """Classifications under this hardware key."""
 
     images_sha256: Text | None = None
-    """Of this image set."""
+    """Classifications of this image set, by its SHA-256."""
 
     source_sha256: Text | None = None
-    """Of files made of this ONNX model."""
+    """Classifications by files made of this ONNX model, by its SHA-256."""
 
     search_id: Text | None = None
-    """Made for this search."""
+    """Classifications made for this search."""
 
     candidate_id: Text | None = None
-    """Made for this candidate."""
+    """Classifications made for this candidate."""
 
     include_superseded: bool = False
-    """Also results that came in after their job was given to another device."""
+    """Whether to list results too that came in after their job was given to another device."""
 
 
 DtypeText = Literal["fp32", "fp16", "w8a8"]
@@ -45,78 +45,124 @@ class ClassificationResource(Resource):
     """One model's answers to one image set."""
 
     id: Id
+    """Identifier of the classification, given by the server."""
+
     source: Literal["measured", "simulated", "evaluated"]
-    """measured: by a device; simulated: by a test double, which answers a script; evaluated: by a worker, in float, as
-    the reference."""
+    """Who made the predictions: a device (measured), a test double with a script (simulated), or a worker with the
+    float network, as the reference (evaluated)."""
 
     kind: KindName | None
-    """measured or simulated; null for a worker."""
+    """Kind of device run, measured or simulated; null for a worker."""
 
     device_class: DeviceClassName | None
+    """Class of the device; null for a worker."""
+
     top1: float
-    """Share of images classified rightly."""
+    """Fraction of images classified correctly, 0 to 1, computed by the server."""
 
     standard_error: float
-    """Of top1 (binomial)."""
+    """Binomial standard error of top1."""
 
     num_correct: int
+    """Number of images classified correctly, counted by the server."""
+
     num_images: int
-    """The first so many of the image set."""
+    """Number of images classified: the first so many of the image set."""
 
     num_classes: int
+    """Number of classes that the model tells apart."""
+
     images_sha256: str
-    """The image set: GET /api/v1/artifacts/{sha256}."""
+    """SHA-256 of the image set: GET /api/v1/artifacts/{sha256}."""
 
     model_sha256: str
-    """The file that ran."""
+    """SHA-256 of the model file that ran."""
 
     source_sha256: str
-    """The ONNX it was made of; the same where no converter lies between."""
+    """SHA-256 of the ONNX model it was made of; the same where no converter lies between."""
 
     dtype: DtypeText
+    """Data type that the model computed in."""
+
     batch: int
+    """Number of images in one inference."""
+
     hardware_key: str | None
+    """Digest of `hardware`; null for a worker."""
+
     hardware: HardwareResource | None
+    """Hardware it ran on; null for a worker."""
+
     device_type: str | None
+    """Type of the device; null for a worker."""
+
     device_id: Id | None
+    """Device that ran the model; null for a worker."""
+
     job_id: Id | None
+    """Job that ordered it; null where none did."""
+
     search_id: Id | None
+    """Search it was made for; null for a user's own model."""
+
     candidate_id: Id | None
+    """Candidate whose model it is; null for a user's own model."""
+
     arch_id: str | None
+    """Digest of the architecture; null for a user's own model."""
+
     label: str
-    """Name a user gave to their own model."""
+    """Name a user gave to their own model; empty otherwise."""
 
     loss: Loss | None
-    """Against the float model on the same images; null without one, and for it."""
+    """Loss of top-1 against the float network on the same images; null without one, and for the float network."""
 
     superseded: bool
-    """Came in after its job had been given to another device; kept, not authoritative."""
+    """Whether it came in after its job had been given to another device; stored, not authoritative."""
 
     created_at: datetime
+    """Time at which the server stored it, RFC 3339."""
 
 
 class ClassificationDetail(ClassificationResource):
     """A classification with its answers and the state of the board around it."""
 
     predictions: list[int]
-    """The class ranked first, image by image in the set's order."""
+    """Predicted class of every image, in the set's order."""
 
     environment: Json
+    """State of the board around the run, as its agent reported it."""
 
 
 class DeviceAccuracyValue(Resource):
-    """What a finalist's device answers to the test images, beside what the float network answers to the same."""
+    """Accuracy of a front member on its device, and its loss against the float network on the same test images."""
 
     classification_id: Id
+    """Classification that it was taken from."""
+
     top1: float
+    """Fraction of test images classified correctly on the device, 0 to 1."""
+
     standard_error: float
+    """Binomial standard error of top1."""
+
     num_images: int
+    """Number of test images classified."""
+
     kind: KindName
+    """Kind of device run, measured or simulated."""
+
     device_class: DeviceClassName
+    """Class of the device that ran the model."""
+
     dtype: DtypeText
+    """Data type that the model computed in."""
+
     loss: float | None
     """Top-1 of the float network minus top1, on the same images; null where it is not known."""
 
     loss_standard_error: float | None
+    """Standard error of loss, paired image by image; null where loss is not known."""
+
     agreement: float | None
-    """Share of images both put into one class."""
+    """Fraction of images that device and float network put into the same class; null where loss is not known."""

@@ -71,25 +71,25 @@ CLASSIFICATIONS = Rows(
 
 
 class ClassificationStore(Store):
-    """Classifications as rows."""
+    """The classifications of image sets as rows."""
 
     def add_classification(self, record: ClassificationRecord) -> None:
-        """Store one."""
+        """Store a classification with its predictions."""
         if record.hardware is not None:
             HardwareStore(self._tx).put_hardware(HardwareProfile(key=record.hardware))
         self._insert(CLASSIFICATIONS, record)
 
     def get_classification(self, classification_id: str) -> ClassificationRecord:
-        """Read one."""
+        """Read a classification with its predictions. Raises NotFoundError."""
         statement = CLASSIFICATIONS.select(classifications.c.id == classification_id)
         return self._one(CLASSIFICATIONS, statement, "classification", classification_id)
 
     def classification_of_lease(self, lease_id: str) -> ClassificationRecord | None:
-        """What one lease brought."""
+        """Find the classification that one lease delivered; None where it delivered none."""
         return self._first(CLASSIFICATIONS, CLASSIFICATIONS.select(classifications.c.lease_id == lease_id))
 
     def page_of_classifications(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
-        """List, newest first."""
+        """List the classifications that a query selects, newest first."""
         return self._page(CLASSIFICATIONS, _filtered(query), page, id_column=classifications.c.id, descending=True)
 
     def classifications_of_same_images(self, record: ClassificationRecord) -> tuple[ClassificationRecord, ...]:

@@ -29,7 +29,7 @@ from server.measuring.payloads import ConvertPayload, MeasurePayload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
+class ConvertedModel:
     """A model file that was made and stored as an artifact.
 
     Attributes:
@@ -51,7 +51,7 @@ class ConversionResults:
         self._settings = settings or SearchSettings()
         self._latency = LatencyScheduler(self._settings)
 
-    def record(self, lease: LeaseRef, conversion: Conversion, *others: Conversion) -> None:
+    def record(self, lease: LeaseRef, conversion: ConvertedModel, *others: ConvertedModel) -> None:
         """End a CONVERT job with its model file (an artifact already), and queue the measuring it was made for.
 
         Args:
@@ -138,7 +138,7 @@ class ConversionResults:
         return following
 
 
-def _export(tx: Transaction, payload: ConvertPayload, arch_id: str, made: Conversion) -> ModelExport:
+def _export(tx: Transaction, payload: ConvertPayload, arch_id: str, made: ConvertedModel) -> ModelExport:
     return ModelExport(
         id=new_id(IdPrefix.EXPORT),
         arch_id=arch_id,

@@ -16,7 +16,7 @@ from server.measuring.payloads import ConvertPayload, MeasurePayload
 
 
 def measuring_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
-    """CONVERT and MEASURE."""
+    """List the kinds CONVERT and MEASURE with their payloads and what their ends mean."""
 
     def measuring_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
         def would_have_served(search: Search) -> bool:

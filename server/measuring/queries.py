@@ -39,7 +39,7 @@ class ImagesSpec(SpecPart):
     """Digest of the uploaded image set (`hilnas images pack` makes one)."""
 
     num_images: int | None = Field(default=None, ge=1, le=MAX_IMAGES)
-    """The first so many of the set; absent: all."""
+    """Number of images to classify, the first of the set; absent: all."""
 
 
 class ModelMeasurementSpec(SpecPart):
@@ -49,22 +49,22 @@ class ModelMeasurementSpec(SpecPart):
     """Digest of the uploaded ONNX model (PUT /api/v1/artifacts/{sha256})."""
 
     label: Name = "model"
-    """What to call it."""
+    """Name for people that results carry."""
 
     device: DeviceSpec
-    """On what to measure."""
+    """Device to measure on, by type, data type and labels."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
-    """How to measure."""
+    """Profile, time limits and validity policy of the measurement."""
 
     calibration_dataset: Identifier | None = None
-    """Data set whose images calibrate a w8a8 conversion, normalised as it is trained with; for that alone."""
+    """Data set whose images calibrate a w8a8 conversion, normalised as in training; give this or an image set."""
 
     calibration_images_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Digest of an uploaded image set that calibrates instead: its preprocessing must be the model's own."""
 
     images: ImagesSpec | None = None
-    """Images the device classifies with the model besides; absent: none."""
+    """Images that the device also classifies with the model; absent: none."""
 
     priority: int = Field(default=0, ge=-100, le=100)
     """Jobs with a higher priority are done first."""
@@ -76,24 +76,24 @@ class Latencies:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    def page(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
+    def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
         """List, newest first. Only measured, authoritative ones unless the query says otherwise."""
         return self._uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, page))
 
-    def count(self, query: MeasurementQuery) -> int:
-        """How many `page` would list in all."""
+    def count_measurements(self, query: MeasurementQuery) -> int:
+        """Count what `page_of_measurements` would list in all."""
         return self._uow.read(lambda tx: MeasurementStore(tx).count_measurements(query))
 
-    def get(self, measurement_id: str) -> MeasurementRecord:
+    def get_measurement(self, measurement_id: str) -> MeasurementRecord:
         """One measurement. Raises NotFoundError."""
         return self._uow.read(lambda tx: MeasurementStore(tx).get_measurement(measurement_id))
 
-    def samples(self, measurement_id: str) -> Sequence[SampleBlock]:
+    def samples_of_measurement(self, measurement_id: str) -> Sequence[SampleBlock]:
         """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
         packed = self._uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement_id))
         return () if packed is None else decompress_blocks(packed)
 
-    def canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
+    def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Runs of the golden model on a device, newest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> Page[CanaryRecord]:

@@ -115,7 +115,7 @@ class MeasurementResults:
         return Failure(FailureType.INTERFERED, f"not valid in attempt {taken.job.attempt}: {reasons}")
 
     def result(self, record: MeasurementRecord) -> JsonValue:
-        """Names the measurement."""
+        """Name the stored measurement, as the job's result."""
         return {"measurement_id": record.id}
 
     def apply(self, tx: Transaction, taken: TakenResult, record: MeasurementRecord) -> None:

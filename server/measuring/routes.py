@@ -66,13 +66,13 @@ def list_measurements(
     wanted = _query(query)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
-            return csv_response(_COLUMNS, every(lambda at: latencies.page(wanted, at)))
+            return csv_response(_COLUMNS, every(lambda at: latencies.page_of_measurements(wanted, at)))
         case "application/x-ndjson":
-            found = every(lambda at: latencies.page(wanted, at))
+            found = every(lambda at: latencies.page_of_measurements(wanted, at))
             return ndjson_response(MeasurementResource.of(record) for record in found)
         case _:
-            page = latencies.page(wanted, paging.wanted(query))
-            total = latencies.count(wanted) if query.include_total else None
+            page = latencies.page_of_measurements(wanted, paging.wanted(query))
+            total = latencies.count_measurements(wanted) if query.include_total else None
             return paging.answer(page, [MeasurementResource.of(record) for record in page.items], total)
 
 
@@ -125,14 +125,14 @@ def measure_model(
 )
 def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Viewer) -> Response:
     """One measurement with the state of the board around it."""
-    return tagged(request, MeasurementDetail.of(latencies.get(measurement_id)))
+    return tagged(request, MeasurementDetail.of(latencies.get_measurement(measurement_id)))
 
 
 @router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
 def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Viewer) -> SamplesResource:
     """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
-    latencies.get(measurement_id)
-    blocks = latencies.samples(measurement_id)
+    latencies.get_measurement(measurement_id)
+    blocks = latencies.samples_of_measurement(measurement_id)
     return SamplesResource.of(measurement_id=measurement_id, blocks=blocks)
 
 

@@ -23,7 +23,7 @@ from server.measuring.results import MeasurementResults
 _log = logging.getLogger(__name__)
 
 
-class MeasuringWork:
+class MeasuringRpc:
     """The `DeviceWork` of measuring jobs."""
 
     kind = JobKind.MEASURE

@@ -14,72 +14,90 @@ from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, 
 
 
 class MeasurementListQuery(CountedQuery):
-    """Which measurements."""
+    """Filters of a list of measurements."""
 
     device_type: Text | None = None
-    """On devices of this type."""
+    """Measurements by devices of this type."""
 
     device_id: Text | None = None
-    """On this device."""
+    """Measurements by this device, by its id."""
 
     device_class: DeviceClassName | None = None
-    """From boards, emulated or simulated devices."""
+    """Measurements by devices of this class: boards, emulated or simulated ones."""
 
     hardware_key: Text | None = None
-    """Under this hardware key: only such latencies are comparable."""
+    """Measurements under this hardware key: only such latencies are comparable."""
 
     latency_key: Text | None = None
-    """Of networks with this structure, input, batch and arithmetic."""
+    """Measurements of networks with this structure, input, batch and data type."""
 
     arch_id: Text | None = None
-    """Of this architecture."""
+    """Measurements of this architecture, by its id."""
 
     space: Text | None = None
-    """Of architectures of this search space."""
+    """Measurements of architectures of this search space, by its id."""
 
     search_id: Text | None = None
-    """Made for this search."""
+    """Measurements made for this search."""
 
     candidate_id: Text | None = None
-    """Made for this candidate."""
+    """Measurements made for this candidate."""
 
     kind: list[KindName] = Field(default=["measured"])
-    """Any of these; only measured ones unless asked otherwise."""
+    """Kinds of latencies to list; only measured ones unless asked otherwise."""
 
     validity: list[ValidityName] = Field(default_factory=list)
-    """Any of these; all unless asked otherwise."""
+    """Validity flags to list; all unless asked otherwise."""
 
     include_superseded: bool = False
-    """Also results that came in after their job was given to another device."""
+    """Whether to list results too that came in after their job was given to another device."""
 
     include_suspect: bool = False
-    """Also results taken between a device's last good canary and a bad one."""
+    """Whether to list results too that were taken between a device's last good canary and a bad one."""
 
     since: AwareDatetime | None = None
-    """Stored at this time or later, RFC 3339."""
+    """Measurements stored at this time or later, RFC 3339."""
 
     until: AwareDatetime | None = None
-    """Stored before this time, RFC 3339."""
+    """Measurements stored before this time, RFC 3339."""
 
 
 class ValidityFlagResource(Resource):
     """One thing that is wrong with a measurement."""
 
     validity: ValidityName
+    """Kind of the validity flag."""
+
     reason: str
+    """What was observed that raised the flag."""
 
 
 class HardwareResource(Resource):
     """Everything that must be equal for two latencies to be comparable."""
 
     board_model: str
+    """Model of the board, as its agent reported it."""
+
     device_class: DeviceClassName
+    """Class of the device: board, emulated or simulated."""
+
     runtime: str
+    """Name of the inference runtime on the board."""
+
     runtime_versions: dict[str, str]
+    """Versions of runtime, driver and firmware, by component."""
+
     clocks_profile: str
+    """Name of the clock settings under which the board measures."""
+
     core_mask: str
+    """Accelerator cores that the model runs on."""
+
     dtype: Literal["fp32", "fp16", "w8a8"]
+    """Data type that the model computes in."""
+
     batch: int
+    """Number of inputs in one inference."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,54 +109,96 @@ class MeasurementResource(Resource):
     """One latency of one model under one hardware key."""
 
     id: Id
+    """Identifier of the measurement, given by the server."""
+
     kind: KindName
+    """Kind of latency: measured on a device, simulated or estimated."""
+
     latency_key: str
-    """Structure, input, batch and arithmetic of the model; weights do not matter."""
+    """Digest of structure, input, batch and data type of the model; weights do not matter."""
 
     hardware_key: str
-    """Digest of hardware."""
+    """Digest of `hardware`, computed by the server."""
 
     hardware: HardwareResource
+    """Hardware it was measured on, from the device's enrolled record."""
+
     device_type: str
+    """Type of the device, from its enrolled record."""
+
     device_id: Id | None
+    """Device that measured; null for estimates."""
+
     job_id: Id | None
+    """Job that ordered it; null where none did."""
+
     search_id: Id | None
+    """Search it was made for; null for a user's own model."""
+
     candidate_id: Id | None
+    """Candidate it was made for; null for a user's own model."""
+
     arch_id: str | None
+    """Digest of the architecture; null for a user's own model."""
+
     model_sha256: str | None
+    """SHA-256 of the model file that ran; null where none did."""
+
     label: str
-    """Name a user gave to their own model."""
+    """Name a user gave to their own model; empty otherwise."""
 
     profile: str
+    """Name of the measuring profile: quick, standard or audit."""
+
     stats: LatencyStats
+    """Statistics of the timed runs, computed by the server from the raw samples."""
+
     npu_p50_us: float | None
-    """Median of the accelerator's own time; null where the runtime does not give it."""
+    """Median of the accelerator's own time, microseconds; null where the runtime does not give it."""
 
     npu_time_source: str | None = None
     """Name of the runtime that gave the accelerator's own time; null where there is no such time, and for measurements
     that were stored before this was kept."""
 
     load_us: float
+    """Time to read the model file on the device, microseconds."""
+
     init_us: float
+    """Time to build the runtime's session for the model, microseconds."""
+
     first_run_us: float
+    """Duration of the first inference, before any warm-up, microseconds."""
+
     validity: ValidityName
+    """The worst of its validity flags."""
+
     flags: list[ValidityFlagResource]
+    """Every validity flag raised, with its reason; empty where it is valid."""
+
     superseded: bool
-    """Came in after its job had been given to another device; kept, not authoritative."""
+    """Whether it came in after its job had been given to another device; stored, not authoritative."""
 
     suspect: bool
-    """Taken between a device's last good canary and a bad one."""
+    """Whether it was taken between a device's last good canary and a bad one."""
 
     created_at: datetime
+    """Time at which the server stored it, RFC 3339."""
 
 
 class MeasurementDetail(MeasurementResource):
     """A measurement with the state of the board around it."""
 
     environment: Json
+    """State of the board around the run (clocks, temperatures, load), as its agent reported it."""
+
     canary_before: Json
+    """Reading of the canary model before the measurement; null where none was due."""
+
     canary_after: Json
+    """Reading of the canary model after the measurement; null where none was due."""
+
     output_digest: str | None
+    """SHA-256 of the model's rounded outputs on the job's input, computed by the agent; null where not taken."""
 
 
 def _status_name(value: object) -> object:
@@ -146,33 +206,54 @@ def _status_name(value: object) -> object:
 
 
 class SampleBlockResource(Resource):
-    """Consecutive timed runs."""
+    """Timed runs taken one after another, with the block's status."""
 
     e2e_ns: list[int]
-    """One duration per run, nanoseconds."""
+    """Duration of each run of the public call, nanoseconds."""
 
     npu_ns: list[int]
+    """Accelerator's own duration of each run, nanoseconds; empty where the runtime gives none."""
+
     status: Annotated[Literal["clean", "dirty", "discarded"], BeforeValidator(_status_name)]
+    """Whether the block counts: clean, dirty (used only where clean ones are few) or discarded."""
+
     num_involuntary_switches: int | None
+    """Number of preemptions of the timing thread in the block; null where not known."""
+
     cpu_time_ns: int | None
+    """Processor time of the timing thread in the block, nanoseconds; null where not known."""
 
 
 class SamplesResource(Resource):
     """The raw samples of a measurement."""
 
     measurement_id: Id
+    """Measurement that the samples belong to."""
+
     blocks: list[SampleBlockResource]
+    """Blocks of timed runs in the order taken."""
 
 
 class CanaryResource(Resource):
     """One run of the golden model on a board."""
 
     id: Id
+    """Identifier of the canary run, given by the server."""
+
     artifact_sha256: str
+    """SHA-256 of the golden model that ran."""
+
     median_us: float
+    """Median duration of the golden model, microseconds."""
+
     ratio: float | None
-    """Over the board's baseline; null before there is one."""
+    """median_us over the board's baseline; null before there is one."""
 
     passed: bool
+    """Whether the board answered and timed the golden model as it should."""
+
     reason: str
+    """Why it did not pass; empty where it did."""
+
     taken_at: datetime
+    """Time at which the server stored the run, RFC 3339."""

@@ -95,7 +95,7 @@ class MeasurementStore(Store):
         self._connection.execute(sa.insert(measurements).values({**MEASUREMENTS.row_of(record), "samples": samples}))
 
     def get_measurement(self, measurement_id: str) -> MeasurementRecord:
-        """Read one."""
+        """Read a measurement without its samples. Raises NotFoundError."""
         statement = MEASUREMENTS.select(measurements.c.id == measurement_id)
         return self._one(MEASUREMENTS, statement, "measurement", measurement_id)
 
@@ -116,7 +116,7 @@ class MeasurementStore(Store):
         return row.samples  # type: ignore[no-any-return]
 
     def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
-        """List, newest first."""
+        """List the measurements that a query selects, newest first."""
         return self._page(MEASUREMENTS, _filtered(query), page, id_column=measurements.c.id, descending=True)
 
     def count_measurements(self, query: MeasurementQuery) -> int:

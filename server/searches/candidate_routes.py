@@ -64,7 +64,7 @@ def list_candidates(
 ) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
     wanted = _query(search_id, query)
-    searches.get(search_id)
+    searches.get_search(search_id)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_COLUMNS, _every(uow, wanted))
@@ -123,7 +123,7 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_candidate(candidate_id: CandidateId, request: Request, uow: UowDep, _: Viewer) -> Response:
-    """One candidate."""
+    """Read a candidate with its values and its latency."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateContext]:
         candidate = CandidateStore(tx).get_candidate(candidate_id)
@@ -204,8 +204,8 @@ class CandidateContext:
             key = SearchStore(transaction).get_search(search_id).hardware_key
             hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
         evaluations = EvaluationStore(transaction).evaluations_of_candidates([candidate.id for candidate in candidates])
-        finalists = [candidate.id for candidate in candidates if candidate.device_top1 is not None]
-        answers = ClassificationStore(transaction).classifications_of_candidates(finalists)
+        classified_ids = [candidate.id for candidate in candidates if candidate.device_top1 is not None]
+        answers = ClassificationStore(transaction).classifications_of_candidates(classified_ids)
         # Ordered by attempt, and by age: the last one stays.
         return cls(
             hardware,
@@ -231,7 +231,7 @@ def candidate_resource(candidate: Candidate, known: CandidateContext) -> Candida
 
 
 def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue | None:
-    """What a device answered for a finalist; None where none did."""
+    """Read the accuracy on the device; None where no device classified with the model."""
     if record is None or record.device_class is None:
         return None
     loss = record.loss

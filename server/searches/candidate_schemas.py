@@ -46,22 +46,22 @@ CandidateOrderText = Literal[
 
 
 class CandidateListQuery(CountedQuery):
-    """Which candidates."""
+    """Filters and order of a list of candidates."""
 
     state: list[CandidateState] = Field(default_factory=list)
-    """Any of these."""
+    """Candidates in any of these states."""
 
     arch_id: Text | None = None
-    """Only this architecture."""
+    """Candidates of this architecture, by its id."""
 
     generation: Annotated[int, Field(ge=0, le=2**31)] | None = None
-    """Only this generation."""
+    """Candidates of this generation, 0 for the initial sample."""
 
     metric: list[BoundText] = Field(default_factory=list, max_length=10)
     """Known and within bounds, as `metric:le:number` or `metric:ge:number`; all must hold."""
 
     order_by: CandidateOrderText = "seq"
-    """`-` is descending; candidates without the value come last."""
+    """Metric to sort by; `-` is descending, and candidates without the value come last."""
 
 
 class LatencyValue(Resource):
@@ -71,110 +71,145 @@ class LatencyValue(Resource):
     """Median of the public call, microseconds."""
 
     standard_error_us: float | None
-    """Of the median; null where not known."""
+    """Standard error of the median, microseconds; null where not known."""
 
     kind: LatencySourceName
-    """Where it comes from; kinds are never mixed in one front, chart or average."""
+    """Kind of number: where it comes from. Kinds are never mixed in one front, chart or average."""
 
     device_class: DeviceClassName | None
-    """What kind of device gave it; null where it was looked up in a table of results."""
+    """Class of the device that gave it; null where it was looked up in a table of results."""
 
     validity: ValidityName
-    """The worst flag."""
+    """The worst of its validity flags."""
 
     flags: list[ValidityName]
-    """Everything that is wrong with it; empty where it is valid."""
+    """Every validity flag raised by the measurement; empty where it is valid."""
 
 
 class CandidateResource(Resource):
     """One architecture proposed by one search."""
 
     id: Id
+    """Identifier of the candidate, `cand_...`, given by the server."""
+
     search_id: Id
+    """Search that proposed it."""
+
     seq: int
-    """1 for the first asked in the search."""
+    """Number in the search, 1 for the first asked."""
 
     generation: int
-    """0 for the initial sample."""
+    """Generation that asked it, 0 for the initial sample."""
 
     arch_id: str
+    """Digest of the canonical architecture, the same in every search."""
+
     genotype: list[int]
-    """As the algorithm asked it: one choice index per gene."""
+    """The genes as the algorithm asked them: one choice index per gene."""
 
     architecture: Json
-    """The space's own description."""
+    """The architecture in the search space's own description."""
 
     state: CandidateState
+    """State of its evaluation, from asked to complete, infeasible or failed."""
+
     reason: str
     """Why it is in this state; empty where there is nothing to say."""
 
     top1: float | None
-    """Fraction of validation images classified correctly; null before it was evaluated."""
+    """Fraction of validation images classified correctly, 0 to 1, with the supernet's weights; null before it was
+    evaluated."""
 
     test_top1: float | None
-    """Fraction of test images, taken once the search is over for what is on its front; null elsewhere."""
+    """Fraction of test images classified correctly, taken once the search is over for members of its front; null
+    elsewhere."""
 
     device_top1: float | None
-    """Fraction of test images as the search's device answers them with the model it runs; null where not asked for."""
+    """Fraction of test images classified correctly on the search's device with the model it runs; null where not asked
+    for."""
 
     device_accuracy: DeviceAccuracyValue | None
-    """The same with its uncertainty, and what is lost against the float network."""
+    """Accuracy on the device with its uncertainty, and the loss against the float network; null where not asked for."""
 
     latency: LatencyValue | None
-    """Null before it was measured, and where latency is not wanted."""
+    """Latency on the search's hardware; null before it was measured, and where latency is not wanted."""
 
     macs: int | None
+    """Multiply-accumulate operations of one inference, counted from the layer graph."""
+
     params: int | None
+    """Number of parameters, counted from the layer graph."""
+
     peak_activation_bytes: int | None
+    """Largest memory of activations alive at once, in bytes, counted from the layer graph."""
+
     latency_key: str | None
-    """What its latency is filed under, for every search alike."""
+    """Digest its latency is filed under, the same in every search; null where latency is not wanted."""
 
     model_sha256: str | None
-    """The measured model: GET /api/v1/artifacts/{sha256}."""
+    """SHA-256 of the measured model: GET /api/v1/artifacts/{sha256}."""
 
     final_model_sha256: str | None
-    """The deployable model with inherited weights, made with test_top1."""
+    """SHA-256 of the deployable model with inherited weights, made together with test_top1."""
 
     told_seq: int | None
-    """Step of the search in which the algorithm was told; null before."""
+    """Step of the search in which the algorithm observed its result; null before."""
 
     provenance: Json
-    """How it came about, as the algorithm tells it."""
+    """Operator and parents it came from, as the algorithm reports them."""
 
     created_at: datetime
+    """Time at which it was asked, RFC 3339."""
+
     finished_at: datetime | None
+    """Time at which its evaluation ended, RFC 3339; null before."""
 
 
 class EvaluationResource(Resource):
     """One value of one metric of one candidate."""
 
     id: Id
+    """Identifier of the evaluation, given by the server."""
+
     metric: Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+    """Name of the metric evaluated."""
+
     value: float
-    """In the metric's unit."""
+    """Value in the metric's own unit."""
 
     uncertainty: float | None
-    """Standard error, same unit; null where not known."""
+    """Standard error in the metric's unit; null where not known."""
 
     validity: ValidityName
+    """Worst validity flag of the measurement behind it; `valid` for accuracies."""
+
     source: EvaluationSource
+    """Way the value was obtained: by an evaluation, a measurement, an earlier result or a table of results."""
+
     kind: LatencySourceName | None
-    """Of latencies: what kind of number it is, whatever way it was obtained; null for accuracies."""
+    """Kind of number a latency is, whatever way it was obtained; null for accuracies."""
 
     attempt: int
-    """1 for the first of this metric; the highest is the current one."""
+    """Number of the attempt, 1 for the first of this metric; the highest is the current one."""
 
     supernet_version_id: Id | None
+    """Version of the supernet's weights it was evaluated with; null where weights play no part."""
+
     measurement_id: Id | None
+    """Measurement that a latency was taken from; null for other values."""
+
     created_at: datetime
+    """Time at which it was stored, RFC 3339."""
 
 
 class FrontPointResource(Resource):
     """One member of a front."""
 
     candidate: CandidateResource
+    """The candidate at this point."""
+
     values: list[float]
-    """One per objective, in the front's order and units."""
+    """Values of the objectives, one each, in the front's order and units."""
 
     uncertainties: list[float | None]
     """Standard errors of the values; null where exact or not known."""
@@ -184,35 +219,50 @@ class FrontObjectiveResource(Resource):
     """One axis of a front."""
 
     metric: MetricName
+    """Name of the objective's metric."""
+
     unit: str
+    """Unit of its values; empty for plain numbers."""
+
     goal: str
-    """minimize or maximize."""
+    """Direction of improvement: minimize or maximize."""
 
 
 class FrontResource(Resource):
     """The non-dominated candidates of a search among those with every objective known and every constraint met."""
 
     search_id: Id
+    """Search whose candidates it is taken from."""
+
     objectives: list[FrontObjectiveResource]
+    """Axes of the front, in the order of every list of values."""
+
     dominance: Literal["point", "confident"]
     """How candidates were compared: by their values, or by their 95 % confidence intervals."""
 
     latency_kind: LatencySourceName | None
-    """What every latency of this front is; null where latency is no objective and no constraint."""
+    """Kind of every latency of this front; null where latency is no objective and no constraint."""
 
     device_class: DeviceClassName | None
+    """Class of the devices that gave its latencies; null where latency is not wanted."""
+
     hardware_key: str | None
+    """Hardware key that every latency is filed under; null where latency is not wanted."""
+
     num_complete: int
-    """Complete candidates it was taken from."""
+    """Number of complete candidates it was taken from."""
 
     num_feasible: int
-    """Of these, with every objective known and every constraint met."""
+    """Number of complete candidates with every objective known and every constraint met."""
 
     points: list[FrontPointResource]
-    """Sorted by the first objective, best first."""
+    """Non-dominated candidates, sorted by the first objective, best first."""
 
     dominated: list[FrontPointResource]
     """The other complete candidates, feasible or not, where they were asked for."""
 
     hypervolume: float | None
+    """Hypervolume against reference_point, in the objectives' own units; null for an empty front."""
+
     reference_point: list[float] | None
+    """Reference point of the hypervolume, one value per objective; null before the first front."""

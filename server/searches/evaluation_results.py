@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measuring.classification import compress_predictions, top1
 from nas_engine.domain.objective import Metric
 from server.artifacts.store import ArtifactStore
-from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.lifecycle import advance, record_value
 from server.candidates.payloads import EvaluatePayload
@@ -20,37 +19,14 @@ from server.classifying.classification import ClassificationRecord, ReferencePre
 from server.classifying.orders import ClassificationScheduler, ImageChoice
 from server.classifying.results import store_compared
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.jobs.completion import complete_job
 from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.measuring.conversion import Conversion
-from server.training.deployables import order_finalist
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
-    """An accuracy evaluation.
-
-    Attributes:
-        top1: fraction of images classified rightly, 0 to 1.
-        num_images: how many were looked at; gives the standard error.
-    """
-
-    top1: float
-    num_images: int
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
-            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
-
-    @property
-    def standard_error(self) -> float:
-        """Of a proportion (binomial, normal approximation)."""
-        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+from server.measuring.conversion import ConvertedModel
+from server.training.deployables import order_deployable
 
 
 class EvaluationResults:
@@ -64,8 +40,8 @@ class EvaluationResults:
     def record(
         self,
         lease: LeaseRef,
-        accuracy: Accuracy,
-        final_model: Conversion | None = None,
+        accuracy: HeldOutAccuracy,
+        final_model: ConvertedModel | None = None,
         reference: ReferencePredictions | None = None,
     ) -> None:
         """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
@@ -105,14 +81,19 @@ class EvaluationResults:
             if final_model is not None and reference is not None and not search.state.final:
                 self._classify(tx, search, candidate, final_model, reference)
             elif final_model is not None:
-                order_finalist(tx, search, candidate, self._settings.max_evaluation_attempts)
+                order_deployable(tx, search, candidate, self._settings.max_evaluation_attempts)
             search = record_value(tx, search, candidate, evaluation)
             advance(tx, search, self._settings)
 
         self._uow.write(work)
 
     def _classify(
-        self, tx: Transaction, search: Search, candidate: Candidate, model: Conversion, reference: ReferencePredictions
+        self,
+        tx: Transaction,
+        search: Search,
+        candidate: Candidate,
+        model: ConvertedModel,
+        reference: ReferencePredictions,
     ) -> None:
         """Keep what the float network predicts as the reference, and have the device classify the same images."""
         ArtifactStore(tx).get_artifact(reference.images_sha256)

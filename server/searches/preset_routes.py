@@ -30,7 +30,7 @@ def list_search_presets(
 
 @router.get("/search-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_search_preset(name: PresetName, _: Viewer) -> SearchPresetResource:
-    """One search."""
+    """Read the spec of one search preset and what it needs."""
     return _resource(search_preset(name))
 
 

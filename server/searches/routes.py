@@ -69,7 +69,7 @@ def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerO
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
-        search = searches.create(parse_search_spec(document), once.caller.created_by)
+        search = searches.create_search(parse_search_spec(document), once.caller.created_by)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
 
     return once(action)
@@ -99,8 +99,8 @@ def list_searches(
         hardware_key=query.hardware_key,
         newest_first=query.order_by.startswith("-"),
     )
-    page = searches.page(wanted, paging.wanted(query))
-    total = searches.count(wanted) if query.include_total else None
+    page = searches.page_of_searches(wanted, paging.wanted(query))
+    total = searches.count_searches(wanted) if query.include_total else None
     items = [search_resource(search) for search in page.items]
     return paging.listing(page, items, total)
 
@@ -117,7 +117,7 @@ def get_search(
     batch = batches.find(search_id)
     if batch is not None:
         return RedirectResponse(batch_path(batch), status_code=308)
-    search = searches.get(search_id)
+    search = searches.get_search(search_id)
     return tagged(request, search_resource(search), version_etag(search.version))
 
 
@@ -159,7 +159,7 @@ def resume_search(
 def cancel_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
 ) -> Response:
-    """End a search for good. What was measured stays."""
+    """End a search; it cannot be resumed. What was measured stays."""
     return _steer(search_id, request, searches, batches, once, searches.cancel)
 
 
@@ -202,7 +202,7 @@ def list_checkpoints(
     query: Annotated[ListQuery, Query()],
 ) -> Listing[CheckpointResource]:
     """The algorithm's last states, newest first."""
-    page = searches.checkpoints(search_id, paging.wanted(query))
+    page = searches.page_of_checkpoints(search_id, paging.wanted(query))
     items = [CheckpointResource.of(checkpoint) for checkpoint in page.items]
     return paging.listing(page, items)
 
@@ -216,7 +216,7 @@ def _steer(
         return RedirectResponse(f"{batch_path(batch)}:{verb}", status_code=308)
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(searches.get(search_id).version))
+        check_if_match(request, version_etag(searches.get_search(search_id).version))
         search = change(search_id)
         return stored_response(202, search_resource(search), _headers(search))
 

@@ -14,187 +14,221 @@ from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, 
 
 
 class SearchListQuery(CountedQuery):
-    """Which searches."""
+    """Filters and order of a list of searches."""
 
     state: list[SearchState] = Field(default_factory=list)
-    """Any of these."""
+    """Searches in any of these states."""
 
     label: list[LabelText] = Field(default_factory=list, max_length=16)
-    """All of these, as `name:value`."""
+    """Searches that carry all of these labels, each as `name:value`."""
 
     space: Text | None = None
-    """In this search space."""
+    """Searches over this search space, by its id."""
 
     supernet_id: Text | None = None
-    """With this supernet."""
+    """Searches that use this supernet, by its id."""
 
     hardware_key: Text | None = None
-    """Measuring under this hardware key."""
+    """Searches whose latencies are filed under this hardware key."""
 
     order_by: Literal["created_at", "-created_at"] = "-created_at"
-    """`-` is newest first."""
+    """Sort order by time of creation; `-` puts the newest first."""
 
 
 class ProgressResource(Resource):
     """How far a search is."""
 
     generation: int
-    """Generations completed."""
+    """Number of generations the algorithm has completed."""
 
     num_candidates: int
-    """The budget: architectures to be asked in all."""
+    """The budget: number of architectures to be asked in all."""
 
     num_asked: int
-    """Candidates proposed so far."""
+    """Number of candidates proposed so far."""
 
     num_complete: int
-    """Of these, complete."""
+    """Number of asked candidates that are complete."""
 
     num_infeasible: int
-    """Of these, refused by converter, board or constraint: the architecture's own fault."""
+    """Number of asked candidates refused by converter, board or constraint: the architecture's own fault."""
 
     num_failed: int
-    """Of these, failed for our own reasons."""
+    """Number of asked candidates that failed for reasons of the service."""
 
     num_in_flight: int
-    """Of these, not finished yet."""
+    """Number of asked candidates that are not finished yet."""
 
     num_reused: int
-    """Latencies taken from earlier measurements."""
+    """Number of latencies taken from earlier measurements instead of measured anew."""
 
     front_size: int
-    """Feasible non-dominated candidates."""
+    """Number of feasible non-dominated candidates."""
 
     hypervolume: float | None
-    """Against reference_point, in the objectives' own units; null before the first front."""
+    """Hypervolume of the front against reference_point, in the objectives' own units; null before the first front."""
 
     reference_point: list[float] | None
-    """One value per objective; fixed for the search, so that hypervolumes compare."""
+    """Reference point of the hypervolume, one value per objective; fixed for the search, so that hypervolumes
+    compare."""
 
     report: dict[str, Json]
-    """What the algorithm says of itself, by topic: `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
+    """What the algorithm reports of itself, by topic: `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
 
 
 class SearchResource(Resource):
-    """One search."""
+    """A search with its spec, state and progress."""
 
     id: Id
+    """Identifier of the search, `srch_...`, given by the server."""
+
     name: str
+    """Name for people, from the spec."""
+
     state: SearchState
-    """What it does now."""
+    """State of the search as the server sees it."""
 
     desired_state: DesiredState
-    """What its owner wants of it; the state follows."""
+    """State its owner asked for; `state` follows it."""
 
     reason: str
     """Why it is in this state; empty where there is nothing to say."""
 
     spec: SearchSpec
-    """What was asked for, defaults filled in."""
+    """The spec as it was posted, with defaults filled in."""
 
     progress: ProgressResource
+    """Counts, front and hypervolume after the last committed step."""
+
     hardware_key: str | None
-    """What its latencies are filed under; null where latency is not wanted."""
+    """Hardware key its latencies are filed under; null where latency is not wanted."""
 
     supernet_id: Id | None
+    """Supernet that its accuracies come from; null where the space needs none."""
+
     supernet_version_id: Id | None
+    """Version of the supernet's weights used now; null before the supernet is trained and where there is none."""
+
     created_by: Id | None
     """Token that created it; null without authentication."""
 
     created_at: datetime
+    """Time at which it was created, RFC 3339."""
+
     started_at: datetime | None
+    """Time at which it began to run, RFC 3339; null before."""
+
     finished_at: datetime | None
+    """Time at which it ended, RFC 3339; null before."""
+
     version: int
-    """Grows with every change; the ETag is made of it."""
+    """Number that grows with every change; the ETag is made of it."""
 
 
 class SearchAmendmentBody(Body):
     """Changes to a search under way; absent members stay as they are."""
 
     num_candidates: int | None = Field(default=None, ge=1, le=1_000_000)
-    """New budget; not below what was asked already."""
+    """New budget in candidates; not below what was asked already."""
 
     priority: int | None = Field(default=None, ge=-100, le=100)
+    """New priority of jobs queued from now on; higher ones are done first."""
+
     labels: Labels | None = None
+    """New labels, which replace all labels there are."""
 
 
 class MetricRangeResource(Resource):
     """What a cheap metric can be in a search space."""
 
     metric: MetricName
+    """Name of the cheap metric."""
+
     minimum: float
+    """Smallest value in the space, in the metric's unit."""
+
     maximum: float
+    """Largest value in the space, in the metric's unit."""
 
 
 class SpecViolationResource(Resource):
     """One thing that is wrong with a spec."""
 
     pointer: str
-    """JSON pointer into the spec."""
+    """JSON pointer to the place in the spec."""
 
     detail: str
     """What is wrong and what is allowed."""
 
     feasible_minimum: float | None
-    """The range a bound may lie in, where there is one."""
+    """Smallest value a bound may have, in its metric's unit; null where there is no range."""
 
     feasible_maximum: float | None
+    """Largest value a bound may have, in its metric's unit; null where there is no range."""
 
 
 class ValidationReport(Resource):
     """What a spec would do."""
 
     valid: bool
-    """Whether it can be run."""
+    """Whether the spec can be run as it is."""
 
     violations: list[SpecViolationResource]
-    """Everything that is wrong; empty when it is valid."""
+    """Everything that is wrong; empty when the spec is valid."""
 
     spec: SearchSpec
-    """With its defaults filled in."""
+    """The spec with its defaults filled in."""
 
     space_size: int | None
-    """Number of genotypes; null for an unknown space."""
+    """Number of genotypes in the space; null for an unknown space."""
 
     metric_ranges: list[MetricRangeResource]
-    """Of the space's cheap metrics."""
+    """Ranges of the space's cheap metrics."""
 
     hardware_key: str | None
-    """What its latencies would be filed under."""
+    """Hardware key its latencies would be filed under; null where latency is not wanted."""
 
     num_devices: int
-    """Devices that can measure for it."""
+    """Number of registered devices that can measure for it."""
 
 
 class CheckpointResource(Resource):
     """The algorithm's state after one step."""
 
     seq: int
-    """1 for the first step."""
+    """Number of the step, 1 for the first."""
 
     code_version: str
-    """Of the worker that wrote it."""
+    """Version of the worker that wrote it."""
 
     created_at: datetime
+    """Time at which the step was committed, RFC 3339."""
 
 
 class PresetNeedResource(Resource):
     """A place of a preset's spec that must be filled in before it is launched."""
 
     pointer: str
-    """Of the place in the spec."""
+    """JSON pointer to the place in the spec."""
 
     meaning: str
-    """What belongs there."""
+    """What belongs in that place."""
 
 
 class SearchPresetResource(Resource):
     """A paper's search: POST its spec to /api/v1/searches; boards are RK3588 unless another device is put in."""
 
     name: str
+    """Name of the preset in paths and commands."""
+
     summary: str
+    """What the preset searches for, in a sentence."""
+
     source: str
-    """Where its numbers come from."""
+    """The paper and the place in it that its numbers come from."""
 
     needs: list[PresetNeedResource]
+    """Places that must be filled in before the spec is posted."""
+
     spec: SearchSpec
+    """The spec, complete but for its needs."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.lifecycle import advance, end_search, set_search_state
-from server.candidates.search import Checkpoint, Search, SearchAmendment, SearchQuery
+from server.candidates.search import Search, SearchAmendment, SearchCheckpoint, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
@@ -50,7 +50,7 @@ class Searches:
         """What is known of a spec, without starting it. Never raises for what is wrong with it."""
         return self._uow.read(lambda tx: self._admission.examine(tx, spec))
 
-    def create(self, spec: SearchSpec, created_by: str | None = None) -> Search:
+    def create_search(self, spec: SearchSpec, created_by: str | None = None) -> Search:
         """Start a search; its first step is queued at once, or as soon as its supernet is trained.
 
         Raises:
@@ -80,22 +80,22 @@ class Searches:
 
         return self._uow.write(work)
 
-    def get(self, search_id: str) -> Search:
-        """One search. Raises NotFoundError."""
+    def get_search(self, search_id: str) -> Search:
+        """Read a search by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: SearchStore(tx).get_search(search_id))
 
-    def page(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
+    def page_of_searches(self, query: SearchQuery, page: PageRequest) -> Page[Search]:
         """List, newest first unless the query says otherwise."""
         return self._uow.read(lambda tx: SearchStore(tx).page_of_searches(query, page))
 
-    def count(self, query: SearchQuery) -> int:
-        """How many `page` would list in all."""
+    def count_searches(self, query: SearchQuery) -> int:
+        """Count what `page_of_searches` would list in all."""
         return self._uow.read(lambda tx: SearchStore(tx).count_searches(query))
 
-    def checkpoints(self, search_id: str, page: PageRequest) -> Page[Checkpoint]:
+    def page_of_checkpoints(self, search_id: str, page: PageRequest) -> Page[SearchCheckpoint]:
         """Checkpoints that are kept, newest first. Raises NotFoundError."""
 
-        def look(tx: Transaction) -> Page[Checkpoint]:
+        def look(tx: Transaction) -> Page[SearchCheckpoint]:
             SearchStore(tx).get_search(search_id)
             return CheckpointStore(tx).page_of_checkpoints(search_id, page)
 

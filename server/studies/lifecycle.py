@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas_engine.domain.json_value import JsonValue
+from server.candidates.candidate import HeldOutAccuracy
 from server.core.database.transaction import Transaction
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.transitions import check_transition
@@ -14,7 +15,7 @@ from server.jobs.payloads import read_payload
 from server.studies.payloads import RankPayload
 from server.studies.states import STUDY_TRANSITIONS, StudyEntryState, StudyState
 from server.studies.store import StudyStore
-from server.studies.study import HeldOutAccuracy, RankingResult, RankingStudy, StudyEntry
+from server.studies.study import RankingResult, RankingStudy, StudyEntry
 
 MIN_DONE = 2
 
@@ -50,7 +51,7 @@ def end_entry(tx: Transaction, study: RankingStudy, entry: StudyEntry) -> Rankin
 
 
 def fail_entry(tx: Transaction, job: Job, failure: Failure) -> None:
-    """A job of a study has failed for good: its architecture is left out of the result."""
+    """Fail the entry of a job that will not be tried again: its architecture is left out of the result."""
     payload = read_payload(RankPayload, job.payload)
     study = StudyStore(tx).lock_study(payload.study_id)
     entry = StudyStore(tx).get_study_entry(study.id, payload.number)
@@ -69,8 +70,8 @@ def _told(study: RankingStudy, entry: StudyEntry) -> dict[str, JsonValue]:
         "arch_id": entry.record.arch_id,
         "state": entry.state.value,
         "reason": entry.reason,
-        "shared_top1": _top1(entry.shared),
-        "alone_top1": _top1(entry.alone),
+        "shared_top1": _top1(entry.inherited),
+        "alone_top1": _top1(entry.standalone),
         "num_done": study.num_done,
         "num_failed": study.num_failed,
         "num_entries": study.num_entries,

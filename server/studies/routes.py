@@ -45,11 +45,11 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: EngineerOnce) -> Response:
-    """Find out whether a supernet ranks architectures as training each of them alone does."""
+    """Find out whether a supernet ranks architectures as stand-alone training does."""
 
     def action() -> StoredResponse:
         try:
-            study = studies.create(parse_ranking_study_spec(document), once.caller.created_by)
+            study = studies.create_study(parse_ranking_study_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
         return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
@@ -63,8 +63,8 @@ def list_ranking_studies(
 ) -> Listing[RankingStudyResource]:
     """Ranking studies, newest first."""
     wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id)
-    page = studies.page(wanted, paging.wanted(query))
-    total = studies.count(wanted) if query.include_total else None
+    page = studies.page_of_studies(wanted, paging.wanted(query))
+    total = studies.count_studies(wanted) if query.include_total else None
     items = [RankingStudyResource.of(study, study.spec) for study in page.items]
     return paging.listing(page, items, total)
 
@@ -76,7 +76,7 @@ def list_ranking_studies(
 )
 def get_ranking_study(study_id: StudyId, request: Request, studies: RankingStudiesDep, _: Viewer) -> Response:
     """One ranking study with its correlations, as far as it is."""
-    study = studies.get(study_id)
+    study = studies.get_study(study_id)
     return tagged(request, RankingStudyResource.of(study, study.spec), version_etag(study.version))
 
 
@@ -90,9 +90,15 @@ def list_ranking_study_entries(
 ) -> Listing[StudyEntryResource]:
     """Its architectures, each with both accuracies and how far its training is."""
     wanted = paging.wanted(query)
-    page = page_in_memory(studies.entries(study_id), lambda entry: str(entry.number), wanted)
+    page = page_in_memory(studies.study_entries(study_id), lambda entry: str(entry.number), wanted)
     items = [
-        StudyEntryResource.of(entry, entry.record, architecture=entry.record.architecture.choices_value())
+        StudyEntryResource.of(
+            entry,
+            entry.record,
+            architecture=entry.record.architecture.choices_value(),
+            shared=entry.inherited,
+            alone=entry.standalone,
+        )
         for entry in page.items
     ]
     return paging.listing(page, items)
@@ -107,10 +113,10 @@ def list_ranking_study_entries(
 def cancel_ranking_study(
     study_id: StudyId, request: Request, studies: RankingStudiesDep, once: EngineerOnce
 ) -> Response:
-    """Stop a study for good; what is done stays."""
+    """Stop a study; it cannot be resumed. What is done stays."""
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(studies.get(study_id).version))
+        check_if_match(request, version_etag(studies.get_study(study_id).version))
         study = studies.cancel(study_id)
         return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
 

@@ -1,4 +1,4 @@
-"""The spec of a ranking study: does a supernet rank architectures as training each of them alone does?"""
+"""The spec of a ranking study: does a supernet rank architectures as stand-alone training does?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Architectures = Annotated[tuple[Any, ...], Field(max_length=MAX_ARCHITECTURES)]
 
 
 class StandaloneTraining(TrainingSettings, StandaloneSettings):
-    """How each architecture is trained alone, from scratch, by one process."""
+    """How each architecture is trained stand-alone, from scratch, by one process."""
 
     @model_validator(mode="after")
     def _one_process(self) -> StandaloneTraining:
@@ -26,10 +26,10 @@ class StandaloneTraining(TrainingSettings, StandaloneSettings):
 
 
 class RankingStudySpec(SpecPart):
-    """Architectures judged with a supernet's weights and trained alone, and how far the two orders agree."""
+    """Architectures evaluated with a supernet's weights and trained stand-alone, and how far the two orders agree."""
 
     name: Name = "ranking study"
-    """For people."""
+    """Name for people in lists and pages."""
 
     supernet: str = Field(min_length=1, max_length=100)
     """Supernet (`sup_...`: its newest version) or version (`supv_...`) under study."""
@@ -41,26 +41,26 @@ class RankingStudySpec(SpecPart):
     """Published names, genotypes, or the space's own form; give these or `num_architectures`."""
 
     num_architectures: int | None = Field(default=None, ge=2, le=MAX_ARCHITECTURES)
-    """So many different ones, drawn uniformly from the space with `seed`; give this or `architectures`."""
+    """Number of different architectures drawn uniformly from the space with `seed`; give this or `architectures`."""
 
     num_local: int = Field(default=10, ge=2, le=MAX_ARCHITECTURES)
-    """The local correlation is taken inside so many of the best by their accuracy alone; inside all where there are
-    fewer."""
+    """Number of the best architectures by stand-alone accuracy inside which the local correlation is taken; all where
+    there are fewer."""
 
     training: StandaloneTraining
-    """How they are trained alone; its seed gives the weights and the order of images."""
+    """How each architecture is trained stand-alone; its seed gives the weights and the order of images."""
 
     evaluation: SharedEvaluationSettings = Field(default_factory=SharedEvaluationSettings)
-    """How they are judged with shared weights."""
+    """How architectures are evaluated with weights inherited from the supernet."""
 
     seed: Seed = 0
-    """Of the architectures drawn."""
+    """Seed that the architectures are drawn with."""
 
     priority: int = Field(default=0, ge=-100, le=100)
     """Jobs with a higher priority are done first."""
 
     labels: Labels = Field(default_factory=dict)
-    """For people and filters."""
+    """Labels for people and for filters of lists."""
 
     @model_validator(mode="after")
     def _one_source(self) -> RankingStudySpec:
@@ -71,7 +71,7 @@ class RankingStudySpec(SpecPart):
         return self
 
     def training_spec(self, space: SpaceSpec, dataset: str) -> TrainingSpec:
-        """How one of the architectures is trained alone, as the training jobs know it."""
+        """Build the training spec of one of the architectures, as training jobs take it."""
         settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
         strategy = RetrainSettings(**{name: getattr(self.training, name) for name in StandaloneSettings.model_fields})
         return TrainingSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})

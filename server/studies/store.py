@@ -68,10 +68,10 @@ ENTRIES = Rows(
     ranking_entries,
     paths={
         "arch_id": "record.arch_id",
-        "shared_top1": "shared.top1",
-        "shared_images": "shared.num_images",
-        "alone_top1": "alone.top1",
-        "alone_images": "alone.num_images",
+        "shared_top1": "inherited.top1",
+        "shared_images": "inherited.num_images",
+        "alone_top1": "standalone.top1",
+        "alone_images": "standalone.num_images",
     },
     joined={"record": ARCHITECTURES},
 )
@@ -87,7 +87,7 @@ class StudyStore(Store):
         self._insert(ENTRIES, *entries)
 
     def get_study(self, study_id: str) -> RankingStudy:
-        """Read one."""
+        """Read a study by its id. Raises NotFoundError."""
         return self._one(STUDIES, STUDIES.select(ranking_studies.c.id == study_id), "ranking study", study_id)
 
     def lock_study(self, study_id: str) -> RankingStudy:
@@ -100,7 +100,7 @@ class StudyStore(Store):
         return self._save(STUDIES, study)
 
     def page_of_studies(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
-        """List, newest first."""
+        """List the studies that a query selects, newest first."""
         return self._page(STUDIES, _filtered(query), page, id_column=ranking_studies.c.id, descending=True)
 
     def count_studies(self, query: StudyQuery) -> int:
@@ -108,7 +108,7 @@ class StudyStore(Store):
         return count_of(self._connection, _filtered(query))
 
     def get_study_entry(self, study_id: str, number: int) -> StudyEntry:
-        """Read one entry."""
+        """Read one entry of a study. Raises NotFoundError."""
         statement = _entries_of(study_id).where(ranking_entries.c.number == number)
         return self._one(ENTRIES, statement, "entry of ranking study", f"{study_id}/{number}")
 

@@ -62,7 +62,7 @@ class RankingStudies:
         self._datasets = datasets
         self._settings = settings or SearchSettings()
 
-    def create(self, spec: RankingStudySpec, created_by: str | None = None) -> RankingStudy:
+    def create_study(self, spec: RankingStudySpec, created_by: str | None = None) -> RankingStudy:
         """Queue a study: one job per architecture.
 
         Raises:
@@ -72,11 +72,11 @@ class RankingStudies:
         records = self._records(spec, subject)
         return self._uow.write(lambda tx: self._order(tx, spec, subject, records, created_by))
 
-    def get(self, study_id: str) -> RankingStudy:
-        """One study. Raises NotFoundError."""
+    def get_study(self, study_id: str) -> RankingStudy:
+        """Read a study by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: StudyStore(tx).get_study(study_id))
 
-    def entries(self, study_id: str) -> tuple[StudyEntry, ...]:
+    def study_entries(self, study_id: str) -> tuple[StudyEntry, ...]:
         """Its architectures, by number. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[StudyEntry, ...]:
@@ -85,12 +85,12 @@ class RankingStudies:
 
         return self._uow.read(look)
 
-    def page(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
-        """List, newest first."""
+    def page_of_studies(self, query: StudyQuery, page: PageRequest) -> Page[RankingStudy]:
+        """List the studies that a query selects, newest first."""
         return self._uow.read(lambda tx: StudyStore(tx).page_of_studies(query, page))
 
-    def count(self, query: StudyQuery) -> int:
-        """How many `page` would list in all."""
+    def count_studies(self, query: StudyQuery) -> int:
+        """Count what `page_of_studies` would list in all."""
         return self._uow.read(lambda tx: StudyStore(tx).count_studies(query))
 
     def cancel(self, study_id: str) -> RankingStudy:
@@ -125,7 +125,7 @@ class RankingStudies:
         """
         supernet, version = _version(tx, spec.supernet)
         if isinstance(supernet.spec.strategy, RetrainSettings):
-            raise _violation("/supernet", f"{supernet.id} is one architecture trained alone: it ranks nothing")
+            raise _violation("/supernet", f"{supernet.id} is one architecture trained stand-alone: it ranks nothing")
         training = training_spec_of(version, supernet.spec)
         name = spec.dataset or training.dataset
         dataset = self._datasets.describe(name)

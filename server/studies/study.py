@@ -1,16 +1,15 @@
-"""Ranking studies: architectures judged with shared weights and alone, and how far the two orders agree."""
+"""Ranking studies: accuracies with inherited weights and stand-alone, and how far the two orders agree."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from nas_engine.domain.json_value import AS_DOCUMENT
+from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.states import DesiredState
-from server.core.errors import InvalidValueError
 from server.spaces.architecture import ArchitectureRecord
 from server.studies.spec import RankingStudySpec
 from server.studies.states import StudyEntryState, StudyState
@@ -18,32 +17,10 @@ from server.training.supernet import TrainingProgress
 
 
 class Ranker(Protocol):
-    """Compares two orders."""
+    """Function that correlates two orders of the same architectures."""
 
-    def __call__(self, shared: Sequence[float], alone: Sequence[float], num_local: int) -> RankingResult:
-        """Global correlation, and the correlation inside the `num_local` best by `alone`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutAccuracy:
-    """Right answers on held-out images.
-
-    Attributes:
-        top1: fraction, 0 to 1.
-        num_images: how many were looked at.
-    """
-
-    top1: float
-    num_images: int
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.top1) and 0.0 <= self.top1 <= 1.0) or self.num_images < 1:
-            raise InvalidValueError(f"top1 {self.top1} of {self.num_images} images: report a failure instead")
-
-    @property
-    def standard_error(self) -> float:
-        """Of a proportion (binomial, normal approximation)."""
-        return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+    def __call__(self, inherited: Sequence[float], standalone: Sequence[float], num_local: int) -> RankingResult:
+        """Global correlation, and the correlation inside the `num_local` best by `standalone`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +30,29 @@ class Correlation:
     __pydantic_config__ = AS_DOCUMENT
 
     kendall_tau: float | None
-    """tau-b, -1 to 1."""
+    """Kendall's tau-b between the two orders, -1 to 1."""
 
     p_value: float | None
-    """Of the hypothesis that the orders are unrelated."""
+    """Probability of such a tau if the orders were unrelated, 0 to 1."""
 
     spearman: float | None
+    """Spearman's rank correlation of the two orders, -1 to 1."""
+
     num: int
-    """Architectures compared."""
+    """Number of architectures compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingResult:
-    """How far the supernet's order agrees with the order of architectures trained alone."""
+    """How far the supernet's order agrees with the order by stand-alone accuracy."""
 
     __pydantic_config__ = AS_DOCUMENT
 
     overall: Correlation
-    """Over every architecture that is done: the global tau."""
+    """Correlation over every architecture that is done: the global tau."""
 
     local: Correlation
-    """Inside the best `num_local` of them by their accuracy alone: the local tau."""
+    """Correlation inside the best `num_local` of them by stand-alone accuracy: the local tau."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +91,9 @@ class StudyEntry:
 
     Attributes:
         number: 1 for the first.
-        shared, alone: accuracy on the same validation images; None before they are known.
-        progress: of its training alone.
+        inherited, standalone: accuracy with the supernet's weights, and trained from scratch, on the same validation
+            images; None before they are known.
+        progress: of its stand-alone training.
         resume_artifact_sha256, resume_step: last resumable checkpoint of that.
     """
 
@@ -122,8 +102,8 @@ class StudyEntry:
     record: ArchitectureRecord
     state: StudyEntryState
     reason: str = ""
-    shared: HeldOutAccuracy | None = None
-    alone: HeldOutAccuracy | None = None
+    inherited: HeldOutAccuracy | None = None
+    standalone: HeldOutAccuracy | None = None
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     resume_artifact_sha256: str | None = None
     resume_step: int = 0

@@ -1,4 +1,4 @@
-"""RANK jobs: one architecture of a ranking study, judged with the supernet's weights and trained alone."""
+"""RANK jobs: one architecture of a ranking study, evaluated with the supernet's weights and trained stand-alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from nas_engine.settings.evaluation import SharedEvaluationSettings
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks
-from nas_engine.training.ranking_study import StudyEntry, study_architecture
+from nas_engine.training.ranking_study import RankedArchitecture, study_architecture
+from server.candidates.candidate import HeldOutAccuracy
 from server.jobs.job import Job, LeaseRef
 from server.spaces.worker import WorkerResources
-from server.studies.entry_jobs import EntryOrder, StudyWork
-from server.studies.study import Correlation, HeldOutAccuracy, RankingResult
+from server.studies.rank_jobs import RankJobs, RankOrder
+from server.studies.study import Correlation, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
 from server.training.worker.run import limited
 from server.training.worker.supernets import LoadedSupernets
@@ -30,7 +31,7 @@ from server.training.worker.training import training_device
 class RankHandler:
     """Does RANK jobs. A killed one goes on from its last checkpoint, on this worker or on another."""
 
-    def __init__(self, work: StudyWork, resources: WorkerResources, supernets: LoadedSupernets) -> None:
+    def __init__(self, work: RankJobs, resources: WorkerResources, supernets: LoadedSupernets) -> None:
         self._work = work
         self._supernets = supernets
         self._resources = resources
@@ -57,10 +58,10 @@ class RankHandler:
         if found is None:
             uploads.upload()
             return
-        self._work.finish(lease, _held_out(found.shared), _held_out(found.alone))
+        self._work.finish(lease, _held_out(found.inherited), _held_out(found.standalone))
         checkpoint.unlink(missing_ok=True)
 
-    def _study(self, order: EntryOrder, hooks: Hooks, uploads: CheckpointUploads) -> StudyEntry | None:
+    def _study(self, order: RankOrder, hooks: Hooks, uploads: CheckpointUploads) -> RankedArchitecture | None:
         """Both accuracies; None where it was stopped."""
         study, spec = order.study, order.study.spec
         supernet = self._supernets.load(study.supernet_version_id)
@@ -93,9 +94,9 @@ def _space_of(space: SearchSpace) -> SpaceSpec:
     return SpaceSpec(id=space.space_id, parameters=dict(space.parameters))
 
 
-def correlate(shared: Sequence[float], alone: Sequence[float], num_local: int) -> RankingResult:
+def correlate(inherited: Sequence[float], standalone: Sequence[float], num_local: int) -> RankingResult:
     """`Ranker` by the engine's rank correlations."""
-    found = order_preservation(shared, alone, num_local)
+    found = order_preservation(inherited, standalone, num_local)
     return RankingResult(overall=_correlation(found.overall), local=_correlation(found.local))
 
 

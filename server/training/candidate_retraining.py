@@ -9,7 +9,7 @@ from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, SpecViolation
-from server.training.candidate_retraining_spec import _ALONE, CandidateRetrainingSpec
+from server.training.candidate_retraining_spec import STANDALONE_FIELDS, CandidateRetrainingSpec
 from server.training.store import SupernetStore
 from server.training.supernet import Supernet
 from server.training.supernets import Supernets
@@ -33,7 +33,7 @@ class CandidateRetraining:
         def work(tx: Transaction) -> Supernet:
             candidate = CandidateStore(tx).get_candidate(candidate_id)
             search = SearchStore(tx).get_search(candidate.search_id)
-            return self._supernets.create(_training_spec(tx, search, candidate, spec), created_by)
+            return self._supernets.create_supernet(_training_spec(tx, search, candidate, spec), created_by)
 
         return self._uow.write(work)
 
@@ -47,7 +47,7 @@ def _training_spec(
     strategy = RetrainSettings(
         architecture=list(candidate.genotype),
         inherit_from=search.supernet_version_id if spec.inherit else None,
-        **{name: getattr(spec, name) for name in _ALONE},
+        **{name: getattr(spec, name) for name in STANDALONE_FIELDS},
     )
     settings = {name: getattr(spec, name) for name in TrainingSettings.model_fields}
     return TrainingSpec(

@@ -8,11 +8,11 @@ from nas_engine.settings.base import Identifier, Labels, Name
 from nas_engine.settings.training import ModelFiles, StandaloneSettings, TrainingSettings
 from server.core.spec_documents import parse_spec
 
-_ALONE = (*StandaloneSettings.model_fields, *ModelFiles.model_fields)
+STANDALONE_FIELDS = (*StandaloneSettings.model_fields, *ModelFiles.model_fields)
 
 
 class CandidateRetrainingSpec(TrainingSettings, StandaloneSettings, ModelFiles):
-    """How a candidate is trained alone; space and architecture are its own."""
+    """How a candidate is trained stand-alone; space and architecture are its own."""
 
     name: Name | None = None
     """For people; absent: named after the candidate."""

@@ -1,4 +1,4 @@
-"""Networks as they are shipped: the ONNX file of a retraining or a finalist, and what is converted of it."""
+"""Networks as they are shipped: the ONNX file of a retraining or a front member, and what is converted of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RetrainedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployableModel:
-    """One model file of a retraining or a finalist.
+    """One model file of a retraining or a front member.
 
     Attributes:
         dtype: fp32, fp16 or w8a8.
@@ -91,7 +91,7 @@ class DeployableModels:
         return self._uow.read(look)
 
     def of_candidate(self, candidate_id: str) -> tuple[DeployableModel, ...]:
-        """Model files of a finalist with inherited weights; none for other candidates. Raises NotFoundError."""
+        """List model files of a front member with inherited weights; none for others. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[DeployableModel, ...]:
             candidate = CandidateStore(tx).get_candidate(candidate_id)
@@ -128,8 +128,8 @@ def order_retrained(
     _queue(tx, payload, max_attempts, supernet_id=supernet.id)
 
 
-def order_finalist(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
-    """Queue the conversion of a finalist's model where the search's device runs RKNN files."""
+def order_deployable(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
+    """Queue the conversion of a front member's model where the search's device runs RKNN files."""
     device = search.spec.device
     if device is None or search.hardware_key is None or candidate.final_model_sha256 is None:
         return
@@ -198,7 +198,7 @@ def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime) -> Deployab
 
 
 def _converted(tx: Transaction, query: JobQuery) -> Sequence[DeployableModel]:
-    """What conversions of trained networks gave, oldest first; those made for measuring alone are left out."""
+    """What conversions of trained networks gave, oldest first; those made only for measuring are left out."""
     jobs = reversed(JobStore(tx).page_of_jobs(query, PageRequest(MAX_PAGE_SIZE)).items)
     pairs = [(job, read_payload(ConvertPayload, job.payload)) for job in jobs]
     return [

@@ -12,7 +12,7 @@ from server.training.supernet import SupernetState, TrainPayload
 
 
 def training_kinds() -> tuple[KindOfJob, ...]:
-    """TRAIN."""
+    """List the kind TRAIN with its payload and what its ends mean."""
 
     def failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
         if job.supernet_id is not None:

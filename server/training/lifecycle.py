@@ -1,4 +1,4 @@
-"""How supernets end."""
+"""Ends of supernets, and of the searches that wait for them."""
 
 from __future__ import annotations
 

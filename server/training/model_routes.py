@@ -1,4 +1,4 @@
-"""Deployable model files of retrainings and finalists, and the retraining of what a search found."""
+"""Deployable model files of retrainings and front members, and the retraining of candidates."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def list_candidate_models(
     _: Viewer,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
-    """Model files of a search's finalist, with the supernet's weights; empty for other candidates."""
+    """List model files of a front member, with the supernet's weights; empty for other candidates."""
     return _page(paging, query, deployables.of_candidate(candidate_id))
 
 
@@ -66,7 +66,7 @@ def list_candidate_models(
 def retrain_candidate(
     candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: EngineerOnce
 ) -> Response:
-    """Train a candidate's architecture alone. The answer is the training, to be followed as any other."""
+    """Train a candidate's architecture stand-alone. The answer is the training, to be followed as any other."""
 
     def action() -> StoredResponse:
         try:

@@ -59,7 +59,7 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Engin
 
     def action() -> StoredResponse:
         try:
-            supernet = supernets.create(parse_training_spec(document), once.caller.created_by)
+            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.created_by)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
@@ -91,10 +91,10 @@ def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: Eng
 def list_supernets(
     supernets: SupernetsDep, paging: PagingDep, _: Viewer, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
-    """Supernets, newest first."""
+    """List supernets and retrained networks, newest first."""
     wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
-    page = supernets.page(wanted, paging.wanted(query))
-    total = supernets.count(wanted) if query.include_total else None
+    page = supernets.page_of_supernets(wanted, paging.wanted(query))
+    total = supernets.count_supernets(wanted) if query.include_total else None
     items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
     return paging.listing(page, items, total)
 
@@ -105,8 +105,8 @@ def list_supernets(
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Viewer) -> Response:
-    """One supernet."""
-    supernet = supernets.get(supernet_id)
+    """Read a supernet with the progress of its training."""
+    supernet = supernets.get_supernet(supernet_id)
     return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
 
 
@@ -120,7 +120,7 @@ def list_supernet_versions(
 ) -> Listing[SupernetVersionResource]:
     """A supernet's weights over time, oldest first."""
     wanted = paging.wanted(query)
-    page = page_in_memory(supernets.versions(supernet_id), lambda version: version.id, wanted)
+    page = page_in_memory(supernets.versions_of_supernet(supernet_id), lambda version: version.id, wanted)
     items = [SupernetVersionResource.of(version) for version in page.items]
     return paging.listing(page, items)
 
@@ -132,10 +132,10 @@ def list_supernet_versions(
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, once: EngineerOnce) -> Response:
-    """Stop a training for good; searches that wait for it fail."""
+    """Stop a training; it cannot be resumed, and searches that wait for it fail."""
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(supernets.get(supernet_id).version))
+        check_if_match(request, version_etag(supernets.get_supernet(supernet_id).version))
         supernet = supernets.cancel(supernet_id)
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
 
@@ -154,7 +154,7 @@ def list_training_presets(
 
 @router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_training_preset(name: PresetName, _: Viewer) -> TrainingPresetResource:
-    """One training recipe."""
+    """Read the recipe of one training preset."""
     return TrainingPresetResource.of(training_preset(name))
 
 

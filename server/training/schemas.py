@@ -15,111 +15,157 @@ from server.training.supernet import SupernetState
 
 
 class SupernetListQuery(CountedQuery):
-    """Which supernets."""
+    """Filters of a list of supernets."""
 
     state: list[SupernetState] = Field(default_factory=list)
-    """Any of these."""
+    """Supernets in any of these states."""
 
     space: Text | None = None
-    """Of this search space."""
+    """Supernets of this search space, by its id."""
 
     dataset: Text | None = None
-    """Trained on this data set."""
+    """Supernets trained on this data set, by its name."""
 
 
 class TrainingProgressResource(Resource):
     """How far a training is."""
 
     step: int
+    """Number of optimizer steps done."""
+
     num_steps: int
+    """Number of optimizer steps in all."""
+
     loss: float | None
-    """Of the last steps; null before the first."""
+    """Training loss over the last steps; null before the first."""
 
     metrics: dict[str, float]
+    """Further figures that the training strategy reports, by name."""
 
 
 class SupernetResource(Resource):
-    """One weight-sharing network."""
+    """A weight-sharing network or a retrained one, with its training."""
 
     id: Id
+    """Identifier of the supernet, `sup_...`, given by the server."""
+
     name: str
+    """Name for people, from the spec."""
+
     state: SupernetState
+    """State of its training as the server sees it."""
+
     desired_state: DesiredState
+    """State its owner asked for; `state` follows it."""
+
     reason: str
+    """Why it is in this state; empty where there is nothing to say."""
+
     spec: TrainingSpec
+    """Training spec as it was posted, with defaults filled in."""
+
     progress: TrainingProgressResource
+    """Progress of its training, as the worker last reported it."""
+
     latest_version_id: Id | None
-    """Newest published weights; null before there are any."""
+    """Newest published version of its weights; null before there is one."""
 
     created_by: Id | None
+    """Token that created it; null without authentication."""
+
     created_at: datetime
+    """Time at which it was created, RFC 3339."""
+
     finished_at: datetime | None
+    """Time at which its training ended, RFC 3339; null before."""
+
     version: int
-    """Grows with every change of this document (not the version of its weights)."""
+    """Number that grows with every change of this document (not the version of its weights)."""
 
 
 class SupernetVersionResource(Resource):
     """Weights of a supernet at one moment."""
 
     id: Id
+    """Identifier of the version, `supv_...`, given by the server."""
+
     supernet_id: Id
+    """Supernet that the weights belong to."""
+
     number: int
+    """Number of the version, 1 for the first of its supernet."""
+
     weights_sha256: str
-    """safetensors: GET /api/v1/artifacts/{sha256}."""
+    """SHA-256 of the weights, a safetensors file: GET /api/v1/artifacts/{sha256}."""
 
     statistics: Json
+    """Figures of the training that made it, as the worker reported them."""
+
     search_id: Id | None
     """The search that shifted it; null for a training's result."""
 
     parent_id: Id | None
+    """Version it was shifted from; null for a training's result."""
+
     created_at: datetime
+    """Time at which it was published, RFC 3339."""
 
 
 class TrainingPresetResource(Resource):
     """A recipe that can be launched unchanged: POST its spec to /api/v1/supernets."""
 
     name: str
+    """Name of the preset in paths and commands."""
+
     summary: str
+    """What the recipe trains, in a sentence."""
+
     spec: TrainingSpec
+    """The complete training spec."""
 
 
 class RegistrationBody(Body):
     """A supernet that was trained elsewhere."""
 
     spec: TrainingSpec
-    """How it was trained; its space and data set must be known here."""
+    """Spec it was trained with; its space and data set must be known here."""
 
     weights_sha256: Sha256
-    """Its weights, uploaded before with PUT /api/v1/artifacts/{sha256}."""
+    """SHA-256 of its weights, uploaded before with PUT /api/v1/artifacts/{sha256}."""
 
     statistics: dict[str, float] = Field(default_factory=dict, max_length=100)
-    """Losses and the like, for people."""
+    """Losses and further figures of the training, by name, for people."""
 
 
 class DeployableModelResource(Resource):
     """One model file that can be shipped."""
 
     format: Literal["onnx", "rknn"]
+    """File format of the model."""
+
     dtype: DtypeName
+    """Data type that the model computes in."""
+
     target: str | None
     """Chip an RKNN file is made for; null for ONNX."""
 
     weights: Literal["inherited", "retrained"]
-    """From the search's supernet, or trained alone."""
+    """Where its weights come from: inherited from the search's supernet, or retrained stand-alone."""
 
     state: Literal["ready", "converting", "failed"]
-    """`converting` also while it waits for a worker that has the converter."""
+    """Whether the file is there; `converting` also while it waits for a worker that has the converter."""
 
     reason: str
     """Why it failed, or what went wrong in the last attempt."""
 
     sha256: str | None
-    """GET /api/v1/artifacts/{sha256} downloads it; null unless ready."""
+    """SHA-256 of the file, null unless ready: GET /api/v1/artifacts/{sha256} downloads it."""
 
     cpu_operators: list[str]
     """Operators the converter left on the processor."""
 
     job_id: Id | None
-    """The conversion; null for ONNX, which is made with the training or the final evaluation."""
+    """Job of the conversion; null for ONNX, which is made with the training or the final evaluation."""
 
     created_at: datetime
+    """Time at which the file was made, or else its conversion was ordered, RFC 3339."""

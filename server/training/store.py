@@ -66,7 +66,7 @@ class SupernetStore(Store):
         self._insert(SUPERNETS, supernet)
 
     def get_supernet(self, supernet_id: str) -> Supernet:
-        """Read one."""
+        """Read a supernet by its id. Raises NotFoundError."""
         return self._one(SUPERNETS, SUPERNETS.select(supernets.c.id == supernet_id), "supernet", supernet_id)
 
     def lock_supernet(self, supernet_id: str) -> Supernet:
@@ -79,7 +79,7 @@ class SupernetStore(Store):
         return self._save(SUPERNETS, supernet)
 
     def page_of_supernets(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
-        """List, newest first."""
+        """List the supernets that a query selects, newest first."""
         return self._page(SUPERNETS, _filtered(query), page, id_column=supernets.c.id, descending=True)
 
     def count_supernets(self, query: SupernetQuery) -> int:
@@ -97,7 +97,7 @@ class SupernetStore(Store):
             ) from error
 
     def get_supernet_version(self, version_id: str) -> SupernetVersion:
-        """Read one version."""
+        """Read a version by its id. Raises NotFoundError."""
         statement = SUPERNET_VERSIONS.select(supernet_versions.c.id == version_id)
         return self._one(SUPERNET_VERSIONS, statement, "supernet version", version_id)
 

@@ -131,12 +131,12 @@ class Supernets:
                 found.append(SpecViolation(f"{pointer}/architecture", str(error)))
         if wanted.inherit_from is not None:
             try:
-                self.version(wanted.inherit_from)
+                self.get_supernet_version(wanted.inherit_from)
             except NotFoundError as error:
                 found.append(SpecViolation(f"{pointer}/inherit_from", str(error)))
         return found
 
-    def create(self, spec: TrainingSpec, created_by: str | None = None) -> Supernet:
+    def create_supernet(self, spec: TrainingSpec, created_by: str | None = None) -> Supernet:
         """Queue the training of a supernet.
 
         Raises:
@@ -194,19 +194,19 @@ class Supernets:
 
         return self._uow.write(work)
 
-    def get(self, supernet_id: str) -> Supernet:
-        """One supernet. Raises NotFoundError."""
+    def get_supernet(self, supernet_id: str) -> Supernet:
+        """Read a supernet by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: SupernetStore(tx).get_supernet(supernet_id))
 
-    def page(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
-        """List, newest first."""
+    def page_of_supernets(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
+        """List the supernets that a query selects, newest first."""
         return self._uow.read(lambda tx: SupernetStore(tx).page_of_supernets(query, page))
 
-    def count(self, query: SupernetQuery) -> int:
-        """How many `page` would list in all."""
+    def count_supernets(self, query: SupernetQuery) -> int:
+        """Count what `page_of_supernets` would list in all."""
         return self._uow.read(lambda tx: SupernetStore(tx).count_supernets(query))
 
-    def versions(self, supernet_id: str) -> tuple[SupernetVersion, ...]:
+    def versions_of_supernet(self, supernet_id: str) -> tuple[SupernetVersion, ...]:
         """Every version, oldest first. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[SupernetVersion, ...]:
@@ -215,8 +215,8 @@ class Supernets:
 
         return self._uow.read(look)
 
-    def version(self, version_id: str) -> SupernetVersion:
-        """One version. Raises NotFoundError."""
+    def get_supernet_version(self, version_id: str) -> SupernetVersion:
+        """Read a version by its id. Raises NotFoundError."""
         return self._uow.read(lambda tx: SupernetStore(tx).get_supernet_version(version_id))
 
     def cancel(self, supernet_id: str) -> Supernet:

@@ -64,10 +64,12 @@ def show_searches(
     values = {
         "searches": _searches(searches),
         "supernets": [
-            SupernetResource.of(one, one.spec) for one in supernets.page(SupernetQuery(), PageRequest(20)).items
+            SupernetResource.of(one, one.spec)
+            for one in supernets.page_of_supernets(SupernetQuery(), PageRequest(20)).items
         ],
         "studies": [
-            RankingStudyResource.of(one, one.spec) for one in studies.page(StudyQuery(), PageRequest(20)).items
+            RankingStudyResource.of(one, one.spec)
+            for one in studies.page_of_studies(StudyQuery(), PageRequest(20)).items
         ],
     }
     return page(request, "searches.html", values)
@@ -82,14 +84,14 @@ def show_searches_table(request: Request, searches: SearchesDep, _: Viewer) -> R
 @router.get("/searches/{search_id:id}")
 def show_search(search_id: str, request: Request, searches: SearchesDep, _: Viewer) -> Response:
     """One search: progress, front, candidates, controls."""
-    search = searches.get(search_id)
+    search = searches.get_search(search_id)
     return page(request, "search.html", {"search": search_resource(search), "final": search.state.final})
 
 
 @router.get("/fragments/searches/{search_id:id}/progress")
 def show_progress(search_id: str, request: Request, searches: SearchesDep, _: Viewer) -> Response:
     """State and progress alone, for refreshing."""
-    search = searches.get(search_id)
+    search = searches.get_search(search_id)
     return page(request, "_progress.html", {"search": search_resource(search), "final": search.state.final})
 
 
@@ -183,7 +185,7 @@ def show_latencies(
         device_class=DeviceClass(query.device_class) if query.device_class in known_classes else None,
         kinds=(MeasurementKind(query.kind if query.kind in kinds else "measured"),),
     )
-    found = latencies.page(wanted, paging.wanted(query))
+    found = latencies.page_of_measurements(wanted, paging.wanted(query))
     chosen = {"device_type": query.device_type, "arch_id": query.arch_id, "search_id": query.search_id}
     chosen |= {"device_class": query.device_class, "kind": wanted.kinds[0].value}
     filters = urlencode({name: value for name, value in chosen.items() if value})
@@ -200,7 +202,7 @@ def show_latencies(
 
 
 def _searches(searches: Searches) -> list[SearchResource]:
-    return [search_resource(search) for search in searches.page(SearchQuery(), _LIST).items]
+    return [search_resource(search) for search in searches.page_of_searches(SearchQuery(), _LIST).items]
 
 
 def _fleet(uow: UnitOfWork) -> dict[str, object]:

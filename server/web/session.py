@@ -18,7 +18,7 @@ _MAX_AGE_S = 12 * 3600
 
 @router.get("/login")
 def show_login(request: Request, next: Annotated[str, Query(max_length=2000)] = "/") -> Response:
-    """The form."""
+    """Show the form that asks for a token."""
     return page(request, "login.html", {"next": _local(next), "error": ""})
 
 
@@ -48,7 +48,7 @@ def sign_in(
 
 @router.post("/logout")
 def sign_out() -> Response:
-    """Forget the cookie."""
+    """Delete the session's cookie and show the login form."""
     response = RedirectResponse("/login", status_code=303)
     response.delete_cookie(SESSION_COOKIE)
     return response

@@ -83,7 +83,7 @@ class TestIdempotency:
 
         with pytest.raises(ConflictError):
             idempotency.run(self.scope, "fp", fails)
-        assert world.searches.count(SearchQuery()) == 0
+        assert world.searches.count_searches(SearchQuery()) == 0
         answer = StoredResponse(status=200, headers=(), body="fine")
         assert idempotency.run(self.scope, "fp", lambda: answer).replayed is False
 
@@ -96,7 +96,7 @@ class TestTransactions:
 
         with pytest.raises(ConflictError):
             world.uow.write(work)
-        assert world.searches.count(SearchQuery()) == 0
+        assert world.searches.count_searches(SearchQuery()) == 0
 
     def test_an_inner_write_joins_the_outer_one(self, world: World) -> None:
         def work(tx: Transaction) -> None:
@@ -106,7 +106,7 @@ class TestTransactions:
 
         with pytest.raises(ConflictError):
             world.uow.write(work)
-        assert world.searches.count(SearchQuery()) == 0
+        assert world.searches.count_searches(SearchQuery()) == 0
 
     def test_what_cannot_be_stored_is_refused_and_not_tried_again(self, world: World) -> None:
         tries = []

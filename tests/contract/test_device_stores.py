@@ -33,8 +33,8 @@ class TestMeasurements:
     def test_filters_find_what_they_name(self, world: World) -> None:
         device = world.enrol()
         search = run_to_end(world, device, world.search())
-        one = world.latencies.page(MeasurementQuery(), PageRequest(1)).items[0]
-        total = world.latencies.count(MeasurementQuery())
+        one = world.latencies.page_of_measurements(MeasurementQuery(), PageRequest(1)).items[0]
+        total = world.latencies.count_measurements(MeasurementQuery())
         assert total == 6
         for found in (
             MeasurementQuery(device_type="testboard"),
@@ -46,9 +46,9 @@ class TestMeasurements:
             MeasurementQuery(device_class=one.device_class),
             MeasurementQuery(since=one.created_at - timedelta(hours=1), until=one.created_at + timedelta(hours=1)),
         ):
-            assert world.latencies.count(found) == total
-        assert world.latencies.count(MeasurementQuery(arch_id=one.arch_id)) == 1
-        assert world.latencies.count(MeasurementQuery(latency_key=one.latency_key)) == 1
+            assert world.latencies.count_measurements(found) == total
+        assert world.latencies.count_measurements(MeasurementQuery(arch_id=one.arch_id)) == 1
+        assert world.latencies.count_measurements(MeasurementQuery(latency_key=one.latency_key)) == 1
         for nothing in (
             MeasurementQuery(device_type="other"),
             MeasurementQuery(kinds=(MeasurementKind.SIMULATED,)),
@@ -56,11 +56,11 @@ class TestMeasurements:
             MeasurementQuery(space_id="spos"),
             MeasurementQuery(until=one.created_at - timedelta(hours=1)),
         ):
-            assert world.latencies.count(nothing) == 0
+            assert world.latencies.count_measurements(nothing) == 0
 
     def test_pages_hold_every_measurement_once_newest_first(self, world: World) -> None:
         run_to_end(world, world.enrol(), world.search())
-        listed = every_page(lambda page: world.latencies.page(MeasurementQuery(), page), 2)
+        listed = every_page(lambda page: world.latencies.page_of_measurements(MeasurementQuery(), page), 2)
         assert [m.id for m in listed] == sorted({m.id for m in listed}, reverse=True)
         assert len(listed) == 6
 
@@ -72,7 +72,7 @@ class TestMeasurements:
         assert job is not None
         flags = (ValidityFlag(Validity.NOISY, "wide interval"), ValidityFlag(Validity.UNPINNED, "no clocks"))
         receipt = device.measure(job, latency_us=321.0, flags=flags, npu_time_source="rknnlite")
-        found = world.latencies.get(str(receipt.record_id))
+        found = world.latencies.get_measurement(str(receipt.record_id))
         assert found.npu_time_source == MeasurementResource.of(found).npu_time_source == "rknnlite"
         assert found.stats.p50_us == 321.0
         assert found.stats.p90_us is None

@@ -44,7 +44,7 @@ class TestSearches:
     def test_a_search_comes_back_as_it_was_stored(self, world: World) -> None:
         search = new_search(reason="because", state=SearchState.PAUSED)
         world.uow.write(lambda tx: SearchStore(tx).add_search(search))
-        assert world.searches.get(search.id) == search
+        assert world.searches.get_search(search.id) == search
 
     def test_saving_counts_versions(self, world: World) -> None:
         search = new_search()
@@ -55,24 +55,24 @@ class TestSearches:
             )
         )
         assert (saved.version, saved.reason) == (2, "x")
-        assert world.searches.get(search.id) == saved
+        assert world.searches.get_search(search.id) == saved
 
     def test_what_is_not_there_is_named(self, world: World) -> None:
         with pytest.raises(NotFoundError, match="srch_none"):
-            world.searches.get("srch_none")
+            world.searches.get_search("srch_none")
 
     def test_pages_hold_every_search_once_newest_first(self, world: World) -> None:
         searches = [new_search() for _ in range(7)]
         add_searches(world, searches)
-        listed = every_page(lambda page: world.searches.page(SearchQuery(), page), 3)
+        listed = every_page(lambda page: world.searches.page_of_searches(SearchQuery(), page), 3)
         assert [s.id for s in listed] == sorted((s.id for s in searches), reverse=True)
 
     def test_a_page_does_not_move_when_something_is_added(self, world: World) -> None:
         first = [new_search() for _ in range(4)]
         add_searches(world, first)
-        page = world.searches.page(SearchQuery(), PageRequest(2))
+        page = world.searches.page_of_searches(SearchQuery(), PageRequest(2))
         world.uow.write(lambda tx: SearchStore(tx).add_search(new_search()))
-        rest = world.searches.page(SearchQuery(), PageRequest(10, page.next))
+        rest = world.searches.page_of_searches(SearchQuery(), PageRequest(10, page.next))
         assert {s.id for s in (*page.items, *rest.items)} == {s.id for s in first}
 
     def test_filters_by_state_and_labels(self, world: World) -> None:
@@ -80,9 +80,9 @@ class TestSearches:
         labelled = new_search(spec=spec, state=SearchState.FAILED)
         add_searches(world, [labelled, new_search()])
         by_label = SearchQuery(labels={"team": "vision"})
-        assert [s.id for s in world.searches.page(by_label, PageRequest()).items] == [labelled.id]
-        assert world.searches.count(SearchQuery(states=(SearchState.FAILED,))) == 1
-        assert world.searches.count(SearchQuery(labels={"team": "audio"})) == 0
+        assert [s.id for s in world.searches.page_of_searches(by_label, PageRequest()).items] == [labelled.id]
+        assert world.searches.count_searches(SearchQuery(states=(SearchState.FAILED,))) == 1
+        assert world.searches.count_searches(SearchQuery(labels={"team": "audio"})) == 0
 
 
 class TestCandidates:

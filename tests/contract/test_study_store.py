@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
+from server.candidates.candidate import HeldOutAccuracy
 from server.core.errors import InvalidValueError, NotFoundError
 from server.core.events import EventQuery, EventStore, EventType, NewEvent
 from server.core.paging import PageRequest
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
-from server.studies.study import Correlation, HeldOutAccuracy, RankingResult, RankingStudy, StudyEntry, StudyQuery
+from server.studies.study import Correlation, RankingResult, RankingStudy, StudyEntry, StudyQuery
 from server.training.supernet import TrainingProgress
 from tests.support.databases import TestDatabase
 from tests.support.service_world import World
@@ -31,7 +32,7 @@ def world(database: TestDatabase, tmp_path: Path) -> World:
 def added(world: World, number: int = 3) -> RankingStudy:
     supernet = world.ready_supernet()
     spec = {"supernet": supernet.id, "num_architectures": number, "training": TRAINING, "num_local": 2}
-    return world.studies.create(parse_ranking_study_spec(spec))
+    return world.studies.create_study(parse_ranking_study_spec(spec))
 
 
 def entry_of(world: World, study: RankingStudy, number: int) -> StudyEntry:
@@ -40,8 +41,8 @@ def entry_of(world: World, study: RankingStudy, number: int) -> StudyEntry:
 
 def test_a_study_and_its_entries_come_back_as_they_were_stored(world: World) -> None:
     study = added(world)
-    assert world.studies.get(study.id) == study
-    entries = world.studies.entries(study.id)
+    assert world.studies.get_study(study.id) == study
+    entries = world.studies.study_entries(study.id)
     assert [entry.number for entry in entries] == [1, 2, 3]
     assert {entry.state for entry in entries} == {StudyEntryState.WAITING}
     assert len({entry.record.arch_id for entry in entries}) == 3
@@ -55,8 +56,8 @@ def test_what_a_study_finds_is_kept(world: World) -> None:
     entry = replace(
         entry_of(world, study, 1),
         state=StudyEntryState.DONE,
-        shared=HeldOutAccuracy(0.25, 40),
-        alone=HeldOutAccuracy(0.75, 40),
+        inherited=HeldOutAccuracy(0.25, 40),
+        standalone=HeldOutAccuracy(0.75, 40),
         progress=TrainingProgress(step=3, num_steps=4, loss=1.5, metrics={"top1": 0.5}),
         resume_artifact_sha256="a" * 64,
         resume_step=2,
@@ -72,28 +73,28 @@ def test_what_a_study_finds_is_kept(world: World) -> None:
 
     saved = write()
     assert saved.version == study.version + 1
-    assert world.studies.get(study.id) == saved
+    assert world.studies.get_study(study.id) == saved
     assert saved.result == result
     assert entry_of(world, study, 1) == entry
-    assert entry_of(world, study, 2).shared is None
+    assert entry_of(world, study, 2).inherited is None
 
 
 def test_pages_and_filters(world: World) -> None:
     studies = [added(world, 2) for _ in range(3)]
-    first = world.studies.page(StudyQuery(), PageRequest(2))
+    first = world.studies.page_of_studies(StudyQuery(), PageRequest(2))
     assert [study.id for study in first.items] == [studies[2].id, studies[1].id]
-    rest = world.studies.page(StudyQuery(), PageRequest(2, first.next))
+    rest = world.studies.page_of_studies(StudyQuery(), PageRequest(2, first.next))
     assert [study.id for study in rest.items] == [studies[0].id]
     world.studies.cancel(studies[1].id)
     cancelled = StudyQuery(states=(StudyState.CANCELLED,))
-    assert [study.id for study in world.studies.page(cancelled, PageRequest(5)).items] == [studies[1].id]
-    assert world.studies.count(StudyQuery(supernet_id=studies[0].supernet_id)) == 1
+    assert [study.id for study in world.studies.page_of_studies(cancelled, PageRequest(5)).items] == [studies[1].id]
+    assert world.studies.count_studies(StudyQuery(supernet_id=studies[0].supernet_id)) == 1
 
 
 def test_what_is_not_there_is_named(world: World) -> None:
     study = added(world, 2)
     with pytest.raises(NotFoundError, match="study_none"):
-        world.studies.get("study_none")
+        world.studies.get_study("study_none")
     with pytest.raises(NotFoundError, match="/3"):
         entry_of(world, study, 3)
 

@@ -26,7 +26,7 @@ from server.bootstrap.schema import metadata
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CANDIDATES
 from server.candidates.evaluation_store import AWAITED_EVALUATIONS, EVALUATIONS
-from server.candidates.search import Checkpoint
+from server.candidates.search import SearchCheckpoint
 from server.candidates.search_store import CHECKPOINTS, SEARCHES
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.classifying.classification import ClassificationRecord
@@ -94,7 +94,7 @@ SPECIAL: Mapping[tuple[type, str], SearchStrategy[Any]] = {
     (DeviceIdentity, "runtime_versions"): st.dictionaries(TEXT, TEXT, max_size=3).map(
         lambda d: tuple(sorted(d.items()))
     ),
-    (Checkpoint, "payload"): st.dictionaries(TEXT, JSON, max_size=3),
+    (SearchCheckpoint, "payload"): st.dictionaries(TEXT, JSON, max_size=3),
     (ValidityFlag, "validity"): st.just(Validity.NOISY),
     (ValidityFlag, "reason"): TEXT.map("because {}".format),
     (SpaceTable, "id"): st.just("table-1"),

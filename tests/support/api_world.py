@@ -42,10 +42,10 @@ from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.results import JobResults, ResultStatus
 from server.jobs.states import JobKind
-from server.measuring.conversion import Conversion, ConversionResults
+from server.measuring.conversion import ConversionResults, ConvertedModel
 from server.measuring.payloads import ConvertPayload, MeasurePayload
 from server.measuring.results import MeasurementResults
-from server.searches.steps.step import NewCandidate, StepOutcome, StepStatus
+from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.spaces.catalog import SpaceCatalog
 from tests.support.service_world import put_measurement
@@ -126,7 +126,7 @@ class World:
             key = self._latency_key(spec, record.architecture)
             asked.append(NewCandidate(genotype=tuple(genotype), record=record, latency_key=key))
         done = sum(one.candidate.state.final for one in given.finished)
-        outcome = StepOutcome(
+        outcome = SearchStepOutcome(
             told=tuple(one.candidate.id for one in given.finished),
             asked=tuple(asked),
             checkpoint={"step": given.search.checkpoint_seq + 1},
@@ -150,7 +150,7 @@ class World:
         while (job := self.dispatch.claim("worker-1", (JobKind.CONVERT,))) is not None:
             payload = read_payload(ConvertPayload, job.payload)
             model = self.process.get(Artifacts).put(f"model {payload.latency_key}".encode(), "application/onnx")
-            conversion = Conversion(sha256=model.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
+            conversion = ConvertedModel(sha256=model.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
             self.conversions.record(_lease(job), conversion)
 
     def measure_all(self, device: Device, p50_us: float = 1000.0, flags: tuple[ValidityFlag, ...] = ()) -> int:

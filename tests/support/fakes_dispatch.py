@@ -15,7 +15,7 @@ from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import CanaryReading, Measurement
 from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact, ModelFormat
-from server.classifying.rpc import ClassifyingWork
+from server.classifying.rpc import ClassifyingRpc
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.rpc import AgentServices
@@ -28,7 +28,7 @@ from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobPhase, JobState
 from server.measuring.canaries.canaries import CanaryPlan
 from server.measuring.payloads import ClassifyPayload, MeasurePayload
-from server.measuring.rpc import MeasuringWork
+from server.measuring.rpc import MeasuringRpc
 
 ENROLMENT_TOKEN = "enrolment-token-of-the-tests"
 ACCEPT_S = 3.0  # longer than the settings say, which are short so that agents renew often: a busy machine loses none
@@ -91,7 +91,7 @@ class FakeDispatch:
 
     def services(self) -> AgentServices:
         """For `start_rpc_server`: messages are read and written by the real handlers of each kind of job."""
-        work = {JobKind.MEASURE: MeasuringWork(self, self, self), JobKind.CLASSIFY: ClassifyingWork(self, self)}
+        work = {JobKind.MEASURE: MeasuringRpc(self, self, self), JobKind.CLASSIFY: ClassifyingRpc(self, self)}
         return AgentServices(devices=self, sessions=self, artifacts=self, results=self, work=work)
 
     def add_model(self, data: bytes) -> str:

@@ -51,9 +51,9 @@ class RknnInstallation:
     def search(self, document: dict[str, Any]) -> Search:
         """A new search, once it is over."""
         searches = self.server.get(Searches)
-        made = searches.create(parse_search_spec(document))
-        self.until(lambda: searches.get(made.id).state.final, 300.0)
-        return searches.get(made.id)
+        made = searches.create_search(parse_search_spec(document))
+        self.until(lambda: searches.get_search(made.id).state.final, 300.0)
+        return searches.get_search(made.id)
 
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate of a search."""

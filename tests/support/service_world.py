@@ -27,7 +27,7 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap.job_kinds import all_job_kinds
-from server.candidates.candidate import Candidate, CandidateQuery
+from server.candidates.candidate import Candidate, CandidateQuery, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.payloads import EvaluatePayload
 from server.candidates.search import Search
@@ -47,15 +47,15 @@ from server.jobs.results import JobResults, ResultReceipt
 from server.jobs.settings import LeaseSettings, SearchSettings
 from server.jobs.states import JobKind, JobState
 from server.measuring.canaries.canaries import Canaries
-from server.measuring.conversion import Conversion, ConversionResults
+from server.measuring.conversion import ConversionResults, ConvertedModel
 from server.measuring.payloads import MeasurePayload
 from server.measuring.queries import Latencies
 from server.measuring.results import MeasurementResults
 from server.searches.admission import Admission
-from server.searches.evaluation_results import Accuracy, EvaluationResults
+from server.searches.evaluation_results import EvaluationResults
 from server.searches.fronts import Fronts
 from server.searches.searches import Searches
-from server.searches.steps.step import NewCandidate, StepOutcome, StepStatus, StepVerdict
+from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus, StepVerdict
 from server.searches.steps.steps import SearchSteps
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
@@ -143,7 +143,7 @@ class World:
 
     def search(self, **changes: Any) -> Search:
         """A new search."""
-        return self.searches.create(self.spec(**changes))
+        return self.searches.create_search(self.spec(**changes))
 
     def ready_supernet(self) -> Supernet:
         """A supernet that was trained elsewhere."""
@@ -193,7 +193,7 @@ class PlayedWorker:
         """Tell what is finished and ask the next genotypes."""
         return self.world.steps.commit(lease, self.outcome(lease))
 
-    def outcome(self, lease: LeaseRef) -> StepOutcome:
+    def outcome(self, lease: LeaseRef) -> SearchStepOutcome:
         """What a step would commit: pure of everything but the stored state."""
         given = self.world.steps.load(lease)
         asked_before = 0
@@ -203,7 +203,7 @@ class PlayedWorker:
         algorithm = given.search.spec.algorithm
         batch = min(algorithm.batch_size if algorithm.kind == "random" else 3, given.num_left)
         genotypes = list(itertools.islice(all_genotypes(), asked_before, asked_before + batch))
-        return StepOutcome(
+        return SearchStepOutcome(
             told=tuple(f.candidate.id for f in given.finished),
             asked=tuple(self._new(given.search, genotype) for genotype in genotypes),
             checkpoint={"asked": asked_before + batch, "huge": 2**100, "float": 1e20, "zero": -0.0},
@@ -219,14 +219,14 @@ class PlayedWorker:
         genotype = tuple(payload.architecture.architecture().choices_value())  # type: ignore[arg-type]
         self.world.evaluations.record(
             lease_of(job),
-            Accuracy(top1=self.accuracy(genotype), num_images=100),  # type: ignore[arg-type]
+            HeldOutAccuracy(top1=self.accuracy(genotype), num_images=100),  # type: ignore[arg-type]
         )
 
     def convert(self, job: Job) -> None:
         """A model file with the architecture's own bytes."""
         content = str(job.payload["latency_key"]).encode()
         artifact = self.world.artifacts.put(content, "application/onnx")
-        conversion = Conversion(sha256=artifact.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
+        conversion = ConvertedModel(sha256=artifact.sha256, format=ModelFormat.ONNX, weights=WeightsOrigin.RANDOM)
         self.world.conversions.record(lease_of(job), conversion)
 
     def _new(self, search: Search, genotype: Genotype) -> NewCandidate:
@@ -350,12 +350,12 @@ def all_genotypes() -> itertools.product[tuple[int, ...]]:
 def run_to_end(world: World, device: PlayedDevice, search: Search, rounds: int = 100) -> Search:
     """Let worker and device work until the search is over."""
     for _ in range(rounds):
-        if world.searches.get(search.id).state.final:
+        if world.searches.get_search(search.id).state.final:
             break
         if world.worker.run() + device.run() == 0:
             world.dispatch.sweep()
             world.database.skip_backoff()
-    return world.searches.get(search.id)
+    return world.searches.get_search(search.id)
 
 
 def job_states(world: World, search: Search) -> list[tuple[JobKind, JobState]]:

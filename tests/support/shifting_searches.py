@@ -9,7 +9,7 @@ from typing import Any
 from nas_engine.domain.objective import Metric
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.search import Checkpoint, Search
+from server.candidates.search import Search, SearchCheckpoint
 from server.core.paging import PageRequest
 from server.training.supernet import Supernet, SupernetVersion
 from tests.support.worker_world import EVALUATION, WorkerWorld
@@ -35,7 +35,7 @@ def shifting_spec(supernet: Supernet, **changes: Any) -> dict[str, Any]:
 def own_versions(world: WorkerWorld, search: Search) -> list[SupernetVersion]:
     """The versions that a search has made, in order."""
     assert search.supernet_id is not None
-    return [v for v in world.supernets.versions(search.supernet_id) if v.search_id == search.id]
+    return [v for v in world.supernets.versions_of_supernet(search.supernet_id) if v.search_id == search.id]
 
 
 def accuracies(world: WorkerWorld, search: Search) -> tuple[Evaluation, ...]:
@@ -50,12 +50,12 @@ def accuracies_of(world: WorkerWorld, search: Search, candidate: Candidate) -> l
     return [e for e in accuracies(world, search) if e.candidate_id == candidate.id]
 
 
-def checkpoints(world: WorkerWorld, search: Search) -> list[Checkpoint]:
+def checkpoints(world: WorkerWorld, search: Search) -> list[SearchCheckpoint]:
     """Its checkpoints, oldest first."""
-    return list(reversed(world.searches.checkpoints(search.id, PageRequest(100)).items))
+    return list(reversed(world.searches.page_of_checkpoints(search.id, PageRequest(100)).items))
 
 
-def compared(checkpoint: Checkpoint) -> dict[tuple[int, ...], float]:
+def compared(checkpoint: SearchCheckpoint) -> dict[tuple[int, ...], float]:
     """The accuracies that an algorithm holds, by genotype: whatever it compares is among them."""
     document: Any = checkpoint.payload
     return {tuple(r["genotype"]): r["objectives"]["top1"] for r in document["algorithm"]["results"]}

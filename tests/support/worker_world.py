@@ -88,7 +88,7 @@ class WorkerWorld:
 
     def search(self, **changes: Any) -> Search:
         """A new search of the tiny space."""
-        return self.searches.create(parse_search_spec({**SPEC, **changes}))
+        return self.searches.create_search(parse_search_spec({**SPEC, **changes}))
 
     def claim(self) -> Job | None:
         """Lease the next job."""
@@ -112,7 +112,7 @@ class WorkerWorld:
         """A new search, run until there is nothing to do."""
         search = self.search(**changes)
         self.run()
-        return self.searches.get(search.id)
+        return self.searches.get_search(search.id)
 
     def candidates(self, search: Search) -> tuple[Candidate, ...]:
         """Every candidate in the order asked."""

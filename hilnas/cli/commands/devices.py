@@ -116,7 +116,7 @@ def quarantine(
 def retire(
     device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
 ) -> None:
-    """It is gone for good; its measurements stay."""
+    """Retire a board that will not come back; its measurements stay."""
     _change(device_id, "retire", reason, server, token)
 
 
@@ -135,7 +135,7 @@ def reserve(
 
 @app.command()
 def release(device_id: DeviceArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """End a reservation."""
+    """End a reservation before its time."""
     with connect(server, token) as nas:
         _print(nas.devices.release(device_id))
 

@@ -1,4 +1,4 @@
-"""``hilnas ranking``: does a supernet rank architectures as training them alone does?"""
+"""``hilnas ranking``: does a supernet rank architectures as stand-alone training does?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hilnas.client.errors import HilnasError
 from server.studies.schemas import RankingStudyResource
 from server.studies.states import StudyState
 
-app = new_app("Compare the order of a supernet with that of architectures trained alone.")
+app = new_app("Compare the order of a supernet with that of stand-alone training.")
 _console = make_console()
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Id, study_...")]
 
@@ -81,7 +81,7 @@ def show(
 
 @app.command()
 def cancel(study_id: StudyArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """End a study for good; what is done stays."""
+    """End a study; it cannot be resumed, and what is done stays."""
     with connect(server, token) as nas:
         _print_study(nas.ranking_studies.cancel(study_id))
 

@@ -1,4 +1,4 @@
-"""``hilnas retrain``: train what a search found alone, and fetch the files to ship."""
+"""``hilnas retrain``: train a candidate stand-alone, and fetch the files to ship."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def retrain(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Train a candidate's architecture alone: settings of a preset, a file, options; the later ones win."""
+    """Train a candidate's architecture stand-alone: settings of a preset, a file, options; the later ones win."""
     spec = _preset(preset)
     spec.update({} if file is None else read_spec_file(file))
     if epochs is not None or iterations is not None:

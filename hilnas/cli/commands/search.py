@@ -148,7 +148,7 @@ def resume(search_id: SearchArgument, server: ServerOption = None, token: TokenO
 
 @app.command()
 def cancel(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """End a search for good."""
+    """End a search; it cannot be resumed."""
     with connect(server, token) as nas:
         _print_state(nas.searches.cancel(search_id))
 
@@ -165,7 +165,7 @@ def candidates(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """List candidates."""
+    """List the candidates of a search with their values."""
     with connect(server, token) as nas:
         found = list(nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, limit=limit))
     if as_json:

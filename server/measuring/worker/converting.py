@@ -14,7 +14,7 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
-from server.measuring.conversion import Conversion, ConversionResults
+from server.measuring.conversion import ConversionResults, ConvertedModel
 from server.measuring.payloads import ConvertPayload, OperatorDocument
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
 from server.spaces.worker import WorkerResources
@@ -118,10 +118,12 @@ class ConvertHandler:
         return CalibrationImages(images.inputs(0, min(CALIBRATION_IMAGES, images.header.num_images)))
 
 
-def _made(payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()) -> Conversion:
+def _made(
+    payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()
+) -> ConvertedModel:
     """A file that was made. Of an architecture it has random weights, of an ONNX file those of the file."""
     trained = payload.source_sha256 is not None
-    return Conversion(
+    return ConvertedModel(
         sha256=sha256,
         format=format,
         weights=WeightsOrigin(payload.weights) if trained else WeightsOrigin.RANDOM,

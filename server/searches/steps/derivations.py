@@ -13,7 +13,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
-from server.searches.steps.ordered_work import SearchWork, WorkVerdict
+from server.searches.steps.long_jobs import LongJobs, LongJobVerdict
 
 DERIVING = "deriving"
 """Topic of a search's report while a derivation is under way: which, how far, and where its checkpoint is."""
@@ -36,7 +36,7 @@ class DeriveInput:
 class Derivations:
     """Use cases of the worker that derives networks."""
 
-    def __init__(self, uow: UnitOfWork, work: SearchWork) -> None:
+    def __init__(self, uow: UnitOfWork, work: LongJobs) -> None:
         self._uow = uow
         self._work = work
 
@@ -66,7 +66,7 @@ class Derivations:
 
         self._uow.write(work)
 
-    def finish(self, lease: LeaseRef, result: JsonValue) -> WorkVerdict:
+    def finish(self, lease: LeaseRef, result: JsonValue) -> LongJobVerdict:
         """End the job with what was derived, which the next step takes in. Raises LeaseLostError."""
 
         def forget_checkpoint(tx: Transaction, search: Search) -> Search:

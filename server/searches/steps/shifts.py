@@ -9,7 +9,7 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from server.artifacts.store import ArtifactStore
-from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.evaluations import next_attempt
@@ -26,8 +26,7 @@ from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.searches.accuracy_orders import AccuracyScheduler
-from server.searches.evaluation_results import Accuracy
-from server.searches.steps.ordered_work import SearchWork, WorkVerdict, add_report
+from server.searches.steps.long_jobs import LongJobs, LongJobVerdict, add_report
 from server.training.store import SupernetStore
 from server.training.supernet import SupernetVersion
 
@@ -56,7 +55,7 @@ class ShiftedVersion:
 
     weights_sha256: str
     statistics: JsonValue = None
-    accuracy: Accuracy | None = None
+    accuracy: HeldOutAccuracy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ class ShiftOutcome:
 class Shifts:
     """Use cases of the worker that shifts supernets."""
 
-    def __init__(self, uow: UnitOfWork, work: SearchWork, settings: SearchSettings | None = None) -> None:
+    def __init__(self, uow: UnitOfWork, work: LongJobs, settings: SearchSettings | None = None) -> None:
         self._uow = uow
         self._work = work
         self._accuracies = AccuracyScheduler(settings or SearchSettings())
@@ -99,7 +98,7 @@ class Shifts:
         """Tell how far the shift is. Raises LeaseLostError."""
         self._work.report(lease, progress)
 
-    def commit(self, lease: LeaseRef, payload: ShiftPayload, outcome: ShiftOutcome) -> WorkVerdict:
+    def commit(self, lease: LeaseRef, payload: ShiftPayload, outcome: ShiftOutcome) -> LongJobVerdict:
         """Commit a shift: its versions, the accuracies taken on the way, and the evaluations that follow.
 
         Raises:
@@ -132,7 +131,7 @@ class Shifts:
         return self._work.finish(lease, result, write)
 
     def _record(
-        self, tx: Transaction, search: Search, candidate_id: str, version: SupernetVersion, accuracy: Accuracy
+        self, tx: Transaction, search: Search, candidate_id: str, version: SupernetVersion, accuracy: HeldOutAccuracy
     ) -> Search:
         """Store an accuracy that was taken on the way; it counts where no comparison would cross versions by it."""
         candidate = CandidateStore(tx).get_candidate(candidate_id)

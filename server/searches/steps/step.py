@@ -11,7 +11,7 @@ from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from server.candidates.candidate import Candidate, Evaluation
-from server.candidates.search import Checkpoint, Search
+from server.candidates.search import Search, SearchCheckpoint
 from server.core.errors import InvalidValueError
 from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureRecord, KnownValue
@@ -26,7 +26,7 @@ class FinishedCandidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparable:
+class CurrentVersionAccuracies:
     """Which told candidates may be compared, as their accuracies are of the search's current supernet version.
 
     Attributes:
@@ -55,13 +55,13 @@ class StepInput:
     """
 
     search: Search
-    checkpoint: Checkpoint | None
+    checkpoint: SearchCheckpoint | None
     finished: tuple[FinishedCandidate, ...]
     revised: tuple[FinishedCandidate, ...]
     num_left: int
     measured: tuple[Architecture, ...] = ()
-    work: FinishedWork | None = None
-    comparable: Comparable | None = None
+    work: FinishedLongJob | None = None
+    comparable: CurrentVersionAccuracies | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class NewCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftOrder:
-    """Heavy work that a step orders: shift the supernet towards the candidates asked with it, then score them.
+    """Long-running job that a step orders: shift the supernet towards the candidates asked with it, then score them.
 
     Attributes:
         survivors: ids of told candidates that they will be compared with: scored again with the same version.
@@ -98,18 +98,18 @@ class ShiftOrder:
 
 @dataclass(frozen=True, slots=True)
 class DeriveOrder:
-    """Heavy work that a step orders: run the differentiable search of one cost factor, counted from 0."""
+    """Long-running job that a step orders: run the differentiable search of one cost factor, counted from 0."""
 
     number: int
 
 
-WorkOrder = ShiftOrder | DeriveOrder
-"""Heavy work that a step may order; see `server.searches.steps.ordered_work`."""
+LongJobOrder = ShiftOrder | DeriveOrder
+"""Long-running job that a step may order; see `server.searches.steps.long_jobs`."""
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedWork:
-    """Heavy work that the last step ordered, and what it ended with."""
+class FinishedLongJob:
+    """Long-running job that the last step ordered, with its result."""
 
     kind: JobKind
     result: JsonValue
@@ -124,7 +124,7 @@ class StepStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutcome:
+class SearchStepOutcome:
     """What a step commits.
 
     Attributes:
@@ -135,8 +135,8 @@ class StepOutcome:
         generation: generations completed.
         front_size, hypervolume, reference_point: of everything told; see SearchProgress.
         re_measure: ids of told candidates whose latency is to be taken again.
-        finalise: ids of told candidates to be classified on test images and exported with inherited weights.
-        work: heavy work that must be done before the next step; with a ShiftOrder, accuracies follow from it.
+        final_evaluations: ids of told candidates to be classified on test images and exported with inherited weights.
+        work: long-running job that must end before the next step; with a ShiftOrder, accuracies follow from it.
         report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
     """
 
@@ -151,15 +151,15 @@ class StepOutcome:
     hypervolume: float | None = None
     reference_point: tuple[float, ...] | None = None
     re_measure: tuple[str, ...] = field(default=())
-    finalise: tuple[str, ...] = field(default=())
-    work: WorkOrder | None = None
+    final_evaluations: tuple[str, ...] = field(default=())
+    work: LongJobOrder | None = None
     report: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = [*(self.reference_point or ()), *([] if self.hypervolume is None else [self.hypervolume])]
         if not all(math.isfinite(number) for number in numbers):
             raise InvalidValueError(f"hypervolume or reference point of a step is not finite: {numbers}")
-        orders = bool(self.asked or self.work or self.re_measure or self.finalise)
+        orders = bool(self.asked or self.work or self.re_measure or self.final_evaluations)
         if self.status is not StepStatus.CONTINUE and orders:
             raise InvalidValueError(f"a step that ends its search as {self.status.value} cannot ask for more")
         if self.status is StepStatus.CONTINUE and not (orders or self.told):
@@ -167,7 +167,7 @@ class StepOutcome:
 
 
 class StepVerdict(Enum):
-    """What became of a step."""
+    """Whether a step was committed."""
 
     COMMITTED = "committed"
     DISCARDED = "discarded"  # the search was paused or cancelled meanwhile: nothing was written, nothing is lost

@@ -17,7 +17,7 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.evaluations import expect, next_attempt, record_known
 from server.candidates.lifecycle import advance, end_search, finish_candidate, set_search_state
 from server.candidates.payloads import SearchStepPayload
-from server.candidates.search import Checkpoint, Search
+from server.candidates.search import Search, SearchCheckpoint
 from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.states import CandidateState, DesiredState, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -36,15 +36,15 @@ from server.measuring.measurement import MeasurementQuery, kind_of
 from server.measuring.orders import LatencyScheduler
 from server.measuring.store import MeasurementStore
 from server.searches.accuracy_orders import AccuracyScheduler
-from server.searches.steps.ordered_work import finished_work, order_work
+from server.searches.steps.long_jobs import finished_long_job, order_long_job
 from server.searches.steps.step import (
-    Comparable,
+    CurrentVersionAccuracies,
     FinishedCandidate,
-    FinishedWork,
+    FinishedLongJob,
     NewCandidate,
+    SearchStepOutcome,
     ShiftOrder,
     StepInput,
-    StepOutcome,
     StepStatus,
     StepVerdict,
 )
@@ -82,13 +82,13 @@ class SearchSteps:
                 revised=_with_evaluations(tx, revised),
                 num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
                 measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
-                work=finished_work(tx, search),
+                work=finished_long_job(tx, search),
                 comparable=_comparable(tx, search),
             )
 
         return self._uow.read(work)
 
-    def commit(self, lease: LeaseRef, outcome: StepOutcome) -> StepVerdict:
+    def commit(self, lease: LeaseRef, outcome: SearchStepOutcome) -> StepVerdict:
         """Commit a step: told marks, new candidates with their jobs, checkpoint, state and events, or nothing at all.
 
         Raises:
@@ -116,7 +116,7 @@ class SearchSteps:
             set_search_state(tx, search, SearchState.PAUSED)
         return StepVerdict.DISCARDED
 
-    def _commit(self, tx: Transaction, job: Job, search: Search, outcome: StepOutcome) -> None:
+    def _commit(self, tx: Transaction, job: Job, search: Search, outcome: SearchStepOutcome) -> None:
         num_left = search.spec.budget.num_candidates - search.progress.num_asked
         if len(outcome.asked) > num_left:
             raise InvalidValueError(f"{len(outcome.asked)} candidates asked, the budget allows {num_left} more")
@@ -124,7 +124,7 @@ class SearchSteps:
         if CandidateStore(tx).mark_candidates_observed(search.id, outcome.told, seq) != len(set(outcome.told)):
             raise InvalidValueError("a candidate was told that is not finished, or was told before")
         CheckpointStore(tx).add_checkpoint(
-            Checkpoint(
+            SearchCheckpoint(
                 search_id=search.id,
                 seq=seq,
                 payload=outcome.checkpoint,
@@ -148,7 +148,7 @@ class SearchSteps:
                 end_search(tx, search, SearchState.FAILED, outcome.reason)
 
     @staticmethod
-    def _updated(search: Search, outcome: StepOutcome, seq: int) -> Search:
+    def _updated(search: Search, outcome: SearchStepOutcome, seq: int) -> Search:
         progress = replace(
             search.progress,
             generation=outcome.generation,
@@ -160,7 +160,7 @@ class SearchSteps:
         )
         return replace(search, checkpoint_seq=seq, progress=progress)
 
-    def _order(self, tx: Transaction, search: Search, outcome: StepOutcome) -> Search:
+    def _order(self, tx: Transaction, search: Search, outcome: SearchStepOutcome) -> Search:
         first_seq = search.progress.num_asked - len(outcome.asked) + 1
         candidates = [
             _candidate(tx, search, asked, first_seq + place, outcome.generation)
@@ -173,8 +173,8 @@ class SearchSteps:
                 continue
             search = self._start(tx, search, candidate, shifting=isinstance(outcome.work, ShiftOrder))
         if outcome.work is not None:
-            order_work(tx, search, outcome.work, candidates, self._settings)
-        for candidate in CandidateStore(tx).get_candidates(outcome.finalise):
+            order_long_job(tx, search, outcome.work, candidates, self._settings)
+        for candidate in CandidateStore(tx).get_candidates(outcome.final_evaluations):
             self._accuracy.order(tx, search, candidate, Metric.TEST_TOP1)
         for candidate in CandidateStore(tx).get_candidates(outcome.re_measure):
             search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, Metric.LATENCY_US))
@@ -212,7 +212,7 @@ def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, g
     )
 
 
-def _comparable(tx: Transaction, search: Search) -> Comparable | None:
+def _comparable(tx: Transaction, search: Search) -> CurrentVersionAccuracies | None:
     if search.spec.shifting is None or search.spec.crosses_versions:
         return None
     told = {candidate.id: candidate for candidate in CandidateStore(tx).observed_candidates(search.id)}
@@ -222,13 +222,15 @@ def _comparable(tx: Transaction, search: Search) -> Comparable | None:
         if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
     }
     compared = {c.genotype for c in told.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
-    return Comparable(frozenset(compared), tuple(i for i in _last_survivors(tx, search) if i not in scored))
+    return CurrentVersionAccuracies(
+        frozenset(compared), tuple(i for i in _last_survivors(tx, search) if i not in scored)
+    )
 
 
 def _last_survivors(tx: Transaction, search: Search) -> tuple[str, ...]:
     """Candidates that the last step had scored again."""
-    match finished_work(tx, search):
-        case FinishedWork(JobKind.SHIFT, {"survivors": list(ids)}):
+    match finished_long_job(tx, search):
+        case FinishedLongJob(JobKind.SHIFT, {"survivors": list(ids)}):
             return tuple(str(candidate_id) for candidate_id in ids)
         case _:
             return ()
@@ -241,7 +243,7 @@ def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tup
     return tuple(FinishedCandidate(c, tuple(by_candidate[c.id])) for c in candidates)
 
 
-def _generation_event(search: Search, outcome: StepOutcome) -> NewEvent:
+def _generation_event(search: Search, outcome: SearchStepOutcome) -> NewEvent:
     progress = search.progress
     return NewEvent(
         type=EventType.GENERATION,

@@ -1,4 +1,4 @@
-"""EVALUATE jobs: calibrate a subnet's BN, classify held-out images; for finalists also export the network."""
+"""EVALUATE jobs: calibrate a subnet's BN, classify held-out images; for front members also export the network."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.spaces.els import inherited_weights
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.payloads import EvaluatePayload
 from server.candidates.spec import SearchSpec
 from server.classifying.worker import FinalImages
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
-from server.measuring.conversion import Conversion
-from server.searches.evaluation_results import Accuracy, EvaluationResults
+from server.measuring.conversion import ConvertedModel
+from server.searches.evaluation_results import EvaluationResults
 from server.searches.searches import Searches
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
@@ -53,7 +54,7 @@ class EvaluateHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Evaluate one candidate; returns early once stopped."""
         payload = read_payload(EvaluatePayload, job.payload)
-        spec = self._searches.get(payload.search_id).spec
+        spec = self._searches.get_search(payload.search_id).spec
         supernet = self._supernets.load(payload.supernet_version_id)
         architecture = payload.architecture.architecture()
         found = self._accuracies.evaluate(
@@ -67,7 +68,7 @@ class EvaluateHandler:
         )
         if found is None:
             return
-        accuracy = Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
+        accuracy = HeldOutAccuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
         final = self._export(architecture, supernet, found.statistics, spec) if payload.split == "test" else None
         if final is None or not spec.final.on_device_accuracy:
             self._results.record(lease, accuracy, final)
@@ -89,7 +90,7 @@ class EvaluateHandler:
         supernet: LoadedSupernet,
         statistics: Mapping[str, BatchStatistics],
         spec: SearchSpec,
-    ) -> Conversion | None:
+    ) -> ConvertedModel | None:
         """The stand-alone network as ONNX; None where the two forms differ, so that nothing can be inherited."""
         space = supernet.space
         deployed, trained = (space.graph(architecture, form) for form in (Form.DEPLOYED, Form.SUPERNET))
@@ -105,7 +106,7 @@ class EvaluateHandler:
         metadata = ModelMetadata(arch_id=architecture.arch_id, latency_key=key, weights=WeightOrigin.INHERITED)
         model = export_onnx(deployed, weights, statistics, batch=batch, metadata=metadata)
         stored = self._resources.artifacts.put(model, ONNX_MEDIA_TYPE)
-        return Conversion(
+        return ConvertedModel(
             sha256=stored.sha256,
             format=ModelFormat.ONNX,
             weights=WeightsOrigin.INHERITED,

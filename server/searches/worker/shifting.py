@@ -21,9 +21,9 @@ from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.shifting import SupernetShifter, transfer_to
+from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
-from server.searches.evaluation_results import Accuracy
 from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
@@ -97,12 +97,14 @@ class ShiftHandler:
         spec: SearchSpec,
         training: TrainingSpec,
         stopped: Callable[[], bool],
-    ) -> Accuracy | None:
+    ) -> HeldOutAccuracy | None:
         """Accuracy with the weights as they are right now; None where stopped."""
         found = self._accuracies.evaluate(
             architecture, space, shifter.weights, spec=spec, training=training, split="validation", stopped=stopped
         )
-        return None if found is None else Accuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
+        return (
+            None if found is None else HeldOutAccuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
+        )
 
     def _shifter(
         self, given: ShiftInput, wanted: ShiftingSettings, space: SearchSpace, training: TrainingSpec

@@ -15,11 +15,11 @@ from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Front, Fronts
-from server.searches.steps.step import NewCandidate, StepInput, StepOutcome, StepStatus, WorkOrder
+from server.searches.steps.step import LongJobOrder, NewCandidate, SearchStepOutcome, StepInput, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.searches.worker.algorithms import algorithm_of
-from server.searches.worker.confirming import to_confirm
 from server.searches.worker.densenas import DenseNasSearch, densenas_algorithm, derive_order, take_derived
+from server.searches.worker.remeasuring import candidates_to_remeasure
 from server.searches.worker.shifting_steps import shift_order, shift_state, shifting_report, take_in
 from server.searches.worker.step_reports import derivation_report, picked_models, predictor_report, provenance_of
 from server.searches.worker.warm_starting import start_warm
@@ -38,18 +38,18 @@ class _Asked:
 
 
 @dataclass(slots=True)
-class _Memory:
+class _StepCheckpoint:
     """What a search remembers from step to step beside its algorithm.
 
     Attributes:
-        finalised: whether its front has been sent to be classified on test images.
+        final_evaluations_ordered: whether its front has been sent to be classified on test images.
         offered: where genotypes of a warm start that were not asked yet came from.
         report: topics of this step, for the search's progress.
         confirmed: candidates that were measured once more before the end.
         shift_state: artifact that supernet shifting goes on from; None before the first shift.
     """
 
-    finalised: bool
+    final_evaluations_ordered: bool
     offered: dict[Genotype, str]
     report: dict[str, JsonValue]
     confirmed: set[str] = field(default_factory=set)
@@ -60,14 +60,14 @@ class _Memory:
         offered: list[JsonValue] = [[list(genotype), source] for genotype, source in self.offered.items()]
         confirmed: list[JsonValue] = [*sorted(self.confirmed)]
         return {
-            "finalised": self.finalised,
+            "finalised": self.final_evaluations_ordered,
             "offered": offered,
             "confirmed": confirmed,
             "shift_state": self.shift_state,
         }
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> _Memory:
+    def of(cls, document: Mapping[str, Any]) -> _StepCheckpoint:
         """From a checkpoint; `offered` and `confirmed` are absent from those of earlier versions."""
         offered = {tuple(genotype): str(source) for genotype, source in document.get("offered", [])}
         confirmed, shift_state = set(document.get("confirmed", [])), document.get("shift_state")
@@ -99,7 +99,7 @@ class StepHandler:
         if not stopped():
             self._steps.commit(lease, outcome)
 
-    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, _Memory]:
+    def _restore(self, given: StepInput) -> tuple[SearchAlgorithm, _StepCheckpoint]:
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         algorithm: SearchAlgorithm
@@ -110,14 +110,14 @@ class StepHandler:
         if given.checkpoint is None:
             warm = start_warm(given, algorithm, space, self._fronts)
             report = {} if spec.warm_start is None else {"warm_start": warm.report()}
-            return algorithm, _Memory(False, warm.source_of, report)
+            return algorithm, _StepCheckpoint(False, warm.source_of, report)
         document = given.checkpoint.payload
         if not isinstance(document, dict) or document.get("schema_version") != CHECKPOINT_SCHEMA:
             raise SearchStateError(f"checkpoint {given.checkpoint.seq} of {given.search.id} is not of this version")
         algorithm.load_state(cast(JsonValue, document["algorithm"]))
-        return algorithm, _Memory.of(document)
+        return algorithm, _StepCheckpoint.of(document)
 
-    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, memory: _Memory) -> StepOutcome:
+    def _outcome(self, given: StepInput, algorithm: SearchAlgorithm, memory: _StepCheckpoint) -> SearchStepOutcome:
         survivors = frozenset(algorithm.survivors)
         asked = self._ask(given, algorithm)
         front = self._fronts.of_search(
@@ -126,7 +126,7 @@ class StepHandler:
             supernet_version_id=given.search.supernet_version_id,
         )
         report = {**memory.report, **predictor_report(algorithm), **derivation_report(algorithm)}
-        work: WorkOrder | None = None
+        work: LongJobOrder | None = None
         if asked.ended is None:
             work = derive_order(algorithm, given.num_left - len(asked.genotypes))
         if given.search.spec.shifting is not None:
@@ -134,21 +134,21 @@ class StepHandler:
             memory.shift_state = shift_state(given) or memory.shift_state
             if asked.genotypes:
                 work = shift_order(given, front, survivors, memory.shift_state)
-        finalise: tuple[str, ...] = ()
+        final_evaluations: tuple[str, ...] = ()
         re_measure: tuple[str, ...] = ()
         if asked.ended is StepStatus.COMPLETED:
-            re_measure = to_confirm(given.search, front, self._fronts, memory.confirmed)
+            re_measure = candidates_to_remeasure(given.search, front, self._fronts, memory.confirmed)
             memory.confirmed |= set(re_measure)
-        if asked.ended is StepStatus.COMPLETED and not re_measure and not memory.finalised:
+        if asked.ended is StepStatus.COMPLETED and not re_measure and not memory.final_evaluations_ordered:
             picked = picked_models(front)
             if picked is not None:
                 report["picked"] = list(picked)
             if given.search.supernet_version_id is not None:
-                finalise = tuple(point.id for point in front.points) if picked is None else picked
-                memory.finalised = True
-        ended = None if finalise or re_measure else asked.ended
+                final_evaluations = tuple(point.id for point in front.points) if picked is None else picked
+                memory.final_evaluations_ordered = True
+        ended = None if final_evaluations or re_measure else asked.ended
         new = tuple(self._candidate(given.search.spec, genotype, memory, algorithm) for genotype in asked.genotypes)
-        return StepOutcome(
+        return SearchStepOutcome(
             told=tuple(finished.candidate.id for finished in given.finished),
             asked=new,
             checkpoint={
@@ -163,7 +163,7 @@ class StepHandler:
             front_size=len(front.points),
             hypervolume=front.hypervolume,
             reference_point=_fixed_reference(given, front),
-            finalise=finalise,
+            final_evaluations=final_evaluations,
             re_measure=re_measure,
             work=work,
             report=report,
@@ -185,7 +185,7 @@ class StepHandler:
         return _Asked(genotypes)
 
     def _candidate(
-        self, spec: SearchSpec, genotype: Genotype, memory: _Memory, algorithm: SearchAlgorithm
+        self, spec: SearchSpec, genotype: Genotype, memory: _StepCheckpoint, algorithm: SearchAlgorithm
     ) -> NewCandidate:
         record = self._spaces.decode(spec.space.id, spec.space.parameters, genotype)
         key = None

@@ -1,4 +1,4 @@
-"""Warm start of a search: where its first candidates come from, and what became of each offer."""
+"""Warm start of a search: where its first candidates come from, and which of them the search took."""
 
 from __future__ import annotations
 

@@ -170,12 +170,12 @@ class _Group:
 
 
 def _environment(rank: int, num_processes: int, num_threads: int) -> dict[str, str]:
-    told = {
+    variables = {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(num_processes),
         "OMP_NUM_THREADS": str(num_threads),
     }
     # All of them are on this host: no other interface is needed, and none is opened.
-    alone = {} if "GLOO_SOCKET_IFNAME" in os.environ or sys.platform != "linux" else {"GLOO_SOCKET_IFNAME": "lo"}
-    return os.environ | alone | told
+    loopback = {} if "GLOO_SOCKET_IFNAME" in os.environ or sys.platform != "linux" else {"GLOO_SOCKET_IFNAME": "lo"}
+    return os.environ | loopback | variables

@@ -15,7 +15,7 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
-from server.candidates.candidate import Candidate
+from server.candidates.candidate import Candidate, HeldOutAccuracy
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.states import SearchState
@@ -28,10 +28,9 @@ from server.jobs.job import Job, JobQuery
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobKind, JobState
-from server.measuring.conversion import Conversion
+from server.measuring.conversion import ConvertedModel
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
-from server.searches.evaluation_results import Accuracy
 from server.searches.steps.step import StepStatus
 from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
 from tests.support.databases import TestDatabase
@@ -61,7 +60,7 @@ def measure(world: World, wanted: ModelMeasurementSpec, facts: ModelFacts = FACT
 
 
 def classifications(world: World, **query: Any) -> tuple[ClassificationRecord, ...]:
-    return world.classifications.page(ClassificationQuery(**query), PageRequest(100)).items
+    return world.classifications.page_of_classifications(ClassificationQuery(**query), PageRequest(100)).items
 
 
 def take(device: PlayedDevice, kind: JobKind) -> Job:
@@ -256,7 +255,7 @@ def test_a_board_classifies_with_what_the_converter_made(world: World) -> None:
     assert read_payload(ConvertPayload, converting.payload).calibration_images_sha256 is not None
     claimed = world.dispatch.claim("worker", (JobKind.CONVERT,), {"converter": "rknn"})
     assert claimed is not None
-    made = Conversion(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
+    made = ConvertedModel(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
     world.conversions.record(lease_of(claimed), made)
     classifying = take(device, JobKind.CLASSIFY)
     payload = read_payload(ClassifyPayload, classifying.payload)
@@ -293,7 +292,9 @@ def finalist(world: World, **changes: Any) -> tuple[Search, Candidate, Job]:
     (candidate,) = world.candidates(search)
     step = world.dispatch.claim("worker", (JobKind.SEARCH_STEP,))
     assert step is not None
-    outcome = replace(world.worker.outcome(lease_of(step)), finalise=(candidate.id,), status=StepStatus.CONTINUE)
+    outcome = replace(
+        world.worker.outcome(lease_of(step)), final_evaluations=(candidate.id,), status=StepStatus.CONTINUE
+    )
     world.steps.commit(lease_of(step), outcome)
     evaluation = world.dispatch.claim("worker", (JobKind.EVALUATE,))
     assert evaluation is not None
@@ -309,8 +310,8 @@ def record_test_accuracy(world: World, job: Job) -> None:
         predictions=answers(1, *LABELS[1:]),
         labels=labels_N,
     )
-    model = Conversion(sha256=stored(world, b"onnx"), format=ModelFormat.ONNX, weights=WeightsOrigin.INHERITED)
-    world.evaluations.record(lease_of(job), Accuracy(top1=0.9, num_images=10), model, found)
+    model = ConvertedModel(sha256=stored(world, b"onnx"), format=ModelFormat.ONNX, weights=WeightsOrigin.INHERITED)
+    world.evaluations.record(lease_of(job), HeldOutAccuracy(top1=0.9, num_images=10), model, found)
 
 
 def test_a_search_ends_once_its_device_has_classified_with_the_front(world: World) -> None:
@@ -330,7 +331,7 @@ def test_a_search_ends_once_its_device_has_classified_with_the_front(world: Worl
     found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
     assert [(e.value, e.metric) for e in found if e.metric is Metric.DEVICE_TOP1] == [(0.8, Metric.DEVICE_TOP1)]
     world.worker.run()
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
 
 
 def test_a_finalist_that_no_device_can_classify_with_keeps_what_it_has_and_the_search_ends(world: World) -> None:
@@ -341,7 +342,7 @@ def test_a_finalist_that_no_device_can_classify_with_keeps_what_it_has_and_the_s
     world.worker.run()
     (after,) = world.candidates(search)
     assert (after.test_top1, after.device_top1) == (0.9, None)
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -356,14 +357,14 @@ def test_a_finalist_for_a_board_is_converted_first(world: World, fails: bool) ->
     if fails:
         world.dispatch.fail(lease_of(converting), Failure(FailureType.CONVERT_FAILED, "no such operator"))
     else:
-        made = Conversion(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
+        made = ConvertedModel(sha256=stored(world, b"rknn"), format=ModelFormat.RKNN, weights=WeightsOrigin.INHERITED)
         world.conversions.record(lease_of(converting), made)
         answer(world.classification_results, device, take(device, JobKind.CLASSIFY), RIGHT)
         (record,) = classifications(world, candidate_id=candidate.id, device_id=device.id)
         assert (record.model_sha256, record.source_sha256) == (made.sha256, stored(world, b"onnx"))
         assert (record.dtype, record.loss is not None) == (Dtype.FP16, True)
     world.worker.run()
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
     assert world.candidates(search)[0].device_top1 == (None if fails else 1.0)
 
 

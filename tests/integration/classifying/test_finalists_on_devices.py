@@ -66,11 +66,11 @@ def test_the_exported_networks_lose_nothing_on_onnx_runtime(world: WorkerWorld, 
         final={"on_device_accuracy": True, "num_images": NUM_IMAGES},
     )
     deadline = time.monotonic() + 120.0
-    while not world.searches.get(search.id).state.final:
+    while not world.searches.get_search(search.id).state.final:
         assert time.monotonic() < deadline, agent.log[-2000:]
         if world.run() == 0:
             time.sleep(0.05)
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
     finalists = [c for c in world.candidates(search) if c.test_top1 is not None]
     assert finalists
     found = Classifications(world.uow).page(ClassificationQuery(search_id=search.id), PageRequest(100)).items

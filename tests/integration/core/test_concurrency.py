@@ -77,7 +77,7 @@ def test_threads_that_end_a_generation_together_open_the_barrier_once(world: Wor
     assert world.states(search) == [CandidateState.COMPLETE] * NUM_THREADS
     steps = [state for kind, state in job_states(world, search) if kind is JobKind.SEARCH_STEP]
     assert steps == [JobState.DONE, JobState.QUEUED]
-    assert world.searches.get(search.id).progress.num_complete == NUM_THREADS
+    assert world.searches.get_search(search.id).progress.num_complete == NUM_THREADS
 
 
 def test_workers_and_devices_at_once_end_searches_with_their_budgets(world: World) -> None:
@@ -90,18 +90,18 @@ def test_workers_and_devices_at_once_end_searches_with_their_budgets(world: Worl
             if over.is_set():
                 return
             done = world.worker.run() if number < 2 else devices[number - 2].run()
-            if done == 0 and all(world.searches.get(search.id).state.final for search in searches):
+            if done == 0 and all(world.searches.get_search(search.id).state.final for search in searches):
                 over.set()
 
     at_once(play, num_threads=5)
     for search in searches:
-        ended = world.searches.get(search.id)
+        ended = world.searches.get_search(search.id)
         assert ended.state is SearchState.COMPLETED
         assert ended.progress.num_complete == ended.progress.num_asked == 12
         assert Counter(world.states(search)) == {CandidateState.COMPLETE: 12}
     # Three searches over the same architectures need each latency once.
     keys = {candidate.latency_key for search in searches for candidate in world.candidates(search)}
-    assert world.latencies.count(MeasurementQuery(include_superseded=True)) == len(keys)
+    assert world.latencies.count_measurements(MeasurementQuery(include_superseded=True)) == len(keys)
 
 
 def test_a_reader_of_events_misses_none_that_is_committed_later(world: World) -> None:
@@ -145,7 +145,7 @@ def test_one_idempotency_key_has_one_effect(world: World) -> None:
     answers = at_once(create)
     assert len({body for body, _ in answers}) == 1
     assert sorted(replayed for _, replayed in answers) == [False] + [True] * (NUM_THREADS - 1)
-    assert world.searches.count(SearchQuery()) == 1
+    assert world.searches.count_searches(SearchQuery()) == 1
 
 
 def test_a_waiting_worker_is_woken_by_a_new_job(world: World) -> None:

@@ -120,7 +120,7 @@ class Farm:
 
     def canaries(self, device: Device) -> tuple[CanaryRecord, ...]:
         """Canary runs of a device, newest first."""
-        return self.world.latencies.canaries(device.id, PageRequest(10)).items
+        return self.world.latencies.page_of_canaries(device.id, PageRequest(10)).items
 
     def measurements(self) -> tuple[MeasurementRecord, ...]:
         """Everything stored."""

@@ -138,7 +138,7 @@ def test_a_model_of_ones_own_gets_its_accuracy_on_onnx_runtime(farm: Farm) -> No
     farm.start(*ORT)
     job = farm.final(order(farm, row_classifier(), image_set(), "bench-1"))
     assert job.state is JobState.DONE, job.failure_message
-    (record,) = farm.world.classifications.page(ClassificationQuery(), PageRequest(10)).items
+    (record,) = farm.world.classifications.page_of_classifications(ClassificationQuery(), PageRequest(10)).items
     assert (record.top1.value, record.num_images, record.loss) == (1.0, len(LABELS), None)
     identity = farm.device("bench-1").capabilities.identity
     assert record.hardware == HardwareKey(identity=identity, dtype=Dtype.FP32)
@@ -155,7 +155,7 @@ def test_an_agent_killed_while_it_classifies_is_replaced_and_the_job_is_done_onc
     done = farm.final(job)
     assert (done.state, done.attempt) == (JobState.DONE, 2)
     query = ClassificationQuery(include_superseded=True)
-    (record,) = farm.world.classifications.page(query, PageRequest(10)).items
+    (record,) = farm.world.classifications.page_of_classifications(query, PageRequest(10)).items
     assert record.device_id == farm.device("quick").id
     assert (record.num_images, record.source) == (200 * len(LABELS), EvaluationSource.SIMULATED)
     unscripted = farm.final(order(farm, b"no script", images, "quick"))

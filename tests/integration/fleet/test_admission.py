@@ -33,9 +33,9 @@ def violations(world: World, **changes: Any) -> tuple[SpecViolation, ...]:
     found = world.searches.validate(world.spec(**changes)).violations
     if found:
         with pytest.raises(InvalidSpecError) as caught:
-            world.searches.create(world.spec(**changes))
+            world.searches.create_search(world.spec(**changes))
         assert caught.value.violations == found
-        assert world.searches.count(SearchQuery()) == 0
+        assert world.searches.count_searches(SearchQuery()) == 0
     return found
 
 
@@ -196,7 +196,7 @@ def test_a_model_of_ones_own_is_measured_without_a_search(world: World) -> None:
     assert device.run() == 1
     done = world.dispatch.get(job.id)
     assert isinstance(done.result, dict)
-    found = world.latencies.get(str(done.result["measurement_id"]))
+    found = world.latencies.get_measurement(str(done.result["measurement_id"]))
     assert (found.label, found.search_id, found.arch_id) == ("mine", None, None)
     assert found.hardware.dtype is Dtype.FP32
 

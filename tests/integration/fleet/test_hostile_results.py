@@ -124,7 +124,7 @@ def test_another_devices_lease_cannot_be_used_nor_spoiled(endpoint: Endpoint, de
     broken = envelope(job, measurement(100.0))
     broken.measurement.samples = b"junk"
     assert endpoint.put(other, broken).status == REJECTED
-    assert endpoint.world.latencies.count(EVERYTHING) == 0
+    assert endpoint.world.latencies.count_measurements(EVERYTHING) == 0
     assert endpoint.put(device, envelope(job, measurement(100.0))).status == ACCEPTED
 
 
@@ -139,9 +139,9 @@ def test_another_devices_lease_cannot_raise_a_canary_alarm(endpoint: Endpoint, d
     sent.failure.CopyFrom(failure)
     assert endpoint.put(other, sent).status == REJECTED
     assert endpoint.world.devices.get(other.id).state is DeviceState.ACTIVE
-    assert endpoint.world.latencies.canaries(other.id, PageRequest(10)).items == ()
+    assert endpoint.world.latencies.page_of_canaries(other.id, PageRequest(10)).items == ()
     assert endpoint.put(device, sent).status == ACCEPTED
-    assert len(endpoint.world.latencies.canaries(device.id, PageRequest(10)).items) == 1
+    assert len(endpoint.world.latencies.page_of_canaries(device.id, PageRequest(10)).items) == 1
 
 
 def test_an_oversized_result_is_refused_before_it_is_read(endpoint: Endpoint, device: PlayedDevice) -> None:
@@ -180,7 +180,7 @@ def test_content_that_cannot_be_a_result_ends_the_attempt(
     assert (answer.status, words in answer.reason) == (REJECTED, True), answer.reason
     assert endpoint.world.dispatch.get(job.id).state is JobState.QUEUED
     assert failure_of(endpoint, job) is FailureType.INVALID_RESULT
-    assert endpoint.world.latencies.count(EVERYTHING) == 0
+    assert endpoint.world.latencies.count_measurements(EVERYTHING) == 0
 
 
 def test_many_flags_are_refused(endpoint: Endpoint, device: PlayedDevice) -> None:
@@ -201,9 +201,9 @@ def test_a_simulated_device_cannot_file_numbers_under_a_boards_key(endpoint: End
     assert (answer.status, "not used" in answer.reason) == (ACCEPTED, True)
     assert failure_of(endpoint, job) is FailureType.INVALID_RESULT
     assert world.states(search) == [CandidateState.EVALUATING]
-    assert world.latencies.count(replace(EVERYTHING, hardware_key=key(board))) == 0
+    assert world.latencies.count_measurements(replace(EVERYTHING, hardware_key=key(board))) == 0
     assert key(board) not in {profile.hardware_key for profile in world.latencies.hardware_keys()}
-    (evidence,) = world.latencies.page(EVERYTHING, PageRequest(10)).items
+    (evidence,) = world.latencies.page_of_measurements(EVERYTHING, PageRequest(10)).items
     assert evidence.kind is MeasurementKind.SIMULATED
     assert (evidence.hardware_key, evidence.suspect) == (key(SIMULATED), True)
 
@@ -225,7 +225,7 @@ def test_a_device_that_became_something_else_meanwhile_files_nothing_under_its_n
     device.sync(free_slots=0, capabilities=replace(device.device.capabilities, identity=new))
     endpoint.put(device, envelope(job, measurement(1.0, identity=new)))
     assert failure_of(endpoint, job) is FailureType.INVALID_RESULT
-    assert endpoint.world.latencies.count(MeasurementQuery(hardware_key=key(new))) == 0
+    assert endpoint.world.latencies.count_measurements(MeasurementQuery(hardware_key=key(new))) == 0
 
 
 def test_a_result_from_before_an_upgrade_counts_as_what_the_job_was_leased_for(
@@ -236,7 +236,7 @@ def test_a_result_from_before_an_upgrade_counts_as_what_the_job_was_leased_for(
     device.sync(free_slots=0, capabilities=replace(device.device.capabilities, identity=new))
     assert endpoint.put(device, envelope(job, measurement(100.0))).status == ACCEPTED
     assert endpoint.world.dispatch.get(job.id).state is JobState.DONE
-    assert endpoint.world.latencies.count(MeasurementQuery(hardware_key=key(IDENTITY))) == 1
+    assert endpoint.world.latencies.count_measurements(MeasurementQuery(hardware_key=key(IDENTITY))) == 1
 
 
 def test_a_result_is_taken_once_however_often_it_is_sent(endpoint: Endpoint, device: PlayedDevice) -> None:
@@ -244,7 +244,7 @@ def test_a_result_is_taken_once_however_often_it_is_sent(endpoint: Endpoint, dev
     sent = envelope(job, measurement(100.0))
     assert [endpoint.put(device, sent).status for _ in range(3)] == [ACCEPTED, DUPLICATE, DUPLICATE]
     assert endpoint.put(device, envelope(job, measurement(50.0))).status == REJECTED
-    assert endpoint.world.latencies.count(EVERYTHING) == 1
+    assert endpoint.world.latencies.count_measurements(EVERYTHING) == 1
 
 
 def test_a_result_replayed_under_the_next_lease_is_refused(endpoint: Endpoint, device: PlayedDevice) -> None:
@@ -258,7 +258,7 @@ def test_a_result_replayed_under_the_next_lease_is_refused(endpoint: Endpoint, d
     assert endpoint.put(device, envelope(again, measurement(1.0), lease_id=job.lease_id or "")).status == REJECTED
     assert endpoint.put(device, old).status == SUPERSEDED
     assert endpoint.put(device, envelope(again, measurement(100.0))).status == ACCEPTED
-    assert endpoint.world.latencies.count(MeasurementQuery()) == 1
+    assert endpoint.world.latencies.count_measurements(MeasurementQuery()) == 1
 
 
 def test_bombs_are_taken_in_little_memory(migrated_sqlite: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_canary_alarm_has_everything_since_the_last_good_canary_measured_again
     assert (first.value, again.latency_us) == (302.0, second.value)
     assert second.value != first.value
     assert second.measurement_id is not None
-    assert world.latencies.get(second.measurement_id).device_id == well.id
+    assert world.latencies.get_measurement(second.measurement_id).device_id == well.id
 
 
 def test_a_search_does_not_end_while_one_of_its_results_is_suspect(world: World) -> None:
@@ -79,7 +79,7 @@ def test_a_search_does_not_end_while_one_of_its_results_is_suspect(world: World)
     assert slow.run() == 3
     assert world.record_canary(slow.id, **GOLDEN, ratio=2.0, passed=False) == 3
     world.worker.run()
-    assert world.searches.get(search.id).state is SearchState.RUNNING
+    assert world.searches.get_search(search.id).state is SearchState.RUNNING
     assert run_to_end(world, well, search).state is SearchState.COMPLETED
     for candidate in world.candidates(search):
         assert candidate.state is CandidateState.COMPLETE

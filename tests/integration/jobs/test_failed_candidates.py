@@ -62,7 +62,7 @@ def test_a_running_evaluation_of_a_failed_candidate_is_told_to_stop(world: World
     stopped = Failure(FailureType.CANCELLED, "told to stop")
     assert world.dispatch.fail(lease_of(evaluating), stopped) is JobState.CANCELLED
     world.worker.run()
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
 
 
 def test_a_measurement_that_another_search_waits_for_goes_on_for_that_one(world: World) -> None:

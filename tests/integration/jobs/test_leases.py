@@ -134,8 +134,8 @@ def test_a_late_result_after_a_new_lease_is_kept_but_steers_nothing(world: World
     assert world.states(search) == [CandidateState.EVALUATING]
     fast.measure(current, latency_us=50.0)
     assert world.candidates(search)[0].latency_us == 50.0
-    assert world.latencies.count(EVERYTHING) == 2
-    assert world.latencies.count(MeasurementQuery()) == 1
+    assert world.latencies.count_measurements(EVERYTHING) == 2
+    assert world.latencies.count_measurements(MeasurementQuery()) == 1
     assert slow.measure(late, latency_us=9999.0).status is ResultStatus.DUPLICATE
 
 
@@ -146,7 +146,7 @@ def test_a_repeated_result_is_taken_once(world: World) -> None:
     first, second = device.measure(job), device.measure(job)
     assert (first.status, second.status) == (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE)
     assert first.record_id == second.record_id
-    assert world.latencies.count(EVERYTHING) == 1
+    assert world.latencies.count_measurements(EVERYTHING) == 1
 
 
 def test_another_result_for_the_same_lease_is_refused(world: World) -> None:
@@ -155,7 +155,7 @@ def test_another_result_for_the_same_lease_is_refused(world: World) -> None:
     job = taken(device)
     device.measure(job, latency_us=50.0)
     assert device.measure(job, latency_us=60.0).status is ResultStatus.REJECTED
-    assert world.latencies.count(EVERYTHING) == 1
+    assert world.latencies.count_measurements(EVERYTHING) == 1
 
 
 def test_a_result_for_somebody_elses_lease_is_refused(world: World) -> None:
@@ -179,9 +179,11 @@ def test_a_result_measured_under_another_hardware_key_is_kept_as_evidence_and_no
     assert world.states(search) == [CandidateState.EVALUATING]
     assert world.dispatch.get(job.id).failure_type is FailureType.INVALID_RESULT
     sent, enrolled = (HardwareKey(identity=one, dtype=Dtype.FP32).digest for one in (other, IDENTITY))
-    assert world.latencies.count(replace(EVERYTHING, hardware_key=sent)) == 0
-    assert world.latencies.count(MeasurementQuery(hardware_key=enrolled)) == 0
-    (evidence,) = world.latencies.page(replace(EVERYTHING, hardware_key=enrolled), PageRequest(10)).items
+    assert world.latencies.count_measurements(replace(EVERYTHING, hardware_key=sent)) == 0
+    assert world.latencies.count_measurements(MeasurementQuery(hardware_key=enrolled)) == 0
+    (evidence,) = world.latencies.page_of_measurements(
+        replace(EVERYTHING, hardware_key=enrolled), PageRequest(10)
+    ).items
     assert (evidence.id, evidence.suspect) == (receipt.record_id, True)
 
 
@@ -191,7 +193,7 @@ def test_raw_samples_are_kept(world: World) -> None:
     job = taken(device)
     receipt = device.measure(job, latency_us=123.0)
     assert receipt.record_id is not None
-    assert tuple(world.latencies.samples(receipt.record_id)) == measurement(123.0).blocks
+    assert tuple(world.latencies.samples_of_measurement(receipt.record_id)) == measurement(123.0).blocks
 
 
 def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:
@@ -263,7 +265,7 @@ def test_a_degraded_measurement_is_kept_and_done_again(world: World) -> None:
     job = taken(device)
     device.measure(job, flags=(ValidityFlag(Validity.DEGRADED_DEVICE, "canary 1.3"),))
     assert world.dispatch.get(job.id).state is JobState.QUEUED
-    assert world.latencies.count(EVERYTHING) == 1
+    assert world.latencies.count_measurements(EVERYTHING) == 1
 
 
 def test_a_given_back_lease_costs_no_attempt(world: World) -> None:
@@ -394,7 +396,7 @@ def test_a_failed_canary_degrades_the_device_and_makes_its_recent_results_suspec
     device.measure(taken(device))
     assert world.record_canary(device.id, **canary, ratio=1.3, passed=False, reason="30 % slow") == 1  # type: ignore[arg-type]
     assert world.devices.get(device.id).state is DeviceState.DEGRADED
-    assert world.latencies.count(MeasurementQuery(search_id=search.id)) == 1
+    assert world.latencies.count_measurements(MeasurementQuery(search_id=search.id)) == 1
     world.record_canary(device.id, **canary, ratio=1.0, passed=True)  # type: ignore[arg-type]
     assert world.devices.get(device.id).state is DeviceState.ACTIVE
 

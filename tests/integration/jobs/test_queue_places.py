@@ -83,4 +83,4 @@ def test_what_rests_on_a_device_s_measurements_is_found(world: World) -> None:
 
 def _slow(world: World) -> str:
     """The search with the lower priority: it came first."""
-    return min(s.id for s in world.searches.page(SearchQuery(), PageRequest(10)).items)
+    return min(s.id for s in world.searches.page_of_searches(SearchQuery(), PageRequest(10)).items)

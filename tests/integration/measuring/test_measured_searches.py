@@ -59,9 +59,9 @@ class Bench:
     def search(self, spread: float = 0.0, **changes: JsonValue) -> Search:
         """A search run to its end; every latency is measured with this relative spread between blocks."""
         process = self.world.process
-        search = process.get(Searches).create(parse_search_spec(latency_spec(**changes)))  # type: ignore[arg-type]
+        search = process.get(Searches).create_search(parse_search_spec(latency_spec(**changes)))  # type: ignore[arg-type]
         for _ in range(200):
-            found = process.get(Searches).get(search.id)
+            found = process.get(Searches).get_search(search.id)
             if found.state.final:
                 return found
             if not self._work() + self._measure(spread):
@@ -235,7 +235,7 @@ def test_what_a_table_gives_is_shown_as_that_and_as_nothing_else(bench: Callable
         "objectives": [{"metric": "top1"}, {"metric": "latency_us"}],
         "budget": {"num_candidates": 5},
     }
-    search = process.get(Searches).create(parse_search_spec(spec))
+    search = process.get(Searches).create_search(parse_search_spec(spec))
     one._work()
     with one.world.client(None) as http:
         url = f"/api/v1/searches/{search.id}"

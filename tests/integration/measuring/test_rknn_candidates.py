@@ -21,7 +21,7 @@ from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.states import JobKind
 from server.jobs.worker.handlers import failure_of
-from server.measuring.conversion import Conversion
+from server.measuring.conversion import ConvertedModel
 from tests.support.databases import TestDatabase
 from tests.support.service_world import IDENTITY, World, lease_of
 
@@ -53,7 +53,7 @@ def conversion(world: World) -> Job:
 def convert(world: World, job: Job, *cpu_operators: str) -> None:
     files = [world.artifacts.put(f"{job.id}{kind}".encode(), "application/octet-stream") for kind in ("rknn", "cycles")]
     made = [
-        Conversion(sha256=file.sha256, format=format, weights=WeightsOrigin.RANDOM, cpu_operators=cpu_operators)
+        ConvertedModel(sha256=file.sha256, format=format, weights=WeightsOrigin.RANDOM, cpu_operators=cpu_operators)
         for file, format in zip(files, (ModelFormat.RKNN, ModelFormat.RKNN_CYCLES), strict=True)
     ]
     world.conversions.record(lease_of(job), *made)

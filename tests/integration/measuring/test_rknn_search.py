@@ -68,8 +68,10 @@ def test_a_simulated_rk3588_gives_a_search_simulated_latencies_of_real_conversio
     assert [c.state for c in candidates] == [CandidateState.COMPLETE] * 2
     process = installation.server
     simulated = MeasurementQuery(search_id=search.id, kinds=(MeasurementKind.SIMULATED,))
-    records = {r.candidate_id: r for r in process.get(Latencies).page(simulated, PageRequest(10)).items}
-    assert process.get(Latencies).count(MeasurementQuery(search_id=search.id)) == 0, "nothing was measured on a board"
+    records = {r.candidate_id: r for r in process.get(Latencies).page_of_measurements(simulated, PageRequest(10)).items}
+    assert process.get(Latencies).count_measurements(MeasurementQuery(search_id=search.id)) == 0, (
+        "nothing was measured on a board"
+    )
     for candidate in candidates:
         record = records[candidate.id]
         assert record.device_class is DeviceClass.SIMULATED
@@ -124,7 +126,7 @@ def test_a_model_of_one_s_own_is_converted_and_then_measured(installation: RknnI
     installation.until(lambda: process.get(Dispatch).get(following).state.final, 60.0)
     measured = process.get(Dispatch).get(following).result
     assert isinstance(measured, dict)
-    record = process.get(Latencies).get(str(measured["measurement_id"]))
+    record = process.get(Latencies).get_measurement(str(measured["measurement_id"]))
     assert (record.kind, record.latency_key) == (MeasurementKind.SIMULATED, stored.sha256)
 
 

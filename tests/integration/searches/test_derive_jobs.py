@@ -103,7 +103,7 @@ def test_another_worker_goes_on_from_the_stored_checkpoint(
     search = world.search(**SPEC)
     job, lease = until_deriving(world)
     world.handlers[JobKind.DERIVE](job, lease, stop_after(6))
-    kept = world.searches.get(search.id).progress.report[DERIVING]
+    kept = world.searches.get_search(search.id).progress.report[DERIVING]
     assert isinstance(kept, dict)
     assert (kept["number"], kept["step"]) == (0, 6)
     world.dispatch.give_back(lease, "the worker is shutting down")
@@ -112,7 +112,7 @@ def test_another_worker_goes_on_from_the_stored_checkpoint(
     )
     world.handlers = worker_process._handlers(elsewhere, world.uow, world.dispatch.kinds, world.artifacts, None)
     world.run()
-    done = world.searches.get(search.id)
+    done = world.searches.get_search(search.id)
     assert done.state is SearchState.COMPLETED, done.reason
     resumed = [event["step"] for event in work_events(world, search) if event["number"] == 0]
     assert len(resumed) == len(set(resumed)), "steps that are in the checkpoint were made again"
@@ -124,16 +124,16 @@ def test_a_pause_stops_a_derivation_and_a_resume_goes_on_with_it(world: WorkerWo
     search = world.search(**SPEC)
     job, lease = until_deriving(world)
     world.searches.pause(search.id)
-    assert world.searches.get(search.id).state is SearchState.DRAINING
+    assert world.searches.get_search(search.id).state is SearchState.DRAINING
     assert world.dispatch.get(job.id).cancel_requested
     world.handlers[JobKind.DERIVE](job, lease, stop_after(6))
     world.dispatch.give_back(lease, "told to stop")
     assert world.dispatch.get(job.id).state is JobState.CANCELLED
-    assert world.searches.get(search.id).state is SearchState.PAUSED
+    assert world.searches.get_search(search.id).state is SearchState.PAUSED
     assert world.run() == 0
     world.searches.resume(search.id)
     world.run()
-    done = world.searches.get(search.id)
+    done = world.searches.get_search(search.id)
     assert done.state is SearchState.COMPLETED, done.reason
     assert genotypes(world, done) == undisturbed
     steps = [event["step"] for event in work_events(world, search) if event["number"] == 0]
@@ -149,7 +149,7 @@ def test_a_derivation_that_waits_is_dropped_by_a_pause_and_ordered_again(world: 
     assert world.claim() is None
     world.searches.resume(search.id)
     world.run()
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
 
 
 def test_what_is_derived_while_a_pause_comes_is_kept(world: WorkerWorld, undisturbed: list[Any]) -> None:
@@ -157,11 +157,11 @@ def test_what_is_derived_while_a_pause_comes_is_kept(world: WorkerWorld, undistu
     job, _ = until_deriving(world)
     world.searches.pause(search.id)
     world.do(job)  # it ends before it hears of the pause
-    assert world.searches.get(search.id).state is SearchState.PAUSED
+    assert world.searches.get_search(search.id).state is SearchState.PAUSED
     assert world.dispatch.get(job.id).state is JobState.DONE
     world.searches.resume(search.id)
     world.run()
-    done = world.searches.get(search.id)
+    done = world.searches.get_search(search.id)
     assert genotypes(world, done) == undisturbed
     assert next(event["step"] for event in work_events(world, search) if event["number"] == 0) < 10
 
@@ -172,7 +172,7 @@ def test_a_cancelled_search_takes_nothing_of_a_derivation(world: WorkerWorld) ->
     world.searches.cancel(search.id)
     world.do(job)
     assert world.dispatch.get(job.id).state is JobState.CANCELLED
-    done = world.searches.get(search.id)
+    done = world.searches.get_search(search.id)
     assert (done.state, world.candidates(search)) == (SearchState.CANCELLED, ())
     assert world.run() == 0
 

@@ -33,7 +33,7 @@ def world(database: TestDatabase, tmp_path: Path) -> World:
 
 
 def num_measurements(world: World) -> int:
-    return world.latencies.count(MeasurementQuery(include_superseded=True, include_suspect=True))
+    return world.latencies.count_measurements(MeasurementQuery(include_superseded=True, include_suspect=True))
 
 
 def test_a_search_ends_with_exactly_its_budget(world: World) -> None:
@@ -148,13 +148,13 @@ def test_a_killed_worker_asks_the_same_candidates_again(world: World) -> None:
     with pytest.raises(LeaseLostError):
         world.steps.commit(lease_of(lost), outcome)
     assert [c.genotype for c in world.candidates(search)] == [a.genotype for a in outcome.asked]
-    assert world.searches.get(search.id).progress.num_asked == 3
+    assert world.searches.get_search(search.id).progress.num_asked == 3
 
 
 def test_checkpoints_come_back_exactly(world: World) -> None:
     device = world.enrol()
     search = run_to_end(world, device, world.search())
-    latest = world.searches.checkpoints(search.id, PageRequest(10)).items[0]
+    latest = world.searches.page_of_checkpoints(search.id, PageRequest(10)).items[0]
     assert latest.seq == search.checkpoint_seq
     assert isinstance(latest.payload, dict)
     assert latest.payload["huge"] == 2**100
@@ -167,7 +167,7 @@ def test_a_paused_search_drains_and_goes_on_where_it_stopped(world: World) -> No
     world.worker.run()
     assert world.searches.pause(search.id).state is SearchState.DRAINING
     device.run()
-    assert world.searches.get(search.id).state is SearchState.PAUSED
+    assert world.searches.get_search(search.id).state is SearchState.PAUSED
     assert world.dispatch.claim("w") is None
     assert world.searches.resume(search.id).state is SearchState.RUNNING
     assert run_to_end(world, device, search).state is SearchState.COMPLETED
@@ -180,7 +180,7 @@ def test_a_step_under_way_is_discarded_by_a_pause(world: World) -> None:
     assert step is not None
     world.searches.pause(search.id)
     assert world.worker.step(lease_of(step)) is StepVerdict.DISCARDED
-    assert world.searches.get(search.id).state is SearchState.PAUSED
+    assert world.searches.get_search(search.id).state is SearchState.PAUSED
     assert world.candidates(search) == ()
     world.searches.resume(search.id)
     assert run_to_end(world, device, search).progress.num_complete == 6
@@ -200,15 +200,15 @@ def test_a_search_waits_for_its_inline_supernet(world: World) -> None:
 
 
 def test_a_training_that_is_cancelled_after_its_last_step_publishes_nothing(world: World) -> None:
-    supernet = world.supernets.create(parse_training_spec(TRAINING))
+    supernet = world.supernets.create_supernet(parse_training_spec(TRAINING))
     job = world.dispatch.claim("trainer", (JobKind.TRAIN,))
     assert job is not None
     world.supernets.start_training(lease_of(job))
     weights = world.artifacts.put(b"trained", "application/octet-stream")
     world.supernets.cancel(supernet.id)
     assert world.supernets.finish_training(lease_of(job), NewVersion(weights_sha256=weights.sha256)) is None
-    assert world.supernets.get(supernet.id).state is SupernetState.CANCELLED
-    assert world.supernets.versions(supernet.id) == ()
+    assert world.supernets.get_supernet(supernet.id).state is SupernetState.CANCELLED
+    assert world.supernets.versions_of_supernet(supernet.id) == ()
     assert world.uow.read(lambda tx: JobStore(tx).get_job(job.id)).state is JobState.CANCELLED
 
 
@@ -218,7 +218,7 @@ def test_a_training_that_fails_for_good_fails_the_searches_that_wait(world: Worl
     job = world.dispatch.claim("trainer", (JobKind.TRAIN,))
     assert job is not None
     world.dispatch.fail(lease_of(job), Failure(FailureType.INVALID_INPUT, "the images are gone"))
-    ended = world.searches.get(search.id)
+    ended = world.searches.get_search(search.id)
     assert ended.state is SearchState.FAILED
     assert "the images are gone" in ended.reason
 
@@ -229,7 +229,7 @@ def test_a_step_that_fails_for_good_fails_the_search(world: World) -> None:
     step = world.dispatch.claim("w", (JobKind.SEARCH_STEP,))
     assert step is not None
     world.dispatch.fail(lease_of(step), Failure(FailureType.INVALID_INPUT, "no genotype satisfies the constraints"))
-    ended = world.searches.get(search.id)
+    ended = world.searches.get_search(search.id)
     assert ended.state is SearchState.FAILED
     assert "no genotype satisfies" in ended.reason
 

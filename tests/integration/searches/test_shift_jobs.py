@@ -109,7 +109,7 @@ def test_a_worker_lost_in_a_shift_is_replaced_and_the_same_comes_of_it(world_on_
             shift(world, lost)
         shift(world, again)
     world.run()
-    assert world.searches.get(disturbed.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(disturbed.id).state is SearchState.COMPLETED
     assert outcome(world, disturbed) == outcome(world, undisturbed)
     assert len(own_versions(world, disturbed)) == BUDGET
 
@@ -130,7 +130,7 @@ def test_a_worker_that_lost_its_lease_stops_at_the_next_candidate(world: WorkerW
     assert own_versions(world, search) == []
     shift(world, taken_over[0])
     world.run()
-    assert world.searches.get(search.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(search.id).state is SearchState.COMPLETED
     assert len(own_versions(world, search)) == BUDGET
 
 
@@ -140,7 +140,7 @@ def test_a_search_cancelled_during_a_shift_leaves_no_version(world: WorkerWorld,
     shift(world, job)
     assert own_versions(world, search) == []
     assert [j.state for j in jobs_of(world, search, JobKind.SHIFT)] == [JobState.CANCELLED]
-    assert world.searches.get(search.id).state is SearchState.CANCELLED
+    assert world.searches.get_search(search.id).state is SearchState.CANCELLED
     assert world.run() == 0
 
 
@@ -151,11 +151,11 @@ def test_a_pause_lets_the_shift_end_and_a_resumed_search_comes_to_the_same(world
     assert world.searches.pause(paused.id).state is SearchState.DRAINING
     shift(world, job)
     world.run()
-    assert world.searches.get(paused.id).state is SearchState.PAUSED
+    assert world.searches.get_search(paused.id).state is SearchState.PAUSED
     assert len(own_versions(world, paused)) == POPULATION
     assert world.candidates(paused)[0].state is CandidateState.COMPLETE
     world.searches.resume(paused.id)
     world.run()
-    assert world.searches.get(paused.id).state is SearchState.COMPLETED
+    assert world.searches.get_search(paused.id).state is SearchState.COMPLETED
     assert outcome(world, paused) == outcome(world, undisturbed)
     assert outcome(world, search) == outcome(world, undisturbed)

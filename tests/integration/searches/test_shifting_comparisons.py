@@ -157,7 +157,7 @@ def test_a_survivor_that_cannot_be_scored_again_is_reported_and_compared_with_no
             world.database.skip_backoff()
         else:
             world.do(job)
-    ended = world.searches.get(search.id)
+    ended = world.searches.get_search(search.id)
     assert ended.state is SearchState.COMPLETED, ended.reason
     (lost,) = [c for c in world.candidates(search) if c.id == failed[0]]
     assert lost.state is CandidateState.COMPLETE, "what it was scored with earlier stays"
@@ -178,7 +178,7 @@ def test_a_search_goes_on_where_no_survivor_can_be_scored_again(world: WorkerWor
             world.dispatch.fail(job.lease, Failure(FailureType.INVALID_INPUT, "the data set is gone"))
         else:
             world.do(job)
-    ended = world.searches.get(search.id)
+    ended = world.searches.get_search(search.id)
     assert (ended.state, ended.progress.num_complete) == (SearchState.COMPLETED, BUDGET)
     assert assert_no_comparison_crosses_versions(world, ended) == 0
 
@@ -191,7 +191,7 @@ def test_a_shift_that_fails_for_good_ends_the_search_with_the_reason(world: Work
     assert len(read_payload(ShiftPayload, job.payload).candidate_ids) == POPULATION
     assert job.lease is not None
     world.dispatch.fail(job.lease, Failure(FailureType.INVALID_INPUT, "the data set is gone"))
-    ended = world.searches.get(search.id)
+    ended = world.searches.get_search(search.id)
     assert ended.state is SearchState.FAILED
     assert "shift" in ended.reason
     assert "the data set is gone" in ended.reason

@@ -64,7 +64,7 @@ def test_every_generation_is_one_version_and_is_scored_with_it_alone(world: Work
 def test_others_still_get_the_supernet_as_it_was_trained(world: WorkerWorld) -> None:
     supernet = world.ready_supernet()
     world.ran(**shifting_spec(supernet))
-    assert world.supernets.get(supernet.id).latest_version_id == supernet.latest_version_id
+    assert world.supernets.get_supernet(supernet.id).latest_version_id == supernet.latest_version_id
 
 
 def test_weights_of_operators_that_a_generation_never_sampled_are_unchanged(world: WorkerWorld) -> None:
@@ -73,7 +73,7 @@ def test_weights_of_operators_that_a_generation_never_sampled_are_unchanged(worl
     space = world.spaces.space(TINY_SPACE["id"], TINY_SPACE["parameters"])
     graphs = [space.graph(c.record.architecture, Form.SUPERNET) for c in world.candidates(search)]
     sampled = {ref.name for graph in graphs if graph is not None for node in graph.nodes for ref in weight_refs(node)}
-    before = tensors(world, world.supernets.versions(supernet.id)[0])
+    before = tensors(world, world.supernets.versions_of_supernet(supernet.id)[0])
     after = tensors(world, own_versions(world, search)[0])
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
@@ -105,7 +105,7 @@ def test_a_supernet_is_transferred_to_other_classes_by_a_new_head(world: WorkerW
         world.search(**shifting_spec(supernet, **changes))
     search = world.ran(**shifting_spec(supernet, **changes, shifting={**SHIFTING, "new_head": True}))
     assert search.state is SearchState.COMPLETED, search.reason
-    before = tensors(world, world.supernets.versions(supernet.id)[0])
+    before = tensors(world, world.supernets.versions_of_supernet(supernet.id)[0])
     after = tensors(world, own_versions(world, search)[-1])
     reshaped = [name for name in before if before[name].shape != after[name].shape]
     assert reshaped

@@ -9,6 +9,7 @@ import pytest
 
 from nas_engine.domain.job_protocol import FailureType
 from server.artifacts.files import FileByteStore
+from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.search import Search
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError
@@ -16,8 +17,7 @@ from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind
-from server.searches.evaluation_results import Accuracy
-from server.searches.steps.ordered_work import SearchWork
+from server.searches.steps.long_jobs import LongJobs
 from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
 from server.searches.steps.step import ShiftOrder
 from tests.support.databases import TestDatabase
@@ -56,11 +56,11 @@ def jobs(world: World, search: Search, kind: JobKind) -> tuple[Job, ...]:
 
 
 def shift_job(world: World) -> tuple[Shifts, Job, ShiftInput]:
-    shifts, job = Shifts(world.uow, SearchWork(world.uow)), claimed(world, JobKind.SHIFT)
+    shifts, job = Shifts(world.uow, LongJobs(world.uow)), claimed(world, JobKind.SHIFT)
     return shifts, job, shifts.load(lease_of(job))
 
 
-def shifted(world: World, *accuracies: Accuracy | None) -> ShiftOutcome:
+def shifted(world: World, *accuracies: HeldOutAccuracy | None) -> ShiftOutcome:
     """One version for each accuracy, or one without."""
     stored = [world.artifacts.put(f"weights {n}".encode(), "x/y").sha256 for n, _ in enumerate(accuracies)]
     versions = [ShiftedVersion(weights_sha256=s, accuracy=a) for s, a in zip(stored, accuracies, strict=True)]
@@ -88,7 +88,7 @@ def test_a_candidate_that_its_board_refuses_meanwhile_is_not_scored_again(world:
     world.dispatch.fail(lease_of(refused), Failure(FailureType.CONVERT_FAILED, "no such operator"))
     shifts, job, given = shift_job(world)
     assert len(given.architectures) == 3, "it was sampled: the weights move towards it all the same"
-    taken = [Accuracy(top1=top1, num_images=100) for top1 in (0.1, 0.2, 0.3)]
+    taken = [HeldOutAccuracy(top1=top1, num_images=100) for top1 in (0.1, 0.2, 0.3)]
     shifts.commit(lease_of(job), given.payload, shifted(world, *taken))
     scored = {j.candidate_id for j in jobs(world, search, JobKind.EVALUATE)}
     first, second, last = world.candidates(search)
@@ -105,5 +105,5 @@ def test_versions_that_do_not_fit_the_candidates_are_refused(world: World) -> No
     search, _ = started(world, **IMMEDIATE)
     shifts, job, given = shift_job(world)
     with pytest.raises(InvalidValueError, match="2 versions of 3 candidates"):
-        shifts.commit(lease_of(job), given.payload, shifted(world, Accuracy(top1=0.1, num_images=1), None))
+        shifts.commit(lease_of(job), given.payload, shifted(world, HeldOutAccuracy(top1=0.1, num_images=1), None))
     assert jobs(world, search, JobKind.EVALUATE) == ()

@@ -53,9 +53,9 @@ def register(world: WorkerWorld, content: bytes, space_id: str = "mine") -> Tabl
 
 def table_search(world: WorkerWorld, **changes: Any) -> Search:
     document = {"space": {"id": "mine"}, "objectives": OBJECTIVES, "budget": {"num_candidates": BUDGET}, "seed": 7}
-    search = world.searches.create(parse_search_spec({**document, **changes}))
+    search = world.searches.create_search(parse_search_spec({**document, **changes}))
     world.run()
-    return world.searches.get(search.id)
+    return world.searches.get_search(search.id)
 
 
 def engine_alone(
@@ -194,7 +194,7 @@ def test_nothing_that_needs_a_network_works_and_each_says_why(world: WorkerWorld
         world.spaces.export_onnx(architecture, batch=1, seed=0)
     training = {"space": {"id": "mine"}, "dataset": "stripes", "iterations": 1}
     with pytest.raises(InvalidSpecError, match="no networks that could be trained"):
-        world.searches.create(
+        world.searches.create_search(
             parse_search_spec(
                 {
                     "space": TINY_SPACE,
@@ -231,7 +231,7 @@ def test_registering_is_idempotent_and_an_id_never_changes_its_meaning(world: Wo
 def test_a_killed_worker_asks_what_an_undisturbed_one_asks(world: WorkerWorld) -> None:
     register(world, table_bytes())
     whole = table_search(world, algorithm={"kind": "nsga2", "population_size": 10})
-    disturbed = world.searches.create(whole.spec)
+    disturbed = world.searches.create_search(whole.spec)
     for place in range(100):
         if (job := world.claim()) is None:
             break

@@ -11,15 +11,16 @@ import torch
 from scipy.stats import kendalltau
 
 from nas_engine.domain.job_protocol import FailureType
+from server.candidates.candidate import HeldOutAccuracy
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.core.events import EventQuery, EventStore, EventType
 from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.states import JobKind, JobState
-from server.studies.entry_jobs import StudyWork
+from server.studies.rank_jobs import RankJobs
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
-from server.studies.study import HeldOutAccuracy, RankingStudy, StudyEntry
+from server.studies.study import RankingStudy, StudyEntry
 from server.studies.worker import correlate
 from server.training.spec import parse_training_spec
 from tests.support.databases import TestDatabase
@@ -52,7 +53,7 @@ def ordered(world: WorkerWorld, **changes: Any) -> RankingStudy:
     document: dict[str, Any] = {"num_architectures": 4, "num_local": 2, "training": ALONE, **changes}
     if "supernet" not in document:
         document["supernet"] = world.ready_supernet().id
-    return world.studies.create(parse_ranking_study_spec(document))
+    return world.studies.create_study(parse_ranking_study_spec(document))
 
 
 def leased(world: WorkerWorld) -> Job:
@@ -63,21 +64,23 @@ def leased(world: WorkerWorld) -> Job:
 
 
 def accuracies(entries: tuple[StudyEntry, ...]) -> list[tuple[float, float]]:
-    return [(e.shared.top1, e.alone.top1) for e in entries if e.shared is not None and e.alone is not None]
+    return [
+        (e.inherited.top1, e.standalone.top1) for e in entries if e.inherited is not None and e.standalone is not None
+    ]
 
 
 def test_a_study_judges_every_architecture_both_ways_and_correlates_the_orders(world: WorkerWorld) -> None:
     study = ordered(world)
     world.run()
-    done = world.studies.get(study.id)
+    done = world.studies.get_study(study.id)
     assert (done.state, done.num_done, done.num_failed) == (StudyState.COMPLETED, 4, 0)
-    entries = world.studies.entries(study.id)
+    entries = world.studies.study_entries(study.id)
     pairs = accuracies(entries)
     assert len(pairs) == 4
     for entry in entries:
-        assert entry.shared is not None
-        assert entry.alone is not None
-        assert entry.shared.num_images == entry.alone.num_images == 24  # a fifth of the training images
+        assert entry.inherited is not None
+        assert entry.standalone is not None
+        assert entry.inherited.num_images == entry.standalone.num_images == 24  # a fifth of the training images
         assert entry.progress.step == 20
     assert done.result is not None
     expected = kendalltau(*zip(*pairs, strict=True)).statistic
@@ -103,7 +106,7 @@ def test_events_tell_how_a_study_goes(world: WorkerWorld) -> None:
 def test_the_same_seed_draws_the_same_architectures_each_once(world: WorkerWorld) -> None:
     supernet = world.ready_supernet().id
     drawn = [
-        [entry.record.arch_id for entry in world.studies.entries(ordered(world, supernet=supernet, seed=seed).id)]
+        [entry.record.arch_id for entry in world.studies.study_entries(ordered(world, supernet=supernet, seed=seed).id)]
         for seed in (3, 3, 4)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -120,7 +123,7 @@ def test_a_killed_worker_loses_no_architecture_and_no_checkpoint(world: WorkerWo
     job = leased(world)
     with pytest.raises(_KilledError):
         do_until(world, job, lambda: killed_after_step(world, study, 6))
-    interrupted = world.studies.entries(study.id)[1]
+    interrupted = world.studies.study_entries(study.id)[1]
     assert interrupted.state is StudyEntryState.TRAINING
     assert 0 < interrupted.resume_step <= 6
     # Another worker, on another host: it has only what was stored.
@@ -131,8 +134,8 @@ def test_a_killed_worker_loses_no_architecture_and_no_checkpoint(world: WorkerWo
     world.do(job)
     assert min(steps_after(world, study, before)) >= interrupted.resume_step
     world.run()
-    assert world.studies.get(study.id).state is StudyState.COMPLETED
-    assert accuracies(world.studies.entries(study.id)) == accuracies(world.studies.entries(undisturbed.id))
+    assert world.studies.get_study(study.id).state is StudyState.COMPLETED
+    assert accuracies(world.studies.study_entries(study.id)) == accuracies(world.studies.study_entries(undisturbed.id))
 
 
 class _KilledError(BaseException):
@@ -140,7 +143,7 @@ class _KilledError(BaseException):
 
 
 def killed_after_step(world: WorkerWorld, study: RankingStudy, step: int) -> bool:
-    if world.studies.entries(study.id)[1].progress.step >= step:
+    if world.studies.study_entries(study.id)[1].progress.step >= step:
         raise _KilledError
     return False
 
@@ -165,7 +168,7 @@ def test_a_cancelled_study_keeps_what_is_done(world: WorkerWorld) -> None:
     under_way = leased(world)
     cancelled = world.studies.cancel(study.id)
     assert (cancelled.state, cancelled.num_done) == (StudyState.CANCELLED, 1)
-    states = [entry.state for entry in world.studies.entries(study.id)]
+    states = [entry.state for entry in world.studies.study_entries(study.id)]
     assert states == [StudyEntryState.DONE] + [StudyEntryState.CANCELLED] * 3
     assert world.claim() is None
     assert world.dispatch.get(under_way.id).cancel_requested
@@ -180,7 +183,7 @@ def test_what_ends_after_a_study_was_cancelled_changes_nothing(world: WorkerWorl
     study = ordered(world, num_architectures=2)
     world.do(leased(world))
     under_way = leased(world)
-    work, lease = StudyWork(world.uow, correlate), under_way.lease
+    work, lease = RankJobs(world.uow, correlate), under_way.lease
     assert lease is not None
     work.start(lease)
     cancelled = world.studies.cancel(study.id)
@@ -188,7 +191,10 @@ def test_what_ends_after_a_study_was_cancelled_changes_nothing(world: WorkerWorl
         work.start(lease)
     accuracy = HeldOutAccuracy(0.5, 10)
     assert work.finish(lease, accuracy, accuracy) == cancelled
-    assert [one.state for one in world.studies.entries(study.id)] == [StudyEntryState.DONE, StudyEntryState.CANCELLED]
+    assert [one.state for one in world.studies.study_entries(study.id)] == [
+        StudyEntryState.DONE,
+        StudyEntryState.CANCELLED,
+    ]
     assert world.dispatch.get(under_way.id).state is JobState.CANCELLED
 
 
@@ -196,12 +202,12 @@ def test_an_architecture_that_fails_is_left_out_and_named(world: WorkerWorld) ->
     study = ordered(world, num_architectures=3)
     fail(world, "the loss is nan")
     world.run()
-    done = world.studies.get(study.id)
+    done = world.studies.get_study(study.id)
     assert (done.state, done.num_done, done.num_failed) == (StudyState.COMPLETED, 2, 1)
     assert done.reason == "1 of 3 architectures failed"
     assert done.result is not None
     assert done.result.overall.num == 2
-    failed = world.studies.entries(study.id)[0]
+    failed = world.studies.study_entries(study.id)[0]
     assert (failed.state, failed.reason) == (StudyEntryState.FAILED, "invalid_input: the loss is nan")
 
 
@@ -209,7 +215,7 @@ def test_a_study_with_fewer_than_two_results_has_failed(world: WorkerWorld) -> N
     study = ordered(world, num_architectures=2)
     fail(world, "it broke")
     world.run()
-    done = world.studies.get(study.id)
+    done = world.studies.get_study(study.id)
     assert (done.state, done.result) == (StudyState.FAILED, None)
 
 
@@ -252,7 +258,7 @@ def test_a_study_that_cannot_be_made_is_refused_with_the_place(
 
 
 def test_only_a_supernet_with_weights_can_be_studied(world: WorkerWorld) -> None:
-    waiting = world.supernets.create(parse_training_spec(TRAINING))
+    waiting = world.supernets.create_supernet(parse_training_spec(TRAINING))
     with pytest.raises(InvalidSpecError, match="no weights yet"):
         ordered(world, supernet=waiting.id)
     alone = world.ready_supernet(strategy={"kind": "retrain", "architecture": [0, 0, 0]})

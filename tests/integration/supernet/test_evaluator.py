@@ -85,6 +85,6 @@ def test_a_ranking_study_judges_architectures_both_ways() -> None:
     ]  # fmt: skip
     done = [entry for entry in entries if entry is not None]
     assert len(done) == 3
-    assert all(entry.alone.num_images == entry.shared.num_images == len(DATASET.validation) for entry in done)
+    assert all(entry.standalone.num_images == entry.inherited.num_images == len(DATASET.validation) for entry in done)
     found = summarise(done, num_local=2)
     assert (found.overall.num, found.num_local) == (3, 2)

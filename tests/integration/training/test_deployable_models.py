@@ -112,9 +112,9 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> ConvertingWorld:
 
 def retrained(world: ConvertingWorld, **strategy: Any) -> Supernet:
     document = {**TRAINING, **FAST, "strategy": {"kind": "retrain", "architecture": ARCHITECTURE, **strategy}}
-    made = world.supernets.create(parse_training_spec(document))
+    made = world.supernets.create_supernet(parse_training_spec(document))
     world.run()
-    done = world.supernets.get(made.id)
+    done = world.supernets.get_supernet(made.id)
     assert done.state is SupernetState.READY, done.reason
     return done
 
@@ -167,11 +167,11 @@ def test_a_conversion_that_is_refused_says_why_and_leaves_the_onnx_file(world: C
     assert onnx.state is DeployableState.READY
     assert (failed.state, failed.sha256) == (DeployableState.FAILED, None)
     assert "Erf" in failed.reason
-    assert world.supernets.get(done.id).state is SupernetState.READY
+    assert world.supernets.get_supernet(done.id).state is SupernetState.READY
 
 
 def statistics(world: ConvertingWorld, supernet: Supernet) -> Any:
-    return world.supernets.versions(supernet.id)[-1].statistics
+    return world.supernets.versions_of_supernet(supernet.id)[-1].statistics
 
 
 def content(world: ConvertingWorld, model: DeployableModel) -> bytes:
@@ -211,7 +211,7 @@ def test_a_candidate_is_retrained_without_copying_its_genotype(world: Converting
     assert (made.spec.dataset, made.spec.iterations) == ("stripes", 4)
     assert made.spec.labels == {"team": "vision", "search": search.id, "candidate": candidate.id}
     world.run()
-    done = world.supernets.get(made.id)
+    done = world.supernets.get_supernet(made.id)
     assert done.state is SupernetState.READY, done.reason
     assert statistics(world, done)["arch_id"] == candidate.arch_id
 
@@ -272,11 +272,11 @@ def measured(world: ConvertingWorld, board: Device, **changes: Any) -> Search:
     )
     for _ in range(10):  # a few rounds of work, conversion, measuring
         world.run()
-        if world.searches.get(search.id).state.final:
+        if world.searches.get_search(search.id).state.final:
             break
         world.convert()
         measure_all(world, board)
-    done = world.searches.get(search.id)
+    done = world.searches.get_search(search.id)
     assert done.state is SearchState.COMPLETED, done.reason
     return done
 

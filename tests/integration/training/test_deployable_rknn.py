@@ -67,9 +67,9 @@ def test_a_retrained_network_is_converted_by_the_toolkit(
         "rknn_dtype": dtype,
         "rknn_target": target,
     }
-    made = process.get(Supernets).create(parse_training_spec({**TRAINING, "strategy": strategy}))
+    made = process.get(Supernets).create_supernet(parse_training_spec({**TRAINING, "strategy": strategy}))
     models = DeployableModels(process.uow)
-    installation.until(lambda: process.get(Supernets).get(made.id).state.final, 240.0)
+    installation.until(lambda: process.get(Supernets).get_supernet(made.id).state.final, 240.0)
     installation.until(
         lambda: all(m.state is not DeployableState.CONVERTING for m in models.of_supernet(made.id)), 240.0
     )

@@ -50,19 +50,19 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> WorkerWorld:
 
 
 def ordered(world: WorkerWorld, **changes: Any) -> Supernet:
-    return world.supernets.create(parse_training_spec({**SPEC, **changes}))
+    return world.supernets.create_supernet(parse_training_spec({**SPEC, **changes}))
 
 
 def trained(world: WorkerWorld, **changes: Any) -> Supernet:
     supernet = ordered(world, **changes)
     world.run()
-    done = world.supernets.get(supernet.id)
+    done = world.supernets.get_supernet(supernet.id)
     assert done.state is SupernetState.READY, done.reason
     return done
 
 
 def weights(world: WorkerWorld, supernet: Supernet) -> dict[str, torch.Tensor]:
-    version = world.supernets.versions(supernet.id)[-1]
+    version = world.supernets.versions_of_supernet(supernet.id)[-1]
     return load(world.artifacts.read(version.weights_sha256))
 
 
@@ -95,17 +95,17 @@ def test_a_cancelled_run_of_two_processes_goes_on_from_its_checkpoint(world: Wor
     job = leased(world)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, after_step(world, supernet, 2))
-    stopped = world.supernets.get(supernet.id)
+    stopped = world.supernets.get_supernet(supernet.id)
     assert stopped.state is SupernetState.TRAINING
     assert stopped.resume_artifact_sha256 is not None
     world.restart()
     world.do(job)
-    assert world.supernets.get(supernet.id).state is SupernetState.READY
+    assert world.supernets.get_supernet(supernet.id).state is SupernetState.READY
     assert_equal(weights(world, undisturbed), weights(world, supernet))
 
 
 def after_step(world: WorkerWorld, supernet: Supernet, step: int) -> Callable[[], bool]:
-    return lambda: world.supernets.get(supernet.id).progress.step >= step
+    return lambda: world.supernets.get_supernet(supernet.id).progress.step >= step
 
 
 def test_a_process_that_dies_fails_the_job_and_ends_the_others(world: WorkerWorld) -> None:
@@ -170,7 +170,7 @@ def test_two_processes_retrain_an_architecture(world: WorkerWorld) -> None:
     strategy = {"kind": "retrain", "architecture": [0, 2, 1], "inherit_from": supernet.latest_version_id}
     one, two = trained(world, strategy=strategy), trained(world, strategy=strategy, num_processes=2)
     assert_equal(weights(world, one), weights(world, two))
-    reports: list[Any] = [world.supernets.versions(s.id)[-1].statistics for s in (one, two)]
+    reports: list[Any] = [world.supernets.versions_of_supernet(s.id)[-1].statistics for s in (one, two)]
     assert reports[1]["test_top1"] == pytest.approx(reports[0]["test_top1"], abs=0.05)
     assert world.artifacts.read(reports[1]["model_sha256"])
 
@@ -183,5 +183,5 @@ def test_a_worker_on_the_cpu_cannot_count_its_gpus() -> None:
 
 def test_a_limited_number_of_training_images_is_another_run(world: WorkerWorld) -> None:
     whole, part = trained(world), trained(world, max_train_images=48)
-    told: list[Any] = [world.supernets.versions(s.id)[-1].statistics for s in (whole, part)]
+    told: list[Any] = [world.supernets.versions_of_supernet(s.id)[-1].statistics for s in (whole, part)]
     assert told[0]["dataset_fingerprint"] != told[1]["dataset_fingerprint"]

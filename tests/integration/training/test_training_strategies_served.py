@@ -26,13 +26,13 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> WorkerWorld:
 
 def trained(world: WorkerWorld, **changes: Any) -> Supernet:
     spec = parse_training_spec({**TRAINING, "optimizer": {"learning_rate": 0.05}, **changes})
-    supernet = world.supernets.create(spec)
+    supernet = world.supernets.create_supernet(spec)
     world.run()
-    return world.supernets.get(supernet.id)
+    return world.supernets.get_supernet(supernet.id)
 
 
 def statistics(world: WorkerWorld, supernet: Supernet) -> Any:
-    return world.supernets.versions(supernet.id)[-1].statistics
+    return world.supernets.versions_of_supernet(supernet.id)[-1].statistics
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_strategy_of_the_spec_trains_a_supernet(world: WorkerWorld, strategy: 
 def test_fairness_is_refused_where_layers_differ_in_their_choices(world: WorkerWorld) -> None:
     spec = parse_training_spec({**TRAINING, "space": {"id": "attentivenas"}, "strategy": {"kind": "fair"}})
     with pytest.raises(InvalidSpecError, match="strict fairness"):
-        world.supernets.create(spec)
+        world.supernets.create_supernet(spec)
 
 
 def test_an_architecture_is_retrained_with_its_test_accuracy_and_a_deployable_model(world: WorkerWorld) -> None:
@@ -85,7 +85,7 @@ def test_a_retraining_may_inherit_the_weights_of_a_supernet(world: WorkerWorld) 
 def test_an_unknown_architecture_cannot_be_retrained(world: WorkerWorld) -> None:
     spec = parse_training_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": "nothing"}})
     with pytest.raises(InvalidSpecError, match="nothing"):
-        world.supernets.create(spec)
+        world.supernets.create_supernet(spec)
 
 
 def test_a_retraining_preset_without_an_architecture_is_refused_until_one_is_given(world: WorkerWorld) -> None:
@@ -93,15 +93,17 @@ def test_a_retraining_preset_without_an_architecture_is_refused_until_one_is_giv
         update={"space": SpaceSpec.model_validate(TINY_SPACE), "dataset": "stripes"}
     )
     with pytest.raises(InvalidSpecError, match="which architecture"):
-        world.supernets.create(preset)
+        world.supernets.create_supernet(preset)
     strategy = preset.strategy.model_copy(update={"architecture": ARCHITECTURE})
-    assert world.supernets.create(preset.model_copy(update={"strategy": strategy})).state is SupernetState.QUEUED
+    assert (
+        world.supernets.create_supernet(preset.model_copy(update={"strategy": strategy})).state is SupernetState.QUEUED
+    )
 
 
 def test_weights_to_inherit_must_be_there(world: WorkerWorld) -> None:
     strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "inherit_from": "supv_none"}
     with pytest.raises(InvalidSpecError, match="supv_none"):
-        world.supernets.create(parse_training_spec({**TRAINING, "strategy": strategy}))
+        world.supernets.create_supernet(parse_training_spec({**TRAINING, "strategy": strategy}))
 
 
 def test_a_search_cannot_take_its_weights_from_a_retraining(world: WorkerWorld) -> None:

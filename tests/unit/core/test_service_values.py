@@ -18,6 +18,7 @@ from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.access.token import ApiToken, Role
 from server.access.tokens import digest, new_secret
 from server.artifacts.artifact import check_sha256
+from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.payloads import SearchStepPayload
 from server.candidates.search import SearchProgress
 from server.candidates.states import CANDIDATE_TRANSITIONS, SEARCH_TRANSITIONS, SearchState
@@ -30,8 +31,7 @@ from server.jobs.failures import backoff_s, policy_of
 from server.jobs.payloads import read_payload
 from server.jobs.states import JOB_TRANSITIONS, JobState
 from server.measuring.payloads import MeasurePayload
-from server.searches.evaluation_results import Accuracy
-from server.searches.steps.step import StepOutcome, StepStatus
+from server.searches.steps.step import SearchStepOutcome, StepStatus
 from server.spaces.architecture import ArchitectureRecord
 from server.training.supernet import SUPERNET_TRANSITIONS, TrainingProgress
 from tests.support.fakes_service import toy_record
@@ -160,11 +160,11 @@ def test_a_device_offers_every_core_mask_with_every_dtype() -> None:
 @pytest.mark.parametrize("top1", [math.nan, math.inf, -0.1, 1.1])
 def test_an_accuracy_is_a_fraction(top1: float) -> None:
     with pytest.raises(InvalidValueError):
-        Accuracy(top1=top1, num_images=10)
+        HeldOutAccuracy(top1=top1, num_images=10)
 
 
 def test_the_standard_error_of_an_accuracy_is_binomial() -> None:
-    assert Accuracy(top1=0.5, num_images=100).standard_error == pytest.approx(0.05)
+    assert HeldOutAccuracy(top1=0.5, num_images=100).standard_error == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("wrong", [{"loss": math.nan}, {"metrics": {"top1": math.inf}}])
@@ -188,9 +188,9 @@ def test_a_hypervolume_is_finite() -> None:
 )
 def test_a_step_that_makes_no_sense_is_refused(change: dict[str, Any], reason: str) -> None:
     good: dict[str, Any] = {"told": ("cand_1",), "asked": (), "checkpoint": {}, "code_version": "1"}
-    StepOutcome(**good)
+    SearchStepOutcome(**good)
     with pytest.raises(InvalidValueError, match=reason):
-        StepOutcome(**{**good, **change})
+        SearchStepOutcome(**{**good, **change})
 
 
 def test_counts_of_an_architecture_fit_a_database() -> None:

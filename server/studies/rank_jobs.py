@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nas_engine.domain.json_value import JsonValue
 from server.artifacts.store import ArtifactStore
+from server.candidates.candidate import HeldOutAccuracy
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import LeaseLostError
 from server.core.events import EventStore, EventType, NewEvent
@@ -18,33 +19,33 @@ from server.studies.lifecycle import MIN_DONE, end_entry, set_study_state
 from server.studies.payloads import RankPayload
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
-from server.studies.study import HeldOutAccuracy, Ranker, RankingResult, RankingStudy, StudyEntry
+from server.studies.study import Ranker, RankingResult, RankingStudy, StudyEntry
 from server.training.supernet import TrainingProgress
 
 
 @dataclass(frozen=True, slots=True)
-class EntryOrder:
-    """What a worker is to do: one architecture of one study."""
+class RankOrder:
+    """One architecture of one study, for the worker of a RANK job."""
 
     study: RankingStudy
     entry: StudyEntry
 
 
-class StudyWork:
-    """Use cases of the workers that do RANK jobs."""
+class RankJobs:
+    """Starts, reports and ends RANK jobs, for their workers."""
 
     def __init__(self, uow: UnitOfWork, rank: Ranker) -> None:
         self._uow = uow
         self._rank = rank
 
-    def start(self, lease: LeaseRef) -> EntryOrder:
+    def start(self, lease: LeaseRef) -> RankOrder:
         """What the worker of a RANK job starts from, its last resumable checkpoint included.
 
         Raises:
             LeaseLostError: the lease is not current; take other work.
         """
 
-        def work(tx: Transaction) -> EntryOrder:
+        def work(tx: Transaction) -> RankOrder:
             study, entry = self._locked(tx, lease)
             JobStore(tx).lock_job_of_lease(lease)
             if entry.state.final:
@@ -53,7 +54,7 @@ class StudyWork:
                 study = set_study_state(tx, study, StudyState.RUNNING)
             entry = replace(entry, state=StudyEntryState.TRAINING)
             StudyStore(tx).save_study_entry(entry)
-            return EntryOrder(study, entry)
+            return RankOrder(study, entry)
 
         return self._uow.write(work)
 
@@ -86,7 +87,7 @@ class StudyWork:
 
         self._uow.write(work)
 
-    def finish(self, lease: LeaseRef, shared: HeldOutAccuracy, alone: HeldOutAccuracy) -> RankingStudy:
+    def finish(self, lease: LeaseRef, inherited: HeldOutAccuracy, standalone: HeldOutAccuracy) -> RankingStudy:
         """End a RANK job with both accuracies; with the last one the study is over.
 
         Of a study that was cancelled meanwhile nothing is written but the job's end.
@@ -101,24 +102,24 @@ class StudyWork:
             if entry.state.final:
                 cancel_job(tx, job)
                 return study
-            entry = replace(entry, state=StudyEntryState.DONE, shared=shared, alone=alone)
+            entry = replace(entry, state=StudyEntryState.DONE, inherited=inherited, standalone=standalone)
             others = [other for other in StudyStore(tx).study_entries(study.id) if other.number != entry.number]
             study = replace(study, result=self._result(study, [*others, entry]))
-            complete_job(tx, job, {"shared_top1": shared.top1, "alone_top1": alone.top1})
+            complete_job(tx, job, {"shared_top1": inherited.top1, "alone_top1": standalone.top1})
             return end_entry(tx, study, entry)
 
         return self._uow.write(work)
 
     def _result(self, study: RankingStudy, entries: Sequence[StudyEntry]) -> RankingResult | None:
         pairs = [
-            (entry.shared.top1, entry.alone.top1)
+            (entry.inherited.top1, entry.standalone.top1)
             for entry in sorted(entries, key=lambda entry: entry.number)
-            if entry.shared is not None and entry.alone is not None
+            if entry.inherited is not None and entry.standalone is not None
         ]
         if len(pairs) < MIN_DONE:
             return None
-        shared, alone = zip(*pairs, strict=True)
-        return self._rank(shared, alone, study.spec.num_local)
+        inherited, standalone = zip(*pairs, strict=True)
+        return self._rank(inherited, standalone, study.spec.num_local)
 
     @staticmethod
     def _locked(tx: Transaction, lease: LeaseRef) -> tuple[RankingStudy, StudyEntry]:

@@ -11,7 +11,7 @@ from server.candidates.search import Search
 from server.searches.fronts import Front, Fronts
 
 
-def to_confirm(search: Search, front: Front, fronts: Fronts, confirmed: Set[str]) -> tuple[str, ...]:
+def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, confirmed: Set[str]) -> tuple[str, ...]:
     """Ids of the candidates to measure again, in the order asked, those left out that were before.
 
     Ends after finitely many rounds: no candidate is named twice. Latencies of a table cannot be measured again.

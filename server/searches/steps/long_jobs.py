@@ -1,12 +1,12 @@
-"""Heavy work of a search: ordered by a step, done by a job of its own, waited for by the next step.
+"""Long-running jobs of a search: ordered by a step, done by a worker of their own, waited for by the next step.
 
 A step stays short: what takes minutes or hours (shifting a supernet, deriving a network) is ordered with the step's
-checkpoint, at most one such job per step. While it is unfinished the generation barrier stands. It commits what it
-found in one transaction of its own, and the next step is given its result. A crash before that repeats the job from its
-payload alone, or from a checkpoint of its own.
+checkpoint, at most one such job per step. While it is unfinished the generation barrier stands. It commits its result
+in one transaction of its own, and the next step is given that result. A crash before that repeats the job from its
+payload, or from a checkpoint of its own.
 
-Another kind of work needs: a member of `JobKind` with its entry in job_kinds.py, a payload (`SearchWorkPayload`), an
-order (`WorkOrder`) with its case in `order_work`, and a handler that ends with `SearchWork.finish` or a commit of its
+A further kind needs: a member of `JobKind` with its entry in job_kinds.py, a payload (`LongJobPayload`), an order
+(`LongJobOrder`) with its case in `order_long_job`, and a handler that ends with `LongJobs.finish` or a commit of its
 own.
 """
 
@@ -19,7 +19,7 @@ from enum import Enum
 from nas_engine.domain.json_value import JsonValue
 from server.candidates.candidate import Candidate
 from server.candidates.lifecycle import advance
-from server.candidates.payloads import DerivePayload, SearchWorkPayload, ShiftPayload
+from server.candidates.payloads import DerivePayload, LongJobPayload, ShiftPayload
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -32,29 +32,29 @@ from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
-from server.searches.steps.step import DeriveOrder, FinishedWork, ShiftOrder, WorkOrder
+from server.searches.steps.step import DeriveOrder, FinishedLongJob, LongJobOrder, ShiftOrder
 
 
-class WorkVerdict(Enum):
-    """What became of finished work."""
+class LongJobVerdict(Enum):
+    """Whether the result of a long-running job was committed."""
 
     COMMITTED = "committed"
-    DISCARDED = "discarded"  # the search was cancelled meanwhile
+    DISCARDED = "discarded"  # the search was cancelled before the job ended
 
 
 Commit = Callable[[Transaction, Search], Search]
-"""Writes what the work found, on the locked search; gives the search back as saved."""
+"""Writes the job's result on the locked search; returns the search as saved."""
 
 
-class SearchWork:
-    """Use cases of the worker that does heavy work of searches."""
+class LongJobs:
+    """Starts, reports and ends the long-running jobs of searches, for their workers."""
 
     def __init__(self, uow: UnitOfWork, settings: SearchSettings | None = None) -> None:
         self._uow = uow
         self._settings = settings or SearchSettings()
 
     def load(self, lease: LeaseRef) -> Search:
-        """The search that a leased job works for.
+        """Read the search that a leased job belongs to.
 
         Raises:
             LeaseLostError: the lease is not current, or the search has moved on; take other work.
@@ -62,7 +62,7 @@ class SearchWork:
 
         def look(tx: Transaction) -> Search:
             job = JobStore(tx).get_job(lease.job_id)
-            payload = read_payload(SearchWorkPayload, job.payload)
+            payload = read_payload(LongJobPayload, job.payload)
             search = SearchStore(tx).get_search(payload.search_id)
             if job.lease != lease or payload.seq != search.checkpoint_seq:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
@@ -71,7 +71,7 @@ class SearchWork:
         return self._uow.read(look)
 
     def report(self, lease: LeaseRef, progress: Mapping[str, JsonValue]) -> None:
-        """Tell those who watch the search how far the work is. Raises LeaseLostError: stop working."""
+        """Publish the job's progress as an event of its search. Raises LeaseLostError: stop working."""
 
         def work(tx: Transaction) -> None:
             job = JobStore(tx).lock_job_of_lease(lease)
@@ -80,50 +80,50 @@ class SearchWork:
 
         self._uow.write(work)
 
-    def finish(self, lease: LeaseRef, result: JsonValue, commit: Commit | None = None) -> WorkVerdict:
+    def finish(self, lease: LeaseRef, result: JsonValue, commit: Commit | None = None) -> LongJobVerdict:
         """End the job with its result, which the next step is given, and open the barrier.
 
         Args:
             lease: of the job.
             result: small JSON.
-            commit: writes whatever else came of the work, in the same transaction.
+            commit: writes what the job produced besides, in the same transaction.
 
         Raises:
             LeaseLostError: somebody else has the job by now; nothing is written.
         """
 
-        def work(tx: Transaction) -> WorkVerdict:
-            payload = read_payload(SearchWorkPayload, JobStore(tx).get_job(lease.job_id).payload)
+        def work(tx: Transaction) -> LongJobVerdict:
+            payload = read_payload(LongJobPayload, JobStore(tx).get_job(lease.job_id).payload)
             search = SearchStore(tx).lock_search(payload.search_id)
             job = JobStore(tx).lock_job_of_lease(lease)
             if search.state.final:
                 cancel_job(tx, job)
-                return WorkVerdict.DISCARDED
+                return LongJobVerdict.DISCARDED
             if payload.seq != search.checkpoint_seq:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
             if commit is not None:
                 search = commit(tx, search)
             complete_job(tx, job, result)
             advance(tx, search, self._settings)
-            return WorkVerdict.COMMITTED
+            return LongJobVerdict.COMMITTED
 
         return self._uow.write(work)
 
 
-def order_work(
-    tx: Transaction, search: Search, order: WorkOrder, asked: Sequence[Candidate], settings: SearchSettings
+def order_long_job(
+    tx: Transaction, search: Search, order: LongJobOrder, asked: Sequence[Candidate], settings: SearchSettings
 ) -> None:
-    """Queue the work of a step that is being committed.
+    """Queue the long-running job of a step that is being committed.
 
     Args:
         search: saved with the step's checkpoint number.
-        order: what to do.
+        order: kind of job and its parameters.
         asked: the step's new candidates, in order.
 
     Raises:
-        InvalidValueError: the search lacks what the work needs.
+        InvalidValueError: the search lacks what the job needs.
     """
-    payload: SearchWorkPayload
+    payload: LongJobPayload
     match order:
         case ShiftOrder():
             kind, payload = JobKind.SHIFT, _shift_payload(search, order, asked)
@@ -143,14 +143,14 @@ def order_work(
     tx.wake(Topic.WORKER_JOBS)
 
 
-def finished_work(tx: Transaction, search: Search) -> FinishedWork | None:
-    """What the last step ordered, once it is done; None where it ordered nothing."""
+def finished_long_job(tx: Transaction, search: Search) -> FinishedLongJob | None:
+    """Return the finished job that the last step ordered; None where it ordered none."""
     job = JobStore(tx).find_done_job(_dedupe_key(search))
-    return None if job is None else FinishedWork(job.kind, job.result)
+    return None if job is None else FinishedLongJob(job.kind, job.result)
 
 
 def add_report(search: Search, topic: str, entries: Mapping[str, JsonValue]) -> Search:
-    """A search that also says this of a topic, beside what it said of it before; not saved."""
+    """Return the search with `entries` merged into this topic of its progress report; not saved."""
     said = search.progress.report.get(topic)
     known = said if isinstance(said, Mapping) else {}
     report: dict[str, JsonValue] = {**search.progress.report, topic: {**known, **entries}}
