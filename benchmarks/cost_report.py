@@ -13,7 +13,9 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from comparison import Row, report
 
@@ -22,7 +24,7 @@ from hilnas.client.resources import Document
 from server.bootstrap.demo.processes import Rig
 from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.candidates.states import SearchState
-from server.latency_tables.schemas import CostReportDetail, EstimateAgreementResource
+from server.latency_tables.schemas import CostReportDetail, EstimateAgreementResource, LatencyTableDetail
 
 SPACE: Document = {
     "id": "densenas-mbv2",
@@ -42,6 +44,7 @@ SPACE: Document = {
     },
 }
 LOOK_S = 1.0
+T = TypeVar("T", LatencyTableDetail, CostReportDetail)
 
 
 def main() -> None:
@@ -81,8 +84,7 @@ def measured_table(nas: Hilnas, space: Document, batch: int) -> str:
             "measurement": {"profile": "quick", "validity_policy": "accept_flagged"},
         }
     )
-    wait(nas, table.id)
-    measured = nas.latency_tables.get(table.id)
+    measured = wait(lambda: nas.latency_tables.get(table.id))
     flagged = sum(bool(row.flags) for row in measured.rows)
     print(
         f"{measured.num_measured} of {measured.num_operators} operators measured in "
@@ -94,16 +96,16 @@ def measured_table(nas: Hilnas, space: Document, batch: int) -> str:
 def measured_report(nas: Hilnas, table_id: str, networks: int, seed: int, deviation: float) -> CostReportDetail:
     """A report of the table, once every network is measured."""
     made = nas.latency_tables.create_report(table_id, {"num_networks": networks, "seed": seed, "logit_std": deviation})
-    wait(nas, made.id)
-    return nas.latency_tables.report(table_id, made.id)
+    return wait(lambda: nas.latency_tables.report(table_id, made.id))
 
 
-def wait(nas: Hilnas, search_id: str) -> None:
-    """Until a search is over; raises where it did not complete."""
-    while not (search := nas.searches.get(search_id)).state.final:
+def wait(read: Callable[[], T]) -> T:
+    """A table or report once it is over; raises where it did not complete."""
+    while not (one := read()).state.final:
         time.sleep(LOOK_S)
-    if search.state is not SearchState.COMPLETED:
-        raise SystemExit(f"{search_id} is {search.state.value}: {search.reason}")
+    if one.state is not SearchState.COMPLETED:
+        raise SystemExit(f"{one.id} is {one.state.value}: {one.reason}")
+    return one
 
 
 def print_agreements(deviation: float, found: CostReportDetail) -> None:

@@ -22,14 +22,29 @@ class LatencyTables(Group):
         """One table with its operators."""
         return read(LatencyTableDetail, self._transport.get(f"{API}/latency-tables/{table_id}"))
 
+    def pause(self, table_id: str) -> LatencyTableDetail:
+        """Give out no more of its measuring jobs; what a board holds goes on."""
+        return self._steer(table_id, "pause")
+
+    def resume(self, table_id: str) -> LatencyTableDetail:
+        """Go on where a pause stopped."""
+        return self._steer(table_id, "resume")
+
     def cancel(self, table_id: str) -> LatencyTableDetail:
         """Measure no more of its operators; what was measured stays."""
-        return read(LatencyTableDetail, self._transport.post(f"{API}/latency-tables/{table_id}:cancel"))
+        return self._steer(table_id, "cancel")
+
+    def pause_report(self, table_id: str, report_id: str) -> CostReportDetail:
+        """Give out no more of a report's measuring jobs; what a board holds goes on."""
+        return self._steer_report(table_id, report_id, "pause")
+
+    def resume_report(self, table_id: str, report_id: str) -> CostReportDetail:
+        """Go on where a pause stopped."""
+        return self._steer_report(table_id, report_id, "resume")
 
     def cancel_report(self, table_id: str, report_id: str) -> CostReportDetail:
         """Measure no more of a report's networks; what was measured stays."""
-        path = f"{API}/latency-tables/{table_id}/reports/{report_id}:cancel"
-        return read(CostReportDetail, self._transport.post(path))
+        return self._steer_report(table_id, report_id, "cancel")
 
     def all(self, *, limit: int | None = None) -> Iterator[LatencyTableResource]:
         """Tables, newest first."""
@@ -59,6 +74,13 @@ class LatencyTables(Group):
     def export_report(self, table_id: str, report_id: str, media_type: str) -> Iterator[bytes]:
         """Its networks, as ``text/csv`` or ``application/x-ndjson``."""
         return self._export(f"{API}/latency-tables/{table_id}/reports/{report_id}", media_type)
+
+    def _steer(self, table_id: str, verb: str) -> LatencyTableDetail:
+        return read(LatencyTableDetail, self._transport.post(f"{API}/latency-tables/{table_id}:{verb}"))
+
+    def _steer_report(self, table_id: str, report_id: str, verb: str) -> CostReportDetail:
+        path = f"{API}/latency-tables/{table_id}/reports/{report_id}:{verb}"
+        return read(CostReportDetail, self._transport.post(path))
 
     def _export(self, path: str, media_type: str) -> Iterator[bytes]:
         with self._transport.stream(path, {"Accept": media_type}, timeout_s=60.0) as response:

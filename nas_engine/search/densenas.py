@@ -16,7 +16,7 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.training import OptimizerSettings, Schedule, TrainingSettings
+from nas_engine.settings.training import AugmentationName, OptimizerSettings, Schedule, TrainingSettings
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.densenas.viterbi import derive_architecture
@@ -142,6 +142,7 @@ def training_settings(settings: DenseNasSettings, seed: int) -> TrainingSettings
             schedule=Schedule.COSINE,
             final_share=settings.final_learning_rate / settings.learning_rate,
         ),
-        augmentation=settings.augmentation,
+        augmentation=AugmentationName(settings.augmentation),
+        synchronised_norm=settings.synchronised_norm,
         checkpoint_every_steps=settings.checkpoint_every_steps,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Field, model_validator
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.base import CheckpointedSettings, MetricName, SpecPart
+from nas_engine.settings.base import CheckpointedSettings, MetricName, SpecPart, later
 from nas_engine.settings.densenas import DenseNasSettings
 
 
@@ -72,7 +72,7 @@ class Nsga2Settings(CheckpointedSettings):
     """Treatment of evaluated candidates that violate a constraint: ranked behind all others, or never admitted to the
     population."""
 
-    max_rejections: int | None = Field(default=None, ge=1)
+    max_rejections: int | None = later(None, ge=1)
     """With `reject`: number of candidates of one generation that may violate a constraint before the search reports
     that it cannot be met; absent: 20 times the population."""
 
@@ -88,7 +88,7 @@ class Nsga2Settings(CheckpointedSettings):
 
     def identity(self) -> dict[str, JsonValue]:
         """Return the document that a checkpoint names: how children are made is a part of its own there."""
-        document = super().identity()
+        document = {**super().identity(), "max_rejections": self.max_rejections}
         document["variation"] = {
             name: document.pop(name)
             for name in (

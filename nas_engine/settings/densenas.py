@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nas_engine.settings.base import CheckpointedSettings, Identifier
-from nas_engine.settings.training import AugmentationName
+from nas_engine.settings.base import CheckpointedSettings, Identifier, later
 
 CostFactor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -29,10 +28,6 @@ class DenseNasSettings(CheckpointedSettings):
 
     The loss is cross entropy + factor * log(cost) / log(cost_base); a candidate is what the parameters end with.
     """
-
-    LATER: ClassVar[frozenset[str]] = frozenset(
-        {"operators_per_weight_step", "operators_per_architecture_step", "collapse_threshold"}
-    )
 
     kind: Literal["densenas"] = "densenas"
 
@@ -85,19 +80,22 @@ class DenseNasSettings(CheckpointedSettings):
     alternation: Alternation = Alternation.INTERLEAVED
     """Spread of the architecture steps: evenly, or, as published, a pass of them before each epoch."""
 
-    augmentation: Literal[AugmentationName.NONE, AugmentationName.INCEPTION] = AugmentationName.INCEPTION
-    """Augmentation of the training images; `inception`: random resized crop and flip."""
+    augmentation: Literal["none", "inception"] = "inception"
+    """Augmentation of the training images (published: `inception`, random resized crop and flip)."""
 
     checkpoint_every_steps: int = Field(default=500, ge=1)
     """Number of weight steps between resumable checkpoints."""
 
-    operators_per_weight_step: int = Field(default=1, ge=1, le=1000)
+    operators_per_weight_step: int = later(1, ge=1, le=1000)
     """Number of operators sampled in every layer of a weight step (published: 1)."""
 
-    operators_per_architecture_step: int = Field(default=2, ge=1, le=1000)
+    operators_per_architecture_step: int = later(2, ge=1, le=1000)
     """Number of operators sampled in every layer of an architecture step (published: 2)."""
 
-    collapse_threshold: float = Field(default=0.9, gt=0.5, le=1)
+    synchronised_norm: bool = later(False)
+    """Whether batch normalisation takes its statistics over all processes, where several search together."""
+
+    collapse_threshold: float = later(0.9, gt=0.5, le=1)
     """Share of layers with one kind of operator from which a search is reported as collapsed."""
 
     @model_validator(mode="after")

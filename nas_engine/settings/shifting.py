@@ -6,7 +6,7 @@ from enum import Enum
 
 from pydantic import Field, model_validator
 
-from nas_engine.settings.base import SpecPart
+from nas_engine.settings.base import SpecPart, later
 from nas_engine.settings.training import AugmentationName
 
 
@@ -71,10 +71,10 @@ class ShiftingSettings(SpecPart):
     new_head: bool = False
     """Whether a new classifier is drawn, and trained by the search: for a data set with other classes."""
 
-    augmentation: AugmentationName = AugmentationName.NONE
+    augmentation: AugmentationName = later(AugmentationName.NONE)
     """Augmentation of the training images."""
 
-    running_statistics: bool = False
+    running_statistics: bool = later(False)
     """Whether the supernet's running statistics of batch normalisation move too, as in the released code, which takes
     its accuracies with them; ours are taken after recalibration."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
+from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart, later
 
 
 class OptimizerKind(Enum):
@@ -69,7 +69,7 @@ class UniformSettings(SpecPart):
 
     kind: Literal["uniform"] = "uniform"
 
-    paths_per_step: int = Field(default=1, ge=1, le=1000)
+    paths_per_step: int = later(1, ge=1, le=1000)
     """Number of single paths whose gradients are averaged in one update (SPOS: 1)."""
 
 
@@ -79,19 +79,19 @@ class MacsBinnedSettings(SpecPart):
     Bins are the published seven (290M to 360M) for the published space, and quantiles of the space elsewhere.
     """
 
-    kind: Literal["macs_binned", "flops_binned"] = "macs_binned"
-    """Name of the strategy; `flops_binned` is its name in the first release."""
+    kind: Literal["flops_binned"] = "flops_binned"
+    """Name of the strategy in answers, as clients of the first release read it; `macs_binned` is accepted too."""
 
-    paths_per_step: int = Field(default=1, ge=1, le=1000)
+    paths_per_step: int = later(1, ge=1, le=1000)
     """Number of single paths whose gradients are averaged in one update (SPOS: 1)."""
 
-    num_bins: int = Field(default=7, ge=1, le=1000)
+    num_bins: int = later(7, ge=1, le=1000)
     """Number of bins (SPOS: 7)."""
 
-    minimum_macs: float | None = Field(default=None, ge=0)
+    minimum_macs: float | None = later(None, ge=0)
     """Lower end of equally wide bins, in MACs; goes with `maximum_macs`; absent: bins as above."""
 
-    maximum_macs: float | None = Field(default=None, gt=0)
+    maximum_macs: float | None = later(None, gt=0)
     """Upper end of equally wide bins, in MACs; goes with `minimum_macs`."""
 
     @model_validator(mode="after")
@@ -156,7 +156,7 @@ class StandaloneSettings(SpecPart):
     num_calibration_batches: int = Field(default=50, ge=1, le=100_000)
     """Number of training batches for the final statistics of batch normalisation (SPOS: 1,250)."""
 
-    evaluation_batch_size: int = Field(default=200, ge=1, le=65_536)
+    evaluation_batch_size: int = later(200, ge=1, le=65_536)
     """Number of images per forward pass when its accuracy is taken."""
 
 
@@ -190,9 +190,16 @@ class RetrainSettings(StandaloneSettings, ModelFiles):
     """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
 
 
+def _by_its_first_name(document: Any) -> Any:
+    if isinstance(document, dict) and document.get("kind") == "macs_binned":
+        return {**document, "kind": "flops_binned"}
+    return document
+
+
 StrategySettings = Annotated[
     UniformSettings | MacsBinnedSettings | FairSettings | SandwichSettings | RetrainSettings,
     Field(discriminator="kind"),
+    BeforeValidator(_by_its_first_name),
 ]
 
 
@@ -270,10 +277,10 @@ class TrainingSettings(SpecPart):
     checkpoint_every_steps: int = Field(default=500, ge=1)
     """Number of steps between resumable checkpoints."""
 
-    report_every_steps: int | None = Field(default=None, ge=1)
+    report_every_steps: int | None = later(None, ge=1)
     """Number of steps between reports of progress, each a point of the loss curve; absent: a hundredth of the run."""
 
-    precision: Precision = Precision.AUTO
+    precision: Precision = later(Precision.AUTO)
     """Arithmetic of forward passes."""
 
     seed: Seed = 0

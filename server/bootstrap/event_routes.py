@@ -14,12 +14,14 @@ from nas_engine.domain.json_value import JsonValue
 from server.access.auth import Caller, Viewer
 from server.bootstrap.schemas import EventListQuery, EventPage, EventResource
 from server.candidates.search_store import SearchStore
+from server.core.database.transaction import Transaction
 from server.core.events import EventQuery, Events
 from server.core.http.event_stream import EVENT_STREAM_HEADERS, EventHub, Subject, stream_events
 from server.core.http.openapi import COMMON, problems
 from server.core.http.problem_types import NOT_ACCEPTABLE, NOT_FOUND, TOO_MANY_STREAMS
 from server.core.http.provide import UowDep, provided
 from server.core.http.requests import EVENT_STREAM, JSON, preferred
+from server.latency_tables.store import BatchStore
 from server.studies.store import StudyStore
 from server.training.store import SupernetStore
 
@@ -121,10 +123,13 @@ def list_events(asked: Asked) -> Response:
 def list_search_events(
     search_id: Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])], asked: Asked, uow: UowDep
 ) -> Response:
-    """What happens to a search; the stream ends with it."""
-    return asked.answer(
-        EventQuery(search_id=search_id), lambda: uow.read(lambda tx: SearchStore(tx).get_search(search_id)).state.final
-    )
+    """What happens to a search, or to a latency table or report; the stream ends with it."""
+
+    def is_over(tx: Transaction) -> bool:
+        batch = BatchStore(tx).find_batch(search_id)
+        return SearchStore(tx).get_search(search_id).state.final if batch is None else batch.state.final
+
+    return asked.answer(EventQuery(search_id=search_id), lambda: uow.read(is_over))
 
 
 @router.get("/supernets/{supernet_id:id}/events", response_model=EventPage, responses=_RESPONSES)

@@ -40,7 +40,7 @@ from server.fleet.sessions import AgentReport
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
-from server.jobs.results import ResultStatus
+from server.jobs.results import JobResults, ResultStatus
 from server.jobs.states import JobKind
 from server.measuring.conversion import Conversion, ConversionResults
 from server.measuring.payloads import ConvertPayload, MeasurePayload
@@ -85,6 +85,11 @@ class World:
         kinds = all_job_kinds()
         dispatch = Dispatch(uow, process.wakeups, kinds)
         return cls(process, dispatch, SearchSteps(uow), ConversionResults(uow), MeasurementResults(uow, kinds))
+
+    @property
+    def job_results(self) -> JobResults:
+        """Takes in that devices could not do a job."""
+        return JobResults(self.process.uow, all_job_kinds())
 
     def close(self) -> None:
         """Let go of the database."""

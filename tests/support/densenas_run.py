@@ -24,7 +24,7 @@ def main(report: Path) -> None:
     torch.set_num_threads(1)
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
-    settings = changed(SEARCH, epochs=2, first_architecture_epoch=1)
+    settings = changed(SEARCH, epochs=2, first_architecture_epoch=1, synchronised_norm=True)
     share = share_of_this_process()
     result = search_architecture(
         MBV2, mac_costs(MBV2), DATA, settings, cost_factor=0.15, seed=0, device=torch.device("cpu"), share=share

@@ -34,6 +34,9 @@ app = new_app("Have the operators of a space measured; report how well they esti
 _console = make_console()
 TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Id, ltab_...")]
 ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Id, crep_...")]
+SteeredOption = Annotated[
+    str | None, typer.Option("--report", help="This report of the table instead of the table itself.")
+]
 LOOK_S = 0.5
 T = TypeVar("T", LatencyTableDetail, CostReportDetail)
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its figures.")]
@@ -102,11 +105,32 @@ def show(
 
 
 @app.command()
+def pause(
+    table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Give out no more measuring jobs of a table, or of one of its reports; what a board holds goes on."""
+    with connect(server, token) as nas:
+        if report is None:
+            nas.latency_tables.pause(table_id)
+        else:
+            nas.latency_tables.pause_report(table_id, report)
+
+
+@app.command()
+def resume(
+    table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Go on with a paused table, or with one of its reports."""
+    with connect(server, token) as nas:
+        if report is None:
+            nas.latency_tables.resume(table_id)
+        else:
+            nas.latency_tables.resume_report(table_id, report)
+
+
+@app.command()
 def cancel(
-    table_id: TableArgument,
-    report: Annotated[str | None, typer.Option(help="This report of the table instead of the table itself.")] = None,
-    server: ServerOption = None,
-    token: TokenOption = None,
+    table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """Measure no more of a table, or of one of its reports; what was measured stays."""
     with connect(server, token) as nas:

@@ -76,7 +76,7 @@ SEARCH = DenseNasSettings(
     final_learning_rate=0.0,
     architecture_learning_rate=0.02,
     cost_base=1.5,
-    augmentation=AugmentationName.NONE,
+    augmentation="none",
 )
 START_STEP = 8
 

@@ -26,6 +26,9 @@ OPENAPI: dict[str, Any] = first_release.document("openapi.json.gz")
 CHANGED_ON_PURPOSE: Mapping[str, tuple[Any, Any]] = {
     "state": ("draining", "paused"),  # of a latency table: what a board holds ends all the same
     "detail": ("schema 0005_ranking", "schema 0007_latency_tables"),
+    "mutation_probability": (1.0, 0.8),  # one default of NSGA-II; a stored search keeps what it was created with
+    "mean_leaves": (1.0, 0.5),
+    "stage_repeats": ([2, 2, 2], [2, 3, 2]),  # of the preset fashion-mnist-demo, which is now what the demo trains
 }
 """Fields of answers that have another value since: what the first release answered, and what is answered today."""
 

@@ -133,8 +133,8 @@ def test_what_a_finished_table_holds_is_written_down_once(
     entries = world.process.uow.read(lambda tx: BatchStore(tx).batch_entries(table_id))
     assert [entry.latency_us for entry in entries] == [row["latency_us"] for row in shown["rows"]]
     assert client.get(f"{TABLES}/{table_id}").json() == shown
-    states = [e["payload"]["state"] for e in client.get(f"/api/v1/events?search_id={table_id}").json()["items"]]
-    assert states == ["completed", "running"]
+    states = [e["data"]["state"] for e in client.get(f"/api/v1/searches/{table_id}/events").json()["items"]]
+    assert states == ["running", "completed"]
 
 
 def test_a_suspect_measurement_of_a_table_under_way_is_taken_again(
@@ -145,7 +145,7 @@ def test_a_suspect_measurement_of_a_table_under_way_is_taken_again(
     job = world._assigned(board)
     assert job is not None
     world.put_result(board, job, 20.0)
-    world.process.uow.write(lambda tx: MeasurementStore(tx).mark_measurements_suspect(board.id, board.created_at))
+    world.process.uow.write(lambda tx: MeasurementStore(tx).mark_measurements_suspect(board.id, board.enrolled_at))
     keep(world)
     worker.run()
     assert measure_by_formula(world, board, tiny()) == table["num_operators"]
@@ -179,12 +179,12 @@ def test_operators_that_fail_are_told_apart_from_those_that_are_refused(
     assert refused is not None
     assert refused.lease is not None
     failure = Failure(FailureType.MODEL_REJECTED, "the compiler knows no such operator")
-    world.results.put_failure(board.id, refused.lease, failure, "0" * 64)
+    world.job_results.put_failure(board.id, refused.lease, failure, "0" * 64)
     dropped = world._assigned(board)
     assert dropped is not None
     assert client.post(f"/api/v1/jobs/{dropped.id}:cancel").status_code == 202
     assert dropped.lease is not None
-    world.results.put_failure(board.id, dropped.lease, Failure(FailureType.CANCELLED, "as asked"), "1" * 64)
+    world.job_results.put_failure(board.id, dropped.lease, Failure(FailureType.CANCELLED, "as asked"), "1" * 64)
     measure_by_formula(world, board, tiny())
     found = client.get(f"{TABLES}/{table['id']}").json()
     states = {row["latency_key"]: row["state"] for row in found["rows"]}

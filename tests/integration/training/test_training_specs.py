@@ -23,9 +23,10 @@ def test_a_preset_is_a_valid_spec_document() -> None:
         assert parse_training_spec(preset.spec.model_dump(mode="json")) == preset.spec
 
 
-def test_the_old_name_of_a_strategy_is_accepted_and_shown_as_it_was_given() -> None:
-    spec = parsed(strategy={"kind": "flops_binned"})
-    assert isinstance(spec.strategy, MacsBinnedSettings)
+@pytest.mark.parametrize("kind", ["macs_binned", "flops_binned"])
+def test_both_names_of_a_strategy_are_taken_and_the_one_that_old_clients_read_is_shown(kind: str) -> None:
+    spec = parsed(strategy={"kind": kind, "num_bins": 5})
+    assert spec.strategy == MacsBinnedSettings(num_bins=5)
     assert spec.model_dump(mode="json")["strategy"]["kind"] == "flops_binned"
 
 
