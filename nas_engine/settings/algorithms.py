@@ -5,13 +5,14 @@ An algorithm takes these values as they are, REST takes them in a search spec, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from enum import Enum
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.base import CheckpointedSettings, MetricName, SpecPart, later
+from nas_engine.settings.base import CheckpointedSettings, MetricName, ProposingSettings, SpecPart, later
 from nas_engine.settings.densenas import DenseNasSettings
 
 
@@ -45,6 +46,8 @@ class RandomSearchSettings(CheckpointedSettings):
 
 class Nsga2Settings(CheckpointedSettings):
     """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
+
+    NO_SHIFTING = ""
 
     kind: Literal["nsga2"] = "nsga2"
     """Name of the algorithm; it selects these settings."""
@@ -111,6 +114,8 @@ class ScarletNsga2Settings(CheckpointedSettings):
     enters the population. Objective weights weigh the crowding distance.
     """
 
+    NO_SHIFTING = ""
+
     kind: Literal["scarlet_nsga2"] = "scarlet_nsga2"
     """Name of the algorithm; it selects these settings."""
 
@@ -158,6 +163,8 @@ class SposEvolutionSettings(CheckpointedSettings):
     Defaults are those of the reference code (src/Search/search.py: 50 candidates, then 20 generations of 50).
     """
 
+    NO_SHIFTING = ""
+
     kind: Literal["spos_evolution"] = "spos_evolution"
     """Name of the algorithm; it selects these settings."""
 
@@ -185,12 +192,19 @@ class SposEvolutionSettings(CheckpointedSettings):
             )
         return self
 
+    def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
+        """See base."""
+        if len(objectives) != 1:
+            raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
+
 
 class BinnedEvolutionSettings(CheckpointedSettings):
     """AttentiveNAS's evolution: the best candidate of each bin of one objective breeds the next generation.
 
     Defaults are those of the reference code.
     """
+
+    NO_SHIFTING = ""
 
     kind: Literal["binned_evolution"] = "binned_evolution"
     """Name of the algorithm; it selects these settings."""
@@ -222,9 +236,18 @@ class BinnedEvolutionSettings(CheckpointedSettings):
             raise ValueError("num_mutation and num_crossover are both 0: give at least one child per generation")
         return self
 
+    def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
+        """See base."""
+        if len(objectives) != 2 or self.bin_metric not in objectives:
+            raise ValueError(
+                f"binned_evolution optimises two objectives, one of them its bin_metric, {self.bin_metric}"
+            )
+
 
 class PredictorAssistedSettings(CheckpointedSettings):
     """Predictors learned from what has been evaluated, an inner NSGA-II on them, real evaluation of the chosen few."""
+
+    NO_SHIFTING = "its predictor would learn accuracies of several versions of the supernet"
 
     kind: Literal["predictor_assisted"] = "predictor_assisted"
     """Name of the algorithm; it selects these settings."""
@@ -248,7 +271,7 @@ class PredictorAssistedSettings(CheckpointedSettings):
     """Standard deviations by which a prediction is taken better than its mean when candidates are chosen."""
 
 
-class CostReportSettings(SpecPart):
+class CostReportSettings(ProposingSettings):
     """Sampled networks that are measured end to end, to compare with what a latency table says of them.
 
     `POST /api/v1/latency-tables/{id}/reports` makes such searches. Networks of a DenseNAS space are derived from random
@@ -263,6 +286,11 @@ class CostReportSettings(SpecPart):
 
     logit_std: float = Field(default=1.0, gt=0, le=1000)
     """Standard deviation of the architecture parameters: the larger, the more decided they are."""
+
+    def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
+        """See base."""
+        if list(objectives) != ["latency_us"]:
+            raise ValueError("cost_report measures latencies: its one objective is latency_us")
 
 
 AskTellSettings = Union[

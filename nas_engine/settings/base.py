@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence, Set
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -48,7 +49,21 @@ def later(default: Any, **limits: Any) -> Any:
     return Field(default=default, exclude_if=lambda value: bool(value == default), **limits)
 
 
-class CheckpointedSettings(SpecPart):
+class ProposingSettings(SpecPart):
+    """Base of the settings of whatever proposes candidates; what a search spec checks of each is said by each."""
+
+    NO_SHIFTING: ClassVar[str] = "it has no survivors that are scored again"
+    """Why the supernet cannot be shifted during such a search; empty where it can."""
+
+    def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
+        """Refuse objectives, or metrics that the objectives and constraints want, which it cannot serve.
+
+        Raises:
+            ValueError: says which, and what to do.
+        """
+
+
+class CheckpointedSettings(ProposingSettings):
     """Base of the settings that a stored checkpoint of a search is compared by."""
 
     def identity(self) -> dict[str, JsonValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from enum import Enum
 from typing import Annotated, Literal
 
@@ -98,6 +99,11 @@ class DenseNasSettings(CheckpointedSettings):
 
     collapse_threshold: float = later(0.9, gt=0.5, le=1)
     """Share of layers with one kind of operator from which a search is reported as collapsed."""
+
+    def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
+        """See base."""
+        if "top1" in wanted:
+            raise ValueError("densenas does not evaluate top1: retrain what it derives")
 
     @model_validator(mode="after")
     def _consistent(self) -> DenseNasSettings:

@@ -100,7 +100,7 @@ def migrate(engine: sa.Engine) -> None:
     with _exclusive(engine), engine.connect().execution_options(hilnas_write=True) as connection:
         config = Config()
         config.set_main_option("script_location", str(_SCRIPTS))
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, metadata=metadata, version_table=VERSION_TABLE)
         with connection.begin():
             command.upgrade(config, "head")
 

@@ -12,12 +12,7 @@ from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.objective import Constraint, Metric, Objective
 from nas_engine.settings.algorithms import (
     AlgorithmSettings,
-    BinnedEvolutionSettings,
-    CostReportSettings,
     Nsga2Settings,
-    PredictorAssistedSettings,
-    ScarletNsga2Settings,
-    SposEvolutionSettings,
     WarmStartSettings,
 )
 from nas_engine.settings.base import (
@@ -30,7 +25,6 @@ from nas_engine.settings.base import (
     SpaceSpec,
     SpecPart,
 )
-from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
@@ -162,33 +156,14 @@ class SearchSpec(SpecPart):
         if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         self._check_shifting()
-        match self.algorithm:
-            case SposEvolutionSettings() if len(names) != 1:
-                raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
-            case DenseNasSettings() if "top1" in wanted:
-                raise ValueError("densenas does not evaluate top1: retrain what it derives")
-            case CostReportSettings() if names != ["latency_us"]:
-                raise ValueError("cost_report measures latencies: its one objective is latency_us")
-            case BinnedEvolutionSettings(bin_metric=metric) if len(names) != 2 or metric not in names:
-                raise ValueError(f"binned_evolution optimises two objectives, one of them its bin_metric, {metric}")
-            case _:
-                return self
+        self.algorithm.check_metrics(names, wanted)
+        return self
 
     def _check_shifting(self) -> None:
         if self.shifting is None:
             return
-        match self.algorithm:
-            case Nsga2Settings() | ScarletNsga2Settings() | SposEvolutionSettings() | BinnedEvolutionSettings():
-                pass
-            case PredictorAssistedSettings():
-                raise ValueError(
-                    "shifting does not go with predictor_assisted: its predictor would learn accuracies of several "
-                    "versions of the supernet; take nsga2"
-                )
-            case other:
-                raise ValueError(
-                    f"shifting does not go with {other.kind}: it has no survivors that are scored again; take nsga2"
-                )
+        if reason := self.algorithm.NO_SHIFTING:
+            raise ValueError(f"shifting does not go with {self.algorithm.kind}: {reason}; take nsga2")
         if Metric.TOP1 not in self.metrics():
             raise ValueError("shifting needs top1 as an objective or a constraint")
         if self.shifting.new_head and self.dataset is None:

@@ -25,9 +25,9 @@ from hilnas.cli.progress import follow_search, front_table, number_text
 from hilnas.cli.runner import EXIT_FAILED, new_app, run
 from hilnas.cli.search_documents import SearchOptions, search_document
 from hilnas.cli.terminal import make_console
+from hilnas.cli.validation import validation_text
 from hilnas.cli.warm_starts import warm_start_document
 from hilnas.client.errors import HilnasError, SpecFileError
-from hilnas.client.validation import validation_text
 from nas_engine.domain.dominance import Dominance
 from server.candidates.states import SearchState
 from server.searches.presets import SEARCH_PRESETS

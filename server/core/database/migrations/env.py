@@ -1,4 +1,8 @@
-"""Alembic's entry: runs the migrations on the connection that `server.bootstrap.schema.migrate` passes in."""
+"""Alembic's entry: runs the migrations on the connection that the caller passes in.
+
+The config's attributes hold all that this file needs, since the tables are known to what stands above it alone:
+`connection`, `metadata` (the tables of every concern) and `version_table` (the name of the table with the revision).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from alembic import context
 
-from server.bootstrap.schema import VERSION_TABLE, metadata
 from server.core.database.types import Timestamp
 
 
@@ -18,11 +21,12 @@ def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 
 def run() -> None:
     """Run on the given connection, inside the caller's transaction."""
-    connection: sa.Connection = context.config.attributes["connection"]
+    attributes = context.config.attributes
+    connection: sa.Connection = attributes["connection"]
     context.configure(
         connection=connection,
-        target_metadata=metadata,
-        version_table=VERSION_TABLE,
+        target_metadata=attributes["metadata"],
+        version_table=attributes["version_table"],
         render_as_batch=connection.dialect.name == "sqlite",
         render_item=render_item,
         compare_type=True,
