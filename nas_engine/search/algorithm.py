@@ -231,6 +231,12 @@ class SearchAlgorithm(Protocol):
             SearchStateError: a candidate was not told; nothing is withdrawn then.
         """
 
+    def report(self) -> Mapping[str, JsonValue]:
+        """What the algorithm says of itself, by topic; {} where it has nothing to say."""
+
+    def pick_models(self, front: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
+        """Indices of the models it would take from a front of minimised objective values; None for all of them."""
+
     def state(self) -> JsonValue:
         """Everything needed to resume exactly, as JSON with a schema_version."""
 

@@ -113,6 +113,15 @@ class LedgeredSearch(ABC):
         """The feasible non-dominated results of the whole search."""
         return self.archive.front()
 
+    def report(self) -> Mapping[str, JsonValue]:
+        """What the algorithm says of itself, by topic."""
+        return {}
+
+    def pick_models(self, front: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
+        """Which models of a front it would take; None for all of them. See `SearchAlgorithm.pick_models`."""
+        del front
+        return None
+
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
         """Have these asked first; returns those not taken, with the reason."""
         return self.ledger.enqueue(genotypes)

@@ -75,6 +75,18 @@ class PredictorAssistedSearch(LedgeredSearch):
         """Per predicted metric, on evaluations that were predicted before they were made."""
         return {metric: _quality(pairs) for metric, pairs in self._fresh.items()}
 
+    def report(self) -> Mapping[str, JsonValue]:
+        """How well candidates were predicted before they were evaluated; nothing before the first of them."""
+        metrics: dict[str, JsonValue] = {
+            metric.label: {
+                "kendall_tau": quality.kendall_tau,
+                "mean_absolute_error": quality.mean_absolute_error,
+                "num_fresh": quality.num_fresh,
+            }
+            for metric, quality in self.quality.items()
+        }
+        return {"predictors": metrics} if metrics else {}
+
     def _propose(self, num: int) -> list[Genotype]:
         predictors = self._predictors() if len(self.ledger.asked) >= self._settings.num_initial else None
         if predictors is None:

@@ -1,31 +1,20 @@
-"""Search specs in the engine's own terms: the algorithm, what it is told, what it may not ask."""
+"""Searches in the engine's own terms: what is searched for, and what the algorithm is told."""
 
 from __future__ import annotations
 
-from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
 from nas_engine.search.cheap_filter import filter_of
-from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.algorithms import CostReportSettings
-from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.candidate import Evaluation
 from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState
-from server.searches.steps.step import FinishedCandidate
+from server.searches.steps.step import FinishedCandidate, StepInput
 
 
-def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:
-    """The algorithm of a spec, before its first step; cheap constraints become its filter."""
-    if isinstance(spec.algorithm, DenseNasSettings | CostReportSettings):
-        raise SearchStateError(f"{spec.algorithm.kind} is no algorithm of the engine: its own concern makes it")
-    return create_algorithm(spec.algorithm, problem_of(spec, space), spec.seed)
-
-
-def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
+def search_problem(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     """What is searched for; cheap constraints become the filter."""
     constraints = spec.domain_constraints()
     unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
@@ -39,7 +28,7 @@ def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     )
 
 
-def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
+def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
     """What the algorithm is told of a finished candidate; None for one that failed by our fault."""
     candidate = finished.candidate
     match candidate.state:
@@ -53,6 +42,26 @@ def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
             return Told(genotype=candidate.genotype, objectives={}, violations={candidate.reason or "infeasible": 1.0})
         case _:
             return None
+
+
+def observe(algorithm: SearchAlgorithm, given: StepInput) -> None:
+    """Tell the algorithm everything that is new.
+
+    A search that shifts its supernet and compares within one version first withdraws what was not scored with the
+    current one: of those told earlier, the survivors that were scored again remain, with their new accuracies, before
+    the newcomers are compared with them.
+    """
+    spec, comparable = given.search.spec, given.comparable
+    if comparable is not None:
+        algorithm.withdraw([told.genotype for told in algorithm.results if told.genotype not in comparable.genotypes])
+    revised = [told for finished in given.revised if (told := to_observation(finished, spec)) is not None]
+    if comparable is not None:  # a latency that was measured again may be of a candidate that was withdrawn
+        revised = [told for told in revised if told.genotype in comparable.genotypes]
+    if revised:
+        algorithm.revise(revised)
+    results = [told for finished in given.finished if (told := to_observation(finished, spec)) is not None]
+    if results:
+        algorithm.tell(results)
 
 
 def _left_to_cpu(graph: LayerGraph) -> tuple[str, ...]:
