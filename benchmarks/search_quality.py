@@ -41,7 +41,7 @@ from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.domain.search_space import Gene
-from nas_engine.search.algorithm import CheapFilter, SearchProblem, Told
+from nas_engine.search.algorithm import CheapFilter, Observation, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.pareto import HypervolumeReference
@@ -86,10 +86,10 @@ class World:
         reference = HypervolumeReference.spanning(points)
         return cls(table, values, reference, reference.hypervolume(points))
 
-    def told(self, genotype: Genotype) -> Told:
+    def observe(self, genotype: Genotype) -> Observation:
         """A row as a result."""
         row = self.values[genotype]
-        return Told(genotype=genotype, objectives={metric: row[metric] for metric in (Metric.TOP1, Metric.MACS)})
+        return Observation(genotype=genotype, objectives={metric: row[metric] for metric in (Metric.TOP1, Metric.MACS)})
 
     def cheap(self, maximum_macs: float | None = None) -> CheapFilter:
         """MACs are known before evaluation, as for any architecture."""
@@ -117,7 +117,7 @@ def our_stream(config: AskTellSettings, world: World, seed: int) -> Stream:
         config, SearchProblem(space=world.table, objectives=OBJECTIVES, cheap_filter=world.cheap()), seed
     )
     while batch := algorithm.ask(algorithm.batch_size):
-        algorithm.tell([world.told(genotype) for genotype in batch])
+        algorithm.tell([world.observe(genotype) for genotype in batch])
         yield from batch
 
 
@@ -239,8 +239,8 @@ def single_objective_study(world: World, num_seeds: int) -> list[Row]:
             )
             while algorithm.num_asked < MARKS[-1]:
                 batch = algorithm.ask(min(algorithm.batch_size, MARKS[-1] - algorithm.num_asked))
-                algorithm.tell([world.told(genotype) for genotype in batch])
-            found.append(max(told.objectives[Metric.TOP1] for told in algorithm.results))
+                algorithm.tell([world.observe(genotype) for genotype in batch])
+            found.append(max(observation.objectives[Metric.TOP1] for observation in algorithm.results))
         means.append(float(np.mean(found)))
     print(f"best top-1 under {limit / 1e6:.1f} M MACs in the table: {best:.5f}")
     return [Row("SPOS evolution, 500, vs random search", means[0], means[1], means[0] / means[1], "best top-1")]

@@ -25,7 +25,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import Nsga2Settings
 from nas_engine.settings.evaluation import EvaluationSettings
@@ -98,11 +98,11 @@ class Bench:
         """Judges with these weights."""
         return SupernetEvaluator(self.space, weights, self.dataset, self.evaluation, CPU)
 
-    def told(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Told:
+    def observe(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Observation:
         """A candidate as the search is told it."""
         found = evaluator.evaluate(self.space.decode(genotype)).accuracy
         macs = complexity(graph_of(self.space, genotype, Form.DEPLOYED)).macs
-        return Told(genotype=genotype, objectives={Metric.TOP1: found.top1, Metric.MACS: float(macs)})
+        return Observation(genotype=genotype, objectives={Metric.TOP1: found.top1, Metric.MACS: float(macs)})
 
     def algorithm(self, population_size: int) -> SearchAlgorithm:
         """A new search."""
@@ -163,7 +163,7 @@ def study_set(bench: Bench, weights: WeightStore, arguments: argparse.Namespace)
     algorithm, evaluator = bench.algorithm(arguments.networks // 2), bench.evaluator(weights)
     for _ in range(2):
         asked = algorithm.ask(algorithm.batch_size)
-        algorithm.tell([bench.told(genotype, evaluator) for genotype in asked])
+        algorithm.tell([bench.observe(genotype, evaluator) for genotype in asked])
     genotypes = dict.fromkeys(algorithm.survivors)
     rng = np.random.default_rng(bench.seed)
     for _ in range(100 * arguments.networks):
@@ -209,9 +209,11 @@ def shift(
         shifter.end_generation()
         num_versions += len(asked) if mode is ShiftingMode.IMMEDIATE else 1
         evaluator, survivors = bench.evaluator(shifter.weights), algorithm.survivors
-        algorithm.withdraw([told.genotype for told in algorithm.results if told.genotype not in survivors])
-        algorithm.revise([bench.told(genotype, evaluator) for genotype in survivors])
-        algorithm.tell([bench.told(genotype, evaluator) for genotype in asked])
+        algorithm.withdraw(
+            [observation.genotype for observation in algorithm.results if observation.genotype not in survivors]
+        )
+        algorithm.revise([bench.observe(genotype, evaluator) for genotype in survivors])
+        algorithm.tell([bench.observe(genotype, evaluator) for genotype in asked])
     return shifter.weights, num_versions, time.monotonic() - started
 
 

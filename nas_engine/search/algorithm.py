@@ -3,7 +3,7 @@
 A worker drives any algorithm the same way::
 
     batch = algorithm.ask(min(budget_left, algorithm.batch_size))
-    results = [Told(genotype=g, objectives=evaluate(g)) for g in batch]
+    results = [Observation(genotype=g, objectives=evaluate(g)) for g in batch]
     algorithm.tell(results)
     checkpoint = algorithm.state()          # JSON; load_state() resumes exactly
 
@@ -27,7 +27,7 @@ from nas_engine.domain.search_space import SearchSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Observation:
     """What is known about one candidate once it is evaluated.
 
     Attributes:
@@ -126,37 +126,42 @@ class SearchProblem:
             raise EngineError(f"objectives {names} repeat a metric: name each metric once")
 
     @property
-    def told_metrics(self) -> tuple[Metric, ...]:
+    def observed_metrics(self) -> tuple[Metric, ...]:
         """Every metric a complete result must hold, each once."""
         wanted = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
         return tuple(dict.fromkeys(wanted))
 
-    def minimized(self, told: Told) -> tuple[float, ...]:
+    def minimized(self, observation: Observation) -> tuple[float, ...]:
         """Objective values turned so that smaller is better; zeros where the architecture has none."""
         return tuple(
-            o.minimized(told.objectives[o.metric]) if o.metric in told.objectives else 0.0 for o in self.objectives
+            o.minimized(observation.objectives[o.metric]) if o.metric in observation.objectives else 0.0
+            for o in self.objectives
         )
 
-    def standard_errors(self, told: Told) -> tuple[float, ...]:
+    def standard_errors(self, observation: Observation) -> tuple[float, ...]:
         """Standard error per objective, in objective order; 0 where none is told."""
-        return tuple(float(told.uncertainty.get(o.metric, 0.0)) for o in self.objectives)
+        return tuple(float(observation.uncertainty.get(o.metric, 0.0)) for o in self.objectives)
 
-    def violation(self, told: Told) -> float:
+    def violation(self, observation: Observation) -> float:
         """Sum of relative violations, 0 when feasible."""
-        bounded = sum(c.violation(told.objectives[c.metric]) for c in self.constraints if c.metric in told.objectives)
-        return float(bounded + sum(told.violations.values()))
+        bounded = sum(
+            c.violation(observation.objectives[c.metric])
+            for c in self.constraints
+            if c.metric in observation.objectives
+        )
+        return float(bounded + sum(observation.violations.values()))
 
-    def check_complete(self, told: Told) -> None:
+    def check_complete(self, observation: Observation) -> None:
         """Refuse a result that lacks a metric.
 
         Raises:
             SearchStateError: names the candidate and the metrics that are missing.
         """
-        missing = [metric.label for metric in self.told_metrics if metric not in told.objectives]
-        if missing and not told.violations:
+        missing = [metric.label for metric in self.observed_metrics if metric not in observation.objectives]
+        if missing and not observation.violations:
             raise SearchStateError(
-                f"candidate {told.genotype} is told without {', '.join(missing)}: tell it once every objective and "
-                "constrained metric is known, or with the violations that make it infeasible"
+                f"candidate {observation.genotype} is told without {', '.join(missing)}: tell it once every objective "
+                "and constrained metric is known, or with the violations that make it infeasible"
             )
 
 
@@ -192,14 +197,14 @@ class SearchAlgorithm(Protocol):
         """Candidates asked so far."""
 
     @property
-    def results(self) -> tuple[Told, ...]:
+    def results(self) -> tuple[Observation, ...]:
         """Every result told and not withdrawn, revised values in place, in the order told."""
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
         """Told candidates that what is asked next is compared with; () where the algorithm compares nothing."""
 
-    def front(self) -> tuple[Told, ...]:
+    def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search, in the order told."""
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
@@ -212,14 +217,14 @@ class SearchAlgorithm(Protocol):
             InfeasibleError: no genotype satisfies the constraints; the message gives what was found.
         """
 
-    def tell(self, results: Sequence[Told]) -> None:
+    def tell(self, results: Sequence[Observation]) -> None:
         """Learn the results of asked candidates. The order within one call does not matter.
 
         Raises:
             SearchStateError: a candidate was not asked, is told twice or lacks a metric; nothing is taken over then.
         """
 
-    def revise(self, results: Sequence[Told]) -> None:
+    def revise(self, results: Sequence[Observation]) -> None:
         """Replace the values of told candidates (re-measured, or re-scored after supernet shifting). Raises as tell."""
 
     def withdraw(self, genotypes: Sequence[Genotype]) -> None:

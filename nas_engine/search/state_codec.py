@@ -11,7 +11,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
-from nas_engine.search.algorithm import Told
+from nas_engine.search.algorithm import Observation
 
 
 def as_mapping(value: JsonValue, what: str) -> Mapping[str, JsonValue]:
@@ -129,24 +129,24 @@ def decode_genotypes(value: JsonValue, what: str, num_choices: Sequence[int]) ->
     return [decode_genotype(item, num_choices) for item in as_sequence(value, what)]
 
 
-def encode_told(told: Told) -> JsonValue:
+def encode_observation(observation: Observation) -> JsonValue:
     """A result as JSON."""
     return {
-        "genotype": list(told.genotype),
-        "objectives": {metric.label: float(value) for metric, value in told.objectives.items()},
-        "uncertainty": {metric.label: float(value) for metric, value in told.uncertainty.items()},
-        "violations": {name: float(value) for name, value in told.violations.items()},
+        "genotype": list(observation.genotype),
+        "objectives": {metric.label: float(value) for metric, value in observation.objectives.items()},
+        "uncertainty": {metric.label: float(value) for metric, value in observation.uncertainty.items()},
+        "violations": {name: float(value) for name, value in observation.violations.items()},
     }
 
 
-def decode_told(value: JsonValue, num_choices: Sequence[int]) -> Told:
-    """Inverse of `encode_told`.
+def decode_observation(value: JsonValue, num_choices: Sequence[int]) -> Observation:
+    """Inverse of `encode_observation`.
 
     Raises:
         SearchStateError: a field is missing, an unknown metric, or a value that may not be told.
     """
     document = as_mapping(value, "result")
-    return Told(
+    return Observation(
         genotype=decode_genotype(field_of(document, "genotype"), num_choices),
         objectives=decode_metrics(field_of(document, "objectives"), "objectives"),
         uncertainty=decode_metrics(field_of(document, "uncertainty"), "uncertainty"),

@@ -10,7 +10,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import Form, Gene, GeneKind, NamedArchitecture, validate_genotype
-from nas_engine.search.algorithm import CheapCheck, Told
+from nas_engine.search.algorithm import CheapCheck, Observation
 
 
 class StagedSpace:
@@ -104,9 +104,9 @@ class StagedSpace:
         return 1.0 - 8.0 / (self.macs(genotype) + 8.0) - 0.05 * wrinkle
 
 
-def tell_all(space: StagedSpace, batch: Sequence[Genotype]) -> list[Told]:
+def tell_all(space: StagedSpace, batch: Sequence[Genotype]) -> list[Observation]:
     """Results of a batch in the analytic world: top-1 and MACs."""
-    return [Told(genotype=g, objectives={Metric.TOP1: space.top1(g), Metric.MACS: space.macs(g)}) for g in batch]
+    return [Observation(genotype=g, objectives={Metric.TOP1: space.top1(g), Metric.MACS: space.macs(g)}) for g in batch]
 
 
 class MacsBelow:

@@ -30,8 +30,8 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search import state_codec as codec
-from nas_engine.search.algorithm import SearchProblem, Told
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.algorithm import Observation, SearchProblem
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.survival import select_survivors
 from nas_engine.search.variation.crossover import StageBlockCrossover
@@ -46,7 +46,7 @@ MAX_MATING_ROUNDS = 25
 """Rounds of mating per ask before the batch is topped up with random immigrants."""
 
 
-class Nsga2(LedgeredSearch):
+class Nsga2(BaseSearchAlgorithm):
     """NSGA-II on a search space's integer encoding."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Nsga2(LedgeredSearch):
         """The current survivors."""
         return () if self._pymoo.pop is None else tuple(_genotype(individual) for individual in self._pymoo.pop)
 
-    def front(self) -> tuple[Told, ...]:
+    def front(self) -> tuple[Observation, ...]:
         """The feasible results of the whole search that none dominates, in the dominance of the problem."""
         return self.archive.confident_front() if self._confident else self.archive.front()
 
@@ -157,11 +157,11 @@ class Nsga2(LedgeredSearch):
         batch = [] if offspring is None else [_genotype(individual) for individual in offspring]
         return batch + self.ledger.immigrants(num - len(batch), self._rng)
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         if self._settings.constraint_handling is ConstraintHandling.FEASIBILITY_FIRST:
-            self._advance([told.genotype for told in results])
+            self._advance([observation.genotype for observation in results])
             return
-        kept = [told.genotype for told in results if self.problem.violation(told) == 0.0]
+        kept = [observation.genotype for observation in results if self.problem.violation(observation) == 0.0]
         self._num_rejected += len(results) - len(kept)
         self._waiting.extend(kept)
         size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
@@ -173,7 +173,7 @@ class Nsga2(LedgeredSearch):
         self._pymoo.tell(infills=self._individuals(genotypes))
         self._generation += 1
 
-    def _absorb_revision(self, results: Sequence[Told]) -> None:
+    def _absorb_revision(self, results: Sequence[Observation]) -> None:
         """Rank the survivors anew with the revised values; who survived earlier is not reconsidered.
 
         What waits for its generation to be full has not survived anything: it must meet the constraints now.
@@ -181,7 +181,7 @@ class Nsga2(LedgeredSearch):
         kept = [genotype for genotype in self._waiting if self.problem.violation(self.archive[genotype]) == 0.0]
         self._num_rejected += len(self._waiting) - len(kept)
         self._waiting = kept
-        if not {told.genotype for told in results} & set(self.population):
+        if not {observation.genotype for observation in results} & set(self.population):
             return
         population = self._individuals(self.population)
         self._pymoo.pop = self._pymoo.survival.do(
@@ -197,11 +197,11 @@ class Nsga2(LedgeredSearch):
     def _individuals(self, genotypes: Sequence[Genotype]) -> Population:
         individuals = []
         for genotype in genotypes:
-            told = self.archive[genotype]
+            observation = self.archive[genotype]
             individual = Individual()
             individual.X = np.asarray(genotype, dtype=np.int64)
-            individual.F = np.asarray(self.problem.minimized(told), dtype=np.float64)
-            individual.G = np.asarray([self.problem.violation(told)], dtype=np.float64)
+            individual.F = np.asarray(self.problem.minimized(observation), dtype=np.float64)
+            individual.G = np.asarray([self.problem.violation(observation)], dtype=np.float64)
             individual.H = np.zeros(0)
             individuals.append(individual)
         return Population.create(*individuals)

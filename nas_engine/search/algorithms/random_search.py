@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.search.algorithm import SearchProblem, Told
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.algorithm import Observation, SearchProblem
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.settings.algorithms import RandomSearchSettings
 
 
-class RandomSearch(LedgeredSearch):
+class RandomSearch(BaseSearchAlgorithm):
     """Draws admissible genotypes uniformly, gene by gene, without repeating any."""
 
     def __init__(self, problem: SearchProblem, settings: RandomSearchSettings, seed: int) -> None:
@@ -25,6 +25,6 @@ class RandomSearch(LedgeredSearch):
     def _propose(self, num: int) -> list[Genotype]:
         return self.ledger.immigrants(num, self._rng)
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         del results
         self._generation = len(self.archive) // self._settings.batch_size

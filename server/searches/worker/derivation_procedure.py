@@ -8,8 +8,8 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.search.algorithm import Rejection, SearchProblem, Told
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.algorithm import Observation, Rejection, SearchProblem
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.candidates.spec import SearchSpec
@@ -20,7 +20,7 @@ from server.searches.worker.engine_terms import observe, search_problem
 from server.searches.worker.procedure import Proposal, ask_algorithm
 
 
-class DerivedNetworks(LedgeredSearch):
+class DerivedNetworks(BaseSearchAlgorithm):
     """The networks derived so far, one per cost factor in order; one that was derived before is not asked again."""
 
     def __init__(self, problem: SearchProblem, settings: DenseNasSettings, seed: int) -> None:
@@ -78,7 +78,7 @@ class DerivedNetworks(LedgeredSearch):
         waiting, self._waiting = self._waiting, None
         return [waiting][:num] if waiting is not None and self.ledger.admit(waiting) else []
 
-    def _absorb(self, results: Sequence[Told]) -> None:
+    def _absorb(self, results: Sequence[Observation]) -> None:
         self._generation += len(results)
 
     def _own_state(self) -> Mapping[str, JsonValue]:

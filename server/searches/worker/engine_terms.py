@@ -6,7 +6,7 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
-from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from server.candidates.candidate import Evaluation
 from server.candidates.spec import SearchSpec
@@ -28,18 +28,20 @@ def search_problem(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     )
 
 
-def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Told | None:
+def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Observation | None:
     """What the algorithm is told of a finished candidate; None for one that failed by our fault."""
     candidate = finished.candidate
     match candidate.state:
         case CandidateState.COMPLETE:
-            return Told(
+            return Observation(
                 genotype=candidate.genotype,
                 objectives={metric: candidate.values[metric] for metric in _metrics(spec)},
                 uncertainty=_uncertainty(finished.evaluations),
             )
         case CandidateState.INFEASIBLE:
-            return Told(genotype=candidate.genotype, objectives={}, violations={candidate.reason or "infeasible": 1.0})
+            return Observation(
+                genotype=candidate.genotype, objectives={}, violations={candidate.reason or "infeasible": 1.0}
+            )
         case _:
             return None
 
@@ -51,15 +53,23 @@ def observe(algorithm: SearchAlgorithm, given: StepInput) -> None:
     current one: of those told earlier, the survivors that were scored again remain, with their new accuracies, before
     the newcomers are compared with them.
     """
-    spec, comparable = given.search.spec, given.comparable
-    if comparable is not None:
-        algorithm.withdraw([told.genotype for told in algorithm.results if told.genotype not in comparable.genotypes])
-    revised = [told for finished in given.revised if (told := to_observation(finished, spec)) is not None]
-    if comparable is not None:  # a latency that was measured again may be of a candidate that was withdrawn
-        revised = [told for told in revised if told.genotype in comparable.genotypes]
+    spec, current_scores = given.search.spec, given.current_scores
+    if current_scores is not None:
+        algorithm.withdraw(
+            [
+                observation.genotype
+                for observation in algorithm.results
+                if observation.genotype not in current_scores.genotypes
+            ]
+        )
+    revised = [observation for finished in given.revised if (observation := to_observation(finished, spec)) is not None]
+    if current_scores is not None:  # a latency that was measured again may be of a candidate that was withdrawn
+        revised = [observation for observation in revised if observation.genotype in current_scores.genotypes]
     if revised:
         algorithm.revise(revised)
-    results = [told for finished in given.finished if (told := to_observation(finished, spec)) is not None]
+    results = [
+        observation for finished in given.finished if (observation := to_observation(finished, spec)) is not None
+    ]
     if results:
         algorithm.tell(results)
 
@@ -69,9 +79,9 @@ def _left_to_cpu(graph: LayerGraph) -> tuple[str, ...]:
 
 
 def _metrics(spec: SearchSpec) -> tuple[Metric, ...]:
-    told = [o.metric for o in spec.domain_objectives()]
-    told += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
-    return tuple(dict.fromkeys(told))
+    wanted = [o.metric for o in spec.domain_objectives()]
+    wanted += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
+    return tuple(dict.fromkeys(wanted))
 
 
 def _uncertainty(evaluations: tuple[Evaluation, ...]) -> dict[Metric, float]:

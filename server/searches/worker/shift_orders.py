@@ -29,7 +29,7 @@ def finished_shift(given: StepInput) -> str | None:
 
 def shift_order(given: StepInput, front: Front, survivors: Set[Genotype], state_sha256: str | None) -> ShiftOrder:
     """Shift towards what is asked now; `survivors` are scored again, where one version alone is compared."""
-    if given.comparable is None:
+    if given.current_scores is None:
         return ShiftOrder(state_sha256=state_sha256)
     compared = [c for c in (*front.points, *front.dominated) if c.genotype in survivors]
     ids = tuple(c.id for c in sorted(compared, key=lambda c: c.seq))
@@ -42,8 +42,8 @@ def shifting_report(given: StepInput) -> dict[str, JsonValue]:
         "scored_with": given.search.supernet_version_id,
         "crosses_versions": given.search.spec.crosses_versions,
     }
-    if given.comparable is not None and given.comparable.not_scored:
-        report["not_scored"] = list(given.comparable.not_scored)
+    if given.current_scores is not None and given.current_scores.not_scored:
+        report["not_scored"] = list(given.current_scores.not_scored)
     if given.work is not None and given.work.kind is JobKind.SHIFT and isinstance(given.work.result, dict):
         hidden = ("state_sha256", "survivors")
         report |= {key: value for key, value in given.work.result.items() if key not in hidden}

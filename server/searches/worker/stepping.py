@@ -65,7 +65,7 @@ class StepHandler:
         proposal = procedure.propose(given.num_left) if given.num_left else _BUDGET_USED_UP
         front = self._fronts.of_search(
             search.id,
-            with_dominated=given.comparable is not None,
+            with_dominated=given.current_scores is not None,
             supernet_version_id=search.supernet_version_id,
         )
         work = procedure.order(given, proposal, front, checkpoint.shift_state) if proposal.ended is None else None
@@ -78,7 +78,7 @@ class StepHandler:
         ended = None if final.postpone_the_end else proposal.ended
         asked = tuple(self._new_candidate(given, genotype, procedure, checkpoint) for genotype in proposal.genotypes)
         return StepOutcome(
-            told=tuple(finished.candidate.id for finished in given.finished),
+            observed=tuple(finished.candidate.id for finished in given.finished),
             asked=asked,
             checkpoint=checkpoint.document(procedure.state()),
             code_version=self._code_version,

@@ -182,12 +182,12 @@ def test_a_hypervolume_is_finite() -> None:
     ("change", "reason"),
     [
         ({"hypervolume": math.inf}, "not finite"),
-        ({"told": ()}, "repeat for ever"),
+        ({"observed": ()}, "repeat for ever"),
         ({"status": StepStatus.COMPLETED, "re_measure": ("cand_1",)}, "cannot ask for more"),
     ],
 )
 def test_a_step_that_makes_no_sense_is_refused(change: dict[str, Any], reason: str) -> None:
-    good: dict[str, Any] = {"told": ("cand_1",), "asked": (), "checkpoint": {}, "code_version": "1"}
+    good: dict[str, Any] = {"observed": ("cand_1",), "asked": (), "checkpoint": {}, "code_version": "1"}
     StepOutcome(**good)
     with pytest.raises(InvalidValueError, match=reason):
         StepOutcome(**{**good, **change})

@@ -9,7 +9,7 @@ import pytest
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
-from nas_engine.search.algorithm import SearchProblem, Told
+from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.spos_evolution import SposEvolution
 from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
 from nas_engine.settings.algorithms import SposEvolutionSettings
@@ -45,7 +45,7 @@ def run(seed: int) -> tuple[tuple[tuple[Genotype, ...], ...], SposEvolution]:
     generations = []
     for _ in range(21):
         batch = algorithm.ask(algorithm.batch_size)
-        algorithm.tell([Told(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in batch])
+        algorithm.tell([Observation(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in batch])
         generations.append(tuple(batch))
     return tuple(generations), algorithm
 
@@ -88,7 +88,7 @@ def test_half_of_a_generation_are_mutants_and_half_are_crossed() -> None:
     problem = SearchProblem(space=create_space("spos"), objectives=TOP1)
     algorithm = SposEvolution(problem, SposEvolutionSettings(), 3)
     first = algorithm.ask(50)
-    algorithm.tell([Told(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in first])
+    algorithm.tell([Observation(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in first])
     parents = algorithm.parents()
     second = algorithm.ask(50)
     distances = [min(sum(a != b for a, b in zip(g, p, strict=True)) for p in parents) for g in second[:25]]

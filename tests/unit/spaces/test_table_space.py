@@ -13,7 +13,7 @@ import pytest
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.domain.search_space import Form
-from nas_engine.search.algorithm import CheapCheck, SearchProblem, Told
+from nas_engine.search.algorithm import CheapCheck, Observation, SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import Nsga2Settings
 from nas_engine.spaces.tables.files import nas_bench_macro, read_npz, read_table
@@ -82,7 +82,9 @@ def test_a_genotype_without_a_row_is_refused_and_a_filter_keeps_a_search_among_t
     asked = []
     while batch := algorithm.ask(4):
         asked += batch
-        algorithm.tell([Told(genotype=g, objectives={m: v.value for m, v in table.lookup(g).items()}) for g in batch])
+        algorithm.tell(
+            [Observation(genotype=g, objectives={m: v.value for m, v in table.lookup(g).items()}) for g in batch]
+        )
     assert sorted(asked) == sorted(table.rows)
     assert len(algorithm.front()) == 5
 
