@@ -86,7 +86,7 @@ class World:
         reference = HypervolumeReference.spanning(points)
         return cls(table, values, reference, reference.hypervolume(points))
 
-    def told(self, genotype: Genotype) -> Observation:
+    def observe(self, genotype: Genotype) -> Observation:
         """A row as a result."""
         row = self.values[genotype]
         return Observation(genotype=genotype, objectives={metric: row[metric] for metric in (Metric.TOP1, Metric.MACS)})
@@ -117,7 +117,7 @@ def our_stream(config: AskTellSettings, world: World, seed: int) -> Stream:
         config, SearchProblem(space=world.table, objectives=OBJECTIVES, cheap_filter=world.cheap()), seed
     )
     while batch := algorithm.ask(algorithm.batch_size):
-        algorithm.tell([world.told(genotype) for genotype in batch])
+        algorithm.tell([world.observe(genotype) for genotype in batch])
         yield from batch
 
 
@@ -239,8 +239,8 @@ def single_objective_study(world: World, num_seeds: int) -> list[Row]:
             )
             while algorithm.num_asked < MARKS[-1]:
                 batch = algorithm.ask(min(algorithm.batch_size, MARKS[-1] - algorithm.num_asked))
-                algorithm.tell([world.told(genotype) for genotype in batch])
-            found.append(max(told.objectives[Metric.TOP1] for told in algorithm.results))
+                algorithm.tell([world.observe(genotype) for genotype in batch])
+            found.append(max(observation.objectives[Metric.TOP1] for observation in algorithm.results))
         means.append(float(np.mean(found)))
     print(f"best top-1 under {limit / 1e6:.1f} M MACs in the table: {best:.5f}")
     return [Row("SPOS evolution, 500, vs random search", means[0], means[1], means[0] / means[1], "best top-1")]

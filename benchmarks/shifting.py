@@ -44,7 +44,7 @@ from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.ranking_study import RankedArchitecture, study_architecture, summarise
+from nas_engine.training.ranking_study import StudyEntry, study_architecture, summarise
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
@@ -98,7 +98,7 @@ class Bench:
         """Judges with these weights."""
         return SupernetEvaluator(self.space, weights, self.dataset, self.evaluation, CPU)
 
-    def told(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Observation:
+    def observe(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Observation:
         """A candidate as the search is told it."""
         found = evaluator.evaluate(self.space.decode(genotype)).accuracy
         macs = complexity(graph_of(self.space, genotype, Form.DEPLOYED)).macs
@@ -163,7 +163,7 @@ def study_set(bench: Bench, weights: WeightStore, arguments: argparse.Namespace)
     algorithm, evaluator = bench.algorithm(arguments.networks // 2), bench.evaluator(weights)
     for _ in range(2):
         asked = algorithm.ask(algorithm.batch_size)
-        algorithm.tell([bench.told(genotype, evaluator) for genotype in asked])
+        algorithm.tell([bench.observe(genotype, evaluator) for genotype in asked])
     genotypes = dict.fromkeys(algorithm.survivors)
     rng = np.random.default_rng(bench.seed)
     for _ in range(100 * arguments.networks):
@@ -173,9 +173,7 @@ def study_set(bench: Bench, weights: WeightStore, arguments: argparse.Namespace)
     return [bench.space.decode(genotype) for genotype in genotypes]
 
 
-def truths(
-    bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int
-) -> list[RankedArchitecture]:
+def truths(bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int) -> list[StudyEntry]:
     """Each architecture judged with the shared weights, and trained alone."""
     evaluator = bench.evaluator(weights)
     config = TrainingSettings(
@@ -211,18 +209,20 @@ def shift(
         shifter.end_generation()
         num_versions += len(asked) if mode is ShiftingMode.IMMEDIATE else 1
         evaluator, survivors = bench.evaluator(shifter.weights), algorithm.survivors
-        algorithm.withdraw([told.genotype for told in algorithm.results if told.genotype not in survivors])
-        algorithm.revise([bench.told(genotype, evaluator) for genotype in survivors])
-        algorithm.tell([bench.told(genotype, evaluator) for genotype in asked])
+        algorithm.withdraw(
+            [observation.genotype for observation in algorithm.results if observation.genotype not in survivors]
+        )
+        algorithm.revise([bench.observe(genotype, evaluator) for genotype in survivors])
+        algorithm.tell([bench.observe(genotype, evaluator) for genotype in asked])
     return shifter.weights, num_versions, time.monotonic() - started
 
 
-def row(label: str, bench: Bench, entries: Sequence[RankedArchitecture], weights: WeightStore, num_local: int) -> Row:
+def row(label: str, bench: Bench, entries: Sequence[StudyEntry], weights: WeightStore, num_local: int) -> Row:
     """How well these weights rank."""
     evaluator = bench.evaluator(weights)
-    judged = [replace(e, inherited=evaluator.evaluate(e.architecture).accuracy) for e in entries]
+    judged = [replace(e, shared=evaluator.evaluate(e.architecture).accuracy) for e in entries]
     order = summarise(judged, num_local)
-    mean = sum(entry.inherited.top1 for entry in judged) / len(judged)
+    mean = sum(entry.shared.top1 for entry in judged) / len(judged)
     return Row(label=label, global_tau=order.overall.kendall_tau, local_tau=order.local.kendall_tau, mean_top1=mean)
 
 

@@ -126,37 +126,42 @@ class SearchProblem:
             raise EngineError(f"objectives {names} repeat a metric: name each metric once")
 
     @property
-    def told_metrics(self) -> tuple[Metric, ...]:
+    def observed_metrics(self) -> tuple[Metric, ...]:
         """Every metric a complete result must hold, each once."""
         wanted = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
         return tuple(dict.fromkeys(wanted))
 
-    def minimized(self, told: Observation) -> tuple[float, ...]:
+    def minimized(self, observation: Observation) -> tuple[float, ...]:
         """Objective values turned so that smaller is better; zeros where the architecture has none."""
         return tuple(
-            o.minimized(told.objectives[o.metric]) if o.metric in told.objectives else 0.0 for o in self.objectives
+            o.minimized(observation.objectives[o.metric]) if o.metric in observation.objectives else 0.0
+            for o in self.objectives
         )
 
-    def standard_errors(self, told: Observation) -> tuple[float, ...]:
+    def standard_errors(self, observation: Observation) -> tuple[float, ...]:
         """Standard error per objective, in objective order; 0 where none is told."""
-        return tuple(float(told.uncertainty.get(o.metric, 0.0)) for o in self.objectives)
+        return tuple(float(observation.uncertainty.get(o.metric, 0.0)) for o in self.objectives)
 
-    def violation(self, told: Observation) -> float:
+    def violation(self, observation: Observation) -> float:
         """Sum of relative violations, 0 when feasible."""
-        bounded = sum(c.violation(told.objectives[c.metric]) for c in self.constraints if c.metric in told.objectives)
-        return float(bounded + sum(told.violations.values()))
+        bounded = sum(
+            c.violation(observation.objectives[c.metric])
+            for c in self.constraints
+            if c.metric in observation.objectives
+        )
+        return float(bounded + sum(observation.violations.values()))
 
-    def check_complete(self, told: Observation) -> None:
+    def check_complete(self, observation: Observation) -> None:
         """Refuse a result that lacks a metric.
 
         Raises:
             SearchStateError: names the candidate and the metrics that are missing.
         """
-        missing = [metric.label for metric in self.told_metrics if metric not in told.objectives]
-        if missing and not told.violations:
+        missing = [metric.label for metric in self.observed_metrics if metric not in observation.objectives]
+        if missing and not observation.violations:
             raise SearchStateError(
-                f"candidate {told.genotype} is told without {', '.join(missing)}: tell it once every objective and "
-                "constrained metric is known, or with the violations that make it infeasible"
+                f"candidate {observation.genotype} is told without {', '.join(missing)}: tell it once every objective "
+                "and constrained metric is known, or with the violations that make it infeasible"
             )
 
 
@@ -197,7 +202,7 @@ class SearchAlgorithm(Protocol):
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """Observed candidates that what is asked next is compared with; () where the algorithm compares nothing."""
+        """Told candidates that what is asked next is compared with; () where the algorithm compares nothing."""
 
     def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search, in the order told."""
@@ -230,6 +235,12 @@ class SearchAlgorithm(Protocol):
         Raises:
             SearchStateError: a candidate was not told; nothing is withdrawn then.
         """
+
+    def report(self) -> Mapping[str, JsonValue]:
+        """What the algorithm says of itself, by topic; {} where it has nothing to say."""
+
+    def pick_models(self, front: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
+        """Indices of the models it would take from a front of minimised objective values; None for all of them."""
 
     def state(self) -> JsonValue:
         """Everything needed to resume exactly, as JSON with a schema_version."""

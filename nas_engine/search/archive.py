@@ -42,14 +42,14 @@ class EvaluatedArchive:
         """Every result, in the order told."""
         return tuple(self._results.values())
 
-    def add(self, told: Observation) -> None:
+    def add(self, observation: Observation) -> None:
         """Append a first result, or replace the one of the same genotype.
 
         Raises:
             SearchStateError: a metric is missing.
         """
-        self._problem.check_complete(told)
-        self._results[told.genotype] = told
+        self._problem.check_complete(observation)
+        self._results[observation.genotype] = observation
         self._version += 1
 
     def remove(self, genotype: Genotype) -> None:
@@ -59,7 +59,9 @@ class EvaluatedArchive:
 
     def feasible(self) -> tuple[Observation, ...]:
         """Results that violate nothing."""
-        return tuple(told for told in self._results.values() if self._problem.violation(told) == 0.0)
+        return tuple(
+            observation for observation in self._results.values() if self._problem.violation(observation) == 0.0
+        )
 
     def front(self) -> tuple[Observation, ...]:
         """Feasible results no other feasible result dominates."""
@@ -69,7 +71,7 @@ class EvaluatedArchive:
     def confident_front(self, z: float = CONFIDENCE_Z) -> tuple[Observation, ...]:
         """Feasible results no other dominates beyond the told uncertainty: what to re-measure before concluding."""
         feasible = self.feasible()
-        errors = [self._problem.standard_errors(told) for told in feasible]
+        errors = [self._problem.standard_errors(observation) for observation in feasible]
         errors_NM = np.asarray(errors, dtype=np.float64).reshape(len(feasible), len(self._problem.objectives))
         return _pick(feasible, confidently_non_dominated(self.points(feasible), errors_NM, z))
 
@@ -87,11 +89,11 @@ class EvaluatedArchive:
 
     def points(self, results: Sequence[Observation]) -> Floats:
         """Objective values of `results`, minimised: (num_results, num_objectives)."""
-        rows = [self._problem.minimized(told) for told in results]
+        rows = [self._problem.minimized(observation) for observation in results]
         return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(self._problem.objectives))
 
 
 def _pick(
     results: Sequence[Observation], keep_N: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 ) -> tuple[Observation, ...]:
-    return tuple(told for told, kept in zip(results, keep_N, strict=True) if kept)
+    return tuple(observation for observation, kept in zip(results, keep_N, strict=True) if kept)

@@ -1,7 +1,7 @@
 """What every algorithm shares: ask/tell bookkeeping, its checks, and the checkpoint around the algorithm's own part.
 
-An algorithm derives from `LedgeredSearch` and says how it proposes and what it learns; that nothing is asked twice,
-told twice, or told half, is settled here once.
+An algorithm derives from `BaseSearchAlgorithm` and says how it proposes and what it learns; that nothing is asked
+twice, told twice, or told half, is settled here once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nas_engine.search.ledger import CandidateLedger
 SCHEMA_VERSION = 1
 
 
-class LedgeredSearch(ABC):
+class BaseSearchAlgorithm(ABC):
     """Base of the algorithms; satisfies `SearchAlgorithm`."""
 
     def __init__(self, problem: SearchProblem, identity: JsonValue, seed: int) -> None:
@@ -91,11 +91,10 @@ class LedgeredSearch(ABC):
     @property
     def pending(self) -> tuple[Genotype, ...]:
         """Asked and not yet told, in the order asked."""
-        told = self.archive
-        return tuple(g for g in self.ledger.asked if g not in told and g not in self._withdrawn)
+        return tuple(g for g in self.ledger.asked if g not in self.archive and g not in self._withdrawn)
 
     @property
-    def num_told(self) -> int:
+    def num_observed(self) -> int:
         """Candidates told so far, withdrawn or not."""
         return len(self.archive) + len(self._withdrawn)
 
@@ -106,12 +105,21 @@ class LedgeredSearch(ABC):
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """Observed candidates that what is asked next is compared with."""
+        """Told candidates that what is asked next is compared with."""
         return ()
 
     def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search."""
         return self.archive.front()
+
+    def report(self) -> Mapping[str, JsonValue]:
+        """What the algorithm says of itself, by topic."""
+        return {}
+
+    def pick_models(self, front: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
+        """Which models of a front it would take; None for all of them. See `SearchAlgorithm.pick_models`."""
+        del front
+        return None
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
         """Have these asked first; returns those not taken, with the reason."""
@@ -138,25 +146,29 @@ class LedgeredSearch(ABC):
 
     def tell(self, results: Sequence[Observation]) -> None:
         """Learn the results of asked candidates; all or nothing. See `SearchAlgorithm.tell`."""
-        for told in results:
-            if told.genotype not in self.ledger.asked:
-                raise SearchStateError(f"candidate {told.genotype} was never asked in this search: tell what ask gave")
-            if told.genotype in self.archive or told.genotype in self._withdrawn:
-                raise SearchStateError(f"candidate {told.genotype} was told before: use revise to change its values")
+        for observation in results:
+            if observation.genotype not in self.ledger.asked:
+                raise SearchStateError(
+                    f"candidate {observation.genotype} was never asked in this search: tell what ask gave"
+                )
+            if observation.genotype in self.archive or observation.genotype in self._withdrawn:
+                raise SearchStateError(
+                    f"candidate {observation.genotype} was told before: use revise to change its values"
+                )
         in_order = self._checked(results)
-        for told in in_order:
-            self.archive.add(told)
+        for observation in in_order:
+            self.archive.add(observation)
         if in_order:
             self._absorb(in_order)
 
     def revise(self, results: Sequence[Observation]) -> None:
         """Replace the values of told candidates; all or nothing."""
-        for told in results:
-            if told.genotype not in self.archive:
-                raise SearchStateError(f"candidate {told.genotype} was not told yet: tell it before revising it")
+        for observation in results:
+            if observation.genotype not in self.archive:
+                raise SearchStateError(f"candidate {observation.genotype} was not told yet: tell it before revising it")
         in_order = self._checked(results)
-        for told in in_order:
-            self.archive.add(told)
+        for observation in in_order:
+            self.archive.add(observation)
         if in_order:
             self._absorb_revision(in_order)
 
@@ -174,11 +186,11 @@ class LedgeredSearch(ABC):
 
     def _checked(self, results: Sequence[Observation]) -> list[Observation]:
         """`results` in the order asked, each complete, each candidate once."""
-        if len({told.genotype for told in results}) != len(results):
+        if len({observation.genotype for observation in results}) != len(results):
             raise SearchStateError("one call holds two results of the same candidate: give one each")
-        for told in results:
-            self.problem.check_complete(told)
-        return sorted(results, key=lambda told: self.ledger.asked[told.genotype])
+        for observation in results:
+            self.problem.check_complete(observation)
+        return sorted(results, key=lambda observation: self.ledger.asked[observation.genotype])
 
     def _identity(self) -> str:
         """What a checkpoint must agree in with the algorithm that loads it."""
@@ -203,7 +215,7 @@ class LedgeredSearch(ABC):
             "rng": codec.encode_rng(self._rng),
             "asked": [list(genotype) for genotype in self.ledger.asked],
             "queue": [list(genotype) for genotype in self.ledger.queue],
-            "results": [codec.encode_observation(told) for told in self.archive.results],
+            "results": [codec.encode_observation(observation) for observation in self.archive.results],
             "exhausted": self._exhausted,
             "generation": self._generation,
             "own": self._own_state(),
@@ -228,10 +240,10 @@ class LedgeredSearch(ABC):
         ledger.restart_batch()
         archive = EvaluatedArchive(self.problem)
         for item in codec.as_sequence(codec.field_of(document, "results"), "results"):
-            told = codec.decode_observation(item, choices)
-            if told.genotype not in ledger.asked or told.genotype in archive:
-                raise SearchStateError(f"checkpoint: result of {told.genotype} was not asked, or is there twice")
-            archive.add(told)
+            observation = codec.decode_observation(item, choices)
+            if observation.genotype not in ledger.asked or observation.genotype in archive:
+                raise SearchStateError(f"checkpoint: result of {observation.genotype} was not asked, or is there twice")
+            archive.add(observation)
         # Absent from checkpoints of earlier versions, which withdrew nothing.
         withdrawn = set(codec.decode_genotypes(document.get("withdrawn", []), "withdrawn", choices))
         if not withdrawn <= ledger.asked.keys() or any(genotype in archive for genotype in withdrawn):

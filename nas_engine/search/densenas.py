@@ -105,13 +105,13 @@ def search_architecture(
         share=share,
     )
 
-    def told(progress: Progress) -> None:
+    def report_progress(progress: Progress) -> None:
         hooks.on_progress(progress)
         on_report(progress, strategy.report())
 
     weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))
     try:
-        watched = replace(hooks, on_progress=told)
+        watched = replace(hooks, on_progress=report_progress)
         result = train(
             strategy, weights, dataset, training, device=device, hooks=watched, checkpoint=checkpoint, share=share
         )

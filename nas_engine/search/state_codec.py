@@ -129,13 +129,13 @@ def decode_genotypes(value: JsonValue, what: str, num_choices: Sequence[int]) ->
     return [decode_genotype(item, num_choices) for item in as_sequence(value, what)]
 
 
-def encode_observation(told: Observation) -> JsonValue:
+def encode_observation(observation: Observation) -> JsonValue:
     """A result as JSON."""
     return {
-        "genotype": list(told.genotype),
-        "objectives": {metric.label: float(value) for metric, value in told.objectives.items()},
-        "uncertainty": {metric.label: float(value) for metric, value in told.uncertainty.items()},
-        "violations": {name: float(value) for name, value in told.violations.items()},
+        "genotype": list(observation.genotype),
+        "objectives": {metric.label: float(value) for metric, value in observation.objectives.items()},
+        "uncertainty": {metric.label: float(value) for metric, value in observation.uncertainty.items()},
+        "violations": {name: float(value) for name, value in observation.violations.items()},
     }
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.search.algorithm import SearchAlgorithm
+from nas_engine.search.algorithm import Rejection
+
+
+class TakesFirstCandidates(Protocol):
+    """A search, as far as its warm start needs it."""
+
+    def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
+        """Have these asked first. Returns those not taken, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class WarmStartReport:
     rejected: tuple[WarmStartRejection, ...]
 
 
-def warm_start(algorithm: SearchAlgorithm, space: SearchSpace, documents: Sequence[JsonValue]) -> WarmStartReport:
+def warm_start(search: TakesFirstCandidates, space: SearchSpace, documents: Sequence[JsonValue]) -> WarmStartReport:
     """Queue architectures (published names, genotypes, or the space's own form) as the first candidates of a search.
 
     Results of another search over the same space, or of the measurement database, are passed as their genotypes:
@@ -56,7 +64,7 @@ def warm_start(algorithm: SearchAlgorithm, space: SearchSpace, documents: Sequen
             reason = "lies outside the choices of this search space: it can be evaluated alone, not searched from"
             rejected.append(WarmStartRejection(canonical_json(document), reason))
             continue
-        refused = algorithm.enqueue([genotype])
+        refused = search.enqueue([genotype])
         if refused:
             rejected.append(WarmStartRejection(canonical_json(document), refused[0].reason))
         else:

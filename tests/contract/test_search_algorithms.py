@@ -112,23 +112,23 @@ class SearchAlgorithmContract(ABC):
         space = StagedSpace()
         algorithm = self.make(self.problem(space), 9)
         self.drive(algorithm, space, 3)
-        told, pending = algorithm.results, algorithm.ask(2)
-        gone = [result.genotype for result in told[::2]]
+        observations, pending = algorithm.results, algorithm.ask(2)
+        gone = [result.genotype for result in observations[::2]]
         algorithm.withdraw(gone)
-        assert algorithm.results == told[1::2]
+        assert algorithm.results == observations[1::2]
         assert not set(gone) & {*algorithm.survivors, *(result.genotype for result in algorithm.front())}
         assert list(algorithm.pending) == pending
         with pytest.raises(SearchStateError, match="was not told, or was withdrawn"):
             algorithm.withdraw([algorithm.results[0].genotype, gone[0]])
         with pytest.raises(SearchStateError, match="told before"):
             algorithm.tell(tell_all(space, gone[:1]))
-        assert algorithm.results == told[1::2]
+        assert algorithm.results == observations[1::2]
         algorithm.tell(tell_all(space, pending))
         resumed = self.make(self.problem(space), 99)
         resumed.load_state(round_trip(algorithm.state()))
         asked = self.drive(algorithm, space, 3)
         assert self.drive(resumed, space, 3) == asked
-        assert not {tuple(genotype) for genotype in asked} & {result.genotype for result in told}
+        assert not {tuple(genotype) for genotype in asked} & {result.genotype for result in observations}
 
     def test_a_search_goes_on_when_everything_was_withdrawn(self) -> None:
         space = StagedSpace()
@@ -227,7 +227,7 @@ class SearchAlgorithmContract(ABC):
         best = algorithm.front()[0]
         worst = {o.metric: (0.0 if o.goal is Goal.MAXIMIZE else 1e6) for o in self.objectives}
         algorithm.revise([Observation(genotype=best.genotype, objectives={**best.objectives, **worst})])
-        assert best.genotype not in {told.genotype for told in algorithm.front()}
+        assert best.genotype not in {observation.genotype for observation in algorithm.front()}
         resumed = self.make(self.problem(space), 1)
         resumed.load_state(round_trip(algorithm.state()))
         assert self.drive(resumed, space, 2) == self.drive(algorithm, space, 2)
@@ -239,7 +239,7 @@ class SearchAlgorithmContract(ABC):
         batch = algorithm.ask(algorithm.batch_size)
         refused = Observation(genotype=batch[0], objectives={}, violations={"npu_support": 1.0})
         algorithm.tell([refused, *tell_all(space, batch[1:])])
-        assert batch[0] not in {told.genotype for told in algorithm.front()}
+        assert batch[0] not in {observation.genotype for observation in algorithm.front()}
         assert self.drive(algorithm, space, 1)
 
     def test_refuses_the_checkpoint_of_another_search(self) -> None:

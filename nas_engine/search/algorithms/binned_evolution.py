@@ -8,7 +8,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.objective import Metric
 from nas_engine.search.algorithm import Observation, SearchProblem
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import PerGeneMutation
 from nas_engine.settings.algorithms import BinnedEvolutionSettings
@@ -17,7 +17,7 @@ TRIES_PER_CHILD = 50
 """Tries per child until it lies in the cheap constraints' range and is new; then random candidates fill up."""
 
 
-class BinnedEvolution(LedgeredSearch):
+class BinnedEvolution(BaseSearchAlgorithm):
     """Keeps the best of every bin of one objective; mutates and crosses these, generation by generation."""
 
     def __init__(self, problem: SearchProblem, settings: BinnedEvolutionSettings, seed: int) -> None:
@@ -45,28 +45,28 @@ class BinnedEvolution(LedgeredSearch):
     @property
     def batch_size(self) -> int:
         """The initial sample until it is told, then the children of one generation."""
-        left = self._settings.population_size - self.num_told
+        left = self._settings.population_size - self.num_observed
         return left if left > 0 else self._settings.num_mutation + self._settings.num_crossover
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
         """The best of every bin."""
-        return tuple(told.genotype for told in self.best_per_bin().values())
+        return tuple(observation.genotype for observation in self.best_per_bin().values())
 
     def best_per_bin(self) -> dict[int, Observation]:
         """Bin number (value / width, rounded) to its best feasible candidate; ties keep the earlier one."""
         best: dict[int, Observation] = {}
-        for told in self.archive.feasible():
-            number = round(told.objectives[self._bin_metric] / self._settings.bin_width)
-            if number not in best or self._value(told) < self._value(best[number]):
-                best[number] = told
+        for observation in self.archive.feasible():
+            number = round(observation.objectives[self._bin_metric] / self._settings.bin_width)
+            if number not in best or self._value(observation) < self._value(best[number]):
+                best[number] = observation
         return best
 
-    def _value(self, told: Observation) -> float:
-        return self._quality.minimized(told.objectives[self._quality.metric])
+    def _value(self, observation: Observation) -> float:
+        return self._quality.minimized(observation.objectives[self._quality.metric])
 
     def _propose(self, num: int) -> list[Genotype]:
-        parents = [told.genotype for told in self.best_per_bin().values()]
+        parents = [observation.genotype for observation in self.best_per_bin().values()]
         initial = len(self.ledger.asked) < self._settings.population_size
         batch = [] if initial or not parents else self._children(parents, num)
         return batch + self.ledger.immigrants(num - len(batch), self._rng)
@@ -89,5 +89,5 @@ class BinnedEvolution(LedgeredSearch):
 
     def _absorb(self, results: Sequence[Observation]) -> None:
         del results
-        if self.num_told >= self._settings.population_size:
+        if self.num_observed >= self._settings.population_size:
             self._generation += 1

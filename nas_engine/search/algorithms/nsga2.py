@@ -31,7 +31,7 @@ from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, SearchProblem
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.survival import select_survivors
 from nas_engine.search.variation.crossover import StageBlockCrossover
@@ -46,7 +46,7 @@ MAX_MATING_ROUNDS = 25
 """Rounds of mating per ask before the batch is topped up with random immigrants."""
 
 
-class Nsga2(LedgeredSearch):
+class Nsga2(BaseSearchAlgorithm):
     """NSGA-II on a search space's integer encoding."""
 
     def __init__(
@@ -159,9 +159,9 @@ class Nsga2(LedgeredSearch):
 
     def _absorb(self, results: Sequence[Observation]) -> None:
         if self._settings.constraint_handling is ConstraintHandling.FEASIBILITY_FIRST:
-            self._advance([told.genotype for told in results])
+            self._advance([observation.genotype for observation in results])
             return
-        kept = [told.genotype for told in results if self.problem.violation(told) == 0.0]
+        kept = [observation.genotype for observation in results if self.problem.violation(observation) == 0.0]
         self._num_rejected += len(results) - len(kept)
         self._waiting.extend(kept)
         size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
@@ -181,7 +181,7 @@ class Nsga2(LedgeredSearch):
         kept = [genotype for genotype in self._waiting if self.problem.violation(self.archive[genotype]) == 0.0]
         self._num_rejected += len(self._waiting) - len(kept)
         self._waiting = kept
-        if not {told.genotype for told in results} & set(self.population):
+        if not {observation.genotype for observation in results} & set(self.population):
             return
         population = self._individuals(self.population)
         self._pymoo.pop = self._pymoo.survival.do(
@@ -197,11 +197,11 @@ class Nsga2(LedgeredSearch):
     def _individuals(self, genotypes: Sequence[Genotype]) -> Population:
         individuals = []
         for genotype in genotypes:
-            told = self.archive[genotype]
+            observation = self.archive[genotype]
             individual = Individual()
             individual.X = np.asarray(genotype, dtype=np.int64)
-            individual.F = np.asarray(self.problem.minimized(told), dtype=np.float64)
-            individual.G = np.asarray([self.problem.violation(told)], dtype=np.float64)
+            individual.F = np.asarray(self.problem.minimized(observation), dtype=np.float64)
+            individual.G = np.asarray([self.problem.violation(observation)], dtype=np.float64)
             individual.H = np.zeros(0)
             individuals.append(individual)
         return Population.create(*individuals)

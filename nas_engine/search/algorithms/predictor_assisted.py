@@ -22,7 +22,7 @@ from nas_engine.domain.objective import Metric
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.pareto import Floats, HypervolumeReference, pareto_ranks
 from nas_engine.settings.algorithms import Nsga2Settings, PredictorAssistedSettings, PredictorKind
 
@@ -54,7 +54,7 @@ class PredictorQuality:
     num_fresh: int
 
 
-class PredictorAssistedSearch(LedgeredSearch):
+class PredictorAssistedSearch(BaseSearchAlgorithm):
     """Learns from few evaluations which ones to spend next."""
 
     def __init__(self, problem: SearchProblem, settings: PredictorAssistedSettings, seed: int) -> None:
@@ -75,6 +75,18 @@ class PredictorAssistedSearch(LedgeredSearch):
         """Per predicted metric, on evaluations that were predicted before they were made."""
         return {metric: _quality(pairs) for metric, pairs in self._fresh.items()}
 
+    def report(self) -> Mapping[str, JsonValue]:
+        """How well candidates were predicted before they were evaluated; nothing before the first of them."""
+        metrics: dict[str, JsonValue] = {
+            metric.label: {
+                "kendall_tau": quality.kendall_tau,
+                "mean_absolute_error": quality.mean_absolute_error,
+                "num_fresh": quality.num_fresh,
+            }
+            for metric, quality in self.quality.items()
+        }
+        return {"predictors": metrics} if metrics else {}
+
     def _propose(self, num: int) -> list[Genotype]:
         predictors = self._predictors() if len(self.ledger.asked) >= self._settings.num_initial else None
         if predictors is None:
@@ -92,20 +104,22 @@ class PredictorAssistedSearch(LedgeredSearch):
         if self._fitted is not None and self._fitted[0] == self.archive.version:
             return self._fitted[1]
         results = [
-            told for told in self.archive.results if all(m in told.objectives for m in self.problem.told_metrics)
+            observation
+            for observation in self.archive.results
+            if all(m in observation.objectives for m in self.problem.observed_metrics)
         ]
         if len(results) < MIN_SAMPLES:
             return None
         known = self.problem.cheap_filter(results[0].genotype).values
-        genotypes = [told.genotype for told in results]
+        genotypes = [observation.genotype for observation in results]
         predictors = {}
-        for metric in self.problem.told_metrics:
+        for metric in self.problem.observed_metrics:
             if metric not in known:
                 predictors[metric] = MetricPredictor(
                     self.problem.space.genes, metric, _MODELS[self._settings.predictor]
                 )
-                errors = [float(told.uncertainty.get(metric, 0.0)) for told in results]
-                predictors[metric].fit(genotypes, [told.objectives[metric] for told in results], errors)
+                errors = [float(observation.uncertainty.get(metric, 0.0)) for observation in results]
+                predictors[metric].fit(genotypes, [observation.objectives[metric] for observation in results], errors)
         self._fitted = (self.archive.version, predictors)
         return predictors
 
@@ -114,13 +128,13 @@ class PredictorAssistedSearch(LedgeredSearch):
         settings = Nsga2Settings(population_size=self._settings.inner_population)
         problem = replace(self.problem, dominance=Dominance.POINT)
         inner = Nsga2(problem, settings, int(self._rng.integers(2**63)))
-        inner.enqueue([told.genotype for told in self.front()][: self._settings.inner_population // 2])
+        inner.enqueue([observation.genotype for observation in self.front()][: self._settings.inner_population // 2])
         for _ in range(self._settings.inner_generations):
             batch = inner.ask(inner.batch_size)
             if not batch:
                 break
-            inner.tell(surrogate.told(batch))
-        return [told.genotype for told in inner.results]
+            inner.tell(surrogate.observe(batch))
+        return [observation.genotype for observation in inner.results]
 
     def _choose(self, pool: Sequence[Genotype], surrogate: _Surrogate, num: int) -> list[Genotype]:
         """Greedily the genotypes that add most hypervolume to the told front, judged optimistically."""
@@ -149,11 +163,11 @@ class PredictorAssistedSearch(LedgeredSearch):
     def _absorb(self, results: Sequence[Observation]) -> None:
         if len(self.archive) >= self._settings.num_initial:
             self._generation += 1
-        for told in results:
-            for metric, predicted in self._predicted.pop(told.genotype, {}).items():
-                if metric in told.objectives:
+        for observation in results:
+            for metric, predicted in self._predicted.pop(observation.genotype, {}).items():
+                if metric in observation.objectives:
                     pairs = self._fresh.setdefault(metric, [])
-                    pairs.append((predicted, told.objectives[metric]))
+                    pairs.append((predicted, observation.objectives[metric]))
                     del pairs[:-QUALITY_WINDOW]
 
     def _own_state(self) -> Mapping[str, JsonValue]:
@@ -186,13 +200,13 @@ class _Surrogate:
         self._problem = problem
         self._predictors = predictors
 
-    def told(self, genotypes: Sequence[Genotype]) -> list[Observation]:
+    def observe(self, genotypes: Sequence[Genotype]) -> list[Observation]:
         """Predicted means as results, with standard deviations as their uncertainty."""
         columns = {metric: predictor.predict(genotypes) for metric, predictor in self._predictors.items()}
         results = []
         for i, genotype in enumerate(genotypes):
             known = self._problem.cheap_filter(genotype).values
-            values = {m: known[m] for m in self._problem.told_metrics if m in known}
+            values = {m: known[m] for m in self._problem.observed_metrics if m in known}
             values |= {metric: float(column.mean[i]) for metric, column in columns.items()}
             errors = {metric: float(column.standard_deviation[i]) for metric, column in columns.items()}
             results.append(Observation(genotype=genotype, objectives=values, uncertainty=errors))
@@ -205,10 +219,12 @@ class _Surrogate:
 
     def optimistic(self, genotypes: Sequence[Genotype], exploration: float) -> tuple[Floats, NDArray[np.float64]]:
         """Minimised objectives less `exploration` standard deviations, and the violations of the predicted means."""
-        results = self.told(genotypes)
-        points = np.asarray([self._problem.minimized(told) for told in results])
-        errors = np.asarray([self._problem.standard_errors(told) for told in results])
-        return points - exploration * errors, np.asarray([self._problem.violation(told) for told in results])
+        results = self.observe(genotypes)
+        points = np.asarray([self._problem.minimized(observation) for observation in results])
+        errors = np.asarray([self._problem.standard_errors(observation) for observation in results])
+        return points - exploration * errors, np.asarray(
+            [self._problem.violation(observation) for observation in results]
+        )
 
 
 def _largest_gain(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.search.algorithm import Observation, SearchProblem
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.settings.algorithms import RandomSearchSettings
 
 
-class RandomSearch(LedgeredSearch):
+class RandomSearch(BaseSearchAlgorithm):
     """Draws admissible genotypes uniformly, gene by gene, without repeating any."""
 
     def __init__(self, problem: SearchProblem, settings: RandomSearchSettings, seed: int) -> None:

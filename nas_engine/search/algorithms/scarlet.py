@@ -7,10 +7,11 @@ by the objectives' weights; mutation is the two-level categorical of Table 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
+from nas_engine.search.pareto import equispaced
 from nas_engine.search.variation.operator_protocols import Mutation
 from nas_engine.search.variation.two_level_mutation import (
     GuidedMutation,
@@ -24,7 +25,7 @@ from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings, Sc
 
 
 class ScarletNsga2(Nsga2):
-    """NSGA-II with SCARLET's constraint handling, weights and mutation. `pareto.equispaced` picks its K models."""
+    """NSGA-II with SCARLET's constraint handling, weights and mutation, which picks K equispaced models."""
 
     def __init__(
         self,
@@ -50,6 +51,12 @@ class ScarletNsga2(Nsga2):
             max_rejections=settings.max_rejections,
         )
         super().__init__(problem, base, seed, declared=settings)
+
+    def pick_models(self, front: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
+        """As many equispaced ones as its settings want."""
+        if self._scarlet.num_models is None:
+            return None
+        return tuple(equispaced(front, self._scarlet.num_models)) if front else ()
 
     def _make_mutation(self) -> Mutation:
         natural = super()._make_mutation()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.search.algorithm import Observation, SearchProblem
-from nas_engine.search.base import LedgeredSearch
+from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import PerGeneMutation
 from nas_engine.settings.algorithms import SposEvolutionSettings
@@ -16,7 +16,7 @@ TRIES_PER_CHILD = 10
 """A reference bound: mutation and crossover are tried at most 10 times per child they are to give."""
 
 
-class SposEvolution(LedgeredSearch):
+class SposEvolution(BaseSearchAlgorithm):
     """Mutates and crosses the best candidates so far; the rest of a generation is random.
 
     The parents are the best `num_parents` of everything told (elitist over all generations). Unlike the published
@@ -52,7 +52,7 @@ class SposEvolution(LedgeredSearch):
     def parents(self) -> list[Genotype]:
         """The best candidates told so far, best first; feasible ones before the others, ties in the order told."""
         ranked = sorted(self.archive.results, key=lambda t: (self.problem.violation(t), self.problem.minimized(t)))
-        return [told.genotype for told in ranked[: self._settings.num_parents]]
+        return [observation.genotype for observation in ranked[: self._settings.num_parents]]
 
     def _propose(self, num: int) -> list[Genotype]:
         parents = self.parents()

@@ -144,7 +144,7 @@ class ReinforcedMutation:
         points = points[:, wanted] if any(wanted) else points
         spread = points.std(axis=0)
         merit = -((points - points.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
-        choices = np.asarray([told.genotype for told in feasible])
+        choices = np.asarray([observation.genotype for observation in feasible])
         return tuple(
             np.bincount(choices[:, g], weights=merit, minlength=n)
             / (np.bincount(choices[:, g], minlength=n) + self.PRIOR_COUNT)

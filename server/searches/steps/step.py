@@ -51,7 +51,7 @@ class StepInput:
         measured: for the first step of a search that starts from the measurement database: architectures measured
             on its hardware, newest first.
         work: what the work that the last step ordered ended with; None where it ordered none.
-        comparable: where a search shifts its supernet and compares within one version; else None.
+        current_accuracies: where a search shifts its supernet and compares within one version; else None.
     """
 
     search: Search
@@ -61,7 +61,7 @@ class StepInput:
     num_left: int
     measured: tuple[Architecture, ...] = ()
     work: FinishedLongJob | None = None
-    comparable: CurrentVersionAccuracies | None = None
+    current_accuracies: CurrentVersionAccuracies | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class SearchStepOutcome:
     """What a step commits.
 
     Attributes:
-        told: ids of the candidates of `finished` it took in (FAILED ones too: they are dealt with).
+        observed: ids of the candidates of `finished` it took in (FAILED ones too: they are dealt with).
         asked: new candidates, in the order asked.
         checkpoint: the algorithm's state after telling and asking.
         status, reason: what comes next, and why.
@@ -140,7 +140,7 @@ class SearchStepOutcome:
         report: what the algorithm says of itself, by topic; topics replace those of earlier steps.
     """
 
-    told: tuple[str, ...]
+    observed: tuple[str, ...]
     asked: tuple[NewCandidate, ...]
     checkpoint: JsonValue
     code_version: str
@@ -162,7 +162,7 @@ class SearchStepOutcome:
         orders = bool(self.asked or self.work or self.re_measure or self.final_evaluations)
         if self.status is not StepStatus.CONTINUE and orders:
             raise InvalidValueError(f"a step that ends its search as {self.status.value} cannot ask for more")
-        if self.status is StepStatus.CONTINUE and not (orders or self.told):
+        if self.status is StepStatus.CONTINUE and not (orders or self.observed):
             raise InvalidValueError("a step that tells and asks nothing cannot continue: it would repeat for ever")
 
 

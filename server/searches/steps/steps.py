@@ -83,7 +83,7 @@ class SearchSteps:
                 num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
                 measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
                 work=finished_long_job(tx, search),
-                comparable=_comparable(tx, search),
+                current_accuracies=_current_accuracies(tx, search),
             )
 
         return self._uow.read(work)
@@ -121,7 +121,7 @@ class SearchSteps:
         if len(outcome.asked) > num_left:
             raise InvalidValueError(f"{len(outcome.asked)} candidates asked, the budget allows {num_left} more")
         seq = search.checkpoint_seq + 1
-        if CandidateStore(tx).mark_candidates_observed(search.id, outcome.told, seq) != len(set(outcome.told)):
+        if CandidateStore(tx).mark_candidates_observed(search.id, outcome.observed, seq) != len(set(outcome.observed)):
             raise InvalidValueError("a candidate was told that is not finished, or was told before")
         CheckpointStore(tx).add_checkpoint(
             SearchCheckpoint(
@@ -135,7 +135,7 @@ class SearchSteps:
         CheckpointStore(tx).prune_checkpoints(search.id, self._settings.keep_checkpoints)
         search = SearchStore(tx).save_search(self._updated(search, outcome, seq))
         EventStore(tx).append_event(_generation_event(search, outcome))
-        complete_job(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.told)})
+        complete_job(tx, job, {"num_asked": len(outcome.asked), "num_told": len(outcome.observed)})
         search = self._order(tx, search, outcome)
         match outcome.status:
             case StepStatus.CONTINUE:
@@ -212,16 +212,16 @@ def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, g
     )
 
 
-def _comparable(tx: Transaction, search: Search) -> CurrentVersionAccuracies | None:
+def _current_accuracies(tx: Transaction, search: Search) -> CurrentVersionAccuracies | None:
     if search.spec.shifting is None or search.spec.crosses_versions:
         return None
-    told = {candidate.id: candidate for candidate in CandidateStore(tx).observed_candidates(search.id)}
+    observed = {candidate.id: candidate for candidate in CandidateStore(tx).observed_candidates(search.id)}
     scored = {
         e.candidate_id
-        for e in EvaluationStore(tx).evaluations_of_candidates(tuple(told))
+        for e in EvaluationStore(tx).evaluations_of_candidates(tuple(observed))
         if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
     }
-    compared = {c.genotype for c in told.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
+    compared = {c.genotype for c in observed.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
     return CurrentVersionAccuracies(
         frozenset(compared), tuple(i for i in _last_survivors(tx, search) if i not in scored)
     )
@@ -251,7 +251,7 @@ def _generation_event(search: Search, outcome: SearchStepOutcome) -> NewEvent:
         payload={
             "seq": search.checkpoint_seq,
             "generation": progress.generation,
-            "num_told": len(outcome.told),
+            "num_told": len(outcome.observed),
             "num_new": len(outcome.asked),
             "num_asked": progress.num_asked,
             "num_complete": progress.num_complete,

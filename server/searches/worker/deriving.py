@@ -50,7 +50,7 @@ class DeriveHandler:
             keep=lambda sha256, step: self._derivations.keep(lease, sha256, {"step": step, **total}),
         )
 
-        def told(progress: Progress, found: SearchReport) -> None:
+        def report_progress(progress: Progress, found: SearchReport) -> None:
             self._derivations.report(lease, _progress(given.number, wanted, progress, found))
             uploads.upload()
 
@@ -64,7 +64,7 @@ class DeriveHandler:
             device=self._resources.device,
             hooks=Hooks(cancelled=stopped, pause=self._resources.pause),
             checkpoint=checkpoint,
-            on_report=told,
+            on_report=report_progress,
         )
         if found.ending is StopReason.CANCELLED:
             uploads.upload()

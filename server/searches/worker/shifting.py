@@ -86,8 +86,12 @@ class ShiftHandler:
         if wanted.mode is ShiftingMode.ACCUMULATE:
             statistics = _statistics(spec, number, losses)
             versions.append(ShiftedVersion(weights_sha256=self._stored(shifter.weights.save), statistics=statistics))
-        told: dict[str, JsonValue] = {"shift": number, "loss": sum(losses) / len(losses), "num_versions": len(versions)}
-        return ShiftOutcome(versions=tuple(versions), state_sha256=self._stored(shifter.save), report=told)
+        summary: dict[str, JsonValue] = {
+            "shift": number,
+            "loss": sum(losses) / len(losses),
+            "num_versions": len(versions),
+        }
+        return ShiftOutcome(versions=tuple(versions), state_sha256=self._stored(shifter.save), report=summary)
 
     def _accuracy(
         self,

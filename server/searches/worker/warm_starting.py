@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.warm_start import WarmStartRejection, warm_start
 from server.searches.fronts import Fronts
 from server.searches.steps.step import StepInput
+from server.searches.worker.procedure import Procedure
 
 MAX_REPORTED = 50
 OTHER_SPACE = "belongs to the same space with other parameters: give both searches the same ones"
@@ -46,18 +46,18 @@ class WarmStart:
         }
 
 
-def start_warm(given: StepInput, algorithm: SearchAlgorithm, space: SearchSpace, fronts: Fronts) -> WarmStart:
-    """Queue the architectures a spec wants to start from as the algorithm's first candidates."""
+def start_warm(given: StepInput, procedure: Procedure, space: SearchSpace, fronts: Fronts) -> WarmStart:
+    """Queue the architectures a spec wants to start from as the search's first candidates."""
     outcome = WarmStart()
     spec = given.search.spec.warm_start
     if spec is None:
         return outcome
-    _offer(outcome, "architectures", spec.architectures, algorithm, space)
+    _offer(outcome, "architectures", spec.architectures, procedure, space)
     if spec.search is not None:
         front = fronts.of_search(spec.search, with_dominated=True)
         known = [*front.points, *front.dominated][: spec.max_candidates]
-        _offer_known(outcome, "search", (c.record.architecture for c in known), algorithm, space)
-    _offer_known(outcome, "measured", given.measured, algorithm, space)
+        _offer_known(outcome, "search", (c.record.architecture for c in known), procedure, space)
+    _offer_known(outcome, "measured", given.measured, procedure, space)
     return outcome
 
 
@@ -65,7 +65,7 @@ def _offer_known(
     outcome: WarmStart,
     source: str,
     architectures: Iterable[Architecture],
-    algorithm: SearchAlgorithm,
+    procedure: Procedure,
     space: SearchSpace,
 ) -> None:
     own = canonical_json(_plain(space.parameters))
@@ -76,13 +76,13 @@ def _offer_known(
         else:
             outcome.num_offered += 1
             outcome.rejected.append((source, WarmStartRejection(architecture.choices, OTHER_SPACE)))
-    _offer(outcome, source, documents, algorithm, space)
+    _offer(outcome, source, documents, procedure, space)
 
 
 def _offer(
-    outcome: WarmStart, source: str, documents: Sequence[JsonValue], algorithm: SearchAlgorithm, space: SearchSpace
+    outcome: WarmStart, source: str, documents: Sequence[JsonValue], procedure: Procedure, space: SearchSpace
 ) -> None:
-    report = warm_start(algorithm, space, documents)
+    report = warm_start(procedure, space, documents)
     outcome.num_offered += len(documents)
     # The algorithm asks canonical genotypes.
     outcome.source_of |= {space.canonical(genotype): source for genotype in report.accepted}

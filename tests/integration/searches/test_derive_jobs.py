@@ -75,10 +75,10 @@ def test_a_derivation_is_followed_live(world: WorkerWorld) -> None:
     search = world.ran(**SPEC)
     assert search.state is SearchState.COMPLETED, search.reason
     assert search.reason == "the search of every cost factor is done"
-    told = work_events(world, search)
-    assert {event["kind"] for event in told} == {"derive"}
+    events = work_events(world, search)
+    assert {event["kind"] for event in events} == {"derive"}
     for number, factor in enumerate(ALGORITHM["cost_factors"]):
-        own = [event for event in told if event["number"] == number]
+        own = [event for event in events if event["number"] == number]
         steps = [event["step"] for event in own]
         assert steps == sorted(set(steps))
         assert steps[-1] == own[-1]["num_steps"]
@@ -89,7 +89,7 @@ def test_a_derivation_is_followed_live(world: WorkerWorld) -> None:
             assert event["expected_cost"] > 0
             assert event["collapse"] in ("none", "skips", "cheapest")
     first, second = world.report(search, "derived")
-    assert first["expected_cost"] == [event for event in told if event["number"] == 0][-1]["expected_cost"]
+    assert first["expected_cost"] == [event for event in events if event["number"] == 0][-1]["expected_cost"]
     assert second["expected_cost"] < first["expected_cost"]
     assert world.candidates(search)[0].provenance == {
         "operator": "densenas",

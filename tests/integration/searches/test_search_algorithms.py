@@ -133,7 +133,7 @@ def test_a_warm_start_from_a_search_that_does_not_exist_is_refused(world: Worker
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"algorithm": {"kind": "spos_evolution"}}, "one objective"),
         ({"algorithm": {"kind": "binned_evolution", "bin_metric": "top1"}}, "bin_metric"),
@@ -142,7 +142,7 @@ def test_a_warm_start_from_a_search_that_does_not_exist_is_refused(world: Worker
     ],
 )
 def test_a_spec_that_its_algorithm_cannot_serve_is_refused(
-    world: WorkerWorld, changes: dict[str, Any], told: str
+    world: WorkerWorld, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidSpecError, match=told):
+    with pytest.raises(InvalidSpecError, match=message):
         world.search(**changes)

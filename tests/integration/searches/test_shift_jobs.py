@@ -82,13 +82,13 @@ def test_no_step_is_queued_while_the_supernet_is_shifted(world: WorkerWorld, sea
 def test_the_loss_of_each_candidate_is_told_while_it_shifts(world: WorkerWorld, search: Search) -> None:
     shift(world, next_shift(world))
     events = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(search_id=search.id), 1000))
-    told = [event.payload for event in events if event.type is EventType.WORK]
-    assert [(t["kind"], t["done"], t["total"]) for t in told] == [
+    payloads = [event.payload for event in events if event.type is EventType.WORK]
+    assert [(t["kind"], t["done"], t["total"]) for t in payloads] == [
         ("shift", n + 1, POPULATION) for n in range(POPULATION)
     ]
-    assert [t["candidate_id"] for t in told] == [c.id for c in world.candidates(search)]
-    assert all(isinstance(t["loss"], float) and t["loss"] > 0 for t in told)
-    assert all(isinstance(t["top1"], float) for t in told)
+    assert [t["candidate_id"] for t in payloads] == [c.id for c in world.candidates(search)]
+    assert all(isinstance(t["loss"], float) and t["loss"] > 0 for t in payloads)
+    assert all(isinstance(t["top1"], float) for t in payloads)
 
 
 def test_a_worker_lost_in_a_shift_is_replaced_and_the_same_comes_of_it(world_on_either: WorkerWorld) -> None:

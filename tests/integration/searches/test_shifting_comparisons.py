@@ -138,8 +138,8 @@ def is_rescoring(world: WorkerWorld, job: Job, search: Search) -> bool:
     """Whether a job scores a candidate that was told already."""
     if job.kind is not JobKind.EVALUATE or job.payload["split"] == "test":
         return False
-    told = {c.id for c in world.candidates(search) if c.told_seq is not None}
-    return read_payload(EvaluatePayload, job.payload).candidate_id in told
+    observed = {c.id for c in world.candidates(search) if c.told_seq is not None}
+    return read_payload(EvaluatePayload, job.payload).candidate_id in observed
 
 
 @pytest.mark.parametrize("mode", MODES)

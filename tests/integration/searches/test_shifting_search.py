@@ -114,13 +114,13 @@ def test_a_supernet_is_transferred_to_other_classes_by_a_new_head(world: WorkerW
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"objectives": [{"metric": "macs"}]}, "needs top1"),
         ({"shifting": {"images_per_candidate": 10, "batch_size": 4}}, "multiple"),
         ({"shifting": {"new_head": True}}, "needs dataset"),
     ],
 )
-def test_shifting_that_cannot_be_is_refused(world: WorkerWorld, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(InvalidSpecError, match=told):
+def test_shifting_that_cannot_be_is_refused(world: WorkerWorld, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSpecError, match=message):
         world.search(**shifting_spec(world.ready_supernet(), **changes))

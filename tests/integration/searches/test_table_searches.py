@@ -100,9 +100,9 @@ def test_the_served_search_finds_the_front_of_the_engine_alone(
     settings = search.spec.algorithm
     assert isinstance(settings, config)
     alone = engine_alone(table, settings, (Metric.TOP1, Metric.MACS))
-    assert [c.genotype for c in world.candidates(search)] == [told.genotype for told in alone.results]
+    assert [c.genotype for c in world.candidates(search)] == [observation.genotype for observation in alone.results]
     front = world.fronts.of_search(search.id)
-    assert {c.genotype for c in front.points} == {told.genotype for told in alone.front()}
+    assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}
     assert len(front.points) > 3
 
 
@@ -115,7 +115,7 @@ def test_confident_dominance_is_the_same_served_and_alone_and_keeps_what_noise_c
     alone = engine_alone(table, config, (Metric.TOP1, Metric.MACS), search.spec.dominance)
     front = world.fronts.of_search(search.id)
     assert front.dominance is Dominance.CONFIDENT
-    assert {c.genotype for c in front.points} == {told.genotype for told in alone.front()}
+    assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}
     by_values = world.fronts.of_search(search.id, dominance=Dominance.POINT)
     assert {c.id for c in by_values.points} < {c.id for c in front.points}
     assert by_values.hypervolume == pytest.approx(front.hypervolume)
@@ -250,6 +250,6 @@ def test_nas_bench_macro_is_searched_through_the_server_as_by_the_engine_alone(w
     assert len(table.rows) == 6561
     search = table_search(world, algorithm={"kind": "nsga2", "population_size": 20})
     alone = engine_alone(table, search.spec.algorithm, (Metric.TOP1, Metric.MACS))
-    assert [c.genotype for c in world.candidates(search)] == [told.genotype for told in alone.results]
+    assert [c.genotype for c in world.candidates(search)] == [observation.genotype for observation in alone.results]
     front = world.fronts.of_search(search.id)
-    assert {c.genotype for c in front.points} == {told.genotype for told in alone.front()}
+    assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}

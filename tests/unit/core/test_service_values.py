@@ -182,7 +182,7 @@ def test_a_hypervolume_is_finite() -> None:
     ("change", "reason"),
     [
         ({"hypervolume": math.inf}, "not finite"),
-        ({"told": ()}, "repeat for ever"),
+        ({"observed": ()}, "repeat for ever"),
         ({"status": StepStatus.COMPLETED, "re_measure": ("cand_1",)}, "cannot ask for more"),
     ],
 )

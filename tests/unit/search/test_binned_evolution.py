@@ -26,17 +26,17 @@ def test_every_bin_keeps_its_most_accurate_candidate() -> None:
     for _ in range(4):
         algorithm.tell(tell_all(SPACE, algorithm.ask(algorithm.batch_size)))
     best = algorithm.best_per_bin()
-    for told in algorithm.results:
-        number = round(SPACE.macs(told.genotype) / 20.0)
-        assert SPACE.top1(best[number].genotype) >= SPACE.top1(told.genotype)
-    assert len(best) == len({round(SPACE.macs(told.genotype) / 20.0) for told in algorithm.results})
+    for observation in algorithm.results:
+        number = round(SPACE.macs(observation.genotype) / 20.0)
+        assert SPACE.top1(best[number].genotype) >= SPACE.top1(observation.genotype)
+    assert len(best) == len({round(SPACE.macs(observation.genotype) / 20.0) for observation in algorithm.results})
 
 
 def test_generations_follow_the_initial_sample_with_children_of_the_kept_ones() -> None:
     algorithm = make()
     sizes = []
     for _ in range(3):
-        parents = [told.genotype for told in algorithm.best_per_bin().values()]
+        parents = [observation.genotype for observation in algorithm.best_per_bin().values()]
         batch = algorithm.ask(algorithm.batch_size)
         sizes.append(len(batch))
         if parents:
@@ -52,4 +52,4 @@ def test_an_infeasible_candidate_holds_no_bin() -> None:
     batch = algorithm.ask(20)
     refused = Observation(genotype=batch[0], objectives={}, violations={"operator_support": 1.0})
     algorithm.tell([refused, *tell_all(SPACE, batch[1:])])
-    assert batch[0] not in {told.genotype for told in algorithm.best_per_bin().values()}
+    assert batch[0] not in {observation.genotype for observation in algorithm.best_per_bin().values()}

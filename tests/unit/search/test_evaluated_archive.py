@@ -28,31 +28,31 @@ def result(index: int, top1: float, latency_us: float, error_us: float = 0.0) ->
 
 def filled() -> EvaluatedArchive:
     archive = EvaluatedArchive(PROBLEM)
-    for told in (
+    for observation in (
         result(0, 0.8, 100.0, 5.0),
         result(1, 0.8, 104.0, 5.0),
         result(2, 0.7, 200.0, 5.0),
         result(3, 0.4, 10.0),
     ):
-        archive.add(told)
+        archive.add(observation)
     return archive
 
 
 def test_the_front_holds_feasible_results_only() -> None:
-    assert [told.genotype[0] for told in filled().front()] == [0]
+    assert [observation.genotype[0] for observation in filled().front()] == [0]
 
 
 def test_the_confident_front_keeps_what_noise_could_have_hidden() -> None:
-    assert [told.genotype[0] for told in filled().confident_front()] == [0, 1]
-    assert [told.genotype[0] for told in filled().confident_front(z=0.0)] == [0]
+    assert [observation.genotype[0] for observation in filled().confident_front()] == [0, 1]
+    assert [observation.genotype[0] for observation in filled().confident_front(z=0.0)] == [0]
 
 
 def test_a_second_result_of_a_genotype_replaces_the_first_in_place() -> None:
     archive = filled()
     version = archive.version
     archive.add(result(0, 0.6, 300.0))
-    assert [told.genotype[0] for told in archive.results] == [0, 1, 2, 3]
-    assert [told.genotype[0] for told in archive.front()] == [1]
+    assert [observation.genotype[0] for observation in archive.results] == [0, 1, 2, 3]
+    assert [observation.genotype[0] for observation in archive.front()] == [1]
     assert archive.version > version
 
 

@@ -97,10 +97,10 @@ def test_feasible_candidates_survive_before_infeasible_ones() -> None:
     algorithm = Nsga2(problem(space, bound), Nsga2Settings(population_size=10), 0)
     for _ in range(8):
         generation(algorithm, space)
-    num_feasible = sum(space.macs(told.genotype) <= 60.0 for told in algorithm.results)
+    num_feasible = sum(space.macs(observation.genotype) <= 60.0 for observation in algorithm.results)
     in_population = sum(space.macs(genotype) <= 60.0 for genotype in algorithm.population)
     assert in_population == min(10, num_feasible)
-    assert all(space.macs(told.genotype) <= 60.0 for told in algorithm.front())
+    assert all(space.macs(observation.genotype) <= 60.0 for observation in algorithm.front())
 
 
 def test_rejected_candidates_never_enter_the_population_and_the_generation_is_asked_on_until_full() -> None:
@@ -111,7 +111,7 @@ def test_rejected_candidates_never_enter_the_population_and_the_generation_is_as
     while algorithm.generation < 4:
         generation(algorithm, space)
         assert all(space.top1(genotype) >= 0.88 for genotype in algorithm.population)
-    rejected = sum(space.top1(told.genotype) < 0.88 for told in algorithm.results)
+    rejected = sum(space.top1(observation.genotype) < 0.88 for observation in algorithm.results)
     assert rejected > 0
     assert algorithm.num_asked >= 4 * 6 + rejected
 
@@ -121,15 +121,15 @@ def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejec
     bound = Constraint(Metric.TOP1, minimum=0.0)
     config = Nsga2Settings(population_size=6, constraint_handling=ConstraintHandling.REJECT)
     algorithm = Nsga2(problem(space, bound), config, 0)
-    told = tell_all(space, algorithm.ask(4))
-    algorithm.tell(told)
-    assert (algorithm.population, set(algorithm.survivors)) == ((), {result.genotype for result in told})
-    worse = Observation(genotype=told[0].genotype, objectives={**told[0].objectives, Metric.TOP1: -0.1})
+    observations = tell_all(space, algorithm.ask(4))
+    algorithm.tell(observations)
+    assert (algorithm.population, set(algorithm.survivors)) == ((), {result.genotype for result in observations})
+    worse = Observation(genotype=observations[0].genotype, objectives={**observations[0].objectives, Metric.TOP1: -0.1})
     algorithm.revise([worse])
-    assert set(algorithm.survivors) == {result.genotype for result in told[1:]}
+    assert set(algorithm.survivors) == {result.genotype for result in observations[1:]}
     assert algorithm.batch_size == 3
-    algorithm.withdraw([told[1].genotype])
-    assert set(algorithm.survivors) == {result.genotype for result in told[2:]}
+    algorithm.withdraw([observations[1].genotype])
+    assert set(algorithm.survivors) == {result.genotype for result in observations[2:]}
     generation(algorithm, space)
     assert len(algorithm.population) == 6
     assert worse.genotype not in algorithm.population
@@ -213,15 +213,15 @@ def test_three_objectives_with_params_maximised_are_searched_and_equispaced_mode
         algorithm.tell(
             [
                 Observation(
-                    genotype=told.genotype,
-                    objectives={**told.objectives, Metric.PARAMS: float(sum(told.genotype[1::4]))},
+                    genotype=observation.genotype,
+                    objectives={**observation.objectives, Metric.PARAMS: float(sum(observation.genotype[1::4]))},
                 )
-                for told in tell_all(space, batch)
+                for observation in tell_all(space, batch)
             ]
         )
     front = algorithm.front()
-    most = max(told.objectives[Metric.PARAMS] for told in algorithm.results)
-    assert most in {told.objectives[Metric.PARAMS] for told in front}
+    most = max(observation.objectives[Metric.PARAMS] for observation in algorithm.results)
+    assert most in {observation.objectives[Metric.PARAMS] for observation in front}
     assert len(equispaced(algorithm.archive.points(front), 5)) == 5
 
 
@@ -244,8 +244,8 @@ def test_confident_dominance_gives_one_rank_to_what_cannot_be_told_apart() -> No
         batch = algorithm.ask(12)
         algorithm.tell(noisy(batch, space, error))
         ranks[error] = {int(individual.get("rank")) for individual in algorithm._pymoo.pop}
-        front = {told.genotype for told in algorithm.front()}
-        assert front >= {told.genotype for told in algorithm.archive.front()}
+        front = {observation.genotype for observation in algorithm.front()}
+        assert front >= {observation.genotype for observation in algorithm.archive.front()}
         assert (front == set(batch)) == (error > 0)
     assert ranks[100.0] == {0}
     assert ranks[0.0] > {0}

@@ -82,8 +82,8 @@ def test_the_reinforced_mutation_prefers_choices_that_paid_off() -> None:
     archive = EvaluatedArchive(PROBLEM)
     rng = np.random.default_rng(0)
     genotypes = {ENCODING.random(rng) for _ in range(300)}
-    for told in tell_all(SPACE, sorted(genotypes)):
-        archive.add(told)
+    for observation in tell_all(SPACE, sorted(genotypes)):
+        archive.add(observation)
     natural = HierarchicalMutation(ENCODING, structural_probability=0.3, mean_leaves=0.5)
     mutation = ReinforcedMutation(PROBLEM, ENCODING, lambda: archive, natural)
     macs = {guide: np.mean([SPACE.macs(mutation(FULL, guide, rng)) for _ in range(300)]) for guide in Guide}

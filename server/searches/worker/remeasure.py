@@ -11,7 +11,7 @@ from server.candidates.search import Search
 from server.searches.fronts import Front, Fronts
 
 
-def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, confirmed: Set[str]) -> tuple[str, ...]:
+def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeasured: Set[str]) -> tuple[str, ...]:
     """Ids of the candidates to measure again, in the order asked, those left out that were before.
 
     Ends after finitely many rounds: no candidate is named twice. Latencies of a table cannot be measured again.
@@ -26,4 +26,4 @@ def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, confir
         case "confident":
             version_id = search.supernet_version_id
             chosen = fronts.of_search(search.id, supernet_version_id=version_id, dominance=Dominance.CONFIDENT).points
-    return tuple(c.id for c in sorted(chosen, key=lambda c: c.seq) if c.id not in confirmed)
+    return tuple(c.id for c in sorted(chosen, key=lambda c: c.seq) if c.id not in remeasured)

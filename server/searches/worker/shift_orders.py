@@ -1,4 +1,4 @@
-"""What a search step of a shifting search takes in, orders and says."""
+"""What a step of a search that shifts its supernet orders, and says of it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,12 @@ from collections.abc import Set
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.search.algorithm import SearchAlgorithm
 from server.jobs.states import JobKind
 from server.searches.fronts import Front
 from server.searches.steps.step import ShiftOrder, StepInput
-from server.searches.worker.algorithms import told_of
 
 
-def take_in(given: StepInput, algorithm: SearchAlgorithm) -> None:
-    """Tell the algorithm everything that is new.
-
-    A search that shifts its supernet and compares within one version first withdraws what was not scored with the
-    current one: of those told earlier, the survivors that were scored again remain, with their new accuracies, before
-    the newcomers are compared with them.
-    """
-    spec, comparable = given.search.spec, given.comparable
-    if comparable is not None:
-        algorithm.withdraw([told.genotype for told in algorithm.results if told.genotype not in comparable.genotypes])
-    revised = [told for finished in given.revised if (told := told_of(finished, spec)) is not None]
-    if comparable is not None:  # a latency that was measured again may be of a candidate that was withdrawn
-        revised = [told for told in revised if told.genotype in comparable.genotypes]
-    if revised:
-        algorithm.revise(revised)
-    results = [told for finished in given.finished if (told := told_of(finished, spec)) is not None]
-    if results:
-        algorithm.tell(results)
-
-
-def shift_state(given: StepInput) -> str | None:
+def finished_shift(given: StepInput) -> str | None:
     """Artifact that the shift ordered by the last step ended with; None where it ordered none.
 
     Raises:
@@ -51,7 +29,7 @@ def shift_state(given: StepInput) -> str | None:
 
 def shift_order(given: StepInput, front: Front, survivors: Set[Genotype], state_sha256: str | None) -> ShiftOrder:
     """Shift towards what is asked now; `survivors` are scored again, where one version alone is compared."""
-    if given.comparable is None:
+    if given.current_accuracies is None:
         return ShiftOrder(state_sha256=state_sha256)
     compared = [c for c in (*front.points, *front.dominated) if c.genotype in survivors]
     ids = tuple(c.id for c in sorted(compared, key=lambda c: c.seq))
@@ -64,8 +42,8 @@ def shifting_report(given: StepInput) -> dict[str, JsonValue]:
         "scored_with": given.search.supernet_version_id,
         "crosses_versions": given.search.spec.crosses_versions,
     }
-    if given.comparable is not None and given.comparable.not_scored:
-        report["not_scored"] = list(given.comparable.not_scored)
+    if given.current_accuracies is not None and given.current_accuracies.not_scored:
+        report["not_scored"] = list(given.current_accuracies.not_scored)
     if given.work is not None and given.work.kind is JobKind.SHIFT and isinstance(given.work.result, dict):
         hidden = ("state_sha256", "survivors")
         report |= {key: value for key, value in given.work.result.items() if key not in hidden}

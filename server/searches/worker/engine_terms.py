@@ -1,31 +1,20 @@
-"""Search specs in the engine's own terms: the algorithm, what it is told, what it may not ask."""
+"""Searches in the engine's own terms: what is searched for, and what the algorithm is told."""
 
 from __future__ import annotations
 
-from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.objective import Metric
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
-from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.algorithms import CostReportSettings
-from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.candidate import Evaluation
 from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState
-from server.searches.steps.step import FinishedCandidate
+from server.searches.steps.step import FinishedCandidate, StepInput
 
 
-def algorithm_of(spec: SearchSpec, space: SearchSpace) -> SearchAlgorithm:
-    """The algorithm of a spec, before its first step; cheap constraints become its filter."""
-    if isinstance(spec.algorithm, DenseNasSettings | CostReportSettings):
-        raise SearchStateError(f"{spec.algorithm.kind} is no algorithm of the engine: its own concern makes it")
-    return create_algorithm(spec.algorithm, problem_of(spec, space), spec.seed)
-
-
-def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
+def search_problem(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     """What is searched for; cheap constraints become the filter."""
     constraints = spec.domain_constraints()
     unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
@@ -39,7 +28,7 @@ def problem_of(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     )
 
 
-def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Observation | None:
+def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Observation | None:
     """What the algorithm is told of a finished candidate; None for one that failed by our fault."""
     candidate = finished.candidate
     match candidate.state:
@@ -57,14 +46,42 @@ def told_of(finished: FinishedCandidate, spec: SearchSpec) -> Observation | None
             return None
 
 
+def observe(algorithm: SearchAlgorithm, given: StepInput) -> None:
+    """Tell the algorithm everything that is new.
+
+    A search that shifts its supernet and compares within one version first withdraws what was not scored with the
+    current one: of those told earlier, the survivors that were scored again remain, with their new accuracies, before
+    the newcomers are compared with them.
+    """
+    spec, current_accuracies = given.search.spec, given.current_accuracies
+    if current_accuracies is not None:
+        algorithm.withdraw(
+            [
+                observation.genotype
+                for observation in algorithm.results
+                if observation.genotype not in current_accuracies.genotypes
+            ]
+        )
+    revised = [observation for finished in given.revised if (observation := to_observation(finished, spec)) is not None]
+    if current_accuracies is not None:  # a latency that was measured again may be of a candidate that was withdrawn
+        revised = [observation for observation in revised if observation.genotype in current_accuracies.genotypes]
+    if revised:
+        algorithm.revise(revised)
+    results = [
+        observation for finished in given.finished if (observation := to_observation(finished, spec)) is not None
+    ]
+    if results:
+        algorithm.tell(results)
+
+
 def _left_to_cpu(graph: LayerGraph) -> tuple[str, ...]:
     return tuple(fallback.node for fallback in npu_fallbacks(graph))
 
 
 def _metrics(spec: SearchSpec) -> tuple[Metric, ...]:
-    told = [o.metric for o in spec.domain_objectives()]
-    told += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
-    return tuple(dict.fromkeys(told))
+    wanted = [o.metric for o in spec.domain_objectives()]
+    wanted += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
+    return tuple(dict.fromkeys(wanted))
 
 
 def _uncertainty(evaluations: tuple[Evaluation, ...]) -> dict[Metric, float]:

@@ -1,0 +1,49 @@
+"""Which procedure serves which kind of search."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.algorithms import (
+    BinnedEvolutionSettings,
+    CostReportSettings,
+    Nsga2Settings,
+    PredictorAssistedSettings,
+    RandomSearchSettings,
+    ScarletNsga2Settings,
+    SposEvolutionSettings,
+)
+from nas_engine.settings.densenas import DenseNasSettings
+from server.candidates.spec import SearchSpec
+from server.searches.worker.derivation_procedure import DerivationProcedure
+from server.searches.worker.engine_terms import search_problem
+from server.searches.worker.evaluating_procedure import EvaluatingProcedure
+from server.searches.worker.procedure import Procedure
+
+
+def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
+    """Make the procedure of a spec, as it is before its first step.
+
+    Raises:
+        InvalidSpaceError: the space is none that this kind searches.
+        SearchStateError: searches of this kind have no steps.
+    """
+    match spec.algorithm:
+        case (
+            RandomSearchSettings()
+            | Nsga2Settings()
+            | ScarletNsga2Settings()
+            | SposEvolutionSettings()
+            | BinnedEvolutionSettings()
+            | PredictorAssistedSettings() as settings
+        ):
+            return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))
+        case DenseNasSettings() as settings:
+            return DerivationProcedure(spec, settings, space)
+        case CostReportSettings() as settings:
+            raise SearchStateError(f"a {settings.kind} has no steps: its networks are measured as they were sampled")
+        case unknown:
+            assert_never(unknown)
