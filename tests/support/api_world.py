@@ -127,7 +127,7 @@ class World:
             asked.append(NewCandidate(genotype=tuple(genotype), record=record, latency_key=key))
         done = sum(one.candidate.state.final for one in given.finished)
         outcome = SearchStepOutcome(
-            told=tuple(one.candidate.id for one in given.finished),
+            observed=tuple(one.candidate.id for one in given.finished),
             asked=tuple(asked),
             checkpoint={"step": given.search.checkpoint_seq + 1},
             code_version="test",

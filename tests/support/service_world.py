@@ -204,7 +204,7 @@ class PlayedWorker:
         batch = min(algorithm.batch_size if algorithm.kind == "random" else 3, given.num_left)
         genotypes = list(itertools.islice(all_genotypes(), asked_before, asked_before + batch))
         return SearchStepOutcome(
-            told=tuple(f.candidate.id for f in given.finished),
+            observed=tuple(f.candidate.id for f in given.finished),
             asked=tuple(self._new(given.search, genotype) for genotype in genotypes),
             checkpoint={"asked": asked_before + batch, "huge": 2**100, "float": 1e20, "zero": -0.0},
             code_version="test",

@@ -187,7 +187,7 @@ def test_a_hypervolume_is_finite() -> None:
     ],
 )
 def test_a_step_that_makes_no_sense_is_refused(change: dict[str, Any], reason: str) -> None:
-    good: dict[str, Any] = {"told": ("cand_1",), "asked": (), "checkpoint": {}, "code_version": "1"}
+    good: dict[str, Any] = {"observed": ("cand_1",), "asked": (), "checkpoint": {}, "code_version": "1"}
     SearchStepOutcome(**good)
     with pytest.raises(InvalidValueError, match=reason):
         SearchStepOutcome(**{**good, **change})
