@@ -15,7 +15,7 @@ ENTRYPOINT ["hilnas"]
 # Our own code, once for every image.
 FROM scratch AS code
 COPY README.md LICENSE NOTICE /src/
-COPY proto /src/proto
+COPY hilnas /src/hilnas
 COPY nas_engine /src/nas_engine
 COPY device_agent /src/device_agent
 COPY server /src/server
