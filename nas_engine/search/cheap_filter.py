@@ -111,7 +111,6 @@ class TableFilter:
     """Keeps a search among the rows of a table; bounds on MACs and the like are looked up in its columns."""
 
     def __init__(self, table: TableSpace, constraints: Sequence[Constraint]) -> None:
-        """See class."""
         self._table = table
         self._bounds = MetricFilter(self.metrics, constraints)
 

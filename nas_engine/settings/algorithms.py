@@ -193,7 +193,6 @@ class SposEvolutionSettings(CheckpointedSettings):
         return self
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
-        """See base."""
         if len(objectives) != 1:
             raise ValueError("spos_evolution optimises one objective: bound the others as constraints")
 
@@ -237,7 +236,6 @@ class BinnedEvolutionSettings(CheckpointedSettings):
         return self
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
-        """See base."""
         if len(objectives) != 2 or self.bin_metric not in objectives:
             raise ValueError(
                 f"binned_evolution optimises two objectives, one of them its bin_metric, {self.bin_metric}"
@@ -288,7 +286,6 @@ class CostReportSettings(ProposingSettings):
     """Standard deviation of the architecture parameters: the larger, the more decided they are."""
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
-        """See base."""
         if list(objectives) != ["latency_us"]:
             raise ValueError("cost_report measures latencies: its one objective is latency_us")
 

@@ -101,7 +101,6 @@ class DenseNasSettings(CheckpointedSettings):
     """Share of layers with one kind of operator from which a search is reported as collapsed."""
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
-        """See base."""
         if "top1" in wanted:
             raise ValueError("densenas does not evaluate top1: retrain what it derives")
 

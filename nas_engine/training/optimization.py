@@ -94,7 +94,7 @@ class Arithmetic:
         return torch.autocast("cuda", dtype=self._type)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Accumulate gradients."""
+        """Accumulate the gradients of a loss, scaled where float16 needs it."""
         torch.autograd.backward(loss if self._scaler is None else self._scaler.scale(loss))
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:

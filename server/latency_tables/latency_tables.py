@@ -45,7 +45,7 @@ class MeasuredTable:
 
     @property
     def space_id(self) -> str:
-        """Whose operators."""
+        """Id of the search space whose operators the table holds."""
         return self.batch.spec.space.id
 
     @property

@@ -46,7 +46,7 @@ class SposEvolution(BaseSearchAlgorithm):
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """The parents."""
+        """Return the parents of the next generation: the best candidates so far."""
         return tuple(self.parents())
 
     def parents(self) -> list[Genotype]:

@@ -126,7 +126,6 @@ class DifferentiableStrategy:
 
     @property
     def name(self) -> str:
-        """``differentiable``."""
         return "differentiable"
 
     def settings(self) -> JsonValue:

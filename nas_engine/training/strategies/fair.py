@@ -31,7 +31,6 @@ class FairStrategy(Stateless):
 
     @property
     def name(self) -> str:
-        """``fair``."""
         return "fair"
 
     def settings(self) -> JsonValue:

@@ -75,7 +75,6 @@ class SinglePath(Stateless):
 
     @property
     def name(self) -> str:
-        """``retrain``."""
         return "retrain"
 
     def settings(self) -> JsonValue:

@@ -54,7 +54,6 @@ class SandwichStrategy(Stateless):
 
     @property
     def name(self) -> str:
-        """``sandwich``."""
         return "sandwich"
 
     def settings(self) -> JsonValue:

@@ -102,11 +102,11 @@ class Stateless:
     """Mix-in for strategies whose only state is the shared weights."""
 
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Nothing."""
+        """Return the tensors that a checkpoint holds beside the weights: none here."""
         return {}
 
     def state(self) -> JsonValue:
-        """Nothing."""
+        """Return what a checkpoint holds beside the tensors: nothing here."""
         return None
 
     def restore(self, tensors: Mapping[str, torch.Tensor], state: JsonValue) -> None:

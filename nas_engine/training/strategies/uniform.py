@@ -36,7 +36,6 @@ class UniformStrategy(Stateless):
 
     @property
     def name(self) -> str:
-        """``uniform``."""
         return "uniform"
 
     def settings(self) -> JsonValue:

@@ -106,11 +106,9 @@ class DerivationProcedure:
         self._networks = DerivedNetworks(search_problem(spec, space), settings, spec.seed)
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
-        """See `Procedure.enqueue`."""
         return self._networks.enqueue(genotypes)
 
     def restore(self, state: JsonValue) -> None:
-        """See `Procedure.restore`."""
         self._networks.load_state(state)
 
     def take_in(self, given: StepInput) -> None:
@@ -136,7 +134,6 @@ class DerivationProcedure:
         return None if number is None or given.num_left <= len(proposal.genotypes) else DeriveOrder(number)
 
     def report(self, given: StepInput) -> Mapping[str, JsonValue]:
-        """See `Procedure.report`."""
         del given
         return self._networks.report()
 
@@ -145,14 +142,11 @@ class DerivationProcedure:
         del front
 
     def provenance(self, genotype: Genotype) -> JsonValue:
-        """See `Procedure.provenance`."""
         return self._networks.provenance(genotype)
 
     @property
     def generation(self) -> int:
-        """See `Procedure.generation`."""
         return self._networks.generation
 
     def state(self) -> JsonValue:
-        """See `Procedure.state`."""
         return self._networks.state()

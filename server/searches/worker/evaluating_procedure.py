@@ -21,15 +21,12 @@ class EvaluatingProcedure:
         self._algorithm = algorithm
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
-        """See `Procedure.enqueue`."""
         return self._algorithm.enqueue(genotypes)
 
     def restore(self, state: JsonValue) -> None:
-        """See `Procedure.restore`."""
         self._algorithm.load_state(state)
 
     def take_in(self, given: StepInput) -> None:
-        """See `Procedure.take_in`."""
         observe(self._algorithm, given)
 
     def propose(self, num_left: int) -> Proposal:
@@ -51,7 +48,6 @@ class EvaluatingProcedure:
         return report
 
     def pick(self, front: Front) -> tuple[str, ...] | None:
-        """See `Procedure.pick`."""
         rows = [
             [o.minimized(value) for o, value in zip(front.objectives, front.values(point), strict=True)]
             for point in front.points
@@ -66,9 +62,7 @@ class EvaluatingProcedure:
 
     @property
     def generation(self) -> int:
-        """See `Procedure.generation`."""
         return self._algorithm.generation
 
     def state(self) -> JsonValue:
-        """See `Procedure.state`."""
         return self._algorithm.state()
