@@ -19,7 +19,7 @@ from server.measuring.store import measurements
 from tests.e2e.rig import Installation
 
 # A lease that ended in one of these ways gave its job back: the job may be done again.
-DEAD = (LeaseOutcome.EXPIRED.value, LeaseOutcome.NACKED.value, LeaseOutcome.FAILED.value)
+DEAD = (LeaseOutcome.EXPIRED, LeaseOutcome.NACKED, LeaseOutcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,16 @@ def measured_by_lease(nas: Installation, job_id: str) -> list[str]:
     return [str(row.lease_id) for row in rows]
 
 
-def lease_outcomes(nas: Installation, job_id: str) -> list[str]:
+def lease_outcomes(nas: Installation, job_id: str) -> list[LeaseOutcome]:
     """How every lease of a job ended, oldest first."""
     statement = sa.select(leases.c.outcome).where(leases.c.job_id == job_id).order_by(leases.c.lease_epoch)
-    return [str(row.outcome) for row in nas.rows(statement)]
+    return [row.outcome for row in nas.rows(statement)]
 
 
 def assert_intact(nas: Installation, search_id: str, num_candidates: int) -> None:
     """Budget kept, nothing lost, nothing doubled, nothing left over."""
     search = nas.rows(sa.select(searches).where(searches.c.id == search_id))[0]
-    assert search.state == SearchState.COMPLETED.value, search.reason
+    assert search.state is SearchState.COMPLETED, search.reason
     _assert_candidates(nas, search_id, num_candidates)
     _assert_told_once(nas, search, num_candidates)
     _assert_evaluated_once(nas, search_id)
@@ -82,14 +82,14 @@ def _assert_candidates(nas: Installation, search_id: str, num_candidates: int) -
     assert [row.seq for row in found] == list(range(1, num_candidates + 1))
     assert len({tuple(row.genotype) for row in found}) == num_candidates
     assert len({row.arch_id for row in found}) == num_candidates
-    assert {row.state for row in found} == {CandidateState.COMPLETE.value}, Counter(row.reason for row in found)
+    assert {row.state for row in found} == {CandidateState.COMPLETE}, Counter(row.reason for row in found)
     # The last step tells the last generation: nothing stays untold.
     assert all(row.told_seq is not None for row in found)
 
 
 def _assert_told_once(nas: Installation, search: sa.Row[Any], num_candidates: int) -> None:
     """Every step committed once, and the steps' own counts add up to the budget."""
-    of_search = (events.c.search_id == search.id, events.c.type == EventType.GENERATION.value)
+    of_search = (events.c.search_id == search.id, events.c.type == EventType.GENERATION)
     steps = [row.payload for row in nas.rows(sa.select(events.c.payload).where(*of_search).order_by(events.c.id))]
     assert [step["seq"] for step in steps] == list(range(1, search.checkpoint_seq + 1))
     assert sum(step["num_told"] for step in steps) == num_candidates
@@ -113,11 +113,11 @@ def _assert_evaluated_once(nas: Installation, search_id: str) -> None:
 def _assert_measured_once(nas: Installation, search_id: str) -> None:
     """One authoritative measurement per job, and one more only where a lease died."""
     for job in nas.rows(sa.select(jobs).where(jobs.c.search_id == search_id)):
-        assert job.state == JobState.DONE.value, (job.kind, job.state, job.failure_message)
+        assert job.state is JobState.DONE, (job.kind, job.state, job.failure_message)
         ended = lease_outcomes(nas, job.id)
         died = [outcome for outcome in ended if outcome in DEAD]
         assert len(ended) - len(died) <= 1, (job.kind, ended)
-        if job.kind != JobKind.MEASURE.value:
+        if job.kind is not JobKind.MEASURE:
             continue
         found = nas.rows(sa.select(measurements).where(measurements.c.job_id == job.id))
         assert len([row for row in found if not row.superseded]) == 1, (job.id, ended)

@@ -129,7 +129,8 @@ class Installation:
 
     def state(self, search_id: str) -> SearchState:
         """What the search does."""
-        return SearchState(self.rows(sa.select(searches.c.state).where(searches.c.id == search_id))[0].state)
+        state: SearchState = self.rows(sa.select(searches.c.state).where(searches.c.id == search_id))[0].state
+        return state
 
     def step(self, search_id: str) -> int:
         """Steps the search has committed."""
@@ -165,7 +166,7 @@ class Installation:
         Args:
             holder: of the lease, a device's id; absent: anybody.
         """
-        wanted = [jobs.c.kind == kind.value, jobs.c.state == JobState.LEASED.value]
+        wanted = [jobs.c.kind == kind, jobs.c.state == JobState.LEASED]
         if holder is not None:
             wanted.append(jobs.c.lease_owner == holder)
         statement = sa.select(jobs.c.id).where(*wanted).limit(1).with_for_update()
@@ -185,7 +186,7 @@ class Installation:
 
     def leased_by(self, board: str) -> list[str]:
         """Jobs a board has accepted and not ended."""
-        held = (jobs.c.lease_owner == self.device_id(board), jobs.c.state == JobState.LEASED.value, jobs.c.accepted)
+        held = (jobs.c.lease_owner == self.device_id(board), jobs.c.state == JobState.LEASED, jobs.c.accepted)
         return [str(row.id) for row in self.rows(sa.select(jobs.c.id).where(*held))]
 
     def num_devices(self) -> int:

@@ -118,7 +118,7 @@ def test_everything_killed_at_once_twice(nas_on_either: Installation, ends_as_if
 def assert_done_again(nas: Installation, job_id: str) -> None:
     """The first lease of a job died, the last one did it."""
     ended = lease_outcomes(nas, job_id)
-    assert (ended[0], ended[-1]) == (LeaseOutcome.EXPIRED.value, LeaseOutcome.DONE.value)
+    assert (ended[0], ended[-1]) == (LeaseOutcome.EXPIRED, LeaseOutcome.DONE)
 
 
 def test_the_budget_is_several_generations() -> None:

@@ -39,19 +39,19 @@ def test_training_processes_end_with_their_worker_and_studies_go_on_from_checkpo
     last_event = _last_event(nas)
     nas.until(lambda: not any(map(_lives, processes)), "nobody trains for a worker that is gone")
     nas.worker.start()
-    nas.until(lambda: _state(nas, supernet_id) == SupernetState.READY.value, "the supernet is trained")
+    nas.until(lambda: _state(nas, supernet_id) == SupernetState.READY, "the supernet is trained")
     assert min(_steps(nas, last_event)) >= resume_step
 
     spec = {"supernet": supernet_id, "architectures": [[0] * 6, [3] * 6], "training": ALONE}
     study_id = nas.api.ranking_studies.create(spec).id
     nas.until(lambda: _entry(nas, study_id, 2).resume_step > 0, "the second architecture has a checkpoint")
     first = _entry(nas, study_id, 1)
-    assert first.state == StudyEntryState.DONE.value
+    assert first.state == StudyEntryState.DONE
     with nas.in_the_middle_of(JobKind.RANK):
         nas.worker.kill()
     resume_step, last_event = _entry(nas, study_id, 2).resume_step, _last_event(nas)
     nas.worker.start()
-    nas.until(lambda: _study_state(nas, study_id) == StudyState.COMPLETED.value, "the study is over")
+    nas.until(lambda: _study_state(nas, study_id) == StudyState.COMPLETED, "the study is over")
     assert _entry(nas, study_id, 1) == first, "what was done stays as it was"
     assert min(_steps(nas, last_event), default=resume_step) >= resume_step
     result = nas.api.ranking_studies.get(study_id).result
@@ -59,12 +59,14 @@ def test_training_processes_end_with_their_worker_and_studies_go_on_from_checkpo
     assert result.overall.num == 2
 
 
-def _state(nas: Installation, supernet_id: str) -> str:
-    return str(nas.rows(sa.select(supernets.c.state).where(supernets.c.id == supernet_id))[0].state)
+def _state(nas: Installation, supernet_id: str) -> SupernetState:
+    state: SupernetState = nas.rows(sa.select(supernets.c.state).where(supernets.c.id == supernet_id))[0].state
+    return state
 
 
-def _study_state(nas: Installation, study_id: str) -> str:
-    return str(nas.rows(sa.select(ranking_studies.c.state).where(ranking_studies.c.id == study_id))[0].state)
+def _study_state(nas: Installation, study_id: str) -> StudyState:
+    state: StudyState = nas.rows(sa.select(ranking_studies.c.state).where(ranking_studies.c.id == study_id))[0].state
+    return state
 
 
 def _resume_step(nas: Installation, supernet_id: str) -> int:
@@ -82,7 +84,7 @@ def _last_event(nas: Installation) -> int:
 
 def _steps(nas: Installation, after: int) -> list[int]:
     """Steps that trainings reported after an event."""
-    wanted = (events.c.id > after, events.c.type == EventType.TRAINING.value)
+    wanted = (events.c.id > after, events.c.type == EventType.TRAINING)
     return [int(row.payload["step"]) for row in nas.rows(sa.select(events.c.payload).where(*wanted))]
 
 

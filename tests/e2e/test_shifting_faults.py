@@ -39,7 +39,7 @@ def test_a_worker_killed_in_the_middle_of_a_shift_comes_to_the_same_bytes(nas: I
     nas.until_done(disturbed)
 
     ended = lease_outcomes(nas, job_id)
-    assert (ended[0], ended[-1]) == (LeaseOutcome.EXPIRED.value, LeaseOutcome.DONE.value)
+    assert (ended[0], ended[-1]) == (LeaseOutcome.EXPIRED, LeaseOutcome.DONE)
     assert nas.state(disturbed) is SearchState.COMPLETED
     assert len(weights_of(nas, disturbed)) == NUM_CANDIDATES
     assert weights_of(nas, disturbed) == weights_of(nas, undisturbed)

@@ -67,6 +67,6 @@ def _training_steps(nas: Installation, supernet_id: str, after: int) -> list[int
     wanted = (
         events.c.supernet_id == supernet_id,
         events.c.id > after,
-        events.c.type == EventType.TRAINING.value,
+        events.c.type == EventType.TRAINING,
     )
     return [int(row.payload["step"]) for row in nas.rows(sa.select(events.c.payload).where(*wanted))]
