@@ -23,7 +23,7 @@ from tests.support.agent_process import ROOT
 from tests.support.rknn_files import rknn_file
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(600)]
-REQUIREMENTS = ("rknn-toolkit-lite2==2.5.0", "numpy<2.3", "setuptools<81")
+REQUIREMENTS = ("rknn-toolkit-lite2==2.5.0", "numpy<2.3", "setuptools<81", "protobuf>=7.35.1,<8")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ["bash", f"{rig}/prepare-arm64.sh", str(root), *REQUIREMENTS], check=False, capture_output=True, text=True
     )
     assert prepared.returncode == 0, prepared.stderr[-2000:]
-    for package in ("device_agent", "nas_engine"):
+    for package in ("device_agent", "hilnas", "nas_engine"):
         shutil.copytree(ROOT / package, root / "opt/hilnas" / package, ignore=shutil.ignore_patterns("__pycache__"))
     mounts = [("proc", "-t"), ("dev", "--bind")]
     for name, how in mounts:
