@@ -37,6 +37,9 @@ from server.core.idempotency import RESPONSES
 from server.fleet.device import HardwareProfile
 from server.fleet.store import DEVICES, HARDWARE
 from server.jobs.tables import JOBS, LEASES
+from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
+from server.latency_tables.store import BATCHES
+from server.latency_tables.store import ENTRIES as BATCH_ENTRIES
 from server.measuring.canaries.store import CANARIES
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.store import MEASUREMENTS
@@ -52,7 +55,7 @@ STORED = (
     *(API_TOKENS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
     *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, MEASUREMENTS, CLASSIFICATIONS),
     *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS),
-    *(STUDIES, ENTRIES),
+    *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES),
 )
 BESIDE = {
     "evaluations": {"recorded_step": 0},
@@ -81,6 +84,7 @@ PLAIN: Mapping[Any, SearchStrategy[Any]] = {
     bytes: st.binary(max_size=8),
     datetime: st.datetimes(timezones=st.just(UTC)),
     SearchSpec: st.just(parse_search_spec(SPEC)),
+    LatencyTableSpec: st.just(parse_latency_table_spec({"space": SPEC["space"], "device": SPEC["device"]})),
     TrainingSpec: st.just(TrainingSpec.model_validate(TRAINING)),
     RankingStudySpec: st.just(
         RankingStudySpec.model_validate({"supernet": "sup_1", "num_architectures": 3, "training": {"epochs": 1}})

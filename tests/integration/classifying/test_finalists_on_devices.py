@@ -73,7 +73,11 @@ def test_the_exported_networks_lose_nothing_on_onnx_runtime(world: WorkerWorld, 
     assert world.searches.get_search(search.id).state is SearchState.COMPLETED
     finalists = [c for c in world.candidates(search) if c.test_top1 is not None]
     assert finalists
-    found = Classifications(world.uow).page(ClassificationQuery(search_id=search.id), PageRequest(100)).items
+    found = (
+        Classifications(world.uow)
+        .page_of_classifications(ClassificationQuery(search_id=search.id), PageRequest(100))
+        .items
+    )
     by_device = {r.candidate_id: r for r in found if r.source is EvaluationSource.MEASURED}
     in_float = {r.candidate_id: r for r in found if r.source is EvaluationSource.EVALUATED}
     assert set(by_device) == set(in_float) == {c.id for c in finalists}

@@ -165,5 +165,4 @@ def test_an_agent_killed_while_it_classifies_is_replaced_and_the_job_is_done_onc
 def test_a_simulated_rk3588_does_not_offer_to_classify(farm: Farm) -> None:
     farm.start("--runtime", "rk3588-sim", "--isolation", "none", "--poll-s", "1", name="sim")
     capabilities = farm.device("sim").capabilities
-    assert JobKind.CLASSIFY not in capabilities.job_kinds
-    assert JobKind.MEASURE in capabilities.job_kinds
+    assert capabilities.features == ("canary",)

@@ -27,9 +27,12 @@ from server.training.worker.training import _num_processes
 from tests.support.databases import TestDatabase
 from tests.support.worker_world import TRAINING, WorkerWorld
 
+# Sums of two halves round otherwise than the sum of the whole. For a dozen steps that stays in the last bits; later
+# one activation falls on the other side of zero, and from then on the runs are two.
+NUM_STEPS = 12
 SPEC: dict[str, Any] = {
     **TRAINING,
-    "iterations": 24,
+    "iterations": NUM_STEPS,
     "optimizer": {"learning_rate": 0.05},
     "checkpoint_every_steps": 4,
     "synchronised_norm": True,
@@ -69,7 +72,7 @@ def weights(world: WorkerWorld, supernet: Supernet) -> dict[str, torch.Tensor]:
 def assert_equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
     assert one.keys() == two.keys()
     for name, tensor in one.items():
-        np.testing.assert_allclose(two[name].numpy(), tensor.numpy(), rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(two[name].numpy(), tensor.numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def leased(world: WorkerWorld) -> Job:
@@ -81,17 +84,17 @@ def leased(world: WorkerWorld) -> Job:
 def test_two_processes_train_what_one_process_trains_with_the_whole_batch(world: WorkerWorld) -> None:
     one, two = trained(world), trained(world, num_processes=2)
     assert_equal(weights(world, one), weights(world, two))
-    assert two.progress.step == 24
+    assert two.progress.step == NUM_STEPS
     assert two.progress.loss == pytest.approx(one.progress.loss, rel=1e-3)
     told = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(supernet_id=two.id), 500))
     steps = [event.payload["step"] for event in told if event.type is EventType.TRAINING]
-    assert steps == list(range(1, 25))
+    assert steps == list(range(1, NUM_STEPS + 1))
     assert not list((world.folder / "worker" / "training").iterdir()), "nothing is left behind"
 
 
 def test_a_cancelled_run_of_two_processes_goes_on_from_its_checkpoint(world: WorkerWorld) -> None:
-    undisturbed = trained(world)
-    supernet = ordered(world, num_processes=2)
+    undisturbed = trained(world, num_processes=2, iterations=60)
+    supernet = ordered(world, num_processes=2, iterations=60)
     job = leased(world)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, after_step(world, supernet, 2))
@@ -135,7 +138,7 @@ def children(world: WorkerWorld) -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"training_child" in command and str(world.folder).encode() in command:
+            if b"server.training.worker.child" in command and str(world.folder).encode() in command:
                 found.append(int(entry.name))
     return sorted(found)
 
