@@ -93,8 +93,8 @@ def test_two_processes_train_what_one_process_trains_with_the_whole_batch(world:
 
 
 def test_a_cancelled_run_of_two_processes_goes_on_from_its_checkpoint(world: WorkerWorld) -> None:
-    undisturbed = trained(world, num_processes=2, iterations=60)
-    supernet = ordered(world, num_processes=2, iterations=60)
+    undisturbed = trained(world, num_processes=2, iterations=24)
+    supernet = ordered(world, num_processes=2, iterations=24)
     job = leased(world)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, after_step(world, supernet, 2))
