@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,8 +9,11 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
+from nas_engine.domain.json_value import JsonValue
+from server.access.owners import Owners
+from server.access.permissions import RULE_OF, Rule
 from server.access.principal import NOBODY, Creator
-from server.access.token import ApiToken, Role
+from server.access.token import ApiToken
 from server.access.tokens import Tokens
 from server.core.errors import NotAuthenticatedError
 from server.core.http.problem_types import FORBIDDEN, UNAUTHENTICATED
@@ -81,26 +83,45 @@ def identify(request: Request, settings: ApiSettings, tokens: Tokens, bearer: st
         raise Problem(UNAUTHENTICATED, str(error), headers=_CHALLENGE) from error
 
 
-def check_role(caller: Caller, role: Role) -> Caller:
-    """The caller, if it may do what `role` may.
+def permit(request: Request, caller: Caller, owners: Owners) -> Caller:
+    """The caller, if the policy lets it use the request's route, on the thing that its path names.
 
     Raises:
-        Problem: forbidden.
+        NotFoundError: there is no such thing.
+        Problem: forbidden; says whose the thing is and who may.
     """
+    rule = RULE_OF[request.scope["route"].name]
     token = caller.token
-    if token is not None and not token.permits(role):
-        held = ", ".join(sorted(r.value for r in token.roles))
-        raise Problem(FORBIDDEN, f"this needs the role {role.value}; the token's roles are: {held}")
-    return caller
+    if token is None or rule.others is None or token.permits(rule.others):
+        return caller
+    held = ", ".join(sorted(role.value for role in token.roles))
+    if rule.own is None or not token.permits(rule.own):
+        needed = rule.others if rule.own is None else rule.own
+        detail = f"this needs the role {needed.value}; the token's roles are: {held}"
+        raise Problem(FORBIDDEN, detail, members={"may": [*_who_may(rule)]})
+    id = request.path_params[rule.subject]
+    owner = owners.owner_of(rule.kind, id)
+    if owner is not None and owner.id == token.owner.id:
+        return caller
+    whose = "has no owner" if owner is None else f"belongs to {owner.name!r} ({owner.id})"
+    detail = (
+        f"{rule.kind.value} {id} {whose}, and this token to {token.owner.name!r}: "
+        f"only {' or '.join(_who_may(rule))} may do this"
+    )
+    members: dict[str, JsonValue] = {"owner": None if owner is None else {"id": owner.id, "name": owner.name}}
+    raise Problem(FORBIDDEN, detail, members={**members, "may": [*_who_may(rule)]})
 
 
-def _requires(role: Role) -> Callable[[Caller], Caller]:
-    def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
-        return check_role(caller, role)
-
-    return check
+def _who_may(rule: Rule) -> list[str]:
+    others = "anybody" if rule.others is None else f"the role {rule.others.value}"
+    return [others] if rule.own is None else [f"its owner with the role {rule.own.value}", others]
 
 
-Viewer = Annotated[Caller, Depends(_requires(Role.VIEWER))]
-Engineer = Annotated[Caller, Depends(_requires(Role.ENGINEER))]
-Admin = Annotated[Caller, Depends(_requires(Role.ADMIN))]
+def _permitted(
+    request: Request, caller: Annotated[Caller, Depends(_caller)], owners: Annotated[Owners, provided(Owners)]
+) -> Caller:
+    return permit(request, caller, owners)
+
+
+Permitted = Annotated[Caller, Depends(_permitted)]
+"""The caller, once the policy (`server.access.permissions`) has let it use the route."""

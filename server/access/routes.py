@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Admin, TokensDep
+from server.access.auth import Permitted, TokensDep
 from server.access.schemas import (
     EnrolmentTokenBody,
     EnrolmentTokenResource,
@@ -37,7 +37,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 @router.get("/tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_tokens(
-    paging: PagingDep, tokens: TokensDep, _: Admin, query: Annotated[OwnedListQuery, Query()]
+    paging: PagingDep, tokens: TokensDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[TokenResource]:
     """List every token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
@@ -46,7 +46,7 @@ def list_tokens(
 
 
 @router.post("/tokens", status_code=201, responses=problems(*COMMON))
-def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Admin) -> NewTokenResource:
+def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Permitted) -> NewTokenResource:
     """Make a token. Its secret is in this answer only; for that reason an Idempotency-Key has no effect here."""
     roles = [Role(role) for role in body.roles]
     token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s), principal=body.principal)
@@ -55,13 +55,13 @@ def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: Uo
 
 
 @router.get("/tokens/{token_id:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> TokenResource:
+def get_token(token_id: TokenId, tokens: TokensDep, _: Permitted) -> TokenResource:
     """Read one token, without its secret."""
     return TokenResource.of(tokens.get(token_id))
 
 
 @router.delete("/tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
+def revoke_token(token_id: TokenId, tokens: TokensDep, _: Permitted) -> None:
     """Refuse a token from now on."""
     tokens.get(token_id)
     tokens.revoke(token_id)
@@ -69,7 +69,7 @@ def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
 
 @router.get("/enrolment-tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_enrolment_tokens(
-    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Admin, query: Annotated[OwnedListQuery, Query()]
+    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[EnrolmentTokenResource]:
     """List every enrolment token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
@@ -80,7 +80,7 @@ def list_enrolment_tokens(
 
 @router.post("/enrolment-tokens", status_code=201, responses=problems(*COMMON))
 def create_enrolment_token(
-    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, caller: Admin
+    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, caller: Permitted
 ) -> NewEnrolmentTokenResource:
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
     token, secret = enrolment_tokens.create(
@@ -95,7 +95,7 @@ def create_enrolment_token(
 
 
 @router.delete("/enrolment-tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Admin) -> None:
+def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Permitted) -> None:
     """Refuse enrolments with a token from now on; boards that have enrolled stay."""
     enrolment_tokens.revoke(token_id)
 

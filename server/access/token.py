@@ -17,6 +17,10 @@ class Role(StrEnum):
     AGENT = "agent"
     ADMIN = "admin"
 
+    def grants(self, role: Role) -> bool:
+        """Whether it may do what `role` may: admin everything, engineer everything a viewer may."""
+        return self in _GRANTED_BY[role]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiToken:
@@ -42,8 +46,8 @@ class ApiToken:
     last_used_at: datetime | None = None
 
     def permits(self, role: Role) -> bool:
-        """Whether it may do what `role` may: admin everything, engineer everything a viewer may."""
-        return bool(self.roles & _GRANTED_BY[role])
+        """Whether one of its roles may do what `role` may."""
+        return any(held.grants(role) for held in self.roles)
 
     def usable(self, now: datetime) -> bool:
         """Whether it is neither revoked nor expired."""

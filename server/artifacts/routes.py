@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from server.access.auth import Caller, Engineer, Viewer
+from server.access.auth import Caller, Permitted
 from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
@@ -43,7 +43,7 @@ _CONTENT = {"content": {"*/*": _BINARY}}
 
 @router.get("/artifacts", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_artifacts(
-    artifacts: ArtifactsDep, paging: PagingDep, _: Viewer, query: Annotated[OwnedListQuery, Query()]
+    artifacts: ArtifactsDep, paging: PagingDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[ArtifactResource]:
     """List the artifacts that are stored, newest first."""
     page = artifacts.page(paging.wanted(query), query.owner)
@@ -64,7 +64,7 @@ def get_artifact(
     sha256: Digest,
     request: Request,
     artifacts: ArtifactsDep,
-    _: Viewer,
+    _: Permitted,
     range_header: Annotated[str | None, Header(alias="Range", description="One range: `bytes=FIRST-LAST`.")] = None,
 ) -> Response:
     """Download the content. Resumable: ask for the rest with Range, and check the sha256 at the end."""
@@ -101,7 +101,7 @@ def get_artifact(
     },
 )
 async def put_artifact(
-    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, caller: Engineer
+    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, caller: Permitted
 ) -> Response:
     """Store bytes under their sha256. Storing the same content again changes nothing."""
     media_type = request.headers.get("content-type", "application/octet-stream")

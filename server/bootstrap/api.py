@@ -38,6 +38,7 @@ from server.bootstrap.app import create_app
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
+from server.bootstrap.owners import all_owners
 from server.bootstrap.schema import current_revision, head_revision, open_database
 from server.bootstrap.schemas import ReadinessCheck
 from server.bootstrap.secret_files import PendingSecret, secret_key
@@ -151,7 +152,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
-    access_and_jobs = (Tokens(uow), EnrolmentTokens(uow), artifacts, ModelCheck(), dispatch)
+    access_and_jobs = (Tokens(uow), EnrolmentTokens(uow), all_owners(uow), artifacts, ModelCheck(), dispatch)
 
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)

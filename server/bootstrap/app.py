@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from nas_engine.domain.measurement import LatencyStats
 from nas_engine.settings.training import TrainingSpec
 from server.access import routes as tokens
+from server.access.permissions import check_policy
 from server.artifacts import routes as artifacts
 from server.bootstrap import event_routes as events
 from server.bootstrap import system_routes as system
@@ -89,6 +91,7 @@ def create_app(provided: Provided) -> FastAPI:
     install_provided(app, provided)
     for router in _ROUTERS:
         app.include_router(router)
+    check_policy(route.name for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
     install_problem_handlers(app)
     install_openapi(app, _SPECS, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})

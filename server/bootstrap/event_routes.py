@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from nas_engine.domain.json_value import JsonValue
-from server.access.auth import Caller, Viewer
+from server.access.auth import Caller, Permitted
 from server.bootstrap.schemas import EventListQuery, EventPage, EventResource
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
@@ -101,7 +101,7 @@ class _Asked:
 
 async def _asked(
     request: Request,
-    caller: Viewer,
+    caller: Permitted,
     events: Annotated[Events, provided(Events)],
     hub: Annotated[EventHub, provided(EventHub)],
     query: Annotated[EventListQuery, Query()],

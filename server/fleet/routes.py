@@ -10,8 +10,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Engineer, Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, problems
@@ -49,7 +49,7 @@ _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE
 
 @router.get("/devices", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_devices(
-    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[DeviceListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[DeviceListQuery, Query()]
 ) -> Listing[DeviceResource]:
     """List enrolled boards, by name."""
     wanted = DeviceQuery(
@@ -67,7 +67,7 @@ def list_devices(
 @router.get(
     "/devices/{device_id:id}", response_model=DeviceDetail, responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)}
 )
-def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: UowDep, _: Viewer) -> Response:
+def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: UowDep, _: Permitted) -> Response:
     """Read one board with the jobs it holds now."""
     device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
@@ -77,7 +77,7 @@ def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))
 def set_device_labels(
-    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, _: Engineer
+    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, _: Permitted
 ) -> DeviceResource:
     """Replace the labels engineers gave a board; its own stay."""
     return _present(uow, devices.set_labels(device_id, body.labels))
@@ -88,7 +88,7 @@ def _state_route(verb: str, state: DeviceState, summary: str) -> None:
         device_id: DeviceId,
         devices: DevicesDep,
         uow: UowDep,
-        once: EngineerOnce,
+        once: PermittedOnce,
         body: ReasonBody | None = None,
     ) -> Response:
         def action() -> StoredResponse:
@@ -122,7 +122,7 @@ def reserve_device(
     body: ReservationBody,
     uow: UowDep,
     devices: DevicesDep,
-    once: EngineerOnce,
+    once: PermittedOnce,
 ) -> Response:
     """Keep jobs off a board for a person who needs it; what it has now it finishes."""
 
@@ -138,7 +138,7 @@ def release_device(
     device_id: DeviceId,
     devices: DevicesDep,
     uow: UowDep,
-    once: EngineerOnce,
+    once: PermittedOnce,
 ) -> Response:
     """End a reservation; the board is given jobs again."""
 
@@ -150,7 +150,7 @@ def release_device(
 
 @router.get("/device-types", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_device_types(
-    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[ListQuery, Query()]
 ) -> Listing[DeviceTypeResource]:
     """List every type of board that has enrolled, with how many there are and how many take jobs now."""
     at = paging.wanted(query)

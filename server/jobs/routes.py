@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from server.access.auth import Engineer, Viewer
+from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
@@ -27,7 +27,7 @@ JobId = Annotated[
 
 @router.get("/jobs", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_jobs(
-    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[JobListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[JobListQuery, Query()]
 ) -> Listing[JobResource]:
     """List jobs, newest first."""
     wanted = JobQuery(
@@ -43,7 +43,7 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_job(job_id: JobId, dispatch: DispatchDep, _: Viewer) -> JobDetail:
+def get_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
     """Read one job with its place in the queue and its result."""
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 
@@ -51,7 +51,7 @@ def get_job(job_id: JobId, dispatch: DispatchDep, _: Viewer) -> JobDetail:
 @router.post(
     "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
 )
-def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Engineer) -> JobDetail:
+def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
     """Cancel the measurement of an uploaded model; jobs of searches and supernets are cancelled with those."""
     dispatch.cancel(job_id)
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.schemas import OwnedListQuery
 from server.core.errors import NotFoundError
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
@@ -98,7 +98,7 @@ SteeringDep = Annotated[Steering, Depends()]
     openapi_extra=json_body(LatencyTableSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: EngineerOnce) -> Response:
+def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: PermittedOnce) -> Response:
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
@@ -110,7 +110,7 @@ def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDe
 
 @router.get("/latency-tables", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_latency_tables(
-    latency_tables: LatencyTablesDep, paging: PagingDep, _: Viewer, query: Annotated[OwnedListQuery, Query()]
+    latency_tables: LatencyTablesDep, paging: PagingDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[LatencyTableResource]:
     """Latency tables, newest first."""
     page = latency_tables.page(paging.wanted(query), query.owner)
@@ -122,7 +122,7 @@ def list_latency_tables(
     response_model=LatencyTableDetail,
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
-def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Viewer) -> Response:
+def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Permitted) -> Response:
     """A latency table as it stands; with Accept text/csv or application/x-ndjson its rows."""
     detail = _table_detail(latency_tables.get(table_id))
     match preferred(request, JSON, CSV, NDJSON):
@@ -137,7 +137,7 @@ def get_latency_table(table_id: TableId, request: Request, latency_tables: Laten
 @router.post(
     "/latency-tables/{table_id:id}:pause", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def pause_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def pause_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Give out no more of a table's measuring jobs; what a board holds goes on."""
     return once(lambda: steering.table(table_id, steering.batches.pause))
 
@@ -145,7 +145,7 @@ def pause_latency_table(table_id: TableId, steering: SteeringDep, once: Engineer
 @router.post(
     "/latency-tables/{table_id:id}:resume", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def resume_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def resume_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Go on where a pause stopped."""
     return once(lambda: steering.table(table_id, steering.resume))
 
@@ -153,7 +153,7 @@ def resume_latency_table(table_id: TableId, steering: SteeringDep, once: Enginee
 @router.post(
     "/latency-tables/{table_id:id}:cancel", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Measure no more of a table's operators; what was measured stays."""
     return once(lambda: steering.table(table_id, steering.batches.cancel))
 
@@ -164,7 +164,7 @@ def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: Enginee
     response_model=CostReportDetail,
     responses=_STEER,
 )
-def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Give out no more of a report's measuring jobs; what a board holds goes on."""
     return once(lambda: steering.report(table_id, report_id, steering.batches.pause))
 
@@ -175,7 +175,7 @@ def pause_cost_report(table_id: TableId, report_id: ReportId, steering: Steering
     response_model=CostReportDetail,
     responses=_STEER,
 )
-def resume_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def resume_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Go on where a pause stopped."""
     return once(lambda: steering.report(table_id, report_id, steering.resume))
 
@@ -186,7 +186,7 @@ def resume_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
     response_model=CostReportDetail,
     responses=_STEER,
 )
-def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Measure no more of a report's networks; what was measured stays."""
     return once(lambda: steering.report(table_id, report_id, steering.batches.cancel))
 
@@ -199,7 +199,7 @@ def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def create_cost_report(
-    table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: EngineerOnce
+    table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: PermittedOnce
 ) -> Response:
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
@@ -216,7 +216,7 @@ def list_cost_reports(
     table_id: TableId,
     cost_reports: CostReportsDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[OwnedListQuery, Query()],
 ) -> Listing[CostReportResource]:
     """Reports of a table, newest first."""
@@ -230,7 +230,7 @@ def list_cost_reports(
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
 def get_cost_report(
-    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Viewer
+    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Permitted
 ) -> Response:
     """A report as it stands; with Accept text/csv or application/x-ndjson its networks."""
     detail = _report_detail(cost_reports.get(table_id, report_id))

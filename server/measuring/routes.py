@@ -11,8 +11,8 @@ from starlette.responses import Response
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelCheck
@@ -58,7 +58,7 @@ def list_measurements(
     request: Request,
     latencies: LatenciesDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[MeasurementListQuery, Query()],
 ) -> Response:
     """Measurements, newest first. Measured ones only, unless other kinds are asked for by name."""
@@ -89,7 +89,7 @@ def measure_model(
     latencies: LatenciesDep,
     dispatch: DispatchDep,
     datasets: DatasetCatalogDep,
-    once: EngineerOnce,
+    once: PermittedOnce,
 ) -> Response:
     """Measure a model of one's own, uploaded as an artifact before; what no registered device could do is refused.
 
@@ -125,13 +125,13 @@ def measure_model(
     response_model=MeasurementDetail,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Viewer) -> Response:
+def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Permitted) -> Response:
     """One measurement with the state of the board around it."""
     return tagged(request, MeasurementDetail.of(latencies.get_measurement(measurement_id)))
 
 
 @router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
-def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Viewer) -> SamplesResource:
+def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Permitted) -> SamplesResource:
     """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
     latencies.get_measurement(measurement_id)
     blocks = latencies.samples_of_measurement(measurement_id)

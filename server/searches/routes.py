@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.objective import Metric
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, Once, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
 from server.candidates.spec import SearchSpec, parse_search_spec
@@ -65,7 +65,7 @@ _RETRY_AFTER = {"Retry-After": "1"}
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerOnce) -> Response:
+def create_search(document: JsonDocument, searches: SearchesDep, once: PermittedOnce) -> Response:
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
@@ -80,7 +80,7 @@ def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerO
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def validate_search(document: JsonDocument, searches: SearchesDep, _: Viewer) -> ValidationReport:
+def validate_search(document: JsonDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
     spec = parse_search_spec(document)
     return _report(spec, searches.validate(spec))
@@ -88,7 +88,7 @@ def validate_search(document: JsonDocument, searches: SearchesDep, _: Viewer) ->
 
 @router.get("/searches", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_searches(
-    searches: SearchesDep, paging: PagingDep, _: Viewer, query: Annotated[SearchListQuery, Query()]
+    searches: SearchesDep, paging: PagingDep, _: Permitted, query: Annotated[SearchListQuery, Query()]
 ) -> Listing[SearchResource]:
     """Searches, newest first unless asked otherwise."""
     wanted = SearchQuery(
@@ -112,7 +112,7 @@ def list_searches(
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Viewer
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
 ) -> Response:
     """One search; the id of a latency table or of its report is redirected there."""
     batch = batches.find(search_id)
@@ -128,7 +128,7 @@ def get_search(
     responses=problems(*COMMON, NOT_FOUND, INVALID_SEARCH_SPEC, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def amend_search(
-    search_id: SearchId, body: SearchAmendmentBody, request: Request, searches: SearchesDep, once: EngineerOnce
+    search_id: SearchId, body: SearchAmendmentBody, request: Request, searches: SearchesDep, once: PermittedOnce
 ) -> Response:
     """Change budget, priority or labels of a search under way; If-Match keeps two people from undoing each other."""
 
@@ -142,7 +142,7 @@ def amend_search(
 
 @router.post("/searches/{search_id:id}:pause", status_code=202, response_model=SearchResource, responses=_STEER)
 def pause_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
 ) -> Response:
     """Ask no more candidates; what is in flight ends first. The state follows the desired state."""
     return _steer(search_id, request, searches, batches, once, searches.pause)
@@ -150,7 +150,7 @@ def pause_search(
 
 @router.post("/searches/{search_id:id}:resume", status_code=202, response_model=SearchResource, responses=_STEER)
 def resume_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
 ) -> Response:
     """Go on where a pause stopped."""
     return _steer(search_id, request, searches, batches, once, searches.resume)
@@ -158,7 +158,7 @@ def resume_search(
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
 def cancel_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
 ) -> Response:
     """End a search; it cannot be resumed. What was measured stays."""
     return _steer(search_id, request, searches, batches, once, searches.cancel)
@@ -174,7 +174,7 @@ def get_front(
     request: Request,
     fronts: FrontsDep,
     uow: UowDep,
-    _: Viewer,
+    _: Permitted,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
     dominance: Annotated[
         Literal["point", "confident"] | None,
@@ -199,7 +199,7 @@ def list_checkpoints(
     search_id: SearchId,
     searches: SearchesDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[CheckpointResource]:
     """The algorithm's last states, newest first."""

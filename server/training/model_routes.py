@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import version_etag
 from server.core.http.openapi import COMMON, json_body, problems
@@ -37,7 +37,7 @@ def list_supernet_models(
     supernet_id: SupernetId,
     deployables: DeployableModelsDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
     """Model files of a retraining; empty for what trains a whole supernet."""
@@ -49,7 +49,7 @@ def list_candidate_models(
     candidate_id: CandidateId,
     deployables: DeployableModelsDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
     """List model files of a front member, with the supernet's weights; empty for other candidates."""
@@ -64,7 +64,7 @@ def list_candidate_models(
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def retrain_candidate(
-    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: EngineerOnce
+    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: PermittedOnce
 ) -> Response:
     """Train a candidate's architecture stand-alone. The answer is the training, to be followed as any other."""
 
