@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from device_agent.server_link.wire import measurement_to_proto
+from device_agent.measuring.messages import measurement_to_proto
 from hilnas.v1 import control_pb2
 from nas_engine.domain.measurement import Measurement
 from server.artifacts.files import FileByteStore
