@@ -10,6 +10,7 @@ import pytest
 
 from server.artifacts.files import FileByteStore
 from server.candidates.candidate import HeldOutAccuracy
+from server.core.database.transaction import Transaction
 from server.core.errors import InvalidValueError, NotFoundError
 from server.core.events import EventQuery, EventStore, EventType, NewEvent
 from server.core.paging import PageRequest
@@ -64,12 +65,11 @@ def test_what_a_study_finds_is_kept(world: World) -> None:
     )
 
     def write() -> RankingStudy:
-        return world.uow.write(
-            lambda tx: (
-                StudyStore(tx).save_study_entry(entry),
-                StudyStore(tx).save_study(replace(StudyStore(tx).lock_study(study.id), result=result)),
-            )[1]
-        )
+        def save(tx: Transaction) -> RankingStudy:
+            StudyStore(tx).save_study_entry(entry)
+            return StudyStore(tx).save_study(replace(StudyStore(tx).lock_study(study.id), result=result))
+
+        return world.uow.write(save)
 
     saved = write()
     assert saved.version == study.version + 1

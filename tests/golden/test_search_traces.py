@@ -41,7 +41,10 @@ CONFIGS: tuple[AskTellSettings, ...] = (
 
 
 def make(config: AskTellSettings, seed: int) -> SearchAlgorithm:
-    objectives = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0))
+    objectives: tuple[Objective, ...] = (
+        Objective(Metric.TOP1, Goal.MAXIMIZE),
+        Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0),
+    )
     if isinstance(config, SposEvolutionSettings):
         objectives = objectives[:1]
     return create_algorithm(

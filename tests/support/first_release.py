@@ -36,10 +36,9 @@ GONE_S = 20.0
 VERSION_TABLE = "hilnas_schema_version"
 DATASETS = ("stripes", "bands")
 # How the first release's agents were started, their names and addresses aside.
-BENCH_1 = ("--runtime", "fake", "--isolation", "none", "--device-type", "fake-board", "--board-model", "Test board")
-BENCH_1 += ("--labels", "rack=3", "site=lab")
-UNSENT_1 = ("--runtime", "fake", "--isolation", "none", "--device-type", "unsent-measured")
-UNSENT_1 += ("--board-model", "Test board 1")
+FAKE = ("--runtime", "fake", "--isolation", "none")
+BENCH_1 = (*FAKE, "--device-type", "fake-board", "--board-model", "Test board", "--labels", "rack=3", "site=lab")
+UNSENT_1 = (*FAKE, "--device-type", "unsent-measured", "--board-model", "Test board 1")
 
 
 def document(name: str) -> Any:

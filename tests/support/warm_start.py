@@ -100,10 +100,11 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if "arguments" in order:
-            answer = os.fork()
-            if answer == 0:
+            child = os.fork()
+            if child == 0:
                 _become(order)  # does not return
-            living.add(answer)
+            living.add(child)
+            answer: int | None = child
         else:
             ended, status = os.waitpid(order["pid"], os.WNOHANG)
             living.discard(ended)
