@@ -19,8 +19,8 @@ from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import Correlation, RankingResult, RankingStudy, StudyEntry, StudyQuery
 from server.training.supernet import TrainingProgress
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
 
 TRAINING = {"epochs": 1}
 

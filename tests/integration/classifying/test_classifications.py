@@ -25,9 +25,17 @@ from server.jobs.states import JobKind, JobState
 from server.measuring.conversion import ConvertedModel
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
-from tests.support.classifying import LABELS, NUM_CLASSES, answer, answers, classifying_device, image_set, stored
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, put_measurement
+from tests.support.samples.classifying import (
+    LABELS,
+    NUM_CLASSES,
+    answer,
+    answers,
+    classifying_device,
+    image_set,
+    stored,
+)
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, put_measurement
 
 RIGHT = answers(*LABELS)
 

@@ -29,9 +29,9 @@ from server.measuring.conversion import ConvertedModel
 from server.measuring.payloads import ConvertPayload
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches.steps.step import StepStatus
-from tests.support.classifying import LABELS, answer, answers, classifying_device, image_set, stored
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of
+from tests.support.samples.classifying import LABELS, answer, answers, classifying_device, image_set, stored
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, lease_of
 
 RIGHT = answers(*LABELS)
 

@@ -23,8 +23,8 @@ from server.jobs.job import NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
-from tests.support.databases import TestDatabase, opened
-from tests.support.service_world import World, job_states, lease_of
+from tests.support.worlds.databases import TestDatabase, opened
+from tests.support.worlds.service_world import World, job_states, lease_of
 
 T = TypeVar("T")
 NUM_THREADS = 8

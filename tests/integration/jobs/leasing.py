@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.candidates.search import Search
 from server.jobs.job import Job
-from tests.support.service_world import (
+from tests.support.worlds.service_world import (
     PlayedDevice,
     World,
 )

@@ -17,8 +17,8 @@ from server.jobs.results import ResultStatus
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
 from tests.integration.jobs.leasing import lost, measuring, taken
-from tests.support.databases import TestDatabase
-from tests.support.service_world import (
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import (
     World,
 )
 

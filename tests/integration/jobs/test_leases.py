@@ -19,8 +19,8 @@ from server.jobs.job import LeaseRef
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 from tests.integration.jobs.leasing import lost, measuring, taken
-from tests.support.databases import TestDatabase
-from tests.support.service_world import (
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import (
     IDENTITY,
     World,
     lease_of,
