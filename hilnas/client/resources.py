@@ -99,9 +99,11 @@ class SearchGroup(Group):
         """Read one search by its id."""
         return read(SearchResource, self._transport.get(f"{API}/searches/{search_id}"))
 
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SearchResource]:
-        """Iterate over searches, newest first."""
-        return self.items(f"{API}/searches", SearchResource, {"state": list(states)}, limit)
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[SearchResource]:
+        """Iterate over searches, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/searches", SearchResource, {"state": list(states), "owner": owner}, limit)
 
     def pause(self, search_id: str) -> SearchResource:
         """Ask no more candidates; what is in flight ends."""
@@ -162,9 +164,12 @@ class SearchGroup(Group):
 class DeviceGroup(Group):
     """Boards of the farm and their reservations."""
 
-    def all(self, *, device_type: str | None = None, states: Sequence[str] = ()) -> Iterator[DeviceResource]:
-        """Iterate over boards, by name."""
-        return self.items(f"{API}/devices", DeviceResource, {"device_type": device_type, "state": list(states)})
+    def all(
+        self, *, device_type: str | None = None, states: Sequence[str] = (), owner: str | None = None
+    ) -> Iterator[DeviceResource]:
+        """Iterate over boards, or those of an owner (by name or id), by name."""
+        filters: Params = {"device_type": device_type, "state": list(states), "owner": owner}
+        return self.items(f"{API}/devices", DeviceResource, filters)
 
     def get(self, device_id: str) -> DeviceDetail:
         """One board with what it does now."""
@@ -228,9 +233,11 @@ class Jobs(Group):
         """One job with its place in the queue and what it gave."""
         return read(JobDetail, self._transport.get(f"{API}/jobs/{job_id}"))
 
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[JobResource]:
-        """Iterate over jobs, newest first."""
-        return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None}, limit)
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[JobResource]:
+        """Iterate over jobs, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None, "owner": owner}, limit)
 
     def cancel(self, job_id: str) -> JobDetail:
         """Cancel the measurement of a model of one's own."""
@@ -240,13 +247,21 @@ class Jobs(Group):
 class TokenGroup(Group):
     """Access tokens and enrolment tokens."""
 
-    def all(self) -> Iterator[TokenResource]:
-        """List every token, oldest first."""
-        return self.items(f"{API}/tokens", TokenResource, {})
+    def all(self, *, owner: str | None = None) -> Iterator[TokenResource]:
+        """List every token, or those of a principal (by name or id), oldest first."""
+        return self.items(f"{API}/tokens", TokenResource, {"owner": owner})
 
-    def create(self, name: str, roles: Sequence[str], expires_in_s: int | None = None) -> NewTokenResource:
-        """Make a token; its secret is in this answer only."""
+    def create(
+        self, name: str, roles: Sequence[str], expires_in_s: int | None = None, *, principal: str | None = None
+    ) -> NewTokenResource:
+        """Make a token; its secret is in this answer only.
+
+        Args:
+            principal: name of who holds it and owns what is made with it; None: a new one, named after the token.
+        """
         body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
+        if principal is not None:  # a server of the first release knows no such field
+            body = {**body, "principal": principal}
         return read(NewTokenResource, self._transport.post(f"{API}/tokens", body))
 
     def revoke(self, token_id: str) -> None:

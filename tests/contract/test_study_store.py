@@ -12,15 +12,16 @@ from server.artifacts.files import FileByteStore
 from server.candidates.candidate import HeldOutAccuracy
 from server.core.database.transaction import Transaction
 from server.core.errors import InvalidValueError, NotFoundError
-from server.core.events import EventQuery, EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore, NewEvent
 from server.core.paging import PageRequest
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import Correlation, RankingResult, RankingStudy, StudyEntry, StudyQuery
 from server.training.supernet import TrainingProgress
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
 
 TRAINING = {"epochs": 1}
 

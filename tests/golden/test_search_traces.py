@@ -24,7 +24,7 @@ from nas_engine.settings.algorithms import (
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
-from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
+from tests.support.fakes.space import MacsBelow, StagedSpace, tell_all
 
 FILE = Path(__file__).parent / "search_traces.json"
 SPACE = StagedSpace()

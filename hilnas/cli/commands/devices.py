@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from server.fleet.schemas import DeviceResource
@@ -23,24 +23,34 @@ ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
 @app.command("list")
 def list_devices(
     device_type: Annotated[str | None, typer.Option("--device-type", help="Of this type.")] = None,
+    owner: OwnerOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """List boards, by name."""
     with connect(server, token) as nas:
-        found = list(nas.devices.all(device_type=device_type))
+        found = list(nas.devices.all(device_type=device_type, owner=owner))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "type", "class", "state", "online", "canary", "last seen", "reason")
+    table = Table("id", "name", "type", "class", "state", "online", "canary", "last seen", "owner", "reason")
     for device in found:
         canary = "-" if device.last_canary_ratio is None else f"{device.last_canary_ratio:.3f}"
         online = "yes" if device.online else "no"
         seen = device.last_seen_at.isoformat(timespec="seconds")
         state = device.state.value if device.reserved_by is None else f"reserved by {device.reserved_by}"
         table.add_row(
-            device.id, device.name, device.device_type, device.device_class, state, online, canary, seen, device.reason
+            device.id,
+            device.name,
+            device.device_type,
+            device.device_class,
+            state,
+            online,
+            canary,
+            seen,
+            owner_name(device.owner),
+            device.reason,
         )
     _console.print(table)
 

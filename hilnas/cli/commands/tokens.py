@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from server.access.token import Role
@@ -19,18 +19,20 @@ _DAY_S = 86_400
 
 
 @app.command("list")
-def list_tokens(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
+def list_tokens(
+    owner: OwnerOption = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """List tokens, oldest first."""
     with connect(server, token) as nas:
-        found = list(nas.tokens.all())
+        found = list(nas.tokens.all(owner=owner))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "prefix", "roles", "created", "expires", "last used", "revoked")
+    table = Table("id", "name", "prefix", "roles", "owner", "created", "expires", "last used", "revoked")
     for one in found:
         times = (one.created_at, one.expires_at, one.last_used_at, one.revoked_at)
         texts = ["-" if time is None else time.isoformat(timespec="seconds") for time in times]
-        table.add_row(one.id, one.name, one.prefix, ", ".join(one.roles), *texts)
+        table.add_row(one.id, one.name, one.prefix, ", ".join(one.roles), owner_name(one.owner), *texts)
     _console.print(table)
 
 
@@ -39,6 +41,9 @@ def create(
     name: Annotated[str, typer.Argument(help="For people.")],
     role: Annotated[list[Role] | None, typer.Option(help="What it may do [default: viewer].")] = None,
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Until it expires [default: never].")] = None,
+    principal: Annotated[
+        str | None, typer.Option(help="Who holds it and owns what is made with it [default: a new one of its name].")
+    ] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -46,7 +51,7 @@ def create(
     """Make a token; it is printed this once."""
     roles = role or [Role.VIEWER]
     with connect(server, token) as nas:
-        made = nas.tokens.create(name, roles, None if days is None else days * _DAY_S)
+        made = nas.tokens.create(name, roles, None if days is None else days * _DAY_S, principal=principal)
     print_json(made) if as_json else typer.echo(made.secret)
 
 

@@ -29,8 +29,8 @@ from server.fleet.device import Device
 from server.jobs.job import Job
 from server.jobs.states import JobKind
 from server.searches.candidate_schemas import FrontResource
-from tests.support.api_world import ADMIN, World, capabilities, cheap_spec
-from tests.support.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
+from tests.support.samples.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
+from tests.support.worlds.api_world import ADMIN, World, capabilities, cheap_spec
 
 
 @pytest.fixture

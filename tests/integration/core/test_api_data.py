@@ -13,7 +13,7 @@ import pytest
 
 from nas_engine.domain.measurement import DeviceClass
 from server.fleet.device import Device
-from tests.support.api_world import NOISY, World, latency_spec
+from tests.support.worlds.api_world import NOISY, World, latency_spec
 
 _GENOTYPES = ([0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2])
 

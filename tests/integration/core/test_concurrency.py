@@ -17,14 +17,15 @@ from server.candidates.search import SearchQuery
 from server.candidates.states import CandidateState, SearchState
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
-from server.core.events import EventQuery, EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore, NewEvent
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 from server.jobs.job import NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
-from tests.support.databases import TestDatabase, opened
-from tests.support.service_world import World, job_states, lease_of
+from tests.support.worlds.databases import TestDatabase, opened
+from tests.support.worlds.service_world import World, job_states, lease_of
 
 T = TypeVar("T")
 NUM_THREADS = 8

@@ -15,8 +15,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.support import first_release
-from tests.support.first_release import Answer, Installation
+from tests.support.processes import first_release
+from tests.support.processes.first_release import Answer, Installation
 
 pytestmark = pytest.mark.xdist_group("first-release-rest")
 REQUESTS: list[dict[str, Any]] = first_release.document("requests.json.xz")

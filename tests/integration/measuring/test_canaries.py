@@ -35,8 +35,8 @@ from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnFiles, RknnMaker
 from server.spaces.catalog import SpaceCatalog
 from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World
 
 BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, core_mask="1")
 UPGRADED = replace(BOARD, runtime_versions=(("onnxruntime", "1.21"),))

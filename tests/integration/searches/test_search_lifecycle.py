@@ -13,7 +13,8 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchAmendment
 from server.candidates.states import CandidateState, EvaluationSource, SearchState
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.queue import JobStore
@@ -23,8 +24,8 @@ from server.searches.steps.step import StepVerdict
 from server.training.spec import parse_training_spec
 from server.training.supernet import SupernetState
 from server.training.supernets import NewVersion
-from tests.support.databases import TestDatabase
-from tests.support.service_world import TRAINING, World, job_states, lease_of, run_to_end
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import TRAINING, World, job_states, lease_of, run_to_end
 
 
 @pytest.fixture

@@ -12,13 +12,21 @@ from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import LeaseLostError
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind, JobState
-from tests.support.databases import TestDatabase
-from tests.support.shifting_searches import BUDGET, IMMEDIATE, POPULATION, accuracies, own_versions, shifting_spec
-from tests.support.worker_world import WorkerWorld
+from tests.support.samples.shifting_searches import (
+    BUDGET,
+    IMMEDIATE,
+    POPULATION,
+    accuracies,
+    own_versions,
+    shifting_spec,
+)
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import WorkerWorld
 
 
 @pytest.fixture

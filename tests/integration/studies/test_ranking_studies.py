@@ -13,7 +13,8 @@ from scipy.stats import kendalltau
 from nas_engine.domain.job_protocol import FailureType
 from server.candidates.candidate import HeldOutAccuracy
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.states import JobKind, JobState
@@ -23,8 +24,8 @@ from server.studies.states import StudyEntryState, StudyState
 from server.studies.study import RankingStudy, StudyEntry
 from server.studies.worker import correlate
 from server.training.spec import parse_training_spec
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import TRAINING, WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TRAINING, WorkerWorld
 
 ALONE: dict[str, Any] = {
     "iterations": 20,

@@ -12,11 +12,12 @@ from server.candidates.candidate_store import candidates
 from server.candidates.evaluation_store import awaited_evaluations, evaluations
 from server.candidates.search_store import checkpoints, searches
 from server.candidates.states import CandidateState, SearchState
-from server.core.events import EventType, events
+from server.core.event_type import EventType
+from server.core.events import events
 from server.jobs.states import JobKind, JobState, LeaseOutcome
 from server.jobs.tables import jobs, leases
 from server.measuring.store import measurements
-from tests.e2e.rig import Installation
+from tests.support.processes.rig import Installation
 
 # A lease that ended in one of these ways gave its job back: the job may be done again.
 DEAD = (LeaseOutcome.EXPIRED, LeaseOutcome.NACKED, LeaseOutcome.FAILED)

@@ -28,7 +28,8 @@ import grpc
 import sqlalchemy as sa
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 FIXTURES = ROOT / "tests" / "fixtures" / "first_release"
 PATIENCE_S = 180.0  # of one wait; a crowded machine takes its time to start Python with torch
 LOOK_S = 0.05

@@ -48,7 +48,7 @@ from server.measuring.results import MeasurementResults
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.spaces.catalog import SpaceCatalog
-from tests.support.service_world import put_measurement
+from tests.support.worlds.service_world import put_measurement
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
 ENROLMENT = "nas_enr_the-enrolment-token-of-the-tests"
@@ -143,7 +143,7 @@ class World:
         if spec.device is None:
             return None
         spaces = self.process.get(SpaceCatalog)
-        return spaces.latency_key(architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
+        return spaces.latency_key(architecture, dtype=spec.device.dtype, batch=spec.device.batch)
 
     def convert_all(self) -> None:
         """Make every model file that is waited for."""

@@ -22,7 +22,8 @@ from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
 from server.candidates.spec import parse_search_spec
-from server.core.events import Event, EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import Event, EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
@@ -35,8 +36,8 @@ from server.spaces.result_tables import SpaceTables
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
-from tests.support.databases import TestDatabase
-from tests.support.datasets import striped_images
+from tests.support.samples.datasets import striped_images
+from tests.support.worlds.databases import TestDatabase
 
 TINY_SPACE: dict[str, Any] = {
     "id": "spos",
