@@ -209,6 +209,51 @@ POLICY: tuple[Rule, ...] = (
         ),
     ),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRule:
+    """What a device's credential may do in one call of the agents' endpoint.
+
+    Attributes:
+        call: service and method.
+        own: what it does for the device itself, in words.
+        others: what happens where it names another device, or what another device holds.
+    """
+
+    call: str
+    own: str
+    others: str
+
+
+AGENT_POLICY: tuple[AgentRule, ...] = (
+    AgentRule(
+        call="AgentControl/Enroll",
+        own="with an enrolment token: lets the device in, as a thing of the token's owner",
+        others="refused while another live device has that name",
+    ),
+    AgentRule(
+        call="AgentControl/Sync",
+        own="reports its state, takes jobs and gives them back",
+        others="PERMISSION_DENIED in another device's name; another's leases are LOST, or left alone",
+    ),
+    AgentRule(
+        call="AgentControl/Renew",
+        own="keeps the leases it holds alive",
+        others="PERMISSION_DENIED in another device's name; another's leases are LOST, and not kept alive",
+    ),
+    AgentRule(
+        call="AgentControl/PutResult",
+        own="hands in the results of leases it holds or held",
+        others="PERMISSION_DENIED in another device's name; a result of another's lease is REJECTED",
+    ),
+    AgentRule(
+        call="Artifacts/Fetch",
+        own="reads artifacts by their digests",
+        others="as its own: models are not secret among the devices of one server",
+    ),
+)
+"""What agents may do; a test holds it against every call of the wire."""
 RULE_OF: Mapping[str, Rule] = {operation: rule for rule in POLICY for operation in rule.operations}
 """The rule of every route, by the name of its function."""
 

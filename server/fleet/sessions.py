@@ -249,11 +249,12 @@ class AgentSessions:
 
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
         try:
+            # Whose it is first: a device must not keep another's lease alive either.
+            if JobStore(tx).lock_job_of_lease(one.lease).lease_owner != device.id:
+                return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
             job = JobStore(tx).renew_lease(one.lease, self._leases.ttl_s, one.phase)
         except LeaseLostError as error:
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
-        if job.lease_owner != device.id:
-            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
         if job.cancel_requested:
             return LeaseVerdict(one.lease, LeaseOrder.CANCEL, self._leases.ttl_s, "cancelled by a user")
         order = LeaseOrder.CONTINUE if device.state is DeviceState.ACTIVE else LeaseOrder.DRAIN
