@@ -33,8 +33,8 @@ UNAUTHENTICATED = ProblemType(
 FORBIDDEN = ProblemType(
     "forbidden",
     HTTPStatus.FORBIDDEN,
-    "The token does not permit this",
-    "Use a token of the owner or of the role named in the detail; an admin makes one with POST /api/v1/tokens.",
+    "The token's role does not permit this",
+    "Use a token of the role named in the detail; an admin makes one with POST /api/v1/tokens.",
 )
 FOREIGN_ORIGIN = ProblemType(
     "foreign-origin",
