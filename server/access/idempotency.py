@@ -15,7 +15,7 @@ from fastapi import Depends, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Caller, Engineer
+from server.access.auth import Admin, Caller, Engineer
 from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
 from server.core.http.problems import FieldError, Problem
 from server.core.http.provide import provided
@@ -90,6 +90,14 @@ def _once(
 
 EngineerOnce = Annotated[Once, Depends(_once)]
 """For routes that change something: an engineer's right, and at most once per key."""
+
+
+def _admin_once(once: EngineerOnce, _: Admin) -> Once:
+    return once
+
+
+AdminOnce = Annotated[Once, Depends(_admin_once)]
+"""For routes that change what only admins may: at most once per key."""
 
 
 def _response(stored: StoredResponse, *, replayed: bool) -> Response:

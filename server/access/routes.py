@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from nas_engine.domain.environment import DeviceClass
 from server.access.auth import Admin, TokensDep
 from server.access.schemas import (
     EnrolmentTokenBody,
@@ -83,7 +84,12 @@ def create_enrolment_token(
 ) -> NewEnrolmentTokenResource:
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
     token, secret = enrolment_tokens.create(
-        body.name, max_uses=body.max_uses, expires_at=_expiry(uow, body.expires_in_s), labels=body.labels
+        body.name,
+        device_class=DeviceClass(body.device_class),
+        device_type=body.device_type,
+        max_uses=body.max_uses,
+        expires_at=_expiry(uow, body.expires_in_s),
+        labels=body.labels,
     )
     response.headers.update(_NO_STORE)
     return NewEnrolmentTokenResource.of(token, secret=secret)

@@ -7,12 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nas_engine.domain.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentToken
 from server.access.token import ApiToken, Role
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store
-from server.core.database.types import Digest, Id, JsonOf, Label, Timestamp, now
+from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 
 api_tokens = sa.Table(
     "api_tokens",
@@ -35,6 +36,8 @@ enrolment_tokens = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("name", Label, nullable=False),
     sa.Column("secret_sha256", Digest, nullable=False, unique=True),
+    sa.Column("device_class", EnumText(DeviceClass), nullable=False),
+    sa.Column("device_type", Label),
     sa.Column("max_uses", sa.BigInteger),
     sa.Column("num_uses", sa.BigInteger, nullable=False),
     sa.Column("labels", JsonOf(Mapping[str, str]), nullable=False),
@@ -58,6 +61,10 @@ class EnrolmentTokenStore(Store):
         """Find one by the digest of its secret and hold it until the transaction ends."""
         statement = ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256)
         return self._first(ENROLMENT_TOKENS, statement.with_for_update())
+
+    def find_enrolment_token_by_secret(self, secret_sha256: str) -> EnrolmentToken | None:
+        """Find one by the digest of its secret, revoked or not; None where no token has it."""
+        return self._first(ENROLMENT_TOKENS, ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256))
 
     def count_use_of_enrolment_token(self, token_id: str) -> None:
         self._update(token_id, {"num_uses": enrolment_tokens.c.num_uses + 1})

@@ -124,8 +124,8 @@ def build(settings: Settings) -> ApiProcess:
     provided = Provided(
         _api_settings(settings),
         uow,
-        Tokens(uow),
-        EnrolmentTokens(uow),
+        Tokens(uow, settings.enrolment),
+        EnrolmentTokens(uow, settings.enrolment),
         idempotency,
         events,
         artifacts,

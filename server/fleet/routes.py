@@ -10,8 +10,9 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.domain.measurement import DeviceClass
 from server.access.auth import Engineer, Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.idempotency import ONCE, AdminOnce, EngineerOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, problems
@@ -24,6 +25,7 @@ from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery, DeviceState
 from server.fleet.devices import Devices
 from server.fleet.schemas import (
+    ConfirmationBody,
     DeviceDetail,
     DeviceLabelsBody,
     DeviceListQuery,
@@ -106,6 +108,32 @@ def _state_route(verb: str, state: DeviceState, summary: str) -> None:
     )
 
 
+@router.post("/devices/{device_id:id}:confirm", response_model=DeviceResource, responses=_CHANGE)
+def confirm_device(
+    device_id: DeviceId, devices: DevicesDep, uow: UowDep, once: AdminOnce, body: ConfirmationBody | None = None
+) -> Response:
+    """Vouch for the class of a board, or give it another. Its agent can lower it again, never raise it."""
+
+    def action() -> StoredResponse:
+        wanted = ConfirmationBody() if body is None else body
+        device_class = None if wanted.device_class is None else DeviceClass(wanted.device_class)
+        return stored_response(200, _present(uow, devices.confirm(device_id, device_class, wanted.reason)))
+
+    return once(action)
+
+
+@router.post("/devices/{device_id:id}:unretire", response_model=DeviceResource, responses=_CHANGE)
+def unretire_device(
+    device_id: DeviceId, devices: DevicesDep, uow: UowDep, once: AdminOnce, body: ReasonBody | None = None
+) -> Response:
+    """Take a retired board back: its own credential speaks for it again."""
+
+    def action() -> StoredResponse:
+        return stored_response(200, _present(uow, devices.unretire(device_id, "" if body is None else body.reason)))
+
+    return once(action)
+
+
 _state_route("drain", DeviceState.DRAINING, "Drain a board: it finishes the jobs it has and gets no new ones.")
 _state_route("resume", DeviceState.ACTIVE, "Give jobs to a board again.")
 _state_route("quarantine", DeviceState.QUARANTINED, "Quarantine a board: it gets no jobs until an engineer resumes it.")
@@ -176,6 +204,7 @@ def _device(kind: type[D], device: Device, now: datetime, **members: object) -> 
     return kind.of(
         device,
         online=device.online(now, ONLINE_TIMEOUT),
+        class_source=device.class_source.value,
         labels=device.all_labels,
         capabilities=device.capabilities.to_json(),
         reserved_by=device.reserved_by if reserved else None,

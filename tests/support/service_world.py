@@ -61,6 +61,7 @@ from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from tests.support.databases import TestDatabase
+from tests.support.enrolment_tokens import token_for
 from tests.support.fakes_service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
 
 IDENTITY = DeviceIdentity(
@@ -127,7 +128,8 @@ class World:
             instance_epoch=1,
             **more,
         )
-        device, credential = self.devices.enrol(self.secrets.enrolment_token, enrolment)
+        token = token_for(self.uow, identity.device_class, enrolment.device_type)
+        device, credential = self.devices.enrol(token, enrolment)
         return PlayedDevice(self, device, credential)
 
     def record_canary(

@@ -1,0 +1,76 @@
+"""Enrolment tokens name a class and a type; devices say who vouches for their class.
+
+Tokens that are there let in emulated devices. Devices that are there go on as what they said they are, marked
+`declared`, except that one whose runtime only simulates is nothing but simulated.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008_device_classes"
+down_revision = "0007_latency_tables"
+branch_labels = None
+depends_on = None
+
+SIMULATORS = ("fake", "rk3588-sim")
+TEXT = sa.String(length=200)
+ADDED: tuple[tuple[str, sa.types.TypeEngine[Any], str], ...] = (
+    ("class_limit", TEXT, "emulated"),
+    ("class_source", TEXT, "declared"),
+    ("class_reason", sa.Text(), ""),
+    ("identity_since", sa.BigInteger(), "0"),
+)
+"""Columns of devices with the value that rows begin with."""
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("device_class", sa.String(length=200), nullable=False, server_default="emulated"))
+        batch_op.add_column(sa.Column("device_type", sa.String(length=200), nullable=True))
+    with op.batch_alter_table("devices", schema=None) as batch_op:
+        for name, type, value in ADDED:
+            batch_op.add_column(sa.Column(name, type, nullable=False, server_default=value))
+        batch_op.add_column(sa.Column("enrolment_token_id", sa.String(length=40), nullable=True))
+    _fill_in(op.get_bind())
+    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
+        batch_op.alter_column("device_class", server_default=None)
+    with op.batch_alter_table("devices", schema=None) as batch_op:
+        for name, _, _ in ADDED:
+            batch_op.alter_column(name, server_default=None)
+
+
+def downgrade() -> None:
+    """Back to the revision before."""
+    with op.batch_alter_table("devices", schema=None) as batch_op:
+        for name in ("enrolment_token_id", *(name for name, _, _ in reversed(ADDED))):
+            batch_op.drop_column(name)
+    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
+        batch_op.drop_column("device_type")
+        batch_op.drop_column("device_class")
+
+
+def _fill_in(connection: sa.Connection) -> None:
+    """Take the class from what each device said last; a board by its own word is a simulator where its runtime is."""
+    devices = connection.execute(sa.text("SELECT id, enrolled_at, capabilities FROM devices")).all()
+    for device in devices:
+        said: Any = device.capabilities
+        capabilities = json.loads(said) if isinstance(said, str) else said
+        identity = capabilities["identity"]
+        runtime = identity["runtime"].casefold()
+        simulates = runtime in SIMULATORS or runtime.endswith("-sim")
+        values = {"limit": identity["device_class"], "reason": "", "since": device.enrolled_at, "id": device.id}
+        if simulates and identity["device_class"] != "simulated":
+            reason = f"counts as simulated, not as {identity['device_class']}: runtime {identity['runtime']!r} computes"
+            values |= {"limit": "simulated", "reason": f"{reason} its times"}
+        connection.execute(
+            sa.text(
+                "UPDATE devices SET class_limit = :limit, class_reason = :reason, identity_since = :since "
+                "WHERE id = :id"
+            ),
+            values,
+        )
