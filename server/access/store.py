@@ -36,7 +36,7 @@ enrolment_tokens = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("name", Label, nullable=False),
     sa.Column("secret_sha256", Digest, nullable=False, unique=True),
-    sa.Column("device_class", EnumText(DeviceClass), nullable=False),
+    sa.Column("device_class", EnumText(DeviceClass), nullable=False, server_default="emulated"),
     sa.Column("device_type", Label),
     sa.Column("max_uses", sa.BigInteger),
     sa.Column("num_uses", sa.BigInteger, nullable=False),

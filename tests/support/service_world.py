@@ -117,12 +117,14 @@ class World:
         self.secrets = made
         self.worker = PlayedWorker(self)
 
-    def enrol(self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, **more: Any) -> PlayedDevice:
+    def enrol(
+        self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, device_type: str = "testboard", **more: Any
+    ) -> PlayedDevice:
         """A new device."""
         capabilities = DeviceCapabilities(identity=identity, dtypes=(Dtype.FP32, Dtype.FP16))
         enrolment = Enrolment(
             name=name,
-            device_type="testboard",
+            device_type=device_type,
             capabilities=capabilities,
             boot_id=f"boot-{name}",
             instance_epoch=1,

@@ -29,29 +29,22 @@ ADDED: tuple[tuple[str, sa.types.TypeEngine[Any], str], ...] = (
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("device_class", sa.String(length=200), nullable=False, server_default="emulated"))
-        batch_op.add_column(sa.Column("device_type", sa.String(length=200), nullable=True))
-    with op.batch_alter_table("devices", schema=None) as batch_op:
-        for name, type, value in ADDED:
-            batch_op.add_column(sa.Column(name, type, nullable=False, server_default=value))
-        batch_op.add_column(sa.Column("enrolment_token_id", sa.String(length=40), nullable=True))
+    # Columns are added as they are, with their defaults: SQLite would rebuild the table to change them afterwards, and
+    # cannot while other tables point to it.
+    op.add_column("enrolment_tokens", sa.Column("device_class", TEXT, nullable=False, server_default="emulated"))
+    op.add_column("enrolment_tokens", sa.Column("device_type", TEXT, nullable=True))
+    for name, type, value in ADDED:
+        op.add_column("devices", sa.Column(name, type, nullable=False, server_default=value))
+    op.add_column("devices", sa.Column("enrolment_token_id", sa.String(length=40), nullable=True))
     _fill_in(op.get_bind())
-    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
-        batch_op.alter_column("device_class", server_default=None)
-    with op.batch_alter_table("devices", schema=None) as batch_op:
-        for name, _, _ in ADDED:
-            batch_op.alter_column(name, server_default=None)
 
 
 def downgrade() -> None:
     """Back to the revision before."""
-    with op.batch_alter_table("devices", schema=None) as batch_op:
-        for name in ("enrolment_token_id", *(name for name, _, _ in reversed(ADDED))):
-            batch_op.drop_column(name)
-    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
-        batch_op.drop_column("device_type")
-        batch_op.drop_column("device_class")
+    for name in ("enrolment_token_id", *(name for name, _, _ in reversed(ADDED))):
+        op.drop_column("devices", name)
+    op.drop_column("enrolment_tokens", "device_type")
+    op.drop_column("enrolment_tokens", "device_class")
 
 
 def _fill_in(connection: sa.Connection) -> None:
