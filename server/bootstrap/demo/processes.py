@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from hilnas.client.client import Hilnas
+from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.core.home import ENROLMENT_TOKEN_FILE
 
 READY_S = 60.0
@@ -79,7 +80,7 @@ class Rig:
         name = f"board-{number}"
         return [
             *("agent", "--server", f"127.0.0.1:{self._grpc}", "--insecure", "--runtime", "onnxruntime"),
-            *("--device-type", "cpu-emulator", "--name", name, "--threads", "1"),
+            *("--device-type", DEVICE_TYPE, "--name", name, "--threads", "1"),
             *("--state-dir", str(self._home / name), "--host-lock", str(self._home / "timing.lock")),
         ]
 
@@ -89,6 +90,8 @@ class Rig:
             "HILNAS_HTTP_PORT": str(self._http),
             "HILNAS_GRPC_PORT": str(self._grpc),
             "HILNAS_INSECURE_NO_AUTH": "1",
+            "HILNAS_ENROLMENT_DEVICE_CLASS": "emulated",
+            "HILNAS_ENROLMENT_DEVICE_TYPE": DEVICE_TYPE,
             "HILNAS_HOST_LOCK": str(self._home / "timing.lock"),
             **(more or {}),
         }

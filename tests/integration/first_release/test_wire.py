@@ -110,6 +110,31 @@ def test_every_call_is_understood_and_its_answer_too(nas: Installation, record: 
             assert answers[0].total_size_bytes == len(data)
 
 
+def test_devices_that_are_there_go_on_as_what_they_said_and_nobody_vouches_for_it(nas: Installation) -> None:
+    recorded = [one["request_decoded"]["name"] for one in WIRE["records"] if one["method"].endswith("/Enroll")]
+    found = {one["name"]: one for one in nas.items("/api/v1/devices")}
+    assert set(recorded) <= set(found)
+    assert {found[name]["class_source"] for name in recorded} == {"declared"}
+    assert {found[name]["device_class"] for name in recorded} == {"emulated", "simulated"}
+    tokens = nas.items("/api/v1/enrolment-tokens")
+    assert {(one["device_class"], one["device_type"]) for one in tokens} == {("emulated", None)}
+
+
+def test_an_agent_of_the_first_release_enrols_as_emulated_whatever_it_says(nas: Installation) -> None:
+    recorded = next(one for one in WIRE["records"] if one["request_decoded"].get("name") == "bench-2")
+    request = message("EnrollRequest", base64.b64decode(recorded["request"]))
+    request.name, request.device_type = "newcomer", "rk3588"
+    request.capabilities.identity.device_class = 1  # a board
+    credential = "nas_dev_" + "n" * 43
+    code, (answer,) = call(
+        nas.grpc_port, recorded["method"], request.SerializeToString(), [("authorization", f"Bearer {credential}")]
+    )
+    assert code == "OK"
+    device = nas.get(f"/api/v1/devices/{message('EnrollResponse', answer).agent_id}")
+    assert (device["device_class"], device["class_source"]) == ("emulated", "enrolled")
+    assert "counts as emulated, not as board" in device["class_reason"]
+
+
 def test_a_state_directory_is_taken_up_and_its_spooled_result_delivered(tmp_path: Path) -> None:
     first_release.unpack(tmp_path)
     state = tmp_path / "agents" / "unsent-1"
