@@ -15,10 +15,9 @@ from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.transport import Params, Transport
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
-from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, RoleName, TokenResource
+from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
 from server.artifacts.schemas import ArtifactResource
 from server.candidates.spec import SearchSpec
-from server.core.http.resources import DeviceClassName
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
@@ -180,7 +179,7 @@ class DeviceGroup(Group):
         answer = self._transport.post(f"{API}/devices/{device_id}:{verb}", {"reason": reason})
         return read(DeviceResource, answer)
 
-    def confirm(self, device_id: str, device_class: DeviceClassName | None = None, reason: str = "") -> DeviceResource:
+    def confirm(self, device_id: str, device_class: str | None = None, reason: str = "") -> DeviceResource:
         """Vouch for the class of a board; None for the one it counts as now. For admins."""
         body: Document = {"device_class": device_class, "reason": reason}
         return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:confirm", body))
@@ -250,7 +249,7 @@ class TokenGroup(Group):
         """List every token, oldest first."""
         return self.items(f"{API}/tokens", TokenResource, {})
 
-    def create(self, name: str, roles: Sequence[RoleName], expires_in_s: int | None = None) -> NewTokenResource:
+    def create(self, name: str, roles: Sequence[str], expires_in_s: int | None = None) -> NewTokenResource:
         """Make a token; its secret is in this answer only."""
         body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
         return read(NewTokenResource, self._transport.post(f"{API}/tokens", body))
@@ -264,7 +263,7 @@ class TokenGroup(Group):
         name: str,
         max_uses: int | None = None,
         *,
-        device_class: DeviceClassName = "emulated",
+        device_class: str = "emulated",
         device_type: str | None = None,
         expires_in_s: int | None = None,
     ) -> NewEnrolmentTokenResource:
@@ -276,7 +275,7 @@ class TokenGroup(Group):
             device_type: the only type of devices it lets in; boards need one.
             expires_in_s: seconds until it expires; None leaves it to the server (seven days).
         """
-        body: Document = {"name": name, "max_uses": max_uses, "device_class": device_class}
+        body: dict[str, JsonValue] = {"name": name, "max_uses": max_uses, "device_class": device_class}
         if device_type is not None:
             body["device_type"] = device_type
         if expires_in_s is not None:

@@ -10,14 +10,14 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 
 
-class DeviceClass(Enum):
+class DeviceClass(StrEnum):
     """What kind of number a device gives; numbers of different classes are never mixed."""
 
     BOARD = "board"

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from nas_engine.domain.environment import DeviceClass
 from server.access.auth import Admin, TokensDep
 from server.access.schemas import (
     EnrolmentTokenBody,
@@ -85,7 +84,7 @@ def create_enrolment_token(
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
     token, secret = enrolment_tokens.create(
         body.name,
-        device_class=DeviceClass(body.device_class),
+        device_class=body.device_class,
         device_type=body.device_type,
         max_uses=body.max_uses,
         expires_at=_expiry(uow, body.expires_in_s),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
-from server.core.http.resources import Body, DeviceClassName, Id, NameText, Resource
+from server.access.token import Role
+from server.core.http.resources import Body, Id, NameText, Resource
 
 DeviceTypeText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-RoleName = Literal["viewer", "engineer", "agent", "admin"]
 
 
 class TokenBody(Body):
@@ -20,7 +21,7 @@ class TokenBody(Body):
     name: NameText
     """Name of the token for people, chosen by the admin."""
 
-    roles: Annotated[list[RoleName], Field(min_length=1, max_length=4)]
+    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
     """Roles its bearer will have: viewer reads; engineer also starts and stops things; agent speaks for a device; admin
     also makes tokens."""
 
@@ -40,7 +41,7 @@ class TokenResource(Resource):
     prefix: str
     """First characters of the secret, by which people recognise it."""
 
-    roles: Annotated[list[RoleName], BeforeValidator(sorted)]
+    roles: Annotated[list[Role], BeforeValidator(sorted)]
     """Roles its bearer has, as the admin chose them."""
 
     created_at: datetime
@@ -69,7 +70,7 @@ class EnrolmentTokenBody(Body):
     name: NameText
     """Name of the token for people, chosen by the admin."""
 
-    device_class: DeviceClassName = "emulated"
+    device_class: DeviceClass = DeviceClass.EMULATED
     """Class that devices which enrol with it count as at most: board, emulated or simulated. Absent: emulated, as for
     every token of the first release; a device that says it is a board counts as emulated then."""
 
@@ -96,7 +97,7 @@ class EnrolmentTokenResource(Resource):
     name: str
     """Name that the admin gave it, for people."""
 
-    device_class: DeviceClassName
+    device_class: DeviceClass
     """Class that devices which enrol with it count as at most; emulated for every token of the first release."""
 
     device_type: str | None

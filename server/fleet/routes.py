@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.domain.measurement import DeviceClass
 from server.access.auth import Engineer, Viewer
 from server.access.idempotency import ONCE, AdminOnce, EngineerOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -116,8 +115,7 @@ def confirm_device(
 
     def action() -> StoredResponse:
         wanted = ConfirmationBody() if body is None else body
-        device_class = None if wanted.device_class is None else DeviceClass(wanted.device_class)
-        return stored_response(200, _present(uow, devices.confirm(device_id, device_class, wanted.reason)))
+        return stored_response(200, _present(uow, devices.confirm(device_id, wanted.device_class, wanted.reason)))
 
     return once(action)
 
@@ -204,7 +202,6 @@ def _device(kind: type[D], device: Device, now: datetime, **members: object) -> 
     return kind.of(
         device,
         online=device.online(now, ONLINE_TIMEOUT),
-        class_source=device.class_source.value,
         labels=device.all_labels,
         capabilities=device.capabilities.to_json(),
         reserved_by=device.reserved_by if reserved else None,
@@ -220,7 +217,7 @@ def _device_type(device_type: str, devices: Sequence[Device], now: datetime) -> 
     available = [device for device in online if device.state.takes_jobs and not device.reserved(now)]
     return DeviceTypeResource(
         device_type=device_type,
-        device_classes=sorted({device.device_class.value for device in live}),
+        device_classes=sorted({device.device_class for device in live}),
         num_devices=len(live),
         num_online=len(online),
         num_available=len(available),

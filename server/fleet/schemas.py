@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
-from server.core.http.resources import Body, DeviceClassName, Id, Json, LabelText, ListQuery, NameText, Resource, Text
-from server.fleet.device import DeviceState
+from server.core.http.resources import Body, Id, Json, LabelText, ListQuery, NameText, Resource, Text
+from server.fleet.device import ClassSource, DeviceState
 from server.jobs.schemas import JobResource
 
 
@@ -38,11 +39,11 @@ class DeviceResource(Resource):
     device_type: str
     """Type of the board, such as `rk3588`, given as it enrolled."""
 
-    device_class: DeviceClassName
+    device_class: DeviceClass
     """Class that its numbers count as: board (measured), emulated or simulated. Never more than an admin gave it; its
     agent can only lower it."""
 
-    class_source: Literal["declared", "enrolled", "confirmed"]
+    class_source: ClassSource
     """Who vouches for the class: declared is its own word, from the first release, whose tokens named no class;
     enrolled is the token it came in with; confirmed is an admin. What a declared board measured is not reused."""
 
@@ -114,7 +115,7 @@ class DeviceTypeResource(Resource):
     device_type: str
     """Name of the type, as devices registered it."""
 
-    device_classes: list[DeviceClassName]
+    device_classes: list[DeviceClass]
     """Classes of the devices of this type: board, emulated or simulated."""
 
     num_devices: int
@@ -137,7 +138,7 @@ class ReasonBody(Body):
 class ConfirmationBody(ReasonBody):
     """The class an admin vouches for."""
 
-    device_class: DeviceClassName | None = None
+    device_class: DeviceClass | None = None
     """Class that the device counts as from now on, at most; absent: the one it counts as now."""
 
 

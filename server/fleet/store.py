@@ -37,7 +37,7 @@ devices = sa.Table(
     # Defaults of rows from before these columns; SQLite cannot take them away from a table that others point to.
     sa.Column("class_limit", EnumText(DeviceClass), nullable=False, server_default="emulated"),
     sa.Column("class_source", EnumText(ClassSource), nullable=False, server_default="declared"),
-    sa.Column("class_reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("class_reason", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("enrolment_token_id", Id),
     sa.Column("identity_since", Timestamp, nullable=False, server_default="0"),
     sa.Column("labels", JsonOf(Mapping[str, str]), nullable=False),
@@ -159,13 +159,13 @@ class DeviceStore(Store):
             conditions.append(devices.c.device_type == target.device_type)
         if target.device_id is not None:
             conditions.append(devices.c.id == target.device_id)
-        return sum(_able(device, target, feature) for device in self._all(*conditions))
+        return sum(
+            device.state.takes_jobs
+            and (not feature or feature in device.capabilities.features)
+            and (target.pool_key is None or target.pool_key in device.capabilities.pool_keys())
+            and target.labels.items() <= device.all_labels.items()
+            for device in self._all(*conditions)
+        )
 
     def _all(self, *conditions: sa.ColumnElement[bool]) -> tuple[Device, ...]:
         return self._list(DEVICES, DEVICES.select(*conditions).order_by(devices.c.name))
-
-
-def _able(device: Device, target: JobTarget, feature: str) -> bool:
-    offers = target.pool_key is None or target.pool_key in device.capabilities.pool_keys()
-    knows = not feature or feature in device.capabilities.features
-    return device.state.takes_jobs and knows and offers and target.labels.items() <= device.all_labels.items()

@@ -12,11 +12,16 @@ from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, p
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.environment import DeviceClass
+from server.fleet.device import ClassSource
 from server.fleet.schemas import DeviceResource
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
 MAX_QUEUE = 100
-_VOUCHED_BY = {"declared": "nobody (declared)", "enrolled": "its token", "confirmed": "an admin"}
+_VOUCHED_BY = {
+    ClassSource.DECLARED: "nobody (declared)",
+    ClassSource.ENROLLED: "its token",
+    ClassSource.CONFIRMED: "an admin",
+}
 _console = make_console()
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id, dev_...")]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
@@ -45,7 +50,7 @@ def list_devices(
             device.id,
             device.name,
             device.device_type,
-            device.device_class,
+            device.device_class.value,
             _VOUCHED_BY[device.class_source],
             state,
             online,
@@ -152,7 +157,7 @@ def confirm(
     """Vouch for the class of a board (admins): what a declared board measured is not reused before."""
     with connect(server, token) as nas:
         device = nas.devices.confirm(device_id, None if device_class is None else device_class.value, reason)
-    typer.echo(f"{device.id}  {device.name}  {device.device_class}, {device.class_source}")
+    typer.echo(f"{device.id}  {device.name}  {device.device_class.value}, {device.class_source.value}")
 
 
 @app.command()

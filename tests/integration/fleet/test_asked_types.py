@@ -12,8 +12,8 @@ from device_agent.failures import JobFailedError
 from nas_engine.domain.measurement import DeviceClass
 from server.fleet.device import DeviceState
 from server.jobs.states import JobState
-from tests.support.agent_bench import GOLDEN, Bench, RawAgent, identity
-from tests.support.databases import TestDatabase
+from tests.support.worlds.agent_bench import GOLDEN, Bench, RawAgent, identity
+from tests.support.worlds.databases import TestDatabase
 
 EMULATOR = identity(DeviceClass.EMULATED, "onnxruntime")
 

@@ -9,8 +9,8 @@ import pytest
 
 from hilnas.v1 import control_pb2
 from server.fleet.device import DeviceState
-from tests.support.agent_bench import Bench, RawAgent
-from tests.support.databases import TestDatabase
+from tests.support.worlds.agent_bench import Bench, RawAgent
+from tests.support.worlds.databases import TestDatabase
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from nas_engine.domain.measurement import DeviceClass
 from server.core.errors import ConflictError
 from server.fleet.device import ClassSource
-from tests.support.agent_bench import Bench, code_of, identity
-from tests.support.databases import TestDatabase
+from tests.support.worlds.agent_bench import Bench, code_of, identity
+from tests.support.worlds.databases import TestDatabase
 
 BOARD, EMULATED, SIMULATED = DeviceClass.BOARD, DeviceClass.EMULATED, DeviceClass.SIMULATED
 

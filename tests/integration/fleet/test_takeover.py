@@ -15,9 +15,9 @@ from nas_engine.domain.measurement import DeviceClass
 from server.access.token import Role
 from server.access.tokens import EnrolmentTokens, digest
 from server.fleet.device import DeviceState
-from tests.support.agent_bench import Bench, RawAgent, code_of, identity
-from tests.support.api_world import World as ApiWorld
-from tests.support.databases import TestDatabase
+from tests.support.worlds.agent_bench import Bench, RawAgent, code_of, identity
+from tests.support.worlds.api_world import World as ApiWorld
+from tests.support.worlds.databases import TestDatabase
 
 EMULATED = DeviceClass.EMULATED
 

@@ -19,10 +19,10 @@ depends_on = None
 
 SIMULATORS = ("fake", "rk3588-sim")
 TEXT = sa.String(length=200)
-ADDED: tuple[tuple[str, sa.types.TypeEngine[Any], str], ...] = (
+ADDED: tuple[tuple[str, sa.types.TypeEngine[Any], str | sa.TextClause], ...] = (
     ("class_limit", TEXT, "emulated"),
     ("class_source", TEXT, "declared"),
-    ("class_reason", sa.Text(), ""),
+    ("class_reason", sa.Text(), sa.text("''")),
     ("identity_since", sa.BigInteger(), "0"),
 )
 """Columns of devices with the value that rows begin with."""
