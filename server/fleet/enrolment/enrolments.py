@@ -13,7 +13,8 @@ from server.access.store import EnrolmentTokenStore, TokenStore
 from server.access.tokens import digest
 from server.core.database.transaction import Transaction
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import ClassSource, Device, DeviceState, Enrolment
 from server.fleet.enrolment.trust import TRUST, admitted_class, believed, lowered_reason
