@@ -9,6 +9,8 @@ import pytest
 
 from hilnas.v1 import control_pb2
 from server.fleet.device import DeviceState
+from server.jobs.states import JobState
+from tests.integration.device_agent.test_agents_and_service import Farm, fake_model
 from tests.support.worlds.agent_bench import Bench, RawAgent
 from tests.support.worlds.databases import TestDatabase
 
@@ -80,3 +82,21 @@ def test_without_a_golden_model_only_a_person_heals(sqlite_database: TestDatabas
         assert len(board.sync().assignments) == 1
     finally:
         bench.close()
+
+
+def test_a_real_agent_that_is_well_again_shows_it_with_the_next_job(
+    sqlite_database: TestDatabase, tmp_path: Path
+) -> None:
+    farm = Farm(sqlite_database, tmp_path)
+    try:
+        farm.start()
+        farm.final(farm.submit(fake_model(latency_us=700.0)))
+        farm.until(lambda: len(farm.canaries(farm.device())) == 1)
+        farm.world.devices.set_state(farm.device().id, DeviceState.DEGRADED, "it was hot in the rack")
+        job = farm.final(farm.submit(fake_model(latency_us=750.0), latency_key="next"))
+        assert job.state is JobState.DONE
+        farm.until(lambda: farm.device().state is DeviceState.ACTIVE)
+        assert farm.device().reason == "the canary is well again"
+        assert len(farm.canaries(farm.device())) == 2
+    finally:
+        farm.close()

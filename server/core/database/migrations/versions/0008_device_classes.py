@@ -6,11 +6,11 @@ Tokens that are there let in emulated devices. Devices that are there go on as w
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0008_device_classes"
 down_revision = "0007_latency_tables"
@@ -18,6 +18,16 @@ branch_labels = None
 depends_on = None
 
 SIMULATORS = ("fake", "rk3588-sim")
+JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+DEVICES = sa.table(
+    "devices",
+    sa.column("id"),
+    sa.column("enrolled_at"),
+    sa.column("capabilities", JSON),
+    sa.column("class_limit"),
+    sa.column("class_reason"),
+    sa.column("identity_since"),
+)
 TEXT = sa.String(length=200)
 ADDED: tuple[tuple[str, sa.types.TypeEngine[Any], str | sa.TextClause], ...] = (
     ("class_limit", TEXT, "emulated"),
@@ -49,21 +59,15 @@ def downgrade() -> None:
 
 def _fill_in(connection: sa.Connection) -> None:
     """Take the class from what each device said last; a board by its own word is a simulator where its runtime is."""
-    devices = connection.execute(sa.text("SELECT id, enrolled_at, capabilities FROM devices")).all()
-    for device in devices:
-        said: Any = device.capabilities
-        capabilities = json.loads(said) if isinstance(said, str) else said
-        identity = capabilities["identity"]
-        runtime = identity["runtime"].casefold()
-        simulates = runtime in SIMULATORS or runtime.endswith("-sim")
-        values = {"limit": identity["device_class"], "reason": "", "since": device.enrolled_at, "id": device.id}
-        if simulates and identity["device_class"] != "simulated":
-            reason = f"counts as simulated, not as {identity['device_class']}: runtime {identity['runtime']!r} computes"
-            values |= {"limit": "simulated", "reason": f"{reason} its times"}
-        connection.execute(
-            sa.text(
-                "UPDATE devices SET class_limit = :limit, class_reason = :reason, identity_since = :since "
-                "WHERE id = :id"
-            ),
-            values,
-        )
+    for device in connection.execute(sa.select(DEVICES.c.id, DEVICES.c.enrolled_at, DEVICES.c.capabilities)).all():
+        identity = device.capabilities["identity"]
+        said, runtime = identity["device_class"], identity["runtime"].casefold()
+        values: dict[str, Any] = {"class_limit": said, "identity_since": device.enrolled_at}
+        if said != "simulated" and (runtime in SIMULATORS or runtime.endswith("-sim")):
+            why = f"its runtime {identity['runtime']!r} computes its times"
+            values |= {
+                "class_limit": "simulated",
+                "class_reason": f"counts as simulated, not as {said}: {why}",
+                "capabilities": {**device.capabilities, "identity": {**identity, "device_class": "simulated"}},
+            }
+        connection.execute(sa.update(DEVICES).where(DEVICES.c.id == device.id).values(values))
