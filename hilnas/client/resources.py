@@ -180,9 +180,14 @@ class DeviceGroup(Group):
         return self.items(f"{API}/device-types", DeviceTypeResource, {})
 
     def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
-        """``drain``, ``resume``, ``quarantine`` or ``retire`` a board."""
+        """``drain``, ``resume``, ``quarantine``, ``retire`` or (an admin) ``unretire`` a board."""
         answer = self._transport.post(f"{API}/devices/{device_id}:{verb}", {"reason": reason})
         return read(DeviceResource, answer)
+
+    def confirm(self, device_id: str, device_class: str | None = None, reason: str = "") -> DeviceResource:
+        """Vouch for the class of a board; None for the one it counts as now. For admins."""
+        body: Document = {"device_class": device_class, "reason": reason}
+        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:confirm", body))
 
     def reserve(self, device_id: str, reserved_by: str, duration_s: float) -> DeviceResource:
         """Keep jobs off a board for a person who needs it."""
@@ -268,9 +273,28 @@ class TokenGroup(Group):
         """Let a token be used no more."""
         self._transport.delete(f"{API}/tokens/{token_id}")
 
-    def create_enrolment(self, name: str, max_uses: int | None = None) -> NewEnrolmentTokenResource:
-        """Make a token that lets boards enrol; its secret is in this answer only."""
-        body: Document = {"name": name, "max_uses": max_uses}
+    def create_enrolment(
+        self,
+        name: str,
+        max_uses: int | None = None,
+        *,
+        device_class: str = "emulated",
+        device_type: str | None = None,
+        expires_in_s: int | None = None,
+    ) -> NewEnrolmentTokenResource:
+        """Make a token that lets devices enrol; its secret is in this answer only.
+
+        Args:
+            max_uses: number of devices that may enrol with it; None leaves it to the server (10).
+            device_class: the most that devices let in with it count as: board, emulated or simulated.
+            device_type: the only type of devices it lets in; boards need one.
+            expires_in_s: seconds until it expires; None leaves it to the server (seven days).
+        """
+        body: dict[str, JsonValue] = {"name": name, "max_uses": max_uses, "device_class": device_class}
+        if device_type is not None:
+            body["device_type"] = device_type
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
         return read(NewEnrolmentTokenResource, self._transport.post(f"{API}/enrolment-tokens", body))
 
 

@@ -49,6 +49,7 @@ class Action(Enum):
     LABEL = "label"
     OPERATE = "drain, resume, quarantine, reserve, release"
     RETIRE = "retire"
+    VOUCH = "confirm, take back"
     DELETE = "revoke"
 
 
@@ -172,6 +173,7 @@ POLICY: tuple[Rule, ...] = (
         operations=("drain_device", "resume_device", "quarantine_device", "reserve_device", "release_device"),
     ),
     _own(Kind.DEVICE, Action.RETIRE, "device_id", "retire_device"),
+    _admin(Kind.DEVICE, Action.VOUCH, "confirm_device", "unretire_device"),
     _admin(Kind.TOKEN, Action.CREATE, "create_token"),
     _admin(Kind.TOKEN, Action.READ, "list_tokens", "get_token"),
     _admin(Kind.TOKEN, Action.DELETE, "revoke_token"),

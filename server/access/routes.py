@@ -85,6 +85,8 @@ def create_enrolment_token(
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
     token, secret = enrolment_tokens.create(
         body.name,
+        device_class=body.device_class,
+        device_type=body.device_type,
         max_uses=body.max_uses,
         expires_at=_expiry(uow, body.expires_in_s),
         labels=body.labels,

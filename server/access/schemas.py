@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
 from server.access.token import Role
 from server.core.http.resources import Body, Id, ListQuery, NameText, Resource, Text
@@ -31,6 +32,9 @@ class OwnedListQuery(ListQuery):
 
     owner: OwnerName = None
     """Name or id of a principal; only what it owns is listed."""
+
+
+DeviceTypeText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
 class TokenBody(Body):
@@ -95,14 +99,22 @@ class EnrolmentTokenBody(Body):
     name: NameText
     """Name of the token for people, chosen by the admin."""
 
+    device_class: DeviceClass = DeviceClass.EMULATED
+    """Class that devices which enrol with it count as at most: board, emulated or simulated. Absent: emulated, as for
+    every token of the first release; a device that says it is a board counts as emulated then."""
+
+    device_type: DeviceTypeText | None = None
+    """Only type of devices that may enrol with it, such as `rk3588`; needed for boards. Absent: every type that has no
+    device of a more trusted class."""
+
     max_uses: int | None = Field(default=None, ge=1, le=100_000)
-    """Number of boards that may enrol with it; absent: any number."""
+    """Number of devices that may enrol with it; absent: 10."""
 
     labels: Labels = Field(default_factory=dict)
     """Labels the server puts on every board that enrols with it."""
 
     expires_in_s: int | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
-    """Seconds from now until it expires, chosen by the admin; absent: it never expires."""
+    """Seconds from now until it expires, chosen by the admin; absent: seven days."""
 
 
 class EnrolmentTokenResource(Resource):
@@ -114,8 +126,14 @@ class EnrolmentTokenResource(Resource):
     name: str
     """Name that the admin gave it, for people."""
 
+    device_class: DeviceClass
+    """Class that devices which enrol with it count as at most; emulated for every token of the first release."""
+
+    device_type: str | None
+    """Only type of devices that may enrol with it; null: every type that has no device of a more trusted class."""
+
     max_uses: int | None
-    """Number of boards that may enrol with it, set by the admin; null: any number."""
+    """Number of boards that may enrol with it, set by the admin; null: any number, as the first release made them."""
 
     num_uses: int
     """Number of boards that have enrolled with it, counted by the server."""
@@ -127,7 +145,8 @@ class EnrolmentTokenResource(Resource):
     """Time at which the server made it, RFC 3339 in UTC."""
 
     expires_at: datetime | None
-    """Time from which no board enrols with it, set when it was made; null: it never expires."""
+    """Time from which no board enrols with it, set when it was made; null: it never expires, as the first release made
+    them."""
 
     revoked_at: datetime | None
     """Time at which an admin revoked it; null while boards may enrol with it."""

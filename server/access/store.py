@@ -7,13 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nas_engine.domain.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentToken
 from server.access.principal import Principal
 from server.access.token import ApiToken, Role
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store
-from server.core.database.types import Digest, Id, JsonOf, Label, Timestamp, now
+from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 
 principals = sa.Table(
     "principals",
@@ -63,6 +64,8 @@ enrolment_tokens = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("name", Label, nullable=False),
     sa.Column("secret_sha256", Digest, nullable=False, unique=True),
+    sa.Column("device_class", EnumText(DeviceClass), nullable=False, server_default="emulated"),
+    sa.Column("device_type", Label),
     sa.Column("max_uses", sa.BigInteger),
     sa.Column("num_uses", sa.BigInteger, nullable=False),
     sa.Column("labels", JsonOf(Mapping[str, str]), nullable=False),
@@ -100,6 +103,10 @@ class EnrolmentTokenStore(Store):
         """Find one by the digest of its secret and hold it until the transaction ends."""
         statement = ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256)
         return self._first(ENROLMENT_TOKENS, statement.with_for_update(of=enrolment_tokens))
+
+    def find_enrolment_token_by_secret(self, secret_sha256: str) -> EnrolmentToken | None:
+        """Find one by the digest of its secret, revoked or not; None where no token has it."""
+        return self._first(ENROLMENT_TOKENS, ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256))
 
     def count_use_of_enrolment_token(self, token_id: str) -> None:
         self._update(token_id, {"num_uses": enrolment_tokens.c.num_uses + 1})

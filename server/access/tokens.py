@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from nas_engine.domain.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentToken
 from server.access.principal import NOBODY, Creator, Principal
+from server.access.settings import EnrolmentDefaults
 from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -42,13 +44,15 @@ class BootstrapSecrets:
 class Tokens:
     """Use cases of API tokens."""
 
-    def __init__(self, uow: UnitOfWork) -> None:
+    def __init__(self, uow: UnitOfWork, enrolment: EnrolmentDefaults | None = None) -> None:
         self._uow = uow
+        self._enrolment = enrolment or EnrolmentDefaults()
 
     def bootstrap(
         self, *, admin_secret: str | None = None, enrolment_secret: str | None = None
     ) -> BootstrapSecrets | None:
-        """At first start make one admin token and one enrolment token; None where there are tokens already.
+        """At first start make one admin token and one enrolment token; None where there are tokens already. What the
+        enrolment token lets in, and how long, is set by `EnrolmentDefaults`.
 
         Args:
             admin_secret, enrolment_secret: take these instead of fresh ones (from the environment).
@@ -70,7 +74,11 @@ class Tokens:
                     id=new_id(IdPrefix.ENROLMENT),
                     name="first enrolment",
                     secret_sha256=digest(made.enrolment_token),
+                    device_class=self._enrolment.first_class,
+                    device_type=self._enrolment.first_type,
+                    max_uses=self._enrolment.first_max_uses,
                     created_at=tx.now(),
+                    expires_at=tx.now() + self._enrolment.first_lifetime,
                     owner=admin.owner,
                 )
             )
@@ -144,19 +152,33 @@ class Tokens:
 class EnrolmentTokens:
     """Use cases of enrolment tokens, with which boards are let in."""
 
-    def __init__(self, uow: UnitOfWork) -> None:
+    def __init__(self, uow: UnitOfWork, defaults: EnrolmentDefaults | None = None) -> None:
         self._uow = uow
+        self._defaults = defaults or EnrolmentDefaults()
 
     def create(
         self,
         name: str,
         *,
+        device_class: DeviceClass = DeviceClass.EMULATED,
+        device_type: str | None = None,
         max_uses: int | None = None,
         expires_at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
         creator: Creator = NOBODY,
     ) -> tuple[EnrolmentToken, str]:
-        """A new enrolment token and its secret, which is shown this once."""
+        """A new enrolment token and its secret, which is shown this once.
+
+        Args:
+            device_class: the most that devices let in with it may count as.
+            device_type: the only type it lets in; None: any that holds no device of a more trusted class.
+            max_uses, expires_at: None takes the default.
+
+        Raises:
+            InvalidValueError: a token for boards without their type.
+        """
+        if device_class is DeviceClass.BOARD and device_type is None:
+            raise InvalidValueError("a token for boards names their type, such as rk3588: give device_type")
         secret = new_secret("enr")
 
         def work(tx: Transaction) -> EnrolmentToken:
@@ -164,10 +186,12 @@ class EnrolmentTokens:
                 id=new_id(IdPrefix.ENROLMENT),
                 name=name,
                 secret_sha256=digest(secret),
-                max_uses=max_uses,
+                device_class=device_class,
+                device_type=device_type,
+                max_uses=max_uses or self._defaults.max_uses,
                 labels=labels or {},
                 created_at=tx.now(),
-                expires_at=expires_at,
+                expires_at=expires_at or tx.now() + self._defaults.lifetime,
                 owner=creator.owner,
             )
             EnrolmentTokenStore(tx).add_enrolment_token(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import grpc
 
@@ -13,14 +14,18 @@ from server.core.errors import RangeNotSatisfiableError
 from server.core.rpc.errors import answering
 
 CHUNK_BYTES = 256 * 1024
+A = TypeVar("A", bound=Authenticated)
 
 
-class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
+class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer, Generic[A]):
     """Servicer of `hilnas.v1.Artifacts`, for enrolled devices."""
 
-    def __init__(self, authenticate: Callable[[str], Authenticated], artifacts: Artifacts) -> None:
-        """`authenticate` gives the device with a credential, or raises."""
+    def __init__(
+        self, authenticate: Callable[[str], A], check_fetch: Callable[[A, str], None], artifacts: Artifacts
+    ) -> None:
+        """`authenticate` gives the device with a credential, or raises; `check_fetch` refuses what is not for it."""
         self._authenticate = authenticate
+        self._check_fetch = check_fetch
         self._artifacts = artifacts
 
     def Fetch(  # noqa: N802
@@ -28,7 +33,7 @@ class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
     ) -> Iterator[artifacts_pb2.Chunk]:
         """Stream an artifact from an offset on, as artifacts.proto says."""
         with answering(context):
-            authenticated(self._authenticate, None, context)
+            self._check_fetch(authenticated(self._authenticate, None, context), request.sha256)
             size_bytes = self._artifacts.get(request.sha256).size_bytes
             if not 0 <= request.offset_bytes <= size_bytes:
                 raise RangeNotSatisfiableError(request.offset_bytes, size_bytes)

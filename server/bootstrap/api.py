@@ -152,7 +152,14 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
-    access_and_jobs = (Tokens(uow), EnrolmentTokens(uow), all_owners(uow), artifacts, ModelCheck(), dispatch)
+    access_and_jobs = (
+        Tokens(uow, settings.enrolment),
+        EnrolmentTokens(uow, settings.enrolment),
+        all_owners(uow),
+        artifacts,
+        ModelCheck(),
+        dispatch,
+    )
 
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)

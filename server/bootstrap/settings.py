@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from nas_engine.domain.environment import DeviceClass
+from server.access.settings import EnrolmentDefaults
 from server.core.home import ENROLMENT_TOKEN_FILE, default_home
 from server.jobs.settings import LeaseSettings
 
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
         secret_key: signs page tokens and sessions; replicas must share it; empty means a key file in `home`.
         admin_token, enrolment_token: fixed first tokens (``nas_...``), for deployments that set up agents from
             the same source; empty means they are made and written to `home`.
+        enrolment_device_class, enrolment_device_type: what the first enrolment token lets in: devices of this class
+            (emulated; board needs a type), of this type only; an empty type means every type without boards.
         enrolment_token_file: where the first enrolment token is written; absent means `home`. A place of its own
             lets agents of one deployment read it and nothing else.
         max_artifact_bytes: largest upload.
@@ -73,6 +77,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr = SecretStr("")
     admin_token: SecretStr = SecretStr("")
     enrolment_token: SecretStr = SecretStr("")
+    enrolment_device_class: DeviceClass = DeviceClass.EMULATED
+    enrolment_device_type: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")
     enrolment_token_file: Path | None = None
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
     shutdown_s: int = Field(default=5, ge=0, le=600)
@@ -111,6 +117,12 @@ class Settings(BaseSettings):
             raise ValueError("grpc_client_ca asks agents for certificates: give grpc_cert and grpc_key as well")
         return self
 
+    @model_validator(mode="after")
+    def _boards_have_a_type(self) -> Settings:
+        if self.enrolment_device_class is DeviceClass.BOARD and not self.enrolment_device_type:
+            raise ValueError("enrolment_device_class board needs enrolment_device_type, such as rk3588")
+        return self
+
     @classmethod
     def load(cls, overrides: Mapping[str, object] | None = None) -> Settings:
         """From the environment; what is in `overrides` wins.
@@ -124,6 +136,11 @@ class Settings(BaseSettings):
     def leases(self) -> LeaseSettings:
         """How leases live, for everything that hands them out or keeps them."""
         return LeaseSettings(ttl_s=self.lease_ttl_s, accept_s=self.lease_accept_s)
+
+    @property
+    def enrolment(self) -> EnrolmentDefaults:
+        """What enrolment tokens are made with where nobody says otherwise."""
+        return EnrolmentDefaults(first_class=self.enrolment_device_class, first_type=self.enrolment_device_type or None)
 
     @property
     def effective_database_url(self) -> str:

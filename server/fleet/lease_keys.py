@@ -8,6 +8,7 @@ from typing import Protocol
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measurement import HardwareKey
 from server.fleet.device import Device, HardwareProfile
+from server.fleet.enrolment.trust import believed
 from server.jobs.job import Job
 
 
@@ -31,6 +32,16 @@ class KeyedPayload(Protocol):
         """Digest of the key the job asks for."""
 
 
+def key_as_believed(device: Device, sent: HardwareKey) -> HardwareKey:
+    """The key a device sent, in the class that is believed of it: one that says more of itself is not contradicted."""
+    return replace(sent, identity=believed(sent.identity, device.class_limit))
+
+
+def is_asked_type(device: Device, job: Job) -> bool:
+    """Whether a device is of the type that a job asks for: the type binds, also where hardware keys are equal."""
+    return job.target.device_type in (None, device.device_type)
+
+
 def hardware_key_of_lease(device: Device, job: Job, sent: HardwareKey, payload: KeyedPayload) -> HardwareKey:
     """The key of a result: the identity the device is enrolled with, in the job's arithmetic, batch and core mask.
 
@@ -43,7 +54,7 @@ def hardware_key_of_lease(device: Device, job: Job, sent: HardwareKey, payload: 
     enrolled = HardwareKey(identity=identity, dtype=payload.dtype, batch=payload.batch)
     if enrolled.digest == payload.hardware_key:
         return enrolled
-    leased = HardwareProfile(key=sent)
+    leased = HardwareProfile(key=key_as_believed(device, sent))
     if leased.hardware_key == payload.hardware_key and leased.pool_key == job.target.pool_key:
-        return sent
+        return leased.key
     return enrolled

@@ -24,6 +24,7 @@ from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery, DeviceState
 from server.fleet.devices import Devices
 from server.fleet.schemas import (
+    ConfirmationBody,
     DeviceDetail,
     DeviceLabelsBody,
     DeviceListQuery,
@@ -106,6 +107,31 @@ def _state_route(verb: str, state: DeviceState, summary: str) -> None:
         response_model=DeviceResource,
         responses=_CHANGE,
     )
+
+
+@router.post("/devices/{device_id:id}:confirm", response_model=DeviceResource, responses=_CHANGE)
+def confirm_device(
+    device_id: DeviceId, devices: DevicesDep, uow: UowDep, once: PermittedOnce, body: ConfirmationBody | None = None
+) -> Response:
+    """Vouch for the class of a board, or give it another. Its agent can lower it again, never raise it."""
+
+    def action() -> StoredResponse:
+        wanted = ConfirmationBody() if body is None else body
+        return stored_response(200, _present(uow, devices.confirm(device_id, wanted.device_class, wanted.reason)))
+
+    return once(action)
+
+
+@router.post("/devices/{device_id:id}:unretire", response_model=DeviceResource, responses=_CHANGE)
+def unretire_device(
+    device_id: DeviceId, devices: DevicesDep, uow: UowDep, once: PermittedOnce, body: ReasonBody | None = None
+) -> Response:
+    """Take a retired board back: its own credential speaks for it again."""
+
+    def action() -> StoredResponse:
+        return stored_response(200, _present(uow, devices.unretire(device_id, "" if body is None else body.reason)))
+
+    return once(action)
 
 
 _state_route("drain", DeviceState.DRAINING, "Drain a board: it finishes the jobs it has and gets no new ones.")

@@ -16,10 +16,10 @@ from hilnas.v1 import control_pb2, control_pb2_grpc
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.access.credentials import authenticated, offered
 from server.artifacts.artifacts import Artifacts
-from server.core.errors import InvalidValueError, NotFoundError
+from server.core.errors import InvalidValueError, NotFoundError, NotPermittedError
 from server.core.rpc.errors import answering, refuse
 from server.fleet import converters
-from server.fleet.device import Device
+from server.fleet.device import Device, DeviceState
 from server.fleet.device_work import DeviceWork
 from server.fleet.devices import Devices
 from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
@@ -48,6 +48,21 @@ class AgentServices:
     artifacts: Artifacts
     results: JobResults
     work: Mapping[JobKind, DeviceWork]
+
+    def check_fetch(self, device: Device, sha256: str) -> None:
+        """Let a device fetch what the jobs that it holds or held lately need, and nothing else.
+
+        Raises:
+            NotPermittedError: the artifact is none of these, or the device is quarantined.
+        """
+        if device.state is DeviceState.QUARANTINED:
+            raise NotPermittedError(f"device {device.id} is quarantined: it gets no artifacts until it is resumed")
+        # What it holds now comes first: nearly every call ends there.
+        for jobs in (self.devices.current_jobs, self.devices.past_jobs):
+            for job in jobs(device.id):
+                if job.kind in self.work and sha256 in self.work[job.kind].artifacts(job):
+                    return
+        raise NotPermittedError(f"artifact {sha256[:12]} belongs to no job that device {device.id} holds or held")
 
 
 class AgentControl(control_pb2_grpc.AgentControlServicer):

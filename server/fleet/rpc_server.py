@@ -72,7 +72,7 @@ def start_rpc_server(
     )
     control = AgentControl(services, max_polls=max(1, num_threads * 3 // 4))
     control_pb2_grpc.add_AgentControlServicer_to_server(control, server)  # type: ignore[no-untyped-call]
-    artifacts = ArtifactStream(services.devices.authenticate, services.artifacts)
+    artifacts = ArtifactStream(services.devices.authenticate, services.check_fetch, services.artifacts)
     artifacts_pb2_grpc.add_ArtifactsServicer_to_server(artifacts, server)  # type: ignore[no-untyped-call]
     reporter = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(reporter, server)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nas_engine.domain.measurement import HardwareKey
+from nas_engine.domain.measurement import DeviceClass, HardwareKey
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
@@ -16,7 +16,7 @@ from server.core.database.store import Store, where_given
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
-from server.fleet.device import Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
+from server.fleet.device import ClassSource, Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
 from server.jobs.job import JobTarget
 
 hardware = sa.Table(
@@ -35,6 +35,12 @@ devices = sa.Table(
     sa.Column("device_type", Label, nullable=False, index=True),
     sa.Column("credential_sha256", Digest, nullable=False, unique=True),
     sa.Column("capabilities", JsonOf(DeviceCapabilities), nullable=False),
+    # Defaults of rows from before these columns; SQLite cannot take them away from a table that others point to.
+    sa.Column("class_limit", EnumText(DeviceClass), nullable=False, server_default="emulated"),
+    sa.Column("class_source", EnumText(ClassSource), nullable=False, server_default="declared"),
+    sa.Column("class_reason", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("enrolment_token_id", Id),
+    sa.Column("identity_since", Timestamp, nullable=False, server_default="0"),
     sa.Column("labels", JsonOf(Mapping[str, str]), nullable=False),
     sa.Column("admin_labels", JsonOf(Mapping[str, str]), nullable=False),
     sa.Column("state", EnumText(DeviceState), nullable=False),
@@ -56,6 +62,16 @@ devices = sa.Table(
 
 HARDWARE = Rows(HardwareProfile, hardware, paths={"document": "key"})
 DEVICES = Rows(Device, devices, paths=OWNER_PATH, joined=OWNER)
+
+
+def reusable_from(device_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether what a device measured may be reused: nobody but itself says of a declared board that it is one."""
+    unconfirmed = sa.exists().where(
+        devices.c.id == device_id,
+        devices.c.class_source == ClassSource.DECLARED,
+        devices.c.class_limit == DeviceClass.BOARD,
+    )
+    return ~unconfirmed
 
 
 class HardwareStore(Store):

@@ -17,7 +17,7 @@ class JobTarget:
     """Who may do a job. A default target may be done by anybody who takes jobs of its kind.
 
     Attributes:
-        device_type: for people and for counting; matching goes by `pool_key`.
+        device_type: only devices of this type.
         pool_key: see `HardwareProfile.pool_key`; only devices that offer it.
         device_id: only this device (canary re-runs, reservations).
         labels: only claimants that carry all of these.
@@ -130,6 +130,7 @@ class ClaimRequest:
         owner: worker id or device id.
         kinds: only jobs of these kinds.
         device_id: the claiming device; None for a worker.
+        device_type: of the claiming device; jobs that ask for another are not given. None for a worker.
         pool_keys: what a device offers; jobs that ask for another are not given.
         labels: what the claimant carries.
         ttl_s: the lease dies after so many seconds unless renewed.
@@ -139,6 +140,7 @@ class ClaimRequest:
     owner: str
     kinds: tuple[JobKind, ...]
     device_id: str | None = None
+    device_type: str | None = None
     pool_keys: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     ttl_s: float = 60.0

@@ -22,7 +22,7 @@ from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, JobOrder, JobQuery, LeaseRef, NewJob, QueueDepth
 from server.jobs.lease_history import LeaseHistory
 from server.jobs.states import JobKind, JobPhase, JobState
-from server.jobs.tables import JOBS, job_exclusions, jobs
+from server.jobs.tables import JOBS, job_exclusions, jobs, leases
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
 
@@ -258,6 +258,19 @@ class JobStore(LeaseHistory):
         """Jobs that a worker or device holds now."""
         return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED)
 
+    def jobs_held_by(self, device_id: str, limit: int) -> tuple[Job, ...]:
+        """The jobs of a device's latest leases, newest first."""
+        held = (
+            sa.select(leases.c.job_id, sa.func.max(leases.c.lease_id).label("newest"))
+            .where(leases.c.device_id == device_id)
+            .group_by(leases.c.job_id)
+            .order_by(sa.desc("newest"))
+            .limit(limit)
+            .subquery()
+        )
+        statement = JOBS.select().join(held, held.c.job_id == jobs.c.id).order_by(held.c.newest.desc())
+        return self._list(JOBS, statement)
+
     def exclude_owner_from_job(self, job_id: str, owner: str) -> None:
         """Do not give this job to this owner again."""
         self._insert_ignore(job_exclusions, [{"job_id": job_id, "owner": owner}])
@@ -271,9 +284,12 @@ class JobStore(LeaseHistory):
 
 
 def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    pool_key = job.target.pool_key
-    same = jobs.c.target_pool_key.is_(None) if pool_key is None else jobs.c.target_pool_key == pool_key
-    return (jobs.c.kind == job.kind, same)
+    target = job.target
+    return (
+        jobs.c.kind == job.kind,
+        jobs.c.target_pool_key.is_not_distinct_from(target.pool_key),
+        jobs.c.target_device_type.is_not_distinct_from(target.device_type),
+    )
 
 
 def _leased_beyond(ttl_s: float) -> tuple[sa.ColumnElement[bool], ...]:
@@ -303,6 +319,7 @@ def _suits(request: ClaimRequest) -> tuple[sa.ColumnElement[bool], ...]:
         # One kind as an equality: the index then gives the order, and the first match ends the search.
         jobs.c.kind == request.kinds[0] if len(request.kinds) == 1 else jobs.c.kind.in_(request.kinds),
         sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
+        sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == request.device_type),
         sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
         ~excluded,
         ~uncarried,

@@ -161,6 +161,7 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
     return MeasurementStore(tx).reusable_measurement(
         entry.latency_key,
         profile.hardware_key,
+        batch.spec.device.device_type,
         (kind_of(profile.key.identity.device_class),),
         profiles_from(wanted.profile),
         ValidityPolicy(wanted.validity_policy),
@@ -170,4 +171,5 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
 def _would_take(batch: Batch) -> str:
     spec = batch.spec
     labels = ",".join(f"{key}={value}" for key, value in sorted(spec.device.labels.items()))
-    return f"{spec.measurement.profile}:{spec.measurement.validity_policy}:{spec.device.npu_only}:{labels}"
+    hardware = f"{spec.device.device_type}:{spec.device.npu_only}:{labels}"
+    return f"{spec.measurement.profile}:{spec.measurement.validity_policy}:{hardware}"

@@ -73,10 +73,11 @@ def record_latency(
 
 
 def serves(search: Search, measurement: MeasurementRecord) -> bool:
-    """Whether a measurement may steer a search: same hardware, thorough enough, trustworthy enough."""
+    """Whether a measurement may steer a search: same hardware of the same type, thorough and trustworthy enough."""
     policy = ValidityPolicy(search.spec.measurement.validity_policy)
     return (
         search.hardware_key == measurement.hardware_key
+        and _device(search).device_type == measurement.device_type
         and measurement.profile in profiles_from(search.spec.measurement.profile)
         and policy.accepts(measurement.flags)
         and not measurement.suspect
@@ -142,6 +143,7 @@ class LatencyScheduler:
         found = MeasurementStore(tx).reusable_measurement(
             latency_key,
             profile.hardware_key,
+            _device(search).device_type,
             (kind_of(profile.key.identity.device_class),),
             profiles_from(spec.profile),
             ValidityPolicy(spec.validity_policy),
@@ -237,9 +239,10 @@ class LatencyScheduler:
 
 def measure_key(search: Search, latency_key: str) -> str:
     """Dedupe key of a measuring job: searches that would accept the same result share it."""
-    spec = search.spec.measurement
-    labels = ",".join(f"{k}={v}" for k, v in sorted(_device(search).labels.items()))
-    return f"measure:{latency_key}:{search.hardware_key}:{spec.profile}:{spec.validity_policy}:{labels}"
+    spec, device = search.spec.measurement, _device(search)
+    labels = ",".join(f"{k}={v}" for k, v in sorted(device.labels.items()))
+    accepted = f"{spec.profile}:{spec.validity_policy}:{labels}"
+    return f"measure:{latency_key}:{search.hardware_key}:{device.device_type}:{accepted}"
 
 
 def npu_refusal(search: Search, cpu_operators: Sequence[str]) -> str:

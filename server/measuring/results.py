@@ -30,7 +30,7 @@ from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
-from server.fleet.lease_keys import hardware_key_of_lease
+from server.fleet.lease_keys import hardware_key_of_lease, is_asked_type, key_as_believed
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
@@ -122,7 +122,10 @@ class MeasurementResults:
         """Another hardware key, or flags that the job's policy does not accept."""
         payload = read_payload(MeasurePayload, taken.job.payload)
         if record.suspect:
-            message = f"not measured under hardware key {payload.hardware_key}, which the job asks for"
+            message = (
+                f"not measured under hardware key {payload.hardware_key} on a device of type "
+                f"{taken.job.target.device_type}, which the job asks for"
+            )
             return Failure(FailureType.INVALID_RESULT, message)
         if ValidityPolicy(payload.validity_policy).accepts(record.flags):
             return None
@@ -192,7 +195,8 @@ def _record(
         validity=measurement.validity,
         flags=measurement.flags,
         superseded=not taken.current,
-        suspect={measurement.hardware_key.digest, key.digest} != {payload.hardware_key},
+        suspect={key_as_believed(device, measurement.hardware_key).digest, key.digest} != {payload.hardware_key}
+        or not is_asked_type(device, job),
         environment=measurement.environment.to_json(),
         canary_before=_canary_json(measurement.canary_before),
         canary_after=_canary_json(measurement.canary_after),

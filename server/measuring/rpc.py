@@ -40,6 +40,11 @@ class MeasuringRpc:
         model = self._artifacts.get(payload.model_sha256)
         return assignment_to_proto(job, payload, model, self.canaries.plan(device, job), ttl_s)
 
+    def artifacts(self, job: Job) -> frozenset[str]:
+        """The model, and the golden model of its format."""
+        payload = read_payload(MeasurePayload, job.payload)
+        return self.canaries.golden_models(payload.model_format) | {payload.model_sha256}
+
     def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
         """Take a measurement, and after it the reading of its canary."""
         message = envelope.measurement

@@ -16,7 +16,7 @@ from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label
 from server.core.errors import NotFoundError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
-from server.fleet.store import HardwareStore, hardware
+from server.fleet.store import HardwareStore, hardware, reusable_from
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.spaces.store import architectures
 
@@ -127,14 +127,19 @@ class MeasurementStore(Store):
         self,
         latency_key: str,
         hardware_key: str,
+        device_type: str,
         kinds: Sequence[MeasurementKind],
         profiles: Sequence[str],
         policy: ValidityPolicy,
     ) -> MeasurementRecord | None:
-        """The newest authoritative, unsuspected one that the policy accepts; valid ones first."""
+        """The newest authoritative, unsuspected one that the policy accepts; valid ones first. From devices of the type
+        that is asked for, and from none that is a board by its own word alone.
+        """
         statement = MEASUREMENTS.select(
             measurements.c.latency_key == latency_key,
             measurements.c.hardware_key == hardware_key,
+            measurements.c.device_type == device_type,
+            reusable_from(measurements.c.device_id),
             measurements.c.kind.in_(kinds),
             measurements.c.profile.in_(profiles),
             measurements.c.superseded.is_(False),

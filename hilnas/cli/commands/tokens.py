@@ -11,6 +11,7 @@ from rich.table import Table
 from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
+from nas_engine.domain.environment import DeviceClass
 from server.access.token import Role
 
 app = new_app("Make, list and revoke access tokens.")
@@ -58,14 +59,27 @@ def create(
 @app.command()
 def enrolment(
     name: Annotated[str, typer.Argument(help="For people.")],
-    max_uses: Annotated[int | None, typer.Option(min=1, help="Boards that may enrol with it.")] = None,
+    device_class: Annotated[
+        DeviceClass, typer.Option("--class", help="The most that devices which enrol with it count as.")
+    ] = DeviceClass.EMULATED,
+    device_type: Annotated[
+        str | None, typer.Option("--device-type", help="Only type it lets in; needed for boards, e.g. rk3588.")
+    ] = None,
+    max_uses: Annotated[int | None, typer.Option(min=1, help="Devices that may enrol with it [default: 10].")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Until it expires [default: 7].")] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Make a token that lets boards enrol; it is printed this once."""
+    """Make a token that lets devices of one class enrol; it is printed this once."""
     with connect(server, token) as nas:
-        made = nas.tokens.create_enrolment(name, max_uses)
+        made = nas.tokens.create_enrolment(
+            name,
+            max_uses,
+            device_class=device_class.value,
+            device_type=device_type,
+            expires_in_s=None if days is None else days * _DAY_S,
+        )
     print_json(made) if as_json else typer.echo(made.secret)
 
 

@@ -17,11 +17,13 @@ from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState, pool_key
 from server.fleet.lifecycle import set_device_state
+from server.fleet.selection import format_for
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.measuring.canaries.alarms import CanaryAlarms, known_answer, pool_canaries, pool_disagreement
 from server.measuring.canaries.canary import CanaryRecord
 from server.measuring.canaries.store import CanaryStore
@@ -104,13 +106,26 @@ class Canaries:
     def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         """The canary for a job on a device; None where none is due or there is no golden model in its format.
 
-        One is due after `every_s`, after a failure that blamed the device, when its agent was started anew, and when it
-        runs as something else than before: a new runtime version or another core mask begins with its own baseline.
+        One is due after `every_s`, after a failure that blamed the device, while it is DEGRADED, when its agent was
+        started anew, and when it runs as something else than before: a new runtime version or another core mask begins
+        with its own baseline.
         """
         if device.device_class not in self._settings.device_classes:
             return None
         payload = read_payload(MeasurePayload, job.payload)
         return self._uow.read(lambda tx: self._plan(tx, device, payload, _pool_key(device, job)))
+
+    def proving_kind(self, tx: Transaction, device: Device) -> JobKind | None:
+        """Measuring, for a DEGRADED device that has a golden model to show on that it is well; else None."""
+        if device.device_class not in self._settings.device_classes:
+            return None
+        format = format_for(device.capabilities.identity.runtime)
+        return None if self._golden.get(format) is None and self._filed(tx, format) is None else JobKind.MEASURE
+
+    def golden_models(self, format: ModelFormat) -> frozenset[str]:
+        """Digests of the golden models that a device may be told to run in a format."""
+        made = self._uow.read(lambda tx: self._filed(tx, format))
+        return frozenset(one.sha256 for one in (self._golden.get(format), made) if one is not None)
 
     def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
         """Store the reading of a canary that ran with a job; see `record_under`.
@@ -177,11 +192,14 @@ class Canaries:
         return self._uow.write(work)
 
     def _plan(self, tx: Transaction, device: Device, payload: MeasurePayload, pool_key: str) -> CanaryPlan | None:
-        model = self._golden.get(payload.model_format) or self._filed(tx, payload)
+        model = self._golden.get(payload.model_format) or self._filed(tx, payload.model_format)
         if model is None:
             return None
         last = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=False)
-        if last is not None and device.num_failures_in_a_row == 0 and last.instance_epoch == device.instance_epoch:
+        state = DeviceStore(tx).get_device(device.id)
+        well = state.num_failures_in_a_row == 0 and state.state is not DeviceState.DEGRADED
+        same = last is not None and last.instance_epoch == device.instance_epoch
+        if last is not None and well and same and last.taken_at >= state.identity_since:
             age = tx.now() - last.taken_at
             # A canary of the future was taken before the clock was set back: it says nothing about now.
             if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
@@ -199,15 +217,15 @@ class Canaries:
             tolerance=self._settings.tolerance,
         )
 
-    def _filed(self, tx: Transaction, payload: MeasurePayload) -> GoldenModel | None:
-        """The golden model that a worker made in the format of a job."""
+    def _filed(self, tx: Transaction, format: ModelFormat) -> GoldenModel | None:
+        """The golden model that a worker made in a format."""
         if not self._golden_key:
             return None
-        export = ArtifactStore(tx).find_export(self._golden_key, payload.model_format, tuple(WeightsOrigin), None)
+        export = ArtifactStore(tx).find_export(self._golden_key, format, tuple(WeightsOrigin), None)
         if export is None:
             return None
         size_bytes = ArtifactStore(tx).get_artifact(export.sha256).size_bytes
-        return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
+        return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=format)
 
 
 def _pool_key(device: Device, job: Job) -> str:

@@ -25,9 +25,10 @@ OPENAPI: dict[str, Any] = first_release.document("openapi.json.gz")
 
 CHANGED_ON_PURPOSE: Mapping[str, tuple[Any, Any]] = {
     "state": ("draining", "paused"),  # of a latency table: what a board holds ends all the same
-    "detail": ("schema 0005_ranking", "schema 0007_latency_tables"),
+    "detail": ("schema 0005_ranking", "schema 0008_device_classes"),
     "mutation_probability": (1.0, 0.8),  # one default of NSGA-II; a stored search keeps what it was created with
     "mean_leaves": (1.0, 0.5),
+    "max_uses": (None, 10),  # of an enrolment token that is made without a limit
     "stage_repeats": ([2, 2, 2], [2, 3, 2]),  # of the preset fashion-mnist-demo, which is now what the demo trains
 }
 """Fields of answers that have another value since: what the first release answered, and what is answered today."""
@@ -108,6 +109,8 @@ class Replay:
                         continue  # a latency table has them from the start, not when a worker comes to it
                     elif CHANGED_ON_PURPOSE.get(name, (object(), object())) == (value, now[name]):
                         continue
+                    elif name == "expires_at" and where.endswith("POST /api/v1/enrolment-tokens"):
+                        assert now[name] is not None, "a token that is made without an expiry has one today"
                     elif name in VOLATILE or name.endswith(("_at", "_until")):
                         if (value is None) != (now[name] is None) and name not in VOLATILE:
                             self.different.append(f"{where}/{name}: {now[name]!r} for {value!r}")

@@ -235,7 +235,7 @@ class TestWiring:
 
     def plan(self, process: api.ApiProcess, identity_class: DeviceClass, format: ModelFormat) -> CanaryPlan | None:
         devices, uow = process.get(Devices), process.uow
-        token, secret = EnrolmentTokens(uow).create("test")
+        token, secret = EnrolmentTokens(uow).create("test", device_class=identity_class, device_type="t")
         identity = replace(BOARD, device_class=identity_class)
         enrolment = Enrolment(
             name=f"board of {token.id}",

@@ -17,7 +17,7 @@ from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact, ModelFormat
 from server.classifying.rpc import ClassifyingRpc
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
-from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.device import ClassSource, Device, DeviceCapabilities, Enrolment
 from server.fleet.rpc import AgentServices
 from server.fleet.sessions import AgentOrders, AgentReport, RunningLease, SessionState
 from server.jobs.dispatch import LeaseVerdict
@@ -187,6 +187,16 @@ class FakeDispatch:
                 raise NotAuthenticatedError("the credential is unknown")
             return self.devices[self.credentials[credential]]
 
+    def current_jobs(self, device_id: str) -> tuple[Job, ...]:
+        """Every device may fetch what any job needs."""
+        return tuple(self._job(job, job.lease or LeaseRef(job.id, "", 0)) for job in list(self.jobs.values()))
+
+    def past_jobs(self, device_id: str) -> tuple[Job, ...]:
+        return ()
+
+    def golden_models(self, format: ModelFormat) -> frozenset[str]:
+        return frozenset(self.content)
+
     def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
         with self.changed:
             self.canaries.append(CanaryNote(not alarm, reading.ratio, alarm))
@@ -346,6 +356,9 @@ def _device(device_id: str, enrolment: Enrolment, credential: str) -> Device:
         device_type=enrolment.device_type,
         credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
         capabilities=capabilities,
+        class_limit=capabilities.identity.device_class,
+        class_source=ClassSource.ENROLLED,
+        identity_since=_NOW,
         labels=enrolment.labels,
         instance_epoch=enrolment.instance_epoch,
         enrolled_at=_NOW,

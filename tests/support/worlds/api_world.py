@@ -48,6 +48,7 @@ from server.measuring.results import MeasurementResults
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.spaces.catalog import SpaceCatalog
+from tests.support.worlds.enrolment_tokens import token_for
 from tests.support.worlds.service_world import put_measurement
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
@@ -109,11 +110,12 @@ class World:
         name: str = "bench-1",
         device_type: str = "rk3588",
         device_class: DeviceClass = DeviceClass.BOARD,
-        enrolment_token: str = ENROLMENT,
+        enrolment_token: str | None = None,
     ) -> Device:
         """A board that has just enrolled."""
         enrolment = Enrolment(name=name, device_type=device_type, capabilities=capabilities(device_class))
-        return self.process.get(Devices).enrol(enrolment_token, enrolment)[0]
+        token = enrolment_token or token_for(self.process.uow, device_class, device_type)
+        return self.process.get(Devices).enrol(token, enrolment)[0]
 
     def step(self, genotypes: Sequence[Sequence[int]] = (), *, last: bool = False) -> None:
         """Do the next search step: tell what is finished, ask these genotypes; `last` completes the search."""

@@ -62,6 +62,7 @@ from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from tests.support.fakes.service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.enrolment_tokens import token_for
 
 IDENTITY = DeviceIdentity(
     board_model="Test board",
@@ -116,18 +117,21 @@ class World:
         self.secrets = made
         self.worker = PlayedWorker(self)
 
-    def enrol(self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, **more: Any) -> PlayedDevice:
+    def enrol(
+        self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, device_type: str = "testboard", **more: Any
+    ) -> PlayedDevice:
         """A new device."""
         capabilities = DeviceCapabilities(identity=identity, dtypes=(Dtype.FP32, Dtype.FP16))
         enrolment = Enrolment(
             name=name,
-            device_type="testboard",
+            device_type=device_type,
             capabilities=capabilities,
             boot_id=f"boot-{name}",
             instance_epoch=1,
             **more,
         )
-        device, credential = self.devices.enrol(self.secrets.enrolment_token, enrolment)
+        token = token_for(self.uow, identity.device_class, enrolment.device_type)
+        device, credential = self.devices.enrol(token, enrolment)
         return PlayedDevice(self, device, credential)
 
     def record_canary(

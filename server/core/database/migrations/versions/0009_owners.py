@@ -15,7 +15,7 @@ from alembic import op
 from ulid import ULID
 
 revision = "0009_owners"
-down_revision = "0007_latency_tables"
+down_revision = "0008_device_classes"
 branch_labels = None
 depends_on = None
 
