@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measurement import DeviceIdentity, Dtype, HardwareKey
 from server.fleet.device import Device, HardwareProfile
 from server.jobs.job import Job
 
@@ -35,7 +35,8 @@ def hardware_key_of_lease(device: Device, job: Job, sent: HardwareKey, payload: 
 
     A device that was upgraded since it took the job (its record is refreshed at every Sync) is something else by now.
     Its result still counts as what the job was leased for: a job with a pool key went only to a device that offered
-    that pool key, and `sent` is that very identity where its digests are those of the job.
+    that pool key, and `sent` is that very identity where its digests are those of the job. An upgrade changes versions,
+    clocks and cores; never the board, its class, or the engine.
     """
     identity = device.capabilities.identity
     identity = replace(identity, core_mask=payload.core_mask or identity.core_mask)
@@ -43,6 +44,13 @@ def hardware_key_of_lease(device: Device, job: Job, sent: HardwareKey, payload: 
     if enrolled.digest == payload.hardware_key:
         return enrolled
     leased = HardwareProfile(key=sent)
-    if leased.hardware_key == payload.hardware_key and leased.pool_key == job.target.pool_key:
-        return sent
-    return enrolled
+    asked_for = leased.hardware_key == payload.hardware_key and leased.pool_key == job.target.pool_key
+    return sent if asked_for and _same_device(sent.identity, identity) else enrolled
+
+
+def _same_device(sent: DeviceIdentity, enrolled: DeviceIdentity) -> bool:
+    return (sent.board_model, sent.device_class, sent.runtime) == (
+        enrolled.board_model,
+        enrolled.device_class,
+        enrolled.runtime,
+    )

@@ -33,9 +33,9 @@ from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
-from server.measuring.measurement import MeasurementKind, MeasurementRecord, kind_of
+from server.measuring.evidence import find_reusable
+from server.measuring.measurement import MeasurementKind, MeasurementRecord
 from server.measuring.payloads import ConvertPayload, MeasurePayload
-from server.measuring.store import MeasurementStore
 from server.spaces.architecture import ArchitectureDocument
 
 
@@ -77,6 +77,7 @@ def serves(search: Search, measurement: MeasurementRecord) -> bool:
     policy = ValidityPolicy(search.spec.measurement.validity_policy)
     return (
         search.hardware_key == measurement.hardware_key
+        and _device(search).device_type == measurement.device_type
         and measurement.profile in profiles_from(search.spec.measurement.profile)
         and policy.accepts(measurement.flags)
         and not measurement.suspect
@@ -139,10 +140,11 @@ class LatencyScheduler:
         if not spec.reuse:
             return None
         profile = self._hardware(tx, search)
-        found = MeasurementStore(tx).reusable_measurement(
+        found = find_reusable(
+            tx,
             latency_key,
-            profile.hardware_key,
-            (kind_of(profile.key.identity.device_class),),
+            profile,
+            _device(search).device_type,
             profiles_from(spec.profile),
             ValidityPolicy(spec.validity_policy),
         )
@@ -236,8 +238,10 @@ class LatencyScheduler:
 def measure_key(search: Search, latency_key: str) -> str:
     """Dedupe key of a measuring job: searches that would accept the same result share it."""
     spec = search.spec.measurement
-    labels = ",".join(f"{k}={v}" for k, v in sorted(_device(search).labels.items()))
-    return f"measure:{latency_key}:{search.hardware_key}:{spec.profile}:{spec.validity_policy}:{labels}"
+    device = _device(search)
+    labels = ",".join(f"{k}={v}" for k, v in sorted(device.labels.items()))
+    kind = f"{spec.profile}:{spec.validity_policy}:{device.device_type}"
+    return f"measure:{latency_key}:{search.hardware_key}:{kind}:{labels}"
 
 
 def npu_refusal(search: Search, cpu_operators: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from nas_engine.domain.measurement import (
     SampleBlock,
     ValidityFlag,
 )
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 from nas_engine.settings.training import TrainingSpec
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -327,8 +329,10 @@ def measurement(
     identity: DeviceIdentity = IDENTITY,
     npu_time_source: str | None = None,
 ) -> Measurement:
-    """Three clean blocks of equal samples."""
-    block = SampleBlock(e2e_ns=(round(latency_us * 1000),) * 10)
+    """Three clean blocks of equal samples, as long as the protocol wants them."""
+    latency_ns = round(latency_us * 1000)
+    num_runs = min(max(10, math.ceil(100_000_000 / latency_ns)), MAX_RUNS_PER_BLOCK)
+    block = SampleBlock(e2e_ns=(latency_ns,) * num_runs)
     return Measurement(
         blocks=(block, block, block),
         flags=flags,
