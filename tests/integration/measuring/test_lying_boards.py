@@ -29,7 +29,9 @@ from nas_engine.domain.measurement import (
 from server.core.paging import PageRequest
 from server.fleet.device import DeviceState
 from server.jobs.states import JobState
+from server.spaces.store import ArchitectureStore
 from tests.support.databases import TestDatabase
+from tests.support.fakes_service import toy_record
 from tests.support.liar import BOARD, ENVIRONMENT, EVERYTHING, GOLDEN_US, KEY, Liar, Order, honest_samples, reading
 from tests.support.service_world import PlayedDevice
 
@@ -188,6 +190,54 @@ def test_telemetry_that_shows_heat_clocks_or_work_of_others_is_flagged_by_the_se
         liar.put(known_board, order, liar.honest(order, environment=replace(ENVIRONMENT, **readings)))  # type: ignore[arg-type]
         assert liar.record(order).validity is validity
         assert_steers_nothing(liar, order)
+
+
+BROKEN_ORIGINS = {
+    "no lease": "UPDATE measurements SET lease_id = 'lease_none' WHERE id = (SELECT max(id) FROM measurements)",
+    "a lease of another job": "UPDATE leases SET job_id = (SELECT min(id) FROM jobs), lease_epoch = 9"
+    " WHERE lease_id = (SELECT max(lease_id) FROM leases)",
+    "a lease of another board": "UPDATE leases SET device_id = 'dev_other'",
+    "another type than its device": "UPDATE devices SET device_type = 'rk3588'",
+    "a job for another type": "UPDATE jobs SET target_device_type = 'rk3588'",
+    "a job for other hardware": f"UPDATE jobs SET hardware_key = '{'0' * 64}'",
+    "rejected": "UPDATE measurements SET rejection = 'it cannot be', suspect = true",
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_ORIGINS)
+def test_a_record_is_reused_only_while_its_origin_holds(liar: Liar, known_board: PlayedDevice, what: str) -> None:
+    order = liar.order(known_board)
+    liar.put(known_board, order, liar.honest(order))
+    assert liar.reusable(order) is not None
+    liar.world.database.execute(BROKEN_ORIGINS[what])
+    assert liar.reusable(order) is None
+
+
+def test_a_board_that_is_enrolled_as_less_today_gives_nothing_to_reuse(liar: Liar, known_board: PlayedDevice) -> None:
+    order = liar.order(known_board)
+    liar.put(known_board, order, liar.honest(order))
+    emulator = replace(known_board.device.capabilities, identity=replace(BOARD, device_class=DeviceClass.EMULATED))
+    known_board.sync(free_slots=0, capabilities=emulator)
+    assert liar.reusable(order) is None
+
+
+def test_more_arithmetic_than_the_silicon_has_is_rejected(liar: Liar, known_board: PlayedDevice) -> None:
+    record = replace(toy_record((0, 0, 0, 0)), macs=5_600_000_000_000)
+    liar.world.uow.write(lambda tx: ArchitectureStore(tx).put_architectures([record]))
+    for latency_us, absurd in ((3_900.0, True), (4_100.0, False)):
+        order = liar.order(known_board, arch_id=record.arch_id)
+        liar.put(known_board, order, liar.honest(order, blocks=honest_samples(latency_us)))
+        assert ("MACs in" in liar.record(order).rejection) == absurd
+        assert (liar.reusable(order) is None) == absurd
+        liar.forgive()
+
+
+def test_times_below_the_timers_resolution_are_rejected(liar: Liar, known_board: PlayedDevice) -> None:
+    order = liar.order(known_board, policy=LENIENT)
+    coarse = replace(ENVIRONMENT, timer_resolution_ns=15_600_000)
+    liar.put(known_board, order, liar.honest(order, environment=coarse))
+    assert "below the timer's resolution of 15600000 ns" in liar.record(order).rejection
+    assert_steers_nothing(liar, order, LENIENT)
 
 
 def absent(**changes: Any) -> Callable[[Order], dict[str, Any]]:
