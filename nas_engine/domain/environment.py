@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from nas_engine.domain.errors import InvalidMeasurementError
@@ -20,7 +20,7 @@ PINNED_CLOCKS = "pinned-max"
 """The `clocks_profile` of a board on which every clock reads back as it was set."""
 
 
-class DeviceClass(Enum):
+class DeviceClass(StrEnum):
     """What kind of number a device gives; numbers of different classes are never mixed."""
 
     BOARD = "board"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -210,7 +210,7 @@ def latency_stats(blocks: Sequence[SampleBlock], rng: np.random.Generator) -> La
     )
 
 
-class Validity(Enum):
+class Validity(StrEnum):
     """Whether a measurement can be trusted. Values are only added, never removed or renamed."""
 
     VALID = "valid"

@@ -28,7 +28,6 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, affected_searches, stop_unwanted
 from server.candidates.states import EvaluationSource
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.errors import InvalidValueError
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
@@ -113,7 +112,24 @@ class MeasurementResults:
         record = _record(tx, device, taken, payload, judged, rejection, order)
         HardwareStore(tx).put_hardware(HardwareProfile(key=key))
         MeasurementStore(tx).add_measurement(record, compress_blocks(sent.blocks))
-        EventStore(tx).append_event(_measurement_event(record))
+        payload_of_event: dict[str, JsonValue] = {
+            "measurement_id": record.id,
+            "candidate_id": record.candidate_id,
+            "device_type": record.device_type,
+            "kind": record.kind.value,
+            "p50_us": record.stats.p50_us,
+            "min_us": record.stats.min_us,
+            "cv": record.stats.cv,
+            "validity": record.validity.value,
+            "superseded": record.superseded,
+        }
+        event = NewEvent(
+            type=EventType.MEASUREMENT,
+            search_id=record.search_id,
+            device_id=device.id,
+            payload=payload_of_event,
+        )
+        EventStore(tx).append_event(event)
         return record
 
     def unusable(self, taken: TakenResult, record: MeasurementRecord) -> Failure | None:
@@ -165,6 +181,7 @@ def _record(
 ) -> MeasurementRecord:
     measurement, job = content.measurement, taken.job
     key = measurement.hardware_key
+    npu_ns = [ns for block in usable_blocks(measurement.blocks) for ns in block.npu_ns]
     return MeasurementRecord(
         id=new_id(IdPrefix.MEASUREMENT),
         kind=kind_of(key.identity.device_class),
@@ -182,7 +199,7 @@ def _record(
         label=payload.label,
         profile=payload.profile,
         stats=content.stats,
-        npu_p50_us=_npu_p50_us(measurement),
+        npu_p50_us=float(np.median(np.asarray(npu_ns, dtype=np.int64))) / 1e3 if npu_ns else None,
         npu_time_source=measurement.npu_time_source,
         load_us=measurement.load_us,
         init_us=measurement.init_us,
@@ -199,11 +216,6 @@ def _record(
         result_digest=taken.digest,
         created_at=tx.now(),
     )
-
-
-def _npu_p50_us(measurement: Measurement) -> float | None:
-    npu_ns = [ns for block in usable_blocks(measurement.blocks) for ns in block.npu_ns]
-    return float(np.median(np.asarray(npu_ns, dtype=np.int64))) / 1e3 if npu_ns else None
 
 
 def _canary_trouble(
@@ -235,24 +247,3 @@ def _canary_json(reading: CanaryReading | None, order: CanaryOrder | None) -> Js
         "ratio": reading.ratio,
         "output_digest": reading.output_digest,
     }
-
-
-def _measurement_event(record: MeasurementRecord) -> NewEvent:
-    if record.device_id is None:
-        raise InvalidValueError(f"measurement {record.id} comes from no device")
-    return NewEvent(
-        type=EventType.MEASUREMENT,
-        search_id=record.search_id,
-        device_id=record.device_id,
-        payload={
-            "measurement_id": record.id,
-            "candidate_id": record.candidate_id,
-            "device_type": record.device_type,
-            "kind": record.kind.value,
-            "p50_us": record.stats.p50_us,
-            "min_us": record.stats.min_us,
-            "cv": record.stats.cv,
-            "validity": record.validity.value,
-            "superseded": record.superseded,
-        },
-    )

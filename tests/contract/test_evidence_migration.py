@@ -20,8 +20,8 @@ from server.core.database.engine import open_engine
 from server.core.paging import PageRequest
 from server.measuring.evidence import origin_holds
 from server.measuring.measurement import MeasurementQuery, MeasurementRecord
-from tests.support.databases import PostgresServer, TestDatabase, opened
-from tests.support.service_world import World, run_to_end
+from tests.support.worlds.databases import PostgresServer, TestDatabase, opened
+from tests.support.worlds.service_world import World, run_to_end
 
 REVISION = "0010_evidence"
 EVERYTHING = MeasurementQuery(kinds=(), include_superseded=True, include_suspect=True)

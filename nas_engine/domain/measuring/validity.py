@@ -167,7 +167,8 @@ def _heat_flags(measurement: Measurement, profile: MeasurementProfile) -> list[V
     for zone in measurement.environment.thermal:
         hottest, start = zone.max_c, zone.start_c
         if hottest is not None and hottest > profile.temperature_max_c and (start is None or hottest > start):
-            reason = f"{zone.zone} reached {hottest:.1f} C: blocks above {profile.temperature_max_c:.0f} C are to be discarded"
+            limit = f"{profile.temperature_max_c:.0f} C"
+            reason = f"{zone.zone} reached {hottest:.1f} C: blocks above {limit} are to be discarded"
             return [ValidityFlag(Validity.THROTTLED, reason)]
     return []
 

@@ -249,10 +249,14 @@ class Canaries:
             if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
                 return None
         good = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=True)
-        answer = known_answer([good]) if good is not None else ""
+        baseline_us, answer = None, ""
+        if good is not None:
+            # The first median, which every later record still tells: its own median over its ratio.
+            baseline_us = good.median_us if good.ratio is None else good.median_us / good.ratio
+            answer = known_answer([good])
         return CanaryPlan(
             model=model,
-            baseline_us=None if good is None else _baseline_us(good),
+            baseline_us=baseline_us,
             output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256), MAJORITY),
             tolerance=self._settings.tolerance,
         )
@@ -272,11 +276,6 @@ def _last_good(tx: Transaction, device_id: str) -> datetime:
     """When a device last had a good canary, else when it enrolled."""
     good = CanaryStore(tx).last_good_canary(device_id)
     return DeviceStore(tx).get_device(device_id).enrolled_at if good is None else good.taken_at
-
-
-def _baseline_us(good: CanaryRecord) -> float:
-    """The first median, which every later record still tells: its own median over its ratio."""
-    return good.median_us if good.ratio is None else good.median_us / good.ratio
 
 
 def pool_key_of(device: Device, job: Job) -> str:

@@ -30,10 +30,20 @@ from server.core.paging import PageRequest
 from server.fleet.device import DeviceState
 from server.jobs.states import JobState
 from server.spaces.store import ArchitectureStore
-from tests.support.databases import TestDatabase
-from tests.support.fakes_service import toy_record
-from tests.support.liar import BOARD, ENVIRONMENT, EVERYTHING, GOLDEN_US, KEY, Liar, Order, honest_samples, reading
-from tests.support.service_world import PlayedDevice
+from tests.support.fakes.service import toy_record
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.liar import (
+    BOARD,
+    ENVIRONMENT,
+    EVERYTHING,
+    GOLDEN_US,
+    KEY,
+    Liar,
+    Order,
+    honest_samples,
+    reading,
+)
+from tests.support.worlds.service_world import PlayedDevice
 
 ACCEPTED, REJECTED = control_pb2.RESULT_STATUS_ACCEPTED, control_pb2.RESULT_STATUS_REJECTED
 LENIENT = ValidityPolicy.ACCEPT_FLAGGED

@@ -14,7 +14,7 @@ import pytest
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measurement import DeviceClass, HardwareKey, SampleBlock
+from nas_engine.domain.measurement import DeviceClass, HardwareKey
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
@@ -35,9 +35,9 @@ from server.searches.fronts import Fronts
 from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.result_tables import SpaceTables
-from tests.support.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
-from tests.support.service_world import put_measurement
-from tests.support.table_results import table_bytes
+from tests.support.samples.table_results import table_bytes
+from tests.support.worlds.api_world import SMALL_PARAMETERS, World, block_around, latency_spec, measurement
+from tests.support.worlds.service_world import put_measurement
 
 ENTROPY = 1.07  # latencies of distinct architectures differ by up to this factor, so that dominance is no accident
 
@@ -87,7 +87,7 @@ class Bench:
             measured = measurement(key, p50_us)
             if spread:
                 places = [1 - spread, 1 - spread / 2, 1.0, 1 + spread / 2, 1 + spread] * 3
-                measured = replace(measured, blocks=tuple(block_at(p50_us * place) for place in places))
+                measured = replace(measured, blocks=tuple(block_around(p50_us * place) for place in places))
             self.num_measured += 1
             digest = hashlib.sha256(f"{job.id} {self.num_measured}".encode()).hexdigest()
             put_measurement(self.world.results, self.board.id, job.lease, measured, digest)
@@ -107,10 +107,6 @@ class Bench:
 
 def report_of(search: Search) -> Any:
     return search.progress.report["warm_start"]
-
-
-def block_at(p50_us: float) -> SampleBlock:
-    return SampleBlock(e2e_ns=tuple(int(p50_us * 1000) + offset for offset in range(-10, 11)))
 
 
 @pytest.fixture
