@@ -31,7 +31,6 @@ TAMPERING = {
     "no lease": "UPDATE measurements SET lease_id = 'lease_none' WHERE id = :id",
     "another device's lease": f"UPDATE leases SET device_id = 'dev_other' WHERE lease_id = {_LEASE}",
     "a job for other hardware": f"UPDATE jobs SET hardware_key = '{'0' * 64}' WHERE id = {_JOB}",
-    "a job for another type": f"UPDATE jobs SET target_device_type = 'rk3588' WHERE id = {_JOB}",
     "another class": "UPDATE measurements SET device_class = 'board' WHERE id = :id",
 }
 

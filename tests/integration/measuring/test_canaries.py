@@ -229,6 +229,7 @@ class TestPlans:
         world.devices.set_state(newcomer.id, DeviceState.ACTIVE, "its outputs were compared by hand")
         ran(canaries, newcomer, output_digest=OTHER_ANSWER)
         assert world.devices.get(newcomer.id).state is DeviceState.ACTIVE
+        newcomer.sync(instance_epoch=2)  # a fresh start has a canary
         assert expected(canaries, newcomer).output_digest == OTHER_ANSWER
         assert world.devices.get(board.id).state is DeviceState.QUARANTINED
 

@@ -59,6 +59,8 @@ class Bench:
     def search(self, spread: float = 0.0, **changes: JsonValue) -> Search:
         """A search run to its end; every latency is measured with this relative spread between blocks."""
         process = self.world.process
+        if spread:
+            changes = {"measurement": {"validity_policy": "accept_flagged"}, **changes}
         search = process.get(Searches).create_search(parse_search_spec(latency_spec(**changes)))  # type: ignore[arg-type]
         for _ in range(200):
             found = process.get(Searches).get_search(search.id)
@@ -165,7 +167,8 @@ def test_what_is_not_dominated_beyond_its_interval_is_measured_again_before_the_
     bench: Callable[..., Bench],
 ) -> None:
     one = bench()
-    search = one.search(spread=0.2, num_candidates=8, seed=1, measurement={"confirm": "confident"})
+    measured = {"confirm": "confident", "validity_policy": "accept_flagged"}
+    search = one.search(spread=0.2, num_candidates=8, seed=1, measurement=measured)
     assert search.state is SearchState.COMPLETED
     fronts = one.world.process.get(Fronts)
     confident = {c.id for c in fronts.of_search(search.id, dominance=Dominance.CONFIDENT).points}

@@ -1,7 +1,8 @@
 """Measurements say why they were rejected, and leases which canary was asked for.
 
 Measurements whose origin does not hold become rejected evidence: what came in under no lease of its device and job, or
-says another class, type or hardware than its device is enrolled as or its job asks for. Nothing is deleted.
+says another class or hardware than its device is enrolled as or its job asks for. Nothing is deleted. What a device of
+another type than the asked one measured says so itself: it stays as it is, and is not reused.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ measurements = sa.table(
 devices = sa.table("devices", sa.column("id"), sa.column("capabilities", JSON))
 hardware = sa.table("hardware", sa.column("hardware_key"), sa.column("document", JSON))
 leases = sa.table("leases", sa.column("lease_id"), sa.column("job_id"), sa.column("device_id"))
-jobs = sa.table("jobs", *(sa.column(n) for n in ("id", "latency_key", "hardware_key", "target_device_type")))
+jobs = sa.table("jobs", *(sa.column(n) for n in ("id", "latency_key", "hardware_key")))
 
 
 def upgrade() -> None:
@@ -73,10 +74,9 @@ def _reject_what_does_not_hold(connection: sa.Connection) -> None:
         job.id == m.job_id,
         job.latency_key == m.latency_key,
         job.hardware_key == m.hardware_key,
-        sa.or_(job.target_device_type.is_(None), job.target_device_type == m.device_type),
     )
     _reject(connection, "no lease of its device and job brought it", ~leased)
-    _reject(connection, "its job asks for another network, hardware key or device type", ~asked)
+    _reject(connection, "its job asks for another network or hardware key", ~asked)
     for device in connection.execute(sa.select(devices)):
         enrolled = device.capabilities["identity"]["device_class"]
         reason = f"its device is enrolled as {enrolled}, it says something else"
