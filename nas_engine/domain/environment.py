@@ -16,6 +16,9 @@ from typing import Any
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 
+PINNED_CLOCKS = "pinned-max"
+"""The `clocks_profile` of a board on which every clock reads back as it was set."""
+
 
 class DeviceClass(StrEnum):
     """What kind of number a device gives; numbers of different classes are never mixed."""
@@ -220,6 +223,22 @@ class EnvironmentRecord:
             values["cpu_affinity"] = tuple(values.get("cpu_affinity", ()))
             load = values.get("npu_load_percent")
             values["npu_load_percent"] = None if load is None else tuple(load)
-            return cls(**values)
+            record = cls(**values)
         except (TypeError, ValueError, AttributeError) as error:
             raise InvalidMeasurementError(f"not an environment record: {error}") from error
+        record._check_numbers()
+        return record
+
+    def _check_numbers(self) -> None:
+        """Refuse readings that are no numbers: validity is computed from them."""
+        numbers = {
+            "npu_load_percent": self.npu_load_percent or (),
+            "cgroup_num_throttled": (self.cgroup_num_throttled,),
+            "timer_resolution_ns": (self.timer_resolution_ns,),
+            "clocks": [khz for clock in self.clocks for khz in (clock.requested_khz, clock.effective_khz)],
+            "thermal": [c for zone in self.thermal for c in (zone.start_c, zone.max_c, zone.end_c)],
+        }
+        for name, values in numbers.items():
+            for value in values:
+                if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+                    raise InvalidMeasurementError(f"not an environment record: {value!r} in {name} is no finite number")

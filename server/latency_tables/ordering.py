@@ -19,10 +19,10 @@ from server.jobs.states import JobKind
 from server.latency_tables.batch import Batch, BatchEntry
 from server.latency_tables.progress import measured_entry, observed
 from server.latency_tables.store import BatchStore
-from server.measuring.measurement import MeasurementRecord, kind_of
+from server.measuring.evidence import find_reusable
+from server.measuring.measurement import MeasurementRecord
 from server.measuring.orders import profiles_from
 from server.measuring.payloads import ConvertPayload, MeasurePayload, MeasureTarget, OperatorDocument
-from server.measuring.store import MeasurementStore
 from server.spaces.architecture import ArchitectureDocument
 
 
@@ -158,11 +158,11 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
     wanted = batch.spec.measurement
     if not wanted.reuse:
         return None
-    return MeasurementStore(tx).reusable_measurement(
+    return find_reusable(
+        tx,
         entry.latency_key,
-        profile.hardware_key,
+        profile,
         batch.spec.device.device_type,
-        (kind_of(profile.key.identity.device_class),),
         profiles_from(wanted.profile),
         ValidityPolicy(wanted.validity_policy),
     )

@@ -33,9 +33,9 @@ from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
-from server.measuring.measurement import MeasurementKind, MeasurementRecord, kind_of
+from server.measuring.evidence import find_reusable
+from server.measuring.measurement import MeasurementKind, MeasurementRecord
 from server.measuring.payloads import ConvertPayload, MeasurePayload
-from server.measuring.store import MeasurementStore
 from server.spaces.architecture import ArchitectureDocument
 
 
@@ -140,11 +140,11 @@ class LatencyScheduler:
         if not spec.reuse:
             return None
         profile = self._hardware(tx, search)
-        found = MeasurementStore(tx).reusable_measurement(
+        found = find_reusable(
+            tx,
             latency_key,
-            profile.hardware_key,
+            profile,
             _device(search).device_type,
-            (kind_of(profile.key.identity.device_class),),
             profiles_from(spec.profile),
             ValidityPolicy(spec.validity_policy),
         )

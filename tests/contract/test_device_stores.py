@@ -75,7 +75,7 @@ class TestMeasurements:
         found = world.latencies.get_measurement(str(receipt.record_id))
         assert found.npu_time_source == MeasurementResource.of(found).npu_time_source == "rknnlite"
         assert found.stats.p50_us == 321.0
-        assert found.stats.p90_us is None
+        assert found.stats.p99_us == 321.0
         assert found.flags == flags
         assert found.validity is Validity.UNPINNED
         assert found.hardware.digest == found.hardware_key

@@ -52,6 +52,10 @@ class SampleBlock:
             raise InvalidMeasurementError(
                 f"samples reach from {min(self.e2e_ns)} to {max(self.e2e_ns)} ns: they must be > 0 and under an hour"
             )
+        if self.npu_ns and max(self.npu_ns) > MAX_SAMPLE_NS:
+            raise InvalidMeasurementError(f"npu samples reach to {max(self.npu_ns)} ns: they must be under an hour")
+        if min(self.num_involuntary_switches or 0, self.cpu_time_ns or 0) < 0:
+            raise InvalidMeasurementError("a block counts switches or processor time below 0")
 
     @property
     def median_ns(self) -> float:

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import (
+    ClockReading,
     DeviceClass,
     DeviceIdentity,
     EnvironmentRecord,
@@ -26,6 +27,7 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 from server.access.token import Role
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -209,15 +211,21 @@ def capabilities(device_class: DeviceClass = DeviceClass.BOARD) -> DeviceCapabil
     return DeviceCapabilities(identity=identity, max_model_bytes=1 << 30)
 
 
+def block_around(p50_us: float) -> SampleBlock:
+    """A block whose runs lie around a latency, as long as the protocol wants it."""
+    middle_ns = int(p50_us * 1000)
+    runs_ns = tuple(middle_ns + offset for offset in range(-10, 11))
+    wanted = -(-100_000_000 // (len(runs_ns) * middle_ns))
+    return SampleBlock(e2e_ns=runs_ns * min(wanted, MAX_RUNS_PER_BLOCK // len(runs_ns)))
+
+
 def measurement(key: HardwareKey, p50_us: float, flags: tuple[ValidityFlag, ...] = ()) -> Measurement:
-    """Four clean blocks around a latency."""
-    blocks = tuple(
-        SampleBlock(e2e_ns=tuple(int(p50_us * 1000) + offset for offset in range(-10, 11))) for _ in range(4)
-    )
+    """Ten clean blocks around a latency, on pinned clocks: enough for any but an audit."""
+    clocks = (ClockReading(name="npu", requested_khz=1_000_000, effective_khz=1_000_000),)
     return Measurement(
-        blocks=blocks,
+        blocks=(block_around(p50_us),) * 10,
         flags=flags,
-        environment=EnvironmentRecord(agent_version="test", protocol_version=1),
+        environment=EnvironmentRecord(agent_version="test", protocol_version=1, clocks=clocks),
         hardware_key=key,
         load_us=1.0,
         init_us=2.0,
