@@ -14,7 +14,8 @@ from hilnas.v1 import control_pb2
 from nas_engine.domain.measurement import DeviceClass
 from server.access.token import Role
 from server.access.tokens import EnrolmentTokens, digest
-from server.fleet.device import DeviceState
+from server.fleet.device import DeviceCapabilities, DeviceState
+from server.fleet.sessions import AgentReport
 from tests.support.worlds.agent_bench import Bench, RawAgent, code_of, identity
 from tests.support.worlds.api_world import World as ApiWorld
 from tests.support.worlds.databases import TestDatabase
@@ -121,7 +122,6 @@ def test_no_device_speaks_with_a_token_or_a_short_string(bench: Bench) -> None:
 def test_two_hosts_with_one_credential_are_quarantined_and_their_boot_ids_stay_secret(tmp_path: Path) -> None:
     world = ApiWorld.open(tmp_path)
     board = world.enrol()
-    sessions = world.process.agents.sessions
     for boot_id in ("the-first-boot-id", "the-other-boot-id"):
         world.process.agents.sessions.sync(_report(board.id, boot_id, board.capabilities))
     with world.client(world.token(Role.VIEWER)) as client:
@@ -133,19 +133,16 @@ def test_two_hosts_with_one_credential_are_quarantined_and_their_boot_ids_stay_s
     text = json.dumps(shown) + "".join(pages) + str(events)
     for secret in ("boot-id", "boot_id", "credential_sha256", "instance_epoch", board.credential_sha256):
         assert secret not in text, secret
-    assert sessions is world.process.agents.sessions
     world.close()
 
 
-def _report(device_id: str, boot_id: str, capabilities: object) -> object:
-    from server.fleet.sessions import AgentReport
-
+def _report(device_id: str, boot_id: str, capabilities: DeviceCapabilities) -> AgentReport:
     return AgentReport(
         device_id=device_id,
         boot_id=boot_id,
         instance_epoch=1,
         agent_version="1",
-        capabilities=capabilities,  # type: ignore[arg-type]
+        capabilities=capabilities,
     )
 
 
