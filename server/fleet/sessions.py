@@ -12,7 +12,7 @@ from enum import Enum
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import InvalidValueError, LeaseLostError
+from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
 from server.fleet.device import Device, DeviceCapabilities, DeviceState, check_device_text, check_labels
 from server.fleet.lifecycle import set_device_state
 from server.fleet.store import DeviceStore
@@ -257,7 +257,7 @@ class AgentSessions:
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
         try:
             job = JobStore(tx).renew_lease(one.lease, self._leases.ttl_s, one.phase)
-        except LeaseLostError as error:
+        except (LeaseLostError, NotFoundError) as error:  # a job may be gone: the database was restored
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
         if job.lease_owner != device.id:
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
@@ -267,11 +267,11 @@ class AgentSessions:
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
 
     def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> None:
-        lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
         try:
+            lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
             job = JobStore(tx).lock_job_of_lease(one.lease)
-        except LeaseLostError:
-            return  # its lease has passed on: nothing to give back
+        except (LeaseLostError, NotFoundError):
+            return  # its lease has passed on, or the job is gone with the database it was in: nothing to give back
         if job.lease_owner == device.id:
             fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
 

@@ -185,8 +185,9 @@ def _record(
 
 
 def _npu_p50_us(measurement: Measurement) -> float | None:
-    npu_ns = [ns for block in usable_blocks(measurement.blocks) for ns in block.npu_ns]
-    return float(np.median(np.asarray(npu_ns, dtype=np.int64))) / 1e3 if npu_ns else None
+    parts = [np.asarray(block.npu_ns, dtype=np.int64) for block in usable_blocks(measurement.blocks)]
+    npu_ns = np.concatenate(parts) if any(len(part) for part in parts) else None
+    return None if npu_ns is None else float(np.median(npu_ns, overwrite_input=True)) / 1e3
 
 
 def _canary_json(reading: CanaryReading | None) -> JsonValue:
