@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
-from tests.support.databases import PostgresServer, TestDatabase, opened, why_no_postgres
+from tests.support.worlds.databases import PostgresServer, TestDatabase, opened, why_no_postgres
 
 # Timings never decide: a property must not fail because the machine is busy.
 settings.register_profile("hilnas", deadline=None)

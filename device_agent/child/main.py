@@ -45,7 +45,11 @@ def main() -> int:
         if request is None:
             return 0
         threading.Thread(target=_end_with_agent, args=(requests,), daemon=True).start()
-        _limit_memory(settings.model_memory_bytes)
+        if settings.model_memory_bytes > 0:
+            # The process may grow by so much and no more: a model that wants the whole board fails alone.
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + settings.model_memory_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         write_frame(answers, _answer(device, request, answers))
         os._exit(0)  # engines may hang in their destructors; everything is sent
 
@@ -56,14 +60,6 @@ def _load_engine(settings: MeasuringSettings) -> MeasuringDevice:
         with contextlib.suppress(HostBusyError):
             held.enter_context(HostLock(settings.lock_path).working(_PREPARE_WAIT_S))
         return MeasuringDevice(settings)
-
-
-def _limit_memory(model_bytes: int) -> None:
-    """Let the process grow by so much and no more: a model that wants the whole board fails alone (setrlimit)."""
-    if model_bytes > 0:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + model_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _answer(device: MeasuringDevice, message: ProcessRequest, answers: BinaryIO) -> ProcessEvent:

@@ -24,7 +24,7 @@ from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, Predictions
-from nas_engine.domain.measuring.image_set import ImageSetFile, ImageSetHeader
+from nas_engine.domain.measuring.image_set import ImageSetFile
 
 TURN_S = 0.5  # longest hold of the timing lock, but for one batch
 
@@ -66,7 +66,13 @@ def run_classification(request: ClassifyRequest, setup: MeasuringSetup, on_phase
                 raise DatasetError(f"{request.num_images} images are asked of a set of {images.header.num_images}")
             classifier = setup.runtime.load_classifier(request.model, request.settings)
             try:
-                _check_input(classifier, images.header, request.settings.batch)
+                declared, expected = classifier.input_shape, images.header.input_shape(request.settings.batch)
+                if declared is not None and declared != expected:
+                    raise JobFailedError(
+                        FailureType.MODEL_REJECTED,
+                        f"the model takes {declared}, the images are {expected} "
+                        f"({images.header.preprocessing.layout.value}): pack them as the model takes them",
+                    )
                 predictions_N = _predict(request, setup, on_phase, images, classifier)
             finally:
                 classifier.close()
@@ -114,16 +120,6 @@ def _predict(
                 if time.monotonic() >= turn_ends:
                     break
     return predictions_N
-
-
-def _check_input(classifier: Classifier, header: ImageSetHeader, batch: int) -> None:
-    declared, expected = classifier.input_shape, header.input_shape(batch)
-    if declared is not None and declared != expected:
-        raise JobFailedError(
-            FailureType.MODEL_REJECTED,
-            f"the model takes {declared}, the images are {expected} ({header.preprocessing.layout.value}): "
-            "pack them as the model takes them",
-        )
 
 
 def _ranked_first(output: Output, batch: int, num_classes: int) -> Predictions:

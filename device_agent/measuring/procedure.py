@@ -17,10 +17,10 @@ from device_agent.failures import JobFailedError
 from device_agent.measuring.canary import Canary, canary_complaint, output_digest, run_canary
 from device_agent.measuring.clocks import PINNED
 from device_agent.measuring.environment import complete_environment
-from device_agent.measuring.protocol import Sampler, warm_up
+from device_agent.measuring.protocol import SampledBlocks, Sampler, warm_up
 from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardState, Telemetry
-from device_agent.runtime.base import Clock, SessionSettings
+from device_agent.runtime.base import Clock, Session, SessionSettings
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
@@ -73,45 +73,48 @@ class MeasureRequest:
     cpu_operators: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """What the loaded model's runs gave.
+
+    Attributes:
+        first_ns: duration of the very first run.
+        digest: of its outputs.
+        awake: the board after warming up; an NPU that was idle before reads the clock it is parked at.
+        sampling: the blocks.
+    """
+
+    first_ns: int
+    digest: str
+    awake: BoardState
+    sampling: SampledBlocks
+
+
 def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: OnPhase) -> Measurement:
     """Do the whole protocol for one model in this process.
 
     Raises:
         JobFailedError: no trustworthy samples could be had; the type says why.
     """
-    clock, profile = setup.runtime.clock, request.profile
+    clock = setup.runtime.clock
     start_ns = clock.now_ns()
     on_phase(Phase.PREPARING)
     before = setup.telemetry.state()
-    cool_down(setup.telemetry, clock, profile)
+    cool_down(setup.telemetry, clock, request.profile)
     canary_before = _canary_gate(request, setup)
+
     loaded = setup.runtime.load(request.model, request.settings)
     try:
-        first_start_ns = clock.now_ns()
-        loaded.session.run()
-        first_ns = clock.now_ns() - first_start_ns
-        digest = output_digest(loaded.session.outputs())
-        on_phase(Phase.WARMUP)
-        with setup.lock():
-            warm_up(loaded.session, clock, profile)
-        awake = setup.telemetry.state()  # an NPU that was idle before reads the clock it is parked at
-        on_phase(Phase.MEASURING)
-        sampling = Sampler(
-            loaded.session,
-            clock,
-            setup.telemetry,
-            setup.lock,
-            profile,
-            np.random.default_rng(BOOTSTRAP_SEED),
-            uses_processor=setup.runtime.facts.uses_processor,
-        ).sample()
+        runs = _run_loaded(loaded.session, request.profile, setup, on_phase)
     finally:
         loaded.session.close()
+    sampling = runs.sampling
     if all(b.status is BlockStatus.DISCARDED for b in sampling.blocks):
         raise JobFailedError(FailureType.THERMAL_TIMEOUT, f"every block was discarded: {sampling.discard_reasons[-1]}")
+
     canary_after, drift = _canary_after(request, setup, canary_before)
     after = setup.telemetry.state()
-    clock_flags = _clock_flags(request, setup, (awake, after))
+    clock_flags = _clock_flags(request, setup, (runs.awake, after))
     flags = (*sampling.flags, *drift, *clock_flags, *_interference_flags(request, setup, before, after))
     return Measurement(
         blocks=tuple(sampling.blocks),
@@ -128,12 +131,37 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
         hardware_key=HardwareKey(identity=setup.identity, dtype=request.dtype, batch=request.settings.batch),
         load_us=loaded.load_ns / 1e3,
         init_us=loaded.init_ns / 1e3,
-        first_run_us=first_ns / 1e3,
+        first_run_us=runs.first_ns / 1e3,
         canary_before=canary_before,
         canary_after=canary_after,
         npu_time_source=setup.runtime.facts.name if any(b.npu_ns for b in sampling.blocks) else None,
-        output_digest=digest,
+        output_digest=runs.digest,
     )
+
+
+def _run_loaded(session: Session, profile: MeasurementProfile, setup: MeasuringSetup, on_phase: OnPhase) -> _Runs:
+    clock = setup.runtime.clock
+    first_start_ns = clock.now_ns()
+    session.run()
+    first_ns = clock.now_ns() - first_start_ns
+    digest = output_digest(session.outputs())
+
+    on_phase(Phase.WARMUP)
+    with setup.lock():
+        warm_up(session, clock, profile)
+    awake = setup.telemetry.state()
+
+    on_phase(Phase.MEASURING)
+    sampler = Sampler(
+        session,
+        clock,
+        setup.telemetry,
+        setup.lock,
+        profile,
+        np.random.default_rng(BOOTSTRAP_SEED),
+        uses_processor=setup.runtime.facts.uses_processor,
+    )
+    return _Runs(first_ns, digest, awake, sampler.sample())
 
 
 def cool_down(telemetry: Telemetry, clock: Clock, profile: MeasurementProfile) -> None:

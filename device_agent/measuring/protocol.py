@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from device_agent.measuring.telemetry import BoardState, Telemetry, Usage
+from device_agent.measuring.telemetry import BoardState, Telemetry
 from device_agent.runtime.base import Clock, Session
 from nas_engine.domain.measurement import (
     BlockStatus,
@@ -74,17 +74,13 @@ def warm_up(session: Session, clock: Clock, profile: MeasurementProfile) -> bool
             medians.append(statistics.median(group))
             group.clear()
         enough = run >= profile.warmup_min_runs and elapsed_s >= profile.warmup_min_s
-        if enough and _steady(medians[-profile.warmup_window :], profile):
+        window = medians[-profile.warmup_window :]
+        is_steady = len(window) == profile.warmup_window and max(window) <= min(window) * (1 + profile.warmup_tolerance)
+        if enough and is_steady:
             return True
         if elapsed_s >= profile.warmup_cap_s and run >= 1:
             return False
     return False
-
-
-def _steady(medians: list[float], profile: MeasurementProfile) -> bool:
-    if len(medians) < profile.warmup_window:
-        return False
-    return max(medians) <= min(medians) * (1.0 + profile.warmup_tolerance)
 
 
 def timed_runs(session: Session, clock: Clock, *, min_runs: int, min_s: float) -> tuple[list[int], list[int]]:
@@ -158,7 +154,11 @@ class Sampler:
                 continue
             discards_in_row = 0
             timed_ns += sum(block.e2e_ns)
-            if self._finished(sampling, timed_ns / 1e9) or self._capped(sampling, timed_ns / 1e9):
+            timed_s = timed_ns / 1e9
+            kept = sampling.count(BlockStatus.CLEAN) + sampling.count(BlockStatus.DIRTY)
+            is_at_cap = kept >= self._profile.min_clean_blocks and timed_s >= self._profile.cap_s
+            is_at_hard_cap = kept >= self._profile.max_blocks or timed_s >= self._profile.cap_s * HARD_CAP_FACTOR
+            if self._finished(sampling, timed_s) or is_at_cap or is_at_hard_cap:
                 break
         sampling.flags = self._flags(sampling, timed_ns / 1e9)
         return sampling
@@ -174,7 +174,13 @@ class Sampler:
             wall_ns, after = self._clock.now_ns() - start_ns, self._telemetry.usage()
         state = self._telemetry.state()
         sampling.note(state)
-        switches, cpu_ns = _difference(before, after)
+        switches, cpu_ns = (
+            None if first is None or last is None else max(last - first, 0)
+            for first, last in (
+                (before.num_involuntary_switches, after.num_involuntary_switches),
+                (before.cpu_time_ns, after.cpu_time_ns),
+            )
+        )
         reason = self._why_discarded(state)
         status = BlockStatus.DISCARDED if reason else self._cleanliness(len(e2e_ns), wall_ns, switches, cpu_ns)
         return SampleBlock(tuple(e2e_ns), tuple(npu_ns), status, switches, cpu_ns), reason
@@ -202,12 +208,6 @@ class Sampler:
             return False
         return self._half_width(sampling) <= self._profile.ci_relative_half_width
 
-    def _capped(self, sampling: SampledBlocks, timed_s: float) -> bool:
-        kept = sampling.count(BlockStatus.CLEAN) + sampling.count(BlockStatus.DIRTY)
-        if kept >= self._profile.min_clean_blocks and timed_s >= self._profile.cap_s:
-            return True
-        return kept >= self._profile.max_blocks or timed_s >= self._profile.cap_s * HARD_CAP_FACTOR
-
     def _half_width(self, sampling: SampledBlocks) -> float:
         """Half the 95 % interval of the median, relative to its middle."""
         low, high = median_interval_us(usable_blocks(sampling.blocks), self._rng)
@@ -234,13 +234,3 @@ class Sampler:
             )
             flags.append(ValidityFlag(Validity.NOISY, reason))
         return flags
-
-
-def _difference(before: Usage, after: Usage) -> tuple[int | None, int | None]:
-    def subtract(a: int | None, b: int | None) -> int | None:
-        return None if a is None or b is None else max(b - a, 0)
-
-    return (
-        subtract(before.num_involuntary_switches, after.num_involuntary_switches),
-        subtract(before.cpu_time_ns, after.cpu_time_ns),
-    )

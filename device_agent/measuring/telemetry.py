@@ -104,12 +104,13 @@ class BoardTelemetry:
     def state(self) -> BoardState:
         """Clocks, temperatures, loads and throttling now."""
         load = self._text("proc/loadavg")
+        throttled = re.search(r"^nr_throttled (\d+)", self._text("sys/fs/cgroup/cpu.stat") or "", re.MULTILINE)
         return BoardState(
             clocks=self._clocks(),
             temperatures_c=self._temperatures(),
             npu_load_percent=self._npu_load(),
             load_average_1m=float(load.split()[0]) if load else None,
-            num_throttled=self._num_throttled(),
+            num_throttled=int(throttled[1]) if throttled else None,
         )
 
     def board_model(self) -> str:
@@ -181,10 +182,6 @@ class BoardTelemetry:
         """Whether this looks like a container."""
         marks = (self._root / ".dockerenv").exists() or (self._root / "run/.containerenv").exists()
         return marks or "container" in os.environ
-
-    def _num_throttled(self) -> int | None:
-        match = re.search(r"^nr_throttled (\d+)", self._text("sys/fs/cgroup/cpu.stat") or "", re.MULTILINE)
-        return int(match[1]) if match else None
 
     def _npu_load(self) -> tuple[int, ...] | None:
         for node in ("sys/kernel/debug/rknpu/load", "proc/rknpu/load"):

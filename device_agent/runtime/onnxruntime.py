@@ -108,19 +108,14 @@ class OnnxRuntime:
 
     def _session(self, data: bytes, settings: SessionSettings) -> Any:
         try:
-            return self._engine.InferenceSession(
-                data, sess_options=self._options(settings), providers=["CPUExecutionProvider"]
-            )
+            options = self._engine.SessionOptions()
+            options.intra_op_num_threads = settings.num_threads
+            options.inter_op_num_threads = 1
+            options.execution_mode = self._engine.ExecutionMode.ORT_SEQUENTIAL
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            return self._engine.InferenceSession(data, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise JobFailedError(_failure(error, FailureType.INIT_FAILED), f"onnxruntime: {error}") from error
-
-    def _options(self, settings: SessionSettings) -> Any:
-        options = self._engine.SessionOptions()
-        options.intra_op_num_threads = settings.num_threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = self._engine.ExecutionMode.ORT_SEQUENTIAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return options
 
 
 class _OnnxSession:

@@ -76,9 +76,11 @@ class ArtifactCache:
         try:
             path = self._object(ref.sha256)
             if not self._intact(path, ref):
-                with _disk_errors():
+                try:
                     self._make_room(ref.size_bytes)
                     self._fetch_all(ref, fetch, pause)
+                except OSError as error:
+                    raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
             os.utime(path)  # marks it as used last
             yield path
         finally:
@@ -154,14 +156,6 @@ class ArtifactCache:
                 continue
             used_bytes -= path.stat().st_size
             path.unlink()
-
-
-@contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
 
 
 def _digest(path: Path) -> str:

@@ -64,7 +64,13 @@ def job_from_proto(assignment: control_pb2.Assignment) -> LeasedJob:
     order: MeasureOrder | ClassifyOrder | None = None
     complaint = ""
     try:
-        order = _order_from_proto(assignment)
+        match assignment.WhichOneof("work"):
+            case "measure":
+                order = _measure_order(assignment.measure)
+            case "classify":
+                order = _classify_order(assignment.classify)
+            case _:
+                complaint = "this agent does not know that kind of work: upgrade it"
     except (JobFailedError, InvalidMeasurementError, ValueError) as error:
         complaint = str(error)
     return LeasedJob(
@@ -74,16 +80,6 @@ def job_from_proto(assignment: control_pb2.Assignment) -> LeasedJob:
         ttl_s=assignment.ttl_s,
         timeout_s=assignment.timeout_s,
     )
-
-
-def _order_from_proto(assignment: control_pb2.Assignment) -> MeasureOrder | ClassifyOrder:
-    match assignment.WhichOneof("work"):
-        case "measure":
-            return _measure_order(assignment.measure)
-        case "classify":
-            return _classify_order(assignment.classify)
-        case _:
-            raise ValueError("this agent does not know that kind of work: upgrade it")
 
 
 def _classify_order(classify: control_pb2.ClassifyJob) -> ClassifyOrder:
@@ -101,6 +97,15 @@ def _classify_order(classify: control_pb2.ClassifyJob) -> ClassifyOrder:
 
 
 def _measure_order(measure: control_pb2.MeasureJob) -> MeasureOrder:
+    canary: CanaryOrder | None = None
+    if measure.HasField("canary"):
+        wanted = measure.canary
+        canary = CanaryOrder(
+            model=_artifact(wanted.model),
+            baseline_us=wanted.baseline_us if wanted.HasField("baseline_us") else None,
+            output_digest=wanted.output_digest,
+            tolerance=wanted.tolerance if wanted.HasField("tolerance") else None,
+        )
     return MeasureOrder(
         model=_artifact(measure.model),
         profile=MeasurementProfile.named(measure.profile),
@@ -109,17 +114,8 @@ def _measure_order(measure: control_pb2.MeasureJob) -> MeasureOrder:
         num_threads=measure.num_threads,
         core_mask=measure.core_mask,
         input_seed=measure.input_seed,
-        canary=_canary_order(measure.canary) if measure.HasField("canary") else None,
+        canary=canary,
         cpu_operators=tuple(measure.cpu_operators),
-    )
-
-
-def _canary_order(canary: control_pb2.CanarySpec) -> CanaryOrder:
-    return CanaryOrder(
-        model=_artifact(canary.model),
-        baseline_us=canary.baseline_us if canary.HasField("baseline_us") else None,
-        output_digest=canary.output_digest,
-        tolerance=canary.tolerance if canary.HasField("tolerance") else None,
     )
 
 

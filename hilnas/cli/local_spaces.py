@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from hilnas.cli.local_tables import is_table_file, open_table, row_document
+from hilnas.cli.local_tables import SUFFIXES, open_table, row_document
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
@@ -69,7 +69,7 @@ def open_space(space_id: str, num_classes: int | None, settings: Sequence[str]) 
     Raises:
         InvalidSpaceError: unknown space or parameter, or a setting that cannot be read.
     """
-    if is_table_file(space_id):
+    if space_id.lower().endswith(SUFFIXES):
         if num_classes is not None or settings:
             raise InvalidSpaceError("a table of results takes no parameters")
         return open_table(Path(space_id))

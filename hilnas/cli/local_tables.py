@@ -17,11 +17,6 @@ NOTE = "a row of a table of results: it cannot be drawn, exported or measured"
 NO_ROW = "the table has no row for this genotype: a search never asks it"
 
 
-def is_table_file(text: str) -> bool:
-    """Whether a space is named by a file."""
-    return text.lower().endswith(SUFFIXES)
-
-
 def table_content(path: Path) -> bytes:
     """The bytes that stand for a table: of the file itself, or of the JSON document that an ``.npz`` becomes.
 

@@ -72,7 +72,7 @@ def _run(name: str, command: _Command, arguments: list[str]) -> int:
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
-        if _is_ours(error.name):
+        if (error.name or "").partition(".")[0] in {"server", "nas_engine", "device_agent", "hilnas"}:
             raise
         sys.stderr.write(
             f"hilnas {name}: the package {error.name!r} is not installed here.\n"
@@ -81,10 +81,6 @@ def _run(name: str, command: _Command, arguments: list[str]) -> int:
         return 3
     entry = cast("Callable[[Sequence[str]], int | None]", module.main)
     return entry(arguments) or 0
-
-
-def _is_ours(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in {"server", "nas_engine", "device_agent", "hilnas"}
 
 
 def _usage() -> str:

@@ -145,7 +145,11 @@ def _eta(search: SearchResource, finished: int, now: datetime) -> str:
         return "-"
     elapsed_s = (now - search.started_at).total_seconds()
     left_s = elapsed_s / finished * max(0, search.progress.num_candidates - finished)
-    return duration_text(left_s)
+    minutes, seconds = divmod(round(left_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def supernet_view(supernet: SupernetResource) -> RenderableType:
@@ -253,13 +257,6 @@ def _accuracies(candidate: CandidateResource) -> tuple[str, str, str]:
 def number_text(value: float) -> str:
     """A value for people: whole numbers with separators, others with five digits."""
     return f"{int(value):,}" if value == int(value) and abs(value) >= 1000 else f"{value:.5g}"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _count(value: int | None) -> str:

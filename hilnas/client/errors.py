@@ -70,7 +70,9 @@ class ProblemError(HilnasError):
         self.status = status
         self.slug = str(document.get("type", "about:blank")).rpartition("/")[2]
         self.detail = str(document.get("detail") or document.get("title") or f"HTTP status {status}")
-        self.errors = _places(document.get("errors"))
+        errors = document.get("errors")
+        listed = errors if isinstance(errors, Sequence) and not isinstance(errors, str) else ()
+        self.errors = tuple(_place(error) for error in listed if isinstance(error, Mapping))
         self.request_id = str(document.get("request_id", ""))
         self.members = dict(document)
         super().__init__(self._text())
@@ -125,12 +127,6 @@ def problem_error(status: int, document: Mapping[str, JsonValue]) -> ProblemErro
     }
     fallback = ServerFailedError if status >= 500 else InvalidRequestError
     return kinds.get(status, fallback)(status, document)
-
-
-def _places(errors: JsonValue) -> tuple[ProblemPlace, ...]:
-    if not isinstance(errors, Sequence) or isinstance(errors, str):
-        return ()
-    return tuple(_place(error) for error in errors if isinstance(error, Mapping))
 
 
 def _place(error: Mapping[str, JsonValue]) -> ProblemPlace:

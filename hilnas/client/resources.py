@@ -15,7 +15,7 @@ from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.transport import Params, Transport
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
-from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, RoleName, TokenResource
+from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
 from server.artifacts.schemas import ArtifactResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
@@ -244,7 +244,7 @@ class TokenGroup(Group):
         """List every token, oldest first."""
         return self.items(f"{API}/tokens", TokenResource, {})
 
-    def create(self, name: str, roles: Sequence[RoleName], expires_in_s: int | None = None) -> NewTokenResource:
+    def create(self, name: str, roles: Sequence[str], expires_in_s: int | None = None) -> NewTokenResource:
         """Make a token; its secret is in this answer only."""
         body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
         return read(NewTokenResource, self._transport.post(f"{API}/tokens", body))

@@ -96,14 +96,16 @@ class Transport:
             ProblemError: the server refused.
             ServerUnreachableError: no answer, after every try.
         """
+        sent = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
         for attempt in range(1, self._retry.max_attempts + 1):
             last = attempt == self._retry.max_attempts
+            body = content() if content is not None else sent
             try:
                 response = self._http.request(
                     method,
                     path,
                     params=_clean(params),
-                    content=_body(json_body, content),
+                    content=body,
                     headers={
                         **({"Content-Type": "application/json"} if json_body is not None else {}),
                         **(headers or {}),
@@ -152,12 +154,6 @@ class Transport:
 
 def _clean(params: Params | None) -> dict[str, str | int | float | bool | Sequence[str]]:
     return {name: value for name, value in (params or {}).items() if value is not None}
-
-
-def _body(json_body: JsonValue, content: Callable[[], Iterator[bytes]] | None) -> bytes | Iterator[bytes] | None:
-    if content is not None:
-        return content()
-    return None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
 
 
 def _checked(response: httpx2.Response) -> httpx2.Response:

@@ -187,7 +187,11 @@ class MetricPredictor:
         if self._samples is None:
             raise EngineError("predictor: fit it before asking for predictions")
         if self._posterior is None:
-            self._posterior = self._condition(self._samples)
+            known = self._kernel.features(self._samples.genotypes)
+            targets, error_variance, centre, scale = self._samples.standardised()
+            factor = cho_factor(self._kernel.gram(known, self._covariance, error_variance), lower=True)
+            precision = cho_solve(factor, np.eye(len(targets)))
+            self._posterior = _Posterior(known, cho_solve(factor, targets), precision, centre, scale)
         posterior, hyper = self._posterior, self._covariance
         features = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
         cross = self._kernel.between(features, posterior.known, hyper)
@@ -254,12 +258,6 @@ class MetricPredictor:
             raise EngineError(f"predictor: value or standard error {int(np.argmin(sound))} is not finite or negative")
         valid = tuple(validate_genotype(self._genes, genotype) for genotype in genotypes)
         return _Samples(valid, targets, errors, Scale.fitting(self._metric, targets))
-
-    def _condition(self, samples: _Samples) -> _Posterior:
-        known = self._kernel.features(samples.genotypes)
-        targets, error_variance, centre, scale = samples.standardised()
-        factor = cho_factor(self._kernel.gram(known, self._covariance, error_variance), lower=True)
-        return _Posterior(known, cho_solve(factor, targets), cho_solve(factor, np.eye(len(targets))), centre, scale)
 
 
 def _numbers(value: JsonValue) -> list[float]:

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -18,7 +18,7 @@ from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 
 
-class DeviceClass(Enum):
+class DeviceClass(StrEnum):
     """What kind of number a device gives; numbers of different classes are never mixed."""
 
     BOARD = "board"

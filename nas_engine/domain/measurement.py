@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -250,7 +250,7 @@ def _stdev_us(samples_us: npt.NDArray[np.float64]) -> float:
     return math.sqrt(sum(float(part @ part) for part in parts) / (len(samples_us) - 1))
 
 
-class Validity(Enum):
+class Validity(StrEnum):
     """Whether a measurement can be trusted. Values are only added, never removed or renamed."""
 
     VALID = "valid"

@@ -157,7 +157,10 @@ class _Lowering:
             case Flatten():
                 return self._emit("Flatten", node.name, inputs, wire.attribute_int("axis", 1))
             case Linear():
-                return self._linear(node, inputs[0])
+                operands = [inputs[0], self._tensor(f"{node.name}.weight", self._weight(node.weight))]
+                if node.bias is not None:
+                    operands.append(self._tensor(f"{node.name}.bias", self._weight(node.bias)))
+                return self._emit("Gemm", node.name, operands, wire.attribute_int("transB", 1))
             case WeightedSum():
                 return self._weighted_sum(node, inputs)
             case _:
@@ -232,12 +235,6 @@ class _Lowering:
             for value in (node.start, node.stop, axis, node.step)
         ]
         return self._emit("Slice", node.name, [x, *inputs])
-
-    def _linear(self, node: Linear, x: str) -> str:
-        inputs = [x, self._tensor(f"{node.name}.weight", self._weight(node.weight))]
-        if node.bias is not None:
-            inputs.append(self._tensor(f"{node.name}.bias", self._weight(node.bias)))
-        return self._emit("Gemm", node.name, inputs, wire.attribute_int("transB", 1))
 
     def _sum(self, name: str, inputs: list[str]) -> str:
         """A chain of binary Adds (the converter fuses Add, not Sum, into a convolution)."""

@@ -114,7 +114,11 @@ class RknnConverter:
             folder = Path(name)
             (folder / converter.MODEL).write_bytes(onnx)
             if key.settings.is_quantised and calibration is not None:
-                _write_images(folder, calibration)
+                # One .npy file per image, batch axis kept, and the list of them that the toolkit reads.
+                names = [f"image{number}.npy" for number in range(len(calibration.images_NCHW))]
+                for file_name, image_CHW in zip(names, calibration.images_NCHW, strict=True):
+                    np.save(folder / file_name, image_CHW[None], allow_pickle=False)
+                (folder / converter.DATASET).write_text("\n".join(names) + "\n")
             if probe_NCHW is not None:
                 np.save(folder / converter.PROBE, probe_NCHW, allow_pickle=False)
             job: dict[str, JsonValue] = {
@@ -168,15 +172,6 @@ def _raise_unless_done(answer: Mapping[str, JsonValue]) -> None:
     is_our_fault = answer.get("kind") != "refused" or any(sign in detail for sign in _OWN_FAULTS)
     failure = ConversionFailure.CONVERTER_FAULT if is_our_fault else ConversionFailure.CONVERT_FAILED
     raise ConversionError(failure, f"the converter refuses the model at {stage}: {one_line_cause(detail)}")
-
-
-def _write_images(folder: Path, calibration: CalibrationImages) -> None:
-    """One .npy file per image, batch axis kept, and the list of them that the toolkit reads."""
-    names = []
-    for number, image_CHW in enumerate(calibration.images_NCHW):
-        names.append(f"image{number}.npy")
-        np.save(folder / names[-1], image_CHW[None], allow_pickle=False)
-    (folder / converter.DATASET).write_text("\n".join(names) + "\n")
 
 
 def _read_result(folder: Path, key: ConversionKey, *, has_probe: bool) -> tuple[Conversion, NDArray[np.float32] | None]:

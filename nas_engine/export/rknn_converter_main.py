@@ -29,26 +29,27 @@ class Refused(Exception):
 
 def main() -> int:
     if "--version" in sys.argv:
-        return _print_version()
+        try:
+            sys.stdout.write(version("rknn-toolkit2") + "\n")
+        except PackageNotFoundError:
+            sys.stderr.write("rknn-toolkit2 is not installed in this environment\n")
+            return 1
+        return 0
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected: leave no core files behind
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _write_by_line()
+    # Whole lines: the compiler (through C) and the toolkit (through Python) print to one file, and a buffer that is
+    # full in mid-line would cut a row of the table in two.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    libc = ctypes.CDLL(None)
+    line_buffered = 1  # _IOLBF
+    libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, line_buffered, ctypes.c_size_t(65536))
     _redirect(os.devnull, os.devnull)
     from rknn.api import RKNN
 
     _send(answers, {"ready": version("rknn-toolkit2")})
     while (job := _receive(requests)) is not None:
         _send(answers, _run(RKNN, job))
-    return 0
-
-
-def _print_version() -> int:
-    try:
-        sys.stdout.write(version("rknn-toolkit2") + "\n")
-    except PackageNotFoundError:
-        sys.stderr.write("rknn-toolkit2 is not installed in this environment\n")
-        return 1
     return 0
 
 
@@ -105,16 +106,6 @@ def _probe(rknn: Any) -> None:
 def _require(code: object) -> None:
     if code != 0:
         raise Refused(f"the toolkit returned {code!r}")
-
-
-def _write_by_line() -> None:
-    """Write whole lines: the compiler (through C) and the toolkit (through Python) print to one file, and
-    a buffer that is full in mid-line would cut a row of the table in two.
-    """
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    libc = ctypes.CDLL(None)
-    line_buffered = 1  # _IOLBF
-    libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, line_buffered, ctypes.c_size_t(65536))
 
 
 def _redirect(output: str, errors: str) -> None:

@@ -91,6 +91,7 @@ def search_architecture(
             f"the space has {space.num_classes} classes, data set {dataset.name} has {dataset.num_classes}: "
             "give the space num_classes"
         )
+
     training = training_settings(settings, seed)
     randomness = Randomness(seed)
     stream = architecture_stream(dataset, training, device=device, share=share)
@@ -104,12 +105,12 @@ def search_architecture(
         randomness=randomness,
         share=share,
     )
+    weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))
 
     def report_progress(progress: Progress) -> None:
         hooks.on_progress(progress)
         on_report(progress, strategy.report())
 
-    weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))
     try:
         watched = replace(hooks, on_progress=report_progress)
         result = train(
@@ -117,6 +118,7 @@ def search_architecture(
         )
     finally:
         stream.close()
+
     logits = strategy.logits()
     return DenseNasResult(
         ending=result.ending,

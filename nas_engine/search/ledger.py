@@ -80,21 +80,15 @@ class CandidateLedger:
             except InvalidGenotypeError as error:
                 rejections.append(Rejection(tuple(genotype), str(error)))
                 continue
-            reason = self._refusal(canonical)
-            if reason is None:
+            if not self.is_new(canonical):
+                rejections.append(Rejection(tuple(genotype), "already asked or queued in this search"))
+            elif violations := self.check(canonical).violations:
+                amounts = ", ".join(f"{name} by {amount:.3g} (relative)" for name, amount in violations.items())
+                rejections.append(Rejection(tuple(genotype), f"violates {amounts}"))
+            else:
                 self.queue.append(canonical)
                 self._reserved.add(canonical)
-            else:
-                rejections.append(Rejection(tuple(genotype), reason))
         return tuple(rejections)
-
-    def _refusal(self, canonical: Genotype) -> str | None:
-        if not self.is_new(canonical):
-            return "already asked or queued in this search"
-        violations = self.check(canonical).violations
-        if violations:
-            return "violates " + ", ".join(f"{name} by {amount:.3g} (relative)" for name, amount in violations.items())
-        return None
 
     def take_queued(self, num: int) -> list[Genotype]:
         """Take up to `num` genotypes from the queue."""

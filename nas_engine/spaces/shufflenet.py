@@ -190,22 +190,19 @@ class _Writer:
                 passed = self._conv_bn(passed, f"{name}.proj.1", out=g.channels(x), kernel=1, relu=True)
                 worked = x
             out = width - g.channels(passed)
-            main = self._xception if choice == XCEPTION else self._shuffle
-            worked = main(worked, f"{name}.main", width // 2, out, stride, choice)
+            mid, main = width // 2, f"{name}.main"
+            if choice == XCEPTION:
+                worked = self._depthwise(worked, f"{main}.0", 3, stride)
+                worked = self._conv_bn(worked, f"{main}.1", out=mid, kernel=1, relu=True)
+                worked = self._depthwise(worked, f"{main}.2", 3, 1)
+                worked = self._conv_bn(worked, f"{main}.3", out=mid, kernel=1, relu=True)
+                worked = self._depthwise(worked, f"{main}.4", 3, 1)
+                worked = self._conv_bn(worked, f"{main}.5", out=out, kernel=1, relu=True)
+            else:
+                worked = self._conv_bn(worked, f"{main}.0", out=mid, kernel=1, relu=True)
+                worked = self._depthwise(worked, f"{main}.1", KERNELS[choice], stride)
+                worked = self._conv_bn(worked, f"{main}.2", out=out, kernel=1, relu=True)
             return g.concat((passed, worked), f"{name}.concat")
-
-    def _shuffle(self, x: int, name: str, mid: int, out: int, stride: int, choice: int) -> int:
-        x = self._conv_bn(x, f"{name}.0", out=mid, kernel=1, relu=True)
-        x = self._depthwise(x, f"{name}.1", KERNELS[choice], stride)
-        return self._conv_bn(x, f"{name}.2", out=out, kernel=1, relu=True)
-
-    def _xception(self, x: int, name: str, mid: int, out: int, stride: int, _choice: int) -> int:
-        x = self._depthwise(x, f"{name}.0", 3, stride)
-        x = self._conv_bn(x, f"{name}.1", out=mid, kernel=1, relu=True)
-        x = self._depthwise(x, f"{name}.2", 3, 1)
-        x = self._conv_bn(x, f"{name}.3", out=mid, kernel=1, relu=True)
-        x = self._depthwise(x, f"{name}.4", 3, 1)
-        return self._conv_bn(x, f"{name}.5", out=out, kernel=1, relu=True)
 
     def _depthwise(self, x: int, name: str, kernel: int, stride: int) -> int:
         c = self._g.channels(x)

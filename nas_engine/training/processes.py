@@ -33,7 +33,9 @@ def average_gradients(weights: Mapping[str, torch.Tensor], share: Share) -> None
     union = [weights[name] for name, flag in zip(names, used.tolist(), strict=True) if flag]
     if not union:
         return
-    flat = torch.cat([_gradient(tensor).reshape(-1) for tensor in union])
+    flat = torch.cat(
+        [(torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).reshape(-1) for tensor in union]
+    )
     dist.all_reduce(flat)
     flat /= share.num_processes
     start = 0
@@ -67,7 +69,3 @@ def wait_for_all(share: Share) -> None:
     """Barrier, e.g. after the first process wrote a checkpoint."""
     if share.num_processes > 1:
         dist.barrier()
-
-
-def _gradient(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad

@@ -67,22 +67,17 @@ def identify(request: Request, settings: ApiSettings, tokens: Tokens, bearer: st
     """
     if not settings.auth_required:
         return Caller(None)
-    secret = _session_secret(request) if bearer is None else bearer
-    try:
-        return Caller(tokens.authenticate(secret))
-    except NotAuthenticatedError as error:
-        raise Problem(UNAUTHENTICATED, str(error), headers=_CHALLENGE) from error
-
-
-def _session_secret(request: Request) -> str:
-    secret = request.cookies.get(SESSION_COOKIE)
+    secret = request.cookies.get(SESSION_COOKIE) if bearer is None else bearer
     if secret is None:
         detail = "no bearer token was sent: add the header 'Authorization: Bearer nas_...'"
         raise Problem(UNAUTHENTICATED, detail, headers=_CHALLENGE)
     # A header that another site's form cannot send: the cookie alone must not change anything.
-    if request.method not in _SAFE_METHODS and CSRF_HEADER not in request.headers:
+    if bearer is None and request.method not in _SAFE_METHODS and CSRF_HEADER not in request.headers:
         raise Problem(FORBIDDEN, f"requests that change something with a session cookie need the header {CSRF_HEADER}")
-    return secret
+    try:
+        return Caller(tokens.authenticate(secret))
+    except NotAuthenticatedError as error:
+        raise Problem(UNAUTHENTICATED, str(error), headers=_CHALLENGE) from error
 
 
 def check_role(caller: Caller, role: Role) -> Caller:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from nas_engine.settings.base import Labels
+from server.access.token import Role
 from server.core.http.resources import Body, Id, NameText, Resource
-
-RoleName = Literal["viewer", "engineer", "agent", "admin"]
 
 
 class TokenBody(Body):
@@ -19,7 +18,7 @@ class TokenBody(Body):
     name: NameText
     """Name of the token for people, chosen by the admin."""
 
-    roles: Annotated[list[RoleName], Field(min_length=1, max_length=4)]
+    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
     """Roles its bearer will have: viewer reads; engineer also starts and stops things; agent speaks for a device; admin
     also makes tokens."""
 
@@ -39,7 +38,7 @@ class TokenResource(Resource):
     prefix: str
     """First characters of the secret, by which people recognise it."""
 
-    roles: Annotated[list[RoleName], BeforeValidator(sorted)]
+    roles: Annotated[list[Role], BeforeValidator(sorted)]
     """Roles its bearer has, as the admin chose them."""
 
     created_at: datetime

@@ -82,9 +82,11 @@ class FileByteStore:
         source = self._open(sha256)
         with contextlib.ExitStack() as on_error:
             on_error.callback(source.close)
-            found = _digest(source)
-            if found != sha256:
-                raise DigestMismatchError(sha256, found)
+            digest = hashlib.sha256()
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+            if digest.hexdigest() != sha256:
+                raise DigestMismatchError(sha256, digest.hexdigest())
             source.seek(0)
             on_error.pop_all()
         return source
@@ -122,10 +124,3 @@ class FileByteStore:
             os.fsync(folder)  # the rename itself must survive a power cut
         finally:
             os.close(folder)
-
-
-def _digest(source: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()

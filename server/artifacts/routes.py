@@ -17,7 +17,6 @@ from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
 from server.artifacts.schemas import ArtifactResource
 from server.artifacts.store import ArtifactStore
-from server.core.database.transaction import UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, not_modified
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep
@@ -80,7 +79,9 @@ def get_artifact(
         "Content-Disposition": f'attachment; filename="{artifact.sha256[:16]}"',
         "X-Content-Type-Options": "nosniff",
     }
-    wanted = None if _range_is_stale(request, etag) else _range(range_header, artifact.size_bytes)
+    # Whoever holds a part of something else (If-Range, RFC 9110) gets everything.
+    stale = request.headers.get("if-range", etag) != etag
+    wanted = None if stale else _range(range_header, artifact.size_bytes)
     if wanted is None:
         return _stream(artifacts, artifact, 0, artifact.size_bytes, 200, headers)
     first, last = wanted
@@ -108,25 +109,16 @@ async def put_artifact(
         async for chunk in request.stream():
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
-        known = await run_in_threadpool(_known, uow, sha256)
+        known = await run_in_threadpool(uow.read, lambda tx: ArtifactStore(tx).find_artifact(sha256))
         artifact = await run_in_threadpool(_store, settings, artifacts, spool, media_type, sha256)
     resource = ArtifactResource.of(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
-    return JSONResponse(resource.model_dump(mode="json"), status_code=200 if known else 201, headers=headers)
-
-
-def _known(uow: UnitOfWork, sha256: str) -> bool:
-    return uow.read(lambda tx: ArtifactStore(tx).find_artifact(sha256)) is not None
+    return JSONResponse(resource.model_dump(mode="json"), status_code=201 if known is None else 200, headers=headers)
 
 
 def _store(settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:
     limit = settings.max_artifact_bytes
     return artifacts.put(spool, media_type, expected_sha256=sha256, limit_bytes=limit)  # type: ignore[arg-type]
-
-
-def _range_is_stale(request: Request, etag: str) -> bool:
-    condition = request.headers.get("if-range")
-    return condition is not None and condition != etag
 
 
 def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:

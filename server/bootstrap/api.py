@@ -58,6 +58,7 @@ from server.fleet.devices import Devices
 from server.fleet.rpc import AgentServices
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
 from server.jobs.dispatch import Dispatch
+from server.jobs.registry import JobKinds
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
@@ -108,51 +109,17 @@ def build(settings: Settings) -> ApiProcess:
     """
     engine = open_database(settings)
     wakeups = Wakeups(engine)
-    uow = UnitOfWork(engine, wakeups)
-    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
-    space_tables = SpaceTables(uow, artifacts)
-    spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
-    leases = settings.leases
-    kinds = all_job_kinds()
-    devices, dispatch = Devices(uow, leases), Dispatch(uow, wakeups, kinds, leases)
-    supernets = Supernets(uow, spaces, datasets)
-    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
-    tables = LatencyTables(uow, spaces)
-    reports = CostReports(uow, tables, spaces, EstimateMaths())
-    keeper = BatchKeeper(uow, tables, reports)
-    events, idempotency = Events(uow, wakeups), Idempotency(uow)
-    provided = Provided(
-        _api_settings(settings),
-        uow,
-        Tokens(uow),
-        EnrolmentTokens(uow),
-        idempotency,
-        events,
-        artifacts,
-        ModelCheck(),
-        dispatch,
-        spaces,
-        space_tables,
-        datasets,
-        devices,
-        Latencies(uow),
-        Classifications(uow),
-        tables,
-        reports,
-        Batches(uow),
-        keeper,
-        supernets,
-        CandidateRetraining(uow, supernets),
-        DeployableModels(uow),
-        searches,
-        Fronts(uow, FrontMaths()),
-        RankingStudies(uow, spaces, datasets),
-        PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value())),
-        EventHub(lambda: wakeups.token(Topic.EVENTS)),
-        Metrics((lambda: _job_depths(dispatch),)),
-        Probes((lambda: _database_check(engine),)),
-    )
-    agents = agent_services(uow, wakeups, kinds, artifacts, _canaries(uow, artifacts, spaces), leases)
+    uow, kinds = UnitOfWork(engine, wakeups), all_job_kinds()
+    provided = _use_cases(settings, engine, wakeups, uow, kinds)
+
+    # Boards run the golden model; emulated and simulated devices would only show their host's noise, or nothing.
+    artifacts = provided.get(Artifacts)
+    onnx = artifacts.put(golden_onnx(provided.get(SpaceCatalog)), "application/onnx")
+    golden = GoldenModel(sha256=onnx.sha256, size_bytes=onnx.size_bytes, format=ModelFormat.ONNX)
+    canary_settings = CanarySettings(device_classes=frozenset({DeviceClass.BOARD}))
+    canaries = Canaries(uow, [golden], canary_settings, GOLDEN_KEY)
+    agents = agent_services(uow, wakeups, kinds, artifacts, canaries, settings.leases)
+
     app = create_app(provided)
     install_web(app)
     return ApiProcess(
@@ -160,18 +127,48 @@ def build(settings: Settings) -> ApiProcess:
         provided=provided,
         uow=uow,
         agents=agents,
-        housekeeping=Housekeeping(dispatch, events, idempotency, keeper),
+        housekeeping=Housekeeping(
+            provided.get(Dispatch), provided.get(Events), provided.get(Idempotency), provided.get(BatchKeeper)
+        ),
         wakeups=wakeups,
         engine=engine,
     )
 
 
-def _canaries(uow: UnitOfWork, artifacts: Artifacts, spaces: SpaceCatalog) -> Canaries:
-    """Boards run the golden model; emulated and simulated devices would only show their host's noise, or nothing."""
-    onnx = artifacts.put(golden_onnx(spaces), "application/onnx")
-    model = GoldenModel(sha256=onnx.sha256, size_bytes=onnx.size_bytes, format=ModelFormat.ONNX)
-    settings = CanarySettings(device_classes=frozenset({DeviceClass.BOARD}))
-    return Canaries(uow, [model], settings, GOLDEN_KEY)
+def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: UnitOfWork, kinds: JobKinds) -> Provided:
+    """Everything that routes ask for, concern by concern."""
+    api_settings = ApiSettings(
+        version=version("hilnas"),
+        auth_required=not settings.insecure_no_auth,
+        allowed_hosts=settings.effective_allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        max_artifact_bytes=settings.max_artifact_bytes,
+    )
+    dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
+    page_tokens = PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value()))
+    hub = EventHub(lambda: wakeups.token(Topic.EVENTS))
+    health = (Metrics((lambda: _job_depths(dispatch),)), Probes((lambda: _database_check(engine),)))
+    core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
+
+    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    access_and_jobs = (Tokens(uow), EnrolmentTokens(uow), artifacts, ModelCheck(), dispatch)
+
+    space_tables = SpaceTables(uow, artifacts)
+    spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
+    what_is_searched = (spaces, space_tables, datasets)
+
+    tables = LatencyTables(uow, spaces)
+    reports = CostReports(uow, tables, spaces, EstimateMaths())
+    keeper = BatchKeeper(uow, tables, reports)
+    boards = (Devices(uow, settings.leases), Latencies(uow), Classifications(uow))
+    latency_tables = (tables, reports, Batches(uow), keeper)
+
+    supernets = Supernets(uow, spaces, datasets)
+    training = (supernets, CandidateRetraining(uow, supernets), DeployableModels(uow))
+    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
+    searching = (searches, Fronts(uow, FrontMaths()), RankingStudies(uow, spaces, datasets))
+
+    return Provided(*core, *access_and_jobs, *what_is_searched, *boards, *latency_tables, *training, *searching)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -209,7 +206,10 @@ def run(settings: Settings) -> None:
         stack.callback(process.wakeups.close)
         process.housekeeping.start()
         stack.callback(process.housekeeping.stop)
-        rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=_tls(settings))
+        tls = None
+        if settings.grpc_cert is not None and settings.grpc_key is not None:
+            tls = TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
+        rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc)
         _serve(process, listener, settings.shutdown_s)
@@ -279,12 +279,6 @@ def _is_known(tokens: Tokens, secret: str) -> bool:
     return True
 
 
-def _tls(settings: Settings) -> TlsFiles | None:
-    if settings.grpc_cert is None or settings.grpc_key is None:
-        return None
-    return TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
-
-
 def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer) -> None:
     """Say where we listen: in the log, and in a file for programs that start a server on a free port."""
     http_address = _address(settings.http_host, listener.getsockname()[1])
@@ -300,16 +294,6 @@ def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _api_settings(settings: Settings) -> ApiSettings:
-    return ApiSettings(
-        version=version("hilnas"),
-        auth_required=not settings.insecure_no_auth,
-        allowed_hosts=settings.effective_allowed_hosts,
-        allowed_origins=settings.allowed_origins,
-        max_artifact_bytes=settings.max_artifact_bytes,
-    )
 
 
 def _database_check(engine: sa.Engine) -> ReadinessCheck:

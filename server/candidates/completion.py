@@ -69,12 +69,6 @@ def fail_search(tx: Transaction, job: Job, failure: Failure, what: str) -> None:
         end_search(tx, search, SearchState.FAILED, f"{what} failed: {failure.type.value}: {failure.message}")
 
 
-def advance_search_of(tx: Transaction, job: Job, settings: SearchSettings) -> None:
-    """Open the barrier of a search whose long-running job was stopped by a pause."""
-    if job.search_id is not None:
-        advance(tx, SearchStore(tx).lock_search(job.search_id), settings)
-
-
 def queue_missing_steps(uow: UnitOfWork, settings: SearchSettings) -> int:
     """Queue the step of every running search that waits for nothing and has none; returns how many."""
 

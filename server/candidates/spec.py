@@ -155,19 +155,15 @@ class SearchSpec(SpecPart):
         wanted = {metric.label for metric in self.metrics()}
         if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
-        self._check_shifting()
+        if self.shifting is not None:
+            if reason := self.algorithm.NO_SHIFTING:
+                raise ValueError(f"shifting does not go with {self.algorithm.kind}: {reason}; take nsga2")
+            if Metric.TOP1 not in self.metrics():
+                raise ValueError("shifting needs top1 as an objective or a constraint")
+            if self.shifting.new_head and self.dataset is None:
+                raise ValueError("shifting.new_head needs dataset: the one with the new classes")
         self.algorithm.check_metrics(names, wanted)
         return self
-
-    def _check_shifting(self) -> None:
-        if self.shifting is None:
-            return
-        if reason := self.algorithm.NO_SHIFTING:
-            raise ValueError(f"shifting does not go with {self.algorithm.kind}: {reason}; take nsga2")
-        if Metric.TOP1 not in self.metrics():
-            raise ValueError("shifting needs top1 as an objective or a constraint")
-        if self.shifting.new_head and self.dataset is None:
-            raise ValueError("shifting.new_head needs dataset: the one with the new classes")
 
     def domain_objectives(self) -> tuple[Objective, ...]:
         """The objectives as domain values, in order."""

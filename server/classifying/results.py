@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nas_engine.domain.environment import DeviceClass, HardwareKey
@@ -152,7 +152,9 @@ def store_compared(tx: Transaction, record: ClassificationRecord, labels_N: Labe
     float one, and gives one to those that had none. The worker's own figure is preferred as the reference.
     """
     others = ClassificationStore(tx).classifications_of_same_images(record)
-    reference = _reference(others)
+    usable = [other for other in others if other.is_reference]
+    evaluated = [other for other in usable if other.source is EvaluationSource.EVALUATED]
+    reference = next(iter(evaluated or usable), None)
     if reference is not None and record.source is not EvaluationSource.EVALUATED:
         record = compared(record, reference, labels_N)
     ClassificationStore(tx).add_classification(record)
@@ -161,12 +163,6 @@ def store_compared(tx: Transaction, record: ClassificationRecord, labels_N: Labe
             if other.loss is None and other.source is not EvaluationSource.EVALUATED:
                 ClassificationStore(tx).set_loss_of_classification(compared(other, record, labels_N))
     return record
-
-
-def _reference(others: Iterable[ClassificationRecord]) -> ClassificationRecord | None:
-    usable = [other for other in others if other.is_reference]
-    evaluated = [other for other in usable if other.source is EvaluationSource.EVALUATED]
-    return next(iter(evaluated or usable), None)
 
 
 def _record(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from nas_engine.domain.environment import DeviceClass
 from server.classifying.classification import Loss
-from server.core.http.resources import DeviceClassName, Id, Json, KindName, ListQuery, Resource, Text
+from server.core.http.resources import Id, Json, ListQuery, Resource, Text
+from server.measuring.measurement import MeasurementKind
 from server.measuring.schemas import HardwareResource
 
 
@@ -51,10 +53,10 @@ class ClassificationResource(Resource):
     """Who made the predictions: a device (measured), a test double with a script (simulated), or a worker with the
     float network, as the reference (evaluated)."""
 
-    kind: KindName | None
+    kind: MeasurementKind | None
     """Kind of device run, measured or simulated; null for a worker."""
 
-    device_class: DeviceClassName | None
+    device_class: DeviceClass | None
     """Class of the device; null for a worker."""
 
     top1: float
@@ -149,10 +151,10 @@ class DeviceAccuracyValue(Resource):
     num_images: int
     """Number of test images classified."""
 
-    kind: KindName
+    kind: MeasurementKind
     """Kind of device run, measured or simulated."""
 
-    device_class: DeviceClassName
+    device_class: DeviceClass
     """Class of the device that ran the model."""
 
     dtype: DtypeText

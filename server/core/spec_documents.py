@@ -23,21 +23,15 @@ def parse_spec(kind: type[S], document: object) -> S:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise InvalidSpecError(_violations(error, document)) from error
-
-
-def _violations(error: ValidationError, document: object) -> list[SpecViolation]:
-    details = error.errors(include_url=False)
-    found = [
-        SpecViolation(_pointer(d["loc"], document, d["type"]), d["msg"].removeprefix("Value error, ")) for d in details
-    ]
-    # A list whose items are wrong is reported as too short besides; that line only confuses.
-    inner = [v.pointer for v in found]
-    return [
-        violation
-        for violation, detail in zip(found, details, strict=True)
-        if detail["type"] != "too_short" or not any(p.startswith(f"{violation.pointer}/") for p in inner)
-    ]
+        details = error.errors(include_url=False)
+        pointers = [_pointer(detail["loc"], document, detail["type"]) for detail in details]
+        # A list whose items are wrong is reported as too short besides; that line only confuses.
+        violations = [
+            SpecViolation(pointer, detail["msg"].removeprefix("Value error, "))
+            for pointer, detail in zip(pointers, details, strict=True)
+            if detail["type"] != "too_short" or not any(inner.startswith(f"{pointer}/") for inner in pointers)
+        ]
+        raise InvalidSpecError(violations) from error
 
 
 def _pointer(location: tuple[int | str, ...], document: object, error_type: str) -> str:

@@ -63,7 +63,9 @@ class Devices:
             again = DeviceStore(tx).find_device_by_credential(digest(secret))
             if again is not None and again.name == enrolment.name and again.state is not DeviceState.RETIRED:
                 return again
-            self._use_token(tx, token)
+            if token.max_uses is not None and token.num_uses >= token.max_uses:
+                raise NotAuthenticatedError(f"enrolment token {token.id} is used up: {token.num_uses} devices enrolled")
+            EnrolmentTokenStore(tx).count_use_of_enrolment_token(token.id)
             known = DeviceStore(tx).find_device_by_name(enrolment.name)
             device = (
                 self._first(tx, enrolment, token, secret)
@@ -183,12 +185,6 @@ class Devices:
         if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             raise NotAuthenticatedError("the enrolment token is unknown, revoked or expired")
         return token
-
-    @staticmethod
-    def _use_token(tx: Transaction, token: EnrolmentToken) -> None:
-        if token.max_uses is not None and token.num_uses >= token.max_uses:
-            raise NotAuthenticatedError(f"enrolment token {token.id} is used up: {token.num_uses} devices enrolled")
-        EnrolmentTokenStore(tx).count_use_of_enrolment_token(token.id)
 
     @staticmethod
     def _first(tx: Transaction, enrolment: Enrolment, token: EnrolmentToken, credential: str) -> Device:

@@ -191,7 +191,7 @@ def _device_type(device_type: str, devices: Sequence[Device], now: datetime) -> 
     available = [device for device in online if device.state.takes_jobs and not device.reserved(now)]
     return DeviceTypeResource(
         device_type=device_type,
-        device_classes=sorted({device.device_class.value for device in live}),
+        device_classes=sorted({device.device_class for device in live}),
         num_devices=len(live),
         num_online=len(online),
         num_available=len(available),

@@ -89,7 +89,17 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
                 if waits:
                     self._polls.release()
             device = replace(device, instance_epoch=report.instance_epoch)  # as the sync has just noted
-            return self._sync_response(device, orders, protocol, crowded=not waits)
+            settings, pause_s = self._services.sessions.settings, NEXT_SYNC_S if waits else CROWDED_SYNC_S
+            return control_pb2.SyncResponse(
+                protocol=protocol,
+                session=converters.SESSION_STATES[orders.session],
+                assignments=self._assignments(device, orders, settings.ttl_s),
+                verdicts=[converters.verdict_to_proto(v) for v in orders.verdicts],
+                next_sync_s=pause_s if orders.session is SessionState.ACTIVE else INACTIVE_SYNC_S,
+                renew_every_s=settings.renew_every_s,
+                message=orders.message,
+                server_time_unix_ms=time.time_ns() // 1_000_000,
+            )
 
     def Renew(self, request: control_pb2.RenewRequest, context: grpc.ServicerContext) -> control_pb2.RenewResponse:  # noqa: N802
         """Renew the leases an agent holds. An older instance of a device holds nothing any more."""
@@ -123,23 +133,6 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return control_pb2.PutResultResponse(
                 status=converters.RESULT_STATUSES[receipt.status], reason=receipt.reason
             )
-
-    def _sync_response(
-        self, device: Device, orders: AgentOrders, protocol: int, *, crowded: bool
-    ) -> control_pb2.SyncResponse:
-        active = orders.session is SessionState.ACTIVE
-        pause_s = CROWDED_SYNC_S if crowded else NEXT_SYNC_S
-        settings = self._services.sessions.settings
-        return control_pb2.SyncResponse(
-            protocol=protocol,
-            session=converters.SESSION_STATES[orders.session],
-            assignments=self._assignments(device, orders, settings.ttl_s),
-            verdicts=[converters.verdict_to_proto(v) for v in orders.verdicts],
-            next_sync_s=pause_s if active else INACTIVE_SYNC_S,
-            renew_every_s=settings.renew_every_s,
-            message=orders.message,
-            server_time_unix_ms=time.time_ns() // 1_000_000,
-        )
 
     def _assignments(self, device: Device, orders: AgentOrders, ttl_s: float) -> list[control_pb2.Assignment]:
         """What the agent is to do. A job whose model is gone fails here instead of on a board."""

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
-from server.core.http.resources import Body, DeviceClassName, Id, Json, LabelText, ListQuery, NameText, Resource, Text
+from server.core.http.resources import Body, Id, Json, LabelText, ListQuery, NameText, Resource, Text
 from server.fleet.device import DeviceState
 from server.jobs.schemas import JobResource
 
@@ -38,7 +39,7 @@ class DeviceResource(Resource):
     device_type: str
     """Type of the board, such as `rk3588`, given as it enrolled."""
 
-    device_class: DeviceClassName
+    device_class: DeviceClass
     """Class of the numbers it gives: board (measured), emulated or simulated; set as it enrolled."""
 
     state: DeviceState
@@ -101,7 +102,7 @@ class DeviceTypeResource(Resource):
     device_type: str
     """Name of the type, as devices registered it."""
 
-    device_classes: list[DeviceClassName]
+    device_classes: list[DeviceClass]
     """Classes of the devices of this type: board, emulated or simulated."""
 
     num_devices: int

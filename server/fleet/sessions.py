@@ -170,7 +170,10 @@ class AgentSessions:
         device = DeviceStore(tx).lock_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
-        if self._cloned(tx, device, report):
+        live = device.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s))
+        other_host = bool(device.boot_id) and bool(report.boot_id) and device.boot_id != report.boot_id
+        same_instance = report.instance_epoch == device.instance_epoch
+        if live and other_host and same_instance and device.state is not DeviceState.QUARANTINED:
             reason = f"two hosts speak as this device (boot ids {device.boot_id} and {report.boot_id}): a cloned card?"
             set_device_state(tx, device, DeviceState.QUARANTINED, reason)
             return AgentOrders(session=SessionState.PAUSED, message=reason)
@@ -184,16 +187,6 @@ class AgentSessions:
             self._release_forgotten(tx, device, report)
         verdicts = tuple(self._verdict(tx, device, one) for one in report.running)
         return replace(self._assign(tx, report), verdicts=verdicts)
-
-    def _cloned(self, tx: Transaction, device: Device, report: AgentReport) -> bool:
-        live = device.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s))
-        other_host = bool(device.boot_id) and bool(report.boot_id) and device.boot_id != report.boot_id
-        return (
-            live
-            and other_host
-            and report.instance_epoch == device.instance_epoch
-            and device.state is not DeviceState.QUARANTINED
-        )
 
     def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
         """Write down what changed; an agent that says the same as before only moves last_seen_at."""

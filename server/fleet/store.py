@@ -143,13 +143,13 @@ class DeviceStore(Store):
             conditions.append(devices.c.device_type == target.device_type)
         if target.device_id is not None:
             conditions.append(devices.c.id == target.device_id)
-        return sum(_able(device, target, feature) for device in self._all(*conditions))
+        return sum(
+            device.state.takes_jobs
+            and (not feature or feature in device.capabilities.features)
+            and (target.pool_key is None or target.pool_key in device.capabilities.pool_keys())
+            and target.labels.items() <= device.all_labels.items()
+            for device in self._all(*conditions)
+        )
 
     def _all(self, *conditions: sa.ColumnElement[bool]) -> tuple[Device, ...]:
         return self._list(DEVICES, DEVICES.select(*conditions).order_by(devices.c.name))
-
-
-def _able(device: Device, target: JobTarget, feature: str) -> bool:
-    offers = target.pool_key is None or target.pool_key in device.capabilities.pool_keys()
-    knows = not feature or feature in device.capabilities.features
-    return device.state.takes_jobs and knows and offers and target.labels.items() <= device.all_labels.items()

@@ -146,7 +146,21 @@ class JobStore(LeaseHistory):
         """Lease the first queued job the claimant may do; None where there is none."""
         statement = _claimable(JOBS.select(), request).with_for_update(skip_locked=True, of=jobs)
         job = self._first(JOBS, statement)
-        return None if job is None else self._lease(job, request)
+        if job is None:
+            return None
+        values = {
+            "state": JobState.LEASED,
+            "lease_owner": request.owner,
+            "lease_id": self.open_lease(job, request),
+            "lease_epoch": job.lease_epoch + 1,
+            "lease_expires_at": later(request.ttl_s),
+            "attempt": job.attempt + 1,
+            "accepted": request.accepted,
+            "cancel_requested": False,
+            "phase": JobPhase.ASSIGNED,
+            "started_at": now() if job.started_at is None else job.started_at,
+        }
+        return self._update(job.id, values)
 
     def claimable_in_s(self, request: ClaimRequest) -> float | None:
         """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
@@ -241,22 +255,6 @@ class JobStore(LeaseHistory):
     def exclude_owner_from_job(self, job_id: str, owner: str) -> None:
         """Do not give this job to this owner again."""
         self._insert_ignore(job_exclusions, [{"job_id": job_id, "owner": owner}])
-
-    def _lease(self, job: Job, request: ClaimRequest) -> Job:
-        lease_id = self.open_lease(job, request)
-        values = {
-            "state": JobState.LEASED,
-            "lease_owner": request.owner,
-            "lease_id": lease_id,
-            "lease_epoch": job.lease_epoch + 1,
-            "lease_expires_at": later(request.ttl_s),
-            "attempt": job.attempt + 1,
-            "accepted": request.accepted,
-            "cancel_requested": False,
-            "phase": JobPhase.ASSIGNED,
-            "started_at": now() if job.started_at is None else job.started_at,
-        }
-        return self._update(job.id, values)
 
     def _update(self, job_id: str, values: dict[str, Any]) -> Job:
         self._connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(values))

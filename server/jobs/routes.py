@@ -55,19 +55,14 @@ def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Engineer) -> JobDetail:
 
 def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
     """One job with where it stands in its queue."""
+    # Named by the payload of a measuring job, and by the result of a conversion.
+    documents = [document for document in (job.payload, job.result) if isinstance(document, Mapping)]
+    classify_job_ids = [str(i) for document in documents if (i := document.get("classify_job_id")) is not None]
     return JobDetail.of(
         job,
         job.target,
         queue_position=None if place is None else place.position,
         num_takers=None if place is None else place.num_takers,
         eta_s=None if place is None else place.eta_s,
-        classify_job_id=_classify_job_id(job),
+        classify_job_id=classify_job_ids[0] if classify_job_ids else None,
     )
-
-
-def _classify_job_id(job: Job) -> str | None:
-    """Named by the payload of a measuring job, and by the result of a conversion."""
-    for document in (job.payload, job.result):
-        if isinstance(document, Mapping) and document.get("classify_job_id") is not None:
-            return str(document["classify_job_id"])
-    return None

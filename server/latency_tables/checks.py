@@ -36,20 +36,18 @@ def table_violations(
     """
     table = BatchStore(tx).find_batch(table_id)
     if table is None or table.sampling is not None:
-        return [SpecViolation(pointer, _no_table(tx, table_id))]
+        try:
+            SearchStore(tx).get_search(table_id)
+        except NotFoundError:
+            message = f"there is no latency table {table_id!r}: order one (hilnas tables create)"
+        else:
+            message = f"{table_id} is a search, no latency table"
+        return [SpecViolation(pointer, message)]
     table = current_batch(table, current_entries(tx, table))
     reasons = [_other_space(table, space), incomplete(table), *_other_device(device, table.spec.device)]
     if hardware is not None and not any(reasons):
         reasons.append(_other_hardware(tx, table, hardware))
     return [SpecViolation(pointer, f"latency table {table_id} {reason}") for reason in reasons if reason]
-
-
-def _no_table(tx: Transaction, table_id: str) -> str:
-    try:
-        SearchStore(tx).get_search(table_id)
-    except NotFoundError:
-        return f"there is no latency table {table_id!r}: order one (hilnas tables create)"
-    return f"{table_id} is a search, no latency table"
 
 
 def _other_space(table: Batch, space: SpaceDescription | None) -> str:

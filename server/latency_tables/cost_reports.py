@@ -124,7 +124,12 @@ class CostReports:
         batch, entries = self._uow.read(look)
         if batch.sampling is None or batch.sampling.table_id != table_id:
             raise NotFoundError("report", report_id)
-        return CostReport(batch=batch, sampling=batch.sampling, entries=entries, agreements=self._agreements(entries))
+        agreements: tuple[EstimateAgreement, ...] = ()
+        compared = [(e.estimates_us, e.latency_us) for e in entries if e.estimates_us and e.latency_us is not None]
+        if len(compared) >= 2:
+            estimates = {name: [known[name] for known, _ in compared] for name in compared[0][0]}
+            agreements = tuple(self._maths.compare(estimates, [latency_us for _, latency_us in compared]))
+        return CostReport(batch=batch, sampling=batch.sampling, entries=entries, agreements=agreements)
 
     def page(self, table_id: str, page: PageRequest) -> Page[Batch]:
         """A table's reports, newest first. Raises NotFoundError for no table."""
@@ -222,13 +227,6 @@ class CostReports:
                 seen.add(record.arch_id)
                 found.append((network, record, key))
         return _Drawn(found, number)
-
-    def _agreements(self, entries: tuple[BatchEntry, ...]) -> tuple[EstimateAgreement, ...]:
-        compared = [(e.estimates_us, e.latency_us) for e in entries if e.estimates_us and e.latency_us is not None]
-        if len(compared) < 2:
-            return ()
-        estimates = {name: [known[name] for known, _ in compared] for name in compared[0][0]}
-        return tuple(self._maths.compare(estimates, [latency_us for _, latency_us in compared]))
 
 
 def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:

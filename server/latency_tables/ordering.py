@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.measurement import ValidityPolicy
-from server.artifacts.artifact import WeightsOrigin
+from server.artifacts.artifact import ModelExport, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
@@ -65,77 +65,90 @@ class BatchScheduler:
         for other in BatchStore(tx).batch_entries_waiting_for(entry.latency_key, profile.hardware_key):
             owner = BatchStore(tx).get_batch(other.batch_id)
             (current,) = observed(tx, [other])
-            if _would_serve(owner, batch) and not current.state.final:
+            if _would_take(owner) == _would_take(batch) and not current.state.final:
                 return replace(entry, job_id=other.job_id)
         return replace(entry, job_id=self._queue(tx, batch, profile, network).id)
 
     def _queue(self, tx: Transaction, batch: Batch, profile: HardwareProfile, network: NetworkToMeasure) -> Job:
-        entry, spec, format = network.entry, batch.spec, format_for(profile.key.identity.runtime)
+        """Have the network measured, and made a model file of before where there is none that fits."""
+        spec, key, format = batch.spec, network.entry.latency_key, format_for(profile.key.identity.runtime)
         # Latency does not depend on weights: any export under this key will do.
-        export = ArtifactStore(tx).find_export(entry.latency_key, format, tuple(WeightsOrigin), None)
-        refused = export is not None and spec.device.npu_only and export.cpu_operators
-        measure = MeasurePayload(
-            model_sha256="" if export is None else export.sha256,
-            model_format=format,
-            profile=spec.measurement.profile,
-            dtype=spec.device.dtype,
-            batch=spec.device.batch,
-            latency_key=entry.latency_key,
-            hardware_key=profile.hardware_key,
-            core_mask=profile.key.identity.core_mask,
-            validity_policy=spec.measurement.validity_policy,
-            timeout_s=spec.measurement.timeout_s,
-            arch_id=entry.arch_id,
-            cpu_operators=() if export is None else export.cpu_operators,
-            label=network.label,
-        )
+        export = ArtifactStore(tx).find_export(key, format, tuple(WeightsOrigin), None)
+        measure = _measuring(batch, profile, network, export)
         target = MeasureTarget(
             device_type=spec.device.device_type,
             pool_key=profile.pool_key,
             labels=dict(spec.device.labels),
             max_attempts=spec.measurement.max_attempts,
         )
-        dedupe = f"{entry.latency_key}:{profile.hardware_key}:{_would_take(batch)}"
-        if export is not None and not refused:
-            return JobStore(tx).add_job(
-                NewJob(
-                    kind=JobKind.MEASURE,
-                    payload=measure.to_json(),
-                    dedupe_key=f"batch-measure:{dedupe}",
-                    priority=spec.priority,
-                    max_attempts=target.max_attempts,
-                    target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
-                    latency_key=entry.latency_key,
-                    hardware_key=profile.hardware_key,
-                )
+        dedupe = f"{key}:{profile.hardware_key}:{_would_take(batch)}"
+
+        if export is not None and not (spec.device.npu_only and export.cpu_operators):
+            job = NewJob(
+                kind=JobKind.MEASURE,
+                payload=measure.to_json(),
+                dedupe_key=f"batch-measure:{dedupe}",
+                priority=spec.priority,
+                max_attempts=target.max_attempts,
+                target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+                latency_key=key,
+                hardware_key=profile.hardware_key,
             )
-        source = network.source
-        payload = ConvertPayload(
-            architecture=source if isinstance(source, ArchitectureDocument) else None,
-            operator=source if isinstance(source, OperatorDocument) else None,
-            arch_id=entry.arch_id,
-            format=format,
-            dtype=spec.device.dtype,
-            batch=spec.device.batch,
-            weights="random",
-            npu_only=spec.device.npu_only,
-            measure=measure,
-            measure_target=target,
-            latency_key=entry.latency_key,
-            hardware_key=profile.hardware_key,
-        )
-        return JobStore(tx).add_job(
-            NewJob(
+        else:
+            job = NewJob(
                 kind=JobKind.CONVERT,
-                payload=payload.to_json(),
+                payload=_conversion(network, measure, target, spec.device.npu_only).to_json(),
                 dedupe_key=f"batch-convert:{dedupe}",
                 priority=spec.priority,
                 target=JobTarget(labels=converter_labels(format)),
                 max_attempts=self._settings.max_evaluation_attempts,
-                latency_key=entry.latency_key,
+                latency_key=key,
                 hardware_key=profile.hardware_key,
             )
-        )
+        return JobStore(tx).add_job(job)
+
+
+def _measuring(
+    batch: Batch, profile: HardwareProfile, network: NetworkToMeasure, export: ModelExport | None
+) -> MeasurePayload:
+    """What a device is to measure; the model is filled in by the conversion where there is no `export` yet."""
+    spec = batch.spec
+    return MeasurePayload(
+        model_sha256="" if export is None else export.sha256,
+        model_format=format_for(profile.key.identity.runtime),
+        profile=spec.measurement.profile,
+        dtype=spec.device.dtype,
+        batch=spec.device.batch,
+        latency_key=network.entry.latency_key,
+        hardware_key=profile.hardware_key,
+        core_mask=profile.key.identity.core_mask,
+        validity_policy=spec.measurement.validity_policy,
+        timeout_s=spec.measurement.timeout_s,
+        arch_id=network.entry.arch_id,
+        cpu_operators=() if export is None else export.cpu_operators,
+        label=network.label,
+    )
+
+
+def _conversion(
+    network: NetworkToMeasure, measure: MeasurePayload, target: MeasureTarget, npu_only: bool
+) -> ConvertPayload:
+    """What makes the model file, with the measurement that follows."""
+    source = network.source
+    return ConvertPayload(
+        architecture=source if isinstance(source, ArchitectureDocument) else None,
+        operator=source if isinstance(source, OperatorDocument) else None,
+        arch_id=measure.arch_id,
+        format=measure.model_format,
+        dtype=measure.dtype,
+        batch=measure.batch,
+        weights="random",
+        npu_only=npu_only,
+        measure=measure,
+        measure_target=target,
+        latency_key=measure.latency_key,
+        hardware_key=measure.hardware_key,
+    )
 
 
 def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: BatchEntry) -> MeasurementRecord | None:
@@ -150,11 +163,6 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
         profiles_from(wanted.profile),
         ValidityPolicy(wanted.validity_policy),
     )
-
-
-def _would_serve(other: Batch, batch: Batch) -> bool:
-    """Whether what is measured for another batch would be taken by this one."""
-    return _would_take(other) == _would_take(batch)
 
 
 def _would_take(batch: Batch) -> str:

@@ -25,7 +25,7 @@ from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
 from server.measuring.classify_orders import queue_classification
 from server.measuring.orders import LatencyScheduler, ModelFile, npu_refusal
-from server.measuring.payloads import ConvertPayload, MeasurePayload
+from server.measuring.payloads import ConvertPayload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,40 +102,31 @@ class ConversionResults:
 
     def _resolve_own(self, tx: Transaction, job: Job, payload: ConvertPayload, model: ModelFile) -> None:
         """Queue what was asked of a model that was there as ONNX; the job's result names what was queued."""
-        if payload.measure_target is None:
+        target = payload.measure_target
+        if target is None:
             raise InvalidValueError(f"job {job.id} converts a model and does not say who is to run it")
         result: dict[str, JsonValue] = {"sha256": model.sha256, "cpu_operators": [*model.cpu_operators]}
         if payload.classify is not None:
             classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
             candidate = None if job.candidate_id is None else CandidateStore(tx).get_candidate(job.candidate_id)
-            queued = queue_classification(
-                tx, classify, payload.measure_target, priority=job.priority, candidate=candidate
-            )
+            queued = queue_classification(tx, classify, target, priority=job.priority, candidate=candidate)
             result["classify_job_id"] = queued.id
         if payload.measure is not None:
-            result["next_job_id"] = self._measure_own(tx, job, payload, payload.measure, model).id
-        complete_job(tx, job, result)
-
-    @staticmethod
-    def _measure_own(
-        tx: Transaction, job: Job, payload: ConvertPayload, wanted: MeasurePayload, model: ModelFile
-    ) -> Job:
-        target = payload.measure_target
-        assert target is not None
-        measure = wanted.model_copy(update={"model_sha256": model.sha256, "cpu_operators": model.cpu_operators})
-        following = JobStore(tx).add_job(
-            NewJob(
-                kind=JobKind.MEASURE,
-                payload=measure.to_json(),
-                priority=job.priority,
-                max_attempts=target.max_attempts,
-                target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
-                latency_key=payload.latency_key,
-                hardware_key=payload.hardware_key,
+            found = {"model_sha256": model.sha256, "cpu_operators": model.cpu_operators}
+            following = JobStore(tx).add_job(
+                NewJob(
+                    kind=JobKind.MEASURE,
+                    payload=payload.measure.model_copy(update=found).to_json(),
+                    priority=job.priority,
+                    max_attempts=target.max_attempts,
+                    target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
+                    latency_key=payload.latency_key,
+                    hardware_key=payload.hardware_key,
+                )
             )
-        )
-        tx.wake(Topic.DEVICE_JOBS)
-        return following
+            tx.wake(Topic.DEVICE_JOBS)
+            result["next_job_id"] = following.id
+        complete_job(tx, job, result)
 
 
 def _export(tx: Transaction, payload: ConvertPayload, arch_id: str, made: ConvertedModel) -> ModelExport:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, HardwareKey, LatencyStats, Validity, ValidityFlag
 from server.core.errors import InvalidValueError
 
 
-class MeasurementKind(Enum):
+class MeasurementKind(StrEnum):
     """Where a latency comes from. Kinds are never mixed in one front, chart or average."""
 
     MEASURED = "measured"

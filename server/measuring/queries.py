@@ -129,7 +129,11 @@ class Latencies:
             InvalidSpecError: no registered device could ever do this.
         """
         check_sha256(spec.model_sha256)
-        _refuse_other_batch(spec, facts)
+        batches = {shape[0] for shape in facts.input_shapes if shape}
+        if batches and batches != {spec.device.batch}:
+            found = ", ".join(map(str, sorted(batches)))
+            message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
+            raise InvalidSpecError([SpecViolation("/device/batch", message)])
         num_images = _checked_images(spec, facts, image_sets or {})
 
         def work(tx: Transaction) -> Job:
@@ -137,7 +141,9 @@ class Latencies:
             profile = self._profile(tx, spec.device)
             classify = None if num_images is None else _classification(spec, profile, num_images)
             if classify is not None:
-                _refuse_unclassifiable(tx, spec, profile)
+                devices = DeviceStore(tx).devices_of_type(spec.device.device_type)
+                if unable := none_classifies(profile, devices, "/images"):
+                    raise InvalidSpecError(unable)
             HardwareStore(tx).put_hardware(profile)
             tx.wake(Topic.DEVICE_JOBS)
             tx.wake(Topic.WORKER_JOBS)
@@ -147,7 +153,10 @@ class Latencies:
                 if classify is not None:
                     queued = queue_classification(tx, classify, _target(spec, profile), priority=spec.priority)
                 return JobStore(tx).add_job(_measuring(spec, profile, None if queued is None else queued.id))
-            _refuse_uncalibrated(spec)
+            given = [spec.calibration_dataset, spec.calibration_images_sha256]
+            if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
+                message = "w8a8 needs calibration images, from one place: name a data set or an image set"
+                raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
             return JobStore(tx).add_job(_conversion(spec, profile, classify))
 
         return self._uow.write(work)
@@ -161,14 +170,6 @@ class Latencies:
         return min(fitting, key=lambda pair: (pair[0].state is not DeviceState.ACTIVE, pair[1].hardware_key))[1]
 
 
-def _refuse_other_batch(spec: ModelMeasurementSpec, facts: ModelFacts) -> None:
-    batches = {shape[0] for shape in facts.input_shapes if shape}
-    if batches and batches != {spec.device.batch}:
-        found = ", ".join(map(str, sorted(batches)))
-        message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
-        raise InvalidSpecError([SpecViolation("/device/batch", message)])
-
-
 def _refuse_relabelled(spec: ModelMeasurementSpec, facts: ModelFacts, profile: HardwareProfile) -> None:
     """A device that runs the file as it is computes in what the file says, whatever the spec calls it."""
     runtime, dtype = profile.key.identity.runtime, facts.dtype.value
@@ -180,13 +181,6 @@ def _refuse_relabelled(spec: ModelMeasurementSpec, facts: ModelFacts, profile: H
         found.append(SpecViolation("/device/dtype", message))
     if found:
         raise InvalidSpecError(found)
-
-
-def _refuse_uncalibrated(spec: ModelMeasurementSpec) -> None:
-    given = [spec.calibration_dataset, spec.calibration_images_sha256]
-    if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
-        message = "w8a8 needs calibration images, from one place: name a data set or an image set"
-        raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
 
 
 def _checked_images(
@@ -222,12 +216,6 @@ def _misfit(facts: ModelFacts, header: ImageSetHeader, batch: int, pointer: str)
     layout = header.preprocessing.layout.value
     message = f"the model takes {shapes}, the images are {wanted} ({layout}): pack them as the model takes them"
     return [SpecViolation(pointer, message)]
-
-
-def _refuse_unclassifiable(tx: Transaction, spec: ModelMeasurementSpec, profile: HardwareProfile) -> None:
-    found = none_classifies(profile, DeviceStore(tx).devices_of_type(spec.device.device_type), "/images")
-    if found:
-        raise InvalidSpecError(found)
 
 
 def _classification(spec: ModelMeasurementSpec, profile: HardwareProfile, num_images: int) -> ClassifyPayload:

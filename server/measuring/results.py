@@ -26,7 +26,6 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, affected_searches, stop_unwanted
 from server.candidates.states import EvaluationSource
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.errors import InvalidValueError
 from server.core.events import EventStore, EventType, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
@@ -98,7 +97,24 @@ class MeasurementResults:
         record = _record(tx, device, taken, payload, content, key)
         HardwareStore(tx).put_hardware(HardwareProfile(key=key))
         MeasurementStore(tx).add_measurement(record, compress_blocks(measurement.blocks))
-        EventStore(tx).append_event(_measurement_event(record))
+        payload_of_event: dict[str, JsonValue] = {
+            "measurement_id": record.id,
+            "candidate_id": record.candidate_id,
+            "device_type": record.device_type,
+            "kind": record.kind.value,
+            "p50_us": record.stats.p50_us,
+            "min_us": record.stats.min_us,
+            "cv": record.stats.cv,
+            "validity": record.validity.value,
+            "superseded": record.superseded,
+        }
+        event = NewEvent(
+            type=EventType.MEASUREMENT,
+            search_id=record.search_id,
+            device_id=device.id,
+            payload=payload_of_event,
+        )
+        EventStore(tx).append_event(event)
         return record
 
     def unusable(self, taken: TakenResult, record: MeasurementRecord) -> Failure | None:
@@ -149,6 +165,7 @@ def _record(
     key: HardwareKey,
 ) -> MeasurementRecord:
     measurement, job = content.measurement, taken.job
+    npu_ns = np.concatenate([np.asarray(block.npu_ns, dtype=np.int64) for block in usable_blocks(measurement.blocks)])
     return MeasurementRecord(
         id=new_id(IdPrefix.MEASUREMENT),
         kind=kind_of(key.identity.device_class),
@@ -166,7 +183,7 @@ def _record(
         label=payload.label,
         profile=payload.profile,
         stats=content.stats,
-        npu_p50_us=_npu_p50_us(measurement),
+        npu_p50_us=float(np.median(npu_ns, overwrite_input=True)) / 1e3 if len(npu_ns) else None,
         npu_time_source=measurement.npu_time_source,
         load_us=measurement.load_us,
         init_us=measurement.init_us,
@@ -184,12 +201,6 @@ def _record(
     )
 
 
-def _npu_p50_us(measurement: Measurement) -> float | None:
-    parts = [np.asarray(block.npu_ns, dtype=np.int64) for block in usable_blocks(measurement.blocks)]
-    npu_ns = np.concatenate(parts) if any(len(part) for part in parts) else None
-    return None if npu_ns is None else float(np.median(npu_ns, overwrite_input=True)) / 1e3
-
-
 def _canary_json(reading: CanaryReading | None) -> JsonValue:
     if reading is None:
         return None
@@ -199,24 +210,3 @@ def _canary_json(reading: CanaryReading | None) -> JsonValue:
         "ratio": reading.ratio,
         "output_digest": reading.output_digest,
     }
-
-
-def _measurement_event(record: MeasurementRecord) -> NewEvent:
-    if record.device_id is None:
-        raise InvalidValueError(f"measurement {record.id} comes from no device")
-    return NewEvent(
-        type=EventType.MEASUREMENT,
-        search_id=record.search_id,
-        device_id=record.device_id,
-        payload={
-            "measurement_id": record.id,
-            "candidate_id": record.candidate_id,
-            "device_type": record.device_type,
-            "kind": record.kind.value,
-            "p50_us": record.stats.p50_us,
-            "min_us": record.stats.min_us,
-            "cv": record.stats.cv,
-            "validity": record.validity.value,
-            "superseded": record.superseded,
-        },
-    )

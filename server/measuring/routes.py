@@ -41,7 +41,6 @@ from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
-from server.spaces.datasets import DatasetCatalog
 from server.spaces.routes import DatasetCatalogDep
 
 router = APIRouter(prefix="/api/v1", tags=["measurements"])
@@ -101,9 +100,12 @@ def measure_model(
     # Looked at before the transaction begins: reading and checking a large model takes a while.
     try:
         spec = parse_spec(ModelMeasurementSpec, document)
+        name = spec.calibration_dataset
+        if name is not None and datasets.describe(name) is None:
+            message = f"unknown data set {name!r}: known are {', '.join(known.name for known in datasets.all())}"
+            raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
-    _refuse_unknown_dataset(datasets, spec)
     facts = models.check(artifacts.read(spec.model_sha256))
     image_sets = _image_sets(artifacts, spec)
 
@@ -134,15 +136,6 @@ def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesD
     latencies.get_measurement(measurement_id)
     blocks = latencies.samples_of_measurement(measurement_id)
     return SamplesResource.of(measurement_id=measurement_id, blocks=blocks)
-
-
-def _refuse_unknown_dataset(datasets: DatasetCatalog, spec: ModelMeasurementSpec) -> None:
-    name = spec.calibration_dataset
-    if name is None or datasets.describe(name) is not None:
-        return
-    known = ", ".join(dataset.name for dataset in datasets.all())
-    refused = InvalidSpecError([SpecViolation("/calibration_dataset", f"unknown data set {name!r}: known are {known}")])
-    raise spec_problem(refused, INVALID_MEASUREMENT_SPEC)
 
 
 def _image_sets(artifacts: Artifacts, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:

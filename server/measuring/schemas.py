@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from nas_engine.domain.environment import HardwareKey
-from nas_engine.domain.measurement import LatencyStats
+from nas_engine.domain.environment import DeviceClass, HardwareKey
+from nas_engine.domain.measurement import LatencyStats, Validity
 from nas_engine.domain.measuring.samples import BlockStatus
-from server.core.http.resources import CountedQuery, DeviceClassName, Id, Json, KindName, Resource, Text, ValidityName
+from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
+from server.measuring.measurement import MeasurementKind
 
 
 class MeasurementListQuery(CountedQuery):
@@ -22,7 +23,7 @@ class MeasurementListQuery(CountedQuery):
     device_id: Text | None = None
     """Measurements by this device, by its id."""
 
-    device_class: DeviceClassName | None = None
+    device_class: DeviceClass | None = None
     """Measurements by devices of this class: boards, emulated or simulated ones."""
 
     hardware_key: Text | None = None
@@ -43,10 +44,10 @@ class MeasurementListQuery(CountedQuery):
     candidate_id: Text | None = None
     """Measurements made for this candidate."""
 
-    kind: list[KindName] = Field(default=["measured"])
+    kind: list[MeasurementKind] = Field(default=[MeasurementKind.MEASURED])
     """Kinds of latencies to list; only measured ones unless asked otherwise."""
 
-    validity: list[ValidityName] = Field(default_factory=list)
+    validity: list[Validity] = Field(default_factory=list)
     """Validity flags to list; all unless asked otherwise."""
 
     include_superseded: bool = False
@@ -65,7 +66,7 @@ class MeasurementListQuery(CountedQuery):
 class ValidityFlagResource(Resource):
     """One thing that is wrong with a measurement."""
 
-    validity: ValidityName
+    validity: Validity
     """Kind of the validity flag."""
 
     reason: str
@@ -78,7 +79,7 @@ class HardwareResource(Resource):
     board_model: str
     """Model of the board, as its agent reported it."""
 
-    device_class: DeviceClassName
+    device_class: DeviceClass
     """Class of the device: board, emulated or simulated."""
 
     runtime: str
@@ -111,7 +112,7 @@ class MeasurementResource(Resource):
     id: Id
     """Identifier of the measurement, given by the server."""
 
-    kind: KindName
+    kind: MeasurementKind
     """Kind of latency: measured on a device, simulated or estimated."""
 
     latency_key: str
@@ -169,7 +170,7 @@ class MeasurementResource(Resource):
     first_run_us: float
     """Duration of the first inference, before any warm-up, microseconds."""
 
-    validity: ValidityName
+    validity: Validity
     """The worst of its validity flags."""
 
     flags: list[ValidityFlagResource]

@@ -273,20 +273,17 @@ def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> Eval
 
 
 def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:
+    bounds: list[MetricBound] = []
+    for label, operator, number in (text.split(":") for text in query.metric):
+        metric, value = Metric.from_label(label), float(number)
+        lower, upper = (value, None) if operator == "ge" else (None, value)
+        bounds.append(MetricBound(metric=metric, minimum=lower, maximum=upper))
     return CandidateQuery(
         search_id=search_id,
         states=tuple(query.state),
         arch_id=query.arch_id,
         generation=query.generation,
-        bounds=tuple(_bound(text) for text in query.metric),
+        bounds=tuple(bounds),
         order=CandidateOrder(query.order_by.removeprefix("-")),
         descending=query.order_by.startswith("-"),
     )
-
-
-def _bound(text: str) -> MetricBound:
-    label, operator, number = text.split(":")
-    metric, value = Metric.from_label(label), float(number)
-    if operator == "ge":
-        return MetricBound(metric=metric, minimum=value)
-    return MetricBound(metric=metric, maximum=value)

@@ -7,18 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measurement import Validity
 from nas_engine.settings.base import MetricName
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
     CountedQuery,
-    DeviceClassName,
     Id,
     Json,
     LatencySourceName,
     Resource,
     Text,
-    ValidityName,
 )
 
 BoundText = Annotated[
@@ -76,13 +76,13 @@ class LatencyValue(Resource):
     kind: LatencySourceName
     """Kind of number: where it comes from. Kinds are never mixed in one front, chart or average."""
 
-    device_class: DeviceClassName | None
+    device_class: DeviceClass | None
     """Class of the device that gave it; null where it was looked up in a table of results."""
 
-    validity: ValidityName
+    validity: Validity
     """The worst of its validity flags."""
 
-    flags: list[ValidityName]
+    flags: list[Validity]
     """Every validity flag raised by the measurement; empty where it is valid."""
 
 
@@ -180,7 +180,7 @@ class EvaluationResource(Resource):
     uncertainty: float | None
     """Standard error in the metric's unit; null where not known."""
 
-    validity: ValidityName
+    validity: Validity
     """Worst validity flag of the measurement behind it; `valid` for accuracies."""
 
     source: EvaluationSource
@@ -243,7 +243,7 @@ class FrontResource(Resource):
     latency_kind: LatencySourceName | None
     """Kind of every latency of this front; null where latency is no objective and no constraint."""
 
-    device_class: DeviceClassName | None
+    device_class: DeviceClass | None
     """Class of the devices that gave its latencies; null where latency is not wanted."""
 
     hardware_key: str | None

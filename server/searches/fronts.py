@@ -94,7 +94,10 @@ class Fronts:
         search, complete, hardware, errors = self._uow.read(look)
         objectives = search.spec.domain_objectives()
         known = [c for c in complete if all(o.metric in c.values for o in objectives)]
-        feasible = [c for c in known if _feasible(search, c)]
+        constraints = search.spec.domain_constraints()
+        feasible = [
+            c for c in known if all(o.metric not in c.values or o.satisfied(c.values[o.metric]) for o in constraints)
+        ]
         rows = [tuple(c.values[o.metric] for o in objectives) for c in feasible]
         spreads = None
         if errors is not None:
@@ -142,11 +145,6 @@ def default_reference(objectives: Sequence[Objective], rows: Sequence[Sequence[f
         # Turning is its own inverse.
         point.append(objective.minimized(max(turned) + MARGIN * span))
     return tuple(point)
-
-
-def _feasible(search: Search, candidate: Candidate) -> bool:
-    values = candidate.values
-    return all(c.metric not in values or c.satisfied(values[c.metric]) for c in search.spec.domain_constraints())
 
 
 def _scored_version(search: Search) -> str | None:

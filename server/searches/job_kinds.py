@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from server.candidates.completion import (
-    advance_search_of,
     fail_evaluation,
     fail_search,
     mark_evaluating,
     queue_missing_steps,
 )
-from server.candidates.lifecycle import affected_searches
+from server.candidates.lifecycle import advance, affected_searches
 from server.candidates.payloads import DerivePayload, EvaluatePayload, SearchStepPayload, ShiftPayload
+from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
 from server.jobs.completion import stop_job
 from server.jobs.failures import FinalFailure
@@ -27,7 +27,9 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
         fail_search(tx, job, failure, f"{job.kind.value} work of the search")
 
     def advance_search(tx: Transaction, job: Job) -> None:
-        advance_search_of(tx, job, settings)
+        # Its long-running job was stopped by a pause: the search's barrier opens.
+        if job.search_id is not None:
+            advance(tx, SearchStore(tx).lock_search(job.search_id), settings)
 
     return (
         KindOfJob(

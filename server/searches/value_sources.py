@@ -22,7 +22,7 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
         message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
         return [SpecViolation("/algorithm/kind", message)]
     if space is not None and not space.has_graphs:
-        return [*_no_column(spec, space), *_not_for_tables(spec, space)]
+        return _misfits_of_table(spec, space)
     wanted = spec.metrics()
     found = []
     if Metric.LATENCY_US in wanted and spec.device is None:
@@ -37,22 +37,19 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
     return found
 
 
-def _no_column(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecViolation]:
+def _misfits_of_table(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecViolation]:
+    """What a search in a table of results wants and its columns lack, and what it names and has no use for."""
+    found: list[SpecViolation] = []
+    columns = [metric.label for metric in space.columns]
     places = [(f"/objectives/{i}/metric", o.metric) for i, o in enumerate(spec.objectives)]
     places += [(f"/constraints/{i}/metric", c.metric) for i, c in enumerate(spec.constraints)]
-    columns = [metric.label for metric in space.columns]
-    return [
-        SpecViolation(
-            pointer,
-            f"space {space.id!r} is a table of results without a column {label}: it holds {', '.join(columns)}, and "
-            "nothing in it can be trained, exported or measured",
-        )
-        for pointer, label in places
-        if label not in columns
-    ]
-
-
-def _not_for_tables(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecViolation]:
+    for pointer, label in places:
+        if label not in columns:
+            message = (
+                f"space {space.id!r} is a table of results without a column {label}: it holds {', '.join(columns)}, "
+                "and nothing in it can be trained, exported or measured"
+            )
+            found.append(SpecViolation(pointer, message))
     named = {
         "/supernet": spec.supernet is not None,
         "/device": spec.device is not None,
@@ -62,8 +59,7 @@ def _not_for_tables(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecV
         "/warm_start/measured": spec.warm_start is not None and spec.warm_start.measured,
     }
     reason = f"space {space.id!r} is a table of results: accuracy and cost are read from it, and it has no networks"
-    return [
-        SpecViolation(pointer, f"{reason}; {'take another one' if pointer == '/algorithm' else 'leave it out'}")
-        for pointer, wrong in named.items()
-        if wrong
-    ]
+    for pointer in (pointer for pointer, wrong in named.items() if wrong):
+        advice = "take another one" if pointer == "/algorithm" else "leave it out"
+        found.append(SpecViolation(pointer, f"{reason}; {advice}"))
+    return found

@@ -28,7 +28,7 @@ from nas_engine.spaces.tables.space import SPACE_ID as TABLE_ID
 from nas_engine.spaces.tables.space import TableSpace
 from server.spaces.architecture import ArchitectureRecord, KnownValue
 from server.spaces.descriptions import GeneDescription, MetricBounds, SpaceDescription
-from server.spaces.table_spaces import NoTables, TableSource, TableSpaces, table_bounds, table_record, table_values
+from server.spaces.table_spaces import NoTables, TableSource, TableSpaces, table_record, table_values
 
 MAX_SPACES = 64  # spaces kept with what they have computed once (routing, genes)
 
@@ -75,7 +75,8 @@ class SpaceCatalog:
         """Range of each cheap metric, computed when it is looked up and then remembered."""
         table = self._tables.find(space_id, parameters)
         if table is not None:
-            return table_bounds(table)
+            known = {metric: table.extremes(metric) for metric in table.metrics if metric.cheap}
+            return {metric: MetricBounds(minimum=ends[0], maximum=ends[1]) for metric, ends in known.items() if ends}
         return _bounds(space_id, canonical_json(dict(parameters)))
 
     def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:

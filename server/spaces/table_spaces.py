@@ -15,7 +15,6 @@ from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
 from nas_engine.spaces.tables.space import SPACE_ID, TableSpace
 from server.core.errors import ArtifactTooLargeError, InvalidValueError, NotFoundError
 from server.spaces.architecture import ArchitectureRecord, KnownValue
-from server.spaces.descriptions import MetricBounds
 
 MAX_TABLES = 8  # kept in memory
 
@@ -84,8 +83,11 @@ class TableSpaces:
     def _read(self, sha256: str) -> TableSpace:
         try:
             content = self._source.content(sha256, MAX_BYTES)
-        except (NotFoundError, ArtifactTooLargeError) as error:
-            raise InvalidSpaceError(missing_artifact(error, sha256)) from error
+        except NotFoundError as error:
+            message = f"no table {sha256[:12]}... was uploaded: PUT it to /api/v1/artifacts/{sha256} first"
+            raise InvalidSpaceError(message) from error
+        except ArtifactTooLargeError as error:
+            raise InvalidSpaceError(f"the artifact {sha256[:12]}... is too large for a table: {error}") from error
         except InvalidValueError as error:
             raise InvalidSpaceError(f"space parameter sha256: {error}") from error
         return parse_table(content, sha256[:12])
@@ -114,16 +116,3 @@ def table_values(table: TableSpace, genotype: Genotype) -> Mapping[Metric, Known
         metric: KnownValue(value=found.value, standard_error=found.standard_error or None)
         for metric, found in table.lookup(genotype).items()
     }
-
-
-def table_bounds(table: TableSpace) -> Mapping[Metric, MetricBounds]:
-    """The range of each cheap column."""
-    known = {metric: table.extremes(metric) for metric in table.metrics if metric.cheap}
-    return {metric: MetricBounds(minimum=ends[0], maximum=ends[1]) for metric, ends in known.items() if ends}
-
-
-def missing_artifact(error: NotFoundError | ArtifactTooLargeError, sha256: str) -> str:
-    """Why a table cannot be read, for people."""
-    if isinstance(error, NotFoundError):
-        return f"no table {sha256[:12]}... was uploaded: PUT it to /api/v1/artifacts/{sha256} first"
-    return f"the artifact {sha256[:12]}... is too large for a table: {error}"

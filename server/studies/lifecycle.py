@@ -40,7 +40,20 @@ def end_entry(tx: Transaction, study: RankingStudy, entry: StudyEntry) -> Rankin
     study = StudyStore(tx).save_study(
         replace(study, num_done=study.num_done + done, num_failed=study.num_failed + failed)
     )
-    EventStore(tx).append_event(NewEvent(type=EventType.STUDY_ENTRY, payload=_told(study, entry), study_id=study.id))
+    payload: dict[str, JsonValue] = {
+        "number": entry.number,
+        "arch_id": entry.record.arch_id,
+        "state": entry.state.value,
+        "reason": entry.reason,
+        "shared_top1": _top1(entry.inherited),
+        "alone_top1": _top1(entry.standalone),
+        "num_done": study.num_done,
+        "num_failed": study.num_failed,
+        "num_entries": study.num_entries,
+        "global_tau": _tau(study.result, local=False),
+        "local_tau": _tau(study.result, local=True),
+    }
+    EventStore(tx).append_event(NewEvent(type=EventType.STUDY_ENTRY, payload=payload, study_id=study.id))
     if study.num_done + study.num_failed < study.num_entries:
         return study
     if study.num_done >= MIN_DONE:
@@ -61,23 +74,6 @@ def fail_entry(tx: Transaction, job: Job, failure: Failure) -> None:
         study = set_study_state(tx, study, StudyState.RUNNING)
     reason = f"{failure.type.value}: {failure.message}"
     end_entry(tx, study, replace(entry, state=StudyEntryState.FAILED, reason=reason))
-
-
-def _told(study: RankingStudy, entry: StudyEntry) -> dict[str, JsonValue]:
-    result = study.result
-    return {
-        "number": entry.number,
-        "arch_id": entry.record.arch_id,
-        "state": entry.state.value,
-        "reason": entry.reason,
-        "shared_top1": _top1(entry.inherited),
-        "alone_top1": _top1(entry.standalone),
-        "num_done": study.num_done,
-        "num_failed": study.num_failed,
-        "num_entries": study.num_entries,
-        "global_tau": _tau(result, local=False),
-        "local_tau": _tau(result, local=True),
-    }
 
 
 def _top1(accuracy: HeldOutAccuracy | None) -> float | None:

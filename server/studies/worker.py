@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import torch
 
-from nas_engine.domain.search_space import SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
 from nas_engine.settings.base import SpaceSpec
@@ -65,7 +64,8 @@ class RankHandler:
         """Both accuracies; None where it was stopped."""
         study, spec = order.study, order.study.spec
         supernet = self._supernets.load(study.supernet_version_id)
-        training = spec.training_spec(_space_of(supernet.space), study.dataset)
+        space = SpaceSpec(id=supernet.space.space_id, parameters=dict(supernet.space.parameters))
+        training = spec.training_spec(space, study.dataset)
         if training.num_threads is not None:
             torch.set_num_threads(training.num_threads)
         resolution = training.resolution or supernet.spec.resolution
@@ -88,10 +88,6 @@ class RankHandler:
         supernet = self._supernets.load(version_id)
         hooks = Hooks(pause=self._resources.pause)
         return SupernetEvaluator(supernet.space, supernet.weights, dataset, settings, self._resources.device, hooks)
-
-
-def _space_of(space: SearchSpace) -> SpaceSpec:
-    return SpaceSpec(id=space.space_id, parameters=dict(space.parameters))
 
 
 def correlate(inherited: Sequence[float], standalone: Sequence[float], num_local: int) -> RankingResult:

@@ -110,20 +110,16 @@ class Supernets:
                 message = f"strict fairness needs layers with one number of choices, {space.id!r} has {numbers}"
                 return [SpecViolation(f"{pointer}/strategy", f"{message}: use uniform or sandwich")]
             case RetrainSettings() as wanted:
-                return self._retraining_misfits(spec.space, space, wanted, f"{pointer}/strategy")
+                return self._retraining_misfits(spec.space, wanted, f"{pointer}/strategy")
             case _:
                 return ()
 
-    def _retraining_misfits(
-        self, spec: SpaceSpec, space: SpaceDescription, wanted: RetrainSettings, pointer: str
-    ) -> Sequence[SpecViolation]:
+    def _retraining_misfits(self, spec: SpaceSpec, wanted: RetrainSettings, pointer: str) -> Sequence[SpecViolation]:
         """Why an architecture cannot be retrained."""
         found: list[SpecViolation] = []
         if wanted.architecture is None:
             message = "which architecture? Give a published name, a genotype, or the space's own form"
             found.append(SpecViolation(f"{pointer}/architecture", message))
-        elif not space.has_graphs:
-            found.append(SpecViolation(pointer, f"space {space.id!r} is a table of results: it has no networks"))
         else:
             try:
                 self._spaces.record(spec.id, spec.parameters, wanted.architecture)
@@ -260,7 +256,13 @@ class Supernets:
             supernet = SupernetStore(tx).lock_supernet(self._supernet_id(tx, lease))
             JobStore(tx).lock_job_of_lease(lease)
             SupernetStore(tx).save_supernet(replace(supernet, progress=progress))
-            EventStore(tx).append_event(_training_event(supernet.id, progress))
+            payload: Mapping[str, JsonValue] = {
+                "step": progress.step,
+                "num_steps": progress.num_steps,
+                "loss": progress.loss,
+                "metrics": dict(progress.metrics),
+            }
+            EventStore(tx).append_event(NewEvent(type=EventType.TRAINING, payload=payload, supernet_id=supernet.id))
 
         self._uow.write(work)
 
@@ -355,13 +357,3 @@ class Supernets:
 def _state_event(supernet: Supernet) -> NewEvent:
     payload: Mapping[str, JsonValue] = {"state": supernet.state.value, "reason": supernet.reason}
     return NewEvent(type=EventType.SUPERNET, payload=payload, supernet_id=supernet.id)
-
-
-def _training_event(supernet_id: str, progress: TrainingProgress) -> NewEvent:
-    payload: Mapping[str, JsonValue] = {
-        "step": progress.step,
-        "num_steps": progress.num_steps,
-        "loss": progress.loss,
-        "metrics": dict(progress.metrics),
-    }
-    return NewEvent(type=EventType.TRAINING, payload=payload, supernet_id=supernet_id)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.support.api_process import RunningServer, running_server
-from tests.support.api_world import NOISY, World, latency_spec
+from tests.support.processes.api_process import RunningServer, running_server
+from tests.support.worlds.api_world import NOISY, World, latency_spec
 
 pytestmark = pytest.mark.browser
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -16,9 +16,9 @@ from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
 from server.core.errors import ConflictError, IdempotencyKeyReusedError, InvalidValueError, NotAuthenticatedError
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World
-from tests.support.stored import new_search
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
+from tests.support.worlds.stored import new_search
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from server.jobs.job import ClaimRequest, Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobState
-from tests.support.databases import TestDatabase
-from tests.support.service_world import PlayedDevice, World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import PlayedDevice, World
 
 T = TypeVar("T")
 PATIENT_S = 60.0

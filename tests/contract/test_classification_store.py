@@ -18,9 +18,9 @@ from server.classifying.store import ClassificationStore
 from server.core.errors import NotFoundError
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import PageRequest
-from tests.support.classifying import LABELS, NUM_CLASSES, answers
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, World
+from tests.support.samples.classifying import LABELS, NUM_CLASSES, answers
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, World
 
 
 @pytest.fixture

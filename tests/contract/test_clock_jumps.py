@@ -21,8 +21,8 @@ from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.store import MeasurementStore
-from tests.support.databases import TestDatabase
-from tests.support.service_world import PlayedDevice, World, lease_of, run_to_end
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import PlayedDevice, World, lease_of, run_to_end
 
 HOUR_US = 3_600_000_000
 

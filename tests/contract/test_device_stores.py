@@ -19,9 +19,9 @@ from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.schemas import MeasurementResource
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import SpaceTableStore
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World, run_to_end
-from tests.support.stored import enrolment_of, every_page
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World, run_to_end
+from tests.support.worlds.stored import enrolment_of, every_page
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 
 from server.bootstrap.schema import VERSION_TABLE, current_revision, head_revision, metadata, migrate
 from server.core.database.engine import open_engine
-from tests.support.databases import TestDatabase
+from tests.support.worlds.databases import TestDatabase
 
 
 def test_migrations_and_tables_are_the_same(database: TestDatabase) -> None:

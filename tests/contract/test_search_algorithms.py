@@ -25,7 +25,7 @@ from nas_engine.settings.algorithms import (
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
-from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
+from tests.support.fakes.space import MacsBelow, StagedSpace, tell_all
 
 ACCURACY = Objective(Metric.TOP1, Goal.MAXIMIZE)
 MACS = Objective(Metric.MACS, Goal.MINIMIZE)

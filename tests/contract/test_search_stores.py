@@ -30,9 +30,9 @@ from server.core.database.transaction import Transaction
 from server.core.errors import ConflictError, InvalidValueError, NotFoundError
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import PageRequest
-from tests.support.databases import TestDatabase
-from tests.support.service_world import SPEC, World, run_to_end
-from tests.support.stored import add_searches, every_page, new_candidate, new_search
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import SPEC, World, run_to_end
+from tests.support.worlds.stored import add_searches, every_page, new_candidate, new_search
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from server.artifacts.files import FileByteStore
 from server.candidates.candidate import HeldOutAccuracy
+from server.core.database.transaction import Transaction
 from server.core.errors import InvalidValueError, NotFoundError
 from server.core.events import EventQuery, EventStore, EventType, NewEvent
 from server.core.paging import PageRequest
@@ -18,8 +19,8 @@ from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import Correlation, RankingResult, RankingStudy, StudyEntry, StudyQuery
 from server.training.supernet import TrainingProgress
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
 
 TRAINING = {"epochs": 1}
 
@@ -64,12 +65,11 @@ def test_what_a_study_finds_is_kept(world: World) -> None:
     )
 
     def write() -> RankingStudy:
-        return world.uow.write(
-            lambda tx: (
-                StudyStore(tx).save_study_entry(entry),
-                StudyStore(tx).save_study(replace(StudyStore(tx).lock_study(study.id), result=result)),
-            )[1]
-        )
+        def save(tx: Transaction) -> RankingStudy:
+            StudyStore(tx).save_study_entry(entry)
+            return StudyStore(tx).save_study(replace(StudyStore(tx).lock_study(study.id), result=result))
+
+        return world.uow.write(save)
 
     saved = write()
     assert saved.version == study.version + 1

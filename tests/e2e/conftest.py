@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.records import Asked, asked, assert_intact
-from tests.e2e.rig import Installation
-from tests.e2e.searches import LATENCY, NUM_CANDIDATES
-from tests.support.databases import PostgresServer, why_no_postgres
+from tests.support.processes.fault_searches import LATENCY, NUM_CANDIDATES
+from tests.support.processes.records import Asked, asked, assert_intact
+from tests.support.processes.rig import Installation
+from tests.support.worlds.databases import PostgresServer, why_no_postgres
 
 
 @pytest.fixture

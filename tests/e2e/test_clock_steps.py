@@ -10,9 +10,9 @@ import pytest
 
 from server.jobs.states import JobKind
 from tests.e2e.conftest import Ending
-from tests.e2e.rig import Installation
-from tests.e2e.searches import LATENCY
-from tests.support.databases import PostgresServer
+from tests.support.processes.fault_searches import LATENCY
+from tests.support.processes.rig import Installation
+from tests.support.worlds.databases import PostgresServer
 
 FOLDERS = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib64/faketime")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
+from tests.support.samples.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
 
 SIZE = 64
 GENOTYPE = json.dumps([0, 1, 2, 3] * 5)

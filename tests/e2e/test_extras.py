@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hilnas.cli.main import COMMANDS
-from tests.support.api_process import running_server
 from tests.support.paths import ROOT
+from tests.support.processes.api_process import running_server
 
 CLIENT_COMMANDS = sorted(name for name, command in COMMANDS.items() if command.extra == "client")
 INSTALL_S = 420.0

@@ -6,10 +6,10 @@ import pytest
 
 from server.jobs.states import JobKind, LeaseOutcome
 from tests.e2e.conftest import Ending
-from tests.e2e.records import lease_outcomes, measured_by_lease
-from tests.e2e.rig import Installation
-from tests.e2e.searches import LATENCY, NUM_CANDIDATES, POPULATION
-from tests.support.databases import PostgresServer
+from tests.support.processes.fault_searches import LATENCY, NUM_CANDIDATES, POPULATION
+from tests.support.processes.records import lease_outcomes, measured_by_lease
+from tests.support.processes.rig import Installation
+from tests.support.worlds.databases import PostgresServer
 
 
 def test_the_server_killed_while_it_takes_a_result(nas_on_either: Installation, ends_as_if_undisturbed: Ending) -> None:

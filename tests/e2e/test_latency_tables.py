@@ -14,7 +14,7 @@ import pytest
 
 from hilnas.client.errors import InvalidRequestError
 from server.candidates.states import SearchState
-from tests.e2e.rig import DEVICE_TYPE, Installation
+from tests.support.processes.rig import DEVICE_TYPE, Installation
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to" / "latency_tables.md"

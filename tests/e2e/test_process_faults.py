@@ -13,8 +13,8 @@ from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import ranking_entries, ranking_studies
 from server.training.store import supernets
 from server.training.supernet import SupernetState
-from tests.e2e.rig import Installation
-from tests.e2e.searches import TRAINING
+from tests.support.processes.fault_searches import TRAINING
+from tests.support.processes.rig import Installation
 
 ALONE: dict[str, Any] = {
     "iterations": 1000,

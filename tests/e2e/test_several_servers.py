@@ -12,11 +12,11 @@ import pytest
 from hilnas.client.client import Hilnas
 from server.jobs.states import JobKind
 from tests.e2e.conftest import Ending
-from tests.e2e.records import lease_outcomes, measured_by_lease
-from tests.e2e.rig import PATIENCE_S, Installation
-from tests.e2e.searches import LATENCY, NUM_CANDIDATES
-from tests.support.cut_wire import CutWire
-from tests.support.databases import PostgresServer
+from tests.support.processes.cut_wire import CutWire
+from tests.support.processes.fault_searches import LATENCY, NUM_CANDIDATES
+from tests.support.processes.records import lease_outcomes, measured_by_lease
+from tests.support.processes.rig import PATIENCE_S, Installation
+from tests.support.worlds.databases import PostgresServer
 
 
 @pytest.fixture

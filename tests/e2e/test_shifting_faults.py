@@ -13,9 +13,9 @@ from server.candidates.search_store import searches
 from server.candidates.states import SearchState
 from server.jobs.states import JobKind, LeaseOutcome
 from server.training.store import supernet_versions
-from tests.e2e.records import lease_outcomes
-from tests.e2e.rig import Installation
-from tests.e2e.searches import ACCURACY, TRAINING
+from tests.support.processes.fault_searches import ACCURACY, TRAINING
+from tests.support.processes.records import lease_outcomes
+from tests.support.processes.rig import Installation
 
 NUM_CANDIDATES = 6
 SHIFTED: Mapping[str, Any] = {

@@ -10,9 +10,9 @@ from server.candidates.search_store import searches
 from server.core.events import EventType, events
 from server.jobs.states import JobKind
 from server.training.store import supernet_versions, supernets
-from tests.e2e.records import asked, assert_intact
-from tests.e2e.rig import Installation
-from tests.e2e.searches import ACCURACY, NUM_ACCURATE, TRAINING
+from tests.support.processes.fault_searches import ACCURACY, NUM_ACCURATE, TRAINING
+from tests.support.processes.records import asked, assert_intact
+from tests.support.processes.rig import Installation
 
 
 def test_a_worker_killed_in_training_and_in_evaluation_comes_to_the_same_result(nas: Installation) -> None:

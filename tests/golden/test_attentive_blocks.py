@@ -14,8 +14,8 @@ from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.spaces.els import forms_differ, inherited_weights
 from nas_engine.supernet.execute import forward
-from tests.support.graphs import cut_block
 from tests.support.reference import vectors
+from tests.support.samples.graphs import cut_block
 
 CASE = vectors("attentivenas_space")["dynamic_mbconv"]
 OURS = {

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.support.api_world import World
+from tests.support.worlds.api_world import World
 
 GOLDEN = Path(__file__).with_name("openapi.json")
 _METHODS = {"get", "put", "post", "patch", "delete"}

@@ -14,7 +14,7 @@ from nas_engine.domain.views.block_summary import align_blocks, summarise_blocks
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.picture import draw_architecture, draw_difference
 from nas_engine.spaces.registry import create_space
-from tests.support.sample_graphs import every_node_graph, small_shufflenet
+from tests.support.samples.sample_graphs import every_node_graph, small_shufflenet
 
 FOLDER = Path(__file__).parent / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"

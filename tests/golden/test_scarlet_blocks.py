@@ -18,8 +18,8 @@ from nas_engine.spaces.mobilenet import S1, S2, MobileNetParameters, MobileNetSp
 from nas_engine.spaces.squeeze_excite import SqueezeExcite, squeeze_excite
 from nas_engine.supernet.execute import Running, forward
 from nas_engine.supernet.norm_statistics import RunningStatistics
-from tests.support.graphs import cut_block
 from tests.support.reference import vectors
+from tests.support.samples.graphs import cut_block
 
 # Reference name -> (choice, parameters of a space whose only layer is such a block, part of it).
 WHERE = {

@@ -24,7 +24,7 @@ from nas_engine.settings.algorithms import (
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
-from tests.support.fakes_space import MacsBelow, StagedSpace, tell_all
+from tests.support.fakes.space import MacsBelow, StagedSpace, tell_all
 
 FILE = Path(__file__).parent / "search_traces.json"
 SPACE = StagedSpace()
@@ -41,7 +41,10 @@ CONFIGS: tuple[AskTellSettings, ...] = (
 
 
 def make(config: AskTellSettings, seed: int) -> SearchAlgorithm:
-    objectives = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0))
+    objectives: tuple[Objective, ...] = (
+        Objective(Metric.TOP1, Goal.MAXIMIZE),
+        Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0),
+    )
     if isinstance(config, SposEvolutionSettings):
         objectives = objectives[:1]
     return create_algorithm(

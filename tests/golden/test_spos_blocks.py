@@ -12,8 +12,8 @@ from nas_engine.domain.search_space import Form
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.supernet.execute import Running, forward
 from nas_engine.supernet.norm_statistics import RunningStatistics
-from tests.support.graphs import cut_block
 from tests.support.reference import vectors
+from tests.support.samples.graphs import cut_block
 
 # Reference name -> (choice, block of a space whose widths make a block of the same size).
 WHERE = {"shuffle3_s1": (0, "stage0.block1"), "shuffle5_s2": (1, "stage1.block0"), "xception_s2": (3, "stage1.block0")}

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 import torch
 
-from tests.support.api_world import World
-from tests.support.served_worker import Served, served_worker
+from tests.support.processes.served_worker import Served, served_worker
+from tests.support.worlds.api_world import World
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from nas_engine.supernet.execute import BATCH, Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.subnet import extract
 from nas_engine.supernet.weights import WeightStore
-from tests.support.graphs import random_graph
+from tests.support.samples.graphs import random_graph
 
 seeds = st.integers(0, 2**32 - 1)
 

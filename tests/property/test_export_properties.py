@@ -15,7 +15,7 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights
-from tests.support.sample_graphs import INIT, ZERO, small_shufflenet
+from tests.support.samples.sample_graphs import INIT, ZERO, small_shufflenet
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

@@ -30,8 +30,8 @@ from server.jobs.failures import Failure, policy_of
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState, LeaseOutcome
-from tests.support.databases import TestDatabase, opened
-from tests.support.service_world import lease_of
+from tests.support.worlds.databases import TestDatabase, opened
+from tests.support.worlds.service_world import lease_of
 
 MAX_ATTEMPTS = 3
 FAILURES = (FailureType.WORKER_ERROR, FailureType.INVALID_INPUT, FailureType.AGENT_SHUTDOWN)

@@ -79,7 +79,9 @@ def test_every_genotype_decodes_to_consistent_graphs_that_round_trip(data: st.Da
         assert graph.input_shape in space.input_shapes
         assert graph.output_shape == (space.num_classes,)
         assert complexity(graph).macs > 0
-    assert not [node for node in graphs[Form.DEPLOYED].nodes if isinstance(node, TRAINING_ONLY)]
+    deployed = graphs[Form.DEPLOYED]
+    assert deployed is not None
+    assert not [node for node in deployed.nodes if isinstance(node, TRAINING_ONLY)]
     assert space.genotype_of(architecture) == space.canonical(genotype) == genotype
     assert space.parse(list(genotype)) == space.parse(architecture.choices_value()) == architecture
 

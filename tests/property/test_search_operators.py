@@ -13,7 +13,7 @@ from nas_engine.search.pareto import confidently_non_dominated, equispaced, non_
 from nas_engine.search.survival import constrained_ranks, select_survivors
 from nas_engine.search.variation.crossover import StageBlockCrossover
 from nas_engine.search.variation.mutation import HierarchicalMutation, PerGeneMutation
-from tests.support.fakes_space import StagedSpace
+from tests.support.fakes.space import StagedSpace
 
 spaces = st.builds(
     StagedSpace,

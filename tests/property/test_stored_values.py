@@ -49,7 +49,7 @@ from server.studies.spec import RankingStudySpec
 from server.studies.store import ENTRIES, STUDIES
 from server.studies.study import StudyEntry
 from server.training.store import SUPERNET_VERSIONS, SUPERNETS
-from tests.support.service_world import SPEC, TRAINING
+from tests.support.worlds.service_world import SPEC, TRAINING
 
 STORED = (
     *(API_TOKENS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from device_agent.server_link.wire import measurement_to_proto
+from device_agent.measuring.messages import measurement_to_proto
 from hilnas.v1 import control_pb2
 from nas_engine.domain.measurement import Measurement
 from server.artifacts.files import FileByteStore
@@ -24,8 +24,8 @@ from server.fleet.rpc import AgentServices
 from server.jobs.job import Job
 from server.jobs.states import JobKind
 from server.measuring.canaries.canaries import Canaries
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World, measurement
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World, measurement
 
 MAX_EXTRA_BYTES = 256 * 2**20
 

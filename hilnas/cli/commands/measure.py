@@ -75,11 +75,15 @@ def measure(
             spec["calibration_images_sha256"] = nas.artifacts.upload(calibration_images, MEDIA_TYPE).sha256
         job = nas.measurements.measure(spec)
         if not follow:
-            _print_job(job, as_json)
+            print_json(job) if as_json else _console.print(f"{job.id}  {_standing(job)}")
             return
         measured, classified = _followed(nas, job)
+    if as_json and classified is not None:
+        both = {"measurement": measured.model_dump(mode="json"), "classification": classified.model_dump(mode="json")}
+        typer.echo(json.dumps(both))
+        return
     if as_json:
-        _print_results_as_json(measured, classified)
+        print_json(measured)
         return
     _print_measurement(measured)
     if classified is not None:
@@ -155,13 +159,6 @@ def _standing(job: JobDetail) -> str:
     return f"{job.kind.value} queued, number {job.queue_position}{eta}{waiting}"
 
 
-def _print_job(job: JobDetail, as_json: bool) -> None:
-    if as_json:
-        print_json(job)
-    else:
-        _console.print(f"{job.id}  {_standing(job)}")
-
-
 def _print_measurement(measured: MeasurementDetail) -> None:
     stats = measured.stats
     _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
@@ -171,14 +168,6 @@ def _print_measurement(measured: MeasurementDetail) -> None:
     )
     for flag in measured.flags:
         _console.print(f"  {flag.validity}: {flag.reason}")
-
-
-def _print_results_as_json(measured: MeasurementDetail, classified: ClassificationDetail | None) -> None:
-    if classified is None:
-        print_json(measured)
-        return
-    both = {"measurement": measured.model_dump(mode="json"), "classification": classified.model_dump(mode="json")}
-    typer.echo(json.dumps(both))
 
 
 def _print_classification(classified: ClassificationDetail) -> None:

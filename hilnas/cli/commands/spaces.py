@@ -16,7 +16,7 @@ from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.search_space import Gene, SearchSpace
+from nas_engine.domain.search_space import SearchSpace
 from nas_engine.spaces.registry import create_space, space_ids
 from nas_engine.spaces.tables.space import TableSpace
 
@@ -59,7 +59,10 @@ def show(
     """Show a space: parameters, genes, published models."""
     space = local_spaces.open_space(space_id, num_classes, parameter or ())
     if as_json:
-        genes = [_gene_document(gene) for gene in space.genes]
+        genes: list[JsonValue] = [
+            {"name": gene.name, "group": gene.group, "kind": gene.kind.value, "options": list(gene.options)}
+            for gene in space.genes
+        ]
         _print_json({**_space_document(space), "parameters": dict(space.parameters), "genes": genes})
         return
     _console.print(f"[bold]{space.space_id}[/]  {space.size:,} genotypes", highlight=False)
@@ -174,22 +177,15 @@ def _print_json(document: JsonValue) -> None:
 
 
 def _space_document(space: SearchSpace) -> dict[str, JsonValue]:
-    return {
+    document: dict[str, JsonValue] = {
         "id": space.space_id,
         "num_genes": len(space.genes),
         "size": space.size,
         "num_classes": space.num_classes,
         "input_shapes": [list(shape) for shape in space.input_shapes],
         "named": [{"name": model.name, "source": model.source} for model in space.named.values()],
-        **_table_facts(space),
     }
-
-
-def _table_facts(space: SearchSpace) -> dict[str, JsonValue]:
-    if not isinstance(space, TableSpace):
-        return {}
-    return {"table": space.name, "num_rows": len(space.rows), "columns": [metric.label for metric in space.metrics]}
-
-
-def _gene_document(gene: Gene) -> JsonValue:
-    return {"name": gene.name, "group": gene.group, "kind": gene.kind.value, "options": list(gene.options)}
+    if isinstance(space, TableSpace):
+        columns = [metric.label for metric in space.metrics]
+        document.update({"table": space.name, "num_rows": len(space.rows), "columns": columns})
+    return document

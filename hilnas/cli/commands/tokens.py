@@ -11,7 +11,6 @@ from rich.table import Table
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
-from server.access.schemas import RoleName
 from server.access.token import Role
 
 app = new_app("Make, list and revoke access tokens.")
@@ -45,7 +44,7 @@ def create(
     token: TokenOption = None,
 ) -> None:
     """Make a token; it is printed this once."""
-    roles: list[RoleName] = [one.value for one in role or [Role.VIEWER]]
+    roles = role or [Role.VIEWER]
     with connect(server, token) as nas:
         made = nas.tokens.create(name, roles, None if days is None else days * _DAY_S)
     print_json(made) if as_json else typer.echo(made.secret)

@@ -50,9 +50,15 @@ def train(
         return
     spec = _preset(preset)
     spec.update({} if file is None else read_spec_file(file))
-    spec.update(
-        _given(name=name, dataset=dataset, epochs=epochs, iterations=iterations, batch_size=batch_size, seed=seed)
-    )
+    options = {
+        "name": name,
+        "dataset": dataset,
+        "epochs": epochs,
+        "iterations": iterations,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    spec.update({option: value for option, value in options.items() if value is not None})
     if epochs is not None or iterations is not None:
         # Of a preset's length and one's own, one's own holds.
         spec.pop("iterations" if epochs is not None else "epochs", None)
@@ -104,8 +110,3 @@ def _retraining(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if not isinstance(strategy, Mapping) or strategy.get("kind") != "retrain":
         raise SpecFileError("--architecture is for retrainings: leave it out, or give `--strategy retrain`")
     return dict(strategy)
-
-
-def _given(**options: JsonValue) -> dict[str, JsonValue]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}

@@ -153,7 +153,9 @@ def decompress_blocks(data: bytes, max_blocks: int | None = None) -> tuple[Sampl
     Raises:
         InvalidMeasurementError: the bytes are malformed, or hold more than that.
     """
-    limit = MAX_SAMPLES_BYTES if max_blocks is None else min(MAX_SAMPLES_BYTES, _num_bytes(max_blocks))
+    limit = MAX_SAMPLES_BYTES
+    if max_blocks is not None:  # so many blocks of the longest kind, unpacked
+        limit = min(limit, 8 * (2 + max_blocks * (5 + 2 * MAX_RUNS_PER_BLOCK)))
     try:
         stream = zlib.decompressobj()
         raw = stream.decompress(data, limit)
@@ -172,11 +174,6 @@ def decompress_blocks(data: bytes, max_blocks: int | None = None) -> tuple[Sampl
             f"{len(blocks)} blocks of up to {longest} runs: at most {max_blocks} of {MAX_RUNS_PER_BLOCK} are taken"
         )
     return blocks
-
-
-def _num_bytes(num_blocks: int) -> int:
-    """Of so many blocks of the longest kind, unpacked."""
-    return 8 * (2 + num_blocks * (5 + 2 * MAX_RUNS_PER_BLOCK))
 
 
 def _read_blocks(words: npt.NDArray[np.int64]) -> tuple[tuple[SampleBlock, ...], int]:

@@ -76,12 +76,13 @@ def align_blocks(first: Sequence[BlockSummary], second: Sequence[BlockSummary]) 
 def _summary(graph: LayerGraph, run: Sequence[int]) -> BlockSummary:
     nodes = [graph.nodes[index] for index in run]
     result = nodes[-1]
+    before, after = _resolution(graph.nodes[nodes[0].inputs[0]]), _resolution(result)
     return BlockSummary(
         block=result.block,
         operator=result.operator,
         channels=result.shape[0],
-        resolution=_resolution(result),
-        stride=_stride(graph.nodes[nodes[0].inputs[0]], result),
+        resolution=after,
+        stride=1 if before is None or after is None else max(1, round(before[0] / after[0])),
         macs=sum(node_macs(node) for node in nodes),
         params=sum(node_params(node) for node in nodes),
     )
@@ -89,10 +90,3 @@ def _summary(graph: LayerGraph, run: Sequence[int]) -> BlockSummary:
 
 def _resolution(node: Node) -> tuple[int, int] | None:
     return (node.shape[1], node.shape[2]) if len(node.shape) == 3 else None
-
-
-def _stride(source: Node, result: Node) -> int:
-    before, after = _resolution(source), _resolution(result)
-    if before is None or after is None:
-        return 1
-    return max(1, round(before[0] / after[0]))

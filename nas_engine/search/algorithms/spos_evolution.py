@@ -63,7 +63,10 @@ class SposEvolution(BaseSearchAlgorithm):
             num_mutation = round(num * self._settings.num_mutation / size)
             num_crossover = min(num - num_mutation, round(num * self._settings.num_crossover / size))
             batch += self._children(num_mutation, lambda: self._mutation(self._pick(parents), self._rng))
-            batch += self._children(num_crossover, lambda: self._crossed(parents))
+            # Both parents are drawn with replacement; gene by gene from either (reference).
+            batch += self._children(
+                num_crossover, lambda: self._crossover(self._pick(parents), self._pick(parents), self._rng)[0]
+            )
         return batch + self.ledger.immigrants(num - len(batch), self._rng)
 
     def _children(self, num: int, make: Callable[[], Genotype]) -> list[Genotype]:
@@ -78,10 +81,6 @@ class SposEvolution(BaseSearchAlgorithm):
 
     def _pick(self, parents: Sequence[Genotype]) -> Genotype:
         return parents[int(self._rng.integers(len(parents)))]
-
-    def _crossed(self, parents: Sequence[Genotype]) -> Genotype:
-        # Both parents are drawn with replacement; gene by gene from either (reference).
-        return self._crossover(self._pick(parents), self._pick(parents), self._rng)[0]
 
     def _absorb(self, results: Sequence[Observation]) -> None:
         del results

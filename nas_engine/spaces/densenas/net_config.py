@@ -126,7 +126,13 @@ def read_net_config(entries: JsonValue, ending: Ending) -> NetConfig:
     ending_channels: int | None = None
     in_ending: int | None = None
     if ending is Ending.CONV1:
-        in_ending, ending_channels = _read_ending(rows.pop(), len(rows) + 1)
+        row, number = rows.pop(), len(rows) + 1
+        last = cast(list[JsonValue], row) if _is_list(row) else []
+        if len(last) != 2 or last[1] != ENDING_OPERATOR:
+            raise InvalidArchitectureError(
+                f"net_config entry {number} is {_shown(row)}: the last entry must be {_LAST}"
+            )
+        in_ending, ending_channels = _read_widths(last[0], number)
     blocks = tuple(_read_block(row, number) for number, row in enumerate(rows, start=1))
     if not blocks:
         raise InvalidArchitectureError(f"net_config has no block: write {_ENTRY} before the ending entry")
@@ -139,14 +145,6 @@ def read_net_config(entries: JsonValue, ending: Ending) -> NetConfig:
                 f"net_config entry {number}: its input width is {after[0]}, but entry {number - 1} gives {before[1]}"
             )
     return NetConfig(blocks, ending_channels)
-
-
-def _read_ending(row: JsonValue, number: int) -> tuple[int, int]:
-    if not (
-        _is_list(row) and len(cast(list[JsonValue], row)) == 2 and cast(list[JsonValue], row)[1] == ENDING_OPERATOR
-    ):
-        raise InvalidArchitectureError(f"net_config entry {number} is {_shown(row)}: the last entry must be {_LAST}")
-    return _read_widths(cast(list[JsonValue], row)[0], number)
 
 
 def _read_block(row: JsonValue, number: int) -> BlockEntry:

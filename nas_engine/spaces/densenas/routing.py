@@ -201,18 +201,16 @@ class Routing:
                 f"path visits {len(visited)} routing blocks, but has {len(path.heads)} heads, {len(path.stacks)} stacks"
             )
         for block, head, stack in zip(visited, path.heads, path.stacks, strict=True):
-            self._validate_operators(block, head, stack)
+            if not 0 <= head < len(self.head_operators):
+                raise InvalidArchitectureError(
+                    f"block {block.index}: head operator {head} is not among {self.head_operators}"
+                )
+            if len(stack) != block.num_layers or not all(0 <= o < len(self.stack_operators) for o in stack):
+                raise InvalidArchitectureError(
+                    f"block {block.index}: stack {stack} must hold {block.num_layers} indices "
+                    f"into {self.stack_operators}"
+                )
         return path
-
-    def _validate_operators(self, block: RoutingBlock, head: int, stack: tuple[int, ...]) -> None:
-        if not 0 <= head < len(self.head_operators):
-            raise InvalidArchitectureError(
-                f"block {block.index}: head operator {head} is not among {self.head_operators}"
-            )
-        if len(stack) != block.num_layers or not all(0 <= o < len(self.stack_operators) for o in stack):
-            raise InvalidArchitectureError(
-                f"block {block.index}: stack {stack} must hold {block.num_layers} indices into {self.stack_operators}"
-            )
 
     def _count(self, options: Callable[[RoutingBlock], int]) -> int:
         """Sum over all block paths of the product of `options(block)` over their routing blocks."""

@@ -126,7 +126,11 @@ def sample_operators(
         if num_operators >= size:
             selection[name] = tuple(range(size))
             continue
-        probability = None if logits is None else _all_positive(softmax(logits[name]))
+        probability: Vector | None = None
+        if logits is not None:
+            # Underflowed probabilities are lifted just above zero, so that a draw without replacement always succeeds.
+            lifted = np.maximum(softmax(logits[name]), np.finfo(np.float64).tiny)
+            probability = lifted / lifted.sum()
         drawn = rng.choice(size, size=num_operators, replace=False, p=probability)
         selection[name] = tuple(sorted(int(index) for index in drawn))
     return selection
@@ -163,10 +167,3 @@ def visit_probabilities(routing: Routing, logits: Mapping[str, Vector]) -> Vecto
 def _log_sum_exp(values: Vector) -> float:
     top = values.max()
     return float(top + np.log(np.exp(values - top).sum()))
-
-
-def _all_positive(probability: Vector) -> Vector:
-    """Underflowed probabilities lifted just above zero, so that a draw without replacement always succeeds."""
-    lifted = np.maximum(probability, np.finfo(np.float64).tiny)
-    result: Vector = lifted / lifted.sum()
-    return result

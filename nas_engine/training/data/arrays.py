@@ -50,7 +50,12 @@ def load_npz(
         DatasetError: a key is missing, a type or shape is wrong, or the file cannot be read.
     """
     with open_npz(path) as archive:
-        classes = _class_names(archive, path)
+        classes: tuple[str, ...] = ()
+        if "classes" in archive:
+            names = archive["classes"]
+            if names.ndim != 1 or names.dtype.kind != "U":
+                raise DatasetError(f"{path}: classes is {names.dtype} {names.shape}: it must be a list of strings")
+            classes = tuple(str(name) for name in names)
         pairs = {part: _pair(archive, path, part) for part in ("train", "test", "val")}
         whole = _pair(archive, path, None)
     if pairs["train"] is None:
@@ -59,7 +64,9 @@ def load_npz(
                 f"{path} holds no images: give x_train, y_train, x_test, y_test, or one pair of "
                 f"{'/'.join(IMAGE_KEYS)} and {'/'.join(LABEL_KEYS)}"
             )
-        pairs["train"], pairs["test"] = _cut_test(whole, seed, str(path))
+        pixels, labels = whole
+        kept, held_out = carve(labels, 0.2, seed, str(path))
+        pairs["train"], pairs["test"] = (pixels[kept], labels[kept]), (pixels[held_out], labels[held_out])
     if pairs["test"] is None:
         raise DatasetError(f"{path} has x_train but no x_test: a report needs test images that nothing else saw")
     splits = {
@@ -79,14 +86,6 @@ def load_npz(
         validation_fraction=validation_fraction,
         seed=seed,
     )
-
-
-def _cut_test(
-    whole: tuple[Pixels, Labels], seed: int, name: str
-) -> tuple[tuple[Pixels, Labels], tuple[Pixels, Labels]]:
-    pixels, labels = whole
-    kept, held_out = carve(labels, 0.2, seed, name)
-    return (pixels[kept], labels[kept]), (pixels[held_out], labels[held_out])
 
 
 def _pair(archive: NpzFile, path: Path, part: str | None) -> tuple[Pixels, Labels] | None:
@@ -131,12 +130,3 @@ def _labels(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path
             f"below {MAX_CLASSES}"
         )
     return flat.astype(np.int64)
-
-
-def _class_names(archive: NpzFile, path: Path) -> tuple[str, ...]:
-    if "classes" not in archive:
-        return ()
-    names = archive["classes"]
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise DatasetError(f"{path}: classes is {names.dtype} {names.shape}: it must be a list of strings")
-    return tuple(str(name) for name in names)

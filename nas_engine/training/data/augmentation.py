@@ -51,11 +51,6 @@ class Augmentation:
         if len(self.colour_jitter) != 3 or any(not 0.0 <= strength <= 1.0 for strength in self.colour_jitter):
             raise TrainingError(f"colour_jitter is {self.colour_jitter}: give three strengths in [0, 1]")
 
-    @property
-    def needs_kornia(self) -> bool:
-        """Whether anything beyond shifts and flips is asked for."""
-        return self.resized_crop_scale is not None or any(self.colour_jitter) or self.auto_augment
-
 
 NO_AUGMENTATION = Augmentation()
 INCEPTION_CROP = 0.08
@@ -100,7 +95,7 @@ class Augmenter:
         a = self._augmentation
         if a.crop_padding or a.horizontal_flip:
             x_NCHW = self._shift_and_flip(x_NCHW, step)
-        if a.needs_kornia:
+        if a.resized_crop_scale is not None or any(a.colour_jitter) or a.auto_augment:  # beyond shifts and flips
             x_NCHW = self._kornia(x_NCHW, step)
         return x_NCHW
 

@@ -173,7 +173,13 @@ def make_dataset(
         DatasetError: a split is empty, a label has no class, shapes differ, or a class is too small.
     """
     for part, split in (("training", train), ("test", test), *((("validation", validation),) if validation else ())):
-        _check_split(f"{name}: {part} images", split, classes)
+        if len(split) == 0:
+            raise DatasetError(f"{name}: {part} images: there are none")
+        lowest, highest = int(split.labels.min()), int(split.labels.max())
+        if lowest < 0 or highest >= len(classes):
+            raise DatasetError(
+                f"{name}: {part} images: labels run from {lowest} to {highest}, there are {len(classes)} classes"
+            )
         if split.image_shape != train.image_shape:
             raise DatasetError(
                 f"{name}: {part} images are {split.image_shape}, training images {train.image_shape}: "
@@ -205,14 +211,6 @@ def carve(labels: Labels, fraction: float, seed: int, name: str) -> tuple[Indice
     chosen = np.sort(np.concatenate(held_out))
     kept = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
     return kept.astype(np.int64), chosen.astype(np.int64)
-
-
-def _check_split(what: str, split: Split, classes: tuple[str, ...]) -> None:
-    if len(split) == 0:
-        raise DatasetError(f"{what}: there are none")
-    lowest, highest = int(split.labels.min()), int(split.labels.max())
-    if lowest < 0 or highest >= len(classes):
-        raise DatasetError(f"{what}: labels run from {lowest} to {highest}, there are {len(classes)} classes")
 
 
 def _normalisation(train: Split) -> Normalisation:

@@ -114,7 +114,9 @@ def load_folder(
             cannot be decoded, or sizes that differ while image_size is not given.
     """
     require_folder(root)
-    parts = {part: _part_folder(root, names) for part, names in PARTS.items()}
+    parts = {
+        part: next((root / name for name in names if (root / name).is_dir()), None) for part, names in PARTS.items()
+    }
     if parts["train"] is None:
         return _one_folder(root, image_size, channels, validation_fraction, seed, centre_crop, in_memory_bytes)
     if parts["test"] is None:
@@ -178,10 +180,6 @@ def _one_folder(
         validation_fraction=validation_fraction,
         seed=seed,
     )
-
-
-def _part_folder(root: Path, names: Sequence[str]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

@@ -250,16 +250,13 @@ class DifferentiableStrategy:
         )
         loss = F.cross_entropy(logits_NK, batch.labels_N)
         if self._cost_factor:
-            loss = loss + self._cost_loss(coefficients)
+            # lambda * log(cost) / log(tau) (paper, Sec. 3.3)
+            cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
+            loss = loss + self._cost_factor * torch.log(cost) / math.log(self._settings.cost_base)
         (gradient,) = torch.autograd.grad(loss, leaf)
         self._parameters.update(mean_over_processes(gradient, self._share), selection)
         self._num_architecture_steps += 1
         self._architecture_loss = float(mean_over_processes(loss.detach(), self._share))
-
-    def _cost_loss(self, coefficients: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """``lambda * log(cost) / log(tau)`` (paper, Sec. 3.3)."""
-        cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
-        return self._cost_factor * torch.log(cost) / math.log(self._settings.cost_base)
 
     def _coefficients(self, leaf: torch.Tensor, selection: OperatorSelection) -> dict[str, torch.Tensor]:
         return self._parameters.coefficients(leaf, selection, self._settings.beta_temperature)

@@ -27,7 +27,13 @@ class FairStrategy(Stateless):
         """Raises TrainingError: layers have different numbers of choices, so no step can be fair to all."""
         self._space = space
         self._label_smoothing = label_smoothing
-        self._num_paths = _common_number_of_choices(space)
+        numbers = {gene.num_choices for gene in space.genes} - {1}
+        if len(numbers) != 1:
+            raise TrainingError(
+                f"strict fairness needs layers with one number of choices, {space.space_id!r} has {sorted(numbers)}: "
+                "train it with the uniform or the sandwich strategy"
+            )
+        self._num_paths = numbers.pop()
 
     @property
     def name(self) -> str:
@@ -50,13 +56,3 @@ class FairStrategy(Stateless):
             for gene in self._space.genes
         ]
         return tuple(tuple(int(column[k]) for column in columns) for k in range(self._num_paths))
-
-
-def _common_number_of_choices(space: SearchSpace) -> int:
-    numbers = {gene.num_choices for gene in space.genes} - {1}
-    if len(numbers) != 1:
-        raise TrainingError(
-            f"strict fairness needs layers with one number of choices, {space.space_id!r} has {sorted(numbers)}: "
-            "train it with the uniform or the sandwich strategy"
-        )
-    return numbers.pop()

@@ -8,8 +8,6 @@ followed by one update; batch normalisation uses the batch's statistics and keep
 
 from __future__ import annotations
 
-import torch
-
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.settings.training import DistillationKind, SandwichSettings
@@ -65,17 +63,15 @@ class SandwichStrategy(Stateless):
         """Backward passes of the largest subnet, of random ones, and of the smallest."""
         rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
         students = [*(self._sampler(rng).genotype for _ in range(self._settings.num_random)), self._smallest]
-        teacher_NK, outcome = self._teach(batch, context)
+        # The largest subnet learns from labels; its logits, dropout and all, are the soft targets.
+        graph = graph_of(self._space, self._largest, Form.SUPERNET)
+        logits_NK = path_logits(graph, batch, context, context.dropout_rng())
+        loss = smoothed_cross_entropy(logits_NK, batch.labels_N, smoothing=self._label_smoothing)
+        context.backward(loss)
+        teacher_NK = logits_NK.detach()
+        outcome = StepOutcome(loss.detach(), count_correct(logits_NK, batch.labels_N))
         for genotype in students:
             graph = graph_of(self._space, genotype, Form.SUPERNET)
             student_NK = path_logits(graph, batch, context, dropout_rng=None)
             context.backward(self._loss(student_NK, teacher_NK, batch.labels_N))
         return outcome
-
-    def _teach(self, batch: ImageBatch, context: StepContext) -> tuple[torch.Tensor, StepOutcome]:
-        """The largest subnet learns from labels; its logits, dropout and all, are the soft targets."""
-        graph = graph_of(self._space, self._largest, Form.SUPERNET)
-        logits_NK = path_logits(graph, batch, context, context.dropout_rng())
-        loss = smoothed_cross_entropy(logits_NK, batch.labels_N, smoothing=self._label_smoothing)
-        context.backward(loss)
-        return logits_NK.detach(), StepOutcome(loss.detach(), count_correct(logits_NK, batch.labels_N))

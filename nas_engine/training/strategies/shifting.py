@@ -115,7 +115,11 @@ class SupernetShifter:
             raise TrainingError("no further candidate is expected: begin a generation that counts this one")
         match self._settings.mode:
             case ShiftingMode.ACCUMULATE:
-                loss = self._accumulate(graph, self._num_candidates, pause)
+                num_batches = self._settings.images_per_candidate // self._settings.batch_size
+                scale, loss = 1.0 / (num_batches * self._num_candidates), 0.0
+                for number in range(num_batches):
+                    with pause():
+                        loss += self._backward(graph, number, scale=scale) / num_batches
             case ShiftingMode.IMMEDIATE:
                 loss = self._train(graph, pause)
         self._visited += 1
@@ -175,14 +179,6 @@ class SupernetShifter:
         buffers = {n.removeprefix(OPTIMIZER): t for n, t in tensors.items() if n.startswith(OPTIMIZER)}
         restore_optimizer(self._optimizer, self.weights, buffers)
         self.version = version
-
-    def _accumulate(self, graph: LayerGraph, num_candidates: int, pause: Pause) -> float:
-        num_batches = self._settings.images_per_candidate // self._settings.batch_size
-        total = 0.0
-        for number in range(num_batches):
-            with pause():
-                total += self._backward(graph, number, scale=1.0 / (num_batches * num_candidates)) / num_batches
-        return total
 
     def _train(self, graph: LayerGraph, pause: Pause) -> float:
         steps = self._settings.steps_per_candidate

@@ -43,8 +43,13 @@ class Rig:
         self._until(lambda: _is_ready(url), "the server is not ready")
         self._spawn("worker", ["worker"])
         token = (self._home / ENROLMENT_TOKEN_FILE).read_text().strip()
-        for number in (1, 2):
-            self._spawn(f"board-{number}", self._agent(number), {"HILNAS_ENROLMENT_TOKEN": token})
+        for name in ("board-1", "board-2"):
+            agent = [
+                *("agent", "--server", f"127.0.0.1:{self._grpc}", "--insecure", "--runtime", "onnxruntime"),
+                *("--device-type", "cpu-emulator", "--name", name, "--threads", "1"),
+                *("--state-dir", str(self._home / name), "--host-lock", str(self._home / "timing.lock")),
+            ]
+            self._spawn(name, agent, {"HILNAS_ENROLMENT_TOKEN": token})
         return url
 
     def wait_for_devices(self, nas: Hilnas, device_type: str, num: int) -> None:
@@ -74,14 +79,6 @@ class Rig:
                 process.kill()
                 process.wait()
         self._processes.clear()
-
-    def _agent(self, number: int) -> list[str]:
-        name = f"board-{number}"
-        return [
-            *("agent", "--server", f"127.0.0.1:{self._grpc}", "--insecure", "--runtime", "onnxruntime"),
-            *("--device-type", "cpu-emulator", "--name", name, "--threads", "1"),
-            *("--state-dir", str(self._home / name), "--host-lock", str(self._home / "timing.lock")),
-        ]
 
     def _spawn(self, name: str, arguments: list[str], more: dict[str, str] | None = None) -> None:
         environment = os.environ | {

@@ -25,12 +25,21 @@ def write_report(
     candidates = [c for c in nas.searches.candidates(search_id) if c.latency is not None and c.macs is not None]
     front = sorted((p.candidate for p in nas.searches.front(search_id).points), key=_latency_us)
     tau = rank_correlation([float(c.macs or 0) for c in candidates], [_latency_us(c) for c in candidates]).kendall_tau
-    _write_models(nas, front, folder / "front")
+    (folder / "front").mkdir(exist_ok=True)
+    for place, candidate in enumerate(front, start=1):
+        stem = folder / "front" / f"{place:02d}-{candidate.arch_id[:12]}"
+        stem.with_suffix(".svg").write_text(nas.searches.picture(candidate.id))
+        if candidate.final_model_sha256 is not None:
+            nas.artifacts.download(candidate.final_model_sha256, stem.with_suffix(".onnx"))
     _plot(candidates, front, folder / "front.svg")
     console.print(_table(front))
     shown = "-" if tau is None else f"{tau:.2f}"
     console.print(f"Kendall's tau of MACs and measured latency, {len(candidates)} candidates: {shown}")
-    idle = _idle_shares(nas, search_s)
+    # Share of the search's wall time for which each board held no lease.
+    idle: dict[str, float] = {}
+    for device in nas.devices.all(device_type=DEVICE_TYPE):
+        busy_s = nas.devices.get(device.id).utilisation_24h * 86_400
+        idle[device.name] = round(max(1.0 - busy_s / search_s, 0.0), 3)
     console.print("Share of the search without a job: " + ", ".join(f"{n} {100 * s:.0f} %" for n, s in idle.items()))
     seconds = time.monotonic() - started_s
     report = {
@@ -79,15 +88,6 @@ def _table(front: Sequence[CandidateResource]) -> Table:
     return table
 
 
-def _write_models(nas: Hilnas, front: Sequence[CandidateResource], folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    for place, candidate in enumerate(front, start=1):
-        stem = folder / f"{place:02d}-{candidate.arch_id[:12]}"
-        stem.with_suffix(".svg").write_text(nas.searches.picture(candidate.id))
-        if candidate.final_model_sha256 is not None:
-            nas.artifacts.download(candidate.final_model_sha256, stem.with_suffix(".onnx"))
-
-
 def _plot(candidates: Sequence[CandidateResource], front: Sequence[CandidateResource], path: Path) -> None:
     import matplotlib as mpl  # slow to import; only the demo draws with it
 
@@ -109,15 +109,6 @@ def _plot(candidates: Sequence[CandidateResource], front: Sequence[CandidateReso
     axes.legend()
     figure.savefig(path)
     pyplot.close(figure)
-
-
-def _idle_shares(nas: Hilnas, search_s: float) -> dict[str, float]:
-    """Share of the search's wall time for which each board held no lease."""
-    shares: dict[str, float] = {}
-    for device in nas.devices.all(device_type=DEVICE_TYPE):
-        busy_s = nas.devices.get(device.id).utilisation_24h * 86_400
-        shares[device.name] = round(max(1.0 - busy_s / search_s, 0.0), 3)
-    return shares
 
 
 def _latency_us(candidate: CandidateResource) -> float:

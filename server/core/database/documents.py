@@ -46,9 +46,15 @@ def reader(kind: Any) -> Reader:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         inner = [argument for argument in arguments if argument is not NoneType]
-        return _optional(reader(inner[0])) if len(inner) == 1 else _as_it_is
+        if len(inner) != 1:
+            return _as_it_is
+        read = reader(inner[0])
+        return lambda document: None if document is None else read(document)
     if origin in (tuple, frozenset):
-        return _sequence(origin, [reader(argument) for argument in arguments if argument is not Ellipsis])
+        items = [reader(argument) for argument in arguments if argument is not Ellipsis]
+        if len(items) == 1:
+            return lambda document: origin(items[0](item) for item in document)
+        return lambda document: origin(read(item) for read, item in zip(items, document, strict=True))
     if not isinstance(kind, type):
         return _as_it_is
     if issubclass(kind, BaseModel):
@@ -59,23 +65,12 @@ def reader(kind: Any) -> Reader:
         return kind
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return _fields(kind, {field.name: reader(hints[field.name]) for field in fields(kind)})
+        readers = {field.name: reader(hints[field.name]) for field in fields(kind)}
+        return lambda document: kind(
+            **{name: read(document[name]) for name, read in readers.items() if name in document}
+        )
     return _as_it_is
 
 
 def _as_it_is(document: Any) -> Any:
     return document
-
-
-def _optional(read: Reader) -> Reader:
-    return lambda document: None if document is None else read(document)
-
-
-def _sequence(kind: Callable[[Any], Any], items: list[Reader]) -> Reader:
-    if len(items) == 1:
-        return lambda document: kind(items[0](item) for item in document)
-    return lambda document: kind(read(item) for read, item in zip(items, document, strict=True))
-
-
-def _fields(kind: type, readers: Mapping[str, Reader]) -> Reader:
-    return lambda document: kind(**{name: read(document[name]) for name, read in readers.items() if name in document})

@@ -12,7 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,7 +98,8 @@ class EventHub:
         while not self.stopped:
             if self._waiting:
                 await self._look()
-            await self._pause(self.limits.poll_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), self.limits.poll_s)
         async with self._news:
             self._news.notify_all()
 
@@ -109,12 +110,6 @@ class EventHub:
             self._version += 1
             async with self._news:
                 self._news.notify_all()
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopped.wait(), seconds)
-        except TimeoutError:
-            return
 
     @property
     def version(self) -> int:

@@ -95,13 +95,6 @@ def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
     return {status: {_SLUGS: [kind.slug for kind in group]} for status, group in sorted(by_status.items())}
 
 
-def _problem_response(slugs: list[str]) -> dict[str, Any]:
-    return {
-        "description": "; ".join(f"`{slug}`: {types.PROBLEM_TYPES[slug].title}" for slug in slugs),
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemDocument")}}},
-    }
-
-
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` for a JSON body that the route reads by itself."""
     schema = {"$ref": REF.format(model=model.__name__)}
@@ -139,7 +132,11 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[t
         separate_input_output_schemas=False,
     )
     for value in values:
-        document = _renamed(document, value.__name__, f"{value.__name__}Resource")
+        old, new = value.__name__, f"{value.__name__}Resource"
+        named = document["components"]["schemas"]
+        named[new] = {**named.pop(old), "title": new}
+        text = json.dumps(document).replace(f'"{REF.format(model=old)}"', f'"{REF.format(model=new)}"')
+        document = json.loads(text)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
@@ -150,15 +147,6 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[t
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["responses"] = _share_problem_responses(document)
     return document
-
-
-def _renamed(document: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    """The document with one schema called otherwise."""
-    schemas = document["components"]["schemas"]
-    schemas[new] = {**schemas.pop(old), "title": new}
-    text = json.dumps(document).replace(f'"{REF.format(model=old)}"', f'"{REF.format(model=new)}"')
-    renamed: dict[str, Any] = json.loads(text)
-    return renamed
 
 
 def _drop_null_parameters(operation: dict[str, Any]) -> None:
@@ -183,7 +171,10 @@ def _share_problem_responses(document: dict[str, Any]) -> dict[str, Any]:
         for status, response in responses.items():
             if _SLUGS in response:
                 slugs = response[_SLUGS]
-                shared["_".join(slugs)] = _problem_response(slugs)
+                shared["_".join(slugs)] = {
+                    "description": "; ".join(f"`{slug}`: {types.PROBLEM_TYPES[slug].title}" for slug in slugs),
+                    "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemDocument")}}},
+                }
                 responses[status] = {"$ref": f"#/components/responses/{'_'.join(slugs)}"}
         operation["responses"] = dict(sorted(responses.items()))
     return dict(sorted(shared.items()))

@@ -100,7 +100,10 @@ class Paging:
         """The listing of one page; its Link header goes into the response."""
         token = self.next_token(page)
         if token is not None:
-            self._response.headers["Link"] = self._next_link(token)
+            # RFC 8288: this request's query with the token put in.
+            pairs = [(name, value) for name, value in self._request.query_params.multi_items() if name != "page_token"]
+            query = urlencode([*pairs, ("page_token", token)])
+            self._response.headers["Link"] = f'<{self._request.url.path}?{query}>; rel="next"'
         return Listing(items=list(items), next_page_token=token, total=total)
 
     def answer(self, page: Page[V], items: Sequence[R], total: int | None = None) -> Response:
@@ -114,12 +117,6 @@ class Paging:
         parameters = self._request.query_params.multi_items()
         filters = sorted((name, value) for name, value in parameters if name not in _NOT_A_FILTER)
         return {"path": self._request.url.path, "filters": [list(pair) for pair in filters]}
-
-    def _next_link(self, token: str) -> str:
-        """The Link header (RFC 8288) of the next page: this request's query with the token put in."""
-        pairs = [(name, value) for name, value in self._request.query_params.multi_items() if name != "page_token"]
-        query = urlencode([*pairs, ("page_token", token)])
-        return f'<{self._request.url.path}?{query}>; rel="next"'
 
 
 async def _paging(request: Request, response: Response) -> Paging:

@@ -89,7 +89,8 @@ class RequestContextMiddleware:
                 if response.status is not None:
                     raise
                 await response.fail(request_id)
-            duration_s, route = time.monotonic() - start_s, _route_template(scope)
+            duration_s = time.monotonic() - start_s
+            route = str(getattr(scope.get("route"), "path", "unmatched"))
             if route not in _QUIET:
                 _log.info(
                     "request",
@@ -126,8 +127,3 @@ class _ResponseSender:
         headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await self({"type": "http.response.start", "status": 500, "headers": headers})
         await self({"type": "http.response.body", "body": body})
-
-
-def _route_template(scope: Scope) -> str:
-    route = scope.get("route")
-    return str(getattr(route, "path", "unmatched"))

@@ -14,19 +14,6 @@ from server.core.paging import MAX_PAGE_SIZE
 Json = Any
 """Any JSON value."""
 
-ValidityName = Literal[
-    "valid",
-    "noisy",
-    "drift",
-    "throttled",
-    "unpinned",
-    "interfered",
-    "degraded_device",
-    "cpu_fallback",
-    "partial",
-]
-DeviceClassName = Literal["board", "emulated", "simulated"]
-KindName = Literal["measured", "simulated", "estimated"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 MetricLabel = Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]

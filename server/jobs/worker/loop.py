@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -61,7 +62,8 @@ class Worker:
                 if job is not None:
                     self._do(job)
             except Exception as error:  # a lane never ends by itself: its jobs would wait for ever
-                _log.warning("lane in trouble", lane=lane, error=str(error), exc_info=_unexpected(error))
+                traceback = None if isinstance(error, ServiceError) else error  # what we raise ourselves says enough
+                _log.warning("lane in trouble", lane=lane, error=str(error), exc_info=traceback)
                 self._stop.wait(TROUBLE_PAUSE_S)
 
     def _do(self, job: Job) -> None:
@@ -83,17 +85,6 @@ class Worker:
                 self._dispatch.fail(lease, failure_of(error))
                 return
             if self._stop.is_set() or keeper.order is LeaseOrder.CANCEL:
-                self._release(job)
-
-    def _release(self, job: Job) -> None:
-        """Give back a job whose handler returned without ending it (shutdown, cancel)."""
-        assert job.lease is not None
-        try:
-            self._dispatch.give_back(job.lease, "the worker stopped before the job was done")
-        except LeaseLostError:
-            return  # it was done, or it is somebody else's
-
-
-def _unexpected(error: Exception) -> Exception | None:
-    """What is worth a traceback in the log."""
-    return None if isinstance(error, ServiceError) else error
+                # The handler returned without ending it; where the lease is lost, it was done or is somebody else's.
+                with suppress(LeaseLostError):
+                    self._dispatch.give_back(lease, "the worker stopped before the job was done")

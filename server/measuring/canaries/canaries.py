@@ -187,10 +187,14 @@ class Canaries:
             if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
                 return None
         good = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=True)
-        answer = known_answer([good]) if good is not None else ""
+        baseline_us, answer = None, ""
+        if good is not None:
+            # The first median, which every later record still tells: its own median over its ratio.
+            baseline_us = good.median_us if good.ratio is None else good.median_us / good.ratio
+            answer = known_answer([good])
         return CanaryPlan(
             model=model,
-            baseline_us=None if good is None else _baseline_us(good),
+            baseline_us=baseline_us,
             output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256)),
             tolerance=self._settings.tolerance,
         )
@@ -204,11 +208,6 @@ class Canaries:
             return None
         size_bytes = ArtifactStore(tx).get_artifact(export.sha256).size_bytes
         return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
-
-
-def _baseline_us(good: CanaryRecord) -> float:
-    """The first median, which every later record still tells: its own median over its ratio."""
-    return good.median_us if good.ratio is None else good.median_us / good.ratio
 
 
 def _pool_key(device: Device, job: Job) -> str:

@@ -15,7 +15,7 @@ from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.measuring.conversion import ConversionResults, ConvertedModel
-from server.measuring.payloads import ConvertPayload, OperatorDocument
+from server.measuring.payloads import ConvertPayload
 from server.measuring.worker.rknn import CALIBRATION_IMAGES, RknnMaker, calibration_images
 from server.spaces.worker import WorkerResources
 
@@ -83,39 +83,33 @@ class ConvertHandler:
         if payload.source_sha256 is not None:
             return self._resources.artifacts.read(payload.source_sha256)
         if payload.operator is not None:
-            return self._operator_onnx(payload, payload.operator)
+            wanted, spaces = payload.operator, self._resources.spaces
+            dtype = Dtype(payload.dtype)
+            operators = spaces.operators(wanted.space_id, wanted.parameters, batch=payload.batch, dtype=dtype)
+            if wanted.latency_key not in operators:
+                raise InvalidArchitectureError(f"space {wanted.space_id!r} has no operator {wanted.latency_key}")
+            return spaces.export_operator(operators[wanted.latency_key], batch=payload.batch, seed=LATENCY_SEED)
         if payload.architecture is None:
             raise InvalidValueError("a conversion needs an architecture, an operator or a model of a user's own")
         architecture = payload.architecture.architecture()
         return self._resources.spaces.export_onnx(architecture, batch=payload.batch, seed=LATENCY_SEED)
 
-    def _operator_onnx(self, payload: ConvertPayload, wanted: OperatorDocument) -> bytes:
-        spaces, dtype = self._resources.spaces, Dtype(payload.dtype)
-        operators = spaces.operators(wanted.space_id, wanted.parameters, batch=payload.batch, dtype=dtype)
-        if wanted.latency_key not in operators:
-            raise InvalidArchitectureError(f"space {wanted.space_id!r} has no operator {wanted.latency_key}")
-        return spaces.export_operator(operators[wanted.latency_key], batch=payload.batch, seed=LATENCY_SEED)
-
     def _calibration(self, payload: ConvertPayload, onnx: bytes) -> CalibrationImages:
-        """Images of the search's data set, in the size the network takes."""
+        """The first images of an uploaded set, or of the search's data set in the size the network takes."""
         if payload.batch != 1:
             raise ExportError(f"w8a8 is calibrated image by image: batch is {payload.batch}, make it 1")
         inputs = inspect_onnx(onnx).inputs
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ExportError("w8a8 is calibrated with images: the model must have one input (1, C, H, W)")
         if payload.calibration_images_sha256 is not None:
-            return self._calibration_set(payload.calibration_images_sha256, tuple(inputs[0].shape))
+            uploaded = ImageSetFile(BytesIO(self._resources.artifacts.read(payload.calibration_images_sha256)))
+            wanted, shape = tuple(inputs[0].shape), uploaded.header.input_shape(1)
+            if shape != wanted:
+                raise ExportError(f"the model takes {wanted}, the calibration images are {shape}: pack them so")
+            return CalibrationImages(uploaded.inputs(0, min(CALIBRATION_IMAGES, uploaded.header.num_images)))
         _, channels, height, width = inputs[0].shape
         dataset = self._resources.images(self._calibration_dataset(payload), channels, height)
         return calibration_images(dataset, (channels, height, width))
-
-    def _calibration_set(self, sha256: str, input_shape: tuple[int, ...]) -> CalibrationImages:
-        """The first images of an uploaded set, as the model takes them."""
-        images = ImageSetFile(BytesIO(self._resources.artifacts.read(sha256)))
-        if images.header.input_shape(1) != input_shape:
-            wanted = images.header.input_shape(1)
-            raise ExportError(f"the model takes {input_shape}, the calibration images are {wanted}: pack them so")
-        return CalibrationImages(images.inputs(0, min(CALIBRATION_IMAGES, images.header.num_images)))
 
 
 def _made(

@@ -9,7 +9,7 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
 from server.artifacts.store import ArtifactStore
-from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy
+from server.candidates.candidate import Evaluation, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.evaluations import next_attempt
@@ -158,15 +158,12 @@ class Shifts:
         for candidate_id in payload.candidate_ids:
             candidate = candidates[candidate_id]
             # Its latency may have ended it meanwhile; the last one trained has its accuracy already.
-            if not candidate.state.final and _awaits_accuracy(tx, candidate):
+            awaited = {one.metric for one in EvaluationStore(tx).awaited_evaluations_of(candidate.id)}
+            if not candidate.state.final and Metric.TOP1 in awaited:
                 EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)
                 self._accuracies.order(tx, search, candidate)
         for candidate_id in payload.survivors:
             self._accuracies.order(tx, search, candidates[candidate_id])
-
-
-def _awaits_accuracy(tx: Transaction, candidate: Candidate) -> bool:
-    return any(awaited.metric is Metric.TOP1 for awaited in EvaluationStore(tx).awaited_evaluations_of(candidate.id))
 
 
 def _add_versions(

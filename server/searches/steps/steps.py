@@ -41,7 +41,6 @@ from server.searches.steps.step import (
     CurrentVersionAccuracies,
     FinishedCandidate,
     FinishedLongJob,
-    NewCandidate,
     SearchStepOutcome,
     ShiftOrder,
     StepInput,
@@ -104,17 +103,14 @@ class SearchSteps:
             if payload.seq != search.checkpoint_seq + 1:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
             if search.state is not SearchState.RUNNING or search.desired_state is not DesiredState.RUNNING:
-                return self._discard(tx, job, search)
+                cancel_job(tx, job)
+                if not search.state.final and search.desired_state is DesiredState.PAUSED:
+                    set_search_state(tx, search, SearchState.PAUSED)
+                return StepVerdict.DISCARDED
             self._commit(tx, job, search, outcome)
             return StepVerdict.COMMITTED
 
         return self._uow.write(work)
-
-    def _discard(self, tx: Transaction, job: Job, search: Search) -> StepVerdict:
-        cancel_job(tx, job)
-        if not search.state.final and search.desired_state is DesiredState.PAUSED:
-            set_search_state(tx, search, SearchState.PAUSED)
-        return StepVerdict.DISCARDED
 
     def _commit(self, tx: Transaction, job: Job, search: Search, outcome: SearchStepOutcome) -> None:
         num_left = search.spec.budget.num_candidates - search.progress.num_asked
@@ -163,8 +159,19 @@ class SearchSteps:
     def _order(self, tx: Transaction, search: Search, outcome: SearchStepOutcome) -> Search:
         first_seq = search.progress.num_asked - len(outcome.asked) + 1
         candidates = [
-            _candidate(tx, search, asked, first_seq + place, outcome.generation)
-            for place, asked in enumerate(outcome.asked)
+            Candidate(
+                id=new_id(IdPrefix.CANDIDATE),
+                search_id=search.id,
+                seq=seq,
+                generation=outcome.generation,
+                record=asked.record,
+                genotype=asked.genotype,
+                latency_key=asked.latency_key,
+                model_sha256=asked.model_sha256,
+                provenance=asked.provenance,
+                created_at=tx.now(),
+            )
+            for seq, asked in enumerate(outcome.asked, start=first_seq)
         ]
         CandidateStore(tx).add_candidates(candidates)
         for candidate, asked in zip(candidates, outcome.asked, strict=True):
@@ -197,21 +204,6 @@ class SearchSteps:
         return search
 
 
-def _candidate(tx: Transaction, search: Search, asked: NewCandidate, seq: int, generation: int) -> Candidate:
-    return Candidate(
-        id=new_id(IdPrefix.CANDIDATE),
-        search_id=search.id,
-        seq=seq,
-        generation=generation,
-        record=asked.record,
-        genotype=asked.genotype,
-        latency_key=asked.latency_key,
-        model_sha256=asked.model_sha256,
-        provenance=asked.provenance,
-        created_at=tx.now(),
-    )
-
-
 def _current_accuracies(tx: Transaction, search: Search) -> CurrentVersionAccuracies | None:
     if search.spec.shifting is None or search.spec.crosses_versions:
         return None
@@ -222,18 +214,11 @@ def _current_accuracies(tx: Transaction, search: Search) -> CurrentVersionAccura
         if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
     }
     compared = {c.genotype for c in observed.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
-    return CurrentVersionAccuracies(
-        frozenset(compared), tuple(i for i in _last_survivors(tx, search) if i not in scored)
-    )
-
-
-def _last_survivors(tx: Transaction, search: Search) -> tuple[str, ...]:
-    """Candidates that the last step had scored again."""
+    survivors: list[str] = []  # candidates that the last step had scored again
     match finished_long_job(tx, search):
         case FinishedLongJob(JobKind.SHIFT, {"survivors": list(ids)}):
-            return tuple(str(candidate_id) for candidate_id in ids)
-        case _:
-            return ()
+            survivors = [str(candidate_id) for candidate_id in ids]
+    return CurrentVersionAccuracies(frozenset(compared), tuple(i for i in survivors if i not in scored))
 
 
 def _with_evaluations(tx: Transaction, candidates: tuple[Candidate, ...]) -> tuple[FinishedCandidate, ...]:

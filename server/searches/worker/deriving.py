@@ -34,7 +34,10 @@ class DeriveHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train and derive until done, stopped, or the lease is lost."""
         given = self._derivations.load(lease)
-        wanted, space = _wanted(given), self._space(given)
+        wanted = given.search.spec.algorithm
+        if not isinstance(wanted, DenseNasSettings):
+            raise SearchStateError(f"search {given.search.id} is a {wanted.kind}: it derives nothing")
+        space = self._space(given)
         dataset = self._resources.dataset(wanted.dataset, space)
         seed = given.search.spec.seed
         path = self._resources.folder / "training" / f"{given.search.id}-{given.number}.checkpoint"
@@ -99,13 +102,6 @@ class DeriveHandler:
             return mac_costs(space)
         table = engine_table(self._tables.get(wanted.latency_table))
         return measured_costs(space, table).scaled(MS_PER_US, "ms")
-
-
-def _wanted(given: DeriveInput) -> DenseNasSettings:
-    algorithm = given.search.spec.algorithm
-    if not isinstance(algorithm, DenseNasSettings):
-        raise SearchStateError(f"search {given.search.id} is a {algorithm.kind}: it derives nothing")
-    return algorithm
 
 
 def _progress(number: int, wanted: DenseNasSettings, progress: Progress, found: SearchReport) -> dict[str, JsonValue]:

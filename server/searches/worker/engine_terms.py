@@ -8,7 +8,6 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
-from server.candidates.candidate import Evaluation
 from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState
 from server.searches.steps.step import FinishedCandidate, StepInput
@@ -33,10 +32,11 @@ def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Observation
     candidate = finished.candidate
     match candidate.state:
         case CandidateState.COMPLETE:
+            newest = {e.metric: e.uncertainty for e in sorted(finished.evaluations, key=lambda e: e.attempt)}
             return Observation(
                 genotype=candidate.genotype,
                 objectives={metric: candidate.values[metric] for metric in _metrics(spec)},
-                uncertainty=_uncertainty(finished.evaluations),
+                uncertainty={m: u for m, u in newest.items() if u is not None and m is not Metric.TEST_TOP1},
             )
         case CandidateState.INFEASIBLE:
             return Observation(
@@ -82,10 +82,3 @@ def _metrics(spec: SearchSpec) -> tuple[Metric, ...]:
     wanted = [o.metric for o in spec.domain_objectives()]
     wanted += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
     return tuple(dict.fromkeys(wanted))
-
-
-def _uncertainty(evaluations: tuple[Evaluation, ...]) -> dict[Metric, float]:
-    newest: dict[Metric, Evaluation] = {}
-    for evaluation in sorted(evaluations, key=lambda e: e.attempt):
-        newest[evaluation.metric] = evaluation
-    return {m: e.uncertainty for m, e in newest.items() if e.uncertainty is not None and m is not Metric.TEST_TOP1}

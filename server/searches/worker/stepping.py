@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from server.jobs.job import Job, LeaseRef
-from server.searches.fronts import Front, Fronts
+from server.searches.fronts import Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.searches.worker.final_orders import FinalOrders, final_orders
@@ -34,25 +34,24 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
-        procedure, checkpoint, report = self._restore(given)
+        spec = given.search.spec
+        space = self._spaces.space(spec.space.id, spec.space.parameters)
+        procedure = create_procedure(spec, space)
+        report: dict[str, JsonValue] = {}
+        document = stored_document(given)
+        if document is None:
+            warm = start_warm(given, procedure, space, self._fronts)
+            checkpoint = StepCheckpoint(offered=warm.source_of)
+            if spec.warm_start is not None:
+                report["warm_start"] = warm.report()
+        else:
+            procedure.restore(document["algorithm"])
+            checkpoint = StepCheckpoint.read(document)
         procedure.take_in(given)
         checkpoint.shift_state = finished_shift(given) or checkpoint.shift_state
         outcome = self._outcome(given, procedure, checkpoint, report)
         if not stopped():
             self._steps.commit(lease, outcome)
-
-    def _restore(self, given: StepInput) -> tuple[Procedure, StepCheckpoint, Mapping[str, JsonValue]]:
-        """Where the last step left the search, or its warm start with what there is to report of it."""
-        spec = given.search.spec
-        space = self._spaces.space(spec.space.id, spec.space.parameters)
-        procedure = create_procedure(spec, space)
-        document = stored_document(given)
-        if document is None:
-            warm = start_warm(given, procedure, space, self._fronts)
-            report = {} if spec.warm_start is None else {"warm_start": warm.report()}
-            return procedure, StepCheckpoint(offered=warm.source_of), report
-        procedure.restore(document["algorithm"])
-        return procedure, StepCheckpoint.read(document), {}
 
     def _outcome(
         self,
@@ -87,7 +86,8 @@ class StepHandler:
             generation=procedure.generation,
             front_size=len(front.points),
             hypervolume=front.hypervolume,
-            reference_point=_fixed_reference(given, front),
+            # Fixed by the first generation that is told, so that hypervolumes compare.
+            reference_point=search.progress.reference_point or front.reference_point,
             final_evaluations=final.final_evaluations,
             re_measure=final.re_measure,
             work=work,
@@ -102,8 +102,3 @@ class StepHandler:
         if source is not None:
             provenance = {"operator": "warm_start", "source": source}
         return describe_candidate(self._spaces, given.search.spec, genotype, provenance)
-
-
-def _fixed_reference(given: StepInput, front: Front) -> tuple[float, ...] | None:
-    """The reference point, fixed by the first generation that is told, so that hypervolumes compare."""
-    return given.search.progress.reference_point or front.reference_point

@@ -112,26 +112,17 @@ class TrainHandler:
 
     def _publish(self, lease: LeaseRef, run: TrainingRun, end: RunEnd) -> None:
         files, statistics = run.folder, dict(end.statistics)
-        model = self._retrained(run, files) if (files / MODEL_FILE).exists() else None
-        if model is not None:
-            statistics["model_sha256"] = model.onnx_sha256
+        wanted, model = run.spec.strategy, None
+        if isinstance(wanted, RetrainSettings) and (files / MODEL_FILE).exists():
+            architecture = run.space.parse(wanted.architecture)
+            dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
+            stored = self._resources.artifacts.put((files / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
+            key = latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype)
+            model = RetrainedModel(arch_id=architecture.arch_id, onnx_sha256=stored.sha256, latency_key=key)
+            statistics["model_sha256"] = stored.sha256
         with (files / WEIGHTS_FILE).open("rb") as source:
             weights = self._resources.artifacts.put(source, SAFETENSORS).sha256
         self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics), model)
-
-    def _retrained(self, run: TrainingRun, files: Path) -> RetrainedModel | None:
-        """The deployable network of a retraining, stored."""
-        wanted = run.spec.strategy
-        if not isinstance(wanted, RetrainSettings):
-            return None
-        architecture = run.space.parse(wanted.architecture)
-        dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
-        stored = self._resources.artifacts.put((files / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
-        return RetrainedModel(
-            arch_id=architecture.arch_id,
-            onnx_sha256=stored.sha256,
-            latency_key=latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype),
-        )
 
 
 def training_device(spec: TrainingSettings, default: torch.device) -> torch.device:

@@ -21,6 +21,7 @@ from nas_engine.domain.measuring.classification import Classification, compress_
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord, Loss
+from server.classifying.rpc import ClassifyingRpc
 from server.classifying.store import ClassificationStore
 from server.core.database.transaction import Transaction
 from server.core.ids import IdPrefix, new_id
@@ -28,8 +29,8 @@ from server.fleet.device import Device
 from server.jobs.job import Job
 from server.jobs.states import JobKind
 from server.searches.candidate_schemas import FrontResource
-from tests.support.api_world import ADMIN, World, capabilities, cheap_spec
-from tests.support.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
+from tests.support.samples.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
+from tests.support.worlds.api_world import ADMIN, World, capabilities, cheap_spec
 
 
 @pytest.fixture
@@ -67,7 +68,9 @@ def answer(world: World, device: Device, job: Job, images_sha256: str) -> None:
         environment=EnvironmentRecord(agent_version="1", protocol_version=1),
     )
     assert job.lease is not None
-    world.process.agents.work[JobKind.CLASSIFY].results.put(device.id, job.lease, "c" * 64, lambda _: given)
+    classifying = world.process.agents.work[JobKind.CLASSIFY]
+    assert isinstance(classifying, ClassifyingRpc)
+    classifying.results.put(device.id, job.lease, "c" * 64, lambda _: given)
 
 
 def test_a_model_with_images_has_a_classifying_job_beside_its_measuring_one(world: World, device: Device) -> None:

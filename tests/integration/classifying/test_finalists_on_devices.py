@@ -22,9 +22,9 @@ from server.fleet.device import DeviceQuery
 from server.fleet.devices import Devices
 from server.fleet.rpc_server import start_rpc_server
 from server.measuring.canaries.canaries import Canaries
-from tests.support.agent_process import AgentProcess
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import EVALUATION, WorkerWorld
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import EVALUATION, WorkerWorld
 
 NUM_IMAGES = 40  # of 60 test images
 

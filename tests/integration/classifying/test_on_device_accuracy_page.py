@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
 from nas_engine.domain.measuring.image_set import ImageSetFile
-from tests.support.agent_process import AgentProcess
-from tests.support.api_process import RunningServer, running_server
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.processes.api_process import RunningServer, running_server
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "on_device_accuracy.md"
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)

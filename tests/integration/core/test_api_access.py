@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from server.access.auth import CSRF_HEADER, SESSION_COOKIE
 from server.access.token import Role
 from server.bootstrap.settings import Settings, is_loopback
-from tests.support.api_world import ADMIN, World, cheap_spec
+from tests.support.worlds.api_world import ADMIN, World, cheap_spec
 
 
 @pytest.mark.parametrize("token", [None, "nas_api_wrong", ""])

@@ -19,7 +19,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.golden.test_openapi import GOLDEN
-from tests.support.api_world import ADMIN, World, cheap_spec, latency_spec
+from tests.support.worlds.api_world import ADMIN, World, cheap_spec, latency_spec
 
 load_all_checks()
 _CHECKS: list[Any] = [

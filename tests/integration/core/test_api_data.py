@@ -11,10 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from nas_engine.domain.measurement import DeviceClass, Validity
-from server.core.http.resources import ValidityName
+from nas_engine.domain.measurement import DeviceClass
 from server.fleet.device import Device
-from tests.support.api_world import NOISY, World, latency_spec
+from tests.support.worlds.api_world import NOISY, World, latency_spec
 
 _GENOTYPES = ([0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2])
 
@@ -97,10 +96,6 @@ def test_everything_that_matches_is_exported(world: World, client: httpx2.Client
 def test_a_format_we_do_not_have_is_not_acceptable(client: httpx2.Client) -> None:
     response = client.get("/api/v1/measurements", headers={"Accept": "application/pdf"})
     assert (response.status_code, response.json()["type"]) == (406, "/problems/not-acceptable")
-
-
-def test_the_wires_validities_are_the_domains() -> None:
-    assert set(ValidityName.__args__) == {validity.value for validity in Validity}  # type: ignore[attr-defined]
 
 
 def test_boards_are_listed_and_steered(world: World, client: httpx2.Client) -> None:

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from hilnas.client.event_source import parse
-from tests.support.api_process import RunningServer, running_server
-from tests.support.api_world import cheap_spec
+from tests.support.processes.api_process import RunningServer, running_server
+from tests.support.worlds.api_world import cheap_spec
 
 
 def test_the_api_process_holds_no_torch(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import yaml
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass
-from tests.support.api_world import NOISY, SMALL_PARAMETERS, World, cheap_spec, latency_spec
+from tests.support.worlds.api_world import NOISY, SMALL_PARAMETERS, World, cheap_spec, latency_spec
 
 _THREE = ([0, 0, 0, 0], [1, 1, 1, 1], [3, 3, 3, 3])
 

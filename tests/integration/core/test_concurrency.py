@@ -23,11 +23,12 @@ from server.jobs.job import NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
-from tests.support.databases import TestDatabase, opened
-from tests.support.service_world import World, job_states, lease_of
+from tests.support.worlds.databases import TestDatabase, opened
+from tests.support.worlds.service_world import World, job_states, lease_of
 
 T = TypeVar("T")
 NUM_THREADS = 8
+EVERY_ONE = EventQuery(search_id="s")
 
 
 @pytest.fixture
@@ -117,9 +118,7 @@ def test_a_reader_of_events_misses_none_that_is_committed_later(world: World) ->
         last = 0
         while True:
             ended = finished.is_set()
-            found = world.uow.read(
-                lambda tx, after=last: EventStore(tx).events_after(after, EventQuery(search_id="s"), 500)
-            )  # type: ignore[misc]
+            found = world.uow.read(lambda tx, after=last: EventStore(tx).events_after(after, EVERY_ONE, 500))  # type: ignore[misc]
             seen.extend((event.payload["writer"], event.payload["place"]) for event in found)
             last = found[-1].id if found else last
             if ended and not found:

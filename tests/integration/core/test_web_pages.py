@@ -13,7 +13,7 @@ from nas_engine.domain.measurement import DeviceClass
 from server.access.auth import SESSION_COOKIE
 from server.access.token import Role
 from server.web.rendering import STATIC
-from tests.support.api_world import ADMIN, NOISY, World, cheap_spec, latency_spec
+from tests.support.worlds.api_world import ADMIN, NOISY, World, cheap_spec, latency_spec
 
 _HTML = {"Accept": "text/html"}
 

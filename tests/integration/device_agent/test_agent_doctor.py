@@ -17,7 +17,7 @@ from device_agent.doctor.selftest import SelfTest, selftest
 from device_agent.measuring.device import MeasuringSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from nas_engine.domain.measurement import Validity, ValidityFlag
-from tests.support.board_tree import DMC, NPU, make_board, make_good_board, write_nodes
+from tests.support.fakes.board_tree import DMC, NPU, make_board, make_good_board, write_nodes
 
 
 def settings(root: Path, runtime: RuntimeName) -> MeasuringSettings:

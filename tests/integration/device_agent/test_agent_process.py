@@ -17,8 +17,8 @@ from nas_engine.domain.measurement import DeviceClass
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobPhase
-from tests.support.agent_process import AgentProcess
-from tests.support.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch
+from tests.support.fakes.dispatch import ENROLMENT_TOKEN, FakeDispatch
+from tests.support.processes.agent_process import AgentProcess
 
 Start = Callable[..., AgentProcess]
 

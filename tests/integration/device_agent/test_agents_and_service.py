@@ -28,9 +28,9 @@ from server.measuring.canaries.canary import CanaryRecord
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore
-from tests.support.agent_process import AgentProcess
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
 
 # Long enough that a busy machine loses no lease by itself; tests that want one dead kill it.
 LEASES = LeaseSettings(ttl_s=30.0, accept_s=3.0, max_wait_s=1.0, device_timeout_s=3.0)

@@ -21,10 +21,10 @@ from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobPhase, JobState
 from server.measuring.queries import ModelMeasurementSpec
 from tests.integration.device_agent.test_agents_and_service import Farm
-from tests.support.agent_process import AgentProcess
-from tests.support.classifying import LABELS, NUM_CLASSES, image_set, row_classifier, stored
-from tests.support.databases import TestDatabase
-from tests.support.fakes_dispatch import FakeDispatch
+from tests.support.fakes.dispatch import FakeDispatch
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.samples.classifying import LABELS, NUM_CLASSES, image_set, row_classifier, stored
+from tests.support.worlds.databases import TestDatabase
 
 Start = Callable[..., AgentProcess]
 ORT = ("--runtime", "onnxruntime", "--device-type", "cpu", "--poll-s", "1")

@@ -19,8 +19,8 @@ from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, MeasurementProfile
-from tests.support.agent_process import ROOT
-from tests.support.rknn_files import rknn_file
+from tests.support.paths import ROOT
+from tests.support.samples.rknn_files import rknn_file
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(600)]
 REQUIREMENTS = ("rknn-toolkit-lite2==2.5.0", "numpy<2.3", "setuptools<81", "protobuf>=7.35.1,<8")

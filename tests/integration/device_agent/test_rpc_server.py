@@ -21,9 +21,9 @@ from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
-from tests.support.agent_process import AgentProcess
-from tests.support.certificates import Authority
-from tests.support.fakes_dispatch import ENROLMENT_TOKEN, FakeDispatch
+from tests.support.fakes.dispatch import ENROLMENT_TOKEN, FakeDispatch
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.processes.certificates import Authority
 from tests.unit.core.test_rpc_converters import MEASUREMENT
 
 FAKE = ("--runtime", "fake", "--isolation", "none")

@@ -13,7 +13,7 @@ from nas_engine.spaces.els import forms_differ
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.weights import WeightStore
-from tests.support.example_space import TinySpace
+from tests.support.samples.example_space import TinySpace
 
 
 def test_a_step_of_training_reaches_every_weight_of_the_sampled_path() -> None:

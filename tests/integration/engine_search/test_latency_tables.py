@@ -13,9 +13,9 @@ import pytest
 from nas_engine.cost.latency_table import operator_graphs
 from nas_engine.domain.environment import Dtype
 from nas_engine.spaces.registry import create_space
-from tests.support.api_world import World
-from tests.support.table_world import BATCH, StepWorker
-from tests.support.worker_world import TINY_SPACE
+from tests.support.worlds.api_world import World
+from tests.support.worlds.table_world import BATCH, StepWorker
+from tests.support.worlds.worker_world import TINY_SPACE
 
 
 @pytest.fixture

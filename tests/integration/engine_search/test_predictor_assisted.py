@@ -11,7 +11,7 @@ from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSea
 from nas_engine.search.cheap_filter import MetricFilter
 from nas_engine.search.pareto import HypervolumeReference
 from nas_engine.settings.algorithms import Nsga2Settings, PredictorAssistedSettings, PredictorKind
-from tests.support.fakes_space import StagedSpace, tell_all
+from tests.support.fakes.space import StagedSpace, tell_all
 
 SPACE = StagedSpace(num_stages=5)
 FRAME = HypervolumeReference((-1.0, 10.0), (0.0, 310.0))

@@ -19,8 +19,8 @@ from nas_engine.training.loop import TrainResult, train
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
-from tests.support.datasets import striped_dataset
-from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 pytestmark = [
     pytest.mark.cuda,

@@ -15,7 +15,7 @@ from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.files import read_bytes
 from nas_engine.training.data.folder import load_folder
 from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
-from tests.support.datasets import striped_images, write_cifar, write_idx
+from tests.support.samples.datasets import striped_images, write_cifar, write_idx
 
 
 def _open(kind: SourceKind, path: Path, **options: int) -> ImageDataset:

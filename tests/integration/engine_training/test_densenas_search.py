@@ -24,7 +24,7 @@ from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import StopReason
 from nas_engine.training.optimization import learning_rate_at
 from tests.integration.engine_training.test_differentiable_search import DATA, MBV2, PARAMETERS, SEARCH
-from tests.support.training_run import changed
+from tests.support.samples.training_run import changed
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,9 @@ def test_two_processes_find_the_architecture_parameters_of_one_with_twice_the_ba
     runs = [("one.json", {})] + [("two.json", group | {"RANK": str(rank)}) for rank in range(2)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.support.densenas_run", str(tmp_path / name)], cwd=root, env=environment | more
+            [sys.executable, "-m", "tests.support.samples.densenas_run", str(tmp_path / name)],
+            cwd=root,
+            env=environment | more,
         )
         for name, more in runs
     ]

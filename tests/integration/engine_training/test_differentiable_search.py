@@ -34,7 +34,7 @@ from nas_engine.training.strategies.differentiable import (
     DifferentiableStrategy,
     architecture_stream,
 )
-from tests.support.training_run import changed
+from tests.support.samples.training_run import changed
 
 CPU = torch.device("cpu")
 SMALL = {

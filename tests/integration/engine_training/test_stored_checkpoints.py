@@ -14,7 +14,7 @@ from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.training.supernet import TrainingProgress
 from server.training.worker.checkpoints import CheckpointUploads
-from tests.support.databases import TestDatabase
+from tests.support.worlds.databases import TestDatabase
 
 
 def write_checkpoint(path: Path, step: int) -> None:

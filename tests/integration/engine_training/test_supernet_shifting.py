@@ -22,8 +22,8 @@ from nas_engine.training.strategies.shifting import (
     fresh_head,
     transfer_to,
 )
-from tests.support.datasets import striped_dataset
-from tests.support.training_run import changed, tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.training_run import changed, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 SPACE = tiny_space(dropout=0.0)

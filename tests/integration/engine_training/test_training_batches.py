@@ -15,7 +15,7 @@ from nas_engine.training.data.dataset import ImageDataset, Normalisation
 from nas_engine.training.data.folder import load_folder
 from nas_engine.training.data.stream import PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from tests.support.datasets import striped_dataset
+from tests.support.samples.datasets import striped_dataset
 
 CPU = torch.device("cpu")
 GREY, COLOUR = striped_dataset(), striped_dataset(channels=3)

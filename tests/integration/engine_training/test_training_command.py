@@ -17,8 +17,8 @@ from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import RetrainSettings, StrategySettings, TrainingSettings, UniformSettings
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.command import Recipe, main
-from tests.support.datasets import striped_images
-from tests.support.training_run import changed, tiny_config, tiny_space
+from tests.support.samples.datasets import striped_images
+from tests.support.samples.training_run import changed, tiny_config, tiny_space
 
 ROOT = Path(__file__).parents[3]
 

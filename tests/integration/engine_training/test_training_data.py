@@ -8,7 +8,7 @@ import pytest
 from nas_engine.domain.errors import DatasetError
 from nas_engine.training.data.dataset import ArraySplit, carve, make_dataset
 from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
-from tests.support.datasets import striped_images
+from tests.support.samples.datasets import striped_images
 
 
 def _numbered(num_images: int, num_classes: int, start: int = 0) -> ArraySplit:

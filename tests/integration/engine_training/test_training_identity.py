@@ -20,8 +20,8 @@ from nas_engine.training.strategies.factory import create_strategy
 from nas_engine.training.strategies.retrain import SinglePath
 from nas_engine.training.strategies.shifting import SupernetShifter
 from tests.integration.engine_training.test_differentiable_search import DATA, MBV2, fresh_weights
-from tests.support.datasets import striped_dataset
-from tests.support.training_run import tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.training_run import tiny_space, tiny_weights
 
 SPACE = tiny_space()
 BASE: dict[str, Any] = {"space": {"id": "spos"}, "dataset": "x", "iterations": 10, "batch_size": 16}

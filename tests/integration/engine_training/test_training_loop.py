@@ -32,10 +32,10 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.paths import graph_of, uniform_sampler
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import UniformStrategy
-from tests.support.datasets import striped_dataset
-from tests.support.graphs import chain
 from tests.support.reference import vectors
-from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.graphs import chain
+from tests.support.samples.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 

@@ -22,7 +22,7 @@ TIMEOUT_S = 120
 
 
 def _command(checkpoint: Path, report: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.support.training_run", str(checkpoint), str(report)]
+    return [sys.executable, "-m", "tests.support.samples.training_run", str(checkpoint), str(report)]
 
 
 def _environment(**more: str) -> dict[str, str]:

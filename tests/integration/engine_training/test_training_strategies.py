@@ -43,9 +43,9 @@ from nas_engine.training.strategies.paths import extreme_genotypes, graph_of, un
 from nas_engine.training.strategies.retrain import retrain, with_dropout
 from nas_engine.training.strategies.sandwich import SandwichStrategy
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, TrainingStrategy
-from tests.support.datasets import striped_dataset
-from tests.support.graphs import chain
-from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.graphs import chain
+from tests.support.samples.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 ADAM = OptimizerSettings(kind=OptimizerKind.ADAMW, learning_rate=0.02, schedule=Schedule.COSINE)

@@ -11,7 +11,7 @@ from nas_engine.domain.search_space import Form
 from nas_engine.evaluation.parity import Parity, compare, measure_parity, require_parity, run_onnx
 from nas_engine.export.random_weights import random_weights
 from nas_engine.spaces.registry import create_space
-from tests.support.sample_graphs import every_node_graph, small_shufflenet, training_graph
+from tests.support.samples.sample_graphs import every_node_graph, small_shufflenet, training_graph
 
 FORMS = {"every-node": every_node_graph(), "shufflenet": small_shufflenet(), "training": training_graph()}
 

@@ -16,7 +16,7 @@ from nas_engine.evaluation.parity import run_onnx
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights
-from tests.support.sample_graphs import INIT, every_node_graph, small_shufflenet, training_graph
+from tests.support.samples.sample_graphs import INIT, every_node_graph, small_shufflenet, training_graph
 
 
 @pytest.mark.parametrize("graph", [small_shufflenet(), every_node_graph()], ids=["shufflenet", "every-node"])

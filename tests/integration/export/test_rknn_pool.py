@@ -18,7 +18,7 @@ from nas_engine.export.rknn import RknnConverter
 from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from tests.support import fake_converter
+from tests.support.fakes import converter as fake_converter
 
 FP16 = RknnSettings(dtype=Dtype.FP16)
 MakeConverter = Callable[..., RknnConverter]

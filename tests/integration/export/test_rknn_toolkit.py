@@ -26,8 +26,8 @@ from nas_engine.export.rknn_cache import ConversionCache
 from nas_engine.export.rknn_process import PoolSettings
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.spaces.registry import create_space, space_ids
-from tests.support.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
-from tests.support.sample_graphs import INIT, every_node_graph, small_shufflenet
+from tests.support.samples.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
+from tests.support.samples.sample_graphs import INIT, every_node_graph, small_shufflenet
 
 pytestmark = NEEDS_CONVERTER
 FP16, W8A8 = RknnSettings(dtype=Dtype.FP16), RknnSettings(dtype=Dtype.W8A8)

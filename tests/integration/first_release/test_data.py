@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support import first_release
-from tests.support.databases import PostgresServer
-from tests.support.first_release import Installation
+from tests.support.processes import first_release
+from tests.support.processes.first_release import Installation
+from tests.support.worlds.databases import PostgresServer
 
 API = "/api/v1"
 FINAL = ("completed", "failed", "cancelled")

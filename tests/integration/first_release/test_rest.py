@@ -15,8 +15,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.support import first_release
-from tests.support.first_release import Answer, Installation
+from tests.support.processes import first_release
+from tests.support.processes.first_release import Answer, Installation
 
 pytestmark = pytest.mark.xdist_group("first-release-rest")
 REQUESTS: list[dict[str, Any]] = first_release.document("requests.json.xz")
@@ -211,8 +211,8 @@ def _requests_refused(old: Any, new: Any, today: Any, where: str) -> list[str]:
         was, now = _closed_sets(one["schema"], OPENAPI), _closed_sets(known[place]["schema"], today)
         found += [f"{where}: {place} refuses {was[at] - now[at]}" for at in was if at in now and not was[at] <= now[at]]
     if "requestBody" in old:
-        was, now = (_members(one.get("requestBody", {}), root) for one, root in ((old, OPENAPI), (new, today)))
-        found += [f"{where}: the body may not hold {place} any more" for place in sorted(was - now)]
+        held, holds = (_members(one.get("requestBody", {}), root) for one, root in ((old, OPENAPI), (new, today)))
+        found += [f"{where}: the body may not hold {member} any more" for member in sorted(held - holds)]
     return found
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support import first_release
-from tests.support.first_release import Installation, as_json, call, message
+from tests.support.processes import first_release
+from tests.support.processes.first_release import Installation, as_json, call, message
 
 pytestmark = pytest.mark.xdist_group("first-release-wire")
 MESSAGES = {

@@ -19,8 +19,8 @@ from server.fleet.device import DeviceState
 from server.fleet.device_spec import DeviceSpec
 from server.jobs.states import JobKind, JobState
 from server.measuring.queries import ModelMeasurementSpec
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, TRAINING, World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, TRAINING, World
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from server.core.errors import InvalidValueError, NotAuthenticatedError
 from server.fleet.device import DeviceCapabilities, Enrolment
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from tests.integration.device_agent.test_rpc_server import enrol
-from tests.support.agent_process import AgentProcess
-from tests.support.databases import TestDatabase
-from tests.support.fakes_dispatch import FakeDispatch
-from tests.support.service_world import IDENTITY, World
+from tests.support.fakes.dispatch import FakeDispatch
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, World
 
 FIRST, SECOND = "nas_dev_" + "a" * 43, "nas_dev_" + "b" * 43
 ENROLMENT = Enrolment(

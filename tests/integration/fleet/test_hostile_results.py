@@ -25,9 +25,9 @@ from server.fleet.rpc_server import start_rpc_server
 from server.jobs.job import Job
 from server.jobs.states import JobState
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
-from tests.support.databases import TestDatabase
 from tests.support.hostile_results import bomb, envelope, services_of
-from tests.support.service_world import IDENTITY, PlayedDevice, World, measurement
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, measurement
 
 ACCEPTED, DUPLICATE, SUPERSEDED, REJECTED = (
     control_pb2.RESULT_STATUS_ACCEPTED,

@@ -17,8 +17,8 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState, SearchState
 from server.fleet.device import DeviceState, pool_key
 from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World, run_to_end
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, run_to_end
 
 HOUR = timedelta(hours=1)
 POOL_KEY = pool_key(IDENTITY, Dtype.FP32)

@@ -17,8 +17,8 @@ from hilnas.cli.commands import devices, measurements, search, tokens, train
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, ValidityFlag
 from server.fleet.device import Device
-from tests.support.api_process import RunningServer, running_server
-from tests.support.api_world import NOISY, SMALL_PARAMETERS, World, latency_spec
+from tests.support.processes.api_process import RunningServer, running_server
+from tests.support.worlds.api_world import NOISY, SMALL_PARAMETERS, World, latency_spec
 
 Main = Callable[[Sequence[str]], int]
 _GENOTYPES = ([0, 0, 0, 0], [1, 1, 1, 1], [3, 3, 3, 3])

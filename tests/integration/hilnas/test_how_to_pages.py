@@ -19,7 +19,7 @@ from hilnas.client.resources import Document
 from nas_engine.spaces.tables.files import read_table
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
-from tests.support.api_process import RunningServer, running_server
+from tests.support.processes.api_process import RunningServer, running_server
 
 HOW_TO = Path(__file__).parents[3] / "docs" / "how-to"
 FILE = re.compile(r"`([\w.-]+\.(?:csv|json|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)

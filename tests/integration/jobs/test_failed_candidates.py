@@ -14,8 +14,8 @@ from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind, JobState
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World, lease_of
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World, lease_of
 
 BOTH = [{"metric": "top1"}, {"metric": "latency_us"}]
 

@@ -14,8 +14,8 @@ from server.core.paging import PageRequest
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind
 from server.measuring.store import MeasurementStore
-from tests.support.databases import TestDatabase
-from tests.support.service_world import World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from server.latency_tables.batch import BatchState
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.store import BatchStore
 from server.measuring.store import MeasurementStore
-from tests.support.api_world import World
-from tests.support.table_world import BATCH, StepWorker, complete_table, measure_by_formula
-from tests.support.worker_world import TINY_SPACE
+from tests.support.worlds.api_world import World
+from tests.support.worlds.table_world import BATCH, StepWorker, complete_table, measure_by_formula
+from tests.support.worlds.worker_world import TINY_SPACE
 
 TABLES = "/api/v1/latency-tables"
 SIZE = 4**3  # networks of the tiny space

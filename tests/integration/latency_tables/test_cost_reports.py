@@ -12,9 +12,16 @@ import pytest
 
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.spaces.registry import create_space
-from tests.support.api_world import World
-from tests.support.table_world import BATCH, DENSE_SPACE, OVERHEAD_US, StepWorker, complete_table, measure_by_formula
-from tests.support.worker_world import TINY_SPACE
+from tests.support.worlds.api_world import World
+from tests.support.worlds.table_world import (
+    BATCH,
+    DENSE_SPACE,
+    OVERHEAD_US,
+    StepWorker,
+    complete_table,
+    measure_by_formula,
+)
+from tests.support.worlds.worker_world import TINY_SPACE
 
 NUM_NETWORKS = 8
 

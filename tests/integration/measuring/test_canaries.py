@@ -30,12 +30,13 @@ from server.jobs.states import JobKind, JobState
 from server.measuring.canaries.canaries import Canaries, CanaryPlan, CanarySettings, GoldenModel
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.payloads import MeasurePayload
+from server.measuring.rpc import MeasuringRpc
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnFiles, RknnMaker
 from server.spaces.catalog import SpaceCatalog
 from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, PlayedDevice, World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World
 
 BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, core_mask="1")
 UPGRADED = replace(BOARD, runtime_versions=(("onnxruntime", "1.21"),))
@@ -64,7 +65,13 @@ class FakeRknnMaker(RknnMaker):
         self.made: list[bytes] = []
 
     def make(
-        self, onnx: bytes, dtype: Dtype, *, calibration: CalibrationImages | None, arch_id: str | None
+        self,
+        onnx: bytes,
+        dtype: Dtype,
+        *,
+        calibration: CalibrationImages | None,
+        arch_id: str | None,
+        target_platform: str = "rk3588",
     ) -> RknnFiles:
         if self.broken:
             raise ConversionError(ConversionFailure.CONVERTER_CRASH, "the converter died, as the test says")
@@ -249,7 +256,9 @@ class TestWiring:
             timeout_s=30.0,
         )
         job = uow.write(lambda tx: JobStore(tx).add_job(NewJob(kind=JobKind.MEASURE, payload=payload.to_json())))
-        return process.agents.work[JobKind.MEASURE].canaries.plan(device, job)
+        measuring = process.agents.work[JobKind.MEASURE]
+        assert isinstance(measuring, MeasuringRpc)
+        return measuring.canaries.plan(device, job)
 
     def test_boards_run_the_golden_model_and_emulators_do_not(self, process: api.ApiProcess) -> None:
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.ONNX)

@@ -18,8 +18,8 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.model_check import ModelCheck
 from server.core.errors import InvalidModelError
-from tests.support.api_world import World
-from tests.support.sample_graphs import small_shufflenet
+from tests.support.samples.sample_graphs import small_shufflenet
+from tests.support.worlds.api_world import World
 
 FLOAT = TensorProto.FLOAT
 

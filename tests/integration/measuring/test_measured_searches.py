@@ -35,9 +35,9 @@ from server.searches.fronts import Fronts
 from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.result_tables import SpaceTables
-from tests.support.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
-from tests.support.service_world import put_measurement
-from tests.support.table_results import table_bytes
+from tests.support.samples.table_results import table_bytes
+from tests.support.worlds.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
+from tests.support.worlds.service_world import put_measurement
 
 ENTROPY = 1.07  # latencies of distinct architectures differ by up to this factor, so that dominance is no accident
 

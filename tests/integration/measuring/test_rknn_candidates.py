@@ -22,8 +22,8 @@ from server.jobs.job import Job
 from server.jobs.states import JobKind
 from server.jobs.worker.handlers import failure_of
 from server.measuring.conversion import ConvertedModel
-from tests.support.databases import TestDatabase
-from tests.support.service_world import IDENTITY, World, lease_of
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, World, lease_of
 
 RKNN = replace(IDENTITY, runtime="rknnlite")
 CONVERTER = converter_labels(ModelFormat.RKNN)

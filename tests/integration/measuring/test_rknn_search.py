@@ -27,9 +27,9 @@ from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.searches.fronts import Fronts
-from tests.support.rknn_files import NEEDS_CONVERTER
-from tests.support.rknn_installation import RknnInstallation
-from tests.support.sample_graphs import small_shufflenet
+from tests.support.processes.rknn_installation import RknnInstallation
+from tests.support.samples.rknn_files import NEEDS_CONVERTER
+from tests.support.samples.sample_graphs import small_shufflenet
 
 pytestmark = NEEDS_CONVERTER
 SMALL = {

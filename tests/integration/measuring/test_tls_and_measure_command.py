@@ -17,8 +17,9 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.bootstrap.certificates import Authority, CertificateError
 from server.core.home import ENROLMENT_TOKEN_FILE
-from tests.support.agent_process import ROOT, AgentProcess
-from tests.support.sample_graphs import small_shufflenet
+from tests.support.paths import ROOT
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.samples.sample_graphs import small_shufflenet
 
 EMULATED = ("--runtime", "onnxruntime", "--device-type", "emulated", "--poll-s", "1")
 

@@ -9,9 +9,9 @@ import pytest
 
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
-from tests.support.databases import TestDatabase
-from tests.support.table_world import DENSE_SPACE
-from tests.support.worker_world import WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.table_world import DENSE_SPACE
+from tests.support.worlds.worker_world import WorkerWorld
 
 ALGORITHM: dict[str, Any] = {
     "kind": "densenas",

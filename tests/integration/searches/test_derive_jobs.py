@@ -15,9 +15,9 @@ from server.core.events import EventQuery, EventStore, EventType
 from server.jobs.job import Job, LeaseRef
 from server.jobs.states import JobKind, JobState
 from server.searches.steps.derivations import DERIVING
-from tests.support.databases import TestDatabase
-from tests.support.table_world import DENSE_SPACE
-from tests.support.worker_world import WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.table_world import DENSE_SPACE
+from tests.support.worlds.worker_world import WorkerWorld
 
 ALGORITHM: dict[str, Any] = {
     "kind": "densenas",

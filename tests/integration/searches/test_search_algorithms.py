@@ -9,8 +9,8 @@ import pytest
 
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import InvalidSpecError
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import WorkerWorld
 
 TWO = [{"metric": "macs"}, {"metric": "params", "goal": "maximize"}]
 THREE = [*TWO, {"metric": "peak_activation_bytes"}]

@@ -23,8 +23,8 @@ from server.searches.steps.step import StepVerdict
 from server.training.spec import parse_training_spec
 from server.training.supernet import SupernetState
 from server.training.supernets import NewVersion
-from tests.support.databases import TestDatabase
-from tests.support.service_world import TRAINING, World, job_states, lease_of, run_to_end
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import TRAINING, World, job_states, lease_of, run_to_end
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from server.searches.worker.procedures import create_procedure
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.training.supernets import Supernets
-from tests.support.api_world import ENROLMENT, World, capabilities
+from tests.support.worlds.api_world import ENROLMENT, World, capabilities
 
 
 @pytest.mark.parametrize("name", SEARCH_PRESETS)

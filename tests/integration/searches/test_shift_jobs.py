@@ -16,9 +16,16 @@ from server.core.events import EventQuery, EventStore, EventType
 from server.core.paging import PageRequest
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind, JobState
-from tests.support.databases import TestDatabase
-from tests.support.shifting_searches import BUDGET, IMMEDIATE, POPULATION, accuracies, own_versions, shifting_spec
-from tests.support.worker_world import WorkerWorld
+from tests.support.samples.shifting_searches import (
+    BUDGET,
+    IMMEDIATE,
+    POPULATION,
+    accuracies,
+    own_versions,
+    shifting_spec,
+)
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import WorkerWorld
 
 
 @pytest.fixture

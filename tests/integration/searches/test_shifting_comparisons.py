@@ -18,8 +18,7 @@ from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.payloads import read_payload
 from server.jobs.states import JobKind, JobState
-from tests.support.databases import TestDatabase
-from tests.support.shifting_searches import (
+from tests.support.samples.shifting_searches import (
     BUDGET,
     IMMEDIATE,
     POPULATION,
@@ -31,7 +30,8 @@ from tests.support.shifting_searches import (
     own_versions,
     shifting_spec,
 )
-from tests.support.worker_world import WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import WorkerWorld
 
 MODES = {"accumulate": SHIFTING, "immediate": IMMEDIATE}
 ALGORITHMS: Mapping[str, Mapping[str, Any]] = {

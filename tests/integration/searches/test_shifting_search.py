@@ -18,9 +18,16 @@ from server.jobs.job import Job
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.training.supernet import SupernetVersion
-from tests.support.databases import TestDatabase
-from tests.support.shifting_searches import BUDGET, POPULATION, SHIFTING, accuracies, own_versions, shifting_spec
-from tests.support.worker_world import TINY_SPACE, WorkerWorld
+from tests.support.samples.shifting_searches import (
+    BUDGET,
+    POPULATION,
+    SHIFTING,
+    accuracies,
+    own_versions,
+    shifting_spec,
+)
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TINY_SPACE, WorkerWorld
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from server.jobs.states import JobKind
 from server.searches.steps.long_jobs import LongJobs
 from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
 from server.searches.steps.step import ShiftOrder
-from tests.support.databases import TestDatabase
-from tests.support.service_world import PlayedDevice, World, lease_of
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import PlayedDevice, World, lease_of
 
 IMMEDIATE = {"mode": "immediate"}
 

@@ -15,9 +15,9 @@ from nas_engine.spaces.registry import create_space
 from server.fleet.device import Enrolment
 from server.fleet.devices import Devices
 from server.jobs.failures import Failure
-from tests.support.api_world import ENROLMENT, World, capabilities
-from tests.support.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
-from tests.support.worker_world import TINY_SPACE
+from tests.support.worlds.api_world import ENROLMENT, World, capabilities
+from tests.support.worlds.table_world import BATCH, DENSE_SPACE, StepWorker, complete_table, measure_by_formula
+from tests.support.worlds.worker_world import TINY_SPACE
 
 SPACE: dict[str, Any] = {**DENSE_SPACE, "parameters": {**DENSE_SPACE["parameters"], "num_classes": 10}}
 PLACE = "/algorithm/latency_table"

@@ -31,9 +31,9 @@ from server.candidates.search import Search
 from server.candidates.spec import parse_search_spec
 from server.candidates.states import EvaluationSource, SearchState
 from server.core.errors import ConflictError, InvalidSpecError
-from tests.support.databases import TestDatabase
-from tests.support.table_results import table_bytes, table_document
-from tests.support.worker_world import TINY_SPACE, WorkerWorld
+from tests.support.samples.table_results import table_bytes, table_document
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TINY_SPACE, WorkerWorld
 
 OBJECTIVES: list[dict[str, Any]] = [{"metric": "top1"}, {"metric": "macs"}]
 BUDGET = 60

@@ -23,8 +23,8 @@ from server.studies.states import StudyEntryState, StudyState
 from server.studies.study import RankingStudy, StudyEntry
 from server.studies.worker import correlate
 from server.training.spec import parse_training_spec
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import TRAINING, WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TRAINING, WorkerWorld
 
 ALONE: dict[str, Any] = {
     "iterations": 20,

@@ -15,8 +15,8 @@ from hilnas.client.errors import ProblemError
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.training.supernet import SupernetState
-from tests.support.served_worker import Served
-from tests.support.worker_world import TRAINING
+from tests.support.processes.served_worker import Served
+from tests.support.worlds.worker_world import TRAINING
 
 ALONE: dict[str, Any] = {
     "iterations": 6,

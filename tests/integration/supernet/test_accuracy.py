@@ -18,8 +18,8 @@ from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, Tr
 from nas_engine.training.randomness import Randomness
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.strategy import ImageBatch
-from tests.support.datasets import striped_dataset
-from tests.support.training_run import tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.training_run import tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 DATASET = striped_dataset()

@@ -20,8 +20,8 @@ from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.training.data.stream import PlainBatches
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.ranking_study import study_architecture, summarise
-from tests.support.datasets import striped_dataset
-from tests.support.training_run import changed, tiny_config, tiny_space, tiny_weights
+from tests.support.samples.datasets import striped_dataset
+from tests.support.samples.training_run import changed, tiny_config, tiny_space, tiny_weights
 
 CPU = torch.device("cpu")
 SPACE, DATASET = tiny_space(), striped_dataset()

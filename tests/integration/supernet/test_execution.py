@@ -19,7 +19,7 @@ from nas_engine.supernet.execute import BATCH, Calibrated, Running, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.subnet import deployed_weights, extract
 from nas_engine.supernet.weights import WeightStore
-from tests.support.graphs import CONV_INIT, chain, elastic
+from tests.support.samples.graphs import CONV_INIT, chain, elastic
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import WeightRole
 from nas_engine.spaces.shufflenet import ShuffleNetSpace
 from nas_engine.supernet.weights import WeightStore
-from tests.support.graphs import chain, elastic
+from tests.support.samples.graphs import chain, elastic
 
 
 def _store(seed: int = 0) -> WeightStore:

@@ -14,8 +14,8 @@ from hilnas.client.errors import ProblemError
 from server.candidates.states import SearchState
 from server.searches.candidate_schemas import CandidateResource
 from server.training.supernet import SupernetState
-from tests.support.served_worker import Served
-from tests.support.worker_world import SPEC
+from tests.support.processes.served_worker import Served
+from tests.support.worlds.worker_world import SPEC
 
 SETTINGS: dict[str, Any] = {"iterations": 6, "batch_size": 16, "optimizer": {"learning_rate": 0.05}}
 

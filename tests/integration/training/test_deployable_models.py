@@ -41,11 +41,11 @@ from server.training.candidate_retraining_spec import parse_candidate_retraining
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
 from server.training.supernet import Supernet, SupernetState
-from tests.support.api_world import measurement
-from tests.support.databases import TestDatabase
-from tests.support.fake_converter import TABLE
-from tests.support.service_world import IDENTITY, lease_of, put_measurement
-from tests.support.worker_world import EVALUATION, TRAINING, WorkerWorld
+from tests.support.fakes.converter import TABLE
+from tests.support.worlds.api_world import measurement
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import IDENTITY, lease_of, put_measurement
+from tests.support.worlds.worker_world import EVALUATION, TRAINING, WorkerWorld
 
 ARCHITECTURE = [0, 2, 1]
 FAST: dict[str, Any] = {"iterations": 4, "batch_size": 16, "optimizer": {"learning_rate": 0.05}}

@@ -13,7 +13,8 @@ from server.candidates.states import SearchState
 from server.training.deployables import DeployableModel, DeployableModels, DeployableState
 from server.training.spec import parse_training_spec
 from server.training.supernets import Supernets
-from tests.support.rknn_installation import RKNN_PYTHON, RknnInstallation
+from tests.support.processes.rknn_installation import RknnInstallation
+from tests.support.samples.rknn_files import RKNN_PYTHON
 
 pytestmark = pytest.mark.skipif(
     not RKNN_PYTHON.is_file(), reason=f"no RKNN converter environment at {RKNN_PYTHON}: make it with `make rknn`"

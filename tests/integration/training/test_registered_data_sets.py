@@ -18,8 +18,8 @@ from nas_engine.training.data.source import open_dataset
 from server.searches.presets import SEARCH_PRESETS
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.worker import WorkerResources
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import TINY_SPACE, WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TINY_SPACE, WorkerWorld
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "register_a_data_set.md"
 SHOWN = re.compile(r"`datasets\.json`:\n\n```json\n(.*?)```", re.DOTALL)

@@ -24,8 +24,8 @@ from server.training.supernet import Supernet, SupernetState
 from server.training.worker.child import EXIT_ORPHANED
 from server.training.worker.order import TrainingOrder
 from server.training.worker.training import _num_processes
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import TRAINING, WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TRAINING, WorkerWorld
 
 # Sums of two halves round otherwise than the sum of the whole. For a dozen steps that stays in the last bits; later
 # one activation falls on the other side of zero, and from then on the runs are two.

@@ -13,8 +13,8 @@ from server.core.errors import InvalidSpecError
 from server.training.presets import training_preset
 from server.training.spec import parse_training_spec
 from server.training.supernet import Supernet, SupernetState
-from tests.support.databases import TestDatabase
-from tests.support.worker_world import TINY_SPACE, TRAINING, WorkerWorld
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.worker_world import TINY_SPACE, TRAINING, WorkerWorld
 
 ARCHITECTURE = [0, 2, 1]
 

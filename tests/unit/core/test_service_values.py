@@ -34,8 +34,8 @@ from server.measuring.payloads import MeasurePayload
 from server.searches.steps.step import SearchStepOutcome, StepStatus
 from server.spaces.architecture import ArchitectureRecord
 from server.training.supernet import SUPERNET_TRANSITIONS, TrainingProgress
-from tests.support.fakes_service import toy_record
-from tests.support.service_world import IDENTITY
+from tests.support.fakes.service import toy_record
+from tests.support.worlds.service_world import IDENTITY
 
 
 def test_ids_sort_in_the_order_they_were_made() -> None:

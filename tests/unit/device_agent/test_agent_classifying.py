@@ -29,8 +29,8 @@ from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.measuring.classification import Classification
 from nas_engine.domain.measuring.image_set import Layout, Preprocessing, write_image_set
-from tests.support.fakes_board import CountingLock, ScriptedRuntime, ScriptedTelemetry, setup_of
-from tests.support.rknn_files import rknn_file
+from tests.support.fakes.board import CountingLock, ScriptedRuntime, ScriptedTelemetry, setup_of
+from tests.support.samples.rknn_files import rknn_file
 
 SHA = "ab" * 32
 SHAPE_NHWC = (7, 8, 6, 3)

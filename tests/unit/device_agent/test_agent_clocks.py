@@ -9,7 +9,7 @@ import pytest
 
 from device_agent.measuring.clocks import PINNED, UNPINNED, ClockPinner
 from device_agent.measuring.telemetry import BoardTelemetry
-from tests.support.board_tree import (
+from tests.support.fakes.board_tree import (
     DMC,
     NPU,
     POLICY,

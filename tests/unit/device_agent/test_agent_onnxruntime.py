@@ -15,7 +15,7 @@ from device_agent.runtime.golden import golden_onnx
 from device_agent.runtime.onnx_check import check_onnx
 from device_agent.runtime.onnxruntime import OnnxRuntime
 from nas_engine.domain.job_protocol import FailureType
-from tests.support.model_files import ONNX, refused, write
+from tests.support.samples.model_files import ONNX, refused, write
 
 
 def small_model(*, batch: int | str = 1, external: bool = False, ir_version: int = 8) -> onnx.ModelProto:

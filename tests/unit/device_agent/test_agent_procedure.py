@@ -23,7 +23,7 @@ from nas_engine.domain.measurement import (
     MeasurementProfile,
     Validity,
 )
-from tests.support.fakes_board import COOL, PINNED, SLOW_CLOCK, STANDARD, ScriptedRuntime, ScriptedTelemetry, setup_of
+from tests.support.fakes.board import COOL, PINNED, SLOW_CLOCK, STANDARD, ScriptedRuntime, ScriptedTelemetry, setup_of
 
 
 def request(**changes: object) -> MeasureRequest:

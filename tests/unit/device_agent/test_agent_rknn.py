@@ -14,8 +14,8 @@ from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.rknn_check import check_rknn
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
 from nas_engine.domain.job_protocol import FailureType
-from tests.support.model_files import refused, write
-from tests.support.rknn_files import rknn_file
+from tests.support.samples.model_files import refused, write
+from tests.support.samples.rknn_files import rknn_file
 
 
 class LiteStandIn:

@@ -13,7 +13,7 @@ from nas_engine.domain.measurement import (
     MeasurementProfile,
     Validity,
 )
-from tests.support.fakes_board import COOL, SLOW_CLOCK, STANDARD, CountingLock, ScriptedSession, ScriptedTelemetry
+from tests.support.fakes.board import COOL, SLOW_CLOCK, STANDARD, CountingLock, ScriptedSession, ScriptedTelemetry
 
 
 def constant(duration_ns: int = 1_000_000) -> tuple[ScriptedSession, VirtualClock]:

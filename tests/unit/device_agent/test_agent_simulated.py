@@ -14,7 +14,7 @@ from device_agent.runtime.fake import FakeRuntime, behaviour_of
 from device_agent.runtime.rk3588_sim import Rk3588SimRuntime
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measuring.cycle_table import CycleTable, LayerCycles, Target
-from tests.support.model_files import refused, write
+from tests.support.samples.model_files import refused, write
 
 
 def test_fake_latency_follows_size_and_bytes_and_nothing_else(tmp_path: Path) -> None:

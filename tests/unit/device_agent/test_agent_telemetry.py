@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.measuring.telemetry import BoardTelemetry, devfreq_name
-from tests.support.board_tree import make_board, make_good_board, write_nodes
+from tests.support.fakes.board_tree import make_board, make_good_board, write_nodes
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from nas_engine.domain.host_lock import HostLock
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Measurement
 from nas_engine.domain.measuring.classification import Classification
-from tests.support.fakes_board import ScriptedRuntime, ScriptedTelemetry, setup_of
-from tests.support.model_files import ONNX, refused, write
+from tests.support.fakes.board import ScriptedRuntime, ScriptedTelemetry, setup_of
+from tests.support.samples.model_files import ONNX, refused, write
 
 
 def test_runtimes_are_made_by_name_and_missing_libraries_are_named() -> None:

@@ -14,7 +14,7 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from nas_engine.export.rknn import find_converter, installed_converter
 from nas_engine.export.rknn_settings import RknnSettings
-from tests.support.sample_graphs import small_shufflenet
+from tests.support.samples.sample_graphs import small_shufflenet
 
 FP16 = RknnSettings(dtype=Dtype.FP16)
 IMAGES = np.ones((2, 3, 4, 4), np.float32)

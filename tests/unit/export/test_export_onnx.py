@@ -16,7 +16,7 @@ from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import IR_VERSION, OPSET, export_onnx
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.random_weights import random_weights
-from tests.support.sample_graphs import INIT, every_node_graph, small_shufflenet, training_graph
+from tests.support.samples.sample_graphs import INIT, every_node_graph, small_shufflenet, training_graph
 
 METADATA = ModelMetadata(arch_id="a" * 64, latency_key="b" * 64, weights=WeightOrigin.RANDOM)
 

@@ -6,7 +6,7 @@ from nas_engine.domain.objective import Goal, Metric, Objective
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
 from nas_engine.settings.algorithms import BinnedEvolutionSettings
-from tests.support.fakes_space import StagedSpace, tell_all
+from tests.support.fakes.space import StagedSpace, tell_all
 
 SPACE = StagedSpace()
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))

@@ -9,7 +9,7 @@ from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.pareto import HypervolumeReference
-from tests.support.fakes_space import StagedSpace
+from tests.support.fakes.space import StagedSpace
 
 PROBLEM = SearchProblem(
     space=StagedSpace(num_stages=1),

@@ -19,7 +19,7 @@ from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.algorithms.scarlet import ScarletNsga2
 from nas_engine.search.pareto import HypervolumeReference, equispaced
 from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings, RandomSearchSettings, ScarletNsga2Settings
-from tests.support.fakes_space import StagedSpace, tell_all
+from tests.support.fakes.space import StagedSpace, tell_all
 
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
 

@@ -25,7 +25,7 @@ from nas_engine.search.variation.two_level_mutation import (
     TwoLevelMutation,
 )
 from nas_engine.settings.algorithms import ScarletNsga2Settings
-from tests.support.fakes_space import StagedSpace, tell_all
+from tests.support.fakes.space import StagedSpace, tell_all
 
 SPACE = StagedSpace()
 ENCODING = Encoding.of(SPACE)

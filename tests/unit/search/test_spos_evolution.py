@@ -14,7 +14,7 @@ from nas_engine.search.algorithms.spos_evolution import SposEvolution
 from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
 from nas_engine.settings.algorithms import SposEvolutionSettings
 from nas_engine.spaces.registry import create_space
-from tests.support.fakes_space import StagedSpace
+from tests.support.fakes.space import StagedSpace
 from tests.support.reference import vectors
 
 TRACE = vectors("spos_evolution_trace")

@@ -21,7 +21,7 @@ from nas_engine.settings.algorithms import (
     SposEvolutionSettings,
 )
 from nas_engine.spaces.registry import create_space
-from tests.support.fakes_space import StagedSpace
+from tests.support.fakes.space import StagedSpace
 
 OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
 SPOS = create_space("spos")

@@ -22,7 +22,7 @@ from nas_engine.settings.algorithms import (
 )
 from nas_engine.settings.base import CheckpointedSettings
 from nas_engine.settings.densenas import DenseNasSettings
-from tests.support.fakes_space import StagedSpace
+from tests.support.fakes.space import StagedSpace
 
 # The identities as the first release stored them, word for word.
 FIRST_RELEASE: tuple[tuple[CheckpointedSettings, str], ...] = (

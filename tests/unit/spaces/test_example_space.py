@@ -11,7 +11,7 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.parameters import read_parameters
 from nas_engine.spaces.ranges import metric_range
-from tests.support.example_space import TinyParameters, TinySpace
+from tests.support.samples.example_space import TinyParameters, TinySpace
 
 SPACE: SearchSpace = TinySpace()
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,9 +154,9 @@ def test_supernet_graphs_hold_every_weight_of_a_random_architecture() -> None:
 
 
 def test_labels_a_genotype_and_a_published_name_are_one_architecture() -> None:
-    genotype = list(SCARLET_S2.named["scarlet-c"].document)
+    genotype: Any = SCARLET_S2.named["scarlet-c"].document
     labels = [SCARLET_S2.genes[0].options[choice] for choice in genotype]
-    assert SCARLET_S2.parse("scarlet-c") == SCARLET_S2.parse(genotype) == SCARLET_S2.parse(labels)
+    assert SCARLET_S2.parse("scarlet-c") == SCARLET_S2.parse(list(genotype)) == SCARLET_S2.parse(labels)
 
 
 def test_a_wrong_gene_is_named_with_what_is_allowed() -> None:

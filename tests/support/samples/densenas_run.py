@@ -1,4 +1,4 @@
-"""A tiny DenseNAS search that a test runs in processes of its own (``python -m tests.support.densenas_run REPORT``).
+"""A tiny DenseNAS search, run in processes of its own (``python -m tests.support.samples.densenas_run REPORT``).
 
 Writes the architecture parameters and the losses as JSON; under torchrun's variables it runs over gloo.
 """
@@ -17,7 +17,7 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.search.densenas import search_architecture
 from nas_engine.training.processes import share_of_this_process
 from tests.integration.engine_training.test_differentiable_search import DATA, MBV2, SEARCH
-from tests.support.training_run import changed
+from tests.support.samples.training_run import changed
 
 
 def main(report: Path) -> None:

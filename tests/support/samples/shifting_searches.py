@@ -12,7 +12,7 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search, SearchCheckpoint
 from server.core.paging import PageRequest
 from server.training.supernet import Supernet, SupernetVersion
-from tests.support.worker_world import EVALUATION, WorkerWorld
+from tests.support.worlds.worker_world import EVALUATION, WorkerWorld
 
 POPULATION, BUDGET = 3, 9
 SHIFTING: Mapping[str, Any] = {"images_per_candidate": 16, "batch_size": 8, "learning_rate": 0.01}

@@ -16,7 +16,7 @@ from server.core.events import EventType, events
 from server.jobs.states import JobKind, JobState, LeaseOutcome
 from server.jobs.tables import jobs, leases
 from server.measuring.store import measurements
-from tests.e2e.rig import Installation
+from tests.support.processes.rig import Installation
 
 # A lease that ended in one of these ways gave its job back: the job may be done again.
 DEAD = (LeaseOutcome.EXPIRED, LeaseOutcome.NACKED, LeaseOutcome.FAILED)

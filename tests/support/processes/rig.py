@@ -23,7 +23,7 @@ from server.core.database.engine import open_engine
 from server.fleet.store import devices
 from server.jobs.states import JobKind, JobState
 from server.jobs.tables import jobs
-from tests.e2e.processes import Program, free_port
+from tests.support.processes.machine import Program, free_port
 
 LEASE_TTL_S = 3.0
 LEASE_ACCEPT_S = 2.5

@@ -19,7 +19,7 @@ from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultReceipt
 from server.measuring.payloads import ClassifyPayload
-from tests.support.service_world import IDENTITY, PlayedDevice, World, lease_of
+from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, lease_of
 
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 2, 0)
 NUM_CLASSES = 3

@@ -27,7 +27,7 @@ from server.jobs.payloads import read_payload
 from server.jobs.states import JobKind
 from server.measuring.payloads import MeasurePayload
 from server.spaces.store import ArchitectureStore
-from tests.support.api_world import World
+from tests.support.worlds.api_world import World
 
 OVERHEAD_US = 50.0
 BATCH = 4

@@ -48,7 +48,7 @@ from server.measuring.results import MeasurementResults
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.spaces.catalog import SpaceCatalog
-from tests.support.service_world import put_measurement
+from tests.support.worlds.service_world import put_measurement
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
 ENROLMENT = "nas_enr_the-enrolment-token-of-the-tests"

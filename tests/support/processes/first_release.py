@@ -28,7 +28,8 @@ import grpc
 import sqlalchemy as sa
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 FIXTURES = ROOT / "tests" / "fixtures" / "first_release"
 PATIENCE_S = 180.0  # of one wait; a crowded machine takes its time to start Python with torch
 LOOK_S = 0.05
@@ -36,10 +37,9 @@ GONE_S = 20.0
 VERSION_TABLE = "hilnas_schema_version"
 DATASETS = ("stripes", "bands")
 # How the first release's agents were started, their names and addresses aside.
-BENCH_1 = ("--runtime", "fake", "--isolation", "none", "--device-type", "fake-board", "--board-model", "Test board")
-BENCH_1 += ("--labels", "rack=3", "site=lab")
-UNSENT_1 = ("--runtime", "fake", "--isolation", "none", "--device-type", "unsent-measured")
-UNSENT_1 += ("--board-model", "Test board 1")
+FAKE = ("--runtime", "fake", "--isolation", "none")
+BENCH_1 = (*FAKE, "--device-type", "fake-board", "--board-model", "Test board", "--labels", "rack=3", "site=lab")
+UNSENT_1 = (*FAKE, "--device-type", "unsent-measured", "--board-model", "Test board 1")
 
 
 def document(name: str) -> Any:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.warm_start import WarmProcess
+from tests.support.paths import ROOT
+from tests.support.processes.warm_start import WarmProcess
 
-ROOT = Path(__file__).resolve().parents[2]
 GONE_S = 20.0
 
 

@@ -14,8 +14,8 @@ from server.core.database.transaction import Transaction
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.device import DeviceCapabilities, Enrolment
-from tests.support.fakes_service import toy_record
-from tests.support.service_world import IDENTITY, SPEC, World
+from tests.support.fakes.service import toy_record
+from tests.support.worlds.service_world import IDENTITY, SPEC, World
 
 
 def new_search(**changes: Any) -> Search:

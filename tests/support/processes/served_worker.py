@@ -13,8 +13,8 @@ from typing import Any
 from hilnas.client.client import Hilnas
 from server.bootstrap import worker
 from server.bootstrap.settings import Settings
-from tests.support.api_process import RunningServer, running_server
-from tests.support.worker_world import _write_datasets
+from tests.support.processes.api_process import RunningServer, running_server
+from tests.support.worlds.worker_world import _write_datasets
 
 TIMEOUT_S = 120.0
 

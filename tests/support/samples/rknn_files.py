@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-RKNN_PYTHON = Path(os.environ.get("HILNAS_RKNN_PYTHON") or Path(__file__).parents[2] / ".venv-rknn/bin/python")
+from tests.support.paths import ROOT
+
+RKNN_PYTHON = Path(os.environ.get("HILNAS_RKNN_PYTHON") or ROOT / ".venv-rknn/bin/python")
 NEEDS_CONVERTER = pytest.mark.skipif(
     not RKNN_PYTHON.is_file(), reason=f"no RKNN converter environment at {RKNN_PYTHON}: make it with `make rknn`"
 )

@@ -35,8 +35,8 @@ from server.spaces.result_tables import SpaceTables
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
-from tests.support.databases import TestDatabase
-from tests.support.datasets import striped_images
+from tests.support.samples.datasets import striped_images
+from tests.support.worlds.databases import TestDatabase
 
 TINY_SPACE: dict[str, Any] = {
     "id": "spos",

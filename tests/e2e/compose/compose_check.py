@@ -21,7 +21,7 @@ T = TypeVar("T")
 PATIENCE_S = 240.0
 LOOK_S = 0.2
 NUM_CANDIDATES = 12
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "compose_search.json"
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "compose_search.json"
 
 
 class CheckError(Exception):

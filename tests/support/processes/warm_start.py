@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 IMPORTED = ("hilnas.cli.main", "hilnas.cli.commands.server", "server.bootstrap.worker")
 
 
@@ -67,7 +68,7 @@ class _Nursery:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm_start"],
+            [sys.executable, "-m", "tests.support.processes.warm_start"],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
@@ -100,10 +101,11 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if "arguments" in order:
-            answer = os.fork()
-            if answer == 0:
+            child = os.fork()
+            if child == 0:
                 _become(order)  # does not return
-            living.add(answer)
+            living.add(child)
+            answer: int | None = child
         else:
             ended, status = os.waitpid(order["pid"], os.WNOHANG)
             living.discard(ended)

@@ -11,7 +11,7 @@ import sys
 import urllib.error
 from typing import Any
 
-from compose_check import CheckError, Services, check, spec
+from compose_check import CheckError, Services, check, spec  # type: ignore[import-not-found]
 
 NUM_CANDIDATES = 4
 CONVERT = """

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 
 from hilnas.client.client import Hilnas
-from tests.support.warm_start import WarmProcess
+from tests.support.processes.warm_start import WarmProcess
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parents[2] / "docs" / "examples" / "tiny_space.py"
+from tests.support.paths import ROOT
+
+FILE = ROOT / "docs" / "examples" / "tiny_space.py"
 
 
 def _load() -> Any:

@@ -20,8 +20,8 @@ from server.fleet.device import Device, DeviceQuery
 from server.fleet.devices import Devices
 from server.fleet.rpc_server import start_rpc_server
 from server.searches.searches import Searches
-from tests.support.agent_process import AgentProcess
-from tests.support.rknn_files import RKNN_PYTHON
+from tests.support.processes.agent_process import AgentProcess
+from tests.support.samples.rknn_files import RKNN_PYTHON
 
 
 class RknnInstallation:

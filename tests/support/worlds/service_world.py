@@ -60,8 +60,8 @@ from server.searches.steps.steps import SearchSteps
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
-from tests.support.databases import TestDatabase
-from tests.support.fakes_service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
+from tests.support.fakes.service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
+from tests.support.worlds.databases import TestDatabase
 
 IDENTITY = DeviceIdentity(
     board_model="Test board",

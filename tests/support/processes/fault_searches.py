@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.e2e.rig import DEVICE_TYPE
+from tests.support.processes.rig import DEVICE_TYPE
 
 NUM_CANDIDATES = 24
 POPULATION = 6

@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.fakes_dispatch import ENROLMENT_TOKEN
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.fakes.dispatch import ENROLMENT_TOKEN
+from tests.support.paths import ROOT
 
 
 class AgentProcess:

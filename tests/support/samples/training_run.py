@@ -1,4 +1,4 @@
-"""A tiny supernet training that a test runs in a process of its own (``python -m tests.support.training_run``).
+"""A tiny supernet training that a test runs in a process of its own (``python -m tests.support.samples.training_run``).
 
 Writes the loss curve and a digest of the weights as JSON to the second argument. With
 HILNAS_TEST_KILL_AT=N the process kills itself with SIGKILL right after step N, in the middle of an epoch.
@@ -33,7 +33,7 @@ from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.loop import Hooks, TrainResult, train
 from nas_engine.training.processes import share_of_this_process
 from nas_engine.training.strategies.uniform import UniformStrategy
-from tests.support.datasets import striped_dataset
+from tests.support.samples.datasets import striped_dataset
 
 NUM_STEPS = 30
 S = TypeVar("S", bound=SpecPart)
