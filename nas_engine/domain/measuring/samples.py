@@ -126,6 +126,7 @@ def _range(durations: Sequence[int]) -> tuple[int, int]:
 
 
 _FORMAT_VERSION = 1
+_PIECE_BYTES = 1 << 16
 _NONE = -1  # how an unknown count or time is written
 
 
@@ -157,9 +158,8 @@ def decompress_blocks(data: bytes, max_blocks: int | None = None) -> tuple[Sampl
     if max_blocks is not None:  # so many blocks of the longest kind, unpacked
         limit = min(limit, 8 * (2 + max_blocks * (5 + 2 * MAX_RUNS_PER_BLOCK)))
     try:
-        stream = zlib.decompressobj()
-        raw = stream.decompress(data, limit)
-        if not stream.eof or stream.unused_data or len(raw) % 8:
+        raw = _unpacked(data, limit)
+        if raw is None or len(raw) % 8:
             message = f"{len(data)} bytes of samples are cut, padded or expand beyond {limit} bytes"
             raise InvalidMeasurementError(message)
         words = np.frombuffer(raw, dtype="<i8")
@@ -174,6 +174,23 @@ def decompress_blocks(data: bytes, max_blocks: int | None = None) -> tuple[Sampl
             f"{len(blocks)} blocks of up to {longest} runs: at most {max_blocks} of {MAX_RUNS_PER_BLOCK} are taken"
         )
     return blocks
+
+
+def _unpacked(data: bytes, limit: int) -> bytearray | None:
+    """What is compressed, a piece at a time: at once it would be held twice. None where it is cut, padded or larger."""
+    stream, raw = zlib.decompressobj(), bytearray()
+    for start in range(0, len(data), _PIECE_BYTES):
+        piece = data[start : start + _PIECE_BYTES]
+        while not stream.eof and len(raw) <= limit:
+            unpacked = stream.decompress(piece, _PIECE_BYTES)
+            raw += unpacked
+            piece = stream.unconsumed_tail
+            if not piece and len(unpacked) < _PIECE_BYTES:
+                break
+        if stream.eof or len(raw) > limit:
+            padded = bool(stream.unused_data) or start + _PIECE_BYTES < len(data)
+            return None if padded or len(raw) > limit else raw
+    return None
 
 
 def _read_blocks(words: npt.NDArray[np.int64]) -> tuple[tuple[SampleBlock, ...], int]:
