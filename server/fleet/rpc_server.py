@@ -99,8 +99,8 @@ def start_rpc_server(
 
 
 def _give_large_memory_back() -> None:
-    """Have glibc take what is large from the system and give it back when it is freed. Left alone it moves that bound up
-    with what it has seen, to 32 MiB, and keeps the holes that a few large results leave."""
+    """Have glibc take what is large from the system and give it back when it is freed. Left alone it moves that bound
+    up with what it has seen, to 32 MiB, and keeps the holes that a few large results leave."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 

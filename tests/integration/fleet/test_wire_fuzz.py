@@ -94,7 +94,7 @@ def send_many(fuzzed: FuzzedServer, method: str, num_cases: int, seconds: float 
         "LeaseReport.lease": lambda _: fuzzed.lease,
         "Nack.lease": lambda _: fuzzed.lease,
         "EnrollRequest.enrolment_token": lambda _: ENROLMENT,
-        "EnrollRequest.name": lambda rng: f"board-{rng.randrange(50)}",
+        "EnrollRequest.name": lambda rng: f"board-{rng.randrange(10**6)}",
         "EnrollRequest.device_type": lambda rng: rng.choice(("rk3588", "emu")),
         "Measurement.dtype": lambda _: 1,
         "Measurement.batch": lambda _: 1,

@@ -139,9 +139,10 @@ def request(rng: Random, kind: type[Any], known: Known) -> bytes:
     return damaged(rng, data) if rng.random() < 0.12 else data
 
 
-def filled(rng: Random, kind: type[Any], known: Known) -> Any:
-    """A message of a kind; each field is left out, known, or anything. Half of all messages hold nothing odd."""
-    message, odd = kind(), rng.random() < 0.5
+def filled(rng: Random, kind: type[Any], known: Known, odd_share: float = 0.4) -> Any:
+    """A message of a kind; each field is left out, known, or, in that share of messages, anything."""
+    message, odd = kind(), rng.random() < odd_share
+    within = odd_share if odd else odd_share / 4  # else hardly any message would be well formed in all its parts
     for field in rng.sample(list(kind.DESCRIPTOR.fields), len(kind.DESCRIPTOR.fields)):
         one_of = field.containing_oneof
         if one_of is not None and message.WhichOneof(one_of.name):
@@ -155,11 +156,11 @@ def filled(rng: Random, kind: type[Any], known: Known) -> Any:
             else:
                 setattr(message, field.name, value)
         elif field.message_type is not None or (odd and rng.random() < 0.4):
-            _fill(rng, message, field, known)
+            _fill(rng, message, field, known, within)
     return message
 
 
-def _fill(rng: Random, message: Message, field: FieldDescriptor, known: Known) -> None:
+def _fill(rng: Random, message: Message, field: FieldDescriptor, known: Known, odd_share: float) -> None:
     target = getattr(message, field.name)
     bound = WIRE_BOUNDS.get(field_name(field))
     if field.is_repeated:
@@ -169,18 +170,18 @@ def _fill(rng: Random, message: Message, field: FieldDescriptor, known: Known) -
             for number in range(count):
                 target[f"{text(rng)}{number}"] = text(rng)
         else:
-            values = [_value(rng, field, known) for _ in range(min(3, count))]
+            values = [_value(rng, field, known, odd_share) for _ in range(min(3, count))]
             target.extend((values * (count // 3 + 1))[:count])
     elif field.message_type is not None:
         if rng.random() < 0.9:
-            target.CopyFrom(_value(rng, field, known))
+            target.CopyFrom(_value(rng, field, known, odd_share))
     else:
-        setattr(message, field.name, _value(rng, field, known))
+        setattr(message, field.name, _value(rng, field, known, odd_share))
 
 
-def _value(rng: Random, field: FieldDescriptor, known: Known) -> Any:
+def _value(rng: Random, field: FieldDescriptor, known: Known, odd_share: float) -> Any:
     if field.message_type is not None:
-        return filled(rng, GetMessageClass(field.message_type), known)
+        return filled(rng, GetMessageClass(field.message_type), known, odd_share)
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
             return rng.randbytes(rng.randrange(100))
