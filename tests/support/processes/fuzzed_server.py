@@ -49,12 +49,12 @@ class FuzzedServer:
         self, method: str, data: bytes, credential: str = CREDENTIAL, timeout_s: float = 30.0
     ) -> tuple[grpc.StatusCode, str, Sequence[bytes]]:
         """One call with these bytes: its code, the details, the answers as bytes."""
-        call: Any = self.channel.unary_stream(method)
+        call: Any = self.channel.unary_stream(method, None, None)
         metadata = (("authorization", f"Bearer {credential}"),)
         try:
             return grpc.StatusCode.OK, "", list(call(data, metadata=metadata, timeout=timeout_s))
         except grpc.RpcError as error:
-            return error.code(), error.details(), ()  # type: ignore[attr-defined]
+            return error.code(), str(error.details()), ()
 
     def lease_again(self) -> None:
         """Lease the job to the board as if nothing had happened: another lease, the next fence."""

@@ -191,6 +191,7 @@ def _value(rng: Random, field: FieldDescriptor, known: Known, odd_share: float) 
         case FieldDescriptor.CPPTYPE_BOOL:
             return rng.random() < 0.5
         case FieldDescriptor.CPPTYPE_ENUM:
+            assert field.enum_type is not None
             return rng.choice((*(value.number for value in field.enum_type.values), 99, -1))
         case FieldDescriptor.CPPTYPE_INT32:
             return rng.choice(INT32)
