@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -26,7 +26,7 @@ class DeviceClass(StrEnum):
     SIMULATED = "simulated"
 
 
-class Dtype(Enum):
+class Dtype(StrEnum):
     """Arithmetic a model runs in on the device."""
 
     FP32 = "fp32"

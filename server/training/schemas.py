@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nas_engine.settings.base import DtypeName
+from nas_engine.domain.environment import Dtype
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
@@ -143,7 +143,7 @@ class DeployableModelResource(Resource):
     format: Literal["onnx", "rknn"]
     """File format of the model."""
 
-    dtype: DtypeName
+    dtype: Dtype
     """Data type that the model computes in."""
 
     target: str | None
