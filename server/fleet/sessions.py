@@ -14,7 +14,7 @@ from nas_engine.domain.environment import DeviceIdentity
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import InvalidValueError, LeaseLostError
+from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
 from server.fleet.device import Device, DeviceCapabilities, DeviceState, check_device_text, check_labels
 from server.fleet.enrolment.trust import believed, lowered_reason
 from server.fleet.lifecycle import note_device, set_device_state
@@ -106,7 +106,7 @@ class AgentOrders:
 
     Attributes:
         assignments: jobs newly leased to it, not accepted yet: it must renew within `accept_s`.
-        verdicts: one for each running lease it named.
+        verdicts: one for each running lease it named, and LOST for each one given back that it does not hold.
         message: why the session is not active, or why the device counts for less than its agent says.
     """
 
@@ -205,12 +205,11 @@ class AgentSessions:
         if restarted:
             tx.wake(Topic.DEVICE_JOBS)  # the older instance may still be waiting: it is to hear that it is over
         device = self._note(tx, device, report)
-        for one in report.returned:
-            self._return(tx, device, one)
+        lost = tuple(verdict for one in report.returned if (verdict := self._return(tx, device, one)) is not None)
         if restarted and report.num_spooled_results == 0:
             self._release_forgotten(tx, device, report)
         verdicts = tuple(self._verdict(tx, device, one) for one in report.running)
-        return replace(self._assign(tx, report), verdicts=verdicts)
+        return replace(self._assign(tx, report), verdicts=verdicts + lost)
 
     def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
         """Write down what changed; an agent that says the same as before only moves last_seen_at.
@@ -315,21 +314,25 @@ class AgentSessions:
             if JobStore(tx).lock_job_of_lease(one.lease).lease_owner != device.id:
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
             job = JobStore(tx).renew_lease(one.lease, self._leases.ttl_s, one.phase)
-        except LeaseLostError as error:
+        except (LeaseLostError, NotFoundError) as error:  # a job may be gone: the database was restored
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
         if job.cancel_requested:
             return LeaseVerdict(one.lease, LeaseOrder.CANCEL, self._leases.ttl_s, "cancelled by a user")
         order = LeaseOrder.CONTINUE if device.state is DeviceState.ACTIVE else LeaseOrder.DRAIN
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
 
-    def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> None:
-        lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
+    def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> LeaseVerdict | None:
+        """End the attempt that is given back; LOST where there is none: its lease has passed on, is another device's,
+        or went with the database it was in."""
         try:
+            lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
             job = JobStore(tx).lock_job_of_lease(one.lease)
-        except LeaseLostError:
-            return  # its lease has passed on: nothing to give back
-        if job.lease_owner == device.id:
-            fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
+        except (LeaseLostError, NotFoundError) as error:
+            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
+        if job.lease_owner != device.id:
+            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
+        fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
+        return None
 
     def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
         """A restarted agent that has nothing to send has lost its work: do not wait for the leases to expire."""

@@ -182,7 +182,7 @@ def _record(
 ) -> MeasurementRecord:
     measurement, job = content.measurement, taken.job
     key = measurement.hardware_key
-    npu_ns = [ns for block in usable_blocks(measurement.blocks) for ns in block.npu_ns]
+    npu_ns = np.concatenate([np.asarray(block.npu_ns, dtype=np.int64) for block in usable_blocks(measurement.blocks)])
     return MeasurementRecord(
         id=new_id(IdPrefix.MEASUREMENT),
         kind=kind_of(key.identity.device_class),
@@ -200,7 +200,7 @@ def _record(
         label=payload.label,
         profile=payload.profile,
         stats=content.stats,
-        npu_p50_us=float(np.median(np.asarray(npu_ns, dtype=np.int64))) / 1e3 if npu_ns else None,
+        npu_p50_us=float(np.median(npu_ns, overwrite_input=True)) / 1e3 if len(npu_ns) else None,
         npu_time_source=measurement.npu_time_source,
         load_us=measurement.load_us,
         init_us=measurement.init_us,

@@ -10,6 +10,7 @@ from nas_engine.domain.measurement import Measurement, MeasurementProfile
 from server.artifacts.artifacts import Artifacts
 from server.core.errors import InvalidValueError
 from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
+from server.core.text import one_line
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
@@ -68,7 +69,7 @@ class MeasuringRpc:
             return
         try:
             reading = canary_from_proto(failure.canary)
-            alarm = failure.message[:MAX_MESSAGE_CHARACTERS] or "the canary is off"
+            alarm = one_line(failure.message, MAX_MESSAGE_CHARACTERS) or "the canary is off"
             self.canaries.record(device, job.id, reading, alarm=alarm)
         except (InvalidMeasurementError, InvalidValueError) as error:
             _log.warning("canary of device %s not recorded: %s", device.id, error)

@@ -213,10 +213,10 @@ def _status_name(value: object) -> object:
 class SampleBlockResource(Resource):
     """Timed runs taken one after another, with the block's status."""
 
-    e2e_ns: list[int]
+    e2e_ns: Annotated[list[int], BeforeValidator(list)]
     """Duration of each run of the public call, nanoseconds."""
 
-    npu_ns: list[int]
+    npu_ns: Annotated[list[int], BeforeValidator(list)]
     """Accelerator's own duration of each run, nanoseconds; empty where the runtime gives none."""
 
     status: Annotated[Literal["clean", "dirty", "discarded"], BeforeValidator(_status_name)]

@@ -71,11 +71,12 @@ class World:
     num_results: int = 0
 
     @classmethod
-    def open(cls, home: Path, *, auth: bool = True) -> World:
+    def open(cls, home: Path, *, auth: bool = True, database_url: str = "") -> World:
         """Build everything under a folder; the admin token is `ADMIN`."""
         settings = Settings.load(
             {
                 "home": home,
+                "database_url": database_url,
                 "admin_token": ADMIN,
                 "enrolment_token": ENROLMENT,
                 "insecure_no_auth": not auth,
