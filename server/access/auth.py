@@ -10,6 +10,7 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
+from server.access.principal import NOBODY, Creator
 from server.access.token import ApiToken, Role
 from server.access.tokens import Tokens
 from server.core.errors import NotAuthenticatedError
@@ -45,9 +46,9 @@ class Caller:
         return "" if self.token is None else self.token.id
 
     @property
-    def created_by(self) -> str | None:
+    def creator(self) -> Creator:
         """What is written down as the creator of things."""
-        return self.id or None
+        return NOBODY if self.token is None else Creator(self.token.id, self.token.owner)
 
 
 def _caller(

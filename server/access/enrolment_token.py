@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from server.access.principal import Principal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrolmentToken:
@@ -15,6 +17,7 @@ class EnrolmentToken:
         secret_sha256: hex digest; the secret itself is shown once.
         max_uses: None: any number.
         labels: put on every device that enrols with it.
+        owner: whose it is, and whose the devices are that enrol with it; None without authentication.
     """
 
     id: str
@@ -26,3 +29,4 @@ class EnrolmentToken:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    owner: Principal | None = None

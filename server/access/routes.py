@@ -14,6 +14,7 @@ from server.access.schemas import (
     EnrolmentTokenResource,
     NewEnrolmentTokenResource,
     NewTokenResource,
+    OwnedListQuery,
     TokenBody,
     TokenResource,
 )
@@ -24,7 +25,7 @@ from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import UowDep, provided
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.resources import Listing
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
 EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
@@ -36,11 +37,11 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 @router.get("/tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_tokens(
-    paging: PagingDep, tokens: TokensDep, _: Admin, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, tokens: TokensDep, _: Admin, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[TokenResource]:
     """List every token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
-    page = page_in_memory(tokens.all(), lambda token: token.id, wanted)
+    page = page_in_memory(tokens.all(query.owner), lambda token: token.id, wanted)
     return paging.listing(page, [TokenResource.of(t) for t in page.items])
 
 
@@ -48,7 +49,7 @@ def list_tokens(
 def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Admin) -> NewTokenResource:
     """Make a token. Its secret is in this answer only; for that reason an Idempotency-Key has no effect here."""
     roles = [Role(role) for role in body.roles]
-    token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s))
+    token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s), principal=body.principal)
     response.headers.update({**_NO_STORE, "Location": f"/api/v1/tokens/{token.id}"})
     return NewTokenResource.of(token, secret=secret)
 
@@ -68,22 +69,26 @@ def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
 
 @router.get("/enrolment-tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_enrolment_tokens(
-    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Admin, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Admin, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[EnrolmentTokenResource]:
     """List every enrolment token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
-    page = page_in_memory(enrolment_tokens.all(), lambda token: token.id, wanted)
+    page = page_in_memory(enrolment_tokens.all(query.owner), lambda token: token.id, wanted)
     items = [EnrolmentTokenResource.of(token) for token in page.items]
     return paging.listing(page, items)
 
 
 @router.post("/enrolment-tokens", status_code=201, responses=problems(*COMMON))
 def create_enrolment_token(
-    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, _: Admin
+    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, caller: Admin
 ) -> NewEnrolmentTokenResource:
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
     token, secret = enrolment_tokens.create(
-        body.name, max_uses=body.max_uses, expires_at=_expiry(uow, body.expires_in_s), labels=body.labels
+        body.name,
+        max_uses=body.max_uses,
+        expires_at=_expiry(uow, body.expires_in_s),
+        labels=body.labels,
+        creator=caller.creator,
     )
     response.headers.update(_NO_STORE)
     return NewEnrolmentTokenResource.of(token, secret=secret)

@@ -9,7 +9,28 @@ from pydantic import BeforeValidator, Field
 
 from nas_engine.settings.base import Labels
 from server.access.token import Role
-from server.core.http.resources import Body, Id, NameText, Resource
+from server.core.http.resources import Body, Id, ListQuery, NameText, Resource, Text
+
+
+class OwnerResource(Resource):
+    """A principal: a person or a service, with one token or several, that owns what is made with them."""
+
+    id: Id
+    """Id of the principal, `prin_...`, given by the server."""
+
+    name: str
+    """Name of the principal, unique: as the admin gave it with a token, else that of the token."""
+
+
+Owner = OwnerResource | None
+OwnerName = Text | None
+
+
+class OwnedListQuery(ListQuery):
+    """Paging for listings of things that have an owner."""
+
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
 
 
 class TokenBody(Body):
@@ -21,6 +42,10 @@ class TokenBody(Body):
     roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
     """Roles its bearer will have: viewer reads; engineer also starts and stops things; agent speaks for a device; admin
     also makes tokens."""
+
+    principal: NameText | None = None
+    """Name of the principal that will hold it: one that there is already, which then has several tokens, or a new one;
+    absent: a new one for this token alone, named after it."""
 
     expires_in_s: int | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
     """Seconds from now until it expires, chosen by the admin; absent: it never expires."""
@@ -52,6 +77,9 @@ class TokenResource(Resource):
 
     last_used_at: datetime | None
     """Time of the last request that carried it, as the server noted it; null before the first."""
+
+    owner: Owner = None
+    """Principal that holds the token and owns what is made with it."""
 
 
 class NewTokenResource(TokenResource):
@@ -103,6 +131,10 @@ class EnrolmentTokenResource(Resource):
 
     revoked_at: datetime | None
     """Time at which an admin revoked it; null while boards may enrol with it."""
+
+    owner: Owner = None
+    """Principal of the admin who made it: the boards that enrol with it are that principal's; null where it was made
+    without authentication."""
 
 
 class NewEnrolmentTokenResource(EnrolmentTokenResource):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from server.access.principal import Principal
+
 
 class Role(StrEnum):
     """What a token may do."""
@@ -24,6 +26,7 @@ class ApiToken:
         id: ``tok_...``.
         prefix: the readable start of the secret (``nas_3fk2...``), so that people can tell tokens apart.
         secret_sha256: hex digest of the whole secret.
+        owner: who holds it, and owns what is made with it.
         expires_at: None: never.
     """
 
@@ -32,6 +35,7 @@ class ApiToken:
     prefix: str
     secret_sha256: str
     roles: frozenset[Role]
+    owner: Principal
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from server.access.enrolment_token import EnrolmentToken
-from server.access.store import EnrolmentTokenStore, TokenStore
+from server.access.principal import NOBODY, Creator, Principal
+from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotAuthenticatedError, NotPermittedError
@@ -63,21 +64,27 @@ class Tokens:
         def work(tx: Transaction) -> BootstrapSecrets | None:
             if not TokenStore(tx).lock_bootstrap():
                 return None
-            TokenStore(tx).add_token(_token("first admin", made.admin_token, {Role.ADMIN}, tx.now(), None))
+            admin = _token(tx, "first admin", made.admin_token, {Role.ADMIN})
             EnrolmentTokenStore(tx).add_enrolment_token(
                 EnrolmentToken(
                     id=new_id(IdPrefix.ENROLMENT),
                     name="first enrolment",
                     secret_sha256=digest(made.enrolment_token),
                     created_at=tx.now(),
+                    owner=admin.owner,
                 )
             )
             return made
 
         return self._uow.write(work)
 
-    def create(self, name: str, roles: Iterable[Role], expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+    def create(
+        self, name: str, roles: Iterable[Role], expires_at: datetime | None = None, *, principal: str | None = None
+    ) -> tuple[ApiToken, str]:
         """A new token and its secret, which is not stored.
+
+        Args:
+            principal: name of who holds it, made where there is none of that name; None makes one for it alone.
 
         Raises:
             InvalidValueError: no role, or an expiry in the past.
@@ -90,9 +97,7 @@ class Tokens:
         def work(tx: Transaction) -> ApiToken:
             if expires_at is not None and expires_at <= tx.now():
                 raise InvalidValueError(f"expiry {expires_at.isoformat()} is not in the future")
-            token = _token(name, secret, granted, tx.now(), expires_at)
-            TokenStore(tx).add_token(token)
-            return token
+            return _token(tx, name, secret, granted, expires_at, principal)
 
         return self._uow.write(work), secret
 
@@ -131,9 +136,9 @@ class Tokens:
         """One token. Raises NotFoundError."""
         return self._uow.read(lambda tx: TokenStore(tx).get_token(token_id))
 
-    def all(self) -> tuple[ApiToken, ...]:
-        """Every token, oldest first."""
-        return self._uow.read(lambda tx: TokenStore(tx).all_tokens())
+    def all(self, owner: str | None = None) -> tuple[ApiToken, ...]:
+        """Every token, or those of a principal (by id or name), oldest first."""
+        return self._uow.read(lambda tx: TokenStore(tx).all_tokens(owner))
 
 
 class EnrolmentTokens:
@@ -149,6 +154,7 @@ class EnrolmentTokens:
         max_uses: int | None = None,
         expires_at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
+        creator: Creator = NOBODY,
     ) -> tuple[EnrolmentToken, str]:
         """A new enrolment token and its secret, which is shown this once."""
         secret = new_secret("enr")
@@ -162,28 +168,55 @@ class EnrolmentTokens:
                 labels=labels or {},
                 created_at=tx.now(),
                 expires_at=expires_at,
+                owner=creator.owner,
             )
             EnrolmentTokenStore(tx).add_enrolment_token(token)
             return token
 
         return self._uow.write(work), secret
 
-    def all(self) -> tuple[EnrolmentToken, ...]:
-        """All of them, oldest first."""
-        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all_enrolment_tokens())
+    def all(self, owner: str | None = None) -> tuple[EnrolmentToken, ...]:
+        """All of them, or those of an owner (by id or name), oldest first."""
+        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all_enrolment_tokens(owner))
 
     def revoke(self, token_id: str) -> None:
         """Let no device enrol with it any more. Raises NotFoundError."""
         self._uow.write(lambda tx: EnrolmentTokenStore(tx).revoke_enrolment_token(token_id))
 
 
-def _token(name: str, secret: str, roles: Iterable[Role], now: datetime, expires_at: datetime | None) -> ApiToken:
-    return ApiToken(
-        id=new_id(IdPrefix.TOKEN),
+def _token(
+    tx: Transaction,
+    name: str,
+    secret: str,
+    roles: Iterable[Role],
+    expires_at: datetime | None = None,
+    principal: str | None = None,
+) -> ApiToken:
+    """Store a token, and its principal where that is new."""
+    id = new_id(IdPrefix.TOKEN)
+    token = ApiToken(
+        id=id,
         name=name,
         prefix=secret[:_PREFIX_LENGTH],
         secret_sha256=digest(secret),
         roles=frozenset(roles),
-        created_at=now,
+        owner=_principal(tx, principal) if principal is not None else _principal_of_its_own(tx, name, id),
+        created_at=tx.now(),
         expires_at=expires_at,
     )
+    TokenStore(tx).add_token(token)
+    return token
+
+
+def _principal(tx: Transaction, name: str) -> Principal:
+    """The principal of that name, made where there is none."""
+    made = Principal(id=new_id(IdPrefix.PRINCIPAL), name=name, created_at=tx.now())
+    return PrincipalStore(tx).put_principal(made)
+
+
+def _principal_of_its_own(tx: Transaction, name: str, token_id: str) -> Principal:
+    """A principal named after a token; tokens may share a name, so the second one's principal carries its id too."""
+    wanted = Principal(id=new_id(IdPrefix.PRINCIPAL), name=name, created_at=tx.now())
+    if PrincipalStore(tx).put_principal(wanted) == wanted:
+        return wanted
+    return _principal(tx, f"{name[:160]} ({token_id})")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from server.access.principal import Principal
 from server.core.errors import InvalidValueError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,12 +34,17 @@ class StoredBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """Bytes that are stored under the hash of their content."""
+    """Bytes that are stored under the hash of their content.
+
+    Attributes:
+        owner: of the token that first uploaded them; None for what the service made.
+    """
 
     sha256: str
     size_bytes: int
     media_type: str
     created_at: datetime
+    owner: Principal | None = None
 
 
 class WeightsOrigin(Enum):

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from server.access.principal import Principal
 from server.artifacts.artifact import Artifact, check_sha256
 from server.artifacts.files import FileByteStore
 from server.artifacts.store import ArtifactStore
@@ -30,11 +31,15 @@ class Artifacts:
         *,
         expected_sha256: str | None = None,
         limit_bytes: int | None = None,
+        owner: Principal | None = None,
     ) -> Artifact:
         """Store a stream or bytes; storing the same content again gives the same artifact.
 
         The bytes are stored before the row: a crash between the two leaves a file without a row, which a later put
         of the same content adopts.
+
+        Args:
+            owner: who uploads it; what is stored already keeps its first owner.
 
         Raises:
             DigestMismatchError, ArtifactTooLargeError: nothing is stored.
@@ -49,7 +54,13 @@ class Artifacts:
 
         def work(tx: Transaction) -> Artifact:
             ArtifactStore(tx).put_artifact(
-                Artifact(sha256=stored.sha256, size_bytes=stored.size_bytes, media_type=media_type, created_at=tx.now())
+                Artifact(
+                    sha256=stored.sha256,
+                    size_bytes=stored.size_bytes,
+                    media_type=media_type,
+                    created_at=tx.now(),
+                    owner=owner,
+                )
             )
             return ArtifactStore(tx).get_artifact(stored.sha256)
 
@@ -60,9 +71,9 @@ class Artifacts:
         check_sha256(sha256)
         return self._uow.read(lambda tx: ArtifactStore(tx).get_artifact(sha256))
 
-    def page(self, page: PageRequest) -> Page[Artifact]:
-        """List what is stored, newest first."""
-        return self._uow.read(lambda tx: ArtifactStore(tx).page_of_artifacts(page))
+    def page(self, page: PageRequest, owner: str | None = None) -> Page[Artifact]:
+        """List what is stored, or what an owner (by id or name) uploaded, newest first."""
+        return self._uow.read(lambda tx: ArtifactStore(tx).page_of_artifacts(page, owner))
 
     def read(self, sha256: str) -> bytes:
         """Read the whole content, verified. Raises NotFoundError, DigestMismatchError."""

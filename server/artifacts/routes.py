@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from server.access.auth import Engineer, Viewer
+from server.access.auth import Caller, Engineer, Viewer
+from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
 from server.artifacts.schemas import ArtifactResource
@@ -29,7 +30,7 @@ from server.core.http.problem_types import (
 )
 from server.core.http.problems import Problem
 from server.core.http.provide import ApiSettings, SettingsDep, UowDep, provided
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.resources import Listing
 
 router = APIRouter(prefix="/api/v1", tags=["artifacts"])
 ArtifactsDep = Annotated[Artifacts, provided(Artifacts)]
@@ -42,10 +43,10 @@ _CONTENT = {"content": {"*/*": _BINARY}}
 
 @router.get("/artifacts", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_artifacts(
-    artifacts: ArtifactsDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    artifacts: ArtifactsDep, paging: PagingDep, _: Viewer, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[ArtifactResource]:
     """List the artifacts that are stored, newest first."""
-    page = artifacts.page(paging.wanted(query))
+    page = artifacts.page(paging.wanted(query), query.owner)
     return paging.listing(page, [ArtifactResource.of(a) for a in page.items])
 
 
@@ -100,7 +101,7 @@ def get_artifact(
     },
 )
 async def put_artifact(
-    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, _: Engineer
+    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, caller: Engineer
 ) -> Response:
     """Store bytes under their sha256. Storing the same content again changes nothing."""
     media_type = request.headers.get("content-type", "application/octet-stream")
@@ -110,15 +111,22 @@ async def put_artifact(
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
         known = await run_in_threadpool(uow.read, lambda tx: ArtifactStore(tx).find_artifact(sha256))
-        artifact = await run_in_threadpool(_store, settings, artifacts, spool, media_type, sha256)
+        artifact = await run_in_threadpool(_store, settings, artifacts, spool, media_type, sha256, caller)
     resource = ArtifactResource.of(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
     return JSONResponse(resource.model_dump(mode="json"), status_code=201 if known is None else 200, headers=headers)
 
 
-def _store(settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:
-    limit = settings.max_artifact_bytes
-    return artifacts.put(spool, media_type, expected_sha256=sha256, limit_bytes=limit)  # type: ignore[arg-type]
+def _store(
+    settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str, caller: Caller
+) -> Artifact:
+    return artifacts.put(
+        spool,  # type: ignore[arg-type]
+        media_type,
+        expected_sha256=sha256,
+        limit_bytes=settings.max_artifact_bytes,
+        owner=caller.creator.owner,
+    )
 
 
 def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from server.access.schemas import Owner
 from server.core.http.resources import Resource, Sha256
 
 
@@ -21,3 +22,6 @@ class ArtifactResource(Resource):
 
     created_at: datetime
     """Time at which it was first stored, RFC 3339 in UTC."""
+
+    owner: Owner = None
+    """Principal that first uploaded it; null for what the service made, and without authentication."""

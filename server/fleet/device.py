@@ -12,6 +12,7 @@ from typing import Any
 
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
+from server.access.principal import Principal
 from server.core.errors import InvalidValueError
 
 
@@ -167,6 +168,7 @@ class Device:
         last_seen_at: last authenticated call.
         reserved_by, reserved_until: a person has it until then; it gets no jobs meanwhile.
         last_canary_ratio: median over baseline of its last canary.
+        owner: of the enrolment token it came with; None where that was made without authentication.
     """
 
     id: str
@@ -189,6 +191,7 @@ class Device:
     last_canary_at: datetime | None = None
     last_canary_ratio: float | None = None
     version: int = 1
+    owner: Principal | None = None
 
     @property
     def device_class(self) -> DeviceClass:
@@ -216,6 +219,7 @@ class DeviceQuery:
     device_type: str | None = None
     states: tuple[DeviceState, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

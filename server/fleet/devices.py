@@ -201,6 +201,7 @@ class Devices:
             instance_epoch=enrolment.instance_epoch,
             enrolled_at=tx.now(),
             last_seen_at=tx.now(),
+            owner=token.owner,
         )
         DeviceStore(tx).add_device(device)
         return device

@@ -52,7 +52,9 @@ def list_devices(
     paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[DeviceListQuery, Query()]
 ) -> Listing[DeviceResource]:
     """List enrolled boards, by name."""
-    wanted = DeviceQuery(device_type=query.device_type, states=tuple(query.state), labels=labels_of(query.label))
+    wanted = DeviceQuery(
+        device_type=query.device_type, states=tuple(query.state), labels=labels_of(query.label), owner=query.owner
+    )
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[Device], datetime]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
+from server.access.schemas import Owner, OwnerName
 from server.core.http.resources import Body, Id, Json, LabelText, ListQuery, NameText, Resource, Text
 from server.fleet.device import DeviceState
 from server.jobs.schemas import JobResource
@@ -25,6 +26,9 @@ class DeviceListQuery(ListQuery):
 
     label: list[LabelText] = Field(default_factory=list, max_length=16)
     """Labels that a listed device must carry, as `name:value`; repeat it for several, all must match."""
+
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
 
 
 class DeviceResource(Resource):
@@ -65,6 +69,9 @@ class DeviceResource(Resource):
 
     enrolled_at: datetime
     """Time at which it enrolled, RFC 3339 in UTC."""
+
+    owner: Owner = None
+    """Principal of the admin whose enrolment token let it in; null where that was made without authentication."""
 
     last_seen_at: datetime
     """Time at which the server last heard of its agent, RFC 3339 in UTC."""

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from nas_engine.domain.measurement import HardwareKey
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
@@ -49,11 +50,12 @@ devices = sa.Table(
     sa.Column("last_canary_at", Timestamp),
     sa.Column("last_canary_ratio", sa.Double),
     sa.Column("version", sa.BigInteger, nullable=False),
+    owner_column(),
 )
 
 
 HARDWARE = Rows(HardwareProfile, hardware, paths={"document": "key"})
-DEVICES = Rows(Device, devices)
+DEVICES = Rows(Device, devices, paths=OWNER_PATH, joined=OWNER)
 
 
 class HardwareStore(Store):
@@ -91,7 +93,7 @@ class DeviceStore(Store):
 
     def lock_device(self, device_id: str) -> Device:
         """Read one and hold it until the transaction ends."""
-        statement = DEVICES.select(devices.c.id == device_id).with_for_update()
+        statement = DEVICES.select(devices.c.id == device_id).with_for_update(of=devices)
         return self._one(DEVICES, statement, "device", device_id)
 
     def find_device_by_name(self, name: str) -> Device | None:
@@ -116,6 +118,7 @@ class DeviceStore(Store):
         """List the devices that a query matches, by name."""
         c = devices.c
         statement = where_given(DEVICES.select(), {c.device_type: query.device_type, c.state: query.states})
+        statement = owned_by(statement, c.owner_id, query.owner)
         return self._page(
             DEVICES, with_labels(statement, c.id, query.labels), page, value_column=c.name, id_column=c.id
         )

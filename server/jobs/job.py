@@ -8,6 +8,7 @@ from datetime import datetime
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
+from server.access.principal import Principal
 from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 
 
@@ -39,6 +40,7 @@ class JobOrder:
         max_attempts: leases that may fail or die before the job is FAILED.
         search_id, candidate_id, supernet_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
+        owner: whose search, supernet or order it serves; None without authentication.
     """
 
     kind: JobKind
@@ -52,6 +54,7 @@ class JobOrder:
     supernet_id: str | None = None
     latency_key: str | None = None
     hardware_key: str | None = None
+    owner: Principal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,7 @@ class JobQuery:
     candidate_id: str | None = None
     supernet_id: str | None = None
     device_id: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from server.access.principal import Principal
+from server.access.store import owned_by
 from server.core.database.labels import labels
 from server.core.database.store import where_given
 from server.core.database.types import later, now
@@ -68,12 +70,12 @@ class JobStore(LeaseHistory):
 
     def lock_job(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""
-        return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(), "job", job_id)
+        return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(of=jobs), "job", job_id)
 
     def lock_active_job(self, dedupe_key: str) -> Job | None:
         """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
         statement = JOBS.select(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
-        return self._first(JOBS, statement.with_for_update())
+        return self._first(JOBS, statement.with_for_update(of=jobs))
 
     def find_done_job(self, dedupe_key: str) -> Job | None:
         """The newest DONE job with this dedupe key."""
@@ -94,7 +96,8 @@ class JobStore(LeaseHistory):
             jobs.c.supernet_id: query.supernet_id,
             jobs.c.lease_owner: query.device_id,
         }
-        return self._page(JOBS, where_given(JOBS.select(), wanted), page, id_column=jobs.c.id, descending=True)
+        statement = owned_by(where_given(JOBS.select(), wanted), jobs.c.owner_id, query.owner)
+        return self._page(JOBS, statement, page, id_column=jobs.c.id, descending=True)
 
     def num_jobs_ahead(self, job: Job) -> int:
         """Queued and leased jobs of its kind and pool that come before a queued job."""
@@ -209,7 +212,7 @@ class JobStore(LeaseHistory):
         statement = JOBS.select(
             jobs.c.id == job.id, jobs.c.lease_id == job.lease_id, jobs.c.lease_epoch == job.lease_epoch, *_DEAD
         )
-        return self._first(JOBS, statement.with_for_update(skip_locked=True))
+        return self._first(JOBS, statement.with_for_update(skip_locked=True, of=jobs))
 
     def requeue_job(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""
@@ -244,9 +247,12 @@ class JobStore(LeaseHistory):
         """Ask the holder to stop; it learns of it at its next renewal."""
         self._update(job_id, {"cancel_requested": True})
 
-    def assign_job_to(self, job_id: str, search_id: str, candidate_id: str, priority: int) -> None:
-        """Let a job go on for another candidate."""
-        self._update(job_id, {"search_id": search_id, "candidate_id": candidate_id, "priority": priority})
+    def assign_job_to(
+        self, job_id: str, search_id: str, candidate_id: str, priority: int, owner: Principal | None
+    ) -> None:
+        """Let a job go on for another candidate, and for the owner of that one's search."""
+        values = {"search_id": search_id, "candidate_id": candidate_id, "priority": priority}
+        self._update(job_id, {**values, "owner_id": None if owner is None else owner.id})
 
     def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker or device holds now."""

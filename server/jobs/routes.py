@@ -31,7 +31,11 @@ def list_jobs(
 ) -> Listing[JobResource]:
     """List jobs, newest first."""
     wanted = JobQuery(
-        kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
+        kinds=tuple(query.kind),
+        states=tuple(query.state),
+        search_id=query.search_id,
+        device_id=query.device_id,
+        owner=query.owner,
     )
     at = paging.wanted(query)
     page = uow.read(lambda tx: JobStore(tx).page_of_jobs(wanted, at))

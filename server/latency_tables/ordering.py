@@ -93,6 +93,7 @@ class BatchScheduler:
                 target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
                 latency_key=key,
                 hardware_key=profile.hardware_key,
+                owner=batch.owner,
             )
         else:
             job = NewJob(
@@ -104,6 +105,7 @@ class BatchScheduler:
                 max_attempts=self._settings.max_evaluation_attempts,
                 latency_key=key,
                 hardware_key=profile.hardware_key,
+                owner=batch.owner,
             )
         return JobStore(tx).add_job(job)
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from server.access.auth import Viewer
 from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.schemas import OwnedListQuery
 from server.core.errors import NotFoundError
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
 from server.core.http.openapi import COMMON, json_body, problems
@@ -25,7 +26,7 @@ from server.core.http.problem_types import (
 )
 from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.latency_tables.batch import Batch
 from server.latency_tables.batches import Batches
@@ -101,7 +102,7 @@ def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDe
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
-        table = latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
+        table = latency_tables.create(parse_latency_table_spec(document), once.caller.creator)
         return stored_response(202, _table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
 
     return once(action)
@@ -109,10 +110,10 @@ def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDe
 
 @router.get("/latency-tables", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_latency_tables(
-    latency_tables: LatencyTablesDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    latency_tables: LatencyTablesDep, paging: PagingDep, _: Viewer, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[LatencyTableResource]:
     """Latency tables, newest first."""
-    page = latency_tables.page(paging.wanted(query))
+    page = latency_tables.page(paging.wanted(query), query.owner)
     return paging.listing(page, [_table(LatencyTableResource, one) for one in page.items])
 
 
@@ -203,7 +204,7 @@ def create_cost_report(
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
     def action() -> StoredResponse:
-        report = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
+        report = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.creator)
         location = f"/api/v1/latency-tables/{table_id}/reports/{report.batch.id}"
         return stored_response(202, _report_detail(report), {"Location": location})
 
@@ -216,10 +217,10 @@ def list_cost_reports(
     cost_reports: CostReportsDep,
     paging: PagingDep,
     _: Viewer,
-    query: Annotated[ListQuery, Query()],
+    query: Annotated[OwnedListQuery, Query()],
 ) -> Listing[CostReportResource]:
     """Reports of a table, newest first."""
-    page = cost_reports.page(table_id, paging.wanted(query))
+    page = cost_reports.page(table_id, paging.wanted(query), query.owner)
     return paging.listing(page, [_report(CostReportResource, one) for one in page.items])
 
 

@@ -111,7 +111,7 @@ def measure_model(
 
     def action() -> StoredResponse:
         try:
-            job = latencies.measure_model(spec, facts, image_sets)
+            job = latencies.measure_model(spec, facts, image_sets, once.caller.creator.owner)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
         headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}

@@ -69,7 +69,7 @@ def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerO
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
-        search = searches.create_search(parse_search_spec(document), once.caller.created_by)
+        search = searches.create_search(parse_search_spec(document), once.caller.creator)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
 
     return once(action)
@@ -97,6 +97,7 @@ def list_searches(
         space_id=query.space,
         supernet_id=query.supernet_id,
         hardware_key=query.hardware_key,
+        owner=query.owner,
         newest_first=query.order_by.startswith("-"),
     )
     page = searches.page_of_searches(wanted, paging.wanted(query))

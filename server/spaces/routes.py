@@ -84,7 +84,7 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
         raise Problem(INVALID_TABLE, str(error)) from error
 
     def action() -> StoredResponse:
-        space, is_new = tables.register(body.id, body.sha256, spaces, once.caller.created_by)
+        space, is_new = tables.register(body.id, body.sha256, spaces, once.caller.creator)
         headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
         return stored_response(201 if is_new else 200, _space(SpaceDetail, space), headers)
 

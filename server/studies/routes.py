@@ -49,7 +49,7 @@ def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, onc
 
     def action() -> StoredResponse:
         try:
-            study = studies.create_study(parse_ranking_study_spec(document), once.caller.created_by)
+            study = studies.create_study(parse_ranking_study_spec(document), once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
         return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
@@ -62,7 +62,7 @@ def list_ranking_studies(
     studies: RankingStudiesDep, paging: PagingDep, _: Viewer, query: Annotated[StudyListQuery, Query()]
 ) -> Listing[RankingStudyResource]:
     """Ranking studies, newest first."""
-    wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id)
+    wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id, owner=query.owner)
     page = studies.page_of_studies(wanted, paging.wanted(query))
     total = studies.count_studies(wanted) if query.include_total else None
     items = [RankingStudyResource.of(study, study.spec) for study in page.items]

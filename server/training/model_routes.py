@@ -71,7 +71,7 @@ def retrain_candidate(
     def action() -> StoredResponse:
         try:
             spec = parse_candidate_retraining_spec(document)
-            supernet = retraining.create(candidate_id, spec, once.caller.created_by)
+            supernet = retraining.create(candidate_id, spec, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         headers = {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}

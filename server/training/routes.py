@@ -59,7 +59,7 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Engin
 
     def action() -> StoredResponse:
         try:
-            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.created_by)
+            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
@@ -79,7 +79,7 @@ def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: Eng
     def action() -> StoredResponse:
         version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
         try:
-            supernet = supernets.register(body.spec, version, once.caller.created_by)
+            supernet = supernets.register(body.spec, version, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(201, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
@@ -92,7 +92,7 @@ def list_supernets(
     supernets: SupernetsDep, paging: PagingDep, _: Viewer, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
     """List supernets and retrained networks, newest first."""
-    wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
+    wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
     page = supernets.page_of_supernets(wanted, paging.wanted(query))
     total = supernets.count_supernets(wanted) if query.include_total else None
     items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
