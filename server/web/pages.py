@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass
-from server.access.auth import Caller, TokensDep, check_role, identify
+from server.access.auth import Caller, check_role, identify
 from server.access.token import Role
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
@@ -19,7 +19,7 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
-from server.core.http.provide import SettingsDep, UowDep
+from server.core.http.provide import UowDep
 from server.core.http.resources import ListQuery
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery
@@ -49,8 +49,8 @@ _LIST = PageRequest(50)
 _FLEET = PageRequest(200)
 
 
-def _viewer(request: Request, settings: SettingsDep, tokens: TokensDep) -> Caller:
-    return check_role(identify(request, settings, tokens, None), Role.VIEWER)
+def _viewer(request: Request) -> Caller:
+    return check_role(identify(request, None), Role.VIEWER)
 
 
 Viewer = Annotated[Caller, Depends(_viewer)]

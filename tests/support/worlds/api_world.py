@@ -26,6 +26,7 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
+from server.access.sessions import Sessions
 from server.access.token import Role
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -103,6 +104,10 @@ class World:
     def token(self, role: Role) -> str:
         """A fresh token of one role."""
         return self.process.get(Tokens).create(f"a {role.value}", [role])[1]
+
+    def session(self, token: str = ADMIN) -> str:
+        """What the cookie holds after a login with a token."""
+        return self.process.get(Sessions).start(token)
 
     def enrol(
         self,
