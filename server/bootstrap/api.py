@@ -353,6 +353,8 @@ def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
     parser.add_argument("--grpc-key", type=Path, help="its private key")
     parser.add_argument("--grpc-client-ca", type=Path, help="ask agents for certificates of this authority")
     parser.add_argument("--insecure-no-auth", action="store_true", help="everyone is admin; loopback addresses only")
+    parser.add_argument("--header-timeout-s", type=float, help="seconds for the headers of a request [15]")
+    parser.add_argument("--body-timeout-s", type=float, help="seconds for its body, more for large ones [30]")
     parser.add_argument("--trusted-proxies", help="addresses of TLS proxies whose X-Forwarded-* are believed")
     parser.add_argument("--datasets-file", type=Path, help="JSON file that registers data sets")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))

@@ -93,7 +93,9 @@ class EventHub:
         self._known_count = -1
         self._loop: asyncio.AbstractEventLoop | None = None
         self._version = 0
-        self._news = asyncio.Condition()
+        # Replaced whenever there is news. No Condition: a thousand waiters that are cancelled at once would each wait
+        # for its lock, and anyio delivers a cancellation again in every turn of the loop until it is heeded.
+        self._news = asyncio.Event()
         self._waiting = 0
         self._stopped = asyncio.Event()
         self._open: Counter[str] = Counter()
@@ -115,21 +117,24 @@ class EventHub:
         self._loop = asyncio.get_running_loop()
         while not self.stopped:
             if self._waiting:
-                await self._look()
+                self._look()
             if self._credentials and time.monotonic() - self._checked_s >= self.limits.check_s:
                 await self._check_credentials()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), self.limits.poll_s)
-        async with self._news:
-            self._news.notify_all()
+        self._tell()
 
-    async def _look(self) -> None:
+    def _tell(self) -> None:
+        """Wake every stream."""
+        old, self._news = self._news, asyncio.Event()
+        old.set()
+
+    def _look(self) -> None:
         count = self._change_count()
         if count != self._known_count:
             self._known_count = count
             self._version += 1
-            async with self._news:
-                self._news.notify_all()
+            self._tell()
 
     async def _check_credentials(self) -> None:
         self._checked_s = time.monotonic()
@@ -140,8 +145,7 @@ class EventHub:
             return
         if ended != self._ended:
             self._ended = ended
-            async with self._news:
-                self._news.notify_all()
+            self._tell()
 
     def is_over(self, credential: str) -> bool:
         """Whether streams of this credential end now: the server stops, or it is good no longer."""
@@ -161,18 +165,15 @@ class EventHub:
     async def wait_for_news(self, version: int, timeout_s: float, credential: str = "") -> bool:
         """Sleep until news came after `version` (True), the stream is over, or `timeout_s` has passed (False)."""
         self._waiting += 1
-
-        def awaited() -> bool:
-            return self._version != version or self.is_over(credential)
-
         try:
-            async with self._news:
-                await asyncio.wait_for(self._news.wait_for(awaited), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                while self._version == version and not self.is_over(credential):
+                    await self._news.wait()
         except TimeoutError:
             return False
         finally:
             self._waiting -= 1
-        return not self.stopped
+        return not self.is_over(credential)
 
     def check_slot(self, owner: str) -> None:
         """Refuse one stream too many, before its response begins.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -24,6 +28,24 @@ class Patience:
     header_s: float = 15.0
     body_s: float = 30.0
     min_bytes_per_s: int = 16 << 10
+
+
+_log = structlog.get_logger("hilnas.http")
+_LOST: deque[Callable[[], None]] = deque()  # ends of connections that are not yet cleaned up after
+_AT_A_TIME = 10
+_PAUSE_S = 0.002
+
+
+def _clean_up(loop: asyncio.AbstractEventLoop) -> None:
+    """End what a few lost connections had going on, then let other requests have their turn."""
+    for _ in range(min(_AT_A_TIME, len(_LOST))):
+        end = _LOST.popleft()
+        try:
+            end()
+        except Exception as error:
+            _log.warning("a lost connection could not be cleaned up after", exc_info=error)
+    if _LOST:
+        loop.call_later(_PAUSE_S, _clean_up, loop)
 
 
 class PatientProtocol(H11Protocol):
@@ -49,9 +71,11 @@ class PatientProtocol(H11Protocol):
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection, in its turn: a thousand that end at once are cleaned up a few at a time."""
         self._stop_waiting()
-        super().connection_lost(exc)
+        if not _LOST:
+            self.loop.call_soon(_clean_up, self.loop)
+        _LOST.append(partial(super().connection_lost, exc))
 
     @property
     def _idle(self) -> bool:

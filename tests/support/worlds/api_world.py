@@ -69,8 +69,8 @@ class World:
     num_results: int = 0
 
     @classmethod
-    def open(cls, home: Path, *, auth: bool = True) -> World:
-        """Build everything under a folder; the admin token is `ADMIN`."""
+    def open(cls, home: Path, *, auth: bool = True, **changes: object) -> World:
+        """Build everything under a folder; the admin token is `ADMIN`. `changes` are of the settings."""
         settings = Settings.load(
             {
                 "home": home,
@@ -78,6 +78,7 @@ class World:
                 "enrolment_token": ENROLMENT,
                 "insecure_no_auth": not auth,
                 "allowed_hosts": ("testserver", "127.0.0.1", "localhost"),
+                **changes,
             }
         )
         process = build(settings)
