@@ -124,7 +124,7 @@ def read_latency_table(document: JsonValue) -> LatencyTable:
             space_id=str(fields["space_id"]),
             hardware_key=str(fields["hardware_key"]),
             batch=int(cast(int, fields["batch"])),
-            dtype=Dtype(fields["dtype"]),
+            dtype=Dtype(cast(str, fields["dtype"])),
             entries={
                 key: TableEntry(str(entry["label"]), float(cast(float, entry["latency_us"])))
                 for key, entry in entries.items()

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 from nas_engine.domain.errors import InvalidMeasurementError
@@ -25,7 +25,7 @@ class DeviceClass(StrEnum):
     SIMULATED = "simulated"
 
 
-class Dtype(Enum):
+class Dtype(StrEnum):
     """Arithmetic a model runs in on the device."""
 
     FP32 = "fp32"

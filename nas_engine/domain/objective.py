@@ -37,6 +37,11 @@ class Metric(Enum):
         self.natural_goal = natural_goal
         self.cheap = cheap
 
+    @property
+    def searched(self) -> bool:
+        """Whether a search may look at it; the accuracies on test images are reported at the end alone."""
+        return self not in (Metric.TEST_TOP1, Metric.DEVICE_TOP1)
+
     @classmethod
     def from_label(cls, label: str) -> Metric:
         """The metric written `label` in documents.

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence, Set
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
 
-MetricName = Literal["top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+
+def one_of(names: Iterable[str]) -> Any:
+    """A text field that takes these names alone and lists them in its schema.
+
+    For names that an enum holds beside other things; where the names are the enum's values, the field is the enum.
+    """
+    known = tuple(names)
+
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"unknown name {name!r}: use one of {', '.join(known)}")
+        return name
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(known)})]
 
 
-DtypeName = Literal["fp32", "fp16", "w8a8"]
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    MetricName = one_of(metric.label for metric in Metric if metric.searched)
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]

@@ -7,25 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.core.event_type import EventType
 from server.core.http.resources import (
     Id,
     Json,
     Resource,
 )
-
-EventTypeName = Literal[
-    "state",
-    "generation",
-    "work",
-    "candidate",
-    "measurement",
-    "job",
-    "supernet",
-    "training",
-    "device",
-    "study",
-    "study_entry",
-]
 
 
 class EventListQuery(BaseModel):
@@ -46,7 +33,7 @@ class EventResource(Resource):
     id: int
     """Number that grows with every event; continue after it."""
 
-    type: EventTypeName
+    type: EventType
     """Type of the event, which fixes the members of data."""
 
     data: dict[str, Json]

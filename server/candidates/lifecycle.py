@@ -26,7 +26,8 @@ from server.candidates.states import (
 )
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.transitions import check_transition
 from server.jobs.completion import stop_job
 from server.jobs.job import Job, NewJob

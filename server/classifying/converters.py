@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.measuring.classification import Classification, decompress_predictions
 from server.artifacts.artifact import Artifact
 from server.fleet.converters import dtype_from_proto, identity_from_proto
@@ -25,7 +25,7 @@ def classify_assignment(
             sha256=model.sha256, size_bytes=model.size_bytes, format=payload.model_format.value
         ),
         images=control_pb2.ArtifactRef(sha256=images.sha256, size_bytes=images.size_bytes, format=IMAGES_FORMAT),
-        dtype=f"DTYPE_{Dtype(payload.dtype).name}",
+        dtype=f"DTYPE_{payload.dtype.name}",
         batch=payload.batch,
         num_threads=payload.num_threads,
         core_mask=payload.core_mask,

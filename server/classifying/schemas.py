@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.environment import DeviceClass, Dtype
 from server.classifying.classification import Loss
 from server.core.http.resources import Id, Json, ListQuery, Resource, Text
 from server.measuring.measurement import MeasurementKind
@@ -38,9 +38,6 @@ class ClassificationListQuery(ListQuery):
 
     include_superseded: bool = False
     """Whether to list results too that came in after their job was given to another device."""
-
-
-DtypeText = Literal["fp32", "fp16", "w8a8"]
 
 
 class ClassificationResource(Resource):
@@ -83,7 +80,7 @@ class ClassificationResource(Resource):
     source_sha256: str
     """SHA-256 of the ONNX model it was made of; the same where no converter lies between."""
 
-    dtype: DtypeText
+    dtype: Dtype
     """Data type that the model computed in."""
 
     batch: int
@@ -157,7 +154,7 @@ class DeviceAccuracyValue(Resource):
     device_class: DeviceClass
     """Class of the device that ran the model."""
 
-    dtype: DtypeText
+    dtype: Dtype
     """Data type that the model computed in."""
 
     loss: float | None

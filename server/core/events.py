@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,23 +16,8 @@ from server.core.database.store import Store, where_given
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.types import EnumText, Id, Json, Timestamp, now
 from server.core.database.wakeups import Topic, Wakeups
+from server.core.event_type import EventType
 from server.core.paging import Page, PageRequest
-
-
-class EventType(Enum):
-    """What an event tells; the SSE `event:` field."""
-
-    STATE = "state"  # a search changed its state
-    GENERATION = "generation"  # a search step was committed
-    WORK = "work"  # progress of a long-running job that a search step ordered
-    CANDIDATE = "candidate"  # a candidate finished
-    MEASUREMENT = "measurement"  # a measurement was stored
-    JOB = "job"  # a job was requeued, failed or cancelled
-    SUPERNET = "supernet"  # a supernet changed its state
-    TRAINING = "training"  # training progress
-    DEVICE = "device"  # a device enrolled or changed its state
-    STUDY = "study"  # a ranking study changed its state
-    STUDY_ENTRY = "study_entry"  # an architecture of a ranking study was judged, or given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

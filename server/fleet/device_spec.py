@@ -6,7 +6,6 @@ from pydantic import Field
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.settings.base import (
-    DtypeName,
     Identifier,
     Labels,
     SpecPart,
@@ -28,7 +27,7 @@ class DeviceSpec(SpecPart):
     core_mask: str | None = Field(default=None, min_length=1, max_length=64)
     """Cores that the model runs on, as the device names them; absent: the device's default."""
 
-    dtype: DtypeName = "fp32"
+    dtype: Dtype = Dtype.FP32
     """Arithmetic that the model runs in on the device."""
 
     batch: int = Field(default=1, ge=1, le=1024)
@@ -40,8 +39,3 @@ class DeviceSpec(SpecPart):
     npu_only: bool = False
     """Whether to refuse architectures of which the board's compiler would leave operators to the CPU; RKNN boards
     only."""
-
-    @property
-    def dtype_value(self) -> Dtype:
-        """As a domain value."""
-        return Dtype(self.dtype)

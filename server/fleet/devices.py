@@ -13,7 +13,8 @@ from server.access.tokens import digest, new_secret
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.device import Device, DeviceQuery, DeviceState, Enrolment

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measurement import HardwareKey
 from server.fleet.device import Device, HardwareProfile
 from server.jobs.job import Job
 
@@ -14,7 +15,7 @@ class KeyedPayload(Protocol):
     """The payload of a job that runs a model on a device."""
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> Dtype:
         """Arithmetic of the model."""
 
     @property
@@ -39,7 +40,7 @@ def hardware_key_of_lease(device: Device, job: Job, sent: HardwareKey, payload: 
     """
     identity = device.capabilities.identity
     identity = replace(identity, core_mask=payload.core_mask or identity.core_mask)
-    enrolled = HardwareKey(identity=identity, dtype=Dtype(payload.dtype), batch=payload.batch)
+    enrolled = HardwareKey(identity=identity, dtype=payload.dtype, batch=payload.batch)
     if enrolled.digest == payload.hardware_key:
         return enrolled
     leased = HardwareProfile(key=sent)

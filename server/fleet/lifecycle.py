@@ -7,7 +7,8 @@ from dataclasses import replace
 from nas_engine.domain.json_value import JsonValue
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.transitions import check_transition
 from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState
 from server.fleet.store import DeviceStore

@@ -61,13 +61,13 @@ def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
         all(device.all_labels.get(name) == value for name, value in wanted.labels.items())
         and wanted.runtime in (None, identity.runtime)
         and wanted.clocks_profile in (None, identity.clocks_profile)
-        and wanted.dtype_value in device.capabilities.dtypes
+        and wanted.dtype in device.capabilities.dtypes
     )
     masks = {option.core_mask for option in device.capabilities.identities()}
     core_mask = identity.core_mask if wanted.core_mask is None else wanted.core_mask
     if not fits or core_mask not in masks:
         return None
-    key = HardwareKey(identity=replace(identity, core_mask=core_mask), dtype=wanted.dtype_value, batch=wanted.batch)
+    key = HardwareKey(identity=replace(identity, core_mask=core_mask), dtype=wanted.dtype, batch=wanted.batch)
     return HardwareProfile(key=key)
 
 
@@ -87,7 +87,7 @@ def most_common_profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile 
 def relabelled(wanted: DeviceSpec, runtime: str) -> list[SpecViolation]:
     """What is asked of a runtime that is given networks as fp32 ONNX, and which it does not do."""
     found = no_compiler(wanted, runtime)
-    if wanted.dtype_value is not Dtype.FP32:
+    if wanted.dtype is not Dtype.FP32:
         message = (
             f"runtime {runtime} is given networks as fp32 ONNX, {wanted.dtype} would be a label only: make it fp32"
         )

@@ -10,7 +10,8 @@ from dataclasses import replace
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
 from server.core.database.transaction import Transaction
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.jobs.failures import (
     EXCLUDE_AFTER_FAILURES,
     MAX_FAILURES_ELSEWHERE,

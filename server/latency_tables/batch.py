@@ -98,7 +98,7 @@ class Batch:
     @property
     def dtype(self) -> Dtype:
         """Number format on the device."""
-        return self.spec.device.dtype_value
+        return self.spec.device.dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidStateTransitionError
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.fleet.store import HardwareStore
 from server.jobs.completion import stop_job
 from server.jobs.job import Job

@@ -164,7 +164,7 @@ class LatencyTables:
 
     def _operators(self, spec: LatencyTableSpec) -> Mapping[str, TableOperator]:
         return self._spaces.operators(
-            spec.space.id, spec.space.parameters, batch=spec.device.batch, dtype=spec.device.dtype_value
+            spec.space.id, spec.space.parameters, batch=spec.device.batch, dtype=spec.device.dtype
         )
 
 
@@ -187,7 +187,7 @@ def _resolve(tx: Transaction, spec: LatencyTableSpec) -> HardwareProfile:
     found = []
     if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
         found = relabelled(spec.device, profile.key.identity.runtime)
-    elif spec.device.dtype_value is Dtype.W8A8:
+    elif spec.device.dtype is Dtype.W8A8:
         message = "w8a8 is calibrated with images, and an operator by itself has none: make it fp16"
         found = [SpecViolation("/device/dtype", message)]
     if found:

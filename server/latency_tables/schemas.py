@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime
 
-from nas_engine.settings.base import DtypeName
+from nas_engine.domain.environment import Dtype
 from server.access.schemas import Owner
 from server.candidates.states import CandidateState, SearchState
 from server.core.http.resources import Id, Resource
@@ -53,7 +53,7 @@ class LatencyTableResource(Resource):
     batch: int
     """Number of images per inference, from the spec's device."""
 
-    dtype: DtypeName
+    dtype: Dtype
     """Arithmetic that operators run in, from the spec's device."""
 
     num_operators: int

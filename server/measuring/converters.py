@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.measurement import (
     CanaryReading,
-    Dtype,
     EnvironmentRecord,
     HardwareKey,
     InvalidMeasurementError,
@@ -125,7 +124,7 @@ def assignment_to_proto(
             sha256=payload.model_sha256, size_bytes=model.size_bytes, format=payload.model_format.value
         ),
         profile=payload.profile,
-        dtype=f"DTYPE_{Dtype(payload.dtype).name}",
+        dtype=f"DTYPE_{payload.dtype.name}",
         batch=payload.batch,
         num_threads=payload.num_threads,
         core_mask=payload.core_mask,

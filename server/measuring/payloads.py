@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measuring.profile import ProfileName
-from nas_engine.settings.base import DtypeName
 from server.artifacts.artifact import ModelFormat
 from server.jobs.payloads import Payload
 from server.spaces.architecture import ArchitectureDocument
@@ -17,7 +17,7 @@ class MeasurePayload(Payload):
     model_sha256: str
     model_format: ModelFormat
     profile: ProfileName
-    dtype: DtypeName
+    dtype: Dtype
     batch: int
     latency_key: str
     hardware_key: str
@@ -43,7 +43,7 @@ class ClassifyPayload(Payload):
     model_format: ModelFormat
     images_sha256: str
     num_images: int
-    dtype: DtypeName
+    dtype: Dtype
     batch: int
     hardware_key: str
     core_mask: str
@@ -88,7 +88,7 @@ class ConvertPayload(Payload):
     latency_key: str
     hardware_key: str
     format: ModelFormat
-    dtype: DtypeName
+    dtype: Dtype
     batch: int
     weights: Literal["inherited", "random", "retrained"]
     supernet_version_id: str | None = None

@@ -26,7 +26,8 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, affected_searches, stop_unwanted
 from server.candidates.states import EvaluationSource
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
 from server.fleet.lease_keys import hardware_key_of_lease

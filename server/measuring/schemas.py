@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from nas_engine.domain.environment import DeviceClass, HardwareKey
+from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measurement import LatencyStats, Validity
 from nas_engine.domain.measuring.samples import BlockStatus
 from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
@@ -94,7 +94,7 @@ class HardwareResource(Resource):
     core_mask: str
     """Accelerator cores that the model runs on."""
 
-    dtype: Literal["fp32", "fp16", "w8a8"]
+    dtype: Dtype
     """Data type that the model computes in."""
 
     batch: int

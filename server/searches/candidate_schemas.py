@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
-from nas_engine.settings.base import MetricName
+from nas_engine.domain.objective import Metric
+from nas_engine.settings.base import MetricName, one_of
+from server.candidates.candidate import CandidateOrder
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
@@ -17,32 +19,24 @@ from server.core.http.resources import (
     Id,
     Json,
     LatencySourceName,
+    MetricLabel,
     Resource,
     Text,
 )
 
+_BOUNDED = "|".join(metric.label for metric in Metric if metric.searched)
 BoundText = Annotated[
     str,
     Field(
         max_length=100,
-        pattern=r"^(top1|latency_us|macs|params|peak_activation_bytes):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$",
+        pattern=rf"^({_BOUNDED}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$",
         examples=["latency_us:le:8000"],
     ),
 ]
-CandidateOrderText = Literal[
-    "seq",
-    "-seq",
-    "top1",
-    "-top1",
-    "latency_us",
-    "-latency_us",
-    "macs",
-    "-macs",
-    "params",
-    "-params",
-    "peak_activation_bytes",
-    "-peak_activation_bytes",
-]
+if TYPE_CHECKING:
+    CandidateOrderText = str
+else:
+    CandidateOrderText = one_of(f"{sign}{order.value}" for order in CandidateOrder for sign in ("", "-"))
 
 
 class CandidateListQuery(CountedQuery):
@@ -171,7 +165,7 @@ class EvaluationResource(Resource):
     id: Id
     """Identifier of the evaluation, given by the server."""
 
-    metric: Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+    metric: MetricLabel
     """Name of the metric evaluated."""
 
     value: float

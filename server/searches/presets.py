@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.domain.objective import Goal
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
@@ -51,7 +52,7 @@ class SearchPreset:
         return self.spec.name
 
 
-_BOARD = DeviceSpec(device_type="rk3588", dtype="fp16")
+_BOARD = DeviceSpec(device_type="rk3588", dtype=Dtype.FP16)
 _ACCURACY = ObjectiveSpec(metric="top1")
 # SPOS's tester: statistics from 200 batches of 128 (reset before), 8,000 validation images.
 _SPOS_EVALUATION = EvaluationSettings(

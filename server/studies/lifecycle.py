@@ -7,7 +7,8 @@ from dataclasses import replace
 from nas_engine.domain.json_value import JsonValue
 from server.candidates.candidate import HeldOutAccuracy
 from server.core.database.transaction import Transaction
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.transitions import check_transition
 from server.jobs.failures import Failure
 from server.jobs.job import Job

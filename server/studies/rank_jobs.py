@@ -10,7 +10,8 @@ from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import HeldOutAccuracy
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import LeaseLostError
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.jobs.completion import cancel_job, complete_job
 from server.jobs.job import LeaseRef
 from server.jobs.payloads import read_payload

@@ -15,7 +15,8 @@ from server.candidates.states import DesiredState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, has_prefix, new_id
 from server.core.paging import Page, PageRequest
 from server.jobs.completion import stop_job

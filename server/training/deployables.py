@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from nas_engine.domain.environment import Dtype
 from nas_engine.settings.training import RetrainSettings
 from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -117,7 +118,7 @@ def order_retrained(
         latency_key=model.latency_key,
         hardware_key="",
         format=ModelFormat.RKNN,
-        dtype=wanted.rknn_dtype,
+        dtype=Dtype(wanted.rknn_dtype),
         batch=1,
         weights="retrained",
         supernet_version_id=version.id,

@@ -11,7 +11,8 @@ from server.candidates.lifecycle import (
 from server.candidates.search_store import SearchStore
 from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.transitions import check_transition
 from server.jobs.completion import stop_job
 from server.jobs.queue import JobStore

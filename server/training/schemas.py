@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nas_engine.settings.base import DtypeName
+from nas_engine.domain.environment import Dtype
 from nas_engine.settings.training import TrainingSpec
 from server.access.schemas import Owner, OwnerName
 from server.candidates.states import DesiredState
@@ -150,7 +150,7 @@ class DeployableModelResource(Resource):
     format: Literal["onnx", "rknn"]
     """File format of the model."""
 
-    dtype: DtypeName
+    dtype: Dtype
     """Data type that the model computes in."""
 
     target: str | None

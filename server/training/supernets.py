@@ -17,7 +17,8 @@ from server.candidates.states import DesiredState, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.core.transitions import check_transition

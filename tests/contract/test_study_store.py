@@ -12,7 +12,8 @@ from server.artifacts.files import FileByteStore
 from server.candidates.candidate import HeldOutAccuracy
 from server.core.database.transaction import Transaction
 from server.core.errors import InvalidValueError, NotFoundError
-from server.core.events import EventQuery, EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore, NewEvent
 from server.core.paging import PageRequest
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState

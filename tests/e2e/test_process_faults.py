@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.core.events import EventType, events
+from server.core.event_type import EventType
+from server.core.events import events
 from server.jobs.states import JobKind
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import ranking_entries, ranking_studies

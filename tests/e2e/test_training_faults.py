@@ -7,7 +7,8 @@ import shutil
 import sqlalchemy as sa
 
 from server.candidates.search_store import searches
-from server.core.events import EventType, events
+from server.core.event_type import EventType
+from server.core.events import events
 from server.jobs.states import JobKind
 from server.training.store import supernet_versions, supernets
 from tests.support.processes.fault_searches import ACCURACY, NUM_ACCURATE, TRAINING

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas_engine.domain.objective import Metric
+from nas_engine.settings.base import one_of
 from server.core.paging import MAX_PAGE_SIZE
 
 Json = Any
@@ -16,7 +17,10 @@ Json = Any
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-MetricLabel = Literal["top1", "test_top1", "device_top1", "latency_us", "macs", "params", "peak_activation_bytes"]
+if TYPE_CHECKING:
+    MetricLabel = str
+else:
+    MetricLabel = one_of(metric.label for metric in Metric)
 LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 

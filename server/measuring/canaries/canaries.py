@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from nas_engine.domain.measurement import CanaryReading, DeviceClass, Dtype
+from nas_engine.domain.measurement import CanaryReading, DeviceClass
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -214,4 +214,4 @@ def _pool_key(device: Device, job: Job) -> str:
     """What the device runs the job as, without the batch: canaries have a batch of their own."""
     if job.target.pool_key is not None:
         return job.target.pool_key
-    return pool_key(device.capabilities.identity, Dtype(read_payload(MeasurePayload, job.payload).dtype))
+    return pool_key(device.capabilities.identity, read_payload(MeasurePayload, job.payload).dtype)

@@ -63,7 +63,7 @@ class ConvertHandler:
             raise InvalidValueError(
                 f"this worker makes no {payload.format.value} files: set up the converter (make rknn)"
             )
-        dtype = Dtype(payload.dtype)
+        dtype = payload.dtype
         calibration = self._calibration(payload, onnx) if dtype is Dtype.W8A8 else None
         files = self._rknn.make(
             onnx,
@@ -84,7 +84,7 @@ class ConvertHandler:
             return self._resources.artifacts.read(payload.source_sha256)
         if payload.operator is not None:
             wanted, spaces = payload.operator, self._resources.spaces
-            dtype = Dtype(payload.dtype)
+            dtype = payload.dtype
             operators = spaces.operators(wanted.space_id, wanted.parameters, batch=payload.batch, dtype=dtype)
             if wanted.latency_key not in operators:
                 raise InvalidArchitectureError(f"space {wanted.space_id!r} has no operator {wanted.latency_key}")

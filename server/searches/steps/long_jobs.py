@@ -25,7 +25,8 @@ from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError, LeaseLostError
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.jobs.completion import cancel_job, complete_job
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.payloads import read_payload

@@ -22,7 +22,8 @@ from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.states import CandidateState, DesiredState, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, LeaseLostError
-from server.core.events import EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import MAX_PAGE_SIZE, PageRequest
 from server.fleet.store import HardwareStore

@@ -17,6 +17,6 @@ def describe_candidate(
     record = spaces.decode(spec.space.id, spec.space.parameters, genotype)
     key = None
     if spec.device is not None and Metric.LATENCY_US in spec.metrics():
-        key = spaces.latency_key(record.architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
+        key = spaces.latency_key(record.architecture, dtype=spec.device.dtype, batch=spec.device.batch)
     known = spaces.known_values(spec.space.id, spec.space.parameters, genotype)
     return NewCandidate(genotype=genotype, record=record, latency_key=key, known=known, provenance=provenance)

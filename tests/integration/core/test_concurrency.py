@@ -17,7 +17,8 @@ from server.candidates.search import SearchQuery
 from server.candidates.states import CandidateState, SearchState
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
-from server.core.events import EventQuery, EventStore, EventType, NewEvent
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore, NewEvent
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 from server.jobs.job import NewJob
 from server.jobs.queue import JobStore

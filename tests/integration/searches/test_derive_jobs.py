@@ -11,7 +11,8 @@ import pytest
 from server.bootstrap import worker as worker_process
 from server.candidates.search import Search
 from server.candidates.states import SearchState
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.jobs.job import Job, LeaseRef
 from server.jobs.states import JobKind, JobState
 from server.searches.steps.derivations import DERIVING

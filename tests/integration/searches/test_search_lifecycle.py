@@ -13,7 +13,8 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchAmendment
 from server.candidates.states import CandidateState, EvaluationSource, SearchState
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.queue import JobStore

@@ -12,7 +12,8 @@ from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import LeaseLostError
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind, JobState

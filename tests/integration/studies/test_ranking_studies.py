@@ -13,7 +13,8 @@ from scipy.stats import kendalltau
 from nas_engine.domain.job_protocol import FailureType
 from server.candidates.candidate import HeldOutAccuracy
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.states import JobKind, JobState

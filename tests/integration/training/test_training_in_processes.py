@@ -17,7 +17,8 @@ from safetensors.torch import load
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.training.data.source import DatasetSource
-from server.core.events import EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import EventQuery, EventStore
 from server.jobs.job import Job
 from server.training.spec import parse_training_spec
 from server.training.supernet import Supernet, SupernetState

@@ -12,7 +12,8 @@ from server.candidates.candidate_store import candidates
 from server.candidates.evaluation_store import awaited_evaluations, evaluations
 from server.candidates.search_store import checkpoints, searches
 from server.candidates.states import CandidateState, SearchState
-from server.core.events import EventType, events
+from server.core.event_type import EventType
+from server.core.events import events
 from server.jobs.states import JobKind, JobState, LeaseOutcome
 from server.jobs.tables import jobs, leases
 from server.measuring.store import measurements

@@ -149,7 +149,7 @@ class World:
         if spec.device is None:
             return None
         spaces = self.process.get(SpaceCatalog)
-        return spaces.latency_key(architecture, dtype=spec.device.dtype_value, batch=spec.device.batch)
+        return spaces.latency_key(architecture, dtype=spec.device.dtype, batch=spec.device.batch)
 
     def convert_all(self) -> None:
         """Make every model file that is waited for."""

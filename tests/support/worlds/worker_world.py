@@ -22,7 +22,8 @@ from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
 from server.candidates.spec import parse_search_spec
-from server.core.events import Event, EventQuery, EventStore, EventType
+from server.core.event_type import EventType
+from server.core.events import Event, EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
