@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from nas_engine.domain.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentToken
+from server.access.page_session import PageSession
 from server.access.principal import Principal
 from server.access.token import ApiToken, Role
 from server.core.database.metadata import metadata
@@ -76,6 +78,28 @@ enrolment_tokens = sa.Table(
 )
 
 
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", Digest, primary_key=True),
+    sa.Column("token_id", Id, sa.ForeignKey("api_tokens.id"), nullable=False, index=True),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("expires_at", Timestamp, nullable=False, index=True),
+    sa.Column("revoked_at", Timestamp),
+)
+
+
+# What was uploaded by whom, day by day: what the quota of uploads counts.
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("quota_key", Id, primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
+)
+
+
+SESSIONS = Rows(PageSession, sessions)
 PRINCIPALS = Rows(Principal, principals)
 OWNER = {"owner": PRINCIPALS}
 """For `Rows`: where the owner of a value is read from."""
@@ -91,6 +115,58 @@ class PrincipalStore(Store):
         self._insert_ignore(principals, [PRINCIPALS.row_of(principal)])
         found = PRINCIPALS.select(principals.c.name == principal.name)
         return self._one(PRINCIPALS, found, "principal", principal.name)
+
+    def lock_principal(self, principal_id: str) -> None:
+        """Hold a principal until the transaction ends: what it may still have is counted by one at a time."""
+        self._connection.execute(sa.select(principals.c.id).where(principals.c.id == principal_id).with_for_update())
+
+
+class SessionStore(Store):
+    """Sessions of the web pages as rows."""
+
+    def add_session(self, session: PageSession) -> None:
+        self._insert(SESSIONS, session)
+
+    def find_session(self, session_id: str) -> PageSession | None:
+        """Find one by the digest of its secret."""
+        return self._first(SESSIONS, SESSIONS.select(sessions.c.id == session_id))
+
+    def sessions_of(self, ids: Iterable[str]) -> list[PageSession]:
+        """Read those of these ids that are sessions."""
+        return self._list_in(SESSIONS, sessions.c.id, ids)
+
+    def prolong_session(self, session_id: str, expires_at: datetime) -> None:
+        """Let it end later."""
+        self._connection.execute(sa.update(sessions).where(sessions.c.id == session_id).values(expires_at=expires_at))
+
+    def revoke_session(self, session_id: str) -> None:
+        """Refuse it from now on."""
+        mine = sa.and_(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
+        self._connection.execute(sa.update(sessions).where(mine).values(revoked_at=now()))
+
+    def prune_sessions(self, before: datetime) -> None:
+        """Delete those that ended earlier."""
+        self._connection.execute(sa.delete(sessions).where(sessions.c.expires_at < before))
+
+
+class UploadStore(Store):
+    """How much was uploaded, by whom and on which day."""
+
+    def uploaded_bytes(self, quota_key: str, day: str) -> int:
+        """What was written down for a day."""
+        mine = sa.and_(uploads.c.quota_key == quota_key, uploads.c.day == day)
+        return self._connection.execute(sa.select(uploads.c.num_bytes).where(mine)).scalar_one_or_none() or 0
+
+    def add_uploaded(self, quota_key: str, day: str, num_bytes: int) -> None:
+        """Count some more."""
+        self._insert_ignore(uploads, [{"quota_key": quota_key, "day": day, "num_bytes": 0}])
+        mine = sa.and_(uploads.c.quota_key == quota_key, uploads.c.day == day)
+        added = uploads.c.num_bytes + num_bytes
+        self._connection.execute(sa.update(uploads).where(mine).values(num_bytes=added))
+
+    def prune_uploads(self, before_day: str) -> None:
+        """Forget earlier days."""
+        self._connection.execute(sa.delete(uploads).where(uploads.c.day < before_day))
 
 
 class EnrolmentTokenStore(Store):
@@ -148,9 +224,16 @@ class TokenStore(Store):
         self.get_token(token_id)
         self._connection.execute(sa.update(api_tokens).where(api_tokens.c.id == token_id).values(revoked_at=now()))
 
-    def touch_token(self, token_id: str) -> None:
-        """Set last_used_at to now."""
-        self._connection.execute(sa.update(api_tokens).where(api_tokens.c.id == token_id).values(last_used_at=now()))
+    def touch_tokens(self, used_at: Mapping[str, datetime]) -> None:
+        """Set last_used_at of tokens, by their ids, where that is later than what is stored."""
+        for token_id, at in used_at.items():
+            earlier = sa.or_(api_tokens.c.last_used_at.is_(None), api_tokens.c.last_used_at < at)
+            statement = sa.update(api_tokens).where(api_tokens.c.id == token_id, earlier)
+            self._connection.execute(statement.values(last_used_at=at))
+
+    def tokens_of(self, ids: Iterable[str]) -> list[ApiToken]:
+        """Read those of these ids that are tokens."""
+        return self._list_in(API_TOKENS, api_tokens.c.id, ids)
 
     def all_tokens(self, owner: str | None = None) -> tuple[ApiToken, ...]:
         """Every token, or those of an owner, oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nas_engine.domain.environment import DeviceClass
@@ -14,6 +14,7 @@ from server.access.principal import NOBODY, Creator, Principal
 from server.access.settings import EnrolmentDefaults
 from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
+from server.access.uses import Uses
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.ids import IdPrefix, new_id
@@ -47,6 +48,7 @@ class Tokens:
     def __init__(self, uow: UnitOfWork, enrolment: EnrolmentDefaults | None = None) -> None:
         self._uow = uow
         self._enrolment = enrolment or EnrolmentDefaults()
+        self._uses = Uses()
 
     def bootstrap(
         self, *, admin_secret: str | None = None, enrolment_secret: str | None = None
@@ -122,9 +124,21 @@ class Tokens:
         token, now = self._uow.read(look)
         if token is None or not token.usable(now):
             raise NotAuthenticatedError("the bearer token is unknown, revoked or expired")
-        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
-            self._uow.write(lambda tx: TokenStore(tx).touch_token(token.id))
+        self.note_use(token, now)
         return token
+
+    def note_use(self, token: ApiToken, now: datetime) -> None:
+        """Note in memory that a token was used: whoever only reads must not wait for writers."""
+        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
+            self._uses.note(token.id, now)
+
+    def write_uses(self) -> None:
+        """Write down the uses that were noted."""
+
+        def write(noted: Mapping[str, datetime]) -> None:
+            self._uow.write(lambda tx: TokenStore(tx).touch_tokens(noted))
+
+        self._uses.write(write)
 
     def require(self, token: ApiToken, role: Role) -> None:
         """Refuse a token that may not do what `role` may.
@@ -142,11 +156,14 @@ class Tokens:
 
     def get(self, token_id: str) -> ApiToken:
         """One token. Raises NotFoundError."""
-        return self._uow.read(lambda tx: TokenStore(tx).get_token(token_id))
+        return self._with_use(self._uow.read(lambda tx: TokenStore(tx).get_token(token_id)))
 
     def all(self, owner: str | None = None) -> tuple[ApiToken, ...]:
         """Every token, or those of a principal (by id or name), oldest first."""
-        return self._uow.read(lambda tx: TokenStore(tx).all_tokens(owner))
+        return tuple(map(self._with_use, self._uow.read(lambda tx: TokenStore(tx).all_tokens(owner))))
+
+    def _with_use(self, token: ApiToken) -> ApiToken:
+        return replace(token, last_used_at=self._uses.latest(token.id, token.last_used_at))
 
 
 class EnrolmentTokens:

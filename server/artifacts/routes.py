@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import IO, Annotated
 
 from fastapi import APIRouter, Header, Path, Query
@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from server.access.auth import Caller, Permitted
+from server.access.auth import Caller, Permitted, QuotasDep
+from server.access.quotas import Quotas
 from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
@@ -36,6 +37,7 @@ router = APIRouter(prefix="/api/v1", tags=["artifacts"])
 ArtifactsDep = Annotated[Artifacts, provided(Artifacts)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the content, lower-case hex.")]
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_COUNTED_BYTES = 8 << 20  # an upload is held against the quota whenever so much more has come
 _MEMORY_BYTES = 1 << 20  # uploads above this are spooled to disk while they stream in
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _CONTENT = {"content": {"*/*": _BINARY}}
@@ -101,13 +103,19 @@ def get_artifact(
     },
 )
 async def put_artifact(
-    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, caller: Permitted
+    sha256: Digest,
+    request: Request,
+    uow: UowDep,
+    settings: SettingsDep,
+    artifacts: ArtifactsDep,
+    quotas: QuotasDep,
+    caller: Permitted,
 ) -> Response:
     """Store bytes under their sha256. Storing the same content again changes nothing."""
     media_type = request.headers.get("content-type", "application/octet-stream")
     # The limit itself is the body guard's: it cuts the stream off.
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
-        async for chunk in request.stream():
+        async for chunk in _counted(request, quotas, caller):
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
         known = await run_in_threadpool(uow.read, lambda tx: ArtifactStore(tx).find_artifact(sha256))
@@ -115,6 +123,27 @@ async def put_artifact(
     resource = ArtifactResource.of(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
     return JSONResponse(resource.model_dump(mode="json"), status_code=201 if known is None else 200, headers=headers)
+
+
+async def _counted(request: Request, quotas: Quotas, caller: Caller) -> AsyncIterator[bytes]:
+    """The chunks of an upload, counted against the owner's quota. Raises QuotaExceededError."""
+    if caller.token is None:
+        async for chunk in request.stream():
+            yield chunk
+        return
+    announced = request.headers.get("content-length", "0")
+    left = int(announced) if announced.isdecimal() else 0
+    await run_in_threadpool(quotas.count_upload, caller.quota_key, 0, left)
+    pending = 0
+    try:
+        async for chunk in request.stream():
+            pending += len(chunk)
+            if pending >= _COUNTED_BYTES:
+                counted, pending = pending, 0
+                await run_in_threadpool(quotas.count_upload, caller.quota_key, counted)
+            yield chunk
+    finally:
+        quotas.note_upload(caller.quota_key, pending)
 
 
 def _store(

@@ -28,6 +28,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
+from server.access.quotas import Quotas
+from server.access.sessions import Sessions
 from server.access.tokens import EnrolmentTokens, Tokens, new_secret
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
@@ -35,6 +37,7 @@ from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelCheck
 from server.bootstrap.agents import agent_services
 from server.bootstrap.app import create_app
+from server.bootstrap.connections import raise_file_limit
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
@@ -53,6 +56,7 @@ from server.core.home import ADMIN_TOKEN_FILE
 from server.core.http.event_stream import EventHub
 from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
+from server.core.http.patience import patient_protocol
 from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
@@ -129,7 +133,12 @@ def build(settings: Settings) -> ApiProcess:
         uow=uow,
         agents=agents,
         housekeeping=Housekeeping(
-            provided.get(Dispatch), provided.get(Events), provided.get(Idempotency), provided.get(BatchKeeper)
+            provided.get(Dispatch),
+            provided.get(Events),
+            provided.get(Idempotency),
+            provided.get(BatchKeeper),
+            provided.get(Sessions),
+            provided.get(Quotas),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -144,22 +153,19 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
         allowed_hosts=settings.effective_allowed_hosts,
         allowed_origins=settings.allowed_origins,
         max_artifact_bytes=settings.max_artifact_bytes,
+        patience=settings.patience,
     )
+    tokens = Tokens(uow, settings.enrolment)
+    sessions = Sessions(uow, tokens, settings.sessions)
     dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     page_tokens = PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value()))
-    hub = EventHub(lambda: wakeups.token(Topic.EVENTS))
+    hub = EventHub(lambda: wakeups.token(Topic.EVENTS), ended=sessions.ended)
     health = (Metrics((lambda: _job_depths(dispatch),)), Probes((lambda: _database_check(engine),)))
     core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
     artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
-    access_and_jobs = (
-        Tokens(uow, settings.enrolment),
-        EnrolmentTokens(uow, settings.enrolment),
-        all_owners(uow),
-        artifacts,
-        ModelCheck(),
-        dispatch,
-    )
+    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), all_owners(uow))
+    access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, ModelCheck(), dispatch)
 
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
@@ -196,6 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"hilnas server: {error}\n")
         return 1
+    except sa.exc.DBAPIError as error:  # damage that shows only now
+        sys.stderr.write(f"hilnas server: the database cannot be used: {error.orig}; restore a backup\n")
+        return 1
     return 0
 
 
@@ -205,6 +214,7 @@ def run(settings: Settings) -> None:
     Raises:
         OSError: an address is taken, or the home folder cannot be used.
     """
+    raise_file_limit()
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(settings.http_host, settings.http_port))
         process = build(settings)
@@ -220,7 +230,7 @@ def run(settings: Settings) -> None:
         rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc)
-        _serve(process, listener, settings.shutdown_s)
+        _serve(process, listener, settings)
 
 
 class _Server(uvicorn.Server):
@@ -236,15 +246,17 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _serve(process: ApiProcess, listener: socket.socket, shutdown_s: int) -> None:
+def _serve(process: ApiProcess, listener: socket.socket, settings: Settings) -> None:
     config = uvicorn.Config(
         process.app,
+        http=patient_protocol(settings.patience),
         log_config=None,
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=shutdown_s,
+        timeout_graceful_shutdown=settings.shutdown_s,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     # uvicorn raises the signals it caught once more when it has ended: ours must not kill us before the clean-up.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -342,6 +354,9 @@ def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
     parser.add_argument("--grpc-key", type=Path, help="its private key")
     parser.add_argument("--grpc-client-ca", type=Path, help="ask agents for certificates of this authority")
     parser.add_argument("--insecure-no-auth", action="store_true", help="everyone is admin; loopback addresses only")
+    parser.add_argument("--header-timeout-s", type=float, help="seconds for the headers of a request [15]")
+    parser.add_argument("--body-timeout-s", type=float, help="seconds for its body, more for large ones [30]")
+    parser.add_argument("--trusted-proxies", help="addresses of TLS proxies whose X-Forwarded-* are believed")
     parser.add_argument("--datasets-file", type=Path, help="JSON file that registers data sets")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--log-json", action="store_true", help="one JSON object per log line")

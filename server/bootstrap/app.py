@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
@@ -23,6 +24,7 @@ from server.core.http.event_stream import EventHub
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
 from server.core.http.metrics import Metrics
 from server.core.http.openapi import install_openapi, operation_id
+from server.core.http.patience import BodyPatienceGuard
 from server.core.http.problem_handlers import install_problem_handlers
 from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
@@ -73,6 +75,8 @@ _SPECS = (
     RankingStudySpec,
 )
 _VALUES = (LatencyStats, Loss, Correlation, RankingResult)
+HTTP_THREADS = 100
+"""Requests that run at a time; more than may wait for the one writer (`MAX_WAITING_WRITERS`): readers find room."""
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 
@@ -97,6 +101,7 @@ def create_app(provided: Provided) -> FastAPI:
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
     app.add_middleware(BodyLimitGuard, limits=limits)
+    app.add_middleware(BodyPatienceGuard, patience=settings.patience)
     app.add_middleware(
         HostAndOriginGuard, allowed_hosts=settings.allowed_hosts, allowed_origins=settings.allowed_origins
     )
@@ -109,6 +114,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     provided: Provided = app.state.provided
     hub = provided.get(EventHub)
     watcher = asyncio.create_task(hub.run())
+    anyio.to_thread.current_default_thread_limiter().total_tokens = HTTP_THREADS
     try:
         yield
     finally:

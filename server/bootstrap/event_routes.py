@@ -89,7 +89,7 @@ class _Asked:
             return Response(status_code=204)
         self.hub.check_slot(self.caller.id)
         subject = Subject(read=lambda after, limit: self._read(wanted, after, limit), ended=ended)
-        stream = stream_events(self.hub, subject, after_id, self.caller.id)
+        stream = stream_events(self.hub, subject, after_id, self.caller.id, self.caller.credential)
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers=EVENT_STREAM_HEADERS)
 
     def _read(self, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:

@@ -145,6 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, EngineError) as error:
         sys.stderr.write(f"hilnas worker: {error}\n")
         return 1
+    except sa.exc.DBAPIError as error:  # damage that shows only now
+        sys.stderr.write(f"hilnas worker: the database cannot be used: {error.orig}; restore a backup\n")
+        return 1
     return 0
 
 

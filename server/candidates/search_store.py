@@ -93,6 +93,10 @@ class SearchStore(Store):
         """Count the searches that a query matches."""
         return count_of(self._connection, _filtered(query))
 
+    def open_searches_of(self, owner_id: str) -> tuple[Search, ...]:
+        """Searches of an owner that are not over."""
+        return self._list(SEARCHES, SEARCHES.select(searches.c.owner_id == owner_id, searches.c.state.not_in(_FINAL)))
+
     def searches_in_states(self, states: Sequence[SearchState]) -> tuple[Search, ...]:
         """All searches in these states, by id."""
         found = SEARCHES.select(searches.c.state.in_(states), searches.c.moved_to.is_(None))

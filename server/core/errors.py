@@ -11,6 +11,7 @@ ServiceError
   LeaseLostError                 the caller's lease is no longer the current one: stop, and report nothing as done
   NotAuthenticatedError          no valid token
   NotPermittedError              the token's roles, or the device's state, do not permit this
+  QuotaExceededError             an owner has, or sends, as much as it may
   IdempotencyKeyReusedError      the key was used for a different request
   ArtifactError
     DigestMismatchError          the bytes do not have the digest they were announced with
@@ -126,6 +127,25 @@ class NotAuthenticatedError(ServiceError):
 
 class NotPermittedError(ServiceError):
     """The token's roles, or the device's state, do not permit this."""
+
+
+class QuotaExceededError(ServiceError):
+    """An owner has, or sends, as much as it may.
+
+    Attributes:
+        variable: the setting that holds the limit.
+        limit: its value.
+        retry_after_s: when it may be tried again; None where waiting changes nothing.
+    """
+
+    def __init__(self, what: str, variable: str, limit: int, wanted: int, retry_after_s: int | None) -> None:
+        hint = "ask for less" if retry_after_s is None else f"try again in {retry_after_s} s"
+        super().__init__(
+            f"{what}: at most {limit} are allowed, this would make {wanted}; {hint}, or let an admin raise {variable}"
+        )
+        self.variable = variable
+        self.limit = limit
+        self.retry_after_s = retry_after_s
 
 
 class IdempotencyKeyReusedError(ServiceError):

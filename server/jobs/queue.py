@@ -120,6 +120,11 @@ class JobStore(LeaseHistory):
         spans_s = [(row.finished_at - row.started_at).total_seconds() for row in self._connection.execute(statement)]
         return sum(spans_s) / len(spans_s) if spans_s else None
 
+    def num_queued_of(self, owner_id: str) -> int:
+        """How many jobs of an owner wait."""
+        mine = sa.and_(jobs.c.state == JobState.QUEUED, jobs.c.owner_id == owner_id)
+        return self._connection.execute(sa.select(sa.func.count()).select_from(jobs).where(mine)).scalar_one()
+
     def queue_depths(self) -> tuple[QueueDepth, ...]:
         """Queue depth of every kind."""
         statement = (

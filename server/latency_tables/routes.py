@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Permitted
+from server.access.auth import Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.schemas import OwnedListQuery
 from server.core.errors import NotFoundError
@@ -28,6 +28,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batch import Batch
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReport, CostReports
@@ -97,12 +98,15 @@ SteeringDep = Annotated[Steering, Depends()]
     response_model=LatencyTableDetail,
     openapi_extra=json_body(LatencyTableSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: PermittedOnce) -> Response:
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
-        table = latency_tables.create(parse_latency_table_spec(document), once.caller.creator)
+        spec = parse_latency_table_spec(document)
+        check_priority(once.caller, spec.priority)
+        table = latency_tables.create(spec, once.caller.creator)
         return stored_response(202, _table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
 
     return once(action)
@@ -197,6 +201,7 @@ def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
     response_model=CostReportDetail,
     openapi_extra=json_body(CostReportSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def create_cost_report(
     table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: PermittedOnce
@@ -204,7 +209,9 @@ def create_cost_report(
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
     def action() -> StoredResponse:
-        report = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.creator)
+        spec = parse_cost_report_spec(document)
+        check_priority(once.caller, spec.priority)
+        report = cost_reports.create(table_id, spec, once.caller.creator)
         location = f"/api/v1/latency-tables/{table_id}/reports/{report.batch.id}"
         return stored_response(202, _report_detail(report), {"Location": location})
 

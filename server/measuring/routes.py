@@ -11,7 +11,7 @@ from starlette.responses import Response
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
-from server.access.auth import Permitted
+from server.access.auth import Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
@@ -36,7 +36,7 @@ from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
-from server.jobs.routes import DispatchDep, job_detail
+from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.queries import Latencies, ModelMeasurementSpec
@@ -81,6 +81,7 @@ def list_measurements(
     response_model=JobDetail,
     openapi_extra=json_body(ModelMeasurementSpec),
     responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def measure_model(
     document: JsonDocument,
@@ -106,6 +107,7 @@ def measure_model(
             raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+    check_priority(once.caller, spec.priority)
     facts = models.check(artifacts.read(spec.model_sha256))
     image_sets = _image_sets(artifacts, spec)
 

@@ -12,11 +12,15 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.objective import Metric
-from server.access.auth import Permitted
+from server.access.auth import Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
+from server.access.quotas import Quotas
+from server.access.store import PrincipalStore
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
+from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
+from server.core.database.transaction import Transaction
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.core.http.openapi import COMMON, json_body, problems
 from server.core.http.paging import PagingDep, labels_of
@@ -32,6 +36,7 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import batch_path
 from server.searches.admission import SpecReport
@@ -64,15 +69,40 @@ _RETRY_AFTER = {"Retry-After": "1"}
     response_model=SearchResource,
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
-def create_search(document: JsonDocument, searches: SearchesDep, once: PermittedOnce) -> Response:
+def create_search(
+    document: JsonDocument, searches: SearchesDep, uow: UowDep, quotas: QuotasDep, once: PermittedOnce
+) -> Response:
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
-        search = searches.create_search(parse_search_spec(document), once.caller.creator)
+        spec = parse_search_spec(document)
+        check_priority(once.caller, spec.priority)
+
+        def work(tx: Transaction) -> Search:
+            _check_quotas(tx, quotas, once.caller, spec)
+            return searches.create_search(spec, once.caller.creator)
+
+        search = uow.write(work)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
 
     return once(action)
+
+
+def _check_quotas(
+    tx: Transaction, quotas: Quotas, caller: Caller, spec: SearchSpec, amended: Search | None = None
+) -> None:
+    """Refuse a new search, or an amended one, beyond what its owner may have. Raises QuotaExceededError."""
+    owner = caller.creator.owner if amended is None else amended.owner
+    quotas.settings.check_labels(spec.labels)
+    if owner is None:
+        return
+    PrincipalStore(tx).lock_principal(owner.id)
+    others = [one for one in SearchStore(tx).open_searches_of(owner.id) if amended is None or one.id != amended.id]
+    open_candidates = sum(one.spec.budget.num_candidates for one in others)
+    num_open = len(others) + 1 if amended is None else 0
+    quotas.settings.check_search(spec.budget.num_candidates, open_candidates, num_open)
 
 
 @router.post(
@@ -128,13 +158,27 @@ def get_search(
     responses=problems(*COMMON, NOT_FOUND, INVALID_SEARCH_SPEC, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def amend_search(
-    search_id: SearchId, body: SearchAmendmentBody, request: Request, searches: SearchesDep, once: PermittedOnce
+    search_id: SearchId,
+    body: SearchAmendmentBody,
+    request: Request,
+    searches: SearchesDep,
+    uow: UowDep,
+    quotas: QuotasDep,
+    once: PermittedOnce,
 ) -> Response:
     """Change budget, priority or labels of a search under way; If-Match keeps two people from undoing each other."""
 
     def action() -> StoredResponse:
+        check_priority(once.caller, body.priority)
         amendment = SearchAmendment(num_candidates=body.num_candidates, priority=body.priority, labels=body.labels)
-        search = searches.amend(search_id, amendment, expected_version(request))
+
+        def work(tx: Transaction) -> Search:
+            amended = searches.amend(search_id, amendment, expected_version(request))
+            if amendment.num_candidates is not None or amendment.labels is not None:
+                _check_quotas(tx, quotas, once.caller, amended.spec, amended)
+            return amended
+
+        search = uow.write(work)
         return stored_response(200, search_resource(search), {"ETag": version_etag(search.version)})
 
     return once(action)

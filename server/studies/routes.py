@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Permitted
+from server.access.auth import Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
@@ -27,6 +27,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.studies.schemas import RankingStudyResource, StudyEntryResource, StudyListQuery
 from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.studies import RankingStudies
@@ -43,13 +44,16 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     response_model=RankingStudyResource,
     openapi_extra=json_body(RankingStudySpec),
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: PermittedOnce) -> Response:
     """Find out whether a supernet ranks architectures as stand-alone training does."""
 
     def action() -> StoredResponse:
         try:
-            study = studies.create_study(parse_ranking_study_spec(document), once.caller.creator)
+            spec = parse_ranking_study_spec(document)
+            check_priority(once.caller, spec.priority)
+            study = studies.create_study(spec, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
         return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))

@@ -20,6 +20,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels
@@ -62,6 +63,7 @@ def list_candidate_models(
     response_model=SupernetResource,
     openapi_extra=json_body(CandidateRetrainingSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def retrain_candidate(
     candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: PermittedOnce

@@ -29,6 +29,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.presets import training_preset
 from server.training.schemas import (
     RegistrationBody,
@@ -53,6 +54,7 @@ SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     response_model=SupernetResource,
     openapi_extra=json_body(TrainingSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: PermittedOnce) -> Response:
     """Train a supernet. The answer names it at once; follow its events."""

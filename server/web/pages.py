@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass
-from server.access.auth import Caller, TokensDep, identify, permit
+from server.access.auth import Caller, identify, permit
 from server.access.owners import Owners
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
@@ -19,7 +19,7 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
-from server.core.http.provide import SettingsDep, UowDep, provided
+from server.core.http.provide import UowDep, provided
 from server.core.http.resources import ListQuery
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery
@@ -49,10 +49,8 @@ _LIST = PageRequest(50)
 _FLEET = PageRequest(200)
 
 
-def _permitted(
-    request: Request, settings: SettingsDep, tokens: TokensDep, owners: Annotated[Owners, provided(Owners)]
-) -> Caller:
-    return permit(request, identify(request, settings, tokens, None), owners)
+def _permitted(request: Request, owners: Annotated[Owners, provided(Owners)]) -> Caller:
+    return permit(request, identify(request, None), owners)
 
 
 Permitted = Annotated[Caller, Depends(_permitted)]

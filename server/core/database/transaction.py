@@ -25,6 +25,9 @@ T = TypeVar("T")
 MAX_TRIES = 6
 
 
+MAX_WAITING_WRITERS = 64  # threads of a process that may wait for SQLite's one writer; the others are for readers
+
+
 FIRST_DELAY_S = 0.02  # doubles with every try, with jitter
 
 
@@ -69,6 +72,7 @@ class UnitOfWork:
         # SQLite has one writer: threads of this process take turns for it here. Left to SQLite they would poll for it,
         # each with a connection in hand, and some would starve.
         self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING_WRITERS)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction that commits; joins the same thread's open write."""
@@ -112,14 +116,19 @@ class UnitOfWork:
         if self._writer is None or not writes:
             yield
             return
-        if not self._writer.acquire(timeout=SQLITE_BUSY_TIMEOUT_S):
-            raise UnavailableError(
-                f"other writers kept the database for {SQLITE_BUSY_TIMEOUT_S:.0f} s: try again later"
-            )
+        if not self._waiting.acquire(blocking=False):
+            raise UnavailableError(f"{MAX_WAITING_WRITERS} writers wait for the database already: try again later")
         try:
-            yield
+            if not self._writer.acquire(timeout=SQLITE_BUSY_TIMEOUT_S):
+                raise UnavailableError(
+                    f"other writers kept the database for {SQLITE_BUSY_TIMEOUT_S:.0f} s: try again later"
+                )
+            try:
+                yield
+            finally:
+                self._writer.release()
         finally:
-            self._writer.release()
+            self._waiting.release()
 
     def _once(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         outer = self._current

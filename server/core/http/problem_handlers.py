@@ -128,6 +128,12 @@ def problem_of(error: errors.ServiceError) -> Problem:
         case errors.RangeNotSatisfiableError():
             headers = {"Content-Range": f"bytes */{error.size_bytes}"}
             return Problem(types.RANGE_NOT_SATISFIABLE, detail, headers=headers)
+        case errors.QuotaExceededError():
+            limited: dict[str, JsonValue] = {"limit": error.limit, "setting": error.variable}
+            if error.retry_after_s is None:
+                return Problem(types.QUOTA_EXCEEDED, detail, members=limited)
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return Problem(types.TOO_MANY_REQUESTS, detail, headers=headers, members=limited)
         case errors.UnavailableError():
             return Problem(types.UNAVAILABLE, detail, headers={"Retry-After": "2"})
         case _:

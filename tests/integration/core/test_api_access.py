@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from server.access.auth import CSRF_HEADER, SESSION_COOKIE
 from server.access.token import Role
 from server.bootstrap.settings import Settings, is_loopback
-from tests.support.worlds.api_world import ADMIN, World, cheap_spec
+from tests.support.worlds.api_world import World, cheap_spec
 
 
 @pytest.mark.parametrize("token", [None, "nas_api_wrong", ""])
@@ -101,7 +101,7 @@ def test_only_an_admin_vouches_for_a_board_or_takes_one_back(world: World, role:
 
 def test_the_session_cookie_reads_but_changes_nothing_by_itself(world: World) -> None:
     client = world.client(None)
-    client.cookies.set(SESSION_COOKIE, ADMIN)
+    client.cookies.set(SESSION_COOKIE, world.session())
     assert client.get("/api/v1/searches").status_code == 200
     assert client.post("/api/v1/searches", json=cheap_spec()).status_code == 403
     allowed = client.post("/api/v1/searches", json=cheap_spec(), headers={CSRF_HEADER: "1"})
@@ -110,7 +110,7 @@ def test_the_session_cookie_reads_but_changes_nothing_by_itself(world: World) ->
 
 def test_another_site_cannot_post_even_with_the_cookie(world: World) -> None:
     client = world.client(None)
-    client.cookies.set(SESSION_COOKIE, ADMIN)
+    client.cookies.set(SESSION_COOKIE, world.session())
     headers = {CSRF_HEADER: "1", "Origin": "https://evil.test"}
     assert client.post("/api/v1/searches", json=cheap_spec(), headers=headers).status_code == 403
 

@@ -28,6 +28,7 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
 )
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
+from server.access.sessions import Sessions
 from server.access.token import Role
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -71,16 +72,16 @@ class World:
     num_results: int = 0
 
     @classmethod
-    def open(cls, home: Path, *, auth: bool = True, database_url: str = "") -> World:
-        """Build everything under a folder; the admin token is `ADMIN`."""
+    def open(cls, home: Path, *, auth: bool = True, **changes: object) -> World:
+        """Build everything under a folder; the admin token is `ADMIN`. `changes` are of the settings."""
         settings = Settings.load(
             {
                 "home": home,
-                "database_url": database_url,
                 "admin_token": ADMIN,
                 "enrolment_token": ENROLMENT,
                 "insecure_no_auth": not auth,
                 "allowed_hosts": ("testserver", "127.0.0.1", "localhost"),
+                **changes,
             }
         )
         process = build(settings)
@@ -107,6 +108,10 @@ class World:
     def token(self, role: Role) -> str:
         """A fresh token of one role."""
         return self.process.get(Tokens).create(f"a {role.value}", [role])[1]
+
+    def session(self, token: str = ADMIN) -> str:
+        """What the cookie holds after a login with a token."""
+        return self.process.get(Sessions).start(token)
 
     def enrol(
         self,
