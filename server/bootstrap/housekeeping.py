@@ -1,4 +1,4 @@
-"""What every replica does beside serving: bring dead leases back, forget what is old. Idempotent, lock-free."""
+"""What every replica does beside serving: bring dead leases back, forget what is old, scrub. Idempotent, lock-free."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import structlog
 
+from server.artifacts.scrub import ArtifactScrubs
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
@@ -21,11 +22,19 @@ PRUNE_EVERY_S = 3600.0
 class Housekeeping:
     """A thread that sweeps leases and prunes old rows until stopped."""
 
-    def __init__(self, dispatch: Dispatch, events: Events, idempotency: Idempotency, batches: BatchKeeper) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        events: Events,
+        idempotency: Idempotency,
+        batches: BatchKeeper,
+        scrubs: ArtifactScrubs,
+    ) -> None:
         self._dispatch = dispatch
         self._events = events
         self._idempotency = idempotency
         self._batches = batches
+        self._scrubs = scrubs
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -40,6 +49,7 @@ class Housekeeping:
         """Stop the thread and wait for it."""
         self._stopped.set()
         self._thread.join(timeout=10)
+        self._scrubs.stop()
 
     def _run(self) -> None:
         next_prune_s = time.monotonic() + PRUNE_EVERY_S
@@ -52,5 +62,6 @@ class Housekeeping:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     self._events.prune(KEEP_EVENTS)
                     self._idempotency.prune()
+                    self._scrubs.start_if_due()
             except Exception as error:
                 _log.warning("housekeeping failed, it goes on", exc_info=error)

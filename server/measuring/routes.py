@@ -106,7 +106,8 @@ def measure_model(
             raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
-    facts = models.check(artifacts.read(spec.model_sha256))
+    with artifacts.open_unverified(spec.model_sha256) as source:
+        facts = models.check(source, spec.model_sha256)
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:

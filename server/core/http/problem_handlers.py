@@ -129,7 +129,8 @@ def problem_of(error: errors.ServiceError) -> Problem:
             headers = {"Content-Range": f"bytes */{error.size_bytes}"}
             return Problem(types.RANGE_NOT_SATISFIABLE, detail, headers=headers)
         case errors.UnavailableError():
-            return Problem(types.UNAVAILABLE, detail, headers={"Retry-After": "2"})
+            kind = types.INSUFFICIENT_STORAGE if isinstance(error, errors.StorageFullError) else types.UNAVAILABLE
+            return Problem(kind, detail, headers={"Retry-After": str(error.retry_after_s)})
         case _:
             return Problem(_PLAIN.get(type(error), types.INTERNAL_ERROR), detail)
 
@@ -142,6 +143,7 @@ _PLAIN: dict[type[errors.ServiceError], ProblemType] = {
     errors.NotPermittedError: types.FORBIDDEN,
     errors.IdempotencyKeyReusedError: types.IDEMPOTENCY_KEY_REUSED,
     errors.DigestMismatchError: types.DIGEST_MISMATCH,
+    errors.ArtifactDamagedError: types.ARTIFACT_DAMAGED,
     errors.ArtifactTooLargeError: types.CONTENT_TOO_LARGE,
 }
 

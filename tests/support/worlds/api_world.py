@@ -68,7 +68,7 @@ class World:
     num_results: int = 0
 
     @classmethod
-    def open(cls, home: Path, *, auth: bool = True) -> World:
+    def open(cls, home: Path, *, auth: bool = True, min_free_bytes: int = 0) -> World:
         """Build everything under a folder; the admin token is `ADMIN`."""
         settings = Settings.load(
             {
@@ -77,6 +77,7 @@ class World:
                 "enrolment_token": ENROLMENT,
                 "insecure_no_auth": not auth,
                 "allowed_hosts": ("testserver", "127.0.0.1", "localhost"),
+                "min_free_bytes": min_free_bytes,
             }
         )
         process = build(settings)
