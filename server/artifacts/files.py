@@ -39,7 +39,7 @@ class FileByteStore:
     """Bytes under a folder. Several processes may share it: names are digests and renames are atomic.
 
     Args:
-        min_free_bytes: floor of free space; below it no upload is taken, so that the database beside it can still write.
+        min_free_bytes: floor of free space; below it no upload is taken, so that the database beside it can write.
     """
 
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
