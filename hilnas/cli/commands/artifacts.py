@@ -32,9 +32,9 @@ def scrub(
     if as_json:
         print_json(report)
     else:
-        typer.echo(
-            f"{report.state.value}: {report.num_checked} artifacts, {report.checked_bytes} bytes {report.error}".rstrip()
-        )
+        typer.echo(f"{report.state.value}: {report.num_checked} artifacts, {report.checked_bytes} bytes")
+        if report.error:
+            typer.echo(report.error)
         for what, names in (
             ("corrupted", report.corrupted),
             ("missing", report.missing),
