@@ -142,7 +142,13 @@ class ServerSession:
         _log.info("enrolled as %s (%s)", self._settings.name, answer.agent_id)
 
     def sync_request(
-        self, *, returned: Sequence[LeaseToReturn], health: Health, draining: bool, leaving: bool = False
+        self,
+        *,
+        returned: Sequence[LeaseToReturn],
+        health: Health,
+        draining: bool,
+        leaving: bool = False,
+        takes_jobs: bool = True,
     ) -> control_pb2.SyncRequest:
         """The agent's whole state. It is sent only between jobs, so nothing runs."""
         message = control_pb2.AgentHealth(
@@ -150,7 +156,7 @@ class ServerSession:
         )
         if health.canary_ratio is not None:
             message.canary_ratio = health.canary_ratio
-        idle = not (draining or leaving or health.degraded)
+        idle = takes_jobs and not (draining or leaving or health.degraded)
         return control_pb2.SyncRequest(
             agent=self._agent,
             capabilities=self._capabilities,

@@ -16,7 +16,7 @@ from hilnas.client.transport import Params, Transport
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
-from server.artifacts.schemas import ArtifactResource
+from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
 from server.jobs.schemas import JobDetail, JobResource
@@ -329,6 +329,14 @@ class ArtifactFiles(Group):
             partial.unlink()
             raise ProtocolError(f"artifact {sha256} came with sha256 {digest.hexdigest()}: fetch it again")
         os.replace(partial, path)
+
+    def start_scrub(self) -> ArtifactScrubResource:
+        """Have every stored file read again and compared with its digest; `scrub_report` tells what was found."""
+        return read(ArtifactScrubResource, self._transport.post(f"{API}/artifacts:scrub"))
+
+    def scrub_report(self) -> ArtifactScrubResource:
+        """Read what the last scrub found, or how far the one that runs is."""
+        return read(ArtifactScrubResource, self._transport.get(f"{API}/artifacts:scrub"))
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -50,6 +50,7 @@ class Action(Enum):
     OPERATE = "drain, resume, quarantine, reserve, release"
     RETIRE = "retire"
     VOUCH = "confirm, take back"
+    SCRUB = "scrub"
     DELETE = "revoke"
 
 
@@ -151,7 +152,8 @@ POLICY: tuple[Rule, ...] = (
     _read(Kind.JOB, "list_jobs", "get_job"),
     _own(Kind.JOB, Action.CANCEL, "job_id", "cancel_job"),
     _create(Kind.ARTIFACT, "put_artifact"),
-    _read(Kind.ARTIFACT, "list_artifacts", "get_artifact"),
+    _read(Kind.ARTIFACT, "list_artifacts", "get_artifact", "get_artifact_scrub"),
+    _admin(Kind.ARTIFACT, Action.SCRUB, "scrub_artifacts"),
     _create(Kind.SPACE, "register_table"),
     _read(Kind.SPACE, "list_search_spaces", "get_search_space", "decode_architecture"),
     _read(Kind.DATASET, "list_datasets"),

@@ -13,7 +13,6 @@ from server.artifacts.artifacts import Artifacts
 from server.core.errors import RangeNotSatisfiableError
 from server.core.rpc.errors import answering
 
-CHUNK_BYTES = 256 * 1024
 A = TypeVar("A", bound=Authenticated)
 
 
@@ -34,11 +33,13 @@ class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer, Generic[A]):
         """Stream an artifact from an offset on, as artifacts.proto says."""
         with answering(context):
             self._check_fetch(authenticated(self._authenticate, None, context), request.sha256)
-            size_bytes = self._artifacts.get(request.sha256).size_bytes
+            artifact = self._artifacts.get(request.sha256)
+            size_bytes = artifact.size_bytes
             if not 0 <= request.offset_bytes <= size_bytes:
                 raise RangeNotSatisfiableError(request.offset_bytes, size_bytes)
             if request.offset_bytes == size_bytes:
                 return
-            for offset, data in self._artifacts.chunks(request.sha256, request.offset_bytes, CHUNK_BYTES):
-                if data:
-                    yield artifacts_pb2.Chunk(offset_bytes=offset, data=data, total_size_bytes=size_bytes)
+            offset = request.offset_bytes
+            for data in self._artifacts.stream(artifact, offset):
+                yield artifacts_pb2.Chunk(offset_bytes=offset, data=data, total_size_bytes=size_bytes)
+                offset += len(data)

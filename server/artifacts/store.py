@@ -60,6 +60,11 @@ class ArtifactStore(Store):
         """Read one, None where there is none."""
         return self._first(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256))
 
+    def artifacts_after(self, sha256: str, limit: int) -> tuple[Artifact, ...]:
+        """The next records in the order of their digests."""
+        statement = ARTIFACTS.select(artifacts.c.sha256 > sha256).order_by(artifacts.c.sha256).limit(limit)
+        return self._list(ARTIFACTS, statement)
+
     def page_of_artifacts(self, page: PageRequest, owner: str | None = None) -> Page[Artifact]:
         """List the records of artifacts, or of those of an owner, newest first."""
         # The sort value travels in page tokens, so it is the stored number rather than a datetime.

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -35,6 +37,7 @@ from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelCheck
+from server.artifacts.scrub import ArtifactScrubs
 from server.bootstrap.agents import agent_services
 from server.bootstrap.app import create_app
 from server.bootstrap.connections import raise_file_limit
@@ -139,6 +142,7 @@ def build(settings: Settings) -> ApiProcess:
             provided.get(BatchKeeper),
             provided.get(Sessions),
             provided.get(Quotas),
+            provided.get(ArtifactScrubs),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -160,12 +164,16 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     page_tokens = PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value()))
     hub = EventHub(lambda: wakeups.token(Topic.EVENTS), ended=sessions.ended)
-    health = (Metrics((lambda: _job_depths(dispatch),)), Probes((lambda: _database_check(engine),)))
+    files = FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes)
+    probes = Probes((lambda: _database_check(engine, settings.min_free_bytes), lambda: _artifacts_check(files)))
+    health = (Metrics((lambda: _job_depths(dispatch),)), probes)
     core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
-    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    artifacts = Artifacts(uow, files)
+    scrubs = ArtifactScrubs(uow, files, timedelta(hours=settings.scrub_every_h))
+    models = ModelCheck(memory_bytes=settings.model_check_memory_bytes, num_at_once=settings.model_checks)
     access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), all_owners(uow))
-    access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, ModelCheck(), dispatch)
+    access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, scrubs, models, dispatch)
 
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
@@ -316,7 +324,7 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _database_check(engine: sa.Engine) -> ReadinessCheck:
+def _database_check(engine: sa.Engine, min_free_bytes: int) -> ReadinessCheck:
     try:
         current = current_revision(engine)
     except sa.exc.SQLAlchemyError as error:
@@ -324,7 +332,17 @@ def _database_check(engine: sa.Engine) -> ReadinessCheck:
     newest = head_revision()
     if current != newest:
         return ReadinessCheck(name="database", ok=False, detail=f"schema is {current}, this server needs {newest}")
+    if engine.dialect.name == "sqlite":
+        free_bytes = shutil.disk_usage(Path(str(engine.url.database)).parent).free
+        if free_bytes < min_free_bytes:
+            detail = f"its disk has {free_bytes} bytes free, {min_free_bytes} must stay free (HILNAS_MIN_FREE_BYTES)"
+            return ReadinessCheck(name="database", ok=False, detail=detail)
     return ReadinessCheck(name="database", ok=True, detail=f"schema {current}")
+
+
+def _artifacts_check(files: FileByteStore) -> ReadinessCheck:
+    fault = files.fault()
+    return ReadinessCheck(name="artifacts", ok=fault is None, detail=fault or "uploads are taken")
 
 
 def _job_depths(dispatch: Dispatch) -> Metric:

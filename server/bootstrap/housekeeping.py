@@ -1,4 +1,4 @@
-"""What every replica does beside serving: bring dead leases back, write notes down, forget what is old."""
+"""What every replica does beside serving: bring dead leases back, write notes down, forget what is old, scrub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 
 from server.access.quotas import Quotas
 from server.access.sessions import Sessions
+from server.artifacts.scrub import ArtifactScrubs
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
@@ -31,6 +32,7 @@ class Housekeeping:
         batches: BatchKeeper,
         sessions: Sessions,
         quotas: Quotas,
+        scrubs: ArtifactScrubs,
     ) -> None:
         self._sessions = sessions
         self._quotas = quotas
@@ -38,6 +40,7 @@ class Housekeeping:
         self._events = events
         self._idempotency = idempotency
         self._batches = batches
+        self._scrubs = scrubs
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -52,6 +55,7 @@ class Housekeeping:
         """Stop the thread and wait for it."""
         self._stopped.set()
         self._thread.join(timeout=10)
+        self._scrubs.stop()
 
     def _run(self) -> None:
         next_prune_s = time.monotonic() + PRUNE_EVERY_S
@@ -68,5 +72,6 @@ class Housekeeping:
                     self._idempotency.prune()
                     self._sessions.prune()
                     self._quotas.prune()
+                    self._scrubs.start_if_due()
             except Exception as error:
                 _log.warning("housekeeping failed, it goes on", exc_info=error)

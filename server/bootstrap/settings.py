@@ -59,6 +59,11 @@ class Settings(BaseSettings):
         enrolment_token_file: where the first enrolment token is written; absent means `home`. A place of its own
             lets agents of one deployment read it and nothing else.
         max_artifact_bytes: largest upload.
+        min_free_bytes: floor of free space on the disks of the artifacts and of the embedded database: below it uploads
+            are refused and the server reports that it is not ready.
+        model_checks: uploaded models that are checked at the same time, each in a process of its own.
+        model_check_memory_bytes: address space of such a process.
+        scrub_every_h: how often every stored file is read again and compared with its digest; 0 for never.
         shutdown_s: how long open requests may take after SIGTERM.
         datasets_file: JSON file that registers data sets beside the embedded one.
         lease_ttl_s: a job whose holder is not heard of for so long is given to another; holders renew three times
@@ -111,6 +116,10 @@ class Settings(BaseSettings):
     enrolment_device_type: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")
     enrolment_token_file: Path | None = None
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
+    min_free_bytes: int = Field(default=256 << 20, ge=0)
+    model_checks: int = Field(default=2, ge=1, le=64)
+    model_check_memory_bytes: int = Field(default=4 << 30, ge=512 << 20)
+    scrub_every_h: float = Field(default=168.0, ge=0, le=87_600, allow_inf_nan=False)
     shutdown_s: int = Field(default=5, ge=0, le=600)
     datasets_file: Path | None = None
     lease_ttl_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)

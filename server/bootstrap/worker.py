@@ -103,7 +103,7 @@ def build(settings: Settings) -> WorkerProcess:
     kinds = all_job_kinds()
     dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
-    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes))
     rknn = _rknn(settings, artifacts)
     worker = Worker(
         dispatch,

@@ -17,7 +17,9 @@ ServiceError
     DigestMismatchError          the bytes do not have the digest they were announced with
     ArtifactTooLargeError        more bytes than allowed
     RangeNotSatisfiableError     the range lies outside the content
-  UnavailableError               the database cannot answer now
+    ArtifactDamagedError         the stored bytes are corrupted or lost; storing them again heals
+  UnavailableError               the service cannot answer now; trying again later is right
+    StorageFullError             a disk of the service is full, or nearly
 """
 
 from __future__ import annotations
@@ -186,5 +188,28 @@ class RangeNotSatisfiableError(ArtifactError):
         self.size_bytes = size_bytes
 
 
+class ArtifactDamagedError(ArtifactError):
+    """Stored bytes are corrupted or lost. Storing the same content again heals."""
+
+    def __init__(self, sha256: str, reason: str) -> None:
+        super().__init__(f"artifact {sha256} cannot be read, {reason}: upload the same content again, which heals it")
+        self.sha256 = sha256
+
+
 class UnavailableError(ServiceError):
-    """The database cannot answer now; trying again later is right."""
+    """The service cannot answer now; trying again later is right.
+
+    Attributes:
+        retry_after_s: when to try again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StorageFullError(UnavailableError):
+    """A disk of the service is full, or below its floor of free space; reading goes on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: free space on the server, then try again", retry_after_s=60)

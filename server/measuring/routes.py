@@ -108,7 +108,8 @@ def measure_model(
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
     check_priority(once.caller, spec.priority)
-    facts = models.check(artifacts.read(spec.model_sha256))
+    with artifacts.open_unverified(spec.model_sha256) as source:
+        facts = models.check(source, spec.model_sha256)
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:

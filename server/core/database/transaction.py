@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.core.database.engine import SQLITE_BUSY_TIMEOUT_S, is_retryable
+from server.core.database.engine import SQLITE_BUSY_TIMEOUT_S, is_disk_fault, is_disk_full, is_retryable
 from server.core.database.types import now
 from server.core.database.wakeups import Topic, Wakeups, notification
-from server.core.errors import InvalidValueError, UnavailableError
+from server.core.errors import InvalidValueError, StorageFullError, UnavailableError
 
 T = TypeVar("T")
 
@@ -101,6 +101,13 @@ class UnitOfWork:
             except DataError as error:  # a NUL character, a number that is too large, text that is too long
                 raise InvalidValueError(f"a value cannot be stored: {error.orig}") from error
             except DBAPIError as error:
+                if is_disk_full(error):
+                    raise StorageFullError(f"the database has no room to write ({error.orig})") from error
+                if is_disk_fault(error):
+                    raise UnavailableError(
+                        f"the database's disk fails ({error.orig}): is it full, or read-only? GET /readyz says more",
+                        retry_after_s=60,
+                    ) from error
                 last_try = attempt == MAX_TRIES
                 if last_try and (is_retryable(error) or isinstance(error, OperationalError)):
                     raise UnavailableError(

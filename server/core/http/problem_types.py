@@ -198,6 +198,18 @@ UNAVAILABLE = ProblemType(
     "The server cannot answer now",
     "Try again after Retry-After.",
 )
+INSUFFICIENT_STORAGE = ProblemType(
+    "insufficient-storage",
+    HTTPStatus.INSUFFICIENT_STORAGE,
+    "The server's disk is full, or nearly",
+    "Nothing of the request was stored. Free space on the server (GET /readyz says which disk), then try again.",
+)
+ARTIFACT_DAMAGED = ProblemType(
+    "artifact-damaged",
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "The artifact's stored bytes are corrupted or lost",
+    "Upload the same content again with PUT /api/v1/artifacts/{sha256}: that heals the artifact and all who name it.",
+)
 
 PROBLEM_TYPES: dict[str, ProblemType] = {
     value.slug: value for value in list(globals().values()) if isinstance(value, ProblemType)
@@ -223,5 +235,6 @@ def for_status(status: int) -> ProblemType:
         422: INVALID_REQUEST,
         429: TOO_MANY_REQUESTS,
         503: UNAVAILABLE,
+        507: INSUFFICIENT_STORAGE,
     }
     return general.get(status, MALFORMED_REQUEST if status < 500 else INTERNAL_ERROR)

@@ -324,7 +324,8 @@ class FakeDispatch:
         size_bytes = len(self.content[sha256])
         return Artifact(sha256=sha256, size_bytes=size_bytes, media_type="application/octet-stream", created_at=_NOW)
 
-    def chunks(self, sha256: str, offset: int = 0, chunk_bytes: int = 65_536) -> Iterator[tuple[int, bytes]]:
+    def stream(self, artifact: Artifact, offset: int = 0) -> Iterator[bytes]:
+        sha256, chunk_bytes = artifact.sha256, 65_536
         with self.changed:
             self.fetches.append((sha256, offset))
             if sha256 in self.lost:
@@ -341,7 +342,7 @@ class FakeDispatch:
                 raise UnavailableError("the stream breaks, as the test says")
             if self.chunk_delay_s:
                 time.sleep(self.chunk_delay_s)
-            yield start, data[start : start + chunk_bytes]
+            yield data[start : start + chunk_bytes]
             sent += chunk_bytes
 
     def plan(self, device: Device, job: Job) -> CanaryPlan | None:

@@ -81,6 +81,7 @@ class World:
                 "enrolment_token": ENROLMENT,
                 "insecure_no_auth": not auth,
                 "allowed_hosts": ("testserver", "127.0.0.1", "localhost"),
+                "min_free_bytes": 0,
                 **changes,
             }
         )
