@@ -34,6 +34,7 @@ STATUS: Mapping[type[Exception], grpc.StatusCode] = {
     errors.ArtifactError: grpc.StatusCode.INTERNAL,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
     # Agents of every release keep what they have and try again.
+    errors.QuotaExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFullError: grpc.StatusCode.UNAVAILABLE,
     errors.ServiceError: grpc.StatusCode.INTERNAL,
     EngineError: grpc.StatusCode.INVALID_ARGUMENT,
