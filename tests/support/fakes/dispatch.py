@@ -203,6 +203,19 @@ class FakeDispatch:
             self.changed.notify_all()
         return 0
 
+    def take(
+        self,
+        device: Device,
+        lease: LeaseRef,
+        readings: tuple[CanaryReading | None, CanaryReading | None],
+        *,
+        alarm: str,
+        again: bool,
+    ) -> None:
+        found = readings[1] or readings[0]
+        if found is not None and not again:
+            self.record(device, lease.job_id, found, alarm=alarm)
+
     # Sessions
 
     def sync(self, report: AgentReport, wait_s: float = 0.0) -> AgentOrders:
@@ -345,7 +358,7 @@ class FakeDispatch:
             yield data[start : start + chunk_bytes]
             sent += chunk_bytes
 
-    def plan(self, device: Device, job: Job) -> CanaryPlan | None:
+    def order(self, device: Device, job: Job) -> CanaryPlan | None:
         return self.plan_for
 
 

@@ -23,7 +23,7 @@ from server.jobs.tables import job_exclusions, jobs, leases
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import ENROLMENT, World, capabilities, latency_spec, measurement
 
-MAX_EXTRA_BYTES = 256 * 2**20
+MAX_EXTRA_BYTES = 320 * 2**20
 CREDENTIAL = "nas_dev_the-credential-of-the-board-of-the-tests"
 
 
