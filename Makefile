@@ -8,7 +8,7 @@ EXTRAS := demo,postgres,dev
 ON_ALL_CORES := -n auto --dist loadgroup --no-loadscope-reorder
 PROTOS := $(wildcard proto/hilnas/v1/*.proto)
 
-.PHONY: help setup demo test test-fast lint types imports check proto proto-check bench docs rknn clean
+.PHONY: help setup demo test test-fast conformance lint types imports check proto proto-check bench docs rknn clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: setup  ## every test that needs nothing beside this clone, on all cores
 
 test-fast: setup  ## the unit and property tiers (seconds)
 	$(BIN)/python -m pytest tests/unit tests/property $(PYTEST_ARGS)
+
+conformance: setup  ## send the API about 100,000 requests of its own description (an hour or more)
+	CONFORMANCE_EXAMPLES=1200 $(BIN)/python -m pytest tests/integration/core/test_api_conformance.py $(PYTEST_ARGS)
 
 lint: setup  ## ruff: style and format
 	$(BIN)/ruff check .

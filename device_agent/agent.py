@@ -23,7 +23,7 @@ from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.procedure import Phase
-from device_agent.server_link.artifacts import ArtifactCache
+from device_agent.server_link.artifacts import DISK_FULL_MESSAGE, ArtifactCache
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import Link, Trouble, describe, trouble
 from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer
@@ -38,6 +38,7 @@ from nas_engine.domain.job_protocol import FailureType
 _log = logging.getLogger(__name__)
 GOODBYE_TIMEOUT_S = 5.0
 MAX_PAUSE_S = 60.0
+DISK_FULL_PAUSE_S = 30.0  # without jobs, after one was given back because it did not fit on the disk
 _GIVEN_BACK = (FailureType.AGENT_SHUTDOWN, FailureType.UNSUPPORTED, FailureType.DEVICE_BUSY)
 
 
@@ -98,6 +99,7 @@ class Agent:
         self._hurrying = False
         self._taken_over = False
         self._last_message = ""
+        self._no_jobs_until = 0.0
         self._renew_every_s = DEFAULT_RENEW_EVERY_S
         self._interrupt: Callable[[], object] = lambda: None
 
@@ -120,7 +122,7 @@ class Agent:
         try:
             self._session.resume()
             self._session.require_way_in()
-            self._measurer.prepare()
+            self._prepare()
             while not (self._draining or self._taken_over):
                 self._turn()
             self._goodbye()
@@ -145,6 +147,10 @@ class Agent:
         except grpc.RpcError as error:
             self._after_trouble(error)
             return
+        except OSError as error:  # a full or failing disk: nothing is lost by trying again, all by ending
+            _log.error("the state directory cannot be used: %s; again in a while", error)
+            self._pause(self._backoff.refused_s())
+            return
         if response is not None:
             self._backoff.succeeded(time.monotonic())
             self._returned.clear()
@@ -153,7 +159,10 @@ class Agent:
     def _sync(self) -> control_pb2.SyncResponse | None:
         """Long-poll; None when it was given up in order to drain."""
         request = self._session.sync_request(
-            returned=self._returned, health=self._health.state, draining=self._draining
+            returned=self._returned,
+            health=self._health.state,
+            draining=self._draining,
+            takes_jobs=time.monotonic() >= self._no_jobs_until,
         )
         future = self._link.sync(request)
         future.add_done_callback(lambda done: self._inbox.put(_SyncDone(done)))
@@ -203,7 +212,7 @@ class Agent:
             self._interrupt = lambda: None
             renewer.end()
         if not self._draining:
-            self._measurer.prepare()
+            self._prepare()
 
     def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
         """Spool the outcome, give the lease back, or drop what nobody wants any more."""
@@ -214,8 +223,17 @@ class Agent:
             return
         if outcome.failure in _GIVEN_BACK:
             self._returned.append(LeaseToReturn(job.lease, outcome.failure, outcome.message))
+            if outcome.message.startswith(DISK_FULL_MESSAGE):
+                self._no_jobs_until = time.monotonic() + DISK_FULL_PAUSE_S
             return
         self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
+
+    def _prepare(self) -> None:
+        """Start the next measuring process; one that cannot be started now is tried again by the job that needs it."""
+        try:
+            self._measurer.prepare()
+        except OSError as error:
+            _log.error("no measuring process can be prepared: %s", error)
 
     def _goodbye(self) -> None:
         """Deliver what is left and tell the server that nothing more comes; one that is away finds out by itself."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.measuring.telemetry import devfreq_name
+from nas_engine.domain.environment import PINNED_CLOCKS
 
 _log = logging.getLogger(__name__)
-PINNED, UNPINNED = "pinned-max", "unpinned"
+PINNED, UNPINNED = PINNED_CLOCKS, "unpinned"
 READ_BACK_TOLERANCE = 0.02
 FIXED_GOVERNORS = ("performance", "userspace")
 # An NPU that has been idle for 3 s is powered off and parked at this clock (vendor kernel, rknpu_devfreq.c,

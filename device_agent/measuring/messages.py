@@ -30,6 +30,7 @@ from nas_engine.domain.measurement import (
 from nas_engine.domain.measuring.classification import Classification, compress_predictions, decompress_predictions
 
 E = TypeVar("E", bound=Enum)
+MAX_REASON_CHARACTERS = 1000
 DTYPES: Mapping[int, Dtype] = {measurement_pb2.Dtype.Value(f"DTYPE_{d.name}"): d for d in Dtype}
 DEVICE_CLASSES: Mapping[int, DeviceClass] = {
     measurement_pb2.DeviceClass.Value(f"DEVICE_CLASS_{c.name}"): c for c in DeviceClass
@@ -72,7 +73,9 @@ def measurement_to_proto(measurement: Measurement) -> measurement_pb2.Measuremen
         batch=key.batch,
         samples=compress_blocks(measurement.blocks),
         flags=[
-            measurement_pb2.ValidityFlag(validity=f"VALIDITY_{f.validity.name}", reason=f.reason)
+            measurement_pb2.ValidityFlag(
+                validity=f"VALIDITY_{f.validity.name}", reason=sendable(f.reason, MAX_REASON_CHARACTERS)
+            )
             for f in measurement.flags
         ],
         environment_json=canonical_json(measurement.environment.to_json()),
@@ -137,12 +140,17 @@ def classification_from_proto(message: measurement_pb2.Classification) -> Classi
     )
 
 
+def sendable(text: str, max_characters: int) -> str:
+    """Put text on one line of bounded length, without the bytes of paths and logs that a message refuses."""
+    return " ".join(text.encode(errors="replace").decode().split())[:max_characters]
+
+
 def failure_to_proto(error: JobFailedError) -> control_pb2.Failure:
     """Write a typed failure with the canary that was off, where that is why."""
-    # Paths and logs may hold bytes that are no text, which a message refuses.
-    message = error.message.encode(errors="replace").decode()
     return control_pb2.Failure(
-        type=f"ERROR_TYPE_{error.type.name}", message=message, canary=_canary_to_proto(error.canary)
+        type=f"ERROR_TYPE_{error.type.name}",
+        message=sendable(error.message, MAX_REASON_CHARACTERS),
+        canary=_canary_to_proto(error.canary),
     )
 
 

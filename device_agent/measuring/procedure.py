@@ -15,7 +15,6 @@ import numpy as np
 
 from device_agent.failures import JobFailedError
 from device_agent.measuring.canary import Canary, canary_complaint, output_digest, run_canary
-from device_agent.measuring.clocks import PINNED
 from device_agent.measuring.environment import complete_environment
 from device_agent.measuring.protocol import SampledBlocks, Sampler, warm_up
 from device_agent.measuring.setup import MeasuringSetup
@@ -25,7 +24,6 @@ from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
-    DeviceClass,
     Dtype,
     HardwareKey,
     Measurement,
@@ -33,9 +31,7 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
-
-MAX_IDLE_NPU_PERCENT = 10  # more than this before we begin is somebody else's work
-BOOTSTRAP_SEED = 0x5EED
+from nas_engine.domain.measuring.validity import BOOTSTRAP_SEED, clock_flags, recomputed_flags, united
 
 
 class Phase(Enum):
@@ -112,13 +108,11 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
     if all(b.status is BlockStatus.DISCARDED for b in sampling.blocks):
         raise JobFailedError(FailureType.THERMAL_TIMEOUT, f"every block was discarded: {sampling.discard_reasons[-1]}")
 
-    canary_after, drift = _canary_after(request, setup, canary_before)
+    canary_after = _canary_after(request, setup, canary_before)
     after = setup.telemetry.state()
-    clock_flags = _clock_flags(request, setup, (runs.awake, after))
-    flags = (*sampling.flags, *drift, *clock_flags, *_interference_flags(request, setup, before, after))
-    return Measurement(
+    measured = Measurement(
         blocks=tuple(sampling.blocks),
-        flags=flags,
+        flags=(*sampling.flags, *_answer_flags(canary_before, canary_after)),
         environment=complete_environment(
             # Some engines tell their versions only once a model is loaded.
             replace(setup.environment, runtime_versions=setup.runtime.facts.versions),
@@ -137,6 +131,11 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
         npu_time_source=setup.runtime.facts.name if any(b.npu_ns for b in sampling.blocks) else None,
         output_digest=runs.digest,
     )
+    found = (
+        *clock_flags(runs.awake.clocks, setup.identity, request.profile),
+        *recomputed_flags(measured, replace(request.profile, num_processes=1), request.cpu_operators),
+    )
+    return replace(measured, flags=united(measured.flags, found))
 
 
 def _run_loaded(session: Session, profile: MeasurementProfile, setup: MeasuringSetup, on_phase: OnPhase) -> _Runs:
@@ -203,58 +202,18 @@ def _canary_gate(request: MeasureRequest, setup: MeasuringSetup) -> CanaryReadin
     return reading
 
 
-def _canary_after(
-    request: MeasureRequest, setup: MeasuringSetup, before: CanaryReading | None
-) -> tuple[CanaryReading | None, list[ValidityFlag]]:
+def _canary_after(request: MeasureRequest, setup: MeasuringSetup, before: CanaryReading | None) -> CanaryReading | None:
     canary = request.canary
     if canary is None or before is None:
-        return None, []
-    reading = run_canary(setup.runtime, canary, _canary_settings(request, canary), setup.lock, request.profile)
-    flags: list[ValidityFlag] = []
-    if reading.output_digest != before.output_digest:
-        flags.append(ValidityFlag(Validity.DEGRADED_DEVICE, "the canary's outputs changed during the measurement"))
-    drift = reading.median_us / before.median_us - 1.0
-    if abs(drift) > request.profile.canary_drift:
-        limit = request.profile.canary_drift
-        flags.append(ValidityFlag(Validity.DRIFT, f"the canary's time changed by {drift:+.1%}; {limit:.0%} is allowed"))
-    return reading, flags
+        return None
+    return run_canary(setup.runtime, canary, _canary_settings(request, canary), setup.lock, request.profile)
+
+
+def _answer_flags(before: CanaryReading | None, after: CanaryReading | None) -> tuple[ValidityFlag, ...]:
+    if before is None or after is None or before.output_digest == after.output_digest:
+        return ()
+    return (ValidityFlag(Validity.DEGRADED_DEVICE, "the canary's outputs changed during the measurement"),)
 
 
 def _canary_settings(request: MeasureRequest, canary: Canary) -> SessionSettings:
     return replace(request.settings, format=canary.format, batch=1, input_seed=0)
-
-
-def _clock_flags(request: MeasureRequest, setup: MeasuringSetup, states: tuple[BoardState, ...]) -> list[ValidityFlag]:
-    """Whether every clock stood at what was asked for, in readings taken right after runs."""
-    tolerance = 1.0 - request.profile.clock_floor
-    clocks = [clock for state in states for clock in state.clocks]
-    off = next((c for c in clocks if c.pinned(tolerance) is False), None)
-    if off is not None:
-        reason = f"clock {off.name} reads {off.effective_khz} kHz, {off.requested_khz} requested"
-        return [ValidityFlag(Validity.UNPINNED, reason)]
-    if setup.identity.device_class is not DeviceClass.BOARD:
-        return []
-    if not any(clock.requested_khz for clock in clocks):
-        reason = "no clock of this board is pinned: run the agent with --pin-clocks"
-        return [ValidityFlag(Validity.UNPINNED, reason)]
-    if setup.identity.clocks_profile != PINNED:
-        loose = sorted({c.name for c in clocks if c.requested_khz is None and c.name != "gpu"})
-        reason = f"not every clock could be pinned, see the agent's log: {', '.join(loose) or 'one did not read back'}"
-        return [ValidityFlag(Validity.UNPINNED, reason)]
-    return []
-
-
-def _interference_flags(
-    request: MeasureRequest, setup: MeasuringSetup, before: BoardState, after: BoardState
-) -> list[ValidityFlag]:
-    """Flags for work that others did, or that the accelerator left undone."""
-    flags: list[ValidityFlag] = []
-    busy = max(before.npu_load_percent or (0,))
-    if busy > MAX_IDLE_NPU_PERCENT:
-        flags.append(ValidityFlag(Validity.INTERFERED, f"the NPU was at {busy} % before the measurement began"))
-    if setup.runtime.facts.uses_processor and (after.num_throttled or 0) > (before.num_throttled or 0):
-        flags.append(ValidityFlag(Validity.INTERFERED, "the container reached its processor limit and was throttled"))
-    if request.cpu_operators and setup.identity.device_class is not DeviceClass.EMULATED:
-        names = ", ".join(request.cpu_operators[:5])
-        flags.append(ValidityFlag(Validity.CPU_FALLBACK, f"{len(request.cpu_operators)} operators on the CPU: {names}"))
-    return flags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -15,6 +16,8 @@ from device_agent.failures import JobFailedError
 from nas_engine.domain.job_protocol import FailureType
 
 MAX_ATTEMPTS = 5
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_MESSAGE = "the device's disk is full"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES = 1 << 20
 
@@ -64,8 +67,8 @@ class ArtifactCache:
             pause: called with the number of failures so far before every further try.
 
         Raises:
-            JobFailedError: FETCH_FAILED after five tries, AGENT_FAULT (disk full), MODEL_REJECTED (larger than the
-                cache).
+            JobFailedError: FETCH_FAILED after five tries, DEVICE_BUSY (the disk is full, also without the rest of the
+                cache), AGENT_FAULT (it cannot be written otherwise), MODEL_REJECTED (larger than the cache).
         """
         if ref.size_bytes > self.max_bytes:
             raise JobFailedError(
@@ -80,13 +83,32 @@ class ArtifactCache:
                     self._make_room(ref.size_bytes)
                     self._fetch_all(ref, fetch, pause)
                 except OSError as error:
-                    raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
+                    self._partial_of(ref).unlink(missing_ok=True)  # or the disk would stay full
+                    if error.errno not in DISK_FULL:
+                        raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
+                    self._fetch_after_clearing(ref, fetch, pause)
             os.utime(path)  # marks it as used last
             yield path
         finally:
             self._pinned[ref.sha256] -= 1
             if not self._pinned[ref.sha256]:
                 del self._pinned[ref.sha256]
+
+    def _fetch_after_clearing(self, ref: ArtifactRef, fetch: Fetch, pause: Callable[[int], None]) -> None:
+        """Try once more without everything that is not in use."""
+        try:
+            self._make_room(self.max_bytes)
+            self._fetch_all(ref, fetch, pause)
+        except OSError as error:
+            self._partial_of(ref).unlink(missing_ok=True)
+            if error.errno not in DISK_FULL:
+                raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
+            raise JobFailedError(
+                FailureType.DEVICE_BUSY, f"{DISK_FULL_MESSAGE}: an artifact of {ref.size_bytes} bytes does not fit"
+            ) from error
+
+    def _partial_of(self, ref: ArtifactRef) -> Path:
+        return self._partial / ref.sha256
 
     def held(self, limit: int) -> list[str]:
         """Digests of cached artifacts, used last first."""
@@ -106,7 +128,7 @@ class ArtifactCache:
         return False
 
     def _fetch_all(self, ref: ArtifactRef, fetch: Fetch, pause: Callable[[int], None]) -> None:
-        part = self._partial / ref.sha256
+        part = self._partial_of(ref)
         reason = ""
         for attempt in range(MAX_ATTEMPTS):
             if attempt:

@@ -13,8 +13,9 @@ import grpc
 from device_agent.failures import EnrolmentError
 from device_agent.jobs import LeaseKey
 from device_agent.measuring.device import MeasuringDevice
+from device_agent.measuring.messages import MAX_REASON_CHARACTERS, sendable
 from device_agent.server_link.artifacts import ArtifactCache
-from device_agent.server_link.link import Link, Trouble, describe, trouble
+from device_agent.server_link.link import Link, Trouble, describe, status, trouble
 from device_agent.server_link.spool import Spool, SpooledResult
 from device_agent.server_link.wire import capabilities_to_proto, lease_to_proto
 from device_agent.settings import AgentSettings
@@ -25,6 +26,8 @@ from nas_engine.domain.job_protocol import FailureType
 
 _log = logging.getLogger(__name__)
 MAX_CACHED_REPORTED = 64
+MAX_SENT_BYTES = 16 * 2**20
+_FAULTS_OF_SERVER = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +142,32 @@ class ServerSession:
         _log.info("enrolled as %s (%s)", self._settings.name, answer.agent_id)
 
     def sync_request(
-        self, *, returned: Sequence[LeaseToReturn], health: Health, draining: bool, leaving: bool = False
+        self,
+        *,
+        returned: Sequence[LeaseToReturn],
+        health: Health,
+        draining: bool,
+        leaving: bool = False,
+        takes_jobs: bool = True,
     ) -> control_pb2.SyncRequest:
         """The agent's whole state. It is sent only between jobs, so nothing runs."""
-        message = control_pb2.AgentHealth(degraded=health.degraded, reason=health.reason)
+        message = control_pb2.AgentHealth(
+            degraded=health.degraded, reason=sendable(health.reason, MAX_REASON_CHARACTERS)
+        )
         if health.canary_ratio is not None:
             message.canary_ratio = health.canary_ratio
-        idle = not (draining or leaving or health.degraded)
+        idle = takes_jobs and not (draining or leaving or health.degraded)
         return control_pb2.SyncRequest(
             agent=self._agent,
             capabilities=self._capabilities,
             labels=dict(self._settings.labels),
             free_slots=1 if idle else 0,
             nacks=[
-                control_pb2.Nack(lease=lease_to_proto(r.lease), type=f"ERROR_TYPE_{r.type.name}", reason=r.reason)
+                control_pb2.Nack(
+                    lease=lease_to_proto(r.lease),
+                    type=f"ERROR_TYPE_{r.type.name}",
+                    reason=sendable(r.reason, MAX_REASON_CHARACTERS),
+                )
                 for r in returned
             ],
             num_spooled_results=len(self._spool) + len(self._unspooled),
@@ -172,7 +187,8 @@ class ServerSession:
             self._unspooled.append(SpooledResult("", envelope, hashlib.sha256(envelope).hexdigest()))
 
     def deliver(self) -> None:
-        """Send everything that is waiting, oldest first.
+        """Send everything that is waiting, oldest first. What the server refuses for good is set aside with its reason;
+        what it fails on by a fault of its own stays, and holds up neither the results behind it nor the next job.
 
         Raises:
             grpc.RpcError: the server could not be asked; what is left stays.
@@ -183,17 +199,29 @@ class ServerSession:
             )
             try:
                 answer = self._link.put_result(request)
+                rejected = answer.status == control_pb2.RESULT_STATUS_REJECTED
                 text = f"{control_pb2.ResultStatus.Name(answer.status)} {answer.reason}".strip()
             except grpc.RpcError as error:
-                if trouble(error) is not Trouble.INVALID:
+                text = describe(error)
+                rejected = trouble(error) is Trouble.INVALID or _too_large(error, result)
+                if not rejected and status(error) in _FAULTS_OF_SERVER:
+                    _log.warning("result %s stays, the server fails on it: %s", result.sha256[:12], text)
+                    continue
+                if not rejected:
                     raise
-                text = describe(error)  # it will never be taken: keeping it would block those behind it
-            _log.info("result %s: %s", result.sha256[:12], text)
-            if result.name:
+            _log.log(logging.ERROR if rejected else logging.INFO, "result %s: %s", result.sha256[:12], text)
+            if rejected:
+                self._spool.set_aside(result, text)
+            elif result.name:
                 self._spool.remove(result.name)
-            else:
+            if not result.name:
                 self._unspooled.remove(result)
 
     def _take(self, enrolled: Enrolled) -> None:
         self._agent.agent_id = enrolled.agent_id
         self._link.set_credential(enrolled.credential)
+
+
+def _too_large(error: grpc.RpcError, result: SpooledResult) -> bool:
+    """Whether gRPC itself refuses a result for its size, on this end or the other: no later try will do better."""
+    return status(error) is grpc.StatusCode.RESOURCE_EXHAUSTED and len(result.envelope) > MAX_SENT_BYTES

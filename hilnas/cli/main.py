@@ -45,6 +45,7 @@ COMMANDS = {
     "tables": _Command("hilnas.cli.commands.tables", "client", "measure a space's operators; report how they add up"),
     "measure": _Command("hilnas.cli.commands.measure", "client", "measure a model of one's own on a board"),
     "convert": _Command("hilnas.cli.commands.convert", "client,engine", "convert one ONNX file for RKNN boards"),
+    "artifacts": _Command("hilnas.cli.commands.artifacts", "client", "check the stored files against their digests"),
     "images": _Command("hilnas.cli.commands.images", "client,engine", "pack labelled images that boards classify"),
     "certs": _Command("hilnas.cli.commands.certs", "server", "make certificates for the agents' endpoint"),
     "tokens": _Command("hilnas.cli.commands.tokens", "client", "make, list and revoke access tokens"),

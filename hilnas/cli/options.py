@@ -13,20 +13,24 @@ from pydantic import BaseModel
 
 from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
 from hilnas.client.client import connect
+from server.access.schemas import OwnerResource
 
 __all__ = [
     "ExportFormat",
     "FormatOption",
     "JsonOption",
     "LimitOption",
+    "OwnerOption",
     "ServerOption",
     "TokenOption",
     "connect",
+    "owner_name",
     "print_json",
     "write_bytes",
 ]
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+OwnerOption = Annotated[str | None, typer.Option("--owner", help="What this principal owns, by its name or id.")]
 
 
 class ExportFormat(StrEnum):
@@ -49,6 +53,11 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
+
+
+def owner_name(owner: OwnerResource | None) -> str:
+    """Name of an owner in a table; a dash for nobody."""
+    return "-" if owner is None else owner.name
 
 
 def print_json(model: BaseModel | Iterable[BaseModel]) -> None:

@@ -16,7 +16,7 @@ from hilnas.client.transport import Params, Transport
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
-from server.artifacts.schemas import ArtifactResource
+from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
 from server.jobs.schemas import JobDetail, JobResource
@@ -99,9 +99,11 @@ class SearchGroup(Group):
         """Read one search by its id."""
         return read(SearchResource, self._transport.get(f"{API}/searches/{search_id}"))
 
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SearchResource]:
-        """Iterate over searches, newest first."""
-        return self.items(f"{API}/searches", SearchResource, {"state": list(states)}, limit)
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[SearchResource]:
+        """Iterate over searches, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/searches", SearchResource, {"state": list(states), "owner": owner}, limit)
 
     def pause(self, search_id: str) -> SearchResource:
         """Ask no more candidates; what is in flight ends."""
@@ -162,9 +164,12 @@ class SearchGroup(Group):
 class DeviceGroup(Group):
     """Boards of the farm and their reservations."""
 
-    def all(self, *, device_type: str | None = None, states: Sequence[str] = ()) -> Iterator[DeviceResource]:
-        """Iterate over boards, by name."""
-        return self.items(f"{API}/devices", DeviceResource, {"device_type": device_type, "state": list(states)})
+    def all(
+        self, *, device_type: str | None = None, states: Sequence[str] = (), owner: str | None = None
+    ) -> Iterator[DeviceResource]:
+        """Iterate over boards, or those of an owner (by name or id), by name."""
+        filters: Params = {"device_type": device_type, "state": list(states), "owner": owner}
+        return self.items(f"{API}/devices", DeviceResource, filters)
 
     def get(self, device_id: str) -> DeviceDetail:
         """One board with what it does now."""
@@ -175,9 +180,14 @@ class DeviceGroup(Group):
         return self.items(f"{API}/device-types", DeviceTypeResource, {})
 
     def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
-        """``drain``, ``resume``, ``quarantine`` or ``retire`` a board."""
+        """``drain``, ``resume``, ``quarantine``, ``retire`` or (an admin) ``unretire`` a board."""
         answer = self._transport.post(f"{API}/devices/{device_id}:{verb}", {"reason": reason})
         return read(DeviceResource, answer)
+
+    def confirm(self, device_id: str, device_class: str | None = None, reason: str = "") -> DeviceResource:
+        """Vouch for the class of a board; None for the one it counts as now. For admins."""
+        body: Document = {"device_class": device_class, "reason": reason}
+        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:confirm", body))
 
     def reserve(self, device_id: str, reserved_by: str, duration_s: float) -> DeviceResource:
         """Keep jobs off a board for a person who needs it."""
@@ -228,9 +238,11 @@ class Jobs(Group):
         """One job with its place in the queue and what it gave."""
         return read(JobDetail, self._transport.get(f"{API}/jobs/{job_id}"))
 
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[JobResource]:
-        """Iterate over jobs, newest first."""
-        return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None}, limit)
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[JobResource]:
+        """Iterate over jobs, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None, "owner": owner}, limit)
 
     def cancel(self, job_id: str) -> JobDetail:
         """Cancel the measurement of a model of one's own."""
@@ -240,22 +252,49 @@ class Jobs(Group):
 class TokenGroup(Group):
     """Access tokens and enrolment tokens."""
 
-    def all(self) -> Iterator[TokenResource]:
-        """List every token, oldest first."""
-        return self.items(f"{API}/tokens", TokenResource, {})
+    def all(self, *, owner: str | None = None) -> Iterator[TokenResource]:
+        """List every token, or those of a principal (by name or id), oldest first."""
+        return self.items(f"{API}/tokens", TokenResource, {"owner": owner})
 
-    def create(self, name: str, roles: Sequence[str], expires_in_s: int | None = None) -> NewTokenResource:
-        """Make a token; its secret is in this answer only."""
+    def create(
+        self, name: str, roles: Sequence[str], expires_in_s: int | None = None, *, principal: str | None = None
+    ) -> NewTokenResource:
+        """Make a token; its secret is in this answer only.
+
+        Args:
+            principal: name of who holds it and owns what is made with it; None: a new one, named after the token.
+        """
         body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
+        if principal is not None:  # a server of the first release knows no such field
+            body = {**body, "principal": principal}
         return read(NewTokenResource, self._transport.post(f"{API}/tokens", body))
 
     def revoke(self, token_id: str) -> None:
         """Let a token be used no more."""
         self._transport.delete(f"{API}/tokens/{token_id}")
 
-    def create_enrolment(self, name: str, max_uses: int | None = None) -> NewEnrolmentTokenResource:
-        """Make a token that lets boards enrol; its secret is in this answer only."""
-        body: Document = {"name": name, "max_uses": max_uses}
+    def create_enrolment(
+        self,
+        name: str,
+        max_uses: int | None = None,
+        *,
+        device_class: str = "emulated",
+        device_type: str | None = None,
+        expires_in_s: int | None = None,
+    ) -> NewEnrolmentTokenResource:
+        """Make a token that lets devices enrol; its secret is in this answer only.
+
+        Args:
+            max_uses: number of devices that may enrol with it; None leaves it to the server (10).
+            device_class: the most that devices let in with it count as: board, emulated or simulated.
+            device_type: the only type of devices it lets in; boards need one.
+            expires_in_s: seconds until it expires; None leaves it to the server (seven days).
+        """
+        body: dict[str, JsonValue] = {"name": name, "max_uses": max_uses, "device_class": device_class}
+        if device_type is not None:
+            body["device_type"] = device_type
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
         return read(NewEnrolmentTokenResource, self._transport.post(f"{API}/enrolment-tokens", body))
 
 
@@ -290,6 +329,14 @@ class ArtifactFiles(Group):
             partial.unlink()
             raise ProtocolError(f"artifact {sha256} came with sha256 {digest.hexdigest()}: fetch it again")
         os.replace(partial, path)
+
+    def start_scrub(self) -> ArtifactScrubResource:
+        """Have every stored file read again and compared with its digest; `scrub_report` tells what was found."""
+        return read(ArtifactScrubResource, self._transport.post(f"{API}/artifacts:scrub"))
+
+    def scrub_report(self) -> ArtifactScrubResource:
+        """Read what the last scrub found, or how far the one that runs is."""
+        return read(ArtifactScrubResource, self._transport.get(f"{API}/artifacts:scrub"))
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

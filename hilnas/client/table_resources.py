@@ -46,9 +46,9 @@ class LatencyTableGroup(Group):
         """Measure no more of a report's networks; what was measured stays."""
         return self._steer_report(table_id, report_id, "cancel")
 
-    def all(self, *, limit: int | None = None) -> Iterator[LatencyTableResource]:
-        """Iterate over latency tables, newest first."""
-        return self.items(f"{API}/latency-tables", LatencyTableResource, {}, limit)
+    def all(self, *, owner: str | None = None, limit: int | None = None) -> Iterator[LatencyTableResource]:
+        """Iterate over latency tables, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/latency-tables", LatencyTableResource, {"owner": owner}, limit)
 
     def export(self, table_id: str, media_type: str) -> Iterator[bytes]:
         """Its operators, as ``text/csv`` or ``application/x-ndjson``."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.resources import API, Document, Group, read, spec_document
+from hilnas.client.transport import Params
 from nas_engine.settings.training import TrainingSpec
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
@@ -45,9 +46,11 @@ class SupernetGroup(Group):
         """Read one supernet by its id."""
         return read(SupernetResource, self._transport.get(f"{API}/supernets/{supernet_id}"))
 
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[SupernetResource]:
-        """Iterate over supernets, newest first."""
-        return self.items(f"{API}/supernets", SupernetResource, {"state": list(states)}, limit)
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[SupernetResource]:
+        """Iterate over supernets, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/supernets", SupernetResource, {"state": list(states), "owner": owner}, limit)
 
     def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
         """Its weights over time, oldest first."""
@@ -78,9 +81,12 @@ class RankingStudyGroup(Group):
         """One study with its correlations, as far as it is."""
         return read(RankingStudyResource, self._transport.get(f"{API}/ranking-studies/{study_id}"))
 
-    def all(self, *, states: Sequence[str] = (), limit: int | None = None) -> Iterator[RankingStudyResource]:
-        """Iterate over studies, newest first."""
-        return self.items(f"{API}/ranking-studies", RankingStudyResource, {"state": list(states)}, limit)
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[RankingStudyResource]:
+        """Iterate over studies, or those of an owner (by name or id), newest first."""
+        filters: Params = {"state": list(states), "owner": owner}
+        return self.items(f"{API}/ranking-studies", RankingStudyResource, filters, limit)
 
     def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
         """Its architectures with both accuracies."""

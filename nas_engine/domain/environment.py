@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+
+PINNED_CLOCKS = "pinned-max"
+"""The `clocks_profile` of a board on which every clock reads back as it was set."""
 
 
 class DeviceClass(StrEnum):
@@ -220,6 +224,38 @@ class EnvironmentRecord:
             values["cpu_affinity"] = tuple(values.get("cpu_affinity", ()))
             load = values.get("npu_load_percent")
             values["npu_load_percent"] = None if load is None else tuple(load)
-            return cls(**values)
+            record = cls(**values)
+            _check_types(record)
+            return record
         except (TypeError, ValueError, AttributeError) as error:
             raise InvalidMeasurementError(f"not an environment record: {error}") from error
+
+
+def _check_types(record: Any) -> None:
+    """Refuse a record whose fields hold anything but what they are declared as.
+
+    Raises:
+        InvalidMeasurementError: one does, or a number is not finite.
+    """
+    for name, hint in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if not _conforms(value, hint):
+            raise InvalidMeasurementError(f"not an environment record: {name} is {str(value)[:100]!r}, expected {hint}")
+
+
+def _conforms(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return any(_conforms(value, one) for one in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if arguments[-1] is Ellipsis:
+            return all(_conforms(one, arguments[0]) for one in value)
+        return len(value) == len(arguments) and all(map(_conforms, value, arguments))
+    if is_dataclass(hint):
+        _check_types(value)
+        return True
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

@@ -60,7 +60,7 @@ __all__ = [
 MIN_SAMPLES_P90 = 64  # [MLPerf] fewest samples for which a p90 has a 99 % confidence bound
 MIN_SAMPLES_P99 = 662  # [MLPerf] the same for p99
 BOOTSTRAP_RESAMPLES = 1000
-MAX_DRAWS_AT_ONCE = 1_000_000
+MAX_DRAWS_AT_ONCE = 1_000_000  # numbers held at a time beside the samples themselves: 8 MB
 CONFIDENCE = 0.95
 MIN_CLEAN_BLOCKS = 3  # fewer say less about the spread than clean and disturbed ones together
 TRIM = 0.05  # share cut from each end for the trimmed mean (DyNAS-T cuts 5 % each side)
@@ -157,8 +157,22 @@ def median_interval_us(blocks: Sequence[SampleBlock], rng: np.random.Generator) 
     block gives no view of the spread between blocks, so its runs are drawn instead. The interval is widened to
     contain the pooled median, which can lie outside it when blocks differ in size.
     """
-    pooled = np.concatenate([np.asarray(b.e2e_ns, dtype=np.int64) for b in blocks]) / 1e3
-    values = np.array([b.median_ns / 1e3 for b in blocks]) if len(blocks) > 1 else pooled
+    return _interval_us(blocks, float(np.median(_pooled_us(blocks))), rng)
+
+
+def _pooled_us(blocks: Sequence[SampleBlock]) -> npt.NDArray[np.float64]:
+    """Every run of the blocks in order, microseconds; written block by block, so that nothing is held twice."""
+    pooled = np.empty(sum(len(block.e2e_ns) for block in blocks))
+    at = 0
+    for block in blocks:
+        end = at + len(block.e2e_ns)
+        np.divide(np.asarray(block.e2e_ns, dtype=np.int64), 1e3, out=pooled[at:end])
+        at = end
+    return pooled
+
+
+def _interval_us(blocks: Sequence[SampleBlock], centre: float, rng: np.random.Generator) -> tuple[float, float]:
+    values = np.array([b.median_ns / 1e3 for b in blocks]) if len(blocks) > 1 else _pooled_us(blocks)
     # A few resamples at a time: all at once would take 16 KB for every run of a single block.
     at_once = max(1, MAX_DRAWS_AT_ONCE // len(values))
     medians = np.empty(BOOTSTRAP_RESAMPLES)
@@ -166,7 +180,6 @@ def median_interval_us(blocks: Sequence[SampleBlock], rng: np.random.Generator) 
         part = medians[start : start + at_once]
         part[:] = np.median(values[rng.integers(0, len(values), size=(len(part), len(values)))], axis=1)
     low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    centre = float(np.median(pooled))
     return min(float(low), centre), max(float(high), centre)
 
 
@@ -177,37 +190,65 @@ def latency_stats(blocks: Sequence[SampleBlock], rng: np.random.Generator) -> La
         InvalidMeasurementError: no block is usable.
     """
     used = usable_blocks(blocks)
-    samples_us: npt.NDArray[np.float64] = np.concatenate([np.asarray(b.e2e_ns, dtype=np.int64) for b in used]) / 1e3
+    samples_us = _pooled_us(used)
     samples_us.sort()
     count = len(samples_us)
-    p10, p25, p75, p90, p99 = (float(q) for q in np.quantile(samples_us, [0.10, 0.25, 0.75, 0.90, 0.99]))
-    p50 = float(np.median(samples_us))
+    # It is sorted already: partitioning it in place changes nothing, and copies nothing.
+    p10, p25, p75, p90, p99 = (
+        float(q) for q in np.quantile(samples_us, [0.10, 0.25, 0.75, 0.90, 0.99], overwrite_input=True)
+    )
+    p50 = float(np.median(samples_us, overwrite_input=True))
+    samples_us.sort()
     cut = math.floor(TRIM * count)
     mean = float(samples_us.mean())
-    stdev = float(samples_us.std(ddof=1)) if count > 1 else 0.0
-    fence = p75 - p25
-    outside = np.maximum(p25 - samples_us, samples_us - p75)
-    num_severe = int(np.count_nonzero(outside > TUKEY_SEVERE * fence))
-    low, high = median_interval_us(used, rng)
+    trimmed_mean = float(samples_us[cut : count - cut].mean())
+    shortest, longest = float(samples_us[0]), float(samples_us[-1])
+    num_mild, num_severe = _num_outliers(samples_us, p25, p75)
+    stdev = _stdev_us(samples_us) if count > 1 else 0.0
+    np.abs(np.subtract(samples_us, p50, out=samples_us), out=samples_us)  # distances from here on, in their place
+    mad_scaled = float(np.median(samples_us, overwrite_input=True)) * MAD_TO_SIGMA
+    del samples_us
+    low, high = _interval_us(used, p50, rng)
     return LatencyStats(
         count=count,
         num_blocks=len(used),
-        min_us=float(samples_us[0]),
+        min_us=shortest,
         p10_us=p10,
         p50_us=p50,
         mean_us=mean,
-        trimmed_mean_us=float(samples_us[cut : count - cut].mean()),
+        trimmed_mean_us=trimmed_mean,
         p90_us=p90 if count >= MIN_SAMPLES_P90 else None,
         p99_us=p99 if count >= MIN_SAMPLES_P99 else None,
-        max_us=float(samples_us[-1]),
+        max_us=longest,
         stdev_us=stdev,
         cv=stdev / mean,
-        mad_scaled_us=float(np.median(np.abs(samples_us - p50))) * MAD_TO_SIGMA,
+        mad_scaled_us=mad_scaled,
         ci95_low_us=low,
         ci95_high_us=high,
-        num_outliers_mild=int(np.count_nonzero(outside > TUKEY_MILD * fence)) - num_severe,
+        num_outliers_mild=num_mild,
         num_outliers_severe=num_severe,
     )
+
+
+def _num_outliers(samples_us: npt.NDArray[np.float64], p25: float, p75: float) -> tuple[int, int]:
+    """How many runs lie beyond the inner fences alone, and beyond the outer ones too."""
+    fence, num_mild, num_severe = p75 - p25, 0, 0
+    at_once = MAX_DRAWS_AT_ONCE // 8  # four arrays of that length are held
+    for start in range(0, len(samples_us), at_once):
+        part = samples_us[start : start + at_once]
+        outside = np.maximum(p25 - part, part - p75)
+        num_severe += int(np.count_nonzero(outside > TUKEY_SEVERE * fence))
+        num_mild += int(np.count_nonzero(outside > TUKEY_MILD * fence))
+    return num_mild - num_severe, num_severe
+
+
+def _stdev_us(samples_us: npt.NDArray[np.float64]) -> float:
+    """Standard deviation of a sample; of very many runs a part at a time, because NumPy's holds them all once more."""
+    if len(samples_us) <= MAX_DRAWS_AT_ONCE:
+        return float(samples_us.std(ddof=1))
+    mean = samples_us.mean()
+    parts = (samples_us[at : at + MAX_DRAWS_AT_ONCE] - mean for at in range(0, len(samples_us), MAX_DRAWS_AT_ONCE))
+    return math.sqrt(sum(float(part @ part) for part in parts) / (len(samples_us) - 1))
 
 
 class Validity(StrEnum):

@@ -6,23 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nas_engine.domain.environment import DeviceClass
+from server.access.principal import Principal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrolmentToken:
-    """Lets devices enrol.
+    """Lets devices of one class enrol.
 
     Attributes:
         secret_sha256: hex digest; the secret itself is shown once.
-        max_uses: None: any number.
+        device_class: the most that devices let in with it may count as. Tokens of the first release: emulated.
+        device_type: the only type it lets in; None: any that holds no device of a more trusted class.
+        max_uses: None: any number (tokens of the first release).
         labels: put on every device that enrols with it.
+        owner: whose it is, and whose the devices are that enrol with it; None without authentication.
     """
 
     id: str
     name: str
     secret_sha256: str
+    device_class: DeviceClass = DeviceClass.EMULATED
+    device_type: str | None = None
     max_uses: int | None = None
     num_uses: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    owner: Principal | None = None

@@ -15,7 +15,7 @@ from fastapi import Depends, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Caller, Engineer
+from server.access.auth import Caller, Permitted
 from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
 from server.core.http.problems import FieldError, Problem
 from server.core.http.provide import provided
@@ -46,7 +46,7 @@ async def _body_digest(request: Request) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Runs an engineer's action, at most once per key.
+    """Runs a permitted action, at most once per key.
 
     Attributes:
         caller: who acts.
@@ -81,15 +81,15 @@ class Once:
 def _once(
     idempotency: Annotated[Idempotency, provided(Idempotency)],
     request: Request,
-    caller: Engineer,
+    caller: Permitted,
     fingerprint: Annotated[str, Depends(_body_digest)],
     key: IdempotencyKey = None,
 ) -> Once:
     return Once(idempotency, caller, request.method, request.url.path, key, fingerprint)
 
 
-EngineerOnce = Annotated[Once, Depends(_once)]
-"""For routes that change something: an engineer's right, and at most once per key."""
+PermittedOnce = Annotated[Once, Depends(_once)]
+"""For routes that change something: what the policy permits, and at most once per key."""
 
 
 def _response(stored: StoredResponse, *, replayed: bool) -> Response:

@@ -8,12 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Admin, TokensDep
+from server.access.auth import Permitted, TokensDep
 from server.access.schemas import (
     EnrolmentTokenBody,
     EnrolmentTokenResource,
     NewEnrolmentTokenResource,
     NewTokenResource,
+    OwnedListQuery,
     TokenBody,
     TokenResource,
 )
@@ -24,7 +25,7 @@ from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import UowDep, provided
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.resources import Listing
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
 EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
@@ -36,31 +37,31 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 @router.get("/tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_tokens(
-    paging: PagingDep, tokens: TokensDep, _: Admin, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, tokens: TokensDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[TokenResource]:
     """List every token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
-    page = page_in_memory(tokens.all(), lambda token: token.id, wanted)
+    page = page_in_memory(tokens.all(query.owner), lambda token: token.id, wanted)
     return paging.listing(page, [TokenResource.of(t) for t in page.items])
 
 
 @router.post("/tokens", status_code=201, responses=problems(*COMMON))
-def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Admin) -> NewTokenResource:
+def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Permitted) -> NewTokenResource:
     """Make a token. Its secret is in this answer only; for that reason an Idempotency-Key has no effect here."""
     roles = [Role(role) for role in body.roles]
-    token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s))
+    token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s), principal=body.principal)
     response.headers.update({**_NO_STORE, "Location": f"/api/v1/tokens/{token.id}"})
     return NewTokenResource.of(token, secret=secret)
 
 
 @router.get("/tokens/{token_id:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> TokenResource:
+def get_token(token_id: TokenId, tokens: TokensDep, _: Permitted) -> TokenResource:
     """Read one token, without its secret."""
     return TokenResource.of(tokens.get(token_id))
 
 
 @router.delete("/tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
+def revoke_token(token_id: TokenId, tokens: TokensDep, _: Permitted) -> None:
     """Refuse a token from now on."""
     tokens.get(token_id)
     tokens.revoke(token_id)
@@ -68,29 +69,35 @@ def revoke_token(token_id: TokenId, tokens: TokensDep, _: Admin) -> None:
 
 @router.get("/enrolment-tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_enrolment_tokens(
-    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Admin, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, enrolment_tokens: EnrolmentTokensDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[EnrolmentTokenResource]:
     """List every enrolment token, oldest first, revoked ones included."""
     wanted = paging.wanted(query)
-    page = page_in_memory(enrolment_tokens.all(), lambda token: token.id, wanted)
+    page = page_in_memory(enrolment_tokens.all(query.owner), lambda token: token.id, wanted)
     items = [EnrolmentTokenResource.of(token) for token in page.items]
     return paging.listing(page, items)
 
 
 @router.post("/enrolment-tokens", status_code=201, responses=problems(*COMMON))
 def create_enrolment_token(
-    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, _: Admin
+    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, caller: Permitted
 ) -> NewEnrolmentTokenResource:
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
     token, secret = enrolment_tokens.create(
-        body.name, max_uses=body.max_uses, expires_at=_expiry(uow, body.expires_in_s), labels=body.labels
+        body.name,
+        device_class=body.device_class,
+        device_type=body.device_type,
+        max_uses=body.max_uses,
+        expires_at=_expiry(uow, body.expires_in_s),
+        labels=body.labels,
+        creator=caller.creator,
     )
     response.headers.update(_NO_STORE)
     return NewEnrolmentTokenResource.of(token, secret=secret)
 
 
 @router.delete("/enrolment-tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Admin) -> None:
+def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Permitted) -> None:
     """Refuse enrolments with a token from now on; boards that have enrolled stay."""
     enrolment_tokens.revoke(token_id)
 

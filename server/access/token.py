@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from server.access.principal import Principal
+
 
 class Role(StrEnum):
     """What a token may do."""
@@ -14,6 +16,10 @@ class Role(StrEnum):
     ENGINEER = "engineer"
     AGENT = "agent"
     ADMIN = "admin"
+
+    def grants(self, role: Role) -> bool:
+        """Whether it may do what `role` may: admin everything, engineer everything a viewer may."""
+        return self in _GRANTED_BY[role]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,7 @@ class ApiToken:
         id: ``tok_...``.
         prefix: the readable start of the secret (``nas_3fk2...``), so that people can tell tokens apart.
         secret_sha256: hex digest of the whole secret.
+        owner: who holds it, and owns what is made with it.
         expires_at: None: never.
     """
 
@@ -32,14 +39,15 @@ class ApiToken:
     prefix: str
     secret_sha256: str
     roles: frozenset[Role]
+    owner: Principal
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
 
     def permits(self, role: Role) -> bool:
-        """Whether it may do what `role` may: admin everything, engineer everything a viewer may."""
-        return bool(self.roles & _GRANTED_BY[role])
+        """Whether one of its roles may do what `role` may."""
+        return any(held.grants(role) for held in self.roles)
 
     def usable(self, now: datetime) -> bool:
         """Whether it is neither revoked nor expired."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from nas_engine.domain.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentToken
-from server.access.store import EnrolmentTokenStore, TokenStore
+from server.access.principal import NOBODY, Creator, Principal
+from server.access.settings import EnrolmentDefaults
+from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
+from server.access.uses import Uses
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.ids import IdPrefix, new_id
@@ -41,13 +45,16 @@ class BootstrapSecrets:
 class Tokens:
     """Use cases of API tokens."""
 
-    def __init__(self, uow: UnitOfWork) -> None:
+    def __init__(self, uow: UnitOfWork, enrolment: EnrolmentDefaults | None = None) -> None:
         self._uow = uow
+        self._enrolment = enrolment or EnrolmentDefaults()
+        self._uses = Uses()
 
     def bootstrap(
         self, *, admin_secret: str | None = None, enrolment_secret: str | None = None
     ) -> BootstrapSecrets | None:
-        """At first start make one admin token and one enrolment token; None where there are tokens already.
+        """At first start make one admin token and one enrolment token; None where there are tokens already. What the
+        enrolment token lets in, and how long, is set by `EnrolmentDefaults`.
 
         Args:
             admin_secret, enrolment_secret: take these instead of fresh ones (from the environment).
@@ -63,21 +70,31 @@ class Tokens:
         def work(tx: Transaction) -> BootstrapSecrets | None:
             if not TokenStore(tx).lock_bootstrap():
                 return None
-            TokenStore(tx).add_token(_token("first admin", made.admin_token, {Role.ADMIN}, tx.now(), None))
+            admin = _token(tx, "first admin", made.admin_token, {Role.ADMIN})
             EnrolmentTokenStore(tx).add_enrolment_token(
                 EnrolmentToken(
                     id=new_id(IdPrefix.ENROLMENT),
                     name="first enrolment",
                     secret_sha256=digest(made.enrolment_token),
+                    device_class=self._enrolment.first_class,
+                    device_type=self._enrolment.first_type,
+                    max_uses=self._enrolment.first_max_uses,
                     created_at=tx.now(),
+                    expires_at=tx.now() + self._enrolment.first_lifetime,
+                    owner=admin.owner,
                 )
             )
             return made
 
         return self._uow.write(work)
 
-    def create(self, name: str, roles: Iterable[Role], expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+    def create(
+        self, name: str, roles: Iterable[Role], expires_at: datetime | None = None, *, principal: str | None = None
+    ) -> tuple[ApiToken, str]:
         """A new token and its secret, which is not stored.
+
+        Args:
+            principal: name of who holds it, made where there is none of that name; None makes one for it alone.
 
         Raises:
             InvalidValueError: no role, or an expiry in the past.
@@ -90,9 +107,7 @@ class Tokens:
         def work(tx: Transaction) -> ApiToken:
             if expires_at is not None and expires_at <= tx.now():
                 raise InvalidValueError(f"expiry {expires_at.isoformat()} is not in the future")
-            token = _token(name, secret, granted, tx.now(), expires_at)
-            TokenStore(tx).add_token(token)
-            return token
+            return _token(tx, name, secret, granted, expires_at, principal)
 
         return self._uow.write(work), secret
 
@@ -109,9 +124,21 @@ class Tokens:
         token, now = self._uow.read(look)
         if token is None or not token.usable(now):
             raise NotAuthenticatedError("the bearer token is unknown, revoked or expired")
-        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
-            self._uow.write(lambda tx: TokenStore(tx).touch_token(token.id))
+        self.note_use(token, now)
         return token
+
+    def note_use(self, token: ApiToken, now: datetime) -> None:
+        """Note in memory that a token was used: whoever only reads must not wait for writers."""
+        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
+            self._uses.note(token.id, now)
+
+    def write_uses(self) -> None:
+        """Write down the uses that were noted."""
+
+        def write(noted: Mapping[str, datetime]) -> None:
+            self._uow.write(lambda tx: TokenStore(tx).touch_tokens(noted))
+
+        self._uses.write(write)
 
     def require(self, token: ApiToken, role: Role) -> None:
         """Refuse a token that may not do what `role` may.
@@ -129,28 +156,46 @@ class Tokens:
 
     def get(self, token_id: str) -> ApiToken:
         """One token. Raises NotFoundError."""
-        return self._uow.read(lambda tx: TokenStore(tx).get_token(token_id))
+        return self._with_use(self._uow.read(lambda tx: TokenStore(tx).get_token(token_id)))
 
-    def all(self) -> tuple[ApiToken, ...]:
-        """Every token, oldest first."""
-        return self._uow.read(lambda tx: TokenStore(tx).all_tokens())
+    def all(self, owner: str | None = None) -> tuple[ApiToken, ...]:
+        """Every token, or those of a principal (by id or name), oldest first."""
+        return tuple(map(self._with_use, self._uow.read(lambda tx: TokenStore(tx).all_tokens(owner))))
+
+    def _with_use(self, token: ApiToken) -> ApiToken:
+        return replace(token, last_used_at=self._uses.latest(token.id, token.last_used_at))
 
 
 class EnrolmentTokens:
     """Use cases of enrolment tokens, with which boards are let in."""
 
-    def __init__(self, uow: UnitOfWork) -> None:
+    def __init__(self, uow: UnitOfWork, defaults: EnrolmentDefaults | None = None) -> None:
         self._uow = uow
+        self._defaults = defaults or EnrolmentDefaults()
 
     def create(
         self,
         name: str,
         *,
+        device_class: DeviceClass = DeviceClass.EMULATED,
+        device_type: str | None = None,
         max_uses: int | None = None,
         expires_at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
+        creator: Creator = NOBODY,
     ) -> tuple[EnrolmentToken, str]:
-        """A new enrolment token and its secret, which is shown this once."""
+        """A new enrolment token and its secret, which is shown this once.
+
+        Args:
+            device_class: the most that devices let in with it may count as.
+            device_type: the only type it lets in; None: any that holds no device of a more trusted class.
+            max_uses, expires_at: None takes the default.
+
+        Raises:
+            InvalidValueError: a token for boards without their type.
+        """
+        if device_class is DeviceClass.BOARD and device_type is None:
+            raise InvalidValueError("a token for boards names their type, such as rk3588: give device_type")
         secret = new_secret("enr")
 
         def work(tx: Transaction) -> EnrolmentToken:
@@ -158,32 +203,61 @@ class EnrolmentTokens:
                 id=new_id(IdPrefix.ENROLMENT),
                 name=name,
                 secret_sha256=digest(secret),
-                max_uses=max_uses,
+                device_class=device_class,
+                device_type=device_type,
+                max_uses=max_uses or self._defaults.max_uses,
                 labels=labels or {},
                 created_at=tx.now(),
-                expires_at=expires_at,
+                expires_at=expires_at or tx.now() + self._defaults.lifetime,
+                owner=creator.owner,
             )
             EnrolmentTokenStore(tx).add_enrolment_token(token)
             return token
 
         return self._uow.write(work), secret
 
-    def all(self) -> tuple[EnrolmentToken, ...]:
-        """All of them, oldest first."""
-        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all_enrolment_tokens())
+    def all(self, owner: str | None = None) -> tuple[EnrolmentToken, ...]:
+        """All of them, or those of an owner (by id or name), oldest first."""
+        return self._uow.read(lambda tx: EnrolmentTokenStore(tx).all_enrolment_tokens(owner))
 
     def revoke(self, token_id: str) -> None:
         """Let no device enrol with it any more. Raises NotFoundError."""
         self._uow.write(lambda tx: EnrolmentTokenStore(tx).revoke_enrolment_token(token_id))
 
 
-def _token(name: str, secret: str, roles: Iterable[Role], now: datetime, expires_at: datetime | None) -> ApiToken:
-    return ApiToken(
-        id=new_id(IdPrefix.TOKEN),
+def _token(
+    tx: Transaction,
+    name: str,
+    secret: str,
+    roles: Iterable[Role],
+    expires_at: datetime | None = None,
+    principal: str | None = None,
+) -> ApiToken:
+    """Store a token, and its principal where that is new."""
+    id = new_id(IdPrefix.TOKEN)
+    token = ApiToken(
+        id=id,
         name=name,
         prefix=secret[:_PREFIX_LENGTH],
         secret_sha256=digest(secret),
         roles=frozenset(roles),
-        created_at=now,
+        owner=_principal(tx, principal) if principal is not None else _principal_of_its_own(tx, name, id),
+        created_at=tx.now(),
         expires_at=expires_at,
     )
+    TokenStore(tx).add_token(token)
+    return token
+
+
+def _principal(tx: Transaction, name: str) -> Principal:
+    """The principal of that name, made where there is none."""
+    made = Principal(id=new_id(IdPrefix.PRINCIPAL), name=name, created_at=tx.now())
+    return PrincipalStore(tx).put_principal(made)
+
+
+def _principal_of_its_own(tx: Transaction, name: str, token_id: str) -> Principal:
+    """A principal named after a token; tokens may share a name, so the second one's principal carries its id too."""
+    wanted = Principal(id=new_id(IdPrefix.PRINCIPAL), name=name, created_at=tx.now())
+    if PrincipalStore(tx).put_principal(wanted) == wanted:
+        return wanted
+    return _principal(tx, f"{name[:160]} ({token_id})")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from server.access.principal import Principal
 from server.core.errors import InvalidValueError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,12 +34,17 @@ class StoredBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """Bytes that are stored under the hash of their content."""
+    """Bytes that are stored under the hash of their content.
+
+    Attributes:
+        owner: of the token that first uploaded them; None for what the service made.
+    """
 
     sha256: str
     size_bytes: int
     media_type: str
     created_at: datetime
+    owner: Principal | None = None
 
 
 class WeightsOrigin(Enum):
@@ -76,3 +82,39 @@ class ModelExport:
     supernet_version_id: str | None = None
     cpu_operators: tuple[str, ...] = ()
     created_at: datetime
+
+
+class ScrubState(Enum):
+    """How far a scrub is."""
+
+    NEVER = "never"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubReport:
+    """What the last scrub found.
+
+    Attributes:
+        num_checked, checked_bytes: recorded contents looked at, and bytes read.
+        num_corrupted, num_missing, num_orphaned: all of each; the lists name the first thousand.
+        corrupted: digests whose file holds other bytes.
+        missing: digests that are recorded and have no file.
+        orphaned: files of the store that no record names, older than an hour.
+        error: why it did not finish.
+    """
+
+    state: ScrubState = ScrubState.NEVER
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    num_checked: int = 0
+    checked_bytes: int = 0
+    num_corrupted: int = 0
+    num_missing: int = 0
+    num_orphaned: int = 0
+    corrupted: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    orphaned: tuple[str, ...] = ()
+    error: str = ""

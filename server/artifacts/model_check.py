@@ -6,10 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from nas_engine.domain.environment import Dtype
-from server.core.errors import InvalidModelError
+from server.artifacts.files import damaged
+from server.core.errors import InvalidModelError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,33 +36,69 @@ class ModelFacts:
 
 
 TIMEOUT_S = 90.0
+MEMORY_BYTES = 4 * 2**30  # a model of the largest size that is taken, 512 MB, needs less than three
+NUM_AT_ONCE = 2
+MAX_WAITING = 16
+WAIT_S = 60.0
+# The child runs the code of this process, wherever that was imported from, and nothing of the folder it is started in.
+_CODE_FOLDER = str(Path(__file__).parents[2])
+_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from server.artifacts.onnx_sandbox import main; sys.exit(main())"
 
 
 class ModelCheck:
-    """`ModelCheck` by `server.artifacts.onnx_sandbox`. Thread-safe."""
+    """Looks at models in child processes of bounded time and memory, few at once. Thread-safe.
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    Args:
+        timeout_s: longest one check may take.
+        memory_bytes: address space of one child.
+        num_at_once: children at the same time.
+        wait_s: how long a check waits for its turn; at most `MAX_WAITING` do.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        num_at_once: int = NUM_AT_ONCE,
+        wait_s: float = WAIT_S,
+    ) -> None:
         self._timeout_s = timeout_s
+        self._memory_bytes = memory_bytes
+        self._num_at_once = num_at_once
+        self._wait_s = wait_s
+        self._turns = threading.BoundedSemaphore(num_at_once)
+        self._places = threading.BoundedSemaphore(num_at_once + MAX_WAITING)
 
-    def check(self, content: bytes) -> ModelFacts:
-        """What the model holds. Raises InvalidModelError."""
-        command = (sys.executable, "-I", "-m", "server.artifacts.onnx_sandbox")
+    def check(self, source: BinaryIO, sha256: str) -> ModelFacts:
+        """What the model in an open file holds; the child reads it by the file's descriptor.
+
+        Raises:
+            InvalidModelError: it is none that a board should be given.
+            ArtifactDamagedError: the file's bytes have another digest.
+            UnavailableError: other checks take up every place.
+        """
+        command = (sys.executable, "-I", "-c", _CHILD, _CODE_FOLDER, sha256, str(self._memory_bytes))
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        try:
-            done = subprocess.run(
-                command,
-                input=content,
-                capture_output=True,
-                timeout=self._timeout_s,
-                env={**environment, "OMP_NUM_THREADS": "1"},
-                cwd="/",
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise InvalidModelError(f"the model could not be checked within {self._timeout_s:g} s") from error
+        with self._turn():
+            try:
+                done = subprocess.run(
+                    command,
+                    stdin=source,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    timeout=self._timeout_s,
+                    env={**environment, "OMP_NUM_THREADS": "1"},
+                    cwd="/",
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise InvalidModelError(f"the model could not be checked within {self._timeout_s:g} s") from error
         if done.returncode != 0:
             raise InvalidModelError("checking the model ended its process: it is malformed, or far too large")
         answer = json.loads(done.stdout)
+        if "damaged" in answer:
+            raise damaged(sha256, answer["damaged"])
         if "error" in answer:
             raise InvalidModelError(answer["error"])
         found = answer["ok"]
@@ -64,3 +106,24 @@ class ModelCheck:
         return ModelFacts(
             input_shapes=shapes, opset=found["opset"], size_bytes=found["size_bytes"], dtype=Dtype(found["dtype"])
         )
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise UnavailableError(
+                f"{self._num_at_once} models are being checked and {MAX_WAITING} wait: try again later",
+                retry_after_s=10,
+            )
+        try:
+            if not self._turns.acquire(timeout=self._wait_s):
+                raise UnavailableError(
+                    f"the checks of {self._num_at_once} other models took longer than {self._wait_s:g} s: try again "
+                    "later",
+                    retry_after_s=10,
+                )
+            try:
+                yield
+            finally:
+                self._turns.release()
+        finally:
+            self._places.release()

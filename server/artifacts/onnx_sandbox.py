@@ -1,29 +1,35 @@
-"""The child process that looks at an uploaded model: reads it from standard input, answers with one line of JSON.
+"""The child process that looks at an uploaded model: its file is the standard input, the answer one line of JSON.
 
 Parsers of hostile files crash, loop and eat memory; here that ends a process with limits and nothing else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import sys
 
 from nas_engine.domain.errors import ExportError
-from nas_engine.export.onnx_check import inspect_onnx
+from nas_engine.export.onnx_check import MAX_SIZE_BYTES, inspect_onnx
 
-MAX_MEMORY_BYTES = 6 * 2**30
 MAX_CPU_S = 60
 
 
 def main() -> int:
-    """Answer ``{"ok": ...}`` or ``{"error": ...}``."""
+    """Answer ``{"ok": ...}``, ``{"error": ...}`` or ``{"damaged": sha256}``; arguments: digest, bytes of memory."""
+    sha256, memory_bytes = sys.argv[-2], int(sys.argv[-1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it has nothing to write
     try:
-        found = inspect_onnx(sys.stdin.buffer.read())
+        content = sys.stdin.buffer.read(MAX_SIZE_BYTES + 1)
+        digest = hashlib.sha256(content).hexdigest()
+        if len(content) <= MAX_SIZE_BYTES and digest != sha256:
+            sys.stdout.write(json.dumps({"damaged": digest}) + "\n")
+            return 0
+        found = inspect_onnx(content)
     except ExportError as error:
         document: dict[str, object] = {"error": str(error)}
     else:
@@ -38,7 +44,3 @@ def main() -> int:
         }
     sys.stdout.write(json.dumps(document) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

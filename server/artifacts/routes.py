@@ -3,70 +3,95 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator
-from typing import IO, Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from server.access.auth import Engineer, Viewer
+from server.access.auth import Caller, Permitted, QuotasDep
+from server.access.quotas import Quotas
+from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import Artifact
-from server.artifacts.artifacts import CHUNK_BYTES, Artifacts
-from server.artifacts.schemas import ArtifactResource
+from server.artifacts.artifacts import Artifacts, check_media_type
+from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
+from server.artifacts.scrub import ArtifactScrubs
 from server.artifacts.store import ArtifactStore
 from server.core.http.conditional import NOT_MODIFIED, not_modified
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import (
+    ARTIFACT_DAMAGED,
+    CONFLICT,
     CONTENT_TOO_LARGE,
     DIGEST_MISMATCH,
+    INSUFFICIENT_STORAGE,
     INVALID_PAGE_TOKEN,
     NOT_FOUND,
     RANGE_NOT_SATISFIABLE,
 )
 from server.core.http.problems import Problem
-from server.core.http.provide import ApiSettings, SettingsDep, UowDep, provided
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.provide import SettingsDep, UowDep, provided
+from server.core.http.resources import Listing
 
 router = APIRouter(prefix="/api/v1", tags=["artifacts"])
 ArtifactsDep = Annotated[Artifacts, provided(Artifacts)]
+ScrubsDep = Annotated[ArtifactScrubs, provided(ArtifactScrubs)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the content, lower-case hex.")]
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_MEMORY_BYTES = 1 << 20  # uploads above this are spooled to disk while they stream in
+_COUNTED_BYTES = 8 << 20  # an upload is held against the quota whenever so much more has come
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _CONTENT = {"content": {"*/*": _BINARY}}
 
 
 @router.get("/artifacts", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_artifacts(
-    artifacts: ArtifactsDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    artifacts: ArtifactsDep, paging: PagingDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[ArtifactResource]:
     """List the artifacts that are stored, newest first."""
-    page = artifacts.page(paging.wanted(query))
+    page = artifacts.page(paging.wanted(query), query.owner)
     return paging.listing(page, [ArtifactResource.of(a) for a in page.items])
 
 
+@router.post("/artifacts:scrub", status_code=202, responses=problems(*COMMON, CONFLICT))
+def scrub_artifacts(scrubs: ScrubsDep, response: Response, _: Permitted) -> ArtifactScrubResource:
+    """Read every stored file again and report what is corrupted, missing or orphaned; GET gives the report."""
+    report = scrubs.start()
+    response.headers["Location"] = "/api/v1/artifacts:scrub"
+    response.headers["Retry-After"] = "5"
+    return ArtifactScrubResource.of(report)
+
+
+@router.get("/artifacts:scrub", responses=problems(*COMMON))
+def get_artifact_scrub(scrubs: ScrubsDep, _: Permitted) -> ArtifactScrubResource:
+    """Read the report of the last scrub, or how far the one that runs is."""
+    return ArtifactScrubResource.of(scrubs.report())
+
+
 @router.get(
-    "/artifacts/{sha256:id}",
+    "/artifacts/{sha256}",
     response_class=StreamingResponse,
     responses={
         200: {**_CONTENT, "description": "The whole content, in the artifact's own media type."},
         206: {**_CONTENT, "description": "The range that was asked for."},
         **NOT_MODIFIED,
-        **problems(*COMMON, NOT_FOUND, RANGE_NOT_SATISFIABLE),
+        **problems(*COMMON, NOT_FOUND, RANGE_NOT_SATISFIABLE, ARTIFACT_DAMAGED),
     },
 )
 def get_artifact(
     sha256: Digest,
     request: Request,
     artifacts: ArtifactsDep,
-    _: Viewer,
+    _: Permitted,
     range_header: Annotated[str | None, Header(alias="Range", description="One range: `bytes=FIRST-LAST`.")] = None,
 ) -> Response:
-    """Download the content. Resumable: ask for the rest with Range, and check the sha256 at the end."""
+    """Download the content. Resumable: ask for the rest with Range, and check the sha256 at the end.
+
+    The bytes are verified on their way: where stored bytes are corrupted, the connection ends before the last of them,
+    so that a complete answer holds the right bytes. Ranges come from content that was verified as a whole.
+    """
     artifact = artifacts.get(sha256)
     etag = f'"{artifact.sha256}"'
     if (unchanged := not_modified(request, etag)) is not None:
@@ -90,35 +115,59 @@ def get_artifact(
 
 
 @router.put(
-    "/artifacts/{sha256:id}",
+    "/artifacts/{sha256}",
     status_code=201,
     response_model=ArtifactResource,
     openapi_extra={"requestBody": {"required": True, "content": {"*/*": _BINARY}}},
     responses={
         200: {"model": ArtifactResource, "description": "It was there already."},
-        **problems(*COMMON, NOT_FOUND, CONTENT_TOO_LARGE, DIGEST_MISMATCH),
+        **problems(*COMMON, NOT_FOUND, CONTENT_TOO_LARGE, DIGEST_MISMATCH, INSUFFICIENT_STORAGE),
     },
 )
 async def put_artifact(
-    sha256: Digest, request: Request, uow: UowDep, settings: SettingsDep, artifacts: ArtifactsDep, _: Engineer
+    sha256: Digest,
+    request: Request,
+    uow: UowDep,
+    settings: SettingsDep,
+    artifacts: ArtifactsDep,
+    quotas: QuotasDep,
+    caller: Permitted,
 ) -> Response:
-    """Store bytes under their sha256. Storing the same content again changes nothing."""
+    """Store bytes under their sha256. Storing the same content again changes nothing, and heals a damaged artifact."""
     media_type = request.headers.get("content-type", "application/octet-stream")
-    # The limit itself is the body guard's: it cuts the stream off.
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
-        async for chunk in request.stream():
-            await run_in_threadpool(spool.write, chunk)
-        spool.seek(0)
+    check_media_type(media_type)
+    declared = request.headers.get("content-length", "0")
+    announced_bytes = int(declared) if declared.isdecimal() else 0
+    with artifacts.incoming(announced_bytes=announced_bytes, limit_bytes=settings.max_artifact_bytes) as incoming:
+        async for chunk in _counted(request, quotas, caller):
+            await run_in_threadpool(incoming.write, chunk)
         known = await run_in_threadpool(uow.read, lambda tx: ArtifactStore(tx).find_artifact(sha256))
-        artifact = await run_in_threadpool(_store, settings, artifacts, spool, media_type, sha256)
+        stored = await run_in_threadpool(incoming.publish, sha256)
+    artifact = await run_in_threadpool(artifacts.adopt, stored, media_type, caller.creator.owner)
     resource = ArtifactResource.of(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
     return JSONResponse(resource.model_dump(mode="json"), status_code=201 if known is None else 200, headers=headers)
 
 
-def _store(settings: ApiSettings, artifacts: Artifacts, spool: IO[bytes], media_type: str, sha256: str) -> Artifact:
-    limit = settings.max_artifact_bytes
-    return artifacts.put(spool, media_type, expected_sha256=sha256, limit_bytes=limit)  # type: ignore[arg-type]
+async def _counted(request: Request, quotas: Quotas, caller: Caller) -> AsyncIterator[bytes]:
+    """The chunks of an upload, counted against the owner's quota. Raises QuotaExceededError."""
+    if caller.token is None:
+        async for chunk in request.stream():
+            yield chunk
+        return
+    announced = request.headers.get("content-length", "0")
+    left = int(announced) if announced.isdecimal() else 0
+    await run_in_threadpool(quotas.count_upload, caller.quota_key, 0, left)
+    pending = 0
+    try:
+        async for chunk in request.stream():
+            pending += len(chunk)
+            if pending >= _COUNTED_BYTES:
+                counted, pending = pending, 0
+                await run_in_threadpool(quotas.count_upload, caller.quota_key, counted)
+            yield chunk
+    finally:
+        quotas.note_upload(caller.quota_key, pending)
 
 
 def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:
@@ -143,14 +192,6 @@ def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:
 def _stream(
     artifacts: Artifacts, artifact: Artifact, first: int, length: int, status: int, headers: dict[str, str]
 ) -> Response:
-    def chunks() -> Iterator[bytes]:
-        position, end = first, first + length
-        while position < end:
-            chunk = artifacts.read_range(artifact.sha256, position, min(CHUNK_BYTES, end - position))
-            if not chunk:
-                return
-            position += len(chunk)
-            yield chunk
-
     headers = {**headers, "Content-Length": str(length)}
-    return StreamingResponse(chunks(), status_code=status, media_type=artifact.media_type, headers=headers)
+    chunks = artifacts.stream(artifact, first, length)
+    return StreamingResponse(chunks, status_code=status, media_type=artifact.media_type, headers=headers)

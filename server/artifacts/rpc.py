@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import grpc
 
@@ -12,15 +13,18 @@ from server.artifacts.artifacts import Artifacts
 from server.core.errors import RangeNotSatisfiableError
 from server.core.rpc.errors import answering
 
-CHUNK_BYTES = 256 * 1024
+A = TypeVar("A", bound=Authenticated)
 
 
-class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
+class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer, Generic[A]):
     """Servicer of `hilnas.v1.Artifacts`, for enrolled devices."""
 
-    def __init__(self, authenticate: Callable[[str], Authenticated], artifacts: Artifacts) -> None:
-        """`authenticate` gives the device with a credential, or raises."""
+    def __init__(
+        self, authenticate: Callable[[str], A], check_fetch: Callable[[A, str], None], artifacts: Artifacts
+    ) -> None:
+        """`authenticate` gives the device with a credential, or raises; `check_fetch` refuses what is not for it."""
         self._authenticate = authenticate
+        self._check_fetch = check_fetch
         self._artifacts = artifacts
 
     def Fetch(  # noqa: N802
@@ -28,12 +32,14 @@ class ArtifactStream(artifacts_pb2_grpc.ArtifactsServicer):
     ) -> Iterator[artifacts_pb2.Chunk]:
         """Stream an artifact from an offset on, as artifacts.proto says."""
         with answering(context):
-            authenticated(self._authenticate, None, context)
-            size_bytes = self._artifacts.get(request.sha256).size_bytes
+            self._check_fetch(authenticated(self._authenticate, None, context), request.sha256)
+            artifact = self._artifacts.get(request.sha256)
+            size_bytes = artifact.size_bytes
             if not 0 <= request.offset_bytes <= size_bytes:
                 raise RangeNotSatisfiableError(request.offset_bytes, size_bytes)
             if request.offset_bytes == size_bytes:
                 return
-            for offset, data in self._artifacts.chunks(request.sha256, request.offset_bytes, CHUNK_BYTES):
-                if data:
-                    yield artifacts_pb2.Chunk(offset_bytes=offset, data=data, total_size_bytes=size_bytes)
+            offset = request.offset_bytes
+            for data in self._artifacts.stream(artifact, offset):
+                yield artifacts_pb2.Chunk(offset_bytes=offset, data=data, total_size_bytes=size_bytes)
+                offset += len(data)

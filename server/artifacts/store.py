@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.artifacts.artifact import Artifact, ModelExport, ModelFormat, WeightsOrigin
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
@@ -20,6 +21,7 @@ artifacts = sa.Table(
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("media_type", Label, nullable=False),
     sa.Column("created_at", Timestamp, nullable=False),
+    owner_column(),
     sa.Index("ix_artifacts_created_at_sha256", "created_at", "sha256"),
 )
 
@@ -39,7 +41,7 @@ model_exports = sa.Table(
 )
 
 
-ARTIFACTS = Rows(Artifact, artifacts)
+ARTIFACTS = Rows(Artifact, artifacts, paths=OWNER_PATH, joined=OWNER)
 MODEL_EXPORTS = Rows(ModelExport, model_exports)
 
 
@@ -58,11 +60,16 @@ class ArtifactStore(Store):
         """Read one, None where there is none."""
         return self._first(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256))
 
-    def page_of_artifacts(self, page: PageRequest) -> Page[Artifact]:
-        """List the records of artifacts, newest first."""
+    def artifacts_after(self, sha256: str, limit: int) -> tuple[Artifact, ...]:
+        """The next records in the order of their digests."""
+        statement = ARTIFACTS.select(artifacts.c.sha256 > sha256).order_by(artifacts.c.sha256).limit(limit)
+        return self._list(ARTIFACTS, statement)
+
+    def page_of_artifacts(self, page: PageRequest, owner: str | None = None) -> Page[Artifact]:
+        """List the records of artifacts, or of those of an owner, newest first."""
         # The sort value travels in page tokens, so it is the stored number rather than a datetime.
         created = sa.type_coerce(artifacts.c.created_at, sa.BigInteger).label("created_us")
-        statement = ARTIFACTS.select().add_columns(created)
+        statement = owned_by(ARTIFACTS.select(), artifacts.c.owner_id, owner).add_columns(created)
         return self._page(
             ARTIFACTS, statement, page, value_column=created, id_column=artifacts.c.sha256, descending=True
         )

@@ -31,7 +31,7 @@ def agent_services(
     classifying = ClassifyingRpc(ClassificationResults(uow, kinds, artifacts), artifacts)
     return AgentServices(
         devices=Devices(uow, leases),
-        sessions=AgentSessions(uow, wakeups, kinds, leases),
+        sessions=AgentSessions(uow, wakeups, kinds, leases, canaries.proving_kind),
         artifacts=artifacts,
         results=JobResults(uow, kinds),
         work={measuring.kind: measuring, classifying.kind: classifying},

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -28,16 +30,21 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
+from server.access.quotas import Quotas
+from server.access.sessions import Sessions
 from server.access.tokens import EnrolmentTokens, Tokens, new_secret
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelCheck
+from server.artifacts.scrub import ArtifactScrubs
 from server.bootstrap.agents import agent_services
 from server.bootstrap.app import create_app
+from server.bootstrap.connections import raise_file_limit
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
+from server.bootstrap.owners import all_owners
 from server.bootstrap.schema import current_revision, head_revision, open_database
 from server.bootstrap.schemas import ReadinessCheck
 from server.bootstrap.secret_files import PendingSecret, secret_key
@@ -52,6 +59,7 @@ from server.core.home import ADMIN_TOKEN_FILE
 from server.core.http.event_stream import EventHub
 from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
+from server.core.http.patience import patient_protocol
 from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
@@ -128,7 +136,13 @@ def build(settings: Settings) -> ApiProcess:
         uow=uow,
         agents=agents,
         housekeeping=Housekeeping(
-            provided.get(Dispatch), provided.get(Events), provided.get(Idempotency), provided.get(BatchKeeper)
+            provided.get(Dispatch),
+            provided.get(Events),
+            provided.get(Idempotency),
+            provided.get(BatchKeeper),
+            provided.get(Sessions),
+            provided.get(Quotas),
+            provided.get(ArtifactScrubs),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -143,15 +157,23 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
         allowed_hosts=settings.effective_allowed_hosts,
         allowed_origins=settings.allowed_origins,
         max_artifact_bytes=settings.max_artifact_bytes,
+        patience=settings.patience,
     )
+    tokens = Tokens(uow, settings.enrolment)
+    sessions = Sessions(uow, tokens, settings.sessions)
     dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     page_tokens = PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value()))
-    hub = EventHub(lambda: wakeups.token(Topic.EVENTS))
-    health = (Metrics((lambda: _job_depths(dispatch),)), Probes((lambda: _database_check(engine),)))
+    hub = EventHub(lambda: wakeups.token(Topic.EVENTS), ended=sessions.ended)
+    files = FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes)
+    probes = Probes((lambda: _database_check(engine, settings.min_free_bytes), lambda: _artifacts_check(files)))
+    health = (Metrics((lambda: _job_depths(dispatch),)), probes)
     core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
-    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
-    access_and_jobs = (Tokens(uow), EnrolmentTokens(uow), artifacts, ModelCheck(), dispatch)
+    artifacts = Artifacts(uow, files)
+    scrubs = ArtifactScrubs(uow, files, timedelta(hours=settings.scrub_every_h))
+    models = ModelCheck(memory_bytes=settings.model_check_memory_bytes, num_at_once=settings.model_checks)
+    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), all_owners(uow))
+    access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, scrubs, models, dispatch)
 
     space_tables = SpaceTables(uow, artifacts)
     spaces, datasets = SpaceCatalog(space_tables), DatasetCatalog.from_file(settings.datasets_file)
@@ -188,6 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"hilnas server: {error}\n")
         return 1
+    except sa.exc.DBAPIError as error:  # damage that shows only now
+        sys.stderr.write(f"hilnas server: the database cannot be used: {error.orig}; restore a backup\n")
+        return 1
     return 0
 
 
@@ -197,6 +222,7 @@ def run(settings: Settings) -> None:
     Raises:
         OSError: an address is taken, or the home folder cannot be used.
     """
+    raise_file_limit()
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(settings.http_host, settings.http_port))
         process = build(settings)
@@ -212,7 +238,7 @@ def run(settings: Settings) -> None:
         rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc)
-        _serve(process, listener, settings.shutdown_s)
+        _serve(process, listener, settings)
 
 
 class _Server(uvicorn.Server):
@@ -228,15 +254,17 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _serve(process: ApiProcess, listener: socket.socket, shutdown_s: int) -> None:
+def _serve(process: ApiProcess, listener: socket.socket, settings: Settings) -> None:
     config = uvicorn.Config(
         process.app,
+        http=patient_protocol(settings.patience),
         log_config=None,
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=shutdown_s,
+        timeout_graceful_shutdown=settings.shutdown_s,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     # uvicorn raises the signals it caught once more when it has ended: ours must not kill us before the clean-up.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -296,7 +324,7 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _database_check(engine: sa.Engine) -> ReadinessCheck:
+def _database_check(engine: sa.Engine, min_free_bytes: int) -> ReadinessCheck:
     try:
         current = current_revision(engine)
     except sa.exc.SQLAlchemyError as error:
@@ -304,7 +332,17 @@ def _database_check(engine: sa.Engine) -> ReadinessCheck:
     newest = head_revision()
     if current != newest:
         return ReadinessCheck(name="database", ok=False, detail=f"schema is {current}, this server needs {newest}")
+    if engine.dialect.name == "sqlite":
+        free_bytes = shutil.disk_usage(Path(str(engine.url.database)).parent).free
+        if free_bytes < min_free_bytes:
+            detail = f"its disk has {free_bytes} bytes free, {min_free_bytes} must stay free (HILNAS_MIN_FREE_BYTES)"
+            return ReadinessCheck(name="database", ok=False, detail=detail)
     return ReadinessCheck(name="database", ok=True, detail=f"schema {current}")
+
+
+def _artifacts_check(files: FileByteStore) -> ReadinessCheck:
+    fault = files.fault()
+    return ReadinessCheck(name="artifacts", ok=fault is None, detail=fault or "uploads are taken")
 
 
 def _job_depths(dispatch: Dispatch) -> Metric:
@@ -334,6 +372,9 @@ def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
     parser.add_argument("--grpc-key", type=Path, help="its private key")
     parser.add_argument("--grpc-client-ca", type=Path, help="ask agents for certificates of this authority")
     parser.add_argument("--insecure-no-auth", action="store_true", help="everyone is admin; loopback addresses only")
+    parser.add_argument("--header-timeout-s", type=float, help="seconds for the headers of a request [15]")
+    parser.add_argument("--body-timeout-s", type=float, help="seconds for its body, more for large ones [30]")
+    parser.add_argument("--trusted-proxies", help="addresses of TLS proxies whose X-Forwarded-* are believed")
     parser.add_argument("--datasets-file", type=Path, help="JSON file that registers data sets")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--log-json", action="store_true", help="one JSON object per log line")

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from nas_engine.domain.measurement import LatencyStats
 from nas_engine.settings.training import TrainingSpec
 from server.access import routes as tokens
+from server.access.permissions import check_policy
 from server.artifacts import routes as artifacts
 from server.bootstrap import event_routes as events
 from server.bootstrap import system_routes as system
@@ -21,6 +24,7 @@ from server.core.http.event_stream import EventHub
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
 from server.core.http.metrics import Metrics
 from server.core.http.openapi import install_openapi, operation_id
+from server.core.http.patience import BodyPatienceGuard
 from server.core.http.problem_handlers import install_problem_handlers
 from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
@@ -71,6 +75,8 @@ _SPECS = (
     RankingStudySpec,
 )
 _VALUES = (LatencyStats, Loss, Correlation, RankingResult)
+HTTP_THREADS = 100
+"""Requests that run at a time; more than may wait for the one writer (`MAX_WAITING_WRITERS`): readers find room."""
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
 
 
@@ -89,11 +95,13 @@ def create_app(provided: Provided) -> FastAPI:
     install_provided(app, provided)
     for router in _ROUTERS:
         app.include_router(router)
+    check_policy(route.name for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
     install_problem_handlers(app)
     install_openapi(app, _SPECS, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
     app.add_middleware(BodyLimitGuard, limits=limits)
+    app.add_middleware(BodyPatienceGuard, patience=settings.patience)
     app.add_middleware(
         HostAndOriginGuard, allowed_hosts=settings.allowed_hosts, allowed_origins=settings.allowed_origins
     )
@@ -106,6 +114,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     provided: Provided = app.state.provided
     hub = provided.get(EventHub)
     watcher = asyncio.create_task(hub.run())
+    anyio.to_thread.current_default_thread_limiter().total_tokens = HTTP_THREADS
     try:
         yield
     finally:

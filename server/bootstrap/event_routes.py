@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from nas_engine.domain.json_value import JsonValue
-from server.access.auth import Caller, Viewer
+from server.access.auth import Caller, Permitted
 from server.bootstrap.schemas import EventListQuery, EventPage, EventResource
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
@@ -89,7 +89,7 @@ class _Asked:
             return Response(status_code=204)
         self.hub.check_slot(self.caller.id)
         subject = Subject(read=lambda after, limit: self._read(wanted, after, limit), ended=ended)
-        stream = stream_events(self.hub, subject, after_id, self.caller.id)
+        stream = stream_events(self.hub, subject, after_id, self.caller.id, self.caller.credential)
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers=EVENT_STREAM_HEADERS)
 
     def _read(self, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:
@@ -101,7 +101,7 @@ class _Asked:
 
 async def _asked(
     request: Request,
-    caller: Viewer,
+    caller: Permitted,
     events: Annotated[Events, provided(Events)],
     hub: Annotated[EventHub, provided(EventHub)],
     query: Annotated[EventListQuery, Query()],

@@ -1,4 +1,4 @@
-"""What every replica does beside serving: bring dead leases back, forget what is old. Idempotent, lock-free."""
+"""What every replica does beside serving: bring dead leases back, write notes down, forget what is old, scrub."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from datetime import timedelta
 
 import structlog
 
+from server.access.quotas import Quotas
+from server.access.sessions import Sessions
+from server.artifacts.scrub import ArtifactScrubs
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
@@ -21,11 +24,23 @@ PRUNE_EVERY_S = 3600.0
 class Housekeeping:
     """A thread that sweeps leases and prunes old rows until stopped."""
 
-    def __init__(self, dispatch: Dispatch, events: Events, idempotency: Idempotency, batches: BatchKeeper) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        events: Events,
+        idempotency: Idempotency,
+        batches: BatchKeeper,
+        sessions: Sessions,
+        quotas: Quotas,
+        scrubs: ArtifactScrubs,
+    ) -> None:
+        self._sessions = sessions
+        self._quotas = quotas
         self._dispatch = dispatch
         self._events = events
         self._idempotency = idempotency
         self._batches = batches
+        self._scrubs = scrubs
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -40,17 +55,23 @@ class Housekeeping:
         """Stop the thread and wait for it."""
         self._stopped.set()
         self._thread.join(timeout=10)
+        self._scrubs.stop()
 
     def _run(self) -> None:
         next_prune_s = time.monotonic() + PRUNE_EVERY_S
         while not self._stopped.wait(self._dispatch.settings.renew_every_s):
             # A failing database must not end the sweeping: it comes back.
             try:
+                self._sessions.write_uses()
+                self._quotas.write_uses()
                 self._dispatch.sweep()
                 self._batches.go_on()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     self._events.prune(KEEP_EVENTS)
                     self._idempotency.prune()
+                    self._sessions.prune()
+                    self._quotas.prune()
+                    self._scrubs.start_if_due()
             except Exception as error:
                 _log.warning("housekeeping failed, it goes on", exc_info=error)

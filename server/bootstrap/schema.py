@@ -23,7 +23,7 @@ from server.core import events as event_store
 from server.core import idempotency as idempotency_store
 from server.core.database import labels, wakeups
 from server.core.database import metadata as metadata_module
-from server.core.database.engine import open_engine
+from server.core.database.engine import is_retryable, open_engine
 from server.core.database.metadata import metadata
 from server.fleet import store as fleet
 from server.jobs import tables as jobs
@@ -44,20 +44,53 @@ def open_database(settings: Settings) -> sa.Engine:
     """The engine of the settings' database, at the newest schema.
 
     Raises:
-        OSError: the home folder cannot be made, or the database stays away.
-        sqlalchemy.exc.SQLAlchemyError: the database cannot be used.
+        OSError: the home folder cannot be made, the database stays away, is damaged, no database at all, or newer
+            than this code; the message is one line for people.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(settings.effective_database_url)
+    try:
+        engine = open_engine(settings.effective_database_url)
+    except (ValueError, sa.exc.ArgumentError) as error:
+        raise OSError(f"the database cannot be used: {error}") from error
+    name = engine.url.render_as_string(hide_password=True)
     deadline = time.monotonic() + PATIENCE_S
     while True:  # ends at the deadline
         try:
+            _refuse_unusable(engine, name)
             migrate(engine)
             return engine
         except sa.exc.OperationalError as error:
+            if not is_retryable(error):
+                hint = "see whether its file may be read and written, or restore a backup"
+                raise OSError(f"database {name} cannot be used: {error.orig}; {hint}") from error
             if time.monotonic() > deadline:
-                raise OSError(f"the database does not answer: {error.orig}") from error
+                raise OSError(f"database {name} does not answer: {error.orig}") from error
             time.sleep(PAUSE_S)
+        except sa.exc.DBAPIError as error:
+            raise OSError(f"database {name} is damaged, or none of hilnas: {error.orig}; restore a backup") from error
+
+
+def _refuse_unusable(engine: sa.Engine, name: str) -> None:
+    """Look, before anything is written, whether this code knows the database's schema.
+
+    Raises:
+        OSError: it does not.
+    """
+    current = current_revision(engine)
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if current is not None and current not in known:
+        raise OSError(
+            f"database {name} has schema {current}, which this release does not know; its newest is {head_revision()}: "
+            "run the release that made it, or a newer one; or restore a backup of before"
+        )
+    tables = set(sa.inspect(engine).get_table_names())
+    if current is None and tables:
+        raise OSError(
+            f"database {name} holds tables but no schema version of hilnas ({', '.join(sorted(tables)[:3])}, ...): "
+            "name another database, or restore a backup"
+        )
+    if current is not None and current == head_revision() and (missing := set(metadata.tables) - tables):
+        raise OSError(f"database {name} lacks tables ({', '.join(sorted(missing)[:3])}): restore a backup")
 
 
 VERSION_TABLE = "hilnas_schema_version"
@@ -113,9 +146,13 @@ def current_revision(engine: sa.Engine) -> str | None:
 
 def head_revision() -> str | None:
     """The newest revision this code knows."""
+    return _scripts().get_current_head()
+
+
+def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
-    return ScriptDirectory.from_config(config).get_current_head()
+    return ScriptDirectory.from_config(config)
 
 
 @contextmanager

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from nas_engine.domain.environment import DeviceClass
+from server.access.page_session import SessionSettings
+from server.access.quotas import QuotaSettings
+from server.access.settings import EnrolmentDefaults
 from server.core.home import ENROLMENT_TOKEN_FILE, default_home
+from server.core.http.patience import Patience
 from server.jobs.settings import LeaseSettings
 
+_QUOTAS, _SESSIONS, _PATIENCE = QuotaSettings(), SessionSettings(), Patience()
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -31,12 +38,32 @@ class Settings(BaseSettings):
         allowed_hosts: Host names answered to, comma-separated; empty means loopback names on a loopback
             bind and any name otherwise.
         allowed_origins: further web origins that may send changes, comma-separated.
+        trusted_proxies: addresses (or networks) of TLS proxies in front of the server, comma-separated: their
+            ``X-Forwarded-Proto`` and ``X-Forwarded-For`` are believed, nobody else's.
+        session_idle_s: a session of the web pages ends when it was not used for so long.
+        session_max_s: it ends so long after the login, however much it is used.
+        quota_open_searches: searches of one owner that are not over; 0 switches this and each quota below off.
+        quota_queued_jobs: jobs of one owner that may wait when it orders more.
+        quota_search_candidates: candidates of one search.
+        quota_open_candidates: candidates of all searches of one owner that are not over.
+        quota_upload_bytes_per_day: bytes of artifacts that one owner sends in a day, UTC.
+        quota_label_bytes: bytes of the labels of one thing, names and values.
+        quota_requests_per_minute: REST requests and pages of one owner, counted by each server for itself.
+        header_timeout_s: a connection is closed that does not send the headers of a request within this.
+        body_timeout_s: a request's body must come within this; every 16 KiB that come buy another second.
         secret_key: signs page tokens and sessions; replicas must share it; empty means a key file in `home`.
         admin_token, enrolment_token: fixed first tokens (``nas_...``), for deployments that set up agents from
             the same source; empty means they are made and written to `home`.
+        enrolment_device_class, enrolment_device_type: what the first enrolment token lets in: devices of this class
+            (emulated; board needs a type), of this type only; an empty type means every type without boards.
         enrolment_token_file: where the first enrolment token is written; absent means `home`. A place of its own
             lets agents of one deployment read it and nothing else.
         max_artifact_bytes: largest upload.
+        min_free_bytes: floor of free space on the disks of the artifacts and of the embedded database: below it uploads
+            are refused and the server reports that it is not ready.
+        model_checks: uploaded models that are checked at the same time, each in a process of its own.
+        model_check_memory_bytes: address space of such a process.
+        scrub_every_h: how often every stored file is read again and compared with its digest; 0 for never.
         shutdown_s: how long open requests may take after SIGTERM.
         datasets_file: JSON file that registers data sets beside the embedded one.
         lease_ttl_s: a job whose holder is not heard of for so long is given to another; holders renew three times
@@ -70,11 +97,29 @@ class Settings(BaseSettings):
     insecure_no_auth: bool = False
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    session_idle_s: float = Field(default=_SESSIONS.idle_s, ge=1)
+    session_max_s: float = Field(default=_SESSIONS.max_s, ge=1)
+    quota_open_searches: int = Field(default=_QUOTAS.open_searches, ge=0)
+    quota_queued_jobs: int = Field(default=_QUOTAS.queued_jobs, ge=0)
+    quota_search_candidates: int = Field(default=_QUOTAS.search_candidates, ge=0)
+    quota_open_candidates: int = Field(default=_QUOTAS.open_candidates, ge=0)
+    quota_upload_bytes_per_day: int = Field(default=_QUOTAS.upload_bytes_per_day, ge=0)
+    quota_label_bytes: int = Field(default=_QUOTAS.label_bytes, ge=0)
+    quota_requests_per_minute: int = Field(default=_QUOTAS.requests_per_minute, ge=0)
+    header_timeout_s: float = Field(default=_PATIENCE.header_s, gt=0)
+    body_timeout_s: float = Field(default=_PATIENCE.body_s, gt=0)
     secret_key: SecretStr = SecretStr("")
     admin_token: SecretStr = SecretStr("")
     enrolment_token: SecretStr = SecretStr("")
+    enrolment_device_class: DeviceClass = DeviceClass.EMULATED
+    enrolment_device_type: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")
     enrolment_token_file: Path | None = None
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
+    min_free_bytes: int = Field(default=256 << 20, ge=0)
+    model_checks: int = Field(default=2, ge=1, le=64)
+    model_check_memory_bytes: int = Field(default=4 << 30, ge=512 << 20)
+    scrub_every_h: float = Field(default=168.0, ge=0, le=87_600, allow_inf_nan=False)
     shutdown_s: int = Field(default=5, ge=0, le=600)
     datasets_file: Path | None = None
     lease_ttl_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
@@ -88,7 +133,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -111,6 +156,12 @@ class Settings(BaseSettings):
             raise ValueError("grpc_client_ca asks agents for certificates: give grpc_cert and grpc_key as well")
         return self
 
+    @model_validator(mode="after")
+    def _boards_have_a_type(self) -> Settings:
+        if self.enrolment_device_class is DeviceClass.BOARD and not self.enrolment_device_type:
+            raise ValueError("enrolment_device_class board needs enrolment_device_type, such as rk3588")
+        return self
+
     @classmethod
     def load(cls, overrides: Mapping[str, object] | None = None) -> Settings:
         """From the environment; what is in `overrides` wins.
@@ -124,6 +175,27 @@ class Settings(BaseSettings):
     def leases(self) -> LeaseSettings:
         """How leases live, for everything that hands them out or keeps them."""
         return LeaseSettings(ttl_s=self.lease_ttl_s, accept_s=self.lease_accept_s)
+
+    @property
+    def enrolment(self) -> EnrolmentDefaults:
+        """What enrolment tokens are made with where nobody says otherwise."""
+        return EnrolmentDefaults(first_class=self.enrolment_device_class, first_type=self.enrolment_device_type or None)
+
+    @property
+    def quotas(self) -> QuotaSettings:
+        """What one owner may have under way, send and ask."""
+        names = (field.name for field in fields(QuotaSettings))
+        return QuotaSettings(**{name: getattr(self, f"quota_{name}") for name in names})
+
+    @property
+    def sessions(self) -> SessionSettings:
+        """How long sessions of the pages last."""
+        return SessionSettings(idle_s=self.session_idle_s, max_s=self.session_max_s)
+
+    @property
+    def patience(self) -> Patience:
+        """How slow clients may be."""
+        return Patience(header_s=self.header_timeout_s, body_s=self.body_timeout_s)
 
     @property
     def effective_database_url(self) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse, Response
 
-from server.access.auth import Viewer
+from server.access.auth import Permitted
 from server.bootstrap.schemas import (
     HealthResource,
     ProblemTypeResource,
@@ -70,7 +70,7 @@ async def get_version(settings: SettingsDep) -> VersionResource:
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}, **problems(*COMMON)},
 )
-def get_metrics(metrics: MetricsDep, _: Viewer) -> Response:
+def get_metrics(metrics: MetricsDep, _: Permitted) -> Response:
     """Counters of this process and depths of the job queues."""
     return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 

@@ -103,7 +103,7 @@ def build(settings: Settings) -> WorkerProcess:
     kinds = all_job_kinds()
     dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     owner = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
-    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir))
+    artifacts = Artifacts(uow, FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes))
     rknn = _rknn(settings, artifacts)
     worker = Worker(
         dispatch,
@@ -144,6 +144,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             process.worker.run()
     except (OSError, EngineError) as error:
         sys.stderr.write(f"hilnas worker: {error}\n")
+        return 1
+    except sa.exc.DBAPIError as error:  # damage that shows only now
+        sys.stderr.write(f"hilnas worker: the database cannot be used: {error.orig}; restore a backup\n")
         return 1
     return 0
 

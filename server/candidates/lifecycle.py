@@ -164,6 +164,7 @@ def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search
             priority=search.spec.priority + settings.step_priority,
             max_attempts=settings.max_step_attempts,
             search_id=search.id,
+            owner=search.owner,
         )
     )
     tx.wake(Topic.WORKER_JOBS)
@@ -199,7 +200,7 @@ def _reassign(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool
     for awaited in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key):
         if awaited.search_id != job.search_id or (to_own_search and awaited.candidate_id != job.candidate_id):
             heir = SearchStore(tx).get_search(awaited.search_id)
-            JobStore(tx).assign_job_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority)
+            JobStore(tx).assign_job_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority, heir.owner)
             return True
     return False
 

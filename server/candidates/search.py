@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from nas_engine.domain.json_value import JsonValue
+from server.access.principal import Principal
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, SearchState
 from server.core.errors import InvalidValueError
@@ -69,6 +70,7 @@ class Search:
         supernet_version_id: version it started with; None until the supernet is ready.
         checkpoint_seq: number of the last committed step; 0 before the first.
         created_by: id of the token that created it; None without authentication.
+        owner: whose token that was; None without authentication.
         version: grows with every change; what an ETag is made of.
         moved_to: path of the resource that this search of the first release is today; None for a search.
     """
@@ -84,6 +86,7 @@ class Search:
     checkpoint_seq: int = 0
     progress: SearchProgress = field(default_factory=SearchProgress)
     created_by: str | None = None
+    owner: Principal | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -99,6 +102,7 @@ class SearchQuery:
         states: any of these.
         labels: all of these.
         space_id, supernet_id, hardware_key: exactly this.
+        owner: what this principal (by id or name) owns.
         newest_first: False lists the oldest first.
     """
 
@@ -107,6 +111,7 @@ class SearchQuery:
     space_id: str | None = None
     supernet_id: str | None = None
     hardware_key: str | None = None
+    owner: str | None = None
     newest_first: bool = True
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.candidates.states import DesiredState, SearchState
@@ -34,6 +35,7 @@ searches = sa.Table(
     sa.Column("checkpoint_seq", sa.BigInteger, nullable=False),
     sa.Column("progress", JsonOf(SearchProgress), nullable=False),
     sa.Column("created_by", Id),
+    owner_column(),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
@@ -54,7 +56,7 @@ checkpoints = sa.Table(
 )
 
 
-SEARCHES = Rows(Search, searches, paths={"space_id": "spec.space.id"})
+SEARCHES = Rows(Search, searches, paths={"space_id": "spec.space.id", **OWNER_PATH}, joined=OWNER)
 CHECKPOINTS = Rows(SearchCheckpoint, checkpoints)
 
 
@@ -74,7 +76,7 @@ class SearchStore(Store):
 
     def lock_search(self, search_id: str) -> Search:
         """Read one and hold it until the transaction ends."""
-        statement = SEARCHES.select(searches.c.id == search_id).with_for_update()
+        statement = SEARCHES.select(searches.c.id == search_id).with_for_update(of=searches)
         return self._one(SEARCHES, statement, "search", search_id)
 
     def save_search(self, search: Search) -> Search:
@@ -90,6 +92,10 @@ class SearchStore(Store):
     def count_searches(self, query: SearchQuery) -> int:
         """Count the searches that a query matches."""
         return count_of(self._connection, _filtered(query))
+
+    def open_searches_of(self, owner_id: str) -> tuple[Search, ...]:
+        """Searches of an owner that are not over."""
+        return self._list(SEARCHES, SEARCHES.select(searches.c.owner_id == owner_id, searches.c.state.not_in(_FINAL)))
 
     def searches_in_states(self, states: Sequence[SearchState]) -> tuple[Search, ...]:
         """All searches in these states, by id."""
@@ -153,4 +159,5 @@ def _filtered(query: SearchQuery) -> sa.Select[Any]:
         c.supernet_id: query.supernet_id,
         c.hardware_key: query.hardware_key,
     }
-    return with_labels(where_given(SEARCHES.select(c.moved_to.is_(None)), wanted), c.id, query.labels)
+    statement = owned_by(where_given(SEARCHES.select(c.moved_to.is_(None)), wanted), c.owner_id, query.owner)
+    return with_labels(statement, c.id, query.labels)

@@ -69,7 +69,9 @@ class ClassificationScheduler:
             max_attempts=search.spec.measurement.max_attempts,
         )
         if classify.model_format is ModelFormat.ONNX:
-            queue_classification(tx, classify, target, priority=search.spec.priority, candidate=candidate)
+            queue_classification(
+                tx, classify, target, priority=search.spec.priority, candidate=candidate, owner=search.owner
+            )
         else:
             self._queue_conversion(tx, search, candidate, classify, target)
 
@@ -101,6 +103,7 @@ class ClassificationScheduler:
                 target=JobTarget(labels=converter_labels(classify.model_format)),
                 max_attempts=self._settings.max_evaluation_attempts,
                 search_id=search.id,
+                owner=search.owner,
                 candidate_id=candidate.id,
             )
         )

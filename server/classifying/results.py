@@ -24,7 +24,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotFoundError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device, HardwareProfile
-from server.fleet.lease_keys import hardware_key_of_lease
+from server.fleet.lease_keys import hardware_key_of_lease, is_asked_type, key_as_believed
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
@@ -82,7 +82,8 @@ class ClassificationResults:
     def complaint(self, tx: Transaction, taken: TakenResult, content: _Answer) -> str:
         """Other images, another number of them, other classes, or another hardware key than the job asks for."""
         payload, classification, head = _payload(taken), content.classification, content.head
-        key, device = classification.hardware_key, DeviceStore(tx).get_device(taken.device_id)
+        device = DeviceStore(tx).get_device(taken.device_id)
+        key = key_as_believed(device, classification.hardware_key)
         if classification.images_sha256 != payload.images_sha256 or head is None:
             return f"answers to image set {classification.images_sha256[:12]}, asked was {payload.images_sha256[:12]}"
         if len(classification.predictions) != payload.num_images:
@@ -94,6 +95,8 @@ class ClassificationResults:
         leased = hardware_key_of_lease(device, taken.job, key, payload)
         if {key.digest, leased.digest} != {payload.hardware_key}:
             return f"not answered under hardware key {payload.hardware_key}, which the job asks for"
+        if not is_asked_type(device, taken.job):
+            return f"answered on a device of type {device.device_type}, asked was {taken.job.target.device_type}"
         try:
             top1(classification.predictions, head[1][: payload.num_images])
         except InvalidMeasurementError as error:
@@ -103,10 +106,10 @@ class ClassificationResults:
     def store(self, tx: Transaction, taken: TakenResult, content: _Answer) -> ClassificationRecord:
         """Count the correct predictions, and pair them with those of the same model elsewhere."""
         assert content.head is not None
-        key, (_, labels_N) = content.classification.hardware_key, content.head
+        device, (_, labels_N) = DeviceStore(tx).get_device(taken.device_id), content.head
+        key = key_as_believed(device, content.classification.hardware_key)
         HardwareStore(tx).put_hardware(HardwareProfile(key=key))
-        device = DeviceStore(tx).get_device(taken.device_id)
-        return store_compared(tx, _record(tx, device, taken, content.classification, labels_N), labels_N)
+        return store_compared(tx, _record(tx, device, taken, content.classification, key, labels_N), labels_N)
 
     def unusable(self, taken: TakenResult, record: ClassificationRecord) -> Failure | None:
         """Every classification that fits its job may stand."""
@@ -166,9 +169,14 @@ def store_compared(tx: Transaction, record: ClassificationRecord, labels_N: Labe
 
 
 def _record(
-    tx: Transaction, device: Device, taken: TakenResult, classification: Classification, labels_N: Labels
+    tx: Transaction,
+    device: Device,
+    taken: TakenResult,
+    classification: Classification,
+    key: HardwareKey,
+    labels_N: Labels,
 ) -> ClassificationRecord:
-    payload, job, key = _payload(taken), taken.job, classification.hardware_key
+    payload, job = _payload(taken), taken.job
     return ClassificationRecord(
         id=new_id(IdPrefix.CLASSIFICATION),
         source=_source(key),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Viewer
+from server.access.auth import Permitted
 from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.classifying.queries import Classifications
 from server.classifying.schemas import ClassificationDetail, ClassificationListQuery, ClassificationResource
@@ -29,7 +29,7 @@ ClassificationsDep = Annotated[Classifications, provided(Classifications)]
 def list_classifications(
     classifications: ClassificationsDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ClassificationListQuery, Query()],
 ) -> Listing[ClassificationResource]:
     """List classifications by devices and workers, newest first."""
@@ -57,7 +57,7 @@ def get_classification(
     classification_id: Annotated[str, Path(examples=["cls_01jd3x5w8k2v7m4q9r6t1y0z3a"])],
     request: Request,
     classifications: ClassificationsDep,
-    _: Viewer,
+    _: Permitted,
 ) -> Response:
     """One classification with the class it gave to every image."""
     record = classifications.get_classification(classification_id)

@@ -31,6 +31,11 @@ class ClassifyingRpc:
         model, images = self._artifacts.get(payload.model_sha256), self._artifacts.get(payload.images_sha256)
         return classify_assignment(job, payload, model, images, ttl_s)
 
+    def artifacts(self, job: Job) -> frozenset[str]:
+        """The model and the images."""
+        payload = read_payload(ClassifyPayload, job.payload)
+        return frozenset({payload.model_sha256, payload.images_sha256})
+
     def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
         """Take the classes a device ranked first."""
 

@@ -11,12 +11,15 @@ ServiceError
   LeaseLostError                 the caller's lease is no longer the current one: stop, and report nothing as done
   NotAuthenticatedError          no valid token
   NotPermittedError              the token's roles, or the device's state, do not permit this
+  QuotaExceededError             an owner has, or sends, as much as it may
   IdempotencyKeyReusedError      the key was used for a different request
   ArtifactError
     DigestMismatchError          the bytes do not have the digest they were announced with
     ArtifactTooLargeError        more bytes than allowed
     RangeNotSatisfiableError     the range lies outside the content
-  UnavailableError               the database cannot answer now
+    ArtifactDamagedError         the stored bytes are corrupted or lost; storing them again heals
+  UnavailableError               the service cannot answer now; trying again later is right
+    StorageFullError             a disk of the service is full, or nearly
 """
 
 from __future__ import annotations
@@ -128,6 +131,25 @@ class NotPermittedError(ServiceError):
     """The token's roles, or the device's state, do not permit this."""
 
 
+class QuotaExceededError(ServiceError):
+    """An owner has, or sends, as much as it may.
+
+    Attributes:
+        variable: the setting that holds the limit.
+        limit: its value.
+        retry_after_s: when it may be tried again; None where waiting changes nothing.
+    """
+
+    def __init__(self, what: str, variable: str, limit: int, wanted: int, retry_after_s: int | None) -> None:
+        hint = "ask for less" if retry_after_s is None else f"try again in {retry_after_s} s"
+        super().__init__(
+            f"{what}: at most {limit} are allowed, this would make {wanted}; {hint}, or let an admin raise {variable}"
+        )
+        self.variable = variable
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
 class IdempotencyKeyReusedError(ServiceError):
     """The key was used for a different request before."""
 
@@ -166,5 +188,28 @@ class RangeNotSatisfiableError(ArtifactError):
         self.size_bytes = size_bytes
 
 
+class ArtifactDamagedError(ArtifactError):
+    """Stored bytes are corrupted or lost. Storing the same content again heals."""
+
+    def __init__(self, sha256: str, reason: str) -> None:
+        super().__init__(f"artifact {sha256} cannot be read, {reason}: upload the same content again, which heals it")
+        self.sha256 = sha256
+
+
 class UnavailableError(ServiceError):
-    """The database cannot answer now; trying again later is right."""
+    """The service cannot answer now; trying again later is right.
+
+    Attributes:
+        retry_after_s: when to try again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StorageFullError(UnavailableError):
+    """A disk of the service is full, or below its floor of free space; reading goes on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: free space on the server, then try again", retry_after_s=60)

@@ -28,6 +28,7 @@ class IdPrefix(Enum):
     STUDY = "study"
     EXPORT = "exp"
     TOKEN = "tok"
+    PRINCIPAL = "prin"
     ENROLMENT = "enr"
     CANARY = "can"
     CLASSIFICATION = "cls"

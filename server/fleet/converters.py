@@ -13,6 +13,7 @@ from nas_engine.domain.measurement import (
 )
 from server.core.errors import InvalidValueError
 from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS, known
+from server.core.text import one_line
 from server.fleet.device import DeviceCapabilities, Enrolment
 from server.fleet.sessions import AgentReport, ReturnedLease, RunningLease, SessionState
 from server.jobs.converters import PHASES, failure_from_proto, lease_from_proto
@@ -115,7 +116,7 @@ def report_from_proto(request: control_pb2.SyncRequest) -> AgentReport:
         draining=request.draining,
         leaving=request.leaving,
         degraded=health.degraded,
-        degraded_reason=health.reason[:MAX_MESSAGE_CHARACTERS],
+        degraded_reason=one_line(health.reason, MAX_MESSAGE_CHARACTERS),
         canary_ratio=health.canary_ratio if health.HasField("canary_ratio") else None,
     )
 

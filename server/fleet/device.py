@@ -12,7 +12,16 @@ from typing import Any
 
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
+from server.access.principal import Principal
 from server.core.errors import InvalidValueError
+
+
+class ClassSource(Enum):
+    """Who says of which class a device is."""
+
+    DECLARED = "declared"  # the device alone: it enrolled with the first release, whose tokens named no class
+    ENROLLED = "enrolled"  # the token that let it in, which an admin made for that class
+    CONFIRMED = "confirmed"  # an admin, of this very device
 
 
 class DeviceState(Enum):
@@ -160,6 +169,12 @@ class Device:
         name: unique, e.g. ``bench-3``.
         device_type: what searches select by, e.g. ``rk3588``.
         credential_sha256: hex digest of its credential.
+        capabilities: as its agent reported them, in the class that is believed of it.
+        class_limit: the most that its numbers may count as: set by an admin, lowered by what its agent says.
+        class_source: who set that limit.
+        class_reason: why it counts for less than was said; empty where it does not.
+        enrolment_token_id: what let it in last; None for one that the first release let in.
+        identity_since: since when it runs as what it is: a canary from before says nothing about it.
         state, reason: what it may be given, and why.
         boot_id, instance_epoch: who speaks for it; a newer instance takes over.
         labels: the device's own; `admin_labels` are set by engineers and win.
@@ -167,6 +182,7 @@ class Device:
         last_seen_at: last authenticated call.
         reserved_by, reserved_until: a person has it until then; it gets no jobs meanwhile.
         last_canary_ratio: median over baseline of its last canary.
+        owner: of the enrolment token it came with; None where that was made without authentication.
     """
 
     id: str
@@ -174,6 +190,11 @@ class Device:
     device_type: str
     credential_sha256: str
     capabilities: DeviceCapabilities
+    class_limit: DeviceClass
+    class_source: ClassSource
+    class_reason: str = ""
+    enrolment_token_id: str | None = None
+    identity_since: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
     admin_labels: Mapping[str, str] = field(default_factory=dict)
     state: DeviceState = DeviceState.ACTIVE
@@ -189,6 +210,7 @@ class Device:
     last_canary_at: datetime | None = None
     last_canary_ratio: float | None = None
     version: int = 1
+    owner: Principal | None = None
 
     @property
     def device_class(self) -> DeviceClass:
@@ -216,6 +238,7 @@ class DeviceQuery:
     device_type: str | None = None
     states: tuple[DeviceState, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,13 @@ class DeviceWork(Protocol):
             NotFoundError: an artifact it needs is gone.
         """
 
+    def artifacts(self, job: Job) -> frozenset[str]:
+        """Digests of everything that a device needs for a job of this kind.
+
+        Raises:
+            InvalidValueError: the job's payload cannot be read.
+        """
+
     def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
         """Take a result in, by the protocol of server/jobs/results.py: the lease first, the content after it.
 

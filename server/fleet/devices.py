@@ -6,26 +6,29 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from nas_engine.domain.json_value import JsonValue
-from server.access.enrolment_token import EnrolmentToken
-from server.access.store import EnrolmentTokenStore
+from nas_engine.domain.measurement import DeviceClass
 from server.access.tokens import digest, new_secret
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError, NotPermittedError
-from server.core.event_type import EventType
-from server.core.events import EventStore, NewEvent
-from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
-from server.fleet.device import Device, DeviceQuery, DeviceState, Enrolment
-from server.fleet.lifecycle import set_device_state
+from server.fleet.device import ClassSource, Device, DeviceQuery, DeviceState, Enrolment
+from server.fleet.enrolment.enrolments import (
+    CREDENTIAL_KIND,
+    MIN_CREDENTIAL_LENGTH,
+    check_wanted_credential,
+    enrol_device,
+    is_other_secret,
+)
+from server.fleet.enrolment.trust import believed, is_simulator
+from server.fleet.lifecycle import note_device, set_device_state
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
 
 MAX_RESERVATION = timedelta(days=7)
-MIN_CREDENTIAL_LENGTH = 40  # characters; 32 random bytes in base 64 have 43
+MAX_PAST_JOBS = 200
 
 
 class Devices:
@@ -42,60 +45,48 @@ class Devices:
         twice, because an answer was late or lost, ends the same in whatever order the two are taken, and uses its token
         once. (If every enrolment made a fresh one, a late one would replace the credential of its own repetition.)
 
-        A name that is known enrols again (new credential, same id) when the device was retired, is offline, or speaks
-        from the same boot of the same host; so an agent that lost its state comes back as itself.
+        A name that is known enrols again (new credential, same id) once that device is offline, with a token for its
+        class; so an agent that lost its state comes back as itself. Nobody takes over a live one, and a retired one
+        stays so until an admin takes it back.
 
         Args:
             credential: what the agent wants to show from now on; None makes one.
 
         Raises:
             NotAuthenticatedError: the enrolment token is unknown, revoked, expired or used up.
-            ConflictError: a live device has that name, or it was of another type.
-            InvalidValueError: the credential is shorter than a secret should be.
+            NotPermittedError: it is for devices of another class or type.
+            ConflictError: a live or retired device has that name, or one of another type or a more trusted class.
+            InvalidValueError: the credential is none of a device.
         """
-        secret = new_secret("dev") if credential is None else credential
-        if len(secret) < MIN_CREDENTIAL_LENGTH:
-            raise InvalidValueError(
-                f"the credential asked for has {len(secret)} characters: use at least {MIN_CREDENTIAL_LENGTH}"
-            )
-
-        def work(tx: Transaction) -> Device:
-            token = self._known_token(tx, enrolment_secret)
-            again = DeviceStore(tx).find_device_by_credential(digest(secret))
-            if again is not None and again.name == enrolment.name and again.state is not DeviceState.RETIRED:
-                return again
-            if token.max_uses is not None and token.num_uses >= token.max_uses:
-                raise NotAuthenticatedError(f"enrolment token {token.id} is used up: {token.num_uses} devices enrolled")
-            EnrolmentTokenStore(tx).count_use_of_enrolment_token(token.id)
-            known = DeviceStore(tx).find_device_by_name(enrolment.name)
-            device = (
-                self._first(tx, enrolment, token, secret)
-                if known is None
-                else self._again(tx, DeviceStore(tx).lock_device(known.id), enrolment, token, secret)
-            )
-            payload: dict[str, JsonValue] = {
-                "name": device.name,
-                "device_type": device.device_type,
-                "state": device.state.value,
-                "reason": "enrolled",
-            }
-            EventStore(tx).append_event(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
-            return device
-
-        return self._uow.write(work), secret
+        if credential is not None:
+            check_wanted_credential(credential)
+        secret = new_secret(CREDENTIAL_KIND) if credential is None else credential
+        timeout = timedelta(seconds=self._leases.device_timeout_s)
+        return self._uow.write(lambda tx: enrol_device(tx, enrolment_secret, enrolment, secret, timeout)), secret
 
     def authenticate(self, credential: str) -> Device:
         """The device with this credential.
 
         Raises:
-            NotAuthenticatedError: unknown.
+            NotAuthenticatedError: unknown, too short to be one, or the secret of a token.
             NotPermittedError: the device was retired.
         """
-        device = self._uow.read(lambda tx: DeviceStore(tx).find_device_by_credential(digest(credential)))
+        if len(credential) < MIN_CREDENTIAL_LENGTH:
+            raise NotAuthenticatedError(
+                f"a device credential has at least {MIN_CREDENTIAL_LENGTH} characters, this one {len(credential)}: "
+                "enrol again"
+            )
+
+        def look(tx: Transaction) -> tuple[Device | None, bool]:
+            return DeviceStore(tx).find_device_by_credential(digest(credential)), is_other_secret(tx, credential)
+
+        device, other = self._uow.read(look)
+        if other:
+            raise NotAuthenticatedError("this is the secret of a token, no device speaks with it: enrol again")
         if device is None:
             raise NotAuthenticatedError("the device credential is unknown: enrol again")
         if device.state is DeviceState.RETIRED:
-            raise NotPermittedError(f"device {device.id} was retired: enrol again")
+            raise NotPermittedError(f"device {device.id} was retired: ask an admin to take it back")
         return device
 
     def get(self, device_id: str) -> Device:
@@ -119,6 +110,10 @@ class Devices:
         """Jobs the device holds now."""
         return self._uow.read(lambda tx: JobStore(tx).jobs_leased_to(device_id))
 
+    def past_jobs(self, device_id: str) -> tuple[Job, ...]:
+        """The latest jobs that the device held, newest lease first."""
+        return self._uow.read(lambda tx: JobStore(tx).jobs_held_by(device_id, MAX_PAST_JOBS))
+
     def utilisation(self, device_id: str, window: timedelta) -> float:
         """Share of the last `window` for which the device held leases, 0 to 1. Raises NotFoundError."""
 
@@ -137,6 +132,56 @@ class Devices:
             InvalidStateTransitionError: its state does not allow this.
         """
         return self._uow.write(lambda tx: set_device_state(tx, DeviceStore(tx).lock_device(device_id), state, reason))
+
+    def confirm(self, device_id: str, device_class: DeviceClass | None, reason: str = "") -> Device:
+        """Vouch for the class of a device, or give it another; what its agent says can lower that later.
+
+        Args:
+            device_class: None for the one it counts as now.
+
+        Raises:
+            NotFoundError: there is no such device.
+            ConflictError: its runtime simulates, so it cannot be what was asked for.
+        """
+
+        def work(tx: Transaction) -> Device:
+            device = DeviceStore(tx).lock_device(device_id)
+            identity, limit = device.capabilities.identity, device_class or device.device_class
+            if is_simulator(identity.runtime) and limit is not DeviceClass.SIMULATED:
+                raise ConflictError(
+                    f"device {device.name!r} runs {identity.runtime!r}, which computes its times: it can be simulated "
+                    f"only, not {limit.value}"
+                )
+            capabilities = replace(device.capabilities, identity=believed(identity, limit))
+            confirmed = replace(
+                device,
+                capabilities=capabilities,
+                class_limit=limit,
+                class_source=ClassSource.CONFIRMED,
+                class_reason=reason,
+                identity_since=device.identity_since if capabilities == device.capabilities else tx.now(),
+            )
+            note_device(tx, confirmed, f"confirmed as {limit.value}" + (f": {reason}" if reason else ""))
+            tx.wake(Topic.DEVICE_JOBS)
+            return DeviceStore(tx).save_device(confirmed)
+
+        return self._uow.write(work)
+
+    def unretire(self, device_id: str, reason: str = "") -> Device:
+        """Take a retired device back; its own credential speaks for it again.
+
+        Raises:
+            NotFoundError: there is no such device.
+            ConflictError: it is not retired.
+        """
+
+        def work(tx: Transaction) -> Device:
+            device = DeviceStore(tx).lock_device(device_id)
+            if device.state is not DeviceState.RETIRED:
+                raise ConflictError(f"device {device.id} is {device.state.value}, not retired: nothing to take back")
+            return set_device_state(tx, device, DeviceState.ACTIVE, reason, returning=True)
+
+        return self._uow.write(work)
 
     def set_labels(self, device_id: str, labels: Mapping[str, str]) -> Device:
         """Replace the labels engineers gave it; its own stay. Raises NotFoundError."""
@@ -177,61 +222,3 @@ class Devices:
             )
 
         return self._uow.write(work)
-
-    @staticmethod
-    def _known_token(tx: Transaction, secret: str) -> EnrolmentToken:
-        """The token, locked: enrolments with one token take turns."""
-        token = EnrolmentTokenStore(tx).lock_enrolment_token_by_secret(digest(secret))
-        now = tx.now()
-        if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
-            raise NotAuthenticatedError("the enrolment token is unknown, revoked or expired")
-        return token
-
-    @staticmethod
-    def _first(tx: Transaction, enrolment: Enrolment, token: EnrolmentToken, credential: str) -> Device:
-        device = Device(
-            id=new_id(IdPrefix.DEVICE),
-            name=enrolment.name,
-            device_type=enrolment.device_type,
-            credential_sha256=digest(credential),
-            capabilities=enrolment.capabilities,
-            labels=dict(enrolment.labels),
-            admin_labels=dict(token.labels),
-            agent_version=enrolment.agent_version,
-            boot_id=enrolment.boot_id,
-            instance_epoch=enrolment.instance_epoch,
-            enrolled_at=tx.now(),
-            last_seen_at=tx.now(),
-        )
-        DeviceStore(tx).add_device(device)
-        return device
-
-    def _again(
-        self, tx: Transaction, known: Device, enrolment: Enrolment, token: EnrolmentToken, credential: str
-    ) -> Device:
-        retired = known.state is DeviceState.RETIRED
-        same_host = bool(enrolment.boot_id) and enrolment.boot_id == known.boot_id
-        live = known.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s))
-        if known.device_type != enrolment.device_type and not retired:
-            raise ConflictError(
-                f"device {known.name!r} is enrolled as {known.device_type!r}, not {enrolment.device_type!r}: "
-                "choose another name, or retire it first"
-            )
-        if live and not same_host and not retired:
-            raise ConflictError(f"a live device is named {known.name!r} already: choose another name")
-        return DeviceStore(tx).save_device(
-            replace(
-                known,
-                device_type=enrolment.device_type,
-                credential_sha256=digest(credential),
-                capabilities=enrolment.capabilities,
-                labels=dict(enrolment.labels),
-                admin_labels={**known.admin_labels, **token.labels},
-                state=DeviceState.ACTIVE if retired else known.state,
-                reason="" if retired else known.reason,
-                agent_version=enrolment.agent_version,
-                boot_id=enrolment.boot_id,
-                instance_epoch=enrolment.instance_epoch,
-                last_seen_at=tx.now(),
-            )
-        )

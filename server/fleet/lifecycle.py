@@ -14,15 +14,27 @@ from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState
 from server.fleet.store import DeviceStore
 
 
-def set_device_state(tx: Transaction, device: Device, state: DeviceState, reason: str) -> Device:
+def set_device_state(
+    tx: Transaction, device: Device, state: DeviceState, reason: str, *, returning: bool = False
+) -> Device:
     """Move a locked device to another state, with its event.
+
+    Args:
+        returning: an admin takes a retired device back, which the state machine has no step for.
 
     Raises:
         InvalidStateTransitionError: the state machine has no such step.
     """
-    check_transition("device", device.id, DEVICE_TRANSITIONS, device.state, state)
+    if not returning:
+        check_transition("device", device.id, DEVICE_TRANSITIONS, device.state, state)
     failures = 0 if state is DeviceState.ACTIVE else device.num_failures_in_a_row
-    payload: dict[str, JsonValue] = {"name": device.name, "state": state.value, "reason": reason}
-    EventStore(tx).append_event(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
+    changed = replace(device, state=state, reason=reason, num_failures_in_a_row=failures)
+    note_device(tx, changed, reason)
     tx.wake(Topic.DEVICE_JOBS)
-    return DeviceStore(tx).save_device(replace(device, state=state, reason=reason, num_failures_in_a_row=failures))
+    return DeviceStore(tx).save_device(changed)
+
+
+def note_device(tx: Transaction, device: Device, reason: str) -> None:
+    """Append the event of a change to a device."""
+    payload: dict[str, JsonValue] = {"name": device.name, "state": device.state.value, "reason": reason}
+    EventStore(tx).append_event(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Engineer, Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, problems
@@ -24,6 +24,7 @@ from server.core.paging import Page
 from server.fleet.device import Device, DeviceQuery, DeviceState
 from server.fleet.devices import Devices
 from server.fleet.schemas import (
+    ConfirmationBody,
     DeviceDetail,
     DeviceLabelsBody,
     DeviceListQuery,
@@ -49,10 +50,12 @@ _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE
 
 @router.get("/devices", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_devices(
-    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[DeviceListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[DeviceListQuery, Query()]
 ) -> Listing[DeviceResource]:
     """List enrolled boards, by name."""
-    wanted = DeviceQuery(device_type=query.device_type, states=tuple(query.state), labels=labels_of(query.label))
+    wanted = DeviceQuery(
+        device_type=query.device_type, states=tuple(query.state), labels=labels_of(query.label), owner=query.owner
+    )
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[Page[Device], datetime]:
@@ -65,7 +68,7 @@ def list_devices(
 @router.get(
     "/devices/{device_id:id}", response_model=DeviceDetail, responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)}
 )
-def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: UowDep, _: Viewer) -> Response:
+def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: UowDep, _: Permitted) -> Response:
     """Read one board with the jobs it holds now."""
     device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
@@ -75,7 +78,7 @@ def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))
 def set_device_labels(
-    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, _: Engineer
+    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, _: Permitted
 ) -> DeviceResource:
     """Replace the labels engineers gave a board; its own stay."""
     return _present(uow, devices.set_labels(device_id, body.labels))
@@ -86,7 +89,7 @@ def _state_route(verb: str, state: DeviceState, summary: str) -> None:
         device_id: DeviceId,
         devices: DevicesDep,
         uow: UowDep,
-        once: EngineerOnce,
+        once: PermittedOnce,
         body: ReasonBody | None = None,
     ) -> Response:
         def action() -> StoredResponse:
@@ -106,6 +109,31 @@ def _state_route(verb: str, state: DeviceState, summary: str) -> None:
     )
 
 
+@router.post("/devices/{device_id:id}:confirm", response_model=DeviceResource, responses=_CHANGE)
+def confirm_device(
+    device_id: DeviceId, devices: DevicesDep, uow: UowDep, once: PermittedOnce, body: ConfirmationBody | None = None
+) -> Response:
+    """Vouch for the class of a board, or give it another. Its agent can lower it again, never raise it."""
+
+    def action() -> StoredResponse:
+        wanted = ConfirmationBody() if body is None else body
+        return stored_response(200, _present(uow, devices.confirm(device_id, wanted.device_class, wanted.reason)))
+
+    return once(action)
+
+
+@router.post("/devices/{device_id:id}:unretire", response_model=DeviceResource, responses=_CHANGE)
+def unretire_device(
+    device_id: DeviceId, devices: DevicesDep, uow: UowDep, once: PermittedOnce, body: ReasonBody | None = None
+) -> Response:
+    """Take a retired board back: its own credential speaks for it again."""
+
+    def action() -> StoredResponse:
+        return stored_response(200, _present(uow, devices.unretire(device_id, "" if body is None else body.reason)))
+
+    return once(action)
+
+
 _state_route("drain", DeviceState.DRAINING, "Drain a board: it finishes the jobs it has and gets no new ones.")
 _state_route("resume", DeviceState.ACTIVE, "Give jobs to a board again.")
 _state_route("quarantine", DeviceState.QUARANTINED, "Quarantine a board: it gets no jobs until an engineer resumes it.")
@@ -120,7 +148,7 @@ def reserve_device(
     body: ReservationBody,
     uow: UowDep,
     devices: DevicesDep,
-    once: EngineerOnce,
+    once: PermittedOnce,
 ) -> Response:
     """Keep jobs off a board for a person who needs it; what it has now it finishes."""
 
@@ -136,7 +164,7 @@ def release_device(
     device_id: DeviceId,
     devices: DevicesDep,
     uow: UowDep,
-    once: EngineerOnce,
+    once: PermittedOnce,
 ) -> Response:
     """End a reservation; the board is given jobs again."""
 
@@ -148,7 +176,7 @@ def release_device(
 
 @router.get("/device-types", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_device_types(
-    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[ListQuery, Query()]
 ) -> Listing[DeviceTypeResource]:
     """List every type of board that has enrolled, with how many there are and how many take jobs now."""
     at = paging.wanted(query)

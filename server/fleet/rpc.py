@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -10,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from hilnas.v1 import control_pb2, control_pb2_grpc
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.access.credentials import authenticated, offered
 from server.artifacts.artifacts import Artifacts
-from server.core.errors import InvalidValueError, NotFoundError
+from server.core.errors import InvalidValueError, NotFoundError, NotPermittedError
+from server.core.rpc.bounds import read_message, violation
 from server.core.rpc.errors import answering, refuse
+from server.core.rpc.wire_bounds import MAX_ENVELOPE_BYTES, WIRE_BOUNDS
 from server.fleet import converters
-from server.fleet.device import Device
+from server.fleet.device import Device, DeviceState
 from server.fleet.device_work import DeviceWork
 from server.fleet.devices import Devices
 from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
@@ -27,7 +29,7 @@ from server.jobs.converters import failure_from_proto, lease_from_proto
 from server.jobs.dispatch import LeaseVerdict
 from server.jobs.failures import Failure
 from server.jobs.job import Job
-from server.jobs.results import JobResults, ResultReceipt
+from server.jobs.results import JobResults, ResultReceipt, ResultStatus
 from server.jobs.states import JobKind
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ PROTOCOL_MAX = 1
 NEXT_SYNC_S = 0.0  # the long-poll itself is the pause
 CROWDED_SYNC_S = 2.0
 INACTIVE_SYNC_S = 5.0
-MAX_ENVELOPE_BYTES = 32 * 2**20  # samples are at most 64 MiB before they are compressed
+LARGE_RESULT_BYTES = 1 << 20
+"""Of results beyond this one is unpacked at a time: its samples may take two hundred times as much meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,21 @@ class AgentServices:
     artifacts: Artifacts
     results: JobResults
     work: Mapping[JobKind, DeviceWork]
+
+    def check_fetch(self, device: Device, sha256: str) -> None:
+        """Let a device fetch what the jobs that it holds or held lately need, and nothing else.
+
+        Raises:
+            NotPermittedError: the artifact is none of these, or the device is quarantined.
+        """
+        if device.state is DeviceState.QUARANTINED:
+            raise NotPermittedError(f"device {device.id} is quarantined: it gets no artifacts until it is resumed")
+        # What it holds now comes first: nearly every call ends there.
+        for jobs in (self.devices.current_jobs, self.devices.past_jobs):
+            for job in jobs(device.id):
+                if job.kind in self.work and sha256 in self.work[job.kind].artifacts(job):
+                    return
+        raise NotPermittedError(f"artifact {sha256[:12]} belongs to no job that device {device.id} holds or held")
 
 
 class AgentControl(control_pb2_grpc.AgentControlServicer):
@@ -62,6 +80,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
     def __init__(self, services: AgentServices, max_polls: int) -> None:
         self._services = services
         self._polls = threading.BoundedSemaphore(max_polls)
+        self._large_results = threading.Lock()
 
     def Enroll(self, request: control_pb2.EnrollRequest, context: grpc.ServicerContext) -> control_pb2.EnrollResponse:  # noqa: N802
         """Enrol a board by a token; answers its agent id and its credential."""
@@ -115,17 +134,17 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
         """Take in the result of a leased job; sent again, it is answered alike and changes nothing."""
         with answering(context):
             device = authenticated(self._services.devices.authenticate, request.agent.agent_id, context)
-            if len(request.envelope) > MAX_ENVELOPE_BYTES:
-                reason = f"the envelope has {len(request.envelope)} bytes: at most {MAX_ENVELOPE_BYTES} are taken"
+            data = request.envelope  # a copy at each access
+            if len(data) > MAX_ENVELOPE_BYTES:
+                reason = f"the envelope has {len(data)} bytes: at most {MAX_ENVELOPE_BYTES} are taken"
                 return control_pb2.PutResultResponse(status=control_pb2.RESULT_STATUS_REJECTED, reason=reason)
-            digest = hashlib.sha256(request.envelope).hexdigest()
+            digest = hashlib.sha256(data).hexdigest()
             if digest != request.envelope_sha256:
                 refuse(context, grpc.StatusCode.DATA_LOSS, "the envelope was damaged on its way: send it again")
-            try:
-                envelope = control_pb2.ResultEnvelope.FromString(request.envelope)
-            except DecodeError as error:
-                refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"not a result envelope: {error}")
-            receipt = self._take(device, envelope, digest)
+            with self._large_results if len(data) > LARGE_RESULT_BYTES else contextlib.nullcontext():
+                envelope = read_message(control_pb2.ResultEnvelope, data, MAX_ENVELOPE_BYTES)
+                del data
+                receipt = self._take(device, envelope, digest)
             return control_pb2.PutResultResponse(
                 status=converters.RESULT_STATUSES[receipt.status], reason=receipt.reason
             )
@@ -147,10 +166,16 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
     def _take(self, device: Device, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
         lease, results = lease_from_proto(envelope.lease), self._services.results
         outcome = envelope.WhichOneof("outcome")
+        if broken := violation(envelope.lease, WIRE_BOUNDS):
+            return ResultReceipt(ResultStatus.REJECTED, f"the result names no lease: {broken}")
+        known = results.check(device.id, lease, digest)
+        if isinstance(known, ResultReceipt) and known.status is ResultStatus.REJECTED:
+            return known
+        if broken := violation(envelope, WIRE_BOUNDS):
+            return results.refuse(device.id, lease, digest, broken)
         if outcome == "failure":
-            checked = results.check(device.id, lease, digest)
-            if isinstance(checked, Job):
-                self._services.work[checked.kind].note_failure(device, checked, envelope.failure)
+            if isinstance(known, Job):
+                self._services.work[known.kind].note_failure(device, known, envelope.failure)
             failure = failure_from_proto(envelope.failure.type, envelope.failure.message)
             return results.put_failure(device.id, lease, failure, digest)
         for work in self._services.work.values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hilnas.v1 import artifacts_pb2_grpc, control_pb2_grpc
 from server.artifacts.rpc import ArtifactStream
+from server.core.rpc.guard import BoundedMessages
+from server.core.rpc.wire_bounds import MAX_MESSAGE_BYTES
 from server.fleet.rpc import AgentControl, AgentServices
 
+MAX_METADATA_BYTES = 8192  # a credential has some 50
+_M_MMAP_THRESHOLD = -3  # malloc.h
 SERVICES = ("hilnas.v1.AgentControl", "hilnas.v1.Artifacts")
-MAX_MESSAGE_BYTES = 64 * 2**20
 SERVER_OPTIONS = (
     # Agents ping every 20 s without calls. The default minimum of 300 s would end their connections with GOAWAY
     # too_many_pings (grpc#33661); and since grpc 34647 the server's own ping_timeout wins over keepalive_timeout.
@@ -25,6 +30,8 @@ SERVER_OPTIONS = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server beside the first
 )
@@ -67,12 +74,15 @@ def start_rpc_server(
     Raises:
         OSError: the address cannot be bound.
     """
+    _give_large_memory_back()
     server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="rpc"), options=SERVER_OPTIONS
+        futures.ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="rpc"),
+        interceptors=[BoundedMessages()],
+        options=SERVER_OPTIONS,
     )
     control = AgentControl(services, max_polls=max(1, num_threads * 3 // 4))
     control_pb2_grpc.add_AgentControlServicer_to_server(control, server)  # type: ignore[no-untyped-call]
-    artifacts = ArtifactStream(services.devices.authenticate, services.artifacts)
+    artifacts = ArtifactStream(services.devices.authenticate, services.check_fetch, services.artifacts)
     artifacts_pb2_grpc.add_ArtifactsServicer_to_server(artifacts, server)  # type: ignore[no-untyped-call]
     reporter = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(reporter, server)
@@ -86,6 +96,13 @@ def start_rpc_server(
     for name in ("", *SERVICES):
         reporter.set(name, health_pb2.HealthCheckResponse.SERVING)
     return RpcServer(server, port, reporter)
+
+
+def _give_large_memory_back() -> None:
+    """Have glibc take what is large from the system and give it back when it is freed. Left alone it moves that bound
+    up with what it has seen, to 32 MiB, and keeps the holes that a few large results leave."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _bind(server: grpc.Server, address: str, tls: TlsFiles | None) -> int:

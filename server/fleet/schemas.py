@@ -9,8 +9,9 @@ from pydantic import Field
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
+from server.access.schemas import Owner, OwnerName
 from server.core.http.resources import Body, Id, Json, LabelText, ListQuery, NameText, Resource, Text
-from server.fleet.device import DeviceState
+from server.fleet.device import ClassSource, DeviceState
 from server.jobs.schemas import JobResource
 
 
@@ -26,6 +27,9 @@ class DeviceListQuery(ListQuery):
     label: list[LabelText] = Field(default_factory=list, max_length=16)
     """Labels that a listed device must carry, as `name:value`; repeat it for several, all must match."""
 
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
+
 
 class DeviceResource(Resource):
     """A device: a board that enrolled, with what the server knows of it."""
@@ -40,7 +44,20 @@ class DeviceResource(Resource):
     """Type of the board, such as `rk3588`, given as it enrolled."""
 
     device_class: DeviceClass
-    """Class of the numbers it gives: board (measured), emulated or simulated; set as it enrolled."""
+    """Class that its numbers count as: board (measured), emulated or simulated. Never more than an admin gave it; its
+    agent can only lower it."""
+
+    class_source: ClassSource
+    """Who vouches for the class: declared is its own word, from the first release, whose tokens named no class;
+    enrolled is the token it came in with; confirmed is an admin. What a declared board measured is not reused."""
+
+    class_reason: str
+    """Reason for which it counts for less than its agent or its token says, or the admin's words; empty where there is
+    none."""
+
+    identity_since: datetime
+    """Time since which it runs with its present runtime, versions, clocks and cores, RFC 3339 in UTC; earlier canaries
+    do not count for it."""
 
     state: DeviceState
     """State the server keeps it in; only available devices are given jobs."""
@@ -65,6 +82,9 @@ class DeviceResource(Resource):
 
     enrolled_at: datetime
     """Time at which it enrolled, RFC 3339 in UTC."""
+
+    owner: Owner = None
+    """Principal of the admin whose enrolment token let it in; null where that was made without authentication."""
 
     last_seen_at: datetime
     """Time at which the server last heard of its agent, RFC 3339 in UTC."""
@@ -120,6 +140,13 @@ class ReasonBody(Body):
 
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     """Reason of the change for people, given by the engineer; empty: none."""
+
+
+class ConfirmationBody(ReasonBody):
+    """The class an admin vouches for."""
+
+    device_class: DeviceClass | None = None
+    """Class that the device counts as from now on, at most; absent: the one it counts as now."""
 
 
 class ReservationBody(Body):

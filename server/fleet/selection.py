@@ -12,6 +12,7 @@ from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
 from server.fleet.device import CLASSIFY_FEATURE, Device, DeviceState, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
+from server.fleet.enrolment.trust import TRUST
 from server.fleet.store import DeviceStore
 
 
@@ -72,7 +73,9 @@ def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
 
 
 def most_common_profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile | None:
-    """The hardware profile of most devices that fit, working ones first; None where none fits."""
+    """The hardware profile of most devices that fit, working ones first; None where none fits. Those of the most
+    trusted class come before all others: emulators never stand for the boards of their type.
+    """
     keys: Counter[str] = Counter()
     profiles: dict[str, HardwareProfile] = {}
     for device in DeviceStore(tx).devices_of_type(wanted.device_type):
@@ -81,7 +84,11 @@ def most_common_profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile 
             # A quarantined device still says what hardware there is, but weighs less than one that works.
             keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
             profiles[profile.hardware_key] = profile
-    return profiles[min(keys, key=lambda key: (-keys[key], key))] if keys else None
+
+    def rank(key: str) -> tuple[int, int, str]:
+        return -TRUST.index(profiles[key].key.identity.device_class), -keys[key], key
+
+    return profiles[min(keys, key=rank)] if keys else None
 
 
 def relabelled(wanted: DeviceSpec, runtime: str) -> list[SpecViolation]:

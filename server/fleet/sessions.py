@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
+from nas_engine.domain.environment import DeviceIdentity
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import InvalidValueError, LeaseLostError
+from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
 from server.fleet.device import Device, DeviceCapabilities, DeviceState, check_device_text, check_labels
-from server.fleet.lifecycle import set_device_state
+from server.fleet.enrolment.trust import believed, lowered_reason
+from server.fleet.lifecycle import note_device, set_device_state
 from server.fleet.store import DeviceStore
 from server.jobs.completion import fail_attempt
 from server.jobs.dispatch import LeaseVerdict, claim_job, lock_first
@@ -23,7 +26,9 @@ from server.jobs.job import ClaimRequest, Job, LeaseRef
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
 from server.jobs.settings import LeaseSettings
-from server.jobs.states import JobPhase, LeaseOutcome
+from server.jobs.states import JobKind, JobPhase, LeaseOutcome
+
+_log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 5.0
 """A waiting agent looks for work this often although nobody wakes it: a job may come from outside the service."""
@@ -101,8 +106,8 @@ class AgentOrders:
 
     Attributes:
         assignments: jobs newly leased to it, not accepted yet: it must renew within `accept_s`.
-        verdicts: one for each running lease it named.
-        message: why the session is not active.
+        verdicts: one for each running lease it named, and LOST for each one given back that it does not hold.
+        message: why the session is not active, or why the device counts for less than its agent says.
     """
 
     session: SessionState
@@ -117,11 +122,28 @@ class AgentOrders:
         return bool(self.assignments) or changed or self.session is not SessionState.ACTIVE
 
 
-class AgentSessions:
-    """Use cases of device agents."""
+ProvingKind = Callable[[Transaction, Device], JobKind | None]
+"""The kind of job with which a DEGRADED device can show that it is well again; None where there is no such check."""
 
-    def __init__(self, uow: UnitOfWork, wakeups: Wakeups, kinds: JobKinds, leases: LeaseSettings | None = None) -> None:
+
+class AgentSessions:
+    """Use cases of device agents.
+
+    Args:
+        proving: a DEGRADED device whose agent thinks it is well is given one such job at a time; its canary decides.
+            None: only a person brings one back.
+    """
+
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        wakeups: Wakeups,
+        kinds: JobKinds,
+        leases: LeaseSettings | None = None,
+        proving: ProvingKind | None = None,
+    ) -> None:
         self._uow = uow
+        self._proving = proving or (lambda _, __: None)
         self._wakeups = wakeups
         self._leases = leases or LeaseSettings()
         self._kinds = kinds
@@ -174,39 +196,63 @@ class AgentSessions:
         other_host = bool(device.boot_id) and bool(report.boot_id) and device.boot_id != report.boot_id
         same_instance = report.instance_epoch == device.instance_epoch
         if live and other_host and same_instance and device.state is not DeviceState.QUARANTINED:
-            reason = f"two hosts speak as this device (boot ids {device.boot_id} and {report.boot_id}): a cloned card?"
+            # Boot ids are for the log alone: whoever reads of the device must not learn what it identifies itself by.
+            _log.warning("device %s: boot ids %s and %s", device.id, device.boot_id, report.boot_id)
+            reason = "two hosts speak as this device at the same time: a cloned card? resume it once one is gone"
             set_device_state(tx, device, DeviceState.QUARANTINED, reason)
             return AgentOrders(session=SessionState.PAUSED, message=reason)
         restarted = report.instance_epoch > device.instance_epoch
         if restarted:
             tx.wake(Topic.DEVICE_JOBS)  # the older instance may still be waiting: it is to hear that it is over
         device = self._note(tx, device, report)
-        for one in report.returned:
-            self._return(tx, device, one)
+        lost = tuple(verdict for one in report.returned if (verdict := self._return(tx, device, one)) is not None)
         if restarted and report.num_spooled_results == 0:
             self._release_forgotten(tx, device, report)
         verdicts = tuple(self._verdict(tx, device, one) for one in report.running)
-        return replace(self._assign(tx, report), verdicts=verdicts)
+        return replace(self._assign(tx, report), verdicts=verdicts + lost)
 
     def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
-        """Write down what changed; an agent that says the same as before only moves last_seen_at."""
+        """Write down what changed; an agent that says the same as before only moves last_seen_at.
+
+        What it says can lower the class that its device counts as, for good; only an admin raises it. Running as
+        something else begins anew: another hardware key, and a canary before its first job.
+        """
+        sent = report.capabilities.identity
+        identity = believed(sent, device.class_limit)
+        before = device.capabilities
+        changed = (identity, report.capabilities.core_masks) != (before.identity, before.core_masks)
+        if changed:
+            lowered = identity.device_class is not device.class_limit
+            reason = lowered_reason(sent, device.class_limit, "what an admin set")
+            device = replace(
+                device,
+                class_limit=identity.device_class,
+                class_reason=reason if lowered or reason else device.class_reason,
+                identity_since=tx.now(),
+            )
+            note_device(
+                tx,
+                device,
+                f"runs as {identity.device_class.value} with {identity.runtime} {_versions(identity)}, clocks "
+                f"{identity.clocks_profile}, cores {', '.join((identity.core_mask, *report.capabilities.core_masks))}",
+            )
         reported = replace(
             device,
             boot_id=report.boot_id,
             instance_epoch=report.instance_epoch,
             agent_version=report.agent_version,
-            capabilities=report.capabilities,
+            capabilities=replace(report.capabilities, identity=identity),
             labels=dict(report.labels),
             last_canary_ratio=device.last_canary_ratio if report.canary_ratio is None else report.canary_ratio,
         )
         DeviceStore(tx).touch_device(device.id)
         reported = (
-            replace(DeviceStore(tx).save_device(reported), last_seen_at=tx.now()) if reported != device else device
+            replace(DeviceStore(tx).save_device(reported), last_seen_at=tx.now())
+            if changed or reported != device
+            else device
         )
         if report.degraded and reported.state is DeviceState.ACTIVE:
             return set_device_state(tx, reported, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
-        if not report.degraded and reported.state is DeviceState.DEGRADED:
-            return set_device_state(tx, reported, DeviceState.ACTIVE, "the agent is well again")
         return reported
 
     def _nothing_for_s(self, tx: Transaction, report: AgentReport) -> float:
@@ -214,18 +260,20 @@ class AgentSessions:
         device = DeviceStore(tx).get_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return 0.0
-        session, _ = _session(device, device.reserved(tx.now()))
+        session, _ = self._session(tx, device, report)
         if session is not SessionState.ACTIVE:
             return 0.0
-        claimable_in_s = JobStore(tx).claimable_in_s(self._request(device, report))
+        claimable_in_s = JobStore(tx).claimable_in_s(self._request(tx, device))
         return LOOK_AGAIN_S if claimable_in_s is None else min(claimable_in_s, LOOK_AGAIN_S)
 
-    def _request(self, device: Device, report: AgentReport) -> ClaimRequest:
+    def _request(self, tx: Transaction, device: Device) -> ClaimRequest:
+        proving = self._proving(tx, device) if device.state is DeviceState.DEGRADED else None
         return ClaimRequest(
             owner=device.id,
-            kinds=self._kinds.of_devices(report.capabilities.features),
+            kinds=self._kinds.of_devices(device.capabilities.features) if proving is None else (proving,),
             device_id=device.id,
-            pool_keys=report.capabilities.pool_keys(),
+            device_type=device.device_type,
+            pool_keys=device.capabilities.pool_keys(),
             labels=device.all_labels,
             ttl_s=self._leases.accept_s,
             accepted=False,
@@ -235,38 +283,56 @@ class AgentSessions:
         device = DeviceStore(tx).get_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
-        session, message = _session(device, device.reserved(tx.now()))
+        session, message = self._session(tx, device, report)
         if session is not SessionState.ACTIVE or report.draining or report.leaving:
             return AgentOrders(session=session, message=message)
-        request = self._request(device, report)
+        request = self._request(tx, device)
         assigned: list[Job] = []
         for _ in range(report.free_slots):
             job = claim_job(tx, self._kinds, request)
             if job is None:
                 break
             assigned.append(job)
-        return AgentOrders(session=session, assignments=tuple(assigned))
+        return AgentOrders(session=session, assignments=tuple(assigned), message=message)
+
+    def _session(self, tx: Transaction, device: Device, report: AgentReport) -> tuple[SessionState, str]:
+        if device.state is DeviceState.DRAINING:
+            return SessionState.DRAINING, device.reason or "the device is draining"
+        degraded = device.state is DeviceState.DEGRADED
+        # One job after the other: the canary of the last decides.
+        proves = degraded and not report.degraded and self._proving(tx, device) is not None
+        if not device.state.takes_jobs and not (proves and not JobStore(tx).jobs_leased_to(device.id)):
+            heals = "; a good canary or a person brings it back" if degraded else ""
+            return SessionState.PAUSED, f"the device is {device.state.value}: {device.reason}{heals}"
+        if device.reserved(tx.now()):
+            return SessionState.PAUSED, f"the device is reserved by {device.reserved_by} until {device.reserved_until}"
+        return SessionState.ACTIVE, device.class_reason
 
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
         try:
+            # Whose it is first: a device must not keep another's lease alive either.
+            if JobStore(tx).lock_job_of_lease(one.lease).lease_owner != device.id:
+                return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
             job = JobStore(tx).renew_lease(one.lease, self._leases.ttl_s, one.phase)
-        except LeaseLostError as error:
+        except (LeaseLostError, NotFoundError) as error:  # a job may be gone: the database was restored
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
-        if job.lease_owner != device.id:
-            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
         if job.cancel_requested:
             return LeaseVerdict(one.lease, LeaseOrder.CANCEL, self._leases.ttl_s, "cancelled by a user")
         order = LeaseOrder.CONTINUE if device.state is DeviceState.ACTIVE else LeaseOrder.DRAIN
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
 
-    def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> None:
-        lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
+    def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> LeaseVerdict | None:
+        """End the attempt that is given back; LOST where there is none: its lease has passed on, is another device's,
+        or went with the database it was in."""
         try:
+            lock_first(tx, self._kinds, JobStore(tx).get_job(one.lease.job_id))
             job = JobStore(tx).lock_job_of_lease(one.lease)
-        except LeaseLostError:
-            return  # its lease has passed on: nothing to give back
-        if job.lease_owner == device.id:
-            fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
+        except (LeaseLostError, NotFoundError) as error:
+            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
+        if job.lease_owner != device.id:
+            return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
+        fail_attempt(tx, self._kinds, job, one.failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
+        return None
 
     def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
         """A restarted agent that has nothing to send has lost its work: do not wait for the leases to expire."""
@@ -279,11 +345,5 @@ class AgentSessions:
                 fail_attempt(tx, self._kinds, locked, failure, outcome=LeaseOutcome.EXPIRED)
 
 
-def _session(device: Device, reserved: bool) -> tuple[SessionState, str]:
-    if device.state is DeviceState.DRAINING:
-        return SessionState.DRAINING, device.reason or "the device is draining"
-    if not device.state.takes_jobs:
-        return SessionState.PAUSED, f"the device is {device.state.value}: {device.reason}"
-    if reserved:
-        return SessionState.PAUSED, f"the device is reserved by {device.reserved_by} until {device.reserved_until}"
-    return SessionState.ACTIVE, ""
+def _versions(identity: DeviceIdentity) -> str:
+    return " ".join(f"{component} {version}" for component, version in identity.runtime_versions)

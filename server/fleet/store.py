@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nas_engine.domain.measurement import HardwareKey
+from nas_engine.domain.measurement import DeviceClass, HardwareKey
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
@@ -15,7 +16,7 @@ from server.core.database.store import Store, where_given
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
-from server.fleet.device import Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
+from server.fleet.device import ClassSource, Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
 from server.jobs.job import JobTarget
 
 hardware = sa.Table(
@@ -34,6 +35,12 @@ devices = sa.Table(
     sa.Column("device_type", Label, nullable=False, index=True),
     sa.Column("credential_sha256", Digest, nullable=False, unique=True),
     sa.Column("capabilities", JsonOf(DeviceCapabilities), nullable=False),
+    # Defaults of rows from before these columns; SQLite cannot take them away from a table that others point to.
+    sa.Column("class_limit", EnumText(DeviceClass), nullable=False, server_default="emulated"),
+    sa.Column("class_source", EnumText(ClassSource), nullable=False, server_default="declared"),
+    sa.Column("class_reason", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("enrolment_token_id", Id),
+    sa.Column("identity_since", Timestamp, nullable=False, server_default="0"),
     sa.Column("labels", JsonOf(Mapping[str, str]), nullable=False),
     sa.Column("admin_labels", JsonOf(Mapping[str, str]), nullable=False),
     sa.Column("state", EnumText(DeviceState), nullable=False),
@@ -49,11 +56,22 @@ devices = sa.Table(
     sa.Column("last_canary_at", Timestamp),
     sa.Column("last_canary_ratio", sa.Double),
     sa.Column("version", sa.BigInteger, nullable=False),
+    owner_column(),
 )
 
 
 HARDWARE = Rows(HardwareProfile, hardware, paths={"document": "key"})
-DEVICES = Rows(Device, devices)
+DEVICES = Rows(Device, devices, paths=OWNER_PATH, joined=OWNER)
+
+
+def reusable_from(device_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether what a device measured may be reused: nobody but itself says of a declared board that it is one."""
+    unconfirmed = sa.exists().where(
+        devices.c.id == device_id,
+        devices.c.class_source == ClassSource.DECLARED,
+        devices.c.class_limit == DeviceClass.BOARD,
+    )
+    return ~unconfirmed
 
 
 class HardwareStore(Store):
@@ -91,7 +109,7 @@ class DeviceStore(Store):
 
     def lock_device(self, device_id: str) -> Device:
         """Read one and hold it until the transaction ends."""
-        statement = DEVICES.select(devices.c.id == device_id).with_for_update()
+        statement = DEVICES.select(devices.c.id == device_id).with_for_update(of=devices)
         return self._one(DEVICES, statement, "device", device_id)
 
     def find_device_by_name(self, name: str) -> Device | None:
@@ -116,6 +134,7 @@ class DeviceStore(Store):
         """List the devices that a query matches, by name."""
         c = devices.c
         statement = where_given(DEVICES.select(), {c.device_type: query.device_type, c.state: query.states})
+        statement = owned_by(statement, c.owner_id, query.owner)
         return self._page(
             DEVICES, with_labels(statement, c.id, query.labels), page, value_column=c.name, id_column=c.id
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_engine.domain.job_protocol import FailureType
+from server.core.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,7 @@ class Failure:
 
     def __post_init__(self) -> None:
         # It comes from devices and converters: kept to one storable line, whatever they print.
-        line = " ".join("".join(c if c.isprintable() else " " for c in self.message).split())
-        object.__setattr__(self, "message", line[:MAX_MESSAGE_LENGTH])
+        object.__setattr__(self, "message", one_line(self.message, MAX_MESSAGE_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)

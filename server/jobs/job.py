@@ -8,6 +8,7 @@ from datetime import datetime
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
+from server.access.principal import Principal
 from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 
 
@@ -16,7 +17,7 @@ class JobTarget:
     """Who may do a job. A default target may be done by anybody who takes jobs of its kind.
 
     Attributes:
-        device_type: for people and for counting; matching goes by `pool_key`.
+        device_type: only devices of this type.
         pool_key: see `HardwareProfile.pool_key`; only devices that offer it.
         device_id: only this device (canary re-runs, reservations).
         labels: only claimants that carry all of these.
@@ -39,6 +40,7 @@ class JobOrder:
         max_attempts: leases that may fail or die before the job is FAILED.
         search_id, candidate_id, supernet_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
+        owner: whose search, supernet or order it serves; None without authentication.
     """
 
     kind: JobKind
@@ -52,6 +54,7 @@ class JobOrder:
     supernet_id: str | None = None
     latency_key: str | None = None
     hardware_key: str | None = None
+    owner: Principal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,7 @@ class ClaimRequest:
         owner: worker id or device id.
         kinds: only jobs of these kinds.
         device_id: the claiming device; None for a worker.
+        device_type: of the claiming device; jobs that ask for another are not given. None for a worker.
         pool_keys: what a device offers; jobs that ask for another are not given.
         labels: what the claimant carries.
         ttl_s: the lease dies after so many seconds unless renewed.
@@ -136,6 +140,7 @@ class ClaimRequest:
     owner: str
     kinds: tuple[JobKind, ...]
     device_id: str | None = None
+    device_type: str | None = None
     pool_keys: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     ttl_s: float = 60.0
@@ -177,6 +182,7 @@ class JobQuery:
     candidate_id: str | None = None
     supernet_id: str | None = None
     device_id: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from server.access.principal import Principal
+from server.access.store import owned_by
 from server.core.database.labels import labels
 from server.core.database.store import where_given
 from server.core.database.types import later, now
@@ -20,7 +22,7 @@ from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, JobOrder, JobQuery, LeaseRef, NewJob, QueueDepth
 from server.jobs.lease_history import LeaseHistory
 from server.jobs.states import JobKind, JobPhase, JobState
-from server.jobs.tables import JOBS, job_exclusions, jobs
+from server.jobs.tables import JOBS, job_exclusions, jobs, leases
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
 
@@ -68,12 +70,12 @@ class JobStore(LeaseHistory):
 
     def lock_job(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""
-        return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(), "job", job_id)
+        return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(of=jobs), "job", job_id)
 
     def lock_active_job(self, dedupe_key: str) -> Job | None:
         """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
         statement = JOBS.select(jobs.c.dedupe_key == dedupe_key, jobs.c.state.in_(_ACTIVE))
-        return self._first(JOBS, statement.with_for_update())
+        return self._first(JOBS, statement.with_for_update(of=jobs))
 
     def find_done_job(self, dedupe_key: str) -> Job | None:
         """The newest DONE job with this dedupe key."""
@@ -94,7 +96,8 @@ class JobStore(LeaseHistory):
             jobs.c.supernet_id: query.supernet_id,
             jobs.c.lease_owner: query.device_id,
         }
-        return self._page(JOBS, where_given(JOBS.select(), wanted), page, id_column=jobs.c.id, descending=True)
+        statement = owned_by(where_given(JOBS.select(), wanted), jobs.c.owner_id, query.owner)
+        return self._page(JOBS, statement, page, id_column=jobs.c.id, descending=True)
 
     def num_jobs_ahead(self, job: Job) -> int:
         """Queued and leased jobs of its kind and pool that come before a queued job."""
@@ -116,6 +119,11 @@ class JobStore(LeaseHistory):
         )
         spans_s = [(row.finished_at - row.started_at).total_seconds() for row in self._connection.execute(statement)]
         return sum(spans_s) / len(spans_s) if spans_s else None
+
+    def num_queued_of(self, owner_id: str) -> int:
+        """How many jobs of an owner wait."""
+        mine = sa.and_(jobs.c.state == JobState.QUEUED, jobs.c.owner_id == owner_id)
+        return self._connection.execute(sa.select(sa.func.count()).select_from(jobs).where(mine)).scalar_one()
 
     def queue_depths(self) -> tuple[QueueDepth, ...]:
         """Queue depth of every kind."""
@@ -209,7 +217,7 @@ class JobStore(LeaseHistory):
         statement = JOBS.select(
             jobs.c.id == job.id, jobs.c.lease_id == job.lease_id, jobs.c.lease_epoch == job.lease_epoch, *_DEAD
         )
-        return self._first(JOBS, statement.with_for_update(skip_locked=True))
+        return self._first(JOBS, statement.with_for_update(skip_locked=True, of=jobs))
 
     def requeue_job(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""
@@ -244,13 +252,29 @@ class JobStore(LeaseHistory):
         """Ask the holder to stop; it learns of it at its next renewal."""
         self._update(job_id, {"cancel_requested": True})
 
-    def assign_job_to(self, job_id: str, search_id: str, candidate_id: str, priority: int) -> None:
-        """Let a job go on for another candidate."""
-        self._update(job_id, {"search_id": search_id, "candidate_id": candidate_id, "priority": priority})
+    def assign_job_to(
+        self, job_id: str, search_id: str, candidate_id: str, priority: int, owner: Principal | None
+    ) -> None:
+        """Let a job go on for another candidate, and for the owner of that one's search."""
+        values = {"search_id": search_id, "candidate_id": candidate_id, "priority": priority}
+        self._update(job_id, {**values, "owner_id": None if owner is None else owner.id})
 
     def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker or device holds now."""
         return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED)
+
+    def jobs_held_by(self, device_id: str, limit: int) -> tuple[Job, ...]:
+        """The jobs of a device's latest leases, newest first."""
+        held = (
+            sa.select(leases.c.job_id, sa.func.max(leases.c.lease_id).label("newest"))
+            .where(leases.c.device_id == device_id)
+            .group_by(leases.c.job_id)
+            .order_by(sa.desc("newest"))
+            .limit(limit)
+            .subquery()
+        )
+        statement = JOBS.select().join(held, held.c.job_id == jobs.c.id).order_by(held.c.newest.desc())
+        return self._list(JOBS, statement)
 
     def exclude_owner_from_job(self, job_id: str, owner: str) -> None:
         """Do not give this job to this owner again."""
@@ -265,9 +289,12 @@ class JobStore(LeaseHistory):
 
 
 def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    pool_key = job.target.pool_key
-    same = jobs.c.target_pool_key.is_(None) if pool_key is None else jobs.c.target_pool_key == pool_key
-    return (jobs.c.kind == job.kind, same)
+    target = job.target
+    return (
+        jobs.c.kind == job.kind,
+        jobs.c.target_pool_key.is_not_distinct_from(target.pool_key),
+        jobs.c.target_device_type.is_not_distinct_from(target.device_type),
+    )
 
 
 def _leased_beyond(ttl_s: float) -> tuple[sa.ColumnElement[bool], ...]:
@@ -297,6 +324,7 @@ def _suits(request: ClaimRequest) -> tuple[sa.ColumnElement[bool], ...]:
         # One kind as an equality: the index then gives the order, and the first match ends the search.
         jobs.c.kind == request.kinds[0] if len(request.kinds) == 1 else jobs.c.kind.in_(request.kinds),
         sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
+        sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == request.device_type),
         sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
         ~excluded,
         ~uncarried,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
-from server.access.auth import Engineer, Viewer
+from server.access.auth import Permitted, QuotasDep
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
@@ -25,13 +25,27 @@ JobId = Annotated[
 ]
 
 
+def _room_in_queue(caller: Permitted, uow: UowDep, quotas: QuotasDep) -> None:
+    owner = caller.creator.owner
+    if owner is not None:
+        quotas.settings.check_order(uow.read(lambda tx: JobStore(tx).num_queued_of(owner.id)))
+
+
+ROOM_IN_QUEUE = Depends(_room_in_queue)
+"""For routes that order jobs: refuses whose jobs that wait are as many as allowed."""
+
+
 @router.get("/jobs", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_jobs(
-    paging: PagingDep, uow: UowDep, _: Viewer, query: Annotated[JobListQuery, Query()]
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[JobListQuery, Query()]
 ) -> Listing[JobResource]:
     """List jobs, newest first."""
     wanted = JobQuery(
-        kinds=tuple(query.kind), states=tuple(query.state), search_id=query.search_id, device_id=query.device_id
+        kinds=tuple(query.kind),
+        states=tuple(query.state),
+        search_id=query.search_id,
+        device_id=query.device_id,
+        owner=query.owner,
     )
     at = paging.wanted(query)
     page = uow.read(lambda tx: JobStore(tx).page_of_jobs(wanted, at))
@@ -39,7 +53,7 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_job(job_id: JobId, dispatch: DispatchDep, _: Viewer) -> JobDetail:
+def get_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
     """Read one job with its place in the queue and its result."""
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 
@@ -47,7 +61,7 @@ def get_job(job_id: JobId, dispatch: DispatchDep, _: Viewer) -> JobDetail:
 @router.post(
     "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
 )
-def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Engineer) -> JobDetail:
+def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
     """Cancel the measurement of an uploaded model; jobs of searches and supernets are cancelled with those."""
     dispatch.cancel(job_id)
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from server.access.schemas import Owner, OwnerName
 from server.core.http.resources import Id, Json, ListQuery, Resource, Text
 from server.jobs.states import JobKind, JobPhase, JobState
 
@@ -24,6 +25,9 @@ class JobListQuery(ListQuery):
 
     device_id: Text | None = None
     """Id of a device; only jobs that it holds are listed."""
+
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
 
 
 class JobResource(Resource):
@@ -79,6 +83,9 @@ class JobResource(Resource):
 
     created_at: datetime
     """Time at which it was queued, RFC 3339 in UTC."""
+
+    owner: Owner = None
+    """Principal whose search, supernet, study, table or measurement it serves; null without authentication."""
 
     started_at: datetime | None
     """Time of its first lease; null before it."""

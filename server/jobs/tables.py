@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from nas_engine.domain.job_protocol import FailureType
+from server.access.store import OWNER, OWNER_PATH, owner_column
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label, Timestamp
@@ -50,6 +51,8 @@ jobs = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
+    owner_column(),
+    sa.Index("ix_jobs_owner_id", "owner_id"),
     sa.Index("ix_jobs_latency_key_hardware_key", "latency_key", "hardware_key"),
     # One unfinished job per dedupe key.
     sa.Index(
@@ -91,6 +94,8 @@ leases = sa.Table(
 JOBS = Rows(
     Job,
     jobs,
-    paths={f"target_{name}": f"target.{name}" for name in ("device_type", "pool_key", "device_id", "labels")},
+    paths={f"target_{name}": f"target.{name}" for name in ("device_type", "pool_key", "device_id", "labels")}
+    | OWNER_PATH,
+    joined=OWNER,
 )
 LEASES = Rows(LeaseRecord, leases)

@@ -9,6 +9,7 @@ from enum import Enum
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measurement import Validity
+from server.access.principal import Principal
 from server.latency_tables.spec import LatencyTableSpec
 
 
@@ -70,6 +71,7 @@ class Batch:
         num_draws: networks drawn so far, repeated ones included.
         num_measured: as of the last change of state; `server.latency_tables.progress` counts while it runs.
         created_by: id of the token that created it; None without authentication.
+        owner: whose token that was; None without authentication.
         version: grows with every change.
     """
 
@@ -83,6 +85,7 @@ class Batch:
     num_draws: int = 0
     num_measured: int = 0
     created_by: str | None = None
+    owner: Principal | None = None
     created_at: datetime
     finished_at: datetime | None = None
     version: int = 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from nas_engine.cost.sampled_networks import NetworkSampler, SampledNetwork
 from nas_engine.domain.errors import InvalidMeasurementError
+from server.access.principal import NOBODY, Creator
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.core.ids import IdPrefix, new_id
@@ -75,7 +76,7 @@ class CostReports:
         self._maths = maths
         self._scheduler = BatchScheduler(settings or SearchSettings())
 
-    def create(self, table_id: str, spec: CostReportSpec, created_by: str | None = None) -> CostReport:
+    def create(self, table_id: str, spec: CostReportSpec, creator: Creator = NOBODY) -> CostReport:
         """Sample networks of a table's space and have them measured.
 
         Raises:
@@ -99,7 +100,8 @@ class CostReports:
                 ),
                 hardware_key=table.batch.hardware_key,
                 num_entries=spec.num_networks,
-                created_by=created_by,
+                created_by=creator.token_id,
+                owner=creator.owner,
                 created_at=tx.now(),
             )
             BatchStore(tx).add_batch(batch)
@@ -131,13 +133,13 @@ class CostReports:
             agreements = tuple(self._maths.compare(estimates, [latency_us for _, latency_us in compared]))
         return CostReport(batch=batch, sampling=batch.sampling, entries=entries, agreements=agreements)
 
-    def page(self, table_id: str, page: PageRequest) -> Page[Batch]:
-        """A table's reports, newest first. Raises NotFoundError for no table."""
+    def page(self, table_id: str, page: PageRequest, owner: str | None = None) -> Page[Batch]:
+        """A table's reports, or those of them that an owner has, newest first. Raises NotFoundError for no table."""
 
         def look(tx: Transaction) -> Page[Batch]:
             if BatchStore(tx).get_batch(table_id).sampling is not None:
                 raise NotFoundError("latency table", table_id)
-            return page_of_batches(tx, table_id, page)
+            return page_of_batches(tx, table_id, page, owner)
 
         return self._uow.read(look)
 

@@ -9,6 +9,7 @@ from nas_engine.cost.latency_table import TableOperator
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
+from server.access.principal import NOBODY, Creator
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
@@ -62,7 +63,7 @@ class LatencyTables:
         self._spaces = spaces
         self._scheduler = BatchScheduler(settings or SearchSettings())
 
-    def create(self, spec: LatencyTableSpec, created_by: str | None = None) -> MeasuredTable:
+    def create(self, spec: LatencyTableSpec, creator: Creator = NOBODY) -> MeasuredTable:
         """Have every operator measured that is not known yet.
 
         Raises:
@@ -87,7 +88,8 @@ class LatencyTables:
                 spec=spec,
                 hardware_key=profile.hardware_key,
                 num_entries=len(operators),
-                created_by=created_by,
+                created_by=creator.token_id,
+                owner=creator.owner,
                 created_at=tx.now(),
             )
             BatchStore(tx).add_batch(batch)
@@ -96,9 +98,9 @@ class LatencyTables:
 
         return self.get(self._uow.write(work))
 
-    def page(self, page: PageRequest) -> Page[Batch]:
-        """List, newest first."""
-        return self._uow.read(lambda tx: page_of_batches(tx, None, page))
+    def page(self, page: PageRequest, owner: str | None = None) -> Page[Batch]:
+        """List all, or those of an owner, newest first."""
+        return self._uow.read(lambda tx: page_of_batches(tx, None, page, owner))
 
     def get(self, table_id: str) -> MeasuredTable:
         """A table as it stands, also while it is measured.
@@ -166,9 +168,9 @@ class LatencyTables:
         )
 
 
-def page_of_batches(tx: Transaction, table_id: str | None, page: PageRequest) -> Page[Batch]:
+def page_of_batches(tx: Transaction, table_id: str | None, page: PageRequest, owner: str | None) -> Page[Batch]:
     """Tables, or the reports of one, as they stand; newest first."""
-    found = BatchStore(tx).page_of_batches(table_id, page)
+    found = BatchStore(tx).page_of_batches(table_id, page, owner)
     items = (b if b.state.final else current_batch(b, current_entries(tx, b)) for b in found.items)
     return Page(tuple(items), found.next)
 

@@ -19,10 +19,10 @@ from server.jobs.states import JobKind
 from server.latency_tables.batch import Batch, BatchEntry
 from server.latency_tables.progress import measured_entry, observed
 from server.latency_tables.store import BatchStore
-from server.measuring.measurement import MeasurementRecord, kind_of
+from server.measuring.evidence import find_reusable
+from server.measuring.measurement import MeasurementRecord
 from server.measuring.orders import profiles_from
 from server.measuring.payloads import ConvertPayload, MeasurePayload, MeasureTarget, OperatorDocument
-from server.measuring.store import MeasurementStore
 from server.spaces.architecture import ArchitectureDocument
 
 
@@ -93,6 +93,7 @@ class BatchScheduler:
                 target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
                 latency_key=key,
                 hardware_key=profile.hardware_key,
+                owner=batch.owner,
             )
         else:
             job = NewJob(
@@ -104,6 +105,7 @@ class BatchScheduler:
                 max_attempts=self._settings.max_evaluation_attempts,
                 latency_key=key,
                 hardware_key=profile.hardware_key,
+                owner=batch.owner,
             )
         return JobStore(tx).add_job(job)
 
@@ -156,10 +158,11 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
     wanted = batch.spec.measurement
     if not wanted.reuse:
         return None
-    return MeasurementStore(tx).reusable_measurement(
+    return find_reusable(
+        tx,
         entry.latency_key,
-        profile.hardware_key,
-        (kind_of(profile.key.identity.device_class),),
+        profile,
+        batch.spec.device.device_type,
         profiles_from(wanted.profile),
         ValidityPolicy(wanted.validity_policy),
     )
@@ -168,4 +171,5 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
 def _would_take(batch: Batch) -> str:
     spec = batch.spec
     labels = ",".join(f"{key}={value}" for key, value in sorted(spec.device.labels.items()))
-    return f"{spec.measurement.profile}:{spec.measurement.validity_policy}:{spec.device.npu_only}:{labels}"
+    hardware = f"{spec.device.device_type}:{spec.device.npu_only}:{labels}"
+    return f"{spec.measurement.profile}:{spec.measurement.validity_policy}:{hardware}"

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted, check_priority
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.schemas import OwnedListQuery
 from server.core.errors import NotFoundError
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
 from server.core.http.openapi import COMMON, json_body, problems
@@ -25,8 +26,9 @@ from server.core.http.problem_types import (
 )
 from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
-from server.core.http.resources import Listing, ListQuery
+from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batch import Batch
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReport, CostReports
@@ -96,12 +98,15 @@ SteeringDep = Annotated[Steering, Depends()]
     response_model=LatencyTableDetail,
     openapi_extra=json_body(LatencyTableSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
-def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: EngineerOnce) -> Response:
+def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: PermittedOnce) -> Response:
     """Measure every operator of a space on a device; what is known already is not measured again."""
 
     def action() -> StoredResponse:
-        table = latency_tables.create(parse_latency_table_spec(document), once.caller.created_by)
+        spec = parse_latency_table_spec(document)
+        check_priority(once.caller, spec.priority)
+        table = latency_tables.create(spec, once.caller.creator)
         return stored_response(202, _table_detail(table), {"Location": f"/api/v1/latency-tables/{table.batch.id}"})
 
     return once(action)
@@ -109,10 +114,10 @@ def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDe
 
 @router.get("/latency-tables", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_latency_tables(
-    latency_tables: LatencyTablesDep, paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    latency_tables: LatencyTablesDep, paging: PagingDep, _: Permitted, query: Annotated[OwnedListQuery, Query()]
 ) -> Listing[LatencyTableResource]:
     """Latency tables, newest first."""
-    page = latency_tables.page(paging.wanted(query))
+    page = latency_tables.page(paging.wanted(query), query.owner)
     return paging.listing(page, [_table(LatencyTableResource, one) for one in page.items])
 
 
@@ -121,7 +126,7 @@ def list_latency_tables(
     response_model=LatencyTableDetail,
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
-def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Viewer) -> Response:
+def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Permitted) -> Response:
     """A latency table as it stands; with Accept text/csv or application/x-ndjson its rows."""
     detail = _table_detail(latency_tables.get(table_id))
     match preferred(request, JSON, CSV, NDJSON):
@@ -136,7 +141,7 @@ def get_latency_table(table_id: TableId, request: Request, latency_tables: Laten
 @router.post(
     "/latency-tables/{table_id:id}:pause", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def pause_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def pause_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Give out no more of a table's measuring jobs; what a board holds goes on."""
     return once(lambda: steering.table(table_id, steering.batches.pause))
 
@@ -144,7 +149,7 @@ def pause_latency_table(table_id: TableId, steering: SteeringDep, once: Engineer
 @router.post(
     "/latency-tables/{table_id:id}:resume", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def resume_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def resume_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Go on where a pause stopped."""
     return once(lambda: steering.table(table_id, steering.resume))
 
@@ -152,7 +157,7 @@ def resume_latency_table(table_id: TableId, steering: SteeringDep, once: Enginee
 @router.post(
     "/latency-tables/{table_id:id}:cancel", status_code=202, response_model=LatencyTableDetail, responses=_STEER
 )
-def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Measure no more of a table's operators; what was measured stays."""
     return once(lambda: steering.table(table_id, steering.batches.cancel))
 
@@ -163,7 +168,7 @@ def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: Enginee
     response_model=CostReportDetail,
     responses=_STEER,
 )
-def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Give out no more of a report's measuring jobs; what a board holds goes on."""
     return once(lambda: steering.report(table_id, report_id, steering.batches.pause))
 
@@ -174,7 +179,7 @@ def pause_cost_report(table_id: TableId, report_id: ReportId, steering: Steering
     response_model=CostReportDetail,
     responses=_STEER,
 )
-def resume_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def resume_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Go on where a pause stopped."""
     return once(lambda: steering.report(table_id, report_id, steering.resume))
 
@@ -185,7 +190,7 @@ def resume_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
     response_model=CostReportDetail,
     responses=_STEER,
 )
-def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: EngineerOnce) -> Response:
+def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Measure no more of a report's networks; what was measured stays."""
     return once(lambda: steering.report(table_id, report_id, steering.batches.cancel))
 
@@ -196,14 +201,17 @@ def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
     response_model=CostReportDetail,
     openapi_extra=json_body(CostReportSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def create_cost_report(
-    table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: EngineerOnce
+    table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: PermittedOnce
 ) -> Response:
     """Measure sampled networks end to end, to compare with what the table says of them."""
 
     def action() -> StoredResponse:
-        report = cost_reports.create(table_id, parse_cost_report_spec(document), once.caller.created_by)
+        spec = parse_cost_report_spec(document)
+        check_priority(once.caller, spec.priority)
+        report = cost_reports.create(table_id, spec, once.caller.creator)
         location = f"/api/v1/latency-tables/{table_id}/reports/{report.batch.id}"
         return stored_response(202, _report_detail(report), {"Location": location})
 
@@ -215,11 +223,11 @@ def list_cost_reports(
     table_id: TableId,
     cost_reports: CostReportsDep,
     paging: PagingDep,
-    _: Viewer,
-    query: Annotated[ListQuery, Query()],
+    _: Permitted,
+    query: Annotated[OwnedListQuery, Query()],
 ) -> Listing[CostReportResource]:
     """Reports of a table, newest first."""
-    page = cost_reports.page(table_id, paging.wanted(query))
+    page = cost_reports.page(table_id, paging.wanted(query), query.owner)
     return paging.listing(page, [_report(CostReportResource, one) for one in page.items])
 
 
@@ -229,7 +237,7 @@ def list_cost_reports(
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
 def get_cost_report(
-    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Viewer
+    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Permitted
 ) -> Response:
     """A report as it stands; with Accept text/csv or application/x-ndjson its networks."""
     detail = _report_detail(cost_reports.get(table_id, report_id))

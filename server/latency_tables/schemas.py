@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import AwareDatetime
 
 from nas_engine.domain.environment import Dtype
+from server.access.schemas import Owner
 from server.candidates.states import CandidateState, SearchState
 from server.core.http.resources import Id, Resource
 
@@ -63,6 +64,9 @@ class LatencyTableResource(Resource):
 
     created_at: AwareDatetime
     """Time at which the table was created, RFC 3339 in UTC."""
+
+    owner: Owner = None
+    """Principal that ordered the table; null without authentication."""
 
 
 class LatencyTableDetail(LatencyTableResource):
@@ -152,6 +156,9 @@ class CostReportResource(Resource):
 
     created_at: AwareDatetime
     """Time at which the report was created, RFC 3339 in UTC."""
+
+    owner: Owner = None
+    """Principal that ordered the report; null without authentication."""
 
 
 class CostReportDetail(CostReportResource):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from nas_engine.domain.measurement import Validity
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store
@@ -29,6 +30,7 @@ latency_batches = sa.Table(
     sa.Column("num_draws", sa.BigInteger, nullable=False),
     sa.Column("num_measured", sa.BigInteger, nullable=False),
     sa.Column("created_by", Id),
+    owner_column(),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("finished_at", Timestamp),
     sa.Column("version", sa.BigInteger, nullable=False),
@@ -57,7 +59,7 @@ latency_entries = sa.Table(
 )
 
 
-BATCHES = Rows(Batch, latency_batches, paths={"table_id": "sampling.table_id"})
+BATCHES = Rows(Batch, latency_batches, paths={"table_id": "sampling.table_id", **OWNER_PATH}, joined=OWNER)
 ENTRIES = Rows(BatchEntry, latency_entries)
 
 
@@ -78,17 +80,18 @@ class BatchStore(Store):
 
     def lock_batch(self, batch_id: str) -> Batch:
         """Read one and hold it, and with it its entries, until the transaction ends."""
-        statement = BATCHES.select(latency_batches.c.id == batch_id).with_for_update()
+        statement = BATCHES.select(latency_batches.c.id == batch_id).with_for_update(of=latency_batches)
         return self._one(BATCHES, statement, "latency table", batch_id)
 
     def save_batch(self, batch: Batch) -> Batch:
         """Write a locked one with its version one higher."""
         return self._save(BATCHES, batch)
 
-    def page_of_batches(self, table_id: str | None, page: PageRequest) -> Page[Batch]:
-        """List the reports of a table, or (None) the tables, newest first."""
+    def page_of_batches(self, table_id: str | None, page: PageRequest, owner: str | None = None) -> Page[Batch]:
+        """List the reports of a table, or (None) the tables, or those of them that an owner has; newest first."""
         of_table = latency_batches.c.table_id
         statement = BATCHES.select(of_table.is_(None) if table_id is None else of_table == table_id)
+        statement = owned_by(statement, latency_batches.c.owner_id, owner)
         # Not by id: the first release's begin otherwise.
         created_us = sa.type_coerce(latency_batches.c.created_at, sa.BigInteger).label("created_us")
         return self._page(

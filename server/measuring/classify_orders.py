@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.access.principal import Principal
 from server.candidates.candidate import Candidate
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
@@ -17,6 +18,7 @@ def queue_classification(
     target: MeasureTarget,
     *,
     priority: int,
+    owner: Principal | None,
     candidate: Candidate | None = None,
 ) -> Job:
     """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
@@ -33,5 +35,6 @@ def queue_classification(
             candidate_id=None if candidate is None else candidate.id,
             latency_key=payload.source_sha256,
             hardware_key=payload.hardware_key,
+            owner=owner,
         )
     )

@@ -109,7 +109,9 @@ class ConversionResults:
         if payload.classify is not None:
             classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
             candidate = None if job.candidate_id is None else CandidateStore(tx).get_candidate(job.candidate_id)
-            queued = queue_classification(tx, classify, target, priority=job.priority, candidate=candidate)
+            queued = queue_classification(
+                tx, classify, target, priority=job.priority, candidate=candidate, owner=job.owner
+            )
             result["classify_job_id"] = queued.id
         if payload.measure is not None:
             found = {"model_sha256": model.sha256, "cpu_operators": model.cpu_operators}
@@ -122,6 +124,7 @@ class ConversionResults:
                     target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
                     latency_key=payload.latency_key,
                     hardware_key=payload.hardware_key,
+                    owner=job.owner,
                 )
             )
             tx.wake(Topic.DEVICE_JOBS)

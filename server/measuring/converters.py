@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2, measurement_pb2
@@ -18,7 +17,9 @@ from nas_engine.domain.measurement import (
     decompress_blocks,
 )
 from server.artifacts.artifact import Artifact
+from server.core.json_text import parse_json
 from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS, known
+from server.core.text import one_line
 from server.fleet.converters import (
     DTYPES,
     identity_from_proto,
@@ -27,9 +28,6 @@ from server.jobs.converters import lease_to_proto
 from server.jobs.job import Job
 from server.measuring.canaries.canaries import CanaryPlan
 from server.measuring.payloads import MeasurePayload
-
-MAX_ENVIRONMENT_CHARACTERS = 1 << 18
-MAX_FLAGS = 100
 
 VALIDITIES: Mapping[int, Validity] = {
     measurement_pb2.Validity.Value(f"VALIDITY_{v.name}"): v for v in Validity if v is not Validity.VALID
@@ -50,14 +48,10 @@ def canary_to_proto(plan: CanaryPlan) -> control_pb2.CanarySpec:
 
 def environment_from_proto(environment_json: str) -> EnvironmentRecord:
     """An environment record, checked. Raises InvalidMeasurementError: it is no JSON object, or malformed."""
-    if len(environment_json) > MAX_ENVIRONMENT_CHARACTERS:
-        raise InvalidMeasurementError(
-            f"environment record has {len(environment_json)} characters: at most {MAX_ENVIRONMENT_CHARACTERS} are taken"
-        )
     try:
-        environment = json.loads(environment_json)
+        environment = parse_json(environment_json)
     except ValueError as error:
-        raise InvalidMeasurementError(f"environment record is not JSON: {error}") from error
+        raise InvalidMeasurementError(f"environment record: {error}") from error
     if not isinstance(environment, dict):
         raise InvalidMeasurementError("environment record is not an object")
     return EnvironmentRecord.from_json(environment)
@@ -75,12 +69,10 @@ def measurement_from_proto(message: measurement_pb2.Measurement, profile: Measur
     blocks = decompress_blocks(message.samples, profile.max_blocks_in_all)
     if not blocks:
         raise InvalidMeasurementError("a measurement without samples")
-    if len(message.flags) > MAX_FLAGS:
-        raise InvalidMeasurementError(f"{len(message.flags)} flags: at most {MAX_FLAGS} are taken")
     return Measurement(
         blocks=blocks,
         flags=tuple(
-            ValidityFlag(known(VALIDITIES, f.validity, "validity"), f.reason[:MAX_MESSAGE_CHARACTERS])
+            ValidityFlag(known(VALIDITIES, f.validity, "validity"), one_line(f.reason, MAX_MESSAGE_CHARACTERS))
             for f in message.flags
         ),
         environment=environment_from_proto(message.environment_json),
@@ -102,7 +94,7 @@ def measurement_from_proto(message: measurement_pb2.Measurement, profile: Measur
 def alarms_of(message: measurement_pb2.Measurement) -> tuple[str, ...]:
     """Why the device's canary after a measurement is not well; empty where it is."""
     degraded = measurement_pb2.VALIDITY_DEGRADED_DEVICE
-    return tuple(flag.reason[:MAX_MESSAGE_CHARACTERS] for flag in message.flags if flag.validity == degraded)
+    return tuple(one_line(flag.reason, MAX_MESSAGE_CHARACTERS) for flag in message.flags if flag.validity == degraded)
 
 
 def canary_from_proto(reading: measurement_pb2.CanaryReading) -> CanaryReading:

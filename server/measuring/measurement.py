@@ -40,8 +40,10 @@ class MeasurementRecord:
         npu_time_source: name of the runtime that `npu_p50_us` was read from; None where there is no such time.
         flags: everything that is wrong with it; `validity` is the worst.
         superseded: came in after its job was leased again or was over; kept, not authoritative.
-        suspect: taken between a device's last good canary and a bad one, or by a device that ran as something else than
-            it is enrolled as; kept as evidence, steers nothing.
+        suspect: taken between a device's last good canary and a bad one, or rejected; kept as evidence, steers
+            nothing.
+        rejection: how it contradicts its lease or its device's enrolment, or why no device can be that fast; empty
+            where it may stand. What is rejected is suspect.
         result_digest: sha256 of the result as sent.
     """
 
@@ -70,6 +72,7 @@ class MeasurementRecord:
     flags: tuple[ValidityFlag, ...] = ()
     superseded: bool = False
     suspect: bool = False
+    rejection: str = ""
     environment: JsonValue = None
     canary_before: JsonValue = None
     canary_after: JsonValue = None

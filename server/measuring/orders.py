@@ -33,9 +33,9 @@ from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
-from server.measuring.measurement import MeasurementKind, MeasurementRecord, kind_of
+from server.measuring.evidence import find_reusable
+from server.measuring.measurement import MeasurementKind, MeasurementRecord
 from server.measuring.payloads import ConvertPayload, MeasurePayload
-from server.measuring.store import MeasurementStore
 from server.spaces.architecture import ArchitectureDocument
 
 
@@ -73,10 +73,11 @@ def record_latency(
 
 
 def serves(search: Search, measurement: MeasurementRecord) -> bool:
-    """Whether a measurement may steer a search: same hardware, thorough enough, trustworthy enough."""
+    """Whether a measurement may steer a search: same hardware of the same type, thorough and trustworthy enough."""
     policy = ValidityPolicy(search.spec.measurement.validity_policy)
     return (
         search.hardware_key == measurement.hardware_key
+        and _device(search).device_type == measurement.device_type
         and measurement.profile in profiles_from(search.spec.measurement.profile)
         and policy.accepts(measurement.flags)
         and not measurement.suspect
@@ -139,10 +140,11 @@ class LatencyScheduler:
         if not spec.reuse:
             return None
         profile = self._hardware(tx, search)
-        found = MeasurementStore(tx).reusable_measurement(
+        found = find_reusable(
+            tx,
             latency_key,
-            profile.hardware_key,
-            (kind_of(profile.key.identity.device_class),),
+            profile,
+            _device(search).device_type,
             profiles_from(spec.profile),
             ValidityPolicy(spec.validity_policy),
         )
@@ -177,6 +179,7 @@ class LatencyScheduler:
                 max_attempts=search.spec.measurement.max_attempts,
                 target=JobTarget(device_type=device.device_type, pool_key=profile.pool_key, labels=dict(device.labels)),
                 search_id=search.id,
+                owner=search.owner,
                 candidate_id=candidate.id,
                 latency_key=latency_key,
                 hardware_key=profile.hardware_key,
@@ -212,6 +215,7 @@ class LatencyScheduler:
                 target=JobTarget(labels=converter_labels(payload.format)),
                 max_attempts=self._settings.max_evaluation_attempts,
                 search_id=search.id,
+                owner=search.owner,
                 candidate_id=candidate.id,
                 latency_key=latency_key,
                 hardware_key=profile.hardware_key,
@@ -235,9 +239,10 @@ class LatencyScheduler:
 
 def measure_key(search: Search, latency_key: str) -> str:
     """Dedupe key of a measuring job: searches that would accept the same result share it."""
-    spec = search.spec.measurement
-    labels = ",".join(f"{k}={v}" for k, v in sorted(_device(search).labels.items()))
-    return f"measure:{latency_key}:{search.hardware_key}:{spec.profile}:{spec.validity_policy}:{labels}"
+    spec, device = search.spec.measurement, _device(search)
+    labels = ",".join(f"{k}={v}" for k, v in sorted(device.labels.items()))
+    accepted = f"{spec.profile}:{spec.validity_policy}:{labels}"
+    return f"measure:{latency_key}:{search.hardware_key}:{device.device_type}:{accepted}"
 
 
 def npu_refusal(search: Search, cpu_operators: Sequence[str]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
 from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
 from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.settings.base import Identifier, Name, SpecPart
+from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, check_sha256
 from server.artifacts.model_check import ModelFacts
 from server.artifacts.store import ArtifactStore
@@ -111,7 +113,11 @@ class Latencies:
         return self._uow.read(lambda tx: HardwareStore(tx).all_hardware())
 
     def measure_model(
-        self, spec: ModelMeasurementSpec, facts: ModelFacts, image_sets: Mapping[str, ImageSetHeader] | None = None
+        self,
+        spec: ModelMeasurementSpec,
+        facts: ModelFacts,
+        image_sets: Mapping[str, ImageSetHeader] | None = None,
+        owner: Principal | None = None,
     ) -> Job:
         """Queue the measurement of a model that was uploaded; the job's result names the measurement.
 
@@ -123,6 +129,7 @@ class Latencies:
             spec: which model, and where.
             facts: of the model, from a `ModelCheck`.
             image_sets: header of every image set the spec names, by digest.
+            owner: of the jobs; None without authentication.
 
         Raises:
             NotFoundError: the model is no artifact.
@@ -151,13 +158,16 @@ class Latencies:
                 _refuse_relabelled(spec, facts, profile)
                 queued = None
                 if classify is not None:
-                    queued = queue_classification(tx, classify, _target(spec, profile), priority=spec.priority)
-                return JobStore(tx).add_job(_measuring(spec, profile, None if queued is None else queued.id))
+                    queued = queue_classification(
+                        tx, classify, _target(spec, profile), priority=spec.priority, owner=owner
+                    )
+                measuring = _measuring(spec, profile, None if queued is None else queued.id)
+                return JobStore(tx).add_job(replace(measuring, owner=owner))
             given = [spec.calibration_dataset, spec.calibration_images_sha256]
             if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
                 message = "w8a8 needs calibration images, from one place: name a data set or an image set"
                 raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
-            return JobStore(tx).add_job(_conversion(spec, profile, classify))
+            return JobStore(tx).add_job(replace(_conversion(spec, profile, classify), owner=owner))
 
         return self._uow.write(work)
 

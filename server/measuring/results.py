@@ -12,14 +12,16 @@ from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import (
     CanaryReading,
-    HardwareKey,
     LatencyStats,
     Measurement,
+    MeasurementProfile,
     Validity,
+    ValidityFlag,
     ValidityPolicy,
     compress_blocks,
     usable_blocks,
 )
+from nas_engine.domain.measuring.validity import recomputed_flags, united
 from nas_engine.domain.objective import Metric
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -39,6 +41,11 @@ from server.jobs.registry import JobKinds
 from server.jobs.results import JobResults, ResultReceipt, TakenResult, UnusableResultError
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
+from server.measuring.canaries.canaries import pool_key_of
+from server.measuring.canaries.canary import CanaryOrder
+from server.measuring.canaries.judging import canary_complaint, pool_canaries, pool_verdict, with_ratio
+from server.measuring.canaries.store import CanaryStore
+from server.measuring.evidence import contradiction, implausibility
 from server.measuring.measurement import MeasurementRecord, kind_of
 from server.measuring.orders import record_latency, serves
 from server.measuring.payloads import MeasurePayload
@@ -82,22 +89,30 @@ class MeasurementResults:
         return self._results.put(device_id, lease, digest, self, count)
 
     def complaint(self, tx: Transaction, taken: TakenResult, content: _Counted) -> str:
-        """A measurement in another arithmetic or batch is none of this job."""
-        payload, key = read_payload(MeasurePayload, taken.job.payload), content.measurement.hardware_key
-        if (key.dtype.value, key.batch) == (payload.dtype, payload.batch):
-            return ""
-        return f"measured as {key.dtype.value} with batch {key.batch}, not as {payload.dtype} with {payload.batch}"
+        """None: what contradicts the job is kept as evidence."""
+        return ""
 
     def store(self, tx: Transaction, taken: TakenResult, content: _Counted) -> MeasurementRecord:
-        """File it under what the device is enrolled as. One that says it was measured as something else is kept as
-        evidence, suspect from the start: it steers nothing, and no list shows it unless asked for suspect ones.
+        """File it under what the device is enrolled as, with every flag that its agent raised or the server finds.
+
+        One that contradicts the lease or the enrolment, or that no device could give, is kept as rejected evidence: it
+        steers nothing, and no list shows it unless asked for suspect ones.
         """
         payload = read_payload(MeasurePayload, taken.job.payload)
-        device, measurement = DeviceStore(tx).get_device(taken.device_id), content.measurement
-        key = hardware_key_of_lease(device, taken.job, measurement.hardware_key, payload)
-        record = _record(tx, device, taken, payload, content, key)
+        device, sent = DeviceStore(tx).get_device(taken.device_id), content.measurement
+        key = hardware_key_of_lease(device, taken.job, sent.hardware_key, payload)
+        absurd = implausibility(tx, device, payload, sent.environment, content.stats.p50_us)
+        rejection = "; ".join(filter(None, (contradiction(device, taken.job, payload, key, sent), absurd)))
+        measured = replace(sent, hardware_key=key)
+        profile = MeasurementProfile.named(payload.profile)
+        flags = united(sent.flags, recomputed_flags(measured, profile, payload.cpu_operators))
+        order = CanaryStore(tx).canary_order_of(taken.lease.lease_id)
+        canaries = _canary_trouble(tx, device, taken.job, order, sent, profile)
+        troubles = (ValidityFlag(Validity.DEGRADED_DEVICE, reason) for reason in (canaries, absurd) if reason)
+        judged = _Counted(replace(measured, flags=(*flags, *troubles)), content.stats)
+        record = _record(tx, device, taken, payload, judged, rejection, order)
         HardwareStore(tx).put_hardware(HardwareProfile(key=key))
-        MeasurementStore(tx).add_measurement(record, compress_blocks(measurement.blocks))
+        MeasurementStore(tx).add_measurement(record, compress_blocks(sent.blocks))
         payload_of_event: dict[str, JsonValue] = {
             "measurement_id": record.id,
             "candidate_id": record.candidate_id,
@@ -119,11 +134,10 @@ class MeasurementResults:
         return record
 
     def unusable(self, taken: TakenResult, record: MeasurementRecord) -> Failure | None:
-        """Another hardware key, or flags that the job's policy does not accept."""
+        """A rejected record, or flags that the job's policy does not accept."""
         payload = read_payload(MeasurePayload, taken.job.payload)
-        if record.suspect:
-            message = f"not measured under hardware key {payload.hardware_key}, which the job asks for"
-            return Failure(FailureType.INVALID_RESULT, message)
+        if record.rejection:
+            return Failure(FailureType.INVALID_RESULT, record.rejection)
         if ValidityPolicy(payload.validity_policy).accepts(record.flags):
             return None
         reasons = "; ".join(f"{flag.validity.value}: {flag.reason}" for flag in record.flags)
@@ -163,10 +177,12 @@ def _record(
     taken: TakenResult,
     payload: MeasurePayload,
     content: _Counted,
-    key: HardwareKey,
+    rejection: str,
+    order: CanaryOrder | None,
 ) -> MeasurementRecord:
     measurement, job = content.measurement, taken.job
-    npu_ns = [ns for block in usable_blocks(measurement.blocks) for ns in block.npu_ns]
+    key = measurement.hardware_key
+    npu_ns = np.concatenate([np.asarray(block.npu_ns, dtype=np.int64) for block in usable_blocks(measurement.blocks)])
     return MeasurementRecord(
         id=new_id(IdPrefix.MEASUREMENT),
         kind=kind_of(key.identity.device_class),
@@ -184,7 +200,7 @@ def _record(
         label=payload.label,
         profile=payload.profile,
         stats=content.stats,
-        npu_p50_us=float(np.median(np.asarray(npu_ns, dtype=np.int64))) / 1e3 if npu_ns else None,
+        npu_p50_us=float(np.median(npu_ns, overwrite_input=True)) / 1e3 if len(npu_ns) else None,
         npu_time_source=measurement.npu_time_source,
         load_us=measurement.load_us,
         init_us=measurement.init_us,
@@ -192,19 +208,40 @@ def _record(
         validity=measurement.validity,
         flags=measurement.flags,
         superseded=not taken.current,
-        suspect={measurement.hardware_key.digest, key.digest} != {payload.hardware_key},
+        suspect=bool(rejection),
+        rejection=rejection,
         environment=measurement.environment.to_json(),
-        canary_before=_canary_json(measurement.canary_before),
-        canary_after=_canary_json(measurement.canary_after),
+        canary_before=_canary_json(measurement.canary_before, order),
+        canary_after=_canary_json(measurement.canary_after, order),
         output_digest=measurement.output_digest,
         result_digest=taken.digest,
         created_at=tx.now(),
     )
 
 
-def _canary_json(reading: CanaryReading | None) -> JsonValue:
+def _canary_trouble(
+    tx: Transaction,
+    device: Device,
+    job: Job,
+    order: CanaryOrder | None,
+    measurement: Measurement,
+    profile: MeasurementProfile,
+) -> str:
+    """What is wrong with the canaries that were asked for; empty where none were, or nothing is."""
+    if order is None:
+        return ""
+    complaint = canary_complaint(order, measurement.canary_before, measurement.canary_after, profile)
+    after = measurement.canary_after
+    if complaint or after is None:
+        return complaint
+    pool = pool_canaries(tx, device, pool_key_of(device, job), order.artifact_sha256)
+    return pool_verdict(pool, after.median_us, after.output_digest).complaint
+
+
+def _canary_json(reading: CanaryReading | None, order: CanaryOrder | None) -> JsonValue:
     if reading is None:
         return None
+    reading = reading if order is None else with_ratio(reading, order)
     return {
         "artifact_sha256": reading.artifact_sha256,
         "median_us": reading.median_us,

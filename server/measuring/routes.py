@@ -11,8 +11,8 @@ from starlette.responses import Response
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted, check_priority
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelCheck
@@ -36,7 +36,7 @@ from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
-from server.jobs.routes import DispatchDep, job_detail
+from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.queries import Latencies, ModelMeasurementSpec
@@ -58,7 +58,7 @@ def list_measurements(
     request: Request,
     latencies: LatenciesDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[MeasurementListQuery, Query()],
 ) -> Response:
     """Measurements, newest first. Measured ones only, unless other kinds are asked for by name."""
@@ -81,6 +81,7 @@ def list_measurements(
     response_model=JobDetail,
     openapi_extra=json_body(ModelMeasurementSpec),
     responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def measure_model(
     document: JsonDocument,
@@ -89,7 +90,7 @@ def measure_model(
     latencies: LatenciesDep,
     dispatch: DispatchDep,
     datasets: DatasetCatalogDep,
-    once: EngineerOnce,
+    once: PermittedOnce,
 ) -> Response:
     """Measure a model of one's own, uploaded as an artifact before; what no registered device could do is refused.
 
@@ -106,12 +107,14 @@ def measure_model(
             raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
-    facts = models.check(artifacts.read(spec.model_sha256))
+    check_priority(once.caller, spec.priority)
+    with artifacts.open_unverified(spec.model_sha256) as source:
+        facts = models.check(source, spec.model_sha256)
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:
         try:
-            job = latencies.measure_model(spec, facts, image_sets)
+            job = latencies.measure_model(spec, facts, image_sets, once.caller.creator.owner)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
         headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
@@ -125,13 +128,13 @@ def measure_model(
     response_model=MeasurementDetail,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Viewer) -> Response:
+def get_measurement(measurement_id: MeasurementId, request: Request, latencies: LatenciesDep, _: Permitted) -> Response:
     """One measurement with the state of the board around it."""
     return tagged(request, MeasurementDetail.of(latencies.get_measurement(measurement_id)))
 
 
 @router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
-def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Viewer) -> SamplesResource:
+def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Permitted) -> SamplesResource:
     """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
     latencies.get_measurement(measurement_id)
     blocks = latencies.samples_of_measurement(measurement_id)

@@ -10,6 +10,7 @@ from nas_engine.domain.measurement import Measurement, MeasurementProfile
 from server.artifacts.artifacts import Artifacts
 from server.core.errors import InvalidValueError
 from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
+from server.core.text import one_line
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
@@ -38,21 +39,28 @@ class MeasuringRpc:
         """A model to measure."""
         payload = read_payload(MeasurePayload, job.payload)
         model = self._artifacts.get(payload.model_sha256)
-        return assignment_to_proto(job, payload, model, self.canaries.plan(device, job), ttl_s)
+        return assignment_to_proto(job, payload, model, self.canaries.order(device, job), ttl_s)
+
+    def artifacts(self, job: Job) -> frozenset[str]:
+        """The model, and the golden model of its format."""
+        payload = read_payload(MeasurePayload, job.payload)
+        return self.canaries.golden_models(payload.model_format) | {payload.model_sha256}
 
     def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
-        """Take a measurement, and after it the reading of its canary."""
+        """Take a measurement, and after it the readings of its canaries."""
         message = envelope.measurement
 
         def read(payload: MeasurePayload) -> Measurement:
             return measurement_from_proto(message, MeasurementProfile.named(payload.profile))
 
         receipt = self.results.put(device.id, lease, digest, read)
-        alarm = "; ".join(alarms_of(message))
-        # Sent again, an alarm is raised again: this server may have died between taking the result and raising it.
-        raised = receipt.status is ResultStatus.ACCEPTED or (alarm and receipt.status is ResultStatus.DUPLICATE)
-        if raised and message.HasField("canary_after"):
-            self.canaries.record(device, lease.job_id, canary_from_proto(message.canary_after), alarm=alarm)
+        if receipt.record_id is not None and receipt.status in (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE):
+            readings = (
+                canary_from_proto(message.canary_before) if message.HasField("canary_before") else None,
+                canary_from_proto(message.canary_after) if message.HasField("canary_after") else None,
+            )
+            again = receipt.status is ResultStatus.DUPLICATE
+            self.canaries.take(device, lease, readings, alarm="; ".join(alarms_of(message)), again=again)
         return receipt
 
     def note_failure(self, device: Device, job: Job, failure: control_pb2.Failure) -> None:
@@ -61,7 +69,7 @@ class MeasuringRpc:
             return
         try:
             reading = canary_from_proto(failure.canary)
-            alarm = failure.message[:MAX_MESSAGE_CHARACTERS] or "the canary is off"
+            alarm = one_line(failure.message, MAX_MESSAGE_CHARACTERS) or "the canary is off"
             self.canaries.record(device, job.id, reading, alarm=alarm)
         except (InvalidMeasurementError, InvalidValueError) as error:
             _log.warning("canary of device %s not recorded: %s", device.id, error)

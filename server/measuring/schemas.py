@@ -54,7 +54,7 @@ class MeasurementListQuery(CountedQuery):
     """Whether to list results too that came in after their job was given to another device."""
 
     include_suspect: bool = False
-    """Whether to list results too that were taken between a device's last good canary and a bad one."""
+    """Whether to list results too that were taken between a device's last good canary and a bad one, or rejected."""
 
     since: AwareDatetime | None = None
     """Measurements stored at this time or later, RFC 3339."""
@@ -180,7 +180,11 @@ class MeasurementResource(Resource):
     """Whether it came in after its job had been given to another device; stored, not authoritative."""
 
     suspect: bool
-    """Whether it was taken between a device's last good canary and a bad one."""
+    """Whether it was taken between a device's last good canary and a bad one, or rejected: it steers nothing."""
+
+    rejection: str = ""
+    """How it contradicts its lease or what its device is enrolled as, or why no such device can be that fast, found by
+    the server; empty where it may stand. A rejected result is kept as evidence, and is suspect."""
 
     created_at: datetime
     """Time at which the server stored it, RFC 3339."""
@@ -209,10 +213,10 @@ def _status_name(value: object) -> object:
 class SampleBlockResource(Resource):
     """Timed runs taken one after another, with the block's status."""
 
-    e2e_ns: list[int]
+    e2e_ns: Annotated[list[int], BeforeValidator(list)]
     """Duration of each run of the public call, nanoseconds."""
 
-    npu_ns: list[int]
+    npu_ns: Annotated[list[int], BeforeValidator(list)]
     """Accelerator's own duration of each run, nanoseconds; empty where the runtime gives none."""
 
     status: Annotated[Literal["clean", "dirty", "discarded"], BeforeValidator(_status_name)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from nas_engine.domain.measurement import DeviceClass, LatencyStats, Validity, ValidityFlag, ValidityPolicy
+from nas_engine.domain.measurement import DeviceClass, LatencyStats, Validity, ValidityFlag
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store, count_of, where_given
@@ -16,7 +16,7 @@ from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label
 from server.core.errors import NotFoundError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
-from server.fleet.store import HardwareStore, hardware
+from server.fleet.store import HardwareStore, hardware, reusable_from
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.spaces.store import architectures
 
@@ -60,6 +60,7 @@ measurements = sa.Table(
     sa.Column("flags", FLAGS, nullable=False),
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("suspect", sa.Boolean, nullable=False),
+    sa.Column("rejection", sa.Text, nullable=False),
     sa.Column("environment", Json),
     sa.Column("canary_before", Json),
     sa.Column("canary_after", Json),
@@ -123,25 +124,28 @@ class MeasurementStore(Store):
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query).with_only_columns(measurements.c.id))
 
-    def reusable_measurement(
+    def reusable_measurements(
         self,
         latency_key: str,
         hardware_key: str,
+        device_type: str,
         kinds: Sequence[MeasurementKind],
         profiles: Sequence[str],
-        policy: ValidityPolicy,
-    ) -> MeasurementRecord | None:
-        """The newest authoritative, unsuspected one that the policy accepts; valid ones first."""
+    ) -> Iterator[MeasurementRecord]:
+        """Authoritative, unsuspected ones, the newest first; valid ones before all others. From devices of the asked
+        type, and from none that is a board by its own word alone.
+        """
         statement = MEASUREMENTS.select(
             measurements.c.latency_key == latency_key,
             measurements.c.hardware_key == hardware_key,
+            measurements.c.device_type == device_type,
+            reusable_from(measurements.c.device_id),
             measurements.c.kind.in_(kinds),
             measurements.c.profile.in_(profiles),
             measurements.c.superseded.is_(False),
             measurements.c.suspect.is_(False),
         ).order_by(measurements.c.validity != Validity.VALID, measurements.c.id.desc())
-        records = map(MEASUREMENTS.value_of, self._connection.execute(statement))
-        return next((record for record in records if policy.accepts(record.flags)), None)
+        return map(MEASUREMENTS.value_of, self._connection.execute(statement).all())
 
     def ids_of_measurements_since(self, device_id: str, since: datetime) -> tuple[str, ...]:
         """What a device measured since then and is not suspect yet, oldest first."""

@@ -49,6 +49,7 @@ class AccuracyScheduler:
                 priority=search.spec.priority,
                 max_attempts=self._settings.max_evaluation_attempts,
                 search_id=search.id,
+                owner=search.owner,
                 candidate_id=candidate.id,
             )
         )

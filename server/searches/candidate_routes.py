@@ -13,7 +13,7 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.objective import Metric
-from server.access.auth import Viewer
+from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -59,7 +59,7 @@ def list_candidates(
     searches: SearchesDep,
     paging: PagingDep,
     uow: UowDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[CandidateListQuery, Query()],
 ) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
@@ -122,7 +122,7 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     response_model=CandidateResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_candidate(candidate_id: CandidateId, request: Request, uow: UowDep, _: Viewer) -> Response:
+def get_candidate(candidate_id: CandidateId, request: Request, uow: UowDep, _: Permitted) -> Response:
     """Read a candidate with its values and its latency."""
 
     def look(tx: Transaction) -> tuple[Candidate, CandidateContext]:
@@ -137,7 +137,7 @@ def list_evaluations(
     candidate_id: CandidateId,
     uow: UowDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[EvaluationResource]:
     """Every evaluation of a candidate: metric by metric, the highest attempt is the current one."""
@@ -161,7 +161,7 @@ def get_candidate_picture(
     candidate_id: CandidateId,
     uow: UowDep,
     spaces: SpaceCatalogDep,
-    _: Viewer,
+    _: Permitted,
     compared_with: Annotated[
         str | None, Query(max_length=100, description="Id of a second candidate: draws their differences.")
     ] = None,

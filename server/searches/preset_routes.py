@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from server.access.auth import Viewer
+from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
@@ -20,7 +20,7 @@ PresetName = Annotated[str, Path(examples=["spos-imagenet-evolution"])]
 
 @router.get("/search-presets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_search_presets(
-    paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, _: Permitted, query: Annotated[ListQuery, Query()]
 ) -> Listing[SearchPresetResource]:
     """The papers' searches, by name."""
     wanted = paging.wanted(query)
@@ -29,7 +29,7 @@ def list_search_presets(
 
 
 @router.get("/search-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_search_preset(name: PresetName, _: Viewer) -> SearchPresetResource:
+def get_search_preset(name: PresetName, _: Permitted) -> SearchPresetResource:
     """Read the spec of one search preset and what it needs."""
     return _resource(search_preset(name))
 

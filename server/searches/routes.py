@@ -12,11 +12,15 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.objective import Metric
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, Once, stored_response
+from server.access.auth import Caller, Permitted, QuotasDep, check_priority
+from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
+from server.access.quotas import Quotas
+from server.access.store import PrincipalStore
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
+from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
+from server.core.database.transaction import Transaction
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.core.http.openapi import COMMON, json_body, problems
 from server.core.http.paging import PagingDep, labels_of
@@ -32,6 +36,7 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import batch_path
 from server.searches.admission import SpecReport
@@ -64,15 +69,40 @@ _RETRY_AFTER = {"Retry-After": "1"}
     response_model=SearchResource,
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
-def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerOnce) -> Response:
+def create_search(
+    document: JsonDocument, searches: SearchesDep, uow: UowDep, quotas: QuotasDep, once: PermittedOnce
+) -> Response:
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
-        search = searches.create_search(parse_search_spec(document), once.caller.created_by)
+        spec = parse_search_spec(document)
+        check_priority(once.caller, spec.priority)
+
+        def work(tx: Transaction) -> Search:
+            _check_quotas(tx, quotas, once.caller, spec)
+            return searches.create_search(spec, once.caller.creator)
+
+        search = uow.write(work)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
 
     return once(action)
+
+
+def _check_quotas(
+    tx: Transaction, quotas: Quotas, caller: Caller, spec: SearchSpec, amended: Search | None = None
+) -> None:
+    """Refuse a new search, or an amended one, beyond what its owner may have. Raises QuotaExceededError."""
+    owner = caller.creator.owner if amended is None else amended.owner
+    quotas.settings.check_labels(spec.labels)
+    if owner is None:
+        return
+    PrincipalStore(tx).lock_principal(owner.id)
+    others = [one for one in SearchStore(tx).open_searches_of(owner.id) if amended is None or one.id != amended.id]
+    open_candidates = sum(one.spec.budget.num_candidates for one in others)
+    num_open = len(others) + 1 if amended is None else 0
+    quotas.settings.check_search(spec.budget.num_candidates, open_candidates, num_open)
 
 
 @router.post(
@@ -80,7 +110,7 @@ def create_search(document: JsonDocument, searches: SearchesDep, once: EngineerO
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def validate_search(document: JsonDocument, searches: SearchesDep, _: Viewer) -> ValidationReport:
+def validate_search(document: JsonDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
     spec = parse_search_spec(document)
     return _report(spec, searches.validate(spec))
@@ -88,7 +118,7 @@ def validate_search(document: JsonDocument, searches: SearchesDep, _: Viewer) ->
 
 @router.get("/searches", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_searches(
-    searches: SearchesDep, paging: PagingDep, _: Viewer, query: Annotated[SearchListQuery, Query()]
+    searches: SearchesDep, paging: PagingDep, _: Permitted, query: Annotated[SearchListQuery, Query()]
 ) -> Listing[SearchResource]:
     """Searches, newest first unless asked otherwise."""
     wanted = SearchQuery(
@@ -97,6 +127,7 @@ def list_searches(
         space_id=query.space,
         supernet_id=query.supernet_id,
         hardware_key=query.hardware_key,
+        owner=query.owner,
         newest_first=query.order_by.startswith("-"),
     )
     page = searches.page_of_searches(wanted, paging.wanted(query))
@@ -111,7 +142,7 @@ def list_searches(
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Viewer
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
 ) -> Response:
     """One search; the id of a latency table or of its report is redirected there."""
     batch = batches.find(search_id)
@@ -127,13 +158,27 @@ def get_search(
     responses=problems(*COMMON, NOT_FOUND, INVALID_SEARCH_SPEC, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def amend_search(
-    search_id: SearchId, body: SearchAmendmentBody, request: Request, searches: SearchesDep, once: EngineerOnce
+    search_id: SearchId,
+    body: SearchAmendmentBody,
+    request: Request,
+    searches: SearchesDep,
+    uow: UowDep,
+    quotas: QuotasDep,
+    once: PermittedOnce,
 ) -> Response:
     """Change budget, priority or labels of a search under way; If-Match keeps two people from undoing each other."""
 
     def action() -> StoredResponse:
+        check_priority(once.caller, body.priority)
         amendment = SearchAmendment(num_candidates=body.num_candidates, priority=body.priority, labels=body.labels)
-        search = searches.amend(search_id, amendment, expected_version(request))
+
+        def work(tx: Transaction) -> Search:
+            amended = searches.amend(search_id, amendment, expected_version(request))
+            if amendment.num_candidates is not None or amendment.labels is not None:
+                _check_quotas(tx, quotas, once.caller, amended.spec, amended)
+            return amended
+
+        search = uow.write(work)
         return stored_response(200, search_resource(search), {"ETag": version_etag(search.version)})
 
     return once(action)
@@ -141,7 +186,7 @@ def amend_search(
 
 @router.post("/searches/{search_id:id}:pause", status_code=202, response_model=SearchResource, responses=_STEER)
 def pause_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
 ) -> Response:
     """Ask no more candidates; what is in flight ends first. The state follows the desired state."""
     return _steer(search_id, request, searches, batches, once, searches.pause)
@@ -149,7 +194,7 @@ def pause_search(
 
 @router.post("/searches/{search_id:id}:resume", status_code=202, response_model=SearchResource, responses=_STEER)
 def resume_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
 ) -> Response:
     """Go on where a pause stopped."""
     return _steer(search_id, request, searches, batches, once, searches.resume)
@@ -157,7 +202,7 @@ def resume_search(
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
 def cancel_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: EngineerOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
 ) -> Response:
     """End a search; it cannot be resumed. What was measured stays."""
     return _steer(search_id, request, searches, batches, once, searches.cancel)
@@ -173,7 +218,7 @@ def get_front(
     request: Request,
     fronts: FrontsDep,
     uow: UowDep,
-    _: Viewer,
+    _: Permitted,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
     dominance: Annotated[
         Literal["point", "confident"] | None,
@@ -198,7 +243,7 @@ def list_checkpoints(
     search_id: SearchId,
     searches: SearchesDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[CheckpointResource]:
     """The algorithm's last states, newest first."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from nas_engine.settings.base import Labels, MetricName
+from server.access.schemas import Owner, OwnerName
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, SearchState
 from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, Resource, Text
@@ -33,6 +34,9 @@ class SearchListQuery(CountedQuery):
 
     order_by: Literal["created_at", "-created_at"] = "-created_at"
     """Sort order by time of creation; `-` puts the newest first."""
+
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
 
 
 class ProgressResource(Resource):
@@ -111,6 +115,9 @@ class SearchResource(Resource):
 
     created_by: Id | None
     """Token that created it; null without authentication."""
+
+    owner: Owner = None
+    """Principal that owns it: whose token that was; null without authentication."""
 
     created_at: datetime
     """Time at which it was created, RFC 3339."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas_engine.settings.training import TrainingSpec
+from server.access.principal import NOBODY, Creator
 from server.candidates.lifecycle import advance, end_search, set_search_state
 from server.candidates.search import Search, SearchAmendment, SearchCheckpoint, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
@@ -50,7 +51,7 @@ class Searches:
         """What is known of a spec, without starting it. Never raises for what is wrong with it."""
         return self._uow.read(lambda tx: self._admission.examine(tx, spec))
 
-    def create_search(self, spec: SearchSpec, created_by: str | None = None) -> Search:
+    def create_search(self, spec: SearchSpec, creator: Creator = NOBODY) -> Search:
         """Start a search; its first step is queued at once, or as soon as its supernet is trained.
 
         Raises:
@@ -63,7 +64,7 @@ class Searches:
                 raise InvalidSpecError(report.violations)
             if report.hardware is not None:
                 HardwareStore(tx).put_hardware(report.hardware)
-            supernet_id, version_id = self._supernet(tx, spec, report, created_by)
+            supernet_id, version_id = self._supernet(tx, spec, report, creator)
             search = Search(
                 id=new_id(IdPrefix.SEARCH),
                 spec=spec,
@@ -72,7 +73,8 @@ class Searches:
                 hardware_key=None if report.hardware is None else report.hardware.hardware_key,
                 supernet_id=supernet_id,
                 supernet_version_id=version_id,
-                created_by=created_by,
+                created_by=creator.token_id,
+                owner=creator.owner,
                 created_at=tx.now(),
             )
             SearchStore(tx).add_search(search)
@@ -178,10 +180,10 @@ class Searches:
         return self._uow.write(work)
 
     def _supernet(
-        self, tx: Transaction, spec: SearchSpec, report: SpecReport, created_by: str | None
+        self, tx: Transaction, spec: SearchSpec, report: SpecReport, creator: Creator
     ) -> tuple[str | None, str | None]:
         if isinstance(spec.supernet, TrainingSpec):
-            return self._supernets.order(tx, spec.supernet, created_by).id, None
+            return self._supernets.order(tx, spec.supernet, creator).id, None
         if report.supernet is None:
             return None, None
         # Locked, so that a version published meanwhile is either seen here or finds this search waiting.

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from server.access.principal import Principal
 from server.artifacts.artifact import check_sha256
 from server.core.errors import InvalidValueError
 
@@ -24,6 +25,7 @@ class SpaceTable:
     id: str
     sha256: str
     created_by: str | None = None
+    owner: Principal | None = None
     created_at: datetime
 
     def __post_init__(self) -> None:

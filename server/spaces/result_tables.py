@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from server.access.principal import NOBODY, Creator
 from server.artifacts.artifacts import Artifacts
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import ArtifactTooLargeError, ConflictError
@@ -44,7 +45,7 @@ class SpaceTables:
         return self._artifacts.read(sha256)
 
     def register(
-        self, space_id: str, sha256: str, spaces: SpaceCatalog, created_by: str | None = None
+        self, space_id: str, sha256: str, spaces: SpaceCatalog, creator: Creator = NOBODY
     ) -> tuple[SpaceDescription, bool]:
         """Make an uploaded table a search space; registering the same again changes nothing.
 
@@ -61,7 +62,9 @@ class SpaceTables:
         spaces.describe(TABLE_SPACE, {"sha256": sha256})
 
         def work(tx: Transaction) -> bool:
-            table = SpaceTable(id=space_id, sha256=sha256, created_by=created_by, created_at=tx.now())
+            table = SpaceTable(
+                id=space_id, sha256=sha256, created_by=creator.token_id, owner=creator.owner, created_at=tx.now()
+            )
             known = SpaceTableStore(tx).find_space_table(space_id)
             if known is None and (space_id == TABLE_SPACE or space_id in spaces.space_ids()):
                 raise ConflictError(f"{space_id!r} is a built-in search space: choose another id for the table")

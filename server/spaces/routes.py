@@ -12,8 +12,8 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import NotFoundError
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, problems
@@ -53,7 +53,7 @@ SpaceId = Annotated[str, Path(description="Id of the search space, as lists name
 
 @router.get("/search-spaces", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_search_spaces(
-    paging: PagingDep, spaces: SpaceCatalogDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, spaces: SpaceCatalogDep, _: Permitted, query: Annotated[ListQuery, Query()]
 ) -> Listing[SpaceResource]:
     """List every search space with its published parameters; registered tables of results come last."""
     wanted = paging.wanted(query)
@@ -71,7 +71,9 @@ def list_search_spaces(
         **problems(*COMMON, *ONCE, CONFLICT, INVALID_TABLE),
     },
 )
-def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTablesDep, once: EngineerOnce) -> Response:
+def register_table(
+    body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTablesDep, once: PermittedOnce
+) -> Response:
     """Register an uploaded table of results as a search space: its accuracies and costs are looked up, never measured.
 
     Searches in it need no supernet and no device. Registering the same table under the same id changes nothing.
@@ -84,7 +86,7 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
         raise Problem(INVALID_TABLE, str(error)) from error
 
     def action() -> StoredResponse:
-        space, is_new = tables.register(body.id, body.sha256, spaces, once.caller.created_by)
+        space, is_new = tables.register(body.id, body.sha256, spaces, once.caller.creator)
         headers = {"Location": f"/api/v1/search-spaces/{body.id}"}
         return stored_response(201 if is_new else 200, _space(SpaceDetail, space), headers)
 
@@ -96,7 +98,7 @@ def register_table(body: NewSpaceBody, spaces: SpaceCatalogDep, tables: SpaceTab
     response_model=SpaceDetail,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDep, _: Viewer) -> Response:
+def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDep, _: Permitted) -> Response:
     """Read one search space: parameters, genes, published models."""
     if space_id not in spaces.space_ids():
         raise NotFoundError("search space", space_id)
@@ -107,7 +109,7 @@ def get_search_space(space_id: SpaceId, request: Request, spaces: SpaceCatalogDe
     "/search-spaces/{space_id:id}:decode",
     responses=problems(*COMMON, NOT_FOUND, INVALID_ARCHITECTURE),
 )
-def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalogDep, _: Viewer) -> DecodedResource:
+def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalogDep, _: Permitted) -> DecodedResource:
     """Decode an architecture and count what it costs: MACs, parameters, layers, picture. Asks no board."""
     if not spaces.knows(space_id):
         raise NotFoundError("search space", space_id)
@@ -136,7 +138,7 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
 
 @router.get("/datasets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_datasets(
-    paging: PagingDep, datasets: DatasetCatalogDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, datasets: DatasetCatalogDep, _: Permitted, query: Annotated[ListQuery, Query()]
 ) -> Listing[DatasetResource]:
     """List the data sets that supernets can be trained on; the operator registers them on the server."""
     wanted = paging.wanted(query)

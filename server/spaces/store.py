@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from nas_engine.domain.architecture import Genotype
+from server.access.store import OWNER, OWNER_PATH, owner_column
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store
@@ -20,6 +21,7 @@ space_tables = sa.Table(
     sa.Column("id", Label, primary_key=True),
     sa.Column("sha256", Digest, nullable=False),
     sa.Column("created_by", Id),
+    owner_column(),
     sa.Column("created_at", Timestamp, nullable=False),
 )
 
@@ -43,7 +45,7 @@ ARCHITECTURES = Rows(
     architectures,
     paths={name: f"architecture.{name}" for name in ("space_id", "parameters", "choices")},
 )
-SPACE_TABLES = Rows(SpaceTable, space_tables)
+SPACE_TABLES = Rows(SpaceTable, space_tables, paths=OWNER_PATH, joined=OWNER)
 
 
 class ArchitectureStore(Store):

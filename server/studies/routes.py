@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted, check_priority
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, json_body, problems
@@ -27,6 +27,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.studies.schemas import RankingStudyResource, StudyEntryResource, StudyListQuery
 from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.studies import RankingStudies
@@ -43,13 +44,16 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     response_model=RankingStudyResource,
     openapi_extra=json_body(RankingStudySpec),
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
-def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: EngineerOnce) -> Response:
+def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: PermittedOnce) -> Response:
     """Find out whether a supernet ranks architectures as stand-alone training does."""
 
     def action() -> StoredResponse:
         try:
-            study = studies.create_study(parse_ranking_study_spec(document), once.caller.created_by)
+            spec = parse_ranking_study_spec(document)
+            check_priority(once.caller, spec.priority)
+            study = studies.create_study(spec, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
         return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
@@ -59,10 +63,10 @@ def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, onc
 
 @router.get("/ranking-studies", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_ranking_studies(
-    studies: RankingStudiesDep, paging: PagingDep, _: Viewer, query: Annotated[StudyListQuery, Query()]
+    studies: RankingStudiesDep, paging: PagingDep, _: Permitted, query: Annotated[StudyListQuery, Query()]
 ) -> Listing[RankingStudyResource]:
     """Ranking studies, newest first."""
-    wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id)
+    wanted = StudyQuery(states=tuple(query.state), supernet_id=query.supernet_id, owner=query.owner)
     page = studies.page_of_studies(wanted, paging.wanted(query))
     total = studies.count_studies(wanted) if query.include_total else None
     items = [RankingStudyResource.of(study, study.spec) for study in page.items]
@@ -74,7 +78,7 @@ def list_ranking_studies(
     response_model=RankingStudyResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_ranking_study(study_id: StudyId, request: Request, studies: RankingStudiesDep, _: Viewer) -> Response:
+def get_ranking_study(study_id: StudyId, request: Request, studies: RankingStudiesDep, _: Permitted) -> Response:
     """One ranking study with its correlations, as far as it is."""
     study = studies.get_study(study_id)
     return tagged(request, RankingStudyResource.of(study, study.spec), version_etag(study.version))
@@ -85,7 +89,7 @@ def list_ranking_study_entries(
     study_id: StudyId,
     paging: PagingDep,
     studies: RankingStudiesDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[StudyEntryResource]:
     """Its architectures, each with both accuracies and how far its training is."""
@@ -111,7 +115,7 @@ def list_ranking_study_entries(
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def cancel_ranking_study(
-    study_id: StudyId, request: Request, studies: RankingStudiesDep, once: EngineerOnce
+    study_id: StudyId, request: Request, studies: RankingStudiesDep, once: PermittedOnce
 ) -> Response:
     """Stop a study; it cannot be resumed. What is done stays."""
 

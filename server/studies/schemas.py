@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from server.access.schemas import Owner, OwnerName
 from server.candidates.states import DesiredState
 from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
 from server.studies.spec import RankingStudySpec
@@ -22,6 +23,9 @@ class StudyListQuery(CountedQuery):
 
     supernet_id: Text | None = None
     """Studies of this supernet, by its id."""
+
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
 
 
 class RankingStudyResource(Resource):
@@ -68,6 +72,9 @@ class RankingStudyResource(Resource):
 
     created_by: Id | None
     """Token that created it; null without authentication."""
+
+    owner: Owner = None
+    """Principal that owns it: whose token that was; null without authentication."""
 
     created_at: datetime
     """Time at which it was created, RFC 3339."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.candidates.states import DesiredState
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
@@ -35,6 +36,7 @@ ranking_studies = sa.Table(
     sa.Column("num_failed", sa.BigInteger, nullable=False),
     sa.Column("result", JsonOf(RankingResult)),
     sa.Column("created_by", Id),
+    owner_column(),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("finished_at", Timestamp),
     sa.Column("version", sa.BigInteger, nullable=False),
@@ -62,7 +64,7 @@ ranking_entries = sa.Table(
 )
 
 
-STUDIES = Rows(RankingStudy, ranking_studies)
+STUDIES = Rows(RankingStudy, ranking_studies, paths=OWNER_PATH, joined=OWNER)
 ENTRIES = Rows(
     StudyEntry,
     ranking_entries,
@@ -92,7 +94,7 @@ class StudyStore(Store):
 
     def lock_study(self, study_id: str) -> RankingStudy:
         """Read one and hold it, and with it its entries, until the transaction ends."""
-        statement = STUDIES.select(ranking_studies.c.id == study_id).with_for_update()
+        statement = STUDIES.select(ranking_studies.c.id == study_id).with_for_update(of=ranking_studies)
         return self._one(STUDIES, statement, "ranking study", study_id)
 
     def save_study(self, study: RankingStudy) -> RankingStudy:
@@ -128,4 +130,5 @@ def _entries_of(study_id: str) -> sa.Select[Any]:
 
 def _filtered(query: StudyQuery) -> sa.Select[Any]:
     c = ranking_studies.c
-    return where_given(STUDIES.select(), {c.state: query.states, c.supernet_id: query.supernet_id})
+    wanted = where_given(STUDIES.select(), {c.state: query.states, c.supernet_id: query.supernet_id})
+    return owned_by(wanted, c.owner_id, query.owner)

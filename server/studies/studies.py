@@ -10,6 +10,7 @@ import numpy as np
 from nas_engine.domain.errors import EngineError
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import RetrainSettings
+from server.access.principal import NOBODY, Creator
 from server.candidates.states import DesiredState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
@@ -63,7 +64,7 @@ class RankingStudies:
         self._datasets = datasets
         self._settings = settings or SearchSettings()
 
-    def create_study(self, spec: RankingStudySpec, created_by: str | None = None) -> RankingStudy:
+    def create_study(self, spec: RankingStudySpec, creator: Creator = NOBODY) -> RankingStudy:
         """Queue a study: one job per architecture.
 
         Raises:
@@ -71,7 +72,7 @@ class RankingStudies:
         """
         subject = self._uow.read(lambda tx: self._subject(tx, spec))
         records = self._records(spec, subject)
-        return self._uow.write(lambda tx: self._order(tx, spec, subject, records, created_by))
+        return self._uow.write(lambda tx: self._order(tx, spec, subject, records, creator))
 
     def get_study(self, study_id: str) -> RankingStudy:
         """Read a study by its id. Raises NotFoundError."""
@@ -198,7 +199,7 @@ class RankingStudies:
         spec: RankingStudySpec,
         subject: _Subject,
         records: Sequence[ArchitectureRecord],
-        created_by: str | None,
+        creator: Creator,
     ) -> RankingStudy:
         study = RankingStudy(
             id=new_id(IdPrefix.STUDY),
@@ -208,7 +209,8 @@ class RankingStudies:
             dataset=subject.dataset,
             state=StudyState.QUEUED,
             num_entries=len(records),
-            created_by=created_by,
+            created_by=creator.token_id,
+            owner=creator.owner,
             created_at=tx.now(),
         )
         entries = [
@@ -224,6 +226,7 @@ class RankingStudies:
                     dedupe_key=_job_key(study.id, entry.number),
                     priority=spec.priority,
                     max_attempts=self._settings.max_evaluation_attempts,
+                    owner=study.owner,
                 )
             )
         payload = {"state": study.state.value, "reason": ""}

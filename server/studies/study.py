@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from nas_engine.domain.json_value import AS_DOCUMENT
+from server.access.principal import Principal
 from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.states import DesiredState
 from server.spaces.architecture import ArchitectureRecord
@@ -80,6 +81,7 @@ class RankingStudy:
     num_failed: int = 0
     result: RankingResult | None = None
     created_by: str | None = None
+    owner: Principal | None = None
     created_at: datetime
     finished_at: datetime | None = None
     version: int = 1
@@ -116,3 +118,4 @@ class StudyQuery:
 
     states: tuple[StudyState, ...] = ()
     supernet_id: str | None = None
+    owner: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.settings.training import RetrainSettings, TrainingSettings, TrainingSpec
+from server.access.principal import NOBODY, Creator
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
@@ -22,7 +23,7 @@ class CandidateRetraining:
         self._uow = uow
         self._supernets = supernets
 
-    def create(self, candidate_id: str, spec: CandidateRetrainingSpec, created_by: str | None = None) -> Supernet:
+    def create(self, candidate_id: str, spec: CandidateRetrainingSpec, creator: Creator = NOBODY) -> Supernet:
         """Queue the retraining of a candidate's architecture.
 
         Raises:
@@ -33,7 +34,7 @@ class CandidateRetraining:
         def work(tx: Transaction) -> Supernet:
             candidate = CandidateStore(tx).get_candidate(candidate_id)
             search = SearchStore(tx).get_search(candidate.search_id)
-            return self._supernets.create_supernet(_training_spec(tx, search, candidate, spec), created_by)
+            return self._supernets.create_supernet(_training_spec(tx, search, candidate, spec), creator)
 
         return self._uow.write(work)
 

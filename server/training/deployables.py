@@ -9,6 +9,7 @@ from enum import Enum
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.settings.training import RetrainSettings
+from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
@@ -126,7 +127,7 @@ def order_retrained(
         target_platform=wanted.rknn_target,
         deploys=True,
     )
-    _queue(tx, payload, max_attempts, supernet_id=supernet.id)
+    _queue(tx, payload, max_attempts, owner=supernet.owner, supernet_id=supernet.id)
 
 
 def order_deployable(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
@@ -152,7 +153,7 @@ def order_deployable(tx: Transaction, search: Search, candidate: Candidate, max_
         deploys=True,
     )
     # Not one of the search's own jobs: those are stopped when it ends, which is just when this one begins.
-    _queue(tx, payload, max_attempts, candidate_id=candidate.id, priority=search.spec.priority)
+    _queue(tx, payload, max_attempts, owner=search.owner, candidate_id=candidate.id, priority=search.spec.priority)
 
 
 def _queue(
@@ -160,6 +161,7 @@ def _queue(
     payload: ConvertPayload,
     max_attempts: int,
     *,
+    owner: Principal | None,
     supernet_id: str | None = None,
     candidate_id: str | None = None,
     priority: int = 0,
@@ -174,6 +176,7 @@ def _queue(
             target=JobTarget(labels=converter_labels(ModelFormat.RKNN)),
             supernet_id=supernet_id,
             candidate_id=candidate_id,
+            owner=owner,
         )
     )
     tx.wake(Topic.WORKER_JOBS)

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import version_etag
 from server.core.http.openapi import COMMON, json_body, problems
@@ -20,6 +20,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels
@@ -37,7 +38,7 @@ def list_supernet_models(
     supernet_id: SupernetId,
     deployables: DeployableModelsDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
     """Model files of a retraining; empty for what trains a whole supernet."""
@@ -49,7 +50,7 @@ def list_candidate_models(
     candidate_id: CandidateId,
     deployables: DeployableModelsDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[DeployableModelResource]:
     """List model files of a front member, with the supernet's weights; empty for other candidates."""
@@ -62,16 +63,17 @@ def list_candidate_models(
     response_model=SupernetResource,
     openapi_extra=json_body(CandidateRetrainingSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
 def retrain_candidate(
-    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: EngineerOnce
+    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: PermittedOnce
 ) -> Response:
     """Train a candidate's architecture stand-alone. The answer is the training, to be followed as any other."""
 
     def action() -> StoredResponse:
         try:
             spec = parse_candidate_retraining_spec(document)
-            supernet = retraining.create(candidate_id, spec, once.caller.created_by)
+            supernet = retraining.create(candidate_id, spec, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         headers = {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import TrainingSpec
-from server.access.auth import Viewer
-from server.access.idempotency import ONCE, EngineerOnce, stored_response
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, json_body, problems
@@ -29,6 +29,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.presets import training_preset
 from server.training.schemas import (
     RegistrationBody,
@@ -53,13 +54,14 @@ SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     response_model=SupernetResource,
     openapi_extra=json_body(TrainingSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
 )
-def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: EngineerOnce) -> Response:
+def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: PermittedOnce) -> Response:
     """Train a supernet. The answer names it at once; follow its events."""
 
     def action() -> StoredResponse:
         try:
-            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.created_by)
+            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
@@ -73,13 +75,13 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Engin
     response_model=SupernetResource,
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND),
 )
-def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: EngineerOnce) -> Response:
+def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: PermittedOnce) -> Response:
     """Take in a supernet that was trained elsewhere; its weights are an artifact already."""
 
     def action() -> StoredResponse:
         version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
         try:
-            supernet = supernets.register(body.spec, version, once.caller.created_by)
+            supernet = supernets.register(body.spec, version, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
         return stored_response(201, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
@@ -89,10 +91,10 @@ def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: Eng
 
 @router.get("/supernets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_supernets(
-    supernets: SupernetsDep, paging: PagingDep, _: Viewer, query: Annotated[SupernetListQuery, Query()]
+    supernets: SupernetsDep, paging: PagingDep, _: Permitted, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
     """List supernets and retrained networks, newest first."""
-    wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset)
+    wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
     page = supernets.page_of_supernets(wanted, paging.wanted(query))
     total = supernets.count_supernets(wanted) if query.include_total else None
     items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
@@ -104,7 +106,7 @@ def list_supernets(
     response_model=SupernetResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Viewer) -> Response:
+def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Permitted) -> Response:
     """Read a supernet with the progress of its training."""
     supernet = supernets.get_supernet(supernet_id)
     return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
@@ -115,7 +117,7 @@ def list_supernet_versions(
     supernet_id: SupernetId,
     paging: PagingDep,
     supernets: SupernetsDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[SupernetVersionResource]:
     """A supernet's weights over time, oldest first."""
@@ -131,7 +133,9 @@ def list_supernet_versions(
     response_model=SupernetResource,
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
-def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, once: EngineerOnce) -> Response:
+def cancel_supernet(
+    supernet_id: SupernetId, request: Request, supernets: SupernetsDep, once: PermittedOnce
+) -> Response:
     """Stop a training; it cannot be resumed, and searches that wait for it fail."""
 
     def action() -> StoredResponse:
@@ -144,7 +148,7 @@ def cancel_supernet(supernet_id: SupernetId, request: Request, supernets: Supern
 
 @router.get("/training-presets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_training_presets(
-    paging: PagingDep, _: Viewer, query: Annotated[ListQuery, Query()]
+    paging: PagingDep, _: Permitted, query: Annotated[ListQuery, Query()]
 ) -> Listing[TrainingPresetResource]:
     """The papers' training recipes and small ones, by name."""
     wanted = paging.wanted(query)
@@ -153,7 +157,7 @@ def list_training_presets(
 
 
 @router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
-def get_training_preset(name: PresetName, _: Viewer) -> TrainingPresetResource:
+def get_training_preset(name: PresetName, _: Permitted) -> TrainingPresetResource:
     """Read the recipe of one training preset."""
     return TrainingPresetResource.of(training_preset(name))
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.settings.training import TrainingSpec
+from server.access.schemas import Owner, OwnerName
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
 from server.training.supernet import SupernetState
@@ -25,6 +26,9 @@ class SupernetListQuery(CountedQuery):
 
     dataset: Text | None = None
     """Supernets trained on this data set, by its name."""
+
+    owner: OwnerName = None
+    """Name or id of a principal; only what it owns is listed."""
 
 
 class TrainingProgressResource(Resource):
@@ -72,6 +76,9 @@ class SupernetResource(Resource):
 
     created_by: Id | None
     """Token that created it; null without authentication."""
+
+    owner: Owner = None
+    """Principal that owns it: whose token that was; null without authentication."""
 
     created_at: datetime
     """Time at which it was created, RFC 3339."""

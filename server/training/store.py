@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from nas_engine.settings.training import TrainingSpec
+from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.candidates.states import DesiredState
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
@@ -33,6 +34,7 @@ supernets = sa.Table(
     sa.Column("resume_artifact_sha256", Digest),
     sa.Column("resume_step", sa.BigInteger, nullable=False),
     sa.Column("created_by", Id),
+    owner_column(),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("finished_at", Timestamp),
     sa.Column("version", sa.BigInteger, nullable=False),
@@ -54,7 +56,12 @@ supernet_versions = sa.Table(
 )
 
 
-SUPERNETS = Rows(Supernet, supernets, paths={"space_id": "spec.space.id", "dataset": "spec.dataset"})
+SUPERNETS = Rows(
+    Supernet,
+    supernets,
+    paths={"space_id": "spec.space.id", "dataset": "spec.dataset", **OWNER_PATH},
+    joined=OWNER,
+)
 SUPERNET_VERSIONS = Rows(SupernetVersion, supernet_versions)
 
 
@@ -71,7 +78,7 @@ class SupernetStore(Store):
 
     def lock_supernet(self, supernet_id: str) -> Supernet:
         """Read one and hold it until the transaction ends."""
-        statement = SUPERNETS.select(supernets.c.id == supernet_id).with_for_update()
+        statement = SUPERNETS.select(supernets.c.id == supernet_id).with_for_update(of=supernets)
         return self._one(SUPERNETS, statement, "supernet", supernet_id)
 
     def save_supernet(self, supernet: Supernet) -> Supernet:
@@ -109,6 +116,7 @@ class SupernetStore(Store):
 
 def _filtered(query: SupernetQuery) -> sa.Select[Any]:
     c = supernets.c
-    return where_given(
+    wanted = where_given(
         SUPERNETS.select(), {c.state: query.states, c.space_id: query.space_id, c.dataset: query.dataset}
     )
+    return owned_by(wanted, c.owner_id, query.owner)

@@ -11,6 +11,7 @@ from enum import Enum
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import TrainingSpec
+from server.access.principal import Principal
 from server.candidates.states import DesiredState
 from server.core.errors import InvalidValueError
 from server.jobs.payloads import Payload
@@ -85,6 +86,7 @@ class Supernet:
     resume_artifact_sha256: str | None = None
     resume_step: int = 0
     created_by: str | None = None
+    owner: Principal | None = None
     created_at: datetime
     finished_at: datetime | None = None
     version: int = 1
@@ -129,6 +131,7 @@ class SupernetQuery:
     states: tuple[SupernetState, ...] = ()
     space_id: str | None = None
     dataset: str | None = None
+    owner: str | None = None
 
 
 class TrainPayload(Payload):

@@ -9,6 +9,7 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import FairSettings, RetrainSettings, TrainingSpec
+from server.access.principal import NOBODY, Creator
 from server.artifacts.store import ArtifactStore
 from server.candidates.lifecycle import advance, set_search_state
 from server.candidates.search_store import SearchStore
@@ -133,7 +134,7 @@ class Supernets:
                 found.append(SpecViolation(f"{pointer}/inherit_from", str(error)))
         return found
 
-    def create_supernet(self, spec: TrainingSpec, created_by: str | None = None) -> Supernet:
+    def create_supernet(self, spec: TrainingSpec, creator: Creator = NOBODY) -> Supernet:
         """Queue the training of a supernet.
 
         Raises:
@@ -142,15 +143,16 @@ class Supernets:
         found = self.violations(spec)
         if found:
             raise InvalidSpecError(found)
-        return self._uow.write(lambda tx: self.order(tx, spec, created_by))
+        return self._uow.write(lambda tx: self.order(tx, spec, creator))
 
-    def order(self, tx: Transaction, spec: TrainingSpec, created_by: str | None) -> Supernet:
+    def order(self, tx: Transaction, spec: TrainingSpec, creator: Creator) -> Supernet:
         """As `create`, inside the caller's transaction and without the checks."""
         supernet = Supernet(
             id=new_id(IdPrefix.SUPERNET),
             spec=spec,
             state=SupernetState.QUEUED,
-            created_by=created_by,
+            created_by=creator.token_id,
+            owner=creator.owner,
             created_at=tx.now(),
         )
         SupernetStore(tx).add_supernet(supernet)
@@ -161,13 +163,14 @@ class Supernets:
                 dedupe_key=f"train:{supernet.id}",
                 max_attempts=self._settings.max_evaluation_attempts,
                 supernet_id=supernet.id,
+                owner=supernet.owner,
             )
         )
         EventStore(tx).append_event(_state_event(supernet))
         tx.wake(Topic.WORKER_JOBS)
         return supernet
 
-    def register(self, spec: TrainingSpec, version: NewVersion, created_by: str | None = None) -> Supernet:
+    def register(self, spec: TrainingSpec, version: NewVersion, creator: Creator = NOBODY) -> Supernet:
         """Take in a supernet that was trained elsewhere: READY at once.
 
         Raises:
@@ -183,7 +186,8 @@ class Supernets:
                 id=new_id(IdPrefix.SUPERNET),
                 spec=spec,
                 state=SupernetState.QUEUED,
-                created_by=created_by,
+                created_by=creator.token_id,
+                owner=creator.owner,
                 created_at=tx.now(),
             )
             SupernetStore(tx).add_supernet(supernet)

@@ -11,15 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass
-from server.access.auth import Caller, TokensDep, check_role, identify
-from server.access.token import Role
+from server.access.auth import Caller, identify, permit
+from server.access.owners import Owners
 from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
-from server.core.http.provide import SettingsDep, UowDep
+from server.core.http.provide import UowDep, provided
 from server.core.http.resources import ListQuery
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery
@@ -49,16 +49,16 @@ _LIST = PageRequest(50)
 _FLEET = PageRequest(200)
 
 
-def _viewer(request: Request, settings: SettingsDep, tokens: TokensDep) -> Caller:
-    return check_role(identify(request, settings, tokens, None), Role.VIEWER)
+def _permitted(request: Request, owners: Annotated[Owners, provided(Owners)]) -> Caller:
+    return permit(request, identify(request, None), owners)
 
 
-Viewer = Annotated[Caller, Depends(_viewer)]
+Permitted = Annotated[Caller, Depends(_permitted)]
 
 
 @router.get("/")
 def show_searches(
-    request: Request, supernets: SupernetsDep, studies: RankingStudiesDep, searches: SearchesDep, _: Viewer
+    request: Request, supernets: SupernetsDep, studies: RankingStudiesDep, searches: SearchesDep, _: Permitted
 ) -> Response:
     """Searches and supernets, newest first."""
     values = {
@@ -76,20 +76,20 @@ def show_searches(
 
 
 @router.get("/fragments/searches")
-def show_searches_table(request: Request, searches: SearchesDep, _: Viewer) -> Response:
+def show_searches_table(request: Request, searches: SearchesDep, _: Permitted) -> Response:
     """The table alone, for refreshing."""
     return page(request, "_searches.html", {"searches": _searches(searches)})
 
 
 @router.get("/searches/{search_id:id}")
-def show_search(search_id: str, request: Request, searches: SearchesDep, _: Viewer) -> Response:
+def show_search(search_id: str, request: Request, searches: SearchesDep, _: Permitted) -> Response:
     """One search: progress, front, candidates, controls."""
     search = searches.get_search(search_id)
     return page(request, "search.html", {"search": search_resource(search), "final": search.state.final})
 
 
 @router.get("/fragments/searches/{search_id:id}/progress")
-def show_progress(search_id: str, request: Request, searches: SearchesDep, _: Viewer) -> Response:
+def show_progress(search_id: str, request: Request, searches: SearchesDep, _: Permitted) -> Response:
     """State and progress alone, for refreshing."""
     search = searches.get_search(search_id)
     return page(request, "_progress.html", {"search": search_resource(search), "final": search.state.final})
@@ -101,7 +101,7 @@ def show_candidates(
     request: Request,
     paging: PagingDep,
     uow: UowDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[CandidateListQuery, Query()],
 ) -> Response:
     """A page of the candidates' table."""
@@ -126,7 +126,7 @@ def show_candidate(
     uow: UowDep,
     spaces: SpaceCatalogDep,
     deployables: DeployableModelsDep,
-    _: Viewer,
+    _: Permitted,
 ) -> Response:
     """One candidate: picture, values, evaluations, downloads."""
 
@@ -145,13 +145,13 @@ def show_candidate(
 
 
 @router.get("/fleet")
-def show_fleet(request: Request, uow: UowDep, _: Viewer) -> Response:
+def show_fleet(request: Request, uow: UowDep, _: Permitted) -> Response:
     """Boards, and what waits for them."""
     return page(request, "fleet.html", _fleet(uow))
 
 
 @router.get("/fragments/fleet")
-def show_fleet_table(request: Request, uow: UowDep, _: Viewer) -> Response:
+def show_fleet_table(request: Request, uow: UowDep, _: Permitted) -> Response:
     """The table alone, for refreshing."""
     return page(request, "_fleet.html", _fleet(uow))
 
@@ -172,7 +172,7 @@ def show_latencies(
     latencies: LatenciesDep,
     paging: PagingDep,
     devices: DevicesDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[LatencyFilter, Query()],
 ) -> Response:
     """The latency explorer: one kind of number at a time."""

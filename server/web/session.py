@@ -1,4 +1,4 @@
-"""Signing in: a token is exchanged for a cookie that scripts cannot read."""
+"""Signing in and out: a token is exchanged for a session, whose cookie scripts cannot read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from server.access.auth import SESSION_COOKIE, TokensDep
+from server.access.auth import SESSION_COOKIE, SessionsDep
 from server.core.errors import NotAuthenticatedError
 from server.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
-_MAX_AGE_S = 12 * 3600
 
 
 @router.get("/login")
@@ -25,30 +24,32 @@ def show_login(request: Request, next: Annotated[str, Query(max_length=2000)] = 
 @router.post("/login")
 def sign_in(
     request: Request,
-    tokens: TokensDep,
+    sessions: SessionsDep,
     token: Annotated[str, Form(max_length=500)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """Check the token and set the cookie."""
+    """Check the token, start a session and set its cookie."""
     try:
-        tokens.authenticate(token.strip())
+        secret = sessions.start(token.strip())
     except NotAuthenticatedError as error:
         return page(request, "login.html", {"next": _local(next), "error": str(error)}, status=401)
     response = RedirectResponse(_local(next), status_code=303)
     response.set_cookie(
         SESSION_COOKIE,
-        token.strip(),
-        max_age=_MAX_AGE_S,
+        secret,
+        max_age=round(sessions.settings.max_s),  # how long it lasts is the server's to say
         httponly=True,
         samesite="lax",  # a link from a chat may open a page; changes need a header that no other site can send
-        secure=request.url.scheme == "https",
+        secure=request.url.scheme == "https",  # also behind a proxy that the settings name
     )
     return response
 
 
 @router.post("/logout")
-def sign_out() -> Response:
-    """Delete the session's cookie and show the login form."""
+def sign_out(request: Request, sessions: SessionsDep) -> Response:
+    """End the session, delete its cookie and show the login form."""
+    if (secret := request.cookies.get(SESSION_COOKIE)) is not None:
+        sessions.end(secret)
     response = RedirectResponse("/login", status_code=303)
     response.delete_cookie(SESSION_COOKIE)
     return response

@@ -71,8 +71,7 @@ def tab(server: RunningServer) -> Iterator[_Tab]:
 
 
 def test_a_search_is_followed_live_to_its_front(tab: _Tab, server: RunningServer, hands: World, tmp_path: Path) -> None:
-    token = (server.home / "enrolment.token").read_text().strip()
-    board = hands.enrol(enrolment_token=token)
+    board = hands.enrol()
     with server.sdk() as nas:
         search_id = nas.searches.create(latency_spec(4, measurement={"validity_policy": "accept_flagged"})).id
     tab.page.goto(f"{server.url}/searches/{search_id}")

@@ -10,6 +10,7 @@ import pytest
 
 from server.artifacts.files import FileByteStore
 from server.core.errors import (
+    ArtifactDamagedError,
     ArtifactTooLargeError,
     DigestMismatchError,
     InvalidValueError,
@@ -85,7 +86,7 @@ class TestFileByteStore(ByteStoreContract):
         path = next((tmp_path / "objects").rglob(SHA256[2:]))
         path.write_bytes(CONTENT[:-1] + b"\x00")
         for look in (store.read, store.open):
-            with pytest.raises(DigestMismatchError):
+            with pytest.raises(ArtifactDamagedError):
                 look(SHA256)
 
     def test_nothing_stays_behind_in_incoming(self, store: FileByteStore, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from server.jobs.tables import JOBS, LEASES
 from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
 from server.latency_tables.store import BATCHES
 from server.latency_tables.store import ENTRIES as BATCH_ENTRIES
-from server.measuring.canaries.store import CANARIES
+from server.measuring.canaries.store import CANARIES, ORDERS
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.store import MEASUREMENTS
 from server.spaces.result_table import SpaceTable
@@ -53,7 +53,7 @@ from tests.support.worlds.service_world import SPEC, TRAINING
 
 STORED = (
     *(API_TOKENS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
-    *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, MEASUREMENTS, CLASSIFICATIONS),
+    *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, ORDERS, MEASUREMENTS, CLASSIFICATIONS),
     *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS),
     *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES),
 )

@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
+from nas_engine.domain.environment import DeviceClass
+from server.fleet.device import ClassSource
 from server.fleet.schemas import DeviceResource
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
 MAX_QUEUE = 100
+_VOUCHED_BY = {
+    ClassSource.DECLARED: "nobody (declared)",
+    ClassSource.ENROLLED: "its token",
+    ClassSource.CONFIRMED: "an admin",
+}
 _console = make_console()
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id, dev_...")]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
@@ -23,24 +30,36 @@ ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
 @app.command("list")
 def list_devices(
     device_type: Annotated[str | None, typer.Option("--device-type", help="Of this type.")] = None,
+    owner: OwnerOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """List boards, by name."""
     with connect(server, token) as nas:
-        found = list(nas.devices.all(device_type=device_type))
+        found = list(nas.devices.all(device_type=device_type, owner=owner))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "type", "class", "state", "online", "canary", "last seen", "reason")
+    columns = "id", "name", "type", "class", "vouched by", "state", "online", "canary", "last seen", "owner", "reason"
+    table = Table(*columns)
     for device in found:
         canary = "-" if device.last_canary_ratio is None else f"{device.last_canary_ratio:.3f}"
         online = "yes" if device.online else "no"
         seen = device.last_seen_at.isoformat(timespec="seconds")
         state = device.state.value if device.reserved_by is None else f"reserved by {device.reserved_by}"
         table.add_row(
-            device.id, device.name, device.device_type, device.device_class, state, online, canary, seen, device.reason
+            device.id,
+            device.name,
+            device.device_type,
+            device.device_class.value,
+            _VOUCHED_BY[device.class_source],
+            state,
+            online,
+            canary,
+            seen,
+            owner_name(device.owner),
+            "; ".join(filter(None, (device.reason, device.class_reason))),
         )
     _console.print(table)
 
@@ -118,6 +137,30 @@ def retire(
 ) -> None:
     """Retire a board that will not come back; its measurements stay."""
     _change(device_id, "retire", reason, server, token)
+
+
+@app.command()
+def unretire(
+    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Take a retired board back (admins)."""
+    _change(device_id, "unretire", reason, server, token)
+
+
+@app.command()
+def confirm(
+    device_id: DeviceArgument,
+    device_class: Annotated[
+        DeviceClass | None, typer.Option("--class", help="What it counts as [default: as it does now].")
+    ] = None,
+    reason: ReasonOption = "",
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Vouch for the class of a board (admins): what a declared board measured is not reused before."""
+    with connect(server, token) as nas:
+        device = nas.devices.confirm(device_id, None if device_class is None else device_class.value, reason)
+    typer.echo(f"{device.id}  {device.name}  {device.device_class.value}, {device.class_source.value}")
 
 
 @app.command()

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli.options import JsonOption, LimitOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.options import (
+    JsonOption,
+    LimitOption,
+    OwnerOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    owner_name,
+    print_json,
+)
 from hilnas.cli.progress import entries_table, follow_study, study_line
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.spec_files import read_spec_file
@@ -47,6 +56,7 @@ def create(
 @app.command("list")
 def list_studies(
     state: Annotated[list[StudyState] | None, typer.Option(help="Any of these.")] = None,
+    owner: OwnerOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -54,13 +64,13 @@ def list_studies(
 ) -> None:
     """List studies, newest first."""
     with connect(server, token) as nas:
-        found = list(nas.ranking_studies.all(states=[one.value for one in state or ()], limit=limit))
+        found = list(nas.ranking_studies.all(states=[one.value for one in state or ()], owner=owner, limit=limit))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "supernet", "how it stands")
+    table = Table("id", "name", "supernet", "how it stands", "owner")
     for study in found:
-        table.add_row(study.id, study.name, study.supernet_id, study_line(study))
+        table.add_row(study.id, study.name, study.supernet_id, study_line(study), owner_name(study.owner))
     _console.print(table)
 
 

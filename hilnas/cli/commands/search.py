@@ -15,9 +15,11 @@ from hilnas.cli.options import (
     FormatOption,
     JsonOption,
     LimitOption,
+    OwnerOption,
     ServerOption,
     TokenOption,
     connect,
+    owner_name,
     print_json,
     write_bytes,
 )
@@ -94,6 +96,7 @@ def create(
 @app.command("list")
 def list_searches(
     state: Annotated[list[SearchState] | None, typer.Option(help="Any of these.")] = None,
+    owner: OwnerOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -101,18 +104,19 @@ def list_searches(
 ) -> None:
     """List searches, newest first."""
     with connect(server, token) as nas:
-        found = list(nas.searches.all(states=[one.value for one in state or ()], limit=limit))
+        found = list(nas.searches.all(states=[one.value for one in state or ()], owner=owner, limit=limit))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "state", "space", "evaluated", "front", "hypervolume")
+    table = Table("id", "name", "state", "space", "evaluated", "front", "hypervolume", "owner")
     for search in found:
         progress = search.progress
         finished = progress.num_complete + progress.num_infeasible + progress.num_failed
         hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
         evaluated = f"{finished}/{progress.num_candidates}"
         front = str(progress.front_size)
-        table.add_row(search.id, search.name, search.state.value, search.spec.space.id, evaluated, front, hypervolume)
+        found_so_far = (evaluated, front, hypervolume, owner_name(search.owner))
+        table.add_row(search.id, search.name, search.state.value, search.spec.space.id, *found_so_far)
     _console.print(table)
 
 

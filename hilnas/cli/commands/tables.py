@@ -15,9 +15,11 @@ from hilnas.cli.options import (
     FormatOption,
     JsonOption,
     LimitOption,
+    OwnerOption,
     ServerOption,
     TokenOption,
     connect,
+    owner_name,
     print_json,
     write_bytes,
 )
@@ -79,18 +81,23 @@ def create(
 
 @app.command("list")
 def list_tables(
-    limit: LimitOption = 50, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+    owner: OwnerOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """List latency tables, newest first."""
     with connect(server, token) as nas:
-        found = list(nas.latency_tables.all(limit=limit))
+        found = list(nas.latency_tables.all(owner=owner, limit=limit))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "state", "space", "batch", "dtype", "measured", "hardware key")
+    table = Table("id", "name", "state", "space", "batch", "dtype", "measured", "hardware key", "owner")
     for one in found:
         measured, hardware = f"{one.num_measured}/{one.num_operators}", (one.hardware_key or "-")[:12]
-        table.add_row(one.id, one.name, one.state.value, one.space_id, str(one.batch), one.dtype, measured, hardware)
+        names = (one.id, one.name, one.state.value, one.space_id)
+        table.add_row(*names, str(one.batch), one.dtype, measured, hardware, owner_name(one.owner))
     _console.print(table)
 
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
+from nas_engine.domain.environment import DeviceClass
 from server.access.token import Role
 
 app = new_app("Make, list and revoke access tokens.")
@@ -19,18 +20,20 @@ _DAY_S = 86_400
 
 
 @app.command("list")
-def list_tokens(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
+def list_tokens(
+    owner: OwnerOption = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """List tokens, oldest first."""
     with connect(server, token) as nas:
-        found = list(nas.tokens.all())
+        found = list(nas.tokens.all(owner=owner))
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "prefix", "roles", "created", "expires", "last used", "revoked")
+    table = Table("id", "name", "prefix", "roles", "owner", "created", "expires", "last used", "revoked")
     for one in found:
         times = (one.created_at, one.expires_at, one.last_used_at, one.revoked_at)
         texts = ["-" if time is None else time.isoformat(timespec="seconds") for time in times]
-        table.add_row(one.id, one.name, one.prefix, ", ".join(one.roles), *texts)
+        table.add_row(one.id, one.name, one.prefix, ", ".join(one.roles), owner_name(one.owner), *texts)
     _console.print(table)
 
 
@@ -39,6 +42,9 @@ def create(
     name: Annotated[str, typer.Argument(help="For people.")],
     role: Annotated[list[Role] | None, typer.Option(help="What it may do [default: viewer].")] = None,
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Until it expires [default: never].")] = None,
+    principal: Annotated[
+        str | None, typer.Option(help="Who holds it and owns what is made with it [default: a new one of its name].")
+    ] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -46,21 +52,34 @@ def create(
     """Make a token; it is printed this once."""
     roles = role or [Role.VIEWER]
     with connect(server, token) as nas:
-        made = nas.tokens.create(name, roles, None if days is None else days * _DAY_S)
+        made = nas.tokens.create(name, roles, None if days is None else days * _DAY_S, principal=principal)
     print_json(made) if as_json else typer.echo(made.secret)
 
 
 @app.command()
 def enrolment(
     name: Annotated[str, typer.Argument(help="For people.")],
-    max_uses: Annotated[int | None, typer.Option(min=1, help="Boards that may enrol with it.")] = None,
+    device_class: Annotated[
+        DeviceClass, typer.Option("--class", help="The most that devices which enrol with it count as.")
+    ] = DeviceClass.EMULATED,
+    device_type: Annotated[
+        str | None, typer.Option("--device-type", help="Only type it lets in; needed for boards, e.g. rk3588.")
+    ] = None,
+    max_uses: Annotated[int | None, typer.Option(min=1, help="Devices that may enrol with it [default: 10].")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Until it expires [default: 7].")] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Make a token that lets boards enrol; it is printed this once."""
+    """Make a token that lets devices of one class enrol; it is printed this once."""
     with connect(server, token) as nas:
-        made = nas.tokens.create_enrolment(name, max_uses)
+        made = nas.tokens.create_enrolment(
+            name,
+            max_uses,
+            device_class=device_class.value,
+            device_type=device_type,
+            expires_in_s=None if days is None else days * _DAY_S,
+        )
     print_json(made) if as_json else typer.echo(made.secret)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from hilnas.client.client import Hilnas
+from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.core.home import ENROLMENT_TOKEN_FILE
 
 READY_S = 60.0
@@ -46,7 +47,7 @@ class Rig:
         for name in ("board-1", "board-2"):
             agent = [
                 *("agent", "--server", f"127.0.0.1:{self._grpc}", "--insecure", "--runtime", "onnxruntime"),
-                *("--device-type", "cpu-emulator", "--name", name, "--threads", "1"),
+                *("--device-type", DEVICE_TYPE, "--name", name, "--threads", "1"),
                 *("--state-dir", str(self._home / name), "--host-lock", str(self._home / "timing.lock")),
             ]
             self._spawn(name, agent, {"HILNAS_ENROLMENT_TOKEN": token})
@@ -86,6 +87,8 @@ class Rig:
             "HILNAS_HTTP_PORT": str(self._http),
             "HILNAS_GRPC_PORT": str(self._grpc),
             "HILNAS_INSECURE_NO_AUTH": "1",
+            "HILNAS_ENROLMENT_DEVICE_CLASS": "emulated",
+            "HILNAS_ENROLMENT_DEVICE_TYPE": DEVICE_TYPE,
             "HILNAS_HOST_LOCK": str(self._home / "timing.lock"),
             **(more or {}),
         }

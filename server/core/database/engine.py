@@ -53,6 +53,27 @@ def is_retryable(error: DBAPIError) -> bool:
     return state in _RETRYABLE_STATES or state.startswith("08")
 
 
+_SQLITE_FULL = 13
+_SQLITE_IO_ERRORS = (10, 14)  # IOERR, CANTOPEN: what a full disk gives where SQLite maps or makes its own files
+_POSTGRES_FULL = ("53100",)
+
+
+def is_disk_full(error: DBAPIError) -> bool:
+    """Whether the database has no room to write."""
+    if isinstance(error.orig, sqlite3.Error):
+        return _primary_code(error.orig) == _SQLITE_FULL
+    return getattr(error.orig, "sqlstate", None) in _POSTGRES_FULL
+
+
+def is_disk_fault(error: DBAPIError) -> bool:
+    """Whether the disk under SQLite failed, or a file of it could not be opened."""
+    return isinstance(error.orig, sqlite3.Error) and _primary_code(error.orig) in _SQLITE_IO_ERRORS
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,

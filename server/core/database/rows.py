@@ -14,7 +14,7 @@ things go beyond that:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -113,7 +113,8 @@ def _reading(kind: type, columns: Mapping[str, sa.Column[Any]], joined: Mapping[
     for name, hint in _hints(kind).items():
         within = {path[len(name) + 1 :]: c for path, c in columns.items() if path.startswith(f"{name}.")}
         if name in joined:
-            reads[name] = joined[name].read if isinstance(joined[name], Rows) else _reading_column(joined[name])
+            part = joined[name]
+            reads[name] = _reading_joined(hint, part) if isinstance(part, Rows) else _reading_column(part)
         elif name in columns:
             reads[name] = _reading_column(columns[name])
         elif within:
@@ -132,6 +133,13 @@ def _reading_part(hint: Any, columns: Mapping[str, sa.Column[Any]]) -> Read:
     optional = NoneType in get_args(hint)
     kind = next(argument for argument in get_args(hint) if argument is not NoneType) if optional else hint
     read = _reading(kind, columns, {})
-    if not optional:
-        return read
-    return lambda row: None if all(row[column] is None for column in columns.values()) else read(row)
+    return _or_none(read, tuple(columns.values())) if optional else read
+
+
+def _reading_joined(hint: Any, part: Rows[Any]) -> Read:
+    """What makes a value of another table's row; None where its type allows that and there is no such row."""
+    return _or_none(part.read, part.columns) if NoneType in get_args(hint) else part.read
+
+
+def _or_none(read: Read, columns: Iterable[sa.Column[Any]]) -> Read:
+    return lambda row: None if all(row[column] is None for column in columns) else read(row)

@@ -14,15 +14,18 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.core.database.engine import SQLITE_BUSY_TIMEOUT_S, is_retryable
+from server.core.database.engine import SQLITE_BUSY_TIMEOUT_S, is_disk_fault, is_disk_full, is_retryable
 from server.core.database.types import now
 from server.core.database.wakeups import Topic, Wakeups, notification
-from server.core.errors import InvalidValueError, UnavailableError
+from server.core.errors import InvalidValueError, StorageFullError, UnavailableError
 
 T = TypeVar("T")
 
 
 MAX_TRIES = 6
+
+
+MAX_WAITING_WRITERS = 64  # threads of a process that may wait for SQLite's one writer; the others are for readers
 
 
 FIRST_DELAY_S = 0.02  # doubles with every try, with jitter
@@ -69,6 +72,7 @@ class UnitOfWork:
         # SQLite has one writer: threads of this process take turns for it here. Left to SQLite they would poll for it,
         # each with a connection in hand, and some would starve.
         self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING_WRITERS)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction that commits; joins the same thread's open write."""
@@ -97,6 +101,13 @@ class UnitOfWork:
             except DataError as error:  # a NUL character, a number that is too large, text that is too long
                 raise InvalidValueError(f"a value cannot be stored: {error.orig}") from error
             except DBAPIError as error:
+                if is_disk_full(error):
+                    raise StorageFullError(f"the database has no room to write ({error.orig})") from error
+                if is_disk_fault(error):
+                    raise UnavailableError(
+                        f"the database's disk fails ({error.orig}): is it full, or read-only? GET /readyz says more",
+                        retry_after_s=60,
+                    ) from error
                 last_try = attempt == MAX_TRIES
                 if last_try and (is_retryable(error) or isinstance(error, OperationalError)):
                     raise UnavailableError(
@@ -112,14 +123,19 @@ class UnitOfWork:
         if self._writer is None or not writes:
             yield
             return
-        if not self._writer.acquire(timeout=SQLITE_BUSY_TIMEOUT_S):
-            raise UnavailableError(
-                f"other writers kept the database for {SQLITE_BUSY_TIMEOUT_S:.0f} s: try again later"
-            )
+        if not self._waiting.acquire(blocking=False):
+            raise UnavailableError(f"{MAX_WAITING_WRITERS} writers wait for the database already: try again later")
         try:
-            yield
+            if not self._writer.acquire(timeout=SQLITE_BUSY_TIMEOUT_S):
+                raise UnavailableError(
+                    f"other writers kept the database for {SQLITE_BUSY_TIMEOUT_S:.0f} s: try again later"
+                )
+            try:
+                yield
+            finally:
+                self._writer.release()
         finally:
-            self._writer.release()
+            self._waiting.release()
 
     def _once(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         outer = self._current

@@ -7,6 +7,7 @@ DNS rebinding and cross-site posts are how a browser is turned against a service
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -15,10 +16,12 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.core.http.problem_types import CONTENT_TOO_LARGE, FOREIGN_ORIGIN, UNKNOWN_HOST
+from server.core.http.problem_types import CONTENT_TOO_LARGE, FOREIGN_ORIGIN, MALFORMED_REQUEST, UNKNOWN_HOST
 from server.core.http.problems import PROBLEM_MEDIA_TYPE, Problem, problem_document
 from server.core.http.request_context import request_id_of
 
+# A name or an address, and a port: no user names, no paths, no spaces (RFC 9110, 7.2).
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -62,6 +65,10 @@ class HostAndOriginGuard:
 
     def _problem(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) > 1 or not all(one == "" or _HOST.fullmatch(one) for one in hosts):
+            detail = f"the Host header is {', '.join(map(repr, hosts))}: send one host name, and a port where needed"
+            return Problem(MALFORMED_REQUEST, detail)
         host = headers.get("host", "")
         if not self._knows(host):
             return Problem(UNKNOWN_HOST, f"this server does not answer as {host!r}")

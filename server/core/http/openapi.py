@@ -21,6 +21,8 @@ COMMON = (
     types.UNAUTHENTICATED,
     types.FORBIDDEN,
     types.FOREIGN_ORIGIN,
+    types.QUOTA_EXCEEDED,
+    types.TOO_MANY_REQUESTS,
     types.UNKNOWN_HOST,
     types.INVALID_REQUEST,
     types.INTERNAL_ERROR,
@@ -168,6 +170,7 @@ def _share_problem_responses(document: dict[str, Any]) -> dict[str, Any]:
         responses = operation["responses"]
         if "requestBody" in operation:
             responses["413"] = {_SLUGS: [types.CONTENT_TOO_LARGE.slug]}
+            responses["408"] = {_SLUGS: [types.REQUEST_TIMEOUT.slug]}
         for status, response in responses.items():
             if _SLUGS in response:
                 slugs = response[_SLUGS]

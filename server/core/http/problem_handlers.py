@@ -128,8 +128,15 @@ def problem_of(error: errors.ServiceError) -> Problem:
         case errors.RangeNotSatisfiableError():
             headers = {"Content-Range": f"bytes */{error.size_bytes}"}
             return Problem(types.RANGE_NOT_SATISFIABLE, detail, headers=headers)
+        case errors.QuotaExceededError():
+            limited: dict[str, JsonValue] = {"limit": error.limit, "setting": error.variable}
+            if error.retry_after_s is None:
+                return Problem(types.QUOTA_EXCEEDED, detail, members=limited)
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return Problem(types.TOO_MANY_REQUESTS, detail, headers=headers, members=limited)
         case errors.UnavailableError():
-            return Problem(types.UNAVAILABLE, detail, headers={"Retry-After": "2"})
+            kind = types.INSUFFICIENT_STORAGE if isinstance(error, errors.StorageFullError) else types.UNAVAILABLE
+            return Problem(kind, detail, headers={"Retry-After": str(error.retry_after_s)})
         case _:
             return Problem(_PLAIN.get(type(error), types.INTERNAL_ERROR), detail)
 
@@ -142,6 +149,7 @@ _PLAIN: dict[type[errors.ServiceError], ProblemType] = {
     errors.NotPermittedError: types.FORBIDDEN,
     errors.IdempotencyKeyReusedError: types.IDEMPOTENCY_KEY_REUSED,
     errors.DigestMismatchError: types.DIGEST_MISMATCH,
+    errors.ArtifactDamagedError: types.ARTIFACT_DAMAGED,
     errors.ArtifactTooLargeError: types.CONTENT_TOO_LARGE,
 }
 

@@ -162,6 +162,24 @@ DIGEST_MISMATCH = ProblemType(
     "The content does not have the digest in its address",
     "Compute the sha256 of the very bytes you send; a proxy may have changed them.",
 )
+QUOTA_EXCEEDED = ProblemType(
+    "quota-exceeded",
+    HTTPStatus.FORBIDDEN,
+    "The request asks for more than one owner may have",
+    "Ask for less than the limit named in the detail, or let an admin raise the setting it names.",
+)
+TOO_MANY_REQUESTS = ProblemType(
+    "too-many-requests",
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "This owner has as much under way, or sends as much, as it may",
+    "Wait as long as Retry-After says, or let an admin raise the setting named in the detail.",
+)
+REQUEST_TIMEOUT = ProblemType(
+    "request-timeout",
+    HTTPStatus.REQUEST_TIMEOUT,
+    "The request's body did not come in time",
+    "Send the body without pauses; over a slow line send artifacts in fewer bytes.",
+)
 TOO_MANY_STREAMS = ProblemType(
     "too-many-streams",
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -180,6 +198,18 @@ UNAVAILABLE = ProblemType(
     "The server cannot answer now",
     "Try again after Retry-After.",
 )
+INSUFFICIENT_STORAGE = ProblemType(
+    "insufficient-storage",
+    HTTPStatus.INSUFFICIENT_STORAGE,
+    "The server's disk is full, or nearly",
+    "Nothing of the request was stored. Free space on the server (GET /readyz says which disk), then try again.",
+)
+ARTIFACT_DAMAGED = ProblemType(
+    "artifact-damaged",
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "The artifact's stored bytes are corrupted or lost",
+    "Upload the same content again with PUT /api/v1/artifacts/{sha256}: that heals the artifact and all who name it.",
+)
 
 PROBLEM_TYPES: dict[str, ProblemType] = {
     value.slug: value for value in list(globals().values()) if isinstance(value, ProblemType)
@@ -196,12 +226,15 @@ def for_status(status: int) -> ProblemType:
         404: NOT_FOUND,
         405: METHOD_NOT_ALLOWED,
         406: NOT_ACCEPTABLE,
+        408: REQUEST_TIMEOUT,
         409: CONFLICT,
         412: PRECONDITION_FAILED,
         413: CONTENT_TOO_LARGE,
         415: UNSUPPORTED_MEDIA_TYPE,
         416: RANGE_NOT_SATISFIABLE,
         422: INVALID_REQUEST,
+        429: TOO_MANY_REQUESTS,
         503: UNAVAILABLE,
+        507: INSUFFICIENT_STORAGE,
     }
     return general.get(status, MALFORMED_REQUEST if status < 500 else INTERNAL_ERROR)

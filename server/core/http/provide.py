@@ -7,7 +7,7 @@ that knows every concern.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, FastAPI
@@ -15,6 +15,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from server.core.database.transaction import UnitOfWork
+from server.core.http.patience import Patience
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class ApiSettings:
         allowed_hosts, allowed_origins: see `HostAndOriginGuard`.
         max_body_bytes: of JSON bodies.
         max_artifact_bytes: of uploaded artifacts.
+        patience: with slow clients.
     """
 
     version: str
@@ -54,6 +56,7 @@ class ApiSettings:
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 1 << 20
     max_artifact_bytes: int = 2 << 30
+    patience: Patience = field(default_factory=Patience)
 
 
 class Provided:

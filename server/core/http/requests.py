@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from nas_engine.domain.json_value import JsonValue
 from server.core.http.problem_types import MALFORMED_REQUEST, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
 from server.core.http.problems import Problem
+from server.core.json_text import parse_json
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -24,18 +24,9 @@ async def _json_document(request: Request) -> JsonValue:
         detail = f"the body is {content_type or 'of no declared type'}: send application/json"
         raise Problem(UNSUPPORTED_MEDIA_TYPE, detail)
     try:
-        document = cast(JsonValue, json.loads(await request.body(), parse_constant=_refuse))
-        # Text that no database can hold: lone surrogates and NUL.
-        text = json.dumps(document, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise Problem(MALFORMED_REQUEST, f"the body is not JSON: {error}") from error
-    if b"\\u0000" in text:
-        raise Problem(MALFORMED_REQUEST, "the body holds the character U+0000, which no text here may hold")
-    return document
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number: only finite numbers are taken")
+        return parse_json(await request.body())
+    except ValueError as error:
+        raise Problem(MALFORMED_REQUEST, f"the body is not JSON that can be stored: {error}") from error
 
 
 JsonDocument = Annotated[JsonValue, Depends(_json_document)]

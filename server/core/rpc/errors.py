@@ -29,9 +29,13 @@ STATUS: Mapping[type[Exception], grpc.StatusCode] = {
     errors.IdempotencyKeyReusedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.RangeNotSatisfiableError: grpc.StatusCode.OUT_OF_RANGE,
     errors.DigestMismatchError: grpc.StatusCode.DATA_LOSS,
+    errors.ArtifactDamagedError: grpc.StatusCode.DATA_LOSS,
     errors.ArtifactTooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ArtifactError: grpc.StatusCode.INTERNAL,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    # Agents of every release keep what they have and try again.
+    errors.QuotaExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.StorageFullError: grpc.StatusCode.UNAVAILABLE,
     errors.ServiceError: grpc.StatusCode.INTERNAL,
     EngineError: grpc.StatusCode.INVALID_ARGUMENT,
 }

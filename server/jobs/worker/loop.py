@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from nas_engine.domain.job_protocol import LeaseOrder
-from server.core.errors import LeaseLostError, ServiceError, UnavailableError
+from server.core.errors import LeaseLostError, ServiceError, StorageFullError, UnavailableError
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
 from server.jobs.states import JobKind
@@ -80,6 +80,9 @@ class Worker:
             except LeaseLostError:
                 log.info("lease lost")
                 return
+            except StorageFullError as error:  # neither the job's fault nor an attempt; the lane pauses before the next
+                self._dispatch.give_back(lease, str(error))
+                raise
             except Exception as error:  # the loop's edge: whatever it is, the job is reported
                 log.warning("job failed", error=str(error), exc_info=True)
                 self._dispatch.fail(lease, failure_of(error))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from nas_engine.domain.measurement import CanaryReading, DeviceClass
+from nas_engine.domain.measurement import CanaryReading, DeviceClass, MeasurementProfile
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -17,13 +17,24 @@ from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState, pool_key
 from server.fleet.lifecycle import set_device_state
+from server.fleet.selection import format_for
 from server.fleet.store import DeviceStore
-from server.jobs.job import Job
+from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.measuring.canaries.alarms import CanaryAlarms, known_answer, pool_canaries, pool_disagreement
-from server.measuring.canaries.canary import CanaryRecord
+from server.jobs.states import JobKind
+from server.measuring.canaries.alarms import CanaryAlarms
+from server.measuring.canaries.canary import CanaryOrder, CanaryRecord
+from server.measuring.canaries.judging import (
+    MAJORITY,
+    canary_complaint,
+    dispute,
+    known_answer,
+    pool_canaries,
+    pool_verdict,
+    with_ratio,
+)
 from server.measuring.canaries.store import CanaryStore
 from server.measuring.orders import LatencyScheduler
 from server.measuring.payloads import MeasurePayload
@@ -104,44 +115,111 @@ class Canaries:
     def plan(self, device: Device, job: Job) -> CanaryPlan | None:
         """The canary for a job on a device; None where none is due or there is no golden model in its format.
 
-        One is due after `every_s`, after a failure that blamed the device, when its agent was started anew, and when it
-        runs as something else than before: a new runtime version or another core mask begins with its own baseline.
+        One is due after `every_s`, after a failure that blamed the device, while it is DEGRADED, when its agent was
+        started anew, and when it runs as something else than before: a new runtime version or another core mask begins
+        with its own baseline.
         """
         if device.device_class not in self._settings.device_classes:
             return None
         payload = read_payload(MeasurePayload, job.payload)
-        return self._uow.read(lambda tx: self._plan(tx, device, payload, _pool_key(device, job)))
+        return self._uow.read(lambda tx: self._plan(tx, device, payload, pool_key_of(device, job)))
+
+    def order(self, device: Device, job: Job) -> CanaryPlan | None:
+        """Plan the canary for a job that was just leased to a device, and remember it: the result is held to it."""
+        plan, lease = self.plan(device, job), job.lease
+        if plan is not None and lease is not None:
+            order = CanaryOrder(
+                lease_id=lease.lease_id,
+                artifact_sha256=plan.model.sha256,
+                baseline_us=plan.baseline_us,
+                output_digest=plan.output_digest,
+                tolerance=plan.tolerance,
+            )
+            self._uow.write(lambda tx: CanaryStore(tx).put_canary_order(order))
+        return plan
+
+    def take(
+        self,
+        device: Device,
+        lease: LeaseRef,
+        readings: tuple[CanaryReading | None, CanaryReading | None],
+        *,
+        alarm: str,
+        again: bool,
+    ) -> None:
+        """Take in the canaries of a result that was stored; see `record_under`.
+
+        Args:
+            readings: before and after the measurement, as sent.
+            alarm: why the device itself says that it is not well; empty where it does not.
+            again: the result was taken before; then only an alarm counts, which this server may have died over.
+        """
+
+        def look(tx: Transaction) -> tuple[CanaryOrder | None, Job, bool]:
+            stored = MeasurementStore(tx).measurement_of_lease(lease.lease_id)
+            trusted = stored is not None and not stored.rejection
+            return CanaryStore(tx).canary_order_of(lease.lease_id), JobStore(tx).get_job(lease.job_id), trusted
+
+        order, job, trusted = self._uow.read(look)
+        if order is not None:
+            profile = MeasurementProfile.named(read_payload(MeasurePayload, job.payload).profile)
+            alarm = "; ".join(filter(None, (alarm, canary_complaint(order, *readings, profile))))
+        before, after = readings
+        reading = after or before
+        # What nobody asked for, or came with a result that contradicts its lease, is no baseline.
+        wanted = bool(alarm) or (order is not None and trusted and not again)
+        if reading is not None and wanted:
+            self.record(device, job.id, reading if order is None else with_ratio(reading, order), alarm=alarm)
+
+    def proving_kind(self, tx: Transaction, device: Device) -> JobKind | None:
+        """Measuring, for a DEGRADED device that has a golden model to show on that it is well; else None."""
+        if device.device_class not in self._settings.device_classes:
+            return None
+        format = format_for(device.capabilities.identity.runtime)
+        return None if self._golden.get(format) is None and self._filed(tx, format) is None else JobKind.MEASURE
+
+    def golden_models(self, format: ModelFormat) -> frozenset[str]:
+        """Digests of the golden models that a device may be told to run in a format."""
+        made = self._uow.read(lambda tx: self._filed(tx, format))
+        return frozenset(one.sha256 for one in (self._golden.get(format), made) if one is not None)
 
     def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
         """Store the reading of a canary that ran with a job; see `record_under`.
 
         Args:
-            alarm: why the device itself says that it is not well; empty where it is.
+            alarm: why the device is not well; empty where it is.
         """
         job = self._uow.read(lambda tx: JobStore(tx).get_job(job_id))
-        return self.record_under(_pool_key(device, job), device.id, reading, alarm=alarm)
+        return self.record_under(pool_key_of(device, job), device.id, reading, alarm=alarm)
 
     def record_under(self, pool_key: str, device_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
         """Store a run of the golden model. One that failed marks the device DEGRADED, and everything it measured since
         its last good canary as suspect, which running searches have measured again; one that passed brings a DEGRADED
         device back. A device whose canary differs from those of its pool by more than 3 %, or gives other outputs, is
-        quarantined: devices of one hardware key share a pool only while they agree.
+        quarantined: devices of one hardware key share a pool only while they agree. Where it is one board against one,
+        both are: nobody but a person knows which is right.
 
         Returns:
             How many measurements became suspect.
         """
 
         def work(tx: Transaction) -> int:
-            good = CanaryStore(tx).last_good_canary(device_id)
             seen = DeviceStore(tx).get_device(device_id)
             pool = () if alarm else pool_canaries(tx, seen, pool_key, reading.artifact_sha256)
-            disagreement = pool_disagreement(pool, reading.median_us, reading.output_digest)
-            reason = alarm or disagreement
-            since = seen.enrolled_at if good is None else good.taken_at
-            alarms = CanaryAlarms(
-                tx, MeasurementStore(tx).ids_of_measurements_since(device_id, since) if reason else ()
-            )
-            device = DeviceStore(tx).lock_device(device_id)
+            verdict = pool_verdict(pool, reading.median_us, reading.output_digest)
+            reason = alarm or verdict.complaint
+            blamed = {device_id: reason} if reason else {}
+            for other in verdict.disputed_with:
+                blamed[other.device_id] = dispute(other, device_id, reading)
+            since = {one: _last_good(tx, one) for one in blamed}
+            doubtful = [
+                measurement_id
+                for one in blamed
+                for measurement_id in MeasurementStore(tx).ids_of_measurements_since(one, since[one])
+            ]
+            alarms = CanaryAlarms(tx, doubtful)
+            devices = {one: DeviceStore(tx).lock_device(one) for one in sorted({device_id, *blamed})}
+            device = devices[device_id]
             CanaryStore(tx).add_canary(
                 CanaryRecord(
                     id=new_id(IdPrefix.CANARY),
@@ -158,30 +236,32 @@ class Canaries:
                 )
             )
             device = replace(device, last_canary_at=tx.now(), last_canary_ratio=reading.ratio)
-            if not reason:
-                if device.state is DeviceState.DEGRADED:
-                    set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
-                else:
-                    DeviceStore(tx).save_device(device)
-                return 0
-            # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
-            worse = DeviceState.QUARANTINED if disagreement else DeviceState.DEGRADED
-            if worse is not device.state and worse in DEVICE_TRANSITIONS[device.state]:
-                set_device_state(tx, device, worse, reason)
+            if not reason and device.state is DeviceState.DEGRADED:
+                set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
             else:
                 DeviceStore(tx).save_device(device)
-            num_suspect = MeasurementStore(tx).mark_measurements_suspect(device_id, since)
-            alarms.measure_again(self._latency)
+            # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
+            worse = DeviceState.DEGRADED if alarm else DeviceState.QUARANTINED
+            for one, why in blamed.items():
+                current = DeviceStore(tx).get_device(one)
+                if worse is not current.state and worse in DEVICE_TRANSITIONS[current.state]:
+                    set_device_state(tx, current, worse, why)
+            num_suspect = sum(MeasurementStore(tx).mark_measurements_suspect(one, since[one]) for one in blamed)
+            if blamed:
+                alarms.measure_again(self._latency)
             return num_suspect
 
         return self._uow.write(work)
 
     def _plan(self, tx: Transaction, device: Device, payload: MeasurePayload, pool_key: str) -> CanaryPlan | None:
-        model = self._golden.get(payload.model_format) or self._filed(tx, payload)
+        model = self._golden.get(payload.model_format) or self._filed(tx, payload.model_format)
         if model is None:
             return None
         last = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=False)
-        if last is not None and device.num_failures_in_a_row == 0 and last.instance_epoch == device.instance_epoch:
+        state = DeviceStore(tx).get_device(device.id)
+        well = state.num_failures_in_a_row == 0 and state.state is not DeviceState.DEGRADED
+        same = last is not None and last.instance_epoch == device.instance_epoch
+        if last is not None and well and same and last.taken_at >= state.identity_since:
             age = tx.now() - last.taken_at
             # A canary of the future was taken before the clock was set back: it says nothing about now.
             if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
@@ -195,22 +275,28 @@ class Canaries:
         return CanaryPlan(
             model=model,
             baseline_us=baseline_us,
-            output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256)),
+            output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256), MAJORITY),
             tolerance=self._settings.tolerance,
         )
 
-    def _filed(self, tx: Transaction, payload: MeasurePayload) -> GoldenModel | None:
-        """The golden model that a worker made in the format of a job."""
+    def _filed(self, tx: Transaction, format: ModelFormat) -> GoldenModel | None:
+        """The golden model that a worker made in a format."""
         if not self._golden_key:
             return None
-        export = ArtifactStore(tx).find_export(self._golden_key, payload.model_format, tuple(WeightsOrigin), None)
+        export = ArtifactStore(tx).find_export(self._golden_key, format, tuple(WeightsOrigin), None)
         if export is None:
             return None
         size_bytes = ArtifactStore(tx).get_artifact(export.sha256).size_bytes
-        return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=payload.model_format)
+        return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=format)
 
 
-def _pool_key(device: Device, job: Job) -> str:
+def _last_good(tx: Transaction, device_id: str) -> datetime:
+    """When a device last had a good canary, else when it enrolled."""
+    good = CanaryStore(tx).last_good_canary(device_id)
+    return DeviceStore(tx).get_device(device_id).enrolled_at if good is None else good.taken_at
+
+
+def pool_key_of(device: Device, job: Job) -> str:
     """What the device runs the job as, without the batch: canaries have a batch of their own."""
     if job.target.pool_key is not None:
         return job.target.pool_key

@@ -1,9 +1,27 @@
-"""One run of the golden model on a device."""
+"""Runs of the golden model on a device: what was ordered, and what came of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryOrder:
+    """The canary that a device was asked for with a lease: its result is held to it.
+
+    Attributes:
+        artifact_sha256: the golden model.
+        baseline_us: the device's median; None before its first.
+        output_digest: what its outputs must hash to; empty where not known.
+        tolerance: share the speed may be off; None leaves it to the profile.
+    """
+
+    lease_id: str
+    artifact_sha256: str
+    baseline_us: float | None = None
+    output_digest: str = ""
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

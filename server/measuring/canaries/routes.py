@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from server.access.auth import Viewer
+from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
@@ -25,7 +25,7 @@ def list_canaries(
     devices: DevicesDep,
     uow: UowDep,
     paging: PagingDep,
-    _: Viewer,
+    _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[CanaryResource]:
     """Runs of the golden model on a board, newest first."""

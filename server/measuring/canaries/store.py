@@ -1,4 +1,4 @@
-"""The table of canary runs and its store."""
+"""The tables of canary runs and of what was ordered, and their store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.core.database.rows import Rows
 from server.core.database.store import Store
 from server.core.database.types import Digest, Id, Timestamp, finite
 from server.core.paging import Page, PageRequest
-from server.measuring.canaries.canary import CanaryRecord
+from server.measuring.canaries.canary import CanaryOrder, CanaryRecord
 
 canaries = sa.Table(
     "canaries",
@@ -31,7 +31,21 @@ canaries = sa.Table(
 )
 
 
+canary_orders = sa.Table(
+    "canary_orders",
+    metadata,
+    sa.Column("lease_id", Id, primary_key=True),
+    sa.Column("artifact_sha256", Digest, nullable=False),
+    sa.Column("baseline_us", sa.Double),
+    sa.Column("output_digest", sa.String(128), nullable=False),
+    sa.Column("tolerance", sa.Double),
+    finite("baseline_us"),
+    finite("tolerance"),
+)
+
+
 CANARIES = Rows(CanaryRecord, canaries)
+ORDERS = Rows(CanaryOrder, canary_orders)
 
 
 class CanaryStore(Store):
@@ -40,6 +54,14 @@ class CanaryStore(Store):
     def add_canary(self, canary: CanaryRecord) -> None:
         """Store one canary run."""
         self._insert(CANARIES, canary)
+
+    def put_canary_order(self, order: CanaryOrder) -> None:
+        """Remember what a lease was asked for; the first stays."""
+        self._insert_ignore(canary_orders, [ORDERS.row_of(order)])
+
+    def canary_order_of(self, lease_id: str) -> CanaryOrder | None:
+        """What a lease was asked for; None where it was asked for no canary."""
+        return self._first(ORDERS, ORDERS.select(canary_orders.c.lease_id == lease_id))
 
     def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Canary runs of a device, newest first."""

@@ -139,6 +139,7 @@ def order_long_job(
             priority=search.spec.priority,
             max_attempts=settings.max_evaluation_attempts,
             search_id=search.id,
+            owner=search.owner,
         )
     )
     tx.wake(Topic.WORKER_JOBS)

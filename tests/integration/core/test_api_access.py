@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from server.access.auth import CSRF_HEADER, SESSION_COOKIE
 from server.access.token import Role
 from server.bootstrap.settings import Settings, is_loopback
-from tests.support.worlds.api_world import ADMIN, World, cheap_spec
+from tests.support.worlds.api_world import World, cheap_spec
 
 
 @pytest.mark.parametrize("token", [None, "nas_api_wrong", ""])
@@ -67,9 +67,41 @@ def test_secrets_are_not_stored(world: World, tmp_path: Path) -> None:
     assert boards["secret"].encode() not in stored
 
 
+def test_an_enrolment_token_names_a_class_and_a_type(world: World) -> None:
+    admin = world.client()
+    rack = {"name": "rack", "device_class": "board", "device_type": "rk3588", "max_uses": 2, "expires_in_s": 3600}
+    made = admin.post("/api/v1/enrolment-tokens", json=rack).json()
+    assert {key: made[key] for key in ("device_class", "device_type", "max_uses")} == {
+        "device_class": "board",
+        "device_type": "rk3588",
+        "max_uses": 2,
+    }
+    # As the first release's client asks for one: emulated devices, and both limits.
+    old = admin.post("/api/v1/enrolment-tokens", json={"name": "old", "max_uses": None}).json()
+    assert (old["device_class"], old["device_type"], old["max_uses"]) == ("emulated", None, 10)
+    assert old["expires_at"] is not None
+    for wrong in ({"device_class": "board"}, {"device_class": "phone"}, {"device_type": "rk 3588"}):
+        assert admin.post("/api/v1/enrolment-tokens", json={"name": "wrong", **wrong}).status_code == 422
+
+
+@pytest.mark.parametrize(("role", "answer"), [(Role.VIEWER, 403), (Role.ENGINEER, 403), (Role.AGENT, 403)])
+def test_only_an_admin_vouches_for_a_board_or_takes_one_back(world: World, role: Role, answer: int) -> None:
+    board = world.enrol()
+    path, client = f"/api/v1/devices/{board.id}", world.client(world.token(role))
+    admin = world.client()
+    assert client.post(f"{path}:confirm", json={}).status_code == answer
+    admin.post(f"{path}:retire", json={})
+    assert client.post(f"{path}:unretire", json={}).status_code == answer
+    assert admin.get(path).json()["state"] == "retired"
+    assert admin.post(f"{path}:unretire", json={"reason": "found"}).json()["state"] == "active"
+    assert admin.post(f"{path}:unretire").status_code == 409
+    confirmed = admin.post(f"{path}:confirm", json={"device_class": "board"}).json()
+    assert (confirmed["device_class"], confirmed["class_source"]) == ("board", "confirmed")
+
+
 def test_the_session_cookie_reads_but_changes_nothing_by_itself(world: World) -> None:
     client = world.client(None)
-    client.cookies.set(SESSION_COOKIE, ADMIN)
+    client.cookies.set(SESSION_COOKIE, world.session())
     assert client.get("/api/v1/searches").status_code == 200
     assert client.post("/api/v1/searches", json=cheap_spec()).status_code == 403
     allowed = client.post("/api/v1/searches", json=cheap_spec(), headers={CSRF_HEADER: "1"})
@@ -78,7 +110,7 @@ def test_the_session_cookie_reads_but_changes_nothing_by_itself(world: World) ->
 
 def test_another_site_cannot_post_even_with_the_cookie(world: World) -> None:
     client = world.client(None)
-    client.cookies.set(SESSION_COOKIE, ADMIN)
+    client.cookies.set(SESSION_COOKIE, world.session())
     headers = {CSRF_HEADER: "1", "Origin": "https://evil.test"}
     assert client.post("/api/v1/searches", json=cheap_spec(), headers=headers).status_code == 403
 

@@ -56,6 +56,19 @@ def test_who_is_not_signed_in_is_sent_to_do_so_and_comes_back(world: World) -> N
     assert client.post("/logout").headers["location"] == "/login"
 
 
+def test_the_fleet_says_who_vouches_for_a_board_and_what_a_declared_one_means(world: World) -> None:
+    board = world.enrol()
+    client = _browser(world)
+    shown = client.get("/fleet").text
+    assert re.search(r"board\s*<small>enrolled", shown)
+    assert ":confirm" not in shown
+    world.process.uow.write(lambda tx: tx.connection.exec_driver_sql("UPDATE devices SET class_source = 'declared'"))
+    shown = client.get("/fleet").text
+    assert re.search(r"board\s*<small>declared", shown)
+    assert f"/api/v1/devices/{board.id}:confirm" in shown
+    assert "is not reused by others until an admin confirms its class" in shown
+
+
 @pytest.mark.parametrize("target", ["//evil.test", "https://evil.test", "/\\evil.test", "evil"])
 def test_a_login_link_cannot_lead_elsewhere(world: World, target: str) -> None:
     client = _browser(world, None)

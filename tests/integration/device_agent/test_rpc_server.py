@@ -95,7 +95,8 @@ def test_a_credential_speaks_for_its_own_agent_only(link: Link) -> None:
 
 
 def test_artifacts_need_a_credential_as_well(link: Link, dispatch: FakeDispatch) -> None:
-    sha256 = dispatch.add_model(b"weights")
+    job = dispatch.add_job(b"weights")
+    sha256 = job.payload.model_sha256
     with pytest.raises(Exception, match="UNAUTHENTICATED"):
         list(link.fetch(sha256, 0, StopToken()))
     enrol(link)
@@ -103,8 +104,11 @@ def test_artifacts_need_a_credential_as_well(link: Link, dispatch: FakeDispatch)
     assert list(link.fetch(sha256, 7, StopToken())) == []
     with pytest.raises(Exception, match="OUT_OF_RANGE"):
         list(link.fetch(sha256, 8, StopToken()))
-    with pytest.raises(Exception, match="NOT_FOUND"):
+    with pytest.raises(Exception, match="PERMISSION_DENIED"):
         list(link.fetch("ab" * 32, 0, StopToken()))
+    dispatch.content.clear()
+    with pytest.raises(Exception, match="NOT_FOUND"):
+        list(link.fetch(sha256, 0, StopToken()))
 
 
 @pytest.mark.parametrize(("oldest", "newest", "spoken"), [(1, 9, 1), (0, 1, 1), (2, 9, None), (0, 0, None)])

@@ -187,7 +187,7 @@ FACTS = ModelFacts(input_shapes=((1, 3, 32, 32),), opset=17, size_bytes=10)
 def test_a_model_of_ones_own_is_measured_without_a_search(world: World) -> None:
     device = world.enrol()
     model = world.artifacts.put(b"onnx bytes", "application/onnx")
-    measuring = MeasurementSpec(validity_policy="accept_flagged")
+    measuring = MeasurementSpec(validity_policy="accept_flagged", profile="quick")
     spec = ModelMeasurementSpec(
         model_sha256=model.sha256, label="mine", device=DeviceSpec(device_type="testboard"), measurement=measuring
     )

@@ -12,7 +12,7 @@ from device_agent.server_link.link import Link, LinkSettings
 from device_agent.state import Enrolled, StateDirectory
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
-from server.core.errors import InvalidValueError, NotAuthenticatedError
+from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError
 from server.fleet.device import DeviceCapabilities, Enrolment
 from server.fleet.rpc_server import RpcServer, start_rpc_server
 from tests.integration.device_agent.test_rpc_server import enrol
@@ -67,9 +67,12 @@ def test_enrolments_that_are_taken_at_the_same_time_end_with_the_same_credential
     assert world.devices.authenticate(FIRST).id in ids
 
 
-def test_another_credential_for_the_same_host_replaces_the_old_one(world: World) -> None:
+def test_another_credential_replaces_that_of_a_device_that_is_offline(world: World) -> None:
     secret = world.secrets.enrolment_token
     device, _ = world.devices.enrol(secret, ENROLMENT, FIRST)
+    with pytest.raises(ConflictError, match="only its own credential speaks for it"):
+        world.devices.enrol(secret, ENROLMENT, SECOND)
+    world.database.execute("UPDATE devices SET last_seen_at = last_seen_at - 3600000000")
     assert world.devices.enrol(secret, ENROLMENT, SECOND)[0].id == device.id
     assert world.devices.authenticate(SECOND).id == device.id
     with pytest.raises(NotAuthenticatedError):

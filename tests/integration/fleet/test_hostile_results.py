@@ -19,8 +19,8 @@ from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, Ha
 from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState
 from server.core.paging import PageRequest
+from server.core.rpc.wire_bounds import MAX_ENVELOPE_BYTES
 from server.fleet.device import DeviceState
-from server.fleet.rpc import MAX_ENVELOPE_BYTES
 from server.fleet.rpc_server import start_rpc_server
 from server.jobs.job import Job
 from server.jobs.states import JobState
@@ -164,8 +164,6 @@ def test_an_oversized_result_is_refused_before_it_is_read(endpoint: Endpoint, de
         ({"init_us": float("inf")}, "finite"),
         ({"first_run_us": -1.0}, "finite"),
         ({"batch": 0}, "batch"),
-        ({"batch": 2}, "batch 2"),
-        ({"dtype": 2}, "fp16"),
         ({"dtype": 99}, "dtype"),
     ],
 )

@@ -62,11 +62,6 @@ def _spec_file(folder: Path, spec: dict[str, JsonValue]) -> Path:
     return path
 
 
-def _enrol(world: World, server: RunningServer, name: str, device_type: str) -> Device:
-    token = (server.home / "enrolment.token").read_text().strip()
-    return world.enrol(name, device_type, enrolment_token=token)
-
-
 def _finish(world: World, device: Device, flags: tuple[ValidityFlag, ...] = NOISY) -> None:
     """Do everything a worker and a board would do for one search."""
     world.step(_GENOTYPES)
@@ -78,7 +73,7 @@ def _finish(world: World, device: Device, flags: tuple[ValidityFlag, ...] = NOIS
 def test_a_search_is_followed_to_its_front(
     server: RunningServer, hands: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    board = _enrol(hands, server, "bench-1", "rk3588")
+    board = hands.enrol("bench-1", "rk3588")
     spec = _spec_file(tmp_path, latency_spec(measurement={"validity_policy": "accept_flagged"}))
     search_id = _run(search.main, capsys, "create", str(spec)).strip()
     player = threading.Thread(target=_finish, args=(hands, board))
@@ -158,7 +153,7 @@ def test_an_impossible_spec_is_refused_with_every_reason(tmp_path: Path, capsys:
 def test_what_a_spec_would_do_is_said_for_people(
     server: RunningServer, hands: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _enrol(hands, server, "bench-5", "rk3588")
+    hands.enrol("bench-5", "rk3588")
     said = _run(search.main, capsys, "create", str(_spec_file(tmp_path, latency_spec())), "--validate")
     assert said.startswith("valid: ")
     assert "devices that can measure for it now: " in said
@@ -189,13 +184,34 @@ def test_a_supernet_is_ordered_by_options(capsys: pytest.CaptureFixture[str], tm
 def test_boards_are_listed_drained_and_reserved(
     server: RunningServer, hands: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    device = _enrol(hands, server, "bench-9", "jetson")
+    device = hands.enrol("bench-9", "jetson")
     assert "bench-9" in _run(devices.main, capsys, "list", "--device-type", "jetson")
     assert "draining" in _run(devices.main, capsys, "drain", device.id, "--reason", "new fan")
     assert "active" in _run(devices.main, capsys, "resume", device.id)
     assert "reserved until" in _run(devices.main, capsys, "reserve", device.id, "--for", "Ada", "--minutes", "5")
     assert "reserved until" not in _run(devices.main, capsys, "release", device.id)
     assert "jetson" in {kind["device_type"] for kind in _json(devices.main, capsys, "types")}
+
+
+def test_an_admin_says_what_devices_count_as(
+    server: RunningServer, hands: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--class", "board", "--device-type", "orin", "--max-uses", "1", "--days", "2")
+    made = _json(tokens.main, capsys, "enrolment", "one orin", *options)
+    assert (made["device_class"], made["device_type"], made["max_uses"]) == ("board", "orin", 1)
+    board = hands.enrol("orin-1", "orin", enrolment_token=made["secret"])
+    assert "its token" in _run(devices.main, capsys, "list", "--device-type", "orin")
+    confirmed = _run(devices.main, capsys, "confirm", board.id, "--class", "emulated", "--reason", "a loan")
+    assert confirmed == f"{board.id}  orin-1  emulated, confirmed\n"
+    shown = _run(devices.main, capsys, "list", "--device-type", "orin")
+    assert "an admin" in shown
+    assert "a loan" in shown
+    assert "retired" in _run(devices.main, capsys, "retire", board.id)
+    assert devices.main(["resume", board.id]) == 1
+    capsys.readouterr()
+    assert "active" in _run(devices.main, capsys, "unretire", board.id)
+    assert tokens.main(["enrolment", "boards", "--class", "board"]) == 1
+    assert "a token for boards names their type" in capsys.readouterr().err
 
 
 def test_a_token_is_made_used_and_revoked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from server.artifacts.files import FileByteStore
 from server.bootstrap import api
 from server.bootstrap.settings import Settings
 from server.candidates.evaluation_store import EvaluationStore
+from server.core.events import EventQuery, EventStore
 from server.fleet.device import DeviceCapabilities, DeviceState, Enrolment, pool_key
 from server.fleet.devices import Devices
 from server.jobs.job import Job, JobTarget, NewJob
@@ -198,21 +199,49 @@ class TestPlans:
         assert planned(canaries, board) is None
         assert expected(canaries, board, core_mask="7").baseline_us is None
 
-    def test_a_newcomer_is_held_to_the_known_answer_of_its_pool(self, canaries: Canaries, board: PlayedDevice) -> None:
+    def test_a_newcomer_is_held_to_an_answer_that_two_boards_of_its_pool_gave(
+        self, canaries: Canaries, board: PlayedDevice
+    ) -> None:
         ran(canaries, board)
         newcomer = board.world.enrol("newcomer", identity=BOARD)
+        assert expected(canaries, newcomer).output_digest == ""  # one board may be wrong itself
+        ran(canaries, board.world.enrol("second", identity=BOARD))
         plan = expected(canaries, newcomer)
         assert (plan.baseline_us, plan.output_digest) == (None, ANSWER)
 
-    def test_a_device_with_other_outputs_is_taken_out_of_its_pool(
+    def test_two_boards_with_other_outputs_are_both_held_back_until_a_person_decides(
         self, canaries: Canaries, board: PlayedDevice
     ) -> None:
-        newcomer = board.world.enrol("newcomer", identity=BOARD)
+        world, newcomer = board.world, board.world.enrol("newcomer", identity=BOARD)
         ran(canaries, board)
         ran(canaries, newcomer, output_digest=OTHER_ANSWER)  # both ran before either's answer was known
-        found = board.world.devices.get(newcomer.id)
-        assert found.state is DeviceState.QUARANTINED
-        assert "other outputs than 1 others of its pool" in found.reason
+        for one, other in ((board, newcomer), (newcomer, board)):
+            found = world.devices.get(one.id)
+            assert found.state is DeviceState.QUARANTINED
+            assert other.id in found.reason
+            assert "other outputs" in found.reason
+            assert ":resume" in found.reason
+        told = world.uow.read(lambda tx: EventStore(tx).events_after(0, EventQuery(), 100))
+        assert {event.device_id for event in told if event.payload.get("state") == "quarantined"} == {
+            board.id,
+            newcomer.id,
+        }
+        world.devices.set_state(newcomer.id, DeviceState.ACTIVE, "its outputs were compared by hand")
+        ran(canaries, newcomer, output_digest=OTHER_ANSWER)
+        assert world.devices.get(newcomer.id).state is DeviceState.ACTIVE
+        newcomer.sync(instance_epoch=2)  # a fresh start has a canary
+        assert expected(canaries, newcomer).output_digest == OTHER_ANSWER
+        assert world.devices.get(board.id).state is DeviceState.QUARANTINED
+
+    def test_two_boards_that_agree_outvote_a_third(self, canaries: Canaries, board: PlayedDevice) -> None:
+        world = board.world
+        second, third = (world.enrol(name, identity=BOARD) for name in ("second", "third"))
+        ran(canaries, board, 100.0)
+        ran(canaries, second, 101.0)
+        ran(canaries, third, 120.0)
+        states = [world.devices.get(one.id).state for one in (board, second, third)]
+        assert states == [DeviceState.ACTIVE, DeviceState.ACTIVE, DeviceState.QUARANTINED]
+        assert "2 others of its pool 100.5 us" in world.devices.get(third.id).reason
 
     def test_devices_with_other_versions_are_not_compared(self, canaries: Canaries, board: PlayedDevice) -> None:
         ran(canaries, board, 100.0)
@@ -235,7 +264,7 @@ class TestWiring:
 
     def plan(self, process: api.ApiProcess, identity_class: DeviceClass, format: ModelFormat) -> CanaryPlan | None:
         devices, uow = process.get(Devices), process.uow
-        token, secret = EnrolmentTokens(uow).create("test")
+        token, secret = EnrolmentTokens(uow).create("test", device_class=identity_class, device_type="t")
         identity = replace(BOARD, device_class=identity_class)
         enrolment = Enrolment(
             name=f"board of {token.id}",

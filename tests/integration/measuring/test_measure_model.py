@@ -18,6 +18,7 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.model_check import ModelCheck
 from server.core.errors import InvalidModelError
+from tests.support.samples.model_files import check_model
 from tests.support.samples.sample_graphs import small_shufflenet
 from tests.support.worlds.api_world import World
 
@@ -59,11 +60,11 @@ def external_model() -> bytes:
 )
 def test_a_model_that_no_board_should_be_given_is_refused_with_the_reason(content: bytes, reason: str) -> None:
     with pytest.raises(InvalidModelError, match=reason):
-        ModelCheck().check(content)
+        check_model(content)
 
 
 def test_a_good_model_is_described() -> None:
-    facts = ModelCheck().check(model_bytes(2))
+    facts = check_model(model_bytes(2))
     assert facts.input_shapes[0][0] == 2
     assert facts.opset == 17
 
@@ -86,12 +87,12 @@ def test_the_arithmetic_of_a_model_is_read_from_it(nodes: tuple[Any, ...], eleme
     ]
     graph = helper.make_graph([helper.make_node(*node) for node in nodes], "g", [x], [y], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    assert ModelCheck().check(made.SerializeToString()).dtype is dtype
+    assert check_model(made.SerializeToString()).dtype is dtype
 
 
 def test_a_check_that_takes_too_long_ends_with_a_refusal() -> None:
     with pytest.raises(InvalidModelError, match="could not be checked within"):
-        ModelCheck(timeout_s=0.01).check(model_bytes())
+        check_model(model_bytes(), ModelCheck(timeout_s=0.01))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measurement import DeviceClass, HardwareKey, SampleBlock
+from nas_engine.domain.measurement import DeviceClass, HardwareKey
 from nas_engine.domain.objective import Metric
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
@@ -36,7 +36,7 @@ from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.result_tables import SpaceTables
 from tests.support.samples.table_results import table_bytes
-from tests.support.worlds.api_world import SMALL_PARAMETERS, World, latency_spec, measurement
+from tests.support.worlds.api_world import SMALL_PARAMETERS, World, block_around, latency_spec, measurement
 from tests.support.worlds.service_world import put_measurement
 
 ENTROPY = 1.07  # latencies of distinct architectures differ by up to this factor, so that dominance is no accident
@@ -59,6 +59,8 @@ class Bench:
     def search(self, spread: float = 0.0, **changes: JsonValue) -> Search:
         """A search run to its end; every latency is measured with this relative spread between blocks."""
         process = self.world.process
+        if spread:
+            changes = {"measurement": {"validity_policy": "accept_flagged"}, **changes}
         search = process.get(Searches).create_search(parse_search_spec(latency_spec(**changes)))  # type: ignore[arg-type]
         for _ in range(200):
             found = process.get(Searches).get_search(search.id)
@@ -87,7 +89,7 @@ class Bench:
             measured = measurement(key, p50_us)
             if spread:
                 places = [1 - spread, 1 - spread / 2, 1.0, 1 + spread / 2, 1 + spread] * 3
-                measured = replace(measured, blocks=tuple(block_at(p50_us * place) for place in places))
+                measured = replace(measured, blocks=tuple(block_around(p50_us * place) for place in places))
             self.num_measured += 1
             digest = hashlib.sha256(f"{job.id} {self.num_measured}".encode()).hexdigest()
             put_measurement(self.world.results, self.board.id, job.lease, measured, digest)
@@ -107,10 +109,6 @@ class Bench:
 
 def report_of(search: Search) -> Any:
     return search.progress.report["warm_start"]
-
-
-def block_at(p50_us: float) -> SampleBlock:
-    return SampleBlock(e2e_ns=tuple(int(p50_us * 1000) + offset for offset in range(-10, 11)))
 
 
 @pytest.fixture
@@ -169,7 +167,8 @@ def test_what_is_not_dominated_beyond_its_interval_is_measured_again_before_the_
     bench: Callable[..., Bench],
 ) -> None:
     one = bench()
-    search = one.search(spread=0.2, num_candidates=8, seed=1, measurement={"confirm": "confident"})
+    measured = {"confirm": "confident", "validity_policy": "accept_flagged"}
+    search = one.search(spread=0.2, num_candidates=8, seed=1, measurement=measured)
     assert search.state is SearchState.COMPLETED
     fronts = one.world.process.get(Fronts)
     confident = {c.id for c in fronts.of_search(search.id, dominance=Dominance.CONFIDENT).points}

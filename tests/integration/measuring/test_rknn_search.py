@@ -28,6 +28,7 @@ from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.searches.fronts import Fronts
 from tests.support.processes.rknn_installation import RknnInstallation
+from tests.support.samples.model_files import check_model
 from tests.support.samples.rknn_files import NEEDS_CONVERTER
 from tests.support.samples.sample_graphs import small_shufflenet
 
@@ -117,7 +118,7 @@ def test_a_model_of_one_s_own_is_converted_and_then_measured(installation: RknnI
             "measurement": {"profile": "quick"},
         }
     )
-    job = process.get(Latencies).measure_model(wanted, process.get(ModelCheck).check(content))
+    job = process.get(Latencies).measure_model(wanted, check_model(content, process.get(ModelCheck)))
     assert job.kind is JobKind.CONVERT
     installation.until(lambda: process.get(Dispatch).get(job.id).state.final, 120.0)
     converted = process.get(Dispatch).get(job.id)
@@ -147,7 +148,7 @@ def test_w8a8_is_calibrated_with_an_image_set_which_a_simulation_does_not_classi
         "measurement": {"profile": "quick"},
         "calibration_images_sha256": images.sha256,
     }
-    facts = process.get(ModelCheck).check(content)
+    facts = check_model(content, process.get(ModelCheck))
     with_images = ModelMeasurementSpec.model_validate({**document, "images": {"sha256": images.sha256}})
     with pytest.raises(InvalidSpecError, match="simulated ones execute nothing"):
         process.get(Latencies).measure_model(with_images, facts, heads)

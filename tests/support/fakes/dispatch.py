@@ -17,7 +17,7 @@ from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifact import Artifact, ModelFormat
 from server.classifying.rpc import ClassifyingRpc
 from server.core.errors import NotAuthenticatedError, NotFoundError, UnavailableError
-from server.fleet.device import Device, DeviceCapabilities, Enrolment
+from server.fleet.device import ClassSource, Device, DeviceCapabilities, Enrolment
 from server.fleet.rpc import AgentServices
 from server.fleet.sessions import AgentOrders, AgentReport, RunningLease, SessionState
 from server.jobs.dispatch import LeaseVerdict
@@ -187,11 +187,34 @@ class FakeDispatch:
                 raise NotAuthenticatedError("the credential is unknown")
             return self.devices[self.credentials[credential]]
 
+    def current_jobs(self, device_id: str) -> tuple[Job, ...]:
+        """Every device may fetch what any job needs."""
+        return tuple(self._job(job, job.lease or LeaseRef(job.id, "", 0)) for job in list(self.jobs.values()))
+
+    def past_jobs(self, device_id: str) -> tuple[Job, ...]:
+        return ()
+
+    def golden_models(self, format: ModelFormat) -> frozenset[str]:
+        return frozenset(self.content)
+
     def record(self, device: Device, job_id: str, reading: CanaryReading, *, alarm: str = "") -> int:
         with self.changed:
             self.canaries.append(CanaryNote(not alarm, reading.ratio, alarm))
             self.changed.notify_all()
         return 0
+
+    def take(
+        self,
+        device: Device,
+        lease: LeaseRef,
+        readings: tuple[CanaryReading | None, CanaryReading | None],
+        *,
+        alarm: str,
+        again: bool,
+    ) -> None:
+        found = readings[1] or readings[0]
+        if found is not None and not again:
+            self.record(device, lease.job_id, found, alarm=alarm)
 
     # Sessions
 
@@ -314,7 +337,8 @@ class FakeDispatch:
         size_bytes = len(self.content[sha256])
         return Artifact(sha256=sha256, size_bytes=size_bytes, media_type="application/octet-stream", created_at=_NOW)
 
-    def chunks(self, sha256: str, offset: int = 0, chunk_bytes: int = 65_536) -> Iterator[tuple[int, bytes]]:
+    def stream(self, artifact: Artifact, offset: int = 0) -> Iterator[bytes]:
+        sha256, chunk_bytes = artifact.sha256, 65_536
         with self.changed:
             self.fetches.append((sha256, offset))
             if sha256 in self.lost:
@@ -331,10 +355,10 @@ class FakeDispatch:
                 raise UnavailableError("the stream breaks, as the test says")
             if self.chunk_delay_s:
                 time.sleep(self.chunk_delay_s)
-            yield start, data[start : start + chunk_bytes]
+            yield data[start : start + chunk_bytes]
             sent += chunk_bytes
 
-    def plan(self, device: Device, job: Job) -> CanaryPlan | None:
+    def order(self, device: Device, job: Job) -> CanaryPlan | None:
         return self.plan_for
 
 
@@ -346,6 +370,9 @@ def _device(device_id: str, enrolment: Enrolment, credential: str) -> Device:
         device_type=enrolment.device_type,
         credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
         capabilities=capabilities,
+        class_limit=capabilities.identity.device_class,
+        class_source=ClassSource.ENROLLED,
+        identity_since=_NOW,
         labels=enrolment.labels,
         instance_epoch=enrolment.instance_epoch,
         enrolled_at=_NOW,

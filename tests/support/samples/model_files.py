@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from device_agent.failures import JobFailedError
 from device_agent.runtime.base import SessionSettings
 from nas_engine.domain.job_protocol import FailureType
+from server.artifacts.model_check import ModelCheck, ModelFacts
 
 ONNX = SessionSettings(format="onnx")
 
@@ -23,3 +26,11 @@ def write(tmp_path: Path, data: bytes) -> Path:
     path = tmp_path / "model"
     path.write_bytes(data)
     return path
+
+
+def check_model(content: bytes, check: ModelCheck | None = None) -> ModelFacts:
+    """What a check finds in these bytes, as if they had been uploaded."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        return (check or ModelCheck()).check(file, hashlib.sha256(content).hexdigest())

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import (
+    ClockReading,
     DeviceClass,
     DeviceIdentity,
     EnvironmentRecord,
@@ -26,6 +27,8 @@ from nas_engine.domain.measurement import (
     Validity,
     ValidityFlag,
 )
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
+from server.access.sessions import Sessions
 from server.access.token import Role
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -48,6 +51,7 @@ from server.measuring.results import MeasurementResults
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.spaces.catalog import SpaceCatalog
+from tests.support.worlds.enrolment_tokens import token_for
 from tests.support.worlds.service_world import put_measurement
 
 ADMIN = "nas_adm_the-admin-token-of-the-tests"
@@ -68,8 +72,8 @@ class World:
     num_results: int = 0
 
     @classmethod
-    def open(cls, home: Path, *, auth: bool = True) -> World:
-        """Build everything under a folder; the admin token is `ADMIN`."""
+    def open(cls, home: Path, *, auth: bool = True, **changes: object) -> World:
+        """Build everything under a folder; the admin token is `ADMIN`. `changes` are of the settings."""
         settings = Settings.load(
             {
                 "home": home,
@@ -77,6 +81,8 @@ class World:
                 "enrolment_token": ENROLMENT,
                 "insecure_no_auth": not auth,
                 "allowed_hosts": ("testserver", "127.0.0.1", "localhost"),
+                "min_free_bytes": 0,
+                **changes,
             }
         )
         process = build(settings)
@@ -104,16 +110,21 @@ class World:
         """A fresh token of one role."""
         return self.process.get(Tokens).create(f"a {role.value}", [role])[1]
 
+    def session(self, token: str = ADMIN) -> str:
+        """What the cookie holds after a login with a token."""
+        return self.process.get(Sessions).start(token)
+
     def enrol(
         self,
         name: str = "bench-1",
         device_type: str = "rk3588",
         device_class: DeviceClass = DeviceClass.BOARD,
-        enrolment_token: str = ENROLMENT,
+        enrolment_token: str | None = None,
     ) -> Device:
         """A board that has just enrolled."""
         enrolment = Enrolment(name=name, device_type=device_type, capabilities=capabilities(device_class))
-        return self.process.get(Devices).enrol(enrolment_token, enrolment)[0]
+        token = enrolment_token or token_for(self.process.uow, device_class, device_type)
+        return self.process.get(Devices).enrol(token, enrolment)[0]
 
     def step(self, genotypes: Sequence[Sequence[int]] = (), *, last: bool = False) -> None:
         """Do the next search step: tell what is finished, ask these genotypes; `last` completes the search."""
@@ -207,15 +218,21 @@ def capabilities(device_class: DeviceClass = DeviceClass.BOARD) -> DeviceCapabil
     return DeviceCapabilities(identity=identity, max_model_bytes=1 << 30)
 
 
+def block_around(p50_us: float) -> SampleBlock:
+    """A block whose runs lie around a latency, as long as the protocol wants it."""
+    middle_ns = int(p50_us * 1000)
+    runs_ns = tuple(middle_ns + offset for offset in range(-10, 11))
+    wanted = -(-100_000_000 // (len(runs_ns) * middle_ns))
+    return SampleBlock(e2e_ns=runs_ns * min(wanted, MAX_RUNS_PER_BLOCK // len(runs_ns)))
+
+
 def measurement(key: HardwareKey, p50_us: float, flags: tuple[ValidityFlag, ...] = ()) -> Measurement:
-    """Four clean blocks around a latency."""
-    blocks = tuple(
-        SampleBlock(e2e_ns=tuple(int(p50_us * 1000) + offset for offset in range(-10, 11))) for _ in range(4)
-    )
+    """Ten clean blocks around a latency, on pinned clocks: enough for any but an audit."""
+    clocks = (ClockReading(name="npu", requested_khz=1_000_000, effective_khz=1_000_000),)
     return Measurement(
-        blocks=blocks,
+        blocks=(block_around(p50_us),) * 10,
         flags=flags,
-        environment=EnvironmentRecord(agent_version="test", protocol_version=1),
+        environment=EnvironmentRecord(agent_version="test", protocol_version=1, clocks=clocks),
         hardware_key=key,
         load_us=1.0,
         init_us=2.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from nas_engine.domain.measurement import (
     SampleBlock,
     ValidityFlag,
 )
+from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 from nas_engine.settings.training import TrainingSpec
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -62,6 +64,7 @@ from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from tests.support.fakes.service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.enrolment_tokens import token_for
 
 IDENTITY = DeviceIdentity(
     board_model="Test board",
@@ -116,18 +119,21 @@ class World:
         self.secrets = made
         self.worker = PlayedWorker(self)
 
-    def enrol(self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, **more: Any) -> PlayedDevice:
+    def enrol(
+        self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, device_type: str = "testboard", **more: Any
+    ) -> PlayedDevice:
         """A new device."""
         capabilities = DeviceCapabilities(identity=identity, dtypes=(Dtype.FP32, Dtype.FP16))
         enrolment = Enrolment(
             name=name,
-            device_type="testboard",
+            device_type=device_type,
             capabilities=capabilities,
             boot_id=f"boot-{name}",
             instance_epoch=1,
             **more,
         )
-        device, credential = self.devices.enrol(self.secrets.enrolment_token, enrolment)
+        token = token_for(self.uow, identity.device_class, enrolment.device_type)
+        device, credential = self.devices.enrol(token, enrolment)
         return PlayedDevice(self, device, credential)
 
     def record_canary(
@@ -327,10 +333,12 @@ def measurement(
     identity: DeviceIdentity = IDENTITY,
     npu_time_source: str | None = None,
 ) -> Measurement:
-    """Three clean blocks of equal samples."""
-    block = SampleBlock(e2e_ns=(round(latency_us * 1000),) * 10)
+    """Ten clean blocks of equal samples, as long as the protocol wants them: enough for any but an audit."""
+    latency_ns = round(latency_us * 1000)
+    num_runs = min(max(10, math.ceil(100_000_000 / latency_ns)), MAX_RUNS_PER_BLOCK)
+    block = SampleBlock(e2e_ns=(latency_ns,) * num_runs)
     return Measurement(
-        blocks=(block, block, block),
+        blocks=(block,) * 10,
         flags=flags,
         environment=EnvironmentRecord(agent_version="1", protocol_version=1),
         hardware_key=HardwareKey(identity=identity, dtype=Dtype.FP32, batch=1),

@@ -106,7 +106,7 @@ def test_allow_header_goes_with_405() -> None:
     assert {method.strip() for method in allow.split(",")} >= {"POST"}
 
 
-@pytest.mark.parametrize("host", ["evil.test", "testserver.evil.test", "", "[::1"])
+@pytest.mark.parametrize("host", ["evil.test", "testserver.evil.test", ""])
 def test_a_host_that_is_not_ours_is_refused(host: str) -> None:
     response = _client().get("/things", headers={"Host": host})
     assert (response.status_code, response.json()["type"]) == (421, "/problems/unknown-host")

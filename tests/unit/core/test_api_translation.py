@@ -23,6 +23,8 @@ _EXAMPLES: dict[type[errors.ServiceError], errors.ServiceError] = {
     errors.DigestMismatchError: errors.DigestMismatchError("a", "b"),
     errors.ArtifactTooLargeError: errors.ArtifactTooLargeError(3),
     errors.RangeNotSatisfiableError: errors.RangeNotSatisfiableError(5, 3),
+    errors.QuotaExceededError: errors.QuotaExceededError("queued jobs", "HILNAS_QUOTA_QUEUED_JOBS", 3, 4, None),
+    errors.ArtifactDamagedError: errors.ArtifactDamagedError("a" * 64, "its bytes are lost"),
 }
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from server.access.principal import Principal
 from server.access.token import ApiToken, Role
 from server.access.tokens import digest, new_secret
 from server.artifacts.artifact import check_sha256
@@ -213,6 +214,7 @@ def test_engineers_may_look_and_admins_may_do_everything() -> None:
             prefix="nas",
             secret_sha256="0" * 64,
             roles=frozenset(roles),
+            owner=Principal(id="prin_1", name="t", created_at=datetime(2026, 1, 1, tzinfo=UTC)),
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
 

@@ -11,7 +11,7 @@ import pytest
 
 from device_agent.failures import JobFailedError
 from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef, FetchInterruptedError
-from device_agent.server_link.spool import Spool
+from device_agent.server_link.spool import MAX_REJECTED, MAX_REJECTED_BYTES, Spool, SpooledResult
 from nas_engine.domain.job_protocol import FailureType
 
 
@@ -145,3 +145,35 @@ def test_an_artifact_larger_than_the_cache_is_refused_before_it_is_fetched(tmp_p
 def test_a_digest_that_is_none_never_becomes_a_path(sha256: str) -> None:
     with pytest.raises(JobFailedError):
         ArtifactRef(sha256, 1, "onnx")
+
+
+def test_what_the_server_refuses_for_good_is_set_aside_with_its_reason(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    result = spool.put("lease-1", b"one")
+    spool.put("lease-2", b"two")
+    spool.set_aside(result, "RESULT_STATUS_REJECTED environment record: half of a surrogate pair \udce9")
+    assert [one.envelope for one in Spool(tmp_path).pending()] == [b"two"]
+    (kept,) = (tmp_path / "rejected").glob("*.result")
+    assert kept.read_bytes()[32:] == b"one"
+    assert "half of a surrogate pair ?" in kept.with_suffix(".reason").read_text()
+
+
+def test_of_what_was_refused_the_newest_are_kept(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for number in range(MAX_REJECTED + 3):
+        result = spool.put(f"lease-{number}", f"{number}".encode())
+        spool.set_aside(result, "no")
+        path = tmp_path / "rejected" / f"{result.name}.result"
+        os.utime(path, ns=(number, number))
+    last = spool.put("last", b"x" * (MAX_REJECTED_BYTES + 1))
+    spool.set_aside(last, "too large")
+    assert {path.stem for path in (tmp_path / "rejected").iterdir()} == {last.name}
+    assert spool.pending() == []
+
+
+def test_a_refused_result_that_was_never_spooled_is_kept_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    digest = hashlib.sha256(b"one").hexdigest()
+    spool.set_aside(SpooledResult("", b"one", digest), "no")
+    (kept,) = (tmp_path / "rejected").glob("*.result")
+    assert kept.read_bytes() == bytes.fromhex(digest) + b"one"

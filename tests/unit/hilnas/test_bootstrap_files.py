@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from device_agent.cli import build_parser
+from nas_engine.domain.measurement import DeviceClass
 from server.bootstrap.pulse import Pulse
 from server.bootstrap.secret_files import PendingSecret
 from server.bootstrap.settings import Settings
@@ -89,6 +91,11 @@ def test_leases_and_the_place_of_the_enrolment_token_are_settings(
     settings = Settings.load({"home": tmp_path})
     assert (settings.leases.ttl_s, settings.leases.accept_s) == (7.5, 2.0)
     assert settings.effective_enrolment_token_file == tmp_path / "enrolment.token"
+    assert settings.enrolment.first_class is DeviceClass.EMULATED
+    boards = {"enrolment_device_class": "board", "enrolment_device_type": "rk3588"}
+    assert Settings.load({"home": tmp_path, **boards}).enrolment.first_type == "rk3588"
+    with pytest.raises(ValidationError, match="needs enrolment_device_type"):
+        Settings.load({"home": tmp_path, "enrolment_device_class": "board"})
     apart = Settings.load({"home": tmp_path, "enrolment_token_file": tmp_path / "shared" / "token"})
     assert apart.effective_enrolment_token_file == tmp_path / "shared" / "token"
 

@@ -1,0 +1,161 @@
+"""Quotas: how much one owner may have under way, send and ask, so that nobody's mistake stops the others' work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from server.access.store import UploadStore
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import QuotaExceededError
+
+DAY_S = 86_400
+KEEP_UPLOADS = timedelta(days=7)
+_WHEN_WORK_ENDS_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSettings:
+    """The limits, each for one owner (of whatever number of tokens); 0 switches one off.
+
+    Attributes:
+        open_searches: searches that are not over.
+        queued_jobs: jobs that wait when more are ordered.
+        search_candidates: candidates of one search.
+        open_candidates: candidates of all searches that are not over.
+        upload_bytes_per_day: bytes of artifacts sent in one day, UTC.
+        label_bytes: bytes of the labels of one thing, names and values.
+        requests_per_minute: REST requests and pages, counted by each server for itself; as many may come at once.
+    """
+
+    open_searches: int = 100
+    queued_jobs: int = 20_000
+    search_candidates: int = 100_000
+    open_candidates: int = 1_000_000
+    upload_bytes_per_day: int = 200 << 30
+    label_bytes: int = 16 << 10
+    requests_per_minute: int = 12_000
+
+    def check(self, name: str, what: str, wanted: int, *, retry_after_s: int | None = None) -> None:
+        """Refuse what would go beyond a limit.
+
+        Args:
+            name: of the limit: a field of this class.
+            what: what is counted, for people.
+            wanted: how many there would be.
+            retry_after_s: when it may be tried again; None where waiting changes nothing.
+
+        Raises:
+            QuotaExceededError: it would.
+        """
+        limit = int(getattr(self, name))
+        if limit and wanted > limit:
+            raise QuotaExceededError(what, f"HILNAS_QUOTA_{name.upper()}", limit, wanted, retry_after_s)
+
+    def check_labels(self, labels: Mapping[str, str]) -> None:
+        """Refuse labels that are too large. Raises QuotaExceededError."""
+        num_bytes = sum(len(f"{name}{value}".encode()) for name, value in labels.items())
+        self.check("label_bytes", "bytes of labels", num_bytes)
+
+    def check_order(self, num_queued: int) -> None:
+        """Refuse to queue more where too much is queued already. Raises QuotaExceededError."""
+        self.check("queued_jobs", "queued jobs", num_queued + 1, retry_after_s=_WHEN_WORK_ENDS_S)
+
+    def check_search(self, num_candidates: int, open_candidates: int, num_open: int) -> None:
+        """Refuse a search, or its larger budget.
+
+        Args:
+            num_candidates: its budget.
+            open_candidates: those of the owner's other open searches.
+            num_open: how many open searches there would be.
+
+        Raises:
+            QuotaExceededError: it is too large, or one too many.
+        """
+        self.check("search_candidates", "candidates in one search", num_candidates)
+        self.check("open_searches", "open searches", num_open, retry_after_s=_WHEN_WORK_ENDS_S)
+        total, wait_s = open_candidates + num_candidates, _WHEN_WORK_ENDS_S
+        self.check("open_candidates", "candidates in all open searches", total, retry_after_s=wait_s)
+
+
+class Quotas:
+    """What was asked and sent lately, by quota key (see `Caller.quota_key`). Thread-safe; one per process."""
+
+    def __init__(self, uow: UnitOfWork, settings: QuotaSettings | None = None) -> None:
+        self.settings = settings or QuotaSettings()
+        self._uow = uow
+        self._lock = threading.Lock()
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._sent: Counter[tuple[str, str]] = Counter()
+
+    def count_request(self, key: str) -> None:
+        """Count one request. Raises QuotaExceededError."""
+        limit = self.settings.requests_per_minute
+        if not limit:
+            return
+        now_s = time.monotonic()
+        with self._lock:
+            left, at_s = self._buckets.get(key, (float(limit), now_s))
+            left = min(float(limit), left + (now_s - at_s) * limit / 60)
+            self._buckets[key] = (max(left - 1, 0.0), now_s)
+        if left < 1:
+            wait_s = max(1, round((1 - left) * 60 / limit))
+            self.settings.check("requests_per_minute", "requests in a minute", limit + 1, retry_after_s=wait_s)
+
+    def count_upload(self, key: str, num_bytes: int, announced: int = 0) -> None:
+        """Count bytes that came in; refuse them, and those announced beside, beyond the day's limit.
+
+        Raises:
+            QuotaExceededError: with the seconds until the day ends.
+        """
+        self.note_upload(key, num_bytes)
+        stored = self._uow.read(lambda tx: UploadStore(tx).uploaded_bytes(key, self._today))
+        with self._lock:
+            sent = self._sent[(key, self._today)]
+        wait_s = _rest_of_day_s(datetime.now(UTC))
+        total = stored + sent + announced
+        self.settings.check("upload_bytes_per_day", "bytes uploaded in a day", total, retry_after_s=wait_s)
+
+    def note_upload(self, key: str, num_bytes: int) -> None:
+        """Count bytes that came in, to be held against the quota by the next upload."""
+        with self._lock:
+            self._sent[(key, self._today)] += num_bytes
+
+    @property
+    def _today(self) -> str:
+        return _day(datetime.now(UTC))
+
+    def write_uses(self) -> None:
+        """Write down what was uploaded lately."""
+        with self._lock:
+            taken = Counter(self._sent)
+        if not taken:
+            return
+
+        def work(tx: Transaction) -> None:
+            for (key, day), num_bytes in taken.items():
+                UploadStore(tx).add_uploaded(key, day, num_bytes)
+
+        self._uow.write(work)
+        with self._lock:
+            self._sent -= taken
+
+    def prune(self) -> None:
+        """Forget what limits nobody any more."""
+        self._uow.write(lambda tx: UploadStore(tx).prune_uploads(_day(tx.now() - KEEP_UPLOADS)))
+        with self._lock:
+            full = time.monotonic() - 60
+            self._buckets = {key: bucket for key, bucket in self._buckets.items() if bucket[1] > full}
+
+
+def _day(now: datetime) -> str:
+    return now.astimezone(UTC).date().isoformat()
+
+
+def _rest_of_day_s(now: datetime) -> int:
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=DAY_S)
+    return max(1, int((midnight - now).total_seconds()))

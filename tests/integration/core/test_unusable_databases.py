@@ -1,0 +1,100 @@
+"""A database that cannot be used ends a process with one clear line and a status, never with a traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+_HEAD_BYTES = 100  # where SQLite notes that it keeps a log
+_COMMANDS = {
+    "server": ("server", "--port", "0", "--grpc-port", "0"),
+    "worker": ("worker",),
+}
+
+
+def _garbage(file: Path) -> None:
+    file.write_bytes(os.urandom(40_000))
+
+
+def _text(file: Path) -> None:
+    file.write_text("this is no database\n" * 500)
+
+
+def _truncated(file: Path) -> None:
+    _whole(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _only_its_head(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def _holes(file: Path) -> None:
+    """Pages in the middle are zeros, as a lost disk block leaves them."""
+    _whole(file)
+    content = bytearray(file.read_bytes())
+    content[4096 : len(content) - 4096] = bytes(len(content) - 8192)
+    file.write_bytes(content)
+
+
+def _newer(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database, database:  # closed: what it changed is in the file, not in a log
+        database.execute("UPDATE hilnas_schema_version SET version_num = '9999_of_tomorrow'")
+
+
+def _others(file: Path) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as database, database:  # closed: what it changed is in the file, not in a log
+        database.execute("CREATE TABLE customers (id INTEGER)")
+
+
+def _whole(file: Path) -> None:
+    """Everything in the one file, nothing in the log beside it."""
+    with closing(sqlite3.connect(file)) as database, database:  # closed: what it changed is in the file, not in a log
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_garbage, "not a database"),
+        (_text, "not a database"),
+        (_truncated, "malformed"),
+        (_only_its_head, "database"),
+        (_holes, "database"),
+        (_newer, "9999_of_tomorrow"),
+        (_others, "customers"),
+    ],
+    ids=lambda value: getattr(value, "__name__", "").strip("_"),
+)
+def test_an_unusable_database_is_one_line_and_a_status(
+    tmp_path: Path, migrated_sqlite: Path, command: str, damage: Callable[[Path], None], words: str
+) -> None:
+    file = tmp_path / "hilnas.sqlite3"
+    shutil.copy(migrated_sqlite, file)
+    damage(file)
+    before = file.read_bytes()
+    ended = subprocess.run(
+        [sys.executable, "-m", "hilnas.cli.main", *_COMMANDS[command]],
+        env={**os.environ, "HILNAS_HOME": str(tmp_path), "HILNAS_LOG_LEVEL": "error"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].startswith(f"hilnas {command}: database ")
+    assert words in lines[0]
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert file.read_bytes()[_HEAD_BYTES:] == before[_HEAD_BYTES:]  # whoever mends it finds it as it was
