@@ -94,11 +94,11 @@ def _measuring(world: World, search: Search) -> dict[str, Job]:
 
 
 def test_a_board_belongs_to_the_owner_of_its_enrolment_token_and_keeps_it(world: World) -> None:
-    device = world.enrol("bench-9")
-    first = world.tokens.authenticate(world.secrets.admin_token).owner
-    assert world.devices.get(device.id).owner == first
+    ada = token(world, "ada")
+    device = world.enrol("bench-9", creator=Creator(ada.id, ada.owner))
+    assert world.devices.get(device.id).owner == ada.owner
     device.sync()
-    assert world.devices.get(device.id).owner == first
+    assert world.devices.get(device.id).owner == ada.owner
 
 
 def test_without_authentication_nobody_owns_what_is_made(world: World) -> None:

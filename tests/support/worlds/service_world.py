@@ -24,6 +24,7 @@ from nas_engine.domain.measurement import (
 )
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 from nas_engine.settings.training import TrainingSpec
+from server.access.principal import NOBODY, Creator
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
@@ -120,9 +121,14 @@ class World:
         self.worker = PlayedWorker(self)
 
     def enrol(
-        self, name: str = "bench-1", identity: DeviceIdentity = IDENTITY, device_type: str = "testboard", **more: Any
+        self,
+        name: str = "bench-1",
+        identity: DeviceIdentity = IDENTITY,
+        device_type: str = "testboard",
+        creator: Creator = NOBODY,
+        **more: Any,
     ) -> PlayedDevice:
-        """A new device."""
+        """A new device, let in with a token of the creator's."""
         capabilities = DeviceCapabilities(identity=identity, dtypes=(Dtype.FP32, Dtype.FP16))
         enrolment = Enrolment(
             name=name,
@@ -132,7 +138,7 @@ class World:
             instance_epoch=1,
             **more,
         )
-        token = token_for(self.uow, identity.device_class, enrolment.device_type)
+        token = token_for(self.uow, identity.device_class, enrolment.device_type, creator=creator)
         device, credential = self.devices.enrol(token, enrolment)
         return PlayedDevice(self, device, credential)
 
