@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from device_agent.measuring.messages import measurement_to_proto
 from device_agent.server_link.link import Link, LinkSettings
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2
+from hilnas.wire import measurement_to_proto
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.files import FileByteStore

@@ -15,7 +15,7 @@ for module in pkgutil.walk_packages(device_agent.__path__, "device_agent."):
 print("\\n".join(sys.modules))
 """
 THIRD_PARTY = {"grpc", "numpy", "google"}  # google.protobuf
-OURS = ("device_agent", "hilnas.v1", "nas_engine.domain")
+OURS = ("device_agent", "hilnas.v1", "hilnas.wire", "nas_engine.domain")
 
 
 def loaded(code: str) -> set[str]:
