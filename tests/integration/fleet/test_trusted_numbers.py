@@ -16,8 +16,8 @@ from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState, SearchState
 from server.fleet.device import DeviceState, pool_key
-from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import FAKE, Farm, fake_model
 from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, run_to_end
 
 HOUR = timedelta(hours=1)
