@@ -28,6 +28,7 @@ from nas_engine.settings.base import (
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
+from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
 
@@ -194,7 +195,31 @@ def parse_search_spec(document: object) -> SearchSpec:
     Raises:
         InvalidSpecError: one violation per place that is wrong.
     """
+    if (table := _reported_table(document)) is not None:
+        message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
+        raise InvalidSpecError([SpecViolation("/algorithm/kind", message)])
     return parse_spec(SearchSpec, document)
+
+
+def stored_search_spec(document: object) -> SearchSpec:
+    """A search spec as it was stored.
+
+    The first release stored reports of latency tables as searches with an algorithm of their own. They are batches of
+    a table today; their old rows, which take no steps, are read as searches that sample at random.
+
+    Raises:
+        InvalidSpecError: it cannot be read.
+    """
+    if isinstance(document, dict) and _reported_table(document) is not None:
+        document = {**document, "algorithm": {"kind": "random"}}
+    return parse_spec(SearchSpec, document)
+
+
+def _reported_table(document: object) -> object:
+    """The latency table that a search of the first release reports on; None for every other document."""
+    algorithm = document.get("algorithm") if isinstance(document, dict) else None
+    is_report = isinstance(algorithm, dict) and algorithm.get("kind") == "cost_report"
+    return algorithm.get("latency_table", "{table_id}") if is_report else None
 
 
 def search_spec_schema() -> dict[str, Any]:
