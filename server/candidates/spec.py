@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.objective import Constraint, Metric, Objective
@@ -54,13 +56,21 @@ class BudgetSpec(SpecPart):
     """Number of distinct architectures that the algorithm proposes in total; measuring one again does not count."""
 
 
+class Confirmation(StrEnum):
+    """What is measured once more before a search ends."""
+
+    NONE = "none"
+    FRONT = "front"
+    CONFIDENT = "confident"
+
+
 class MeasurementSpec(SpecPart):
     """How latency is measured on the device."""
 
     profile: ProfileName = "standard"
     """Measurement profile: how many runs, how long a warm-up and how narrow an interval a measurement needs."""
 
-    validity_policy: Literal["require", "accept_flagged"] = "require"
+    validity_policy: ValidityPolicy = ValidityPolicy.REQUIRE
     """Which measurements steer the search. `require`: only valid ones (boards); `accept_flagged`: noisy ones too, shown
     as such."""
 
@@ -68,7 +78,7 @@ class MeasurementSpec(SpecPart):
     """Whether to take a measurement made before under the same latency key and hardware key instead of measuring
     again."""
 
-    confirm: Literal["none", "front", "confident"] = "none"
+    confirm: Confirmation = Confirmation.NONE
     """What is measured once more before the search ends: nothing, its front, or everything that is not dominated beyond
     its 95 % confidence interval. A front that changes by it is confirmed again; each candidate at most once."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -222,7 +222,7 @@ def get_front(
     _: Permitted,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
     dominance: Annotated[
-        Literal["point", "confident"] | None,
+        Dominance | None,
         Query(description="Compare by values, or by 95 % confidence intervals; absent: as the search's spec says."),
     ] = None,
     max_dominated: Annotated[
@@ -230,8 +230,7 @@ def get_front(
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    wanted = None if dominance is None else Dominance(dominance)
-    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=wanted)
+    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=dominance)
     stride = -(-len(front.dominated) // max_dominated) or 1
     front = replace(front, dominated=front.dominated[::stride])
     shown = (*front.points, *front.dominated)

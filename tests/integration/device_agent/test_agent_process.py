@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from device_agent.runtime.golden import golden_onnx
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.measurement import DeviceClass, decompress_blocks
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.states import JobPhase, JobState
@@ -56,7 +56,9 @@ def test_onnx_runtime_measures_in_a_child_process(farm: Farm) -> None:
     assert measurement.hardware.identity.runtime == "onnxruntime"
     assert isinstance(measurement.environment, dict)
     assert measurement.environment["cpu_affinity"]
-    blocks = farm.world.uow.read(lambda tx: MeasurementStore(tx).samples(measurement.id))
+    samples = farm.world.uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement.id))
+    assert samples is not None
+    blocks = decompress_blocks(samples)
     assert sum(len(b.e2e_ns) for b in blocks) >= 30
     assert all(b.cpu_time_ns is not None for b in blocks)
 
