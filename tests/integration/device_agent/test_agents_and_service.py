@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,7 @@ from server.fleet.device import DeviceState
 from server.jobs.states import JobState
 from server.measuring.measurement import MeasurementKind
 from tests.support.processes.agent_process import AgentProcess
-from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.farm import FAKE, Farm, fake_model
-
-
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
 
 
 def test_a_job_becomes_a_measurement_with_its_canary(farm: Farm) -> None:

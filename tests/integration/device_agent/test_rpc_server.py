@@ -164,13 +164,6 @@ def test_a_port_that_is_taken_is_an_error(bench: Bench) -> None:
         start_rpc_server(bench.services, f"127.0.0.1:{bench.server.port}", num_threads=4)
 
 
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
-
-
 def test_an_agent_outlives_its_server(farm: Farm) -> None:
     farm.start()
     farm.device()

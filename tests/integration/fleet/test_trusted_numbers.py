@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,6 @@ GOLDEN: dict[str, Any] = {"pool_key": POOL_KEY, "artifact_sha256": "0" * 64, "me
 @pytest.fixture
 def world(sqlite_database: TestDatabase, tmp_path: Path) -> World:
     return World(sqlite_database, FileByteStore(tmp_path / "artifacts"))
-
-
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
 
 
 def latencies(world: World, candidate: Candidate) -> list[Evaluation]:

@@ -50,13 +50,6 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> World:
     return World(sqlite_database, FileByteStore(tmp_path / "artifacts"))
 
 
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
-
-
 class FakeRknnMaker(RknnMaker):
     """A converter that works, or does not."""
 
