@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from server.candidates.states import SearchState
 from server.jobs.states import JobKind, JobState
 from server.jobs.tables import jobs
-from server.latency_tables.store import latency_batches, latency_entries
+from server.latency_tables.store import latency_batches
 from server.measuring.store import measurements
 from tests.support.processes.rig import DEVICE_TYPE, Installation
 from tests.support.worlds.table_world import DENSE_SPACE
@@ -30,11 +30,10 @@ def test_a_table_goes_on_where_its_server_was_killed_and_measures_nothing_twice(
     assert len(before) < batch.num_entries, "it was killed in the middle of the table"
     nas.start_server()
     nas.until(lambda: nas.api.latency_tables.get(table_id).state == SearchState.COMPLETED, "the table is complete")
-    entries = nas.rows(sa.select(latency_entries).where(latency_entries.c.batch_id == table_id))
-    after = _measured(nas)
-    assert len({key for _, key in after}) == len(after) == len(entries) == batch.num_entries, "each operator once"
+    after, table = _measured(nas), nas.api.latency_tables.get(table_id)
+    assert len({key for _, key in after}) == len(after) == len(table.rows) == batch.num_entries, "each operator once"
     assert set(before) <= set(after), "what was measured before counts"
-    assert {entry.measurement_id for entry in entries} == {id for id, _ in after}
+    assert {row.measurement_id for row in table.rows} == {id for id, _ in after}
     done = (jobs.c.kind == JobKind.MEASURE, jobs.c.state == JobState.DONE)
     assert len(nas.rows(sa.select(jobs.c.id).where(*done))) == len(after)
 
