@@ -227,9 +227,11 @@ def stored_search_spec(document: object) -> SearchSpec:
 
 def _reported_table(document: object) -> object:
     """The latency table that a search of the first release reports on; None for every other document."""
-    algorithm = document.get("algorithm") if isinstance(document, dict) else None
-    is_report = isinstance(algorithm, dict) and algorithm.get("kind") == "cost_report"
-    return algorithm.get("latency_table", "{table_id}") if is_report else None
+    match document:
+        case {"algorithm": {"kind": "cost_report", **settings}}:
+            return settings.get("latency_table", "{table_id}")
+        case _:
+            return None
 
 
 def search_spec_schema() -> dict[str, Any]:
