@@ -23,7 +23,7 @@ from nas_engine.spaces.densenas.viterbi import derive_architecture
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, train
+from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.differentiable import (
     DifferentiableStrategy,
@@ -110,6 +110,18 @@ def search_architecture(
         result = train(
             strategy, weights, dataset, training, device=device, hooks=watched, checkpoint=checkpoint, share=share
         )
+    return _derived(space, strategy, result)
+
+
+def _check_classes(space: DenseSpace, dataset: ImageDataset) -> None:
+    if space.num_classes != dataset.num_classes:
+        raise TrainingError(
+            f"the space has {space.num_classes} classes, data set {dataset.name} has {dataset.num_classes}: "
+            "give the space num_classes"
+        )
+
+
+def _derived(space: DenseSpace, strategy: DifferentiableStrategy, result: TrainResult) -> DenseNasResult:
     logits = strategy.logits()
     return DenseNasResult(
         ending=result.ending,
@@ -119,11 +131,3 @@ def search_architecture(
         weights=result.weights,
         report=strategy.report(),
     )
-
-
-def _check_classes(space: DenseSpace, dataset: ImageDataset) -> None:
-    if space.num_classes != dataset.num_classes:
-        raise TrainingError(
-            f"the space has {space.num_classes} classes, data set {dataset.name} has {dataset.num_classes}: "
-            "give the space num_classes"
-        )
