@@ -14,7 +14,7 @@ from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
 from nas_engine.domain.measuring.sample_text import blocks_as_json
-from server.access.auth import Permitted, check_priority
+from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
@@ -46,7 +46,7 @@ from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
 from server.spaces.routes import DatasetCatalogDep
 
-router = APIRouter(prefix="/api/v1", tags=["measurements"])
+router = APIRouter(prefix="/api/v1", tags=["measurements"], dependencies=[LABELS_FIT])
 LatenciesDep = Annotated[Latencies, provided(Latencies)]
 ModelCheckDep = Annotated[ModelCheck, provided(ModelCheck)]
 MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
