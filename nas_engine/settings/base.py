@@ -6,17 +6,11 @@ from collections.abc import Iterable, Sequence, Set
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.settings.field_docs import Documented
 
 
 def one_of(names: Iterable[str]) -> Any:
@@ -75,10 +69,10 @@ def check_form(cls: type[BaseModel], document: Any) -> Any:
     return {**document, **hidden} if hidden else document
 
 
-class SpecPart(BaseModel):
+class SpecPart(Documented):
     """Base of every part of a spec: frozen, unknown keys and non-finite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     _form = model_validator(mode="before")(check_form)
 
