@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from nas_engine.domain.measurement import DeviceClass
 from server.access.quotas import Quotas
 from server.access.sessions import Sessions
-from server.access.tokens import EnrolmentTokens, Tokens, new_secret
+from server.access.tokens import EnrolmentTokens, Principals, Tokens, new_secret
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
@@ -172,7 +172,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     artifacts = Artifacts(uow, files)
     scrubs = ArtifactScrubs(uow, files, timedelta(hours=settings.scrub_every_h))
     models = ModelCheck(memory_bytes=settings.model_check_memory_bytes, num_at_once=settings.model_checks)
-    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), all_owners(uow))
+    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), Principals(uow), all_owners(uow))
     access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, scrubs, models, dispatch)
 
     space_tables = SpaceTables(uow, artifacts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.objective import Metric
-from server.access.auth import Caller, Permitted, QuotasDep, check_priority
+from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
 from server.access.store import PrincipalStore
@@ -56,11 +56,12 @@ from server.searches.schemas import (
 )
 from server.searches.searches import Searches
 
-router = APIRouter(prefix="/api/v1", tags=["searches"])
+router = APIRouter(prefix="/api/v1", tags=["searches"], dependencies=[LABELS_FIT])
 BatchesDep = Annotated[Batches, provided(Batches)]
 FrontsDep = Annotated[Fronts, provided(Fronts)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-_STEER = problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)
+_MOVED: dict[int | str, dict[str, Any]] = {308: {"description": "It is a latency table or its report: go there."}}
+_STEER = {**_MOVED, **problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)}
 _RETRY_AFTER = {"Retry-After": "1"}
 
 
@@ -96,7 +97,6 @@ def _check_quotas(
 ) -> None:
     """Refuse a new search, or an amended one, beyond what its owner may have. Raises QuotaExceededError."""
     owner = caller.creator.owner if amended is None else amended.owner
-    quotas.settings.check_labels(spec.labels)
     if owner is None:
         return
     PrincipalStore(tx).lock_principal(owner.id)
@@ -140,7 +140,7 @@ def list_searches(
 @router.get(
     "/searches/{search_id:id}",
     response_model=SearchResource,
-    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+    responses={**NOT_MODIFIED, **_MOVED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
@@ -175,7 +175,7 @@ def amend_search(
 
         def work(tx: Transaction) -> Search:
             amended = searches.amend(search_id, amendment, expected_version(request))
-            if amendment.num_candidates is not None or amendment.labels is not None:
+            if amendment.num_candidates is not None:
                 _check_quotas(tx, quotas, once.caller, amended.spec, amended)
             return amended
 
