@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from device_agent.jobs import LeaseKey, Outcome
 from device_agent.measuring.procedure import Phase
-from device_agent.server_link.link import Link, LinkSettings
+from device_agent.server_link.link import Link
+from device_agent.server_link.tls import LinkSettings
 from device_agent.server_link.wire import envelope_to_proto
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.server_link.link import Link, LinkSettings
+from device_agent.server_link.link import Link
+from device_agent.server_link.tls import LinkSettings
 from device_agent.state import Enrolled, StateDirectory
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
