@@ -74,7 +74,7 @@ class Agent:
     """One agent process. Make it, then `run` it in the main thread.
 
     Raises:
-        AgentError: the state directory is taken, or the runtime does not work here.
+        AgentError: the state directory is taken or cannot be written, or the runtime does not work here.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -84,12 +84,14 @@ class Agent:
             raise AgentError("only simulated runtimes may measure without a process of their own")
         self._link = Link(settings.link)
         self._state = StateDirectory(settings.state_dir)
-        cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
+        try:
+            cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
+            spool = Spool(settings.state_dir / "spool")
+            self._session = ServerSession(settings, self._state, self._link, device, spool, cache)
+        except OSError as error:
+            raise AgentError(f"state directory {settings.state_dir} cannot be written: {error}") from error
         self._measurer: Measurer = (
             ChildMeasurer(settings.measuring) if settings.isolate else InProcessMeasurer(settings.measuring)
-        )
-        self._session = ServerSession(
-            settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache
         )
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)
         self._health = HealthMonitor(self._runner)

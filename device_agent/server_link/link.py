@@ -23,6 +23,9 @@ CHANNEL_OPTIONS = (
     # that the server's defaults would answer with GOAWAY too_many_pings.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Since grpc 34647 this one decides, and is a minute by default: a server whose kernel still acknowledges what its
+    # frozen process never reads would be held on to for so long.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # A server that is back is found within seconds; jitter between calls is ours.

@@ -62,7 +62,7 @@ def identity(
 class Bench:
     """A service with its agents' endpoint on a port of its own, and canaries where `golden`."""
 
-    def __init__(self, database: TestDatabase, folder: Path, *, golden: bool = False) -> None:
+    def __init__(self, database: TestDatabase, folder: Path, *, golden: bool = False, num_threads: int = 8) -> None:
         self.world = World(database, FileByteStore(folder / "artifacts"))
         models = []
         if golden:
@@ -73,7 +73,7 @@ class Bench:
         services = agent_services(
             self.world.uow, database.wakeups, all_job_kinds(), self.world.artifacts, self.canaries
         )
-        self.server = start_rpc_server(services, "127.0.0.1:0", num_threads=8)
+        self.server = start_rpc_server(services, "127.0.0.1:0", num_threads=num_threads)
         self._links: list[Link] = []
 
     def close(self) -> None:
@@ -120,6 +120,16 @@ class Bench:
 
     def submit(self, agent: RawAgent, model: bytes = b"a model") -> Job:
         """Queue a measurement for devices of the type and hardware key of an agent."""
+        job = self.order(agent, model)
+        return self.world.uow.write(lambda tx: JobStore(tx).add_job(job))
+
+    def submit_many(self, agent: RawAgent, num_jobs: int) -> None:
+        """Queue so many at once."""
+        jobs = [self.order(agent, b"a model")] * num_jobs
+        self.world.uow.write(lambda tx: JobStore(tx).add_jobs(jobs))
+
+    def order(self, agent: RawAgent, model: bytes) -> NewJob:
+        """A measurement as it is queued."""
         artifact = self.world.artifacts.put(model, "application/octet-stream")
         device = agent.device
         profile = HardwareProfile(key=HardwareKey(identity=device.capabilities.identity, dtype=Dtype.FP32))
@@ -135,14 +145,13 @@ class Bench:
             validity_policy="accept_flagged",
             timeout_s=30.0,
         )
-        job = NewJob(
+        return NewJob(
             kind=JobKind.MEASURE,
             payload=payload.to_json(),
             target=JobTarget(device_type=device.device_type, pool_key=profile.pool_key),
             latency_key=artifact.sha256,
             hardware_key=profile.hardware_key,
         )
-        return self.world.uow.write(lambda tx: JobStore(tx).add_job(job))
 
     def measurements(self, agent: RawAgent) -> tuple[MeasurementRecord, ...]:
         """Everything that an agent's device measured, newest first."""
