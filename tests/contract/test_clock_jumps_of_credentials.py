@@ -1,5 +1,5 @@
-"""The clock that tokens and sessions live by is stepped by an hour: who has hours left stays in, who has ended stays out,
-and a step back lengthens nothing by more than itself.
+"""The clock that tokens and sessions live by is stepped by an hour: who has hours left stays in, who has ended stays
+out, and a step back lengthens nothing by more than itself.
 
 As in `test_clock_jumps.py`, a clock that jumps is a row whose times jump the other way.
 """
