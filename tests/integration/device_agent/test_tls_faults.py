@@ -4,7 +4,6 @@ else notices."""
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,53 +14,58 @@ import pytest
 from device_agent.failures import TlsError
 from device_agent.server_link.link import Link
 from device_agent.server_link.tls import LinkSettings, TlsFault, tls_fault
-from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
-from tests.support.fakes.dispatch import FakeDispatch
+from server.core.paging import PageRequest
+from server.fleet.device import DeviceQuery
+from server.fleet.rpc_server import TlsFiles, start_rpc_server
+from server.jobs.states import JobState
 from tests.support.processes.agent_process import AgentProcess
 from tests.support.processes.certificates import Authority, Pair
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import FAKE, Farm
 
-FAKE = ("--runtime", "fake", "--isolation", "none", "--poll-s", "0.2")
 PATIENCE_S = 60.0
 LONG_AGO = timedelta(days=2)
 
 
 @dataclass
 class Bench:
-    """A server with mutual TLS, its authority, and what agents may be given."""
+    """A service with mutual TLS, its authority, and what agents may be given."""
 
     folder: Path
-    dispatch: FakeDispatch
+    farm: Farm
     authority: Authority
     tls: TlsFiles
-    server: RpcServer
     client: Pair
 
     def start(self, name: str, *options: str, insecure: bool = False, host: str = "127.0.0.1") -> AgentProcess:
-        return AgentProcess(self.folder, self.server.port, *FAKE, *options, name=name, insecure=insecure, host=host)
+        token, port = self.farm.world.secrets.enrolment_token, self.farm.server.port
+        agent = AgentProcess(self.folder, port, *FAKE, *options, name=name, token=token, insecure=insecure, host=host)
+        self.farm.agents.append(agent)
+        return agent
 
     def pair(self, pair: Pair) -> tuple[str, ...]:
         return ("--ca", str(self.authority.path), "--cert", str(pair.certificate), "--key", str(pair.key))
 
-    def works(self) -> None:
-        """A board with the right certificate is given a job and does it."""
-        agent = self.start("right", *self.pair(self.client))
-        try:
-            job = self.dispatch.add_job(b"model")
-            self.dispatch.wait_until(lambda: job.done)
-            assert job.measurements
-        finally:
-            agent.end()
+    def serve(self, tls: TlsFiles | None) -> None:
+        """Start the endpoint again on the same port, with other certificates or none."""
+        port = self.farm.server.port
+        self.farm.server.stop(0.0)
+        self.farm.server = start_rpc_server(self.farm.services, f"127.0.0.1:{port}", tls=tls, num_threads=16)
+
+    def does(self, name: str) -> None:
+        """A board is given a job and does it."""
+        job = self.farm.submit(b"model of " + name.encode(), latency_key=name, like="right")
+        assert self.farm.final(job).state is JobState.DONE
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    authority, dispatch = Authority(tmp_path), FakeDispatch()
+def bench(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Bench]:
+    authority = Authority(tmp_path)
     served = authority.issue("server")
     tls = TlsFiles(certificate=served.certificate, key=served.key, client_ca=authority.path)
-    server = start_rpc_server(dispatch.services(), "127.0.0.1:0", tls=tls, num_threads=8)
-    opened = Bench(tmp_path, dispatch, authority, tls, server, authority.issue("agent"))
-    yield opened
-    opened.server.stop(0.0)
+    farm = Farm(sqlite_database, tmp_path, tls=tls)
+    yield Bench(tmp_path, farm, authority, tls, authority.issue("agent"))
+    farm.close()
 
 
 def no_certificate(bench: Bench) -> AgentProcess:
@@ -110,13 +114,13 @@ def test_a_certificate_that_does_not_fit_ends_the_agent_with_a_remedy(
         agent.end()
     assert words in agent.log.strip().splitlines()[-1]
     assert "Traceback" not in agent.log
-    assert bench.dispatch.reports == []
-    bench.works()
+    bench.start("right", *bench.pair(bench.client))
+    bench.does("right")
+    assert bench.farm.world.devices.page(DeviceQuery(), PageRequest(100)).items == (bench.farm.device("right"),)
 
 
 def test_a_tls_agent_on_a_plain_port_ends_with_a_remedy(bench: Bench) -> None:
-    bench.server.stop(0.0)
-    bench.server = start_rpc_server(bench.dispatch.services(), "127.0.0.1:0", num_threads=8)
+    bench.serve(None)
     agent = bench.start("secure", *bench.pair(bench.client))
     try:
         assert agent.wait(PATIENCE_S) == 1
@@ -126,35 +130,21 @@ def test_a_tls_agent_on_a_plain_port_ends_with_a_remedy(bench: Bench) -> None:
 
 
 def test_an_agent_that_was_served_outlasts_a_server_whose_certificate_expired(bench: Bench) -> None:
-    port = bench.server.port
-    agent = bench.start("patient", *bench.pair(bench.client))
-    try:
-        first = bench.dispatch.add_job(b"first")
-        bench.dispatch.wait_until(lambda: first.done)
-        bench.server.stop(0.0)
-        old = bench.authority.issue("old-server", begins_in=-LONG_AGO)
-        tls = TlsFiles(certificate=old.certificate, key=old.key, client_ca=bench.authority.path)
-        bench.server = start_rpc_server(bench.dispatch.services(), f"127.0.0.1:{port}", tls=tls, num_threads=8)
-        deadline = time.monotonic() + PATIENCE_S
-        while "has expired, or this device's clock" not in agent.log:
-            assert time.monotonic() < deadline, agent.log
-            time.sleep(0.05)
-        bench.server.stop(0.0)
-        bench.server = start_rpc_server(bench.dispatch.services(), f"127.0.0.1:{port}", tls=bench.tls, num_threads=8)
-        job = bench.dispatch.add_job(b"model")
-        bench.dispatch.wait_until(lambda: job.done)
-        assert agent.process.poll() is None
-    finally:
-        agent.end()
+    agent = bench.start("right", *bench.pair(bench.client))
+    bench.does("first")
+    old = bench.authority.issue("old-server", begins_in=-LONG_AGO)
+    bench.serve(TlsFiles(certificate=old.certificate, key=old.key, client_ca=bench.authority.path))
+    bench.farm.until(lambda: "has expired, or this device's clock" in agent.log, PATIENCE_S)
+    bench.serve(bench.tls)
+    bench.does("second")
+    assert agent.process.poll() is None
 
 
-def test_a_certificate_of_tomorrow_is_the_clocks_fault_and_waited_for(bench: Bench, tmp_path: Path) -> None:
+def test_a_certificate_of_tomorrow_is_the_clocks_fault_and_waited_for(bench: Bench) -> None:
     # Boards without a battery begin in 1970: what is not valid yet may be so when they hear of the time.
     soon = bench.authority.issue("soon", begins_in=timedelta(hours=1))
-    bench.server.stop(0.0)
-    tls = TlsFiles(certificate=soon.certificate, key=soon.key)
-    bench.server = start_rpc_server(bench.dispatch.services(), "127.0.0.1:0", tls=tls, num_threads=8)
-    fault = tls_fault(LinkSettings(server=f"127.0.0.1:{bench.server.port}", ca_path=bench.authority.path))
+    bench.serve(TlsFiles(certificate=soon.certificate, key=soon.key))
+    fault = tls_fault(LinkSettings(server=f"127.0.0.1:{bench.farm.server.port}", ca_path=bench.authority.path))
     assert fault is not None
     assert not fault.lasting
     assert "set the clock" in fault.text
@@ -170,7 +160,7 @@ def test_what_is_no_fault_of_tls_is_none(bench: Bench, tmp_path: Path) -> None:
         )
         return tls_fault(secure)
 
-    assert fault(bench.server.port) is None
+    assert fault(bench.farm.server.port) is None
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         assert tls_fault(LinkSettings(server=f"127.0.0.1:{port}", insecure=True)) is None  # hangs
@@ -200,4 +190,4 @@ def test_files_that_cannot_be_used_are_named_before_anything_is_tried(bench: Ben
         TlsFiles(certificate=ours.certificate, key=ours.key, client_ca=garbage),
     ):
         with pytest.raises(OSError, match="cannot be used"):
-            start_rpc_server(bench.dispatch.services(), "127.0.0.1:0", tls=tls, num_threads=8)
+            start_rpc_server(bench.farm.services, "127.0.0.1:0", tls=tls, num_threads=8)
