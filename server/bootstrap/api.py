@@ -53,7 +53,7 @@ from server.bootstrap.system_routes import Probes
 from server.classifying.queries import Classifications
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import NotAuthenticatedError
+from server.core.errors import NotAuthenticatedError, StorageFullError
 from server.core.events import Events
 from server.core.home import ADMIN_TOKEN_FILE
 from server.core.http.event_stream import EventHub
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(settings.log_level, as_json=settings.log_json)
     try:
         run(settings)
-    except OSError as error:
+    except (OSError, StorageFullError) as error:
         sys.stderr.write(f"hilnas server: {error}\n")
         return 1
     except sa.exc.DBAPIError as error:  # damage that shows only now
