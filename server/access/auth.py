@@ -10,7 +10,7 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.json_value import JsonValue, parse_json
 from server.access.owners import Owners
 from server.access.permissions import RULE_OF, Rule
 from server.access.principal import NOBODY, Creator
@@ -22,7 +22,6 @@ from server.core.errors import NotAuthenticatedError
 from server.core.http.problem_types import FORBIDDEN, UNAUTHENTICATED
 from server.core.http.problems import Problem
 from server.core.http.provide import ApiSettings, provided, provided_of
-from server.core.json_text import parse_json
 
 SESSION_COOKIE = "hilnas_session"
 CSRF_HEADER = "X-Hilnas-Page"
