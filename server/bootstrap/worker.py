@@ -50,7 +50,7 @@ from server.jobs.worker.loop import Worker
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.conversion import ConversionResults
 from server.measuring.worker.converting import ConvertHandler
-from server.measuring.worker.golden import make_golden
+from server.measuring.worker.golden import make_golden_when_needed
 from server.measuring.worker.rknn import RknnMaker
 from server.searches.admission import Admission
 from server.searches.evaluation_results import EvaluationResults
@@ -132,8 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.callback(process.engine.dispose)
             if process.rknn is not None:
                 stack.callback(process.rknn.close)
-                golden = (process.uow, process.rknn, SpaceCatalog())
-                threading.Thread(target=make_golden, args=golden, daemon=True).start()
+                stopped = threading.Event()
+                stack.callback(stopped.set)
+                golden = (process.uow, process.rknn, SpaceCatalog(), stopped)
+                threading.Thread(target=make_golden_when_needed, args=golden, daemon=True).start()
             process.wakeups.start()
             stack.callback(process.wakeups.close)
             for number in (signal.SIGINT, signal.SIGTERM):

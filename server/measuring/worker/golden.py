@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import structlog
 
 from nas_engine.domain.environment import Dtype
@@ -11,11 +13,36 @@ from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import ServiceError
 from server.core.ids import IdPrefix, new_id
+from server.fleet.store import DeviceStore
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_architecture, golden_onnx
 from server.measuring.worker.rknn import RknnMaker
 from server.spaces.catalog import SpaceCatalog
 
 _log = structlog.get_logger("hilnas.worker")
+
+
+def make_golden_when_needed(
+    uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog, stopped: threading.Event, look_s: float = 2.0
+) -> None:
+    """Make the golden model once there is a board that runs RKNN files: a converter takes seconds to start.
+
+    Ends when that is done or `stopped` is set.
+    """
+    while not stopped.wait(look_s):
+        try:
+            needed = uow.read(_is_needed)
+        except Exception as error:  # whatever keeps the database away: the next look tells
+            _log.warning("devices could not be looked at", error=str(error))
+            continue
+        if needed:
+            make_golden(uow, rknn, spaces)
+            return
+
+
+def _is_needed(tx: Transaction) -> bool:
+    store = DeviceStore(tx)
+    devices = (device for kind in store.count_devices_by_type() for device in store.devices_of_type(kind))
+    return any(ModelFormat.RKNN.value in device.capabilities.model_formats for device in devices)
 
 
 def make_golden(uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +24,7 @@ from server.bootstrap import api
 from server.bootstrap.settings import Settings
 from server.candidates.evaluation_store import EvaluationStore
 from server.core.events import EventQuery, EventStore
-from server.fleet.device import DeviceCapabilities, DeviceState, Enrolment, pool_key
+from server.fleet.device import Device, DeviceCapabilities, DeviceState, Enrolment, pool_key
 from server.fleet.devices import Devices
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
@@ -32,7 +33,7 @@ from server.measuring.canaries.canaries import Canaries, CanaryPlan, CanarySetti
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.payloads import MeasurePayload
 from server.measuring.rpc import MeasuringRpc
-from server.measuring.worker.golden import make_golden
+from server.measuring.worker.golden import make_golden, make_golden_when_needed
 from server.measuring.worker.rknn import RknnFiles, RknnMaker
 from server.spaces.catalog import SpaceCatalog
 from tests.support.worlds.databases import TestDatabase
@@ -255,16 +256,18 @@ class TestWiring:
         yield built
         built.engine.dispose()
 
-    def plan(self, process: api.ApiProcess, identity_class: DeviceClass, format: ModelFormat) -> CanaryPlan | None:
-        devices, uow = process.get(Devices), process.uow
-        token, secret = EnrolmentTokens(uow).create("test", device_class=identity_class, device_type="t")
+    def enrol(self, process: api.ApiProcess, identity_class: DeviceClass, *formats: str) -> Device:
+        token, secret = EnrolmentTokens(process.uow).create("test", device_class=identity_class, device_type="t")
         identity = replace(BOARD, device_class=identity_class)
         enrolment = Enrolment(
             name=f"board of {token.id}",
             device_type="t",
-            capabilities=DeviceCapabilities(identity=identity),
+            capabilities=DeviceCapabilities(identity=identity, model_formats=formats or ("onnx",)),
         )
-        device, _ = devices.enrol(secret, enrolment)
+        return process.get(Devices).enrol(secret, enrolment)[0]
+
+    def plan(self, process: api.ApiProcess, identity_class: DeviceClass, format: ModelFormat) -> CanaryPlan | None:
+        uow, device = process.uow, self.enrol(process, identity_class)
         payload = MeasurePayload(
             model_sha256="1" * 64,
             model_format=format,
@@ -305,6 +308,20 @@ class TestWiring:
         assert process.get(Artifacts).read(plan.model.sha256).startswith(b"RKNN")
         assert not make_golden(uow, maker, spaces)  # once per installation
         assert maker.made == [golden_onnx(spaces)]
+
+    def test_a_worker_makes_the_golden_model_once_a_board_needs_it(self, process: api.ApiProcess) -> None:
+        uow, maker, stopped = process.uow, FakeRknnMaker(process.get(Artifacts)), threading.Event()
+        looks = threading.Thread(target=make_golden_when_needed, args=(uow, maker, SpaceCatalog(), stopped, 0.01))
+        looks.start()
+        self.enrol(process, DeviceClass.BOARD, "onnx")
+        looks.join(0.2)
+        assert looks.is_alive()
+        assert maker.made == []
+        self.enrol(process, DeviceClass.BOARD, "rknn")
+        looks.join(30)
+        assert len(maker.made) == 1
+        stopped.set()
+        make_golden_when_needed(uow, maker, SpaceCatalog(), stopped, 0.01)  # ends at once
 
     def test_the_golden_model_is_no_candidates_latency(self, process: api.ApiProcess) -> None:
         make_golden(process.uow, FakeRknnMaker(process.get(Artifacts)), SpaceCatalog())
