@@ -13,6 +13,8 @@ SQLITE_BUSY_TIMEOUT_S = 15.0
 POOL_SIZE = 20  # connections a process may hold: its request threads, agents' long polls and the sweeper
 POOL_OVERFLOW = 20
 STATEMENT_TIMEOUT_MS = 60_000
+IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+"""PostgreSQL ends a transaction in which nothing was said for so long: a server that freezes lets go of its rows."""
 # PostgreSQL: serialisation failure, deadlock, lock not available, and lost connections (class 08, 57P0x).
 _RETRYABLE_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03")
 
@@ -29,7 +31,10 @@ def open_engine(url: str) -> sa.Engine:
             raise ValueError(f"database {url!r} lives in memory: name a file, so that processes can share it")
         return _open_sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
-        timeouts = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=120000"
+        timeouts = (
+            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}"
+        )
         return sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_size=POOL_SIZE,
