@@ -8,6 +8,7 @@ commands start from nothing is seen by the tests of the demo, of the tutorial an
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -49,7 +50,7 @@ class WarmProcess:
         while (status := self.poll()) is None:
             if time.monotonic() > deadline_s:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout_s)
-            time.sleep(0.005)
+            time.sleep(0.02)
         return status
 
     def send_signal(self, number: int) -> None:
@@ -97,6 +98,8 @@ def main() -> None:
     """Fork a process for each order, and tell of each that is asked for how it ended."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is imported stays shared: a collection in a child would copy every page of it
     living: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)
