@@ -83,7 +83,7 @@ def test_a_lease_of_the_wrong_type_from_before_is_evidence_alone(bench: Bench, e
     job = bench.submit(emu)
     assignment = emu.take()
     bench.world.database.execute("UPDATE jobs SET target_device_type = 'emu4' WHERE id = :id", id=job.id)
-    assert "on a device of type emu4" in emu.measured(assignment).reason
+    assert "is of type 'emu', the job asks for 'emu4'" in emu.measured(assignment).reason
     assert [one.suspect for one in bench.measurements(emu)] == [True]
     assert bench.world.dispatch.get(job.id).state is JobState.QUEUED
 
