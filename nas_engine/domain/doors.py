@@ -176,6 +176,27 @@ def entries(door: Door) -> tuple[DoorEntry, ...]:
     return tuple(sorted(found, key=lambda entry: (entry.name, entry.provider)))
 
 
+def usable_entries(door: Door, shipped: Iterable[str]) -> tuple[tuple[DoorEntry, ...], tuple[DoorProblem, ...]]:
+    """Part the installed entry points of a door into those whose name is theirs alone, and problems.
+
+    Args:
+        shipped: names of what ships with hilnas; they cannot be taken.
+    """
+    taken, installed = frozenset(shipped), entries(door)
+    usable: list[DoorEntry] = []
+    problems: list[DoorProblem] = []
+    for entry in installed:
+        rivals = [str(e.provider) for e in installed if e.name == entry.name and e is not entry]
+        if entry.name in taken:
+            problems.append(entry.problem("hilnas itself has one of that name: choose another"))
+        elif rivals:
+            # Which of them is meant cannot be known, and a search of yesterday must not run on another today.
+            problems.append(entry.problem(f"{', '.join(rivals)} brings the same name: uninstall all but one"))
+        else:
+            usable.append(entry)
+    return tuple(usable), tuple(problems)
+
+
 def declared(
     door: Door, kind: type[D], built_in: Iterable[D] = (), *, refused: Iterable[DoorProblem] = ()
 ) -> Declared[D]:
@@ -187,25 +208,16 @@ def declared(
         refused: entry points that are known not to be usable (`door_survey`); they are not imported.
     """
     brought = {declaration.name: Brought(declaration, own_provider()) for declaration in built_in}
-    shipped, installed = frozenset(brought), entries(door)
-    problems = list(refused)
-    known = {(problem.name, problem.provider) for problem in problems}
-    for entry in installed:
-        if (entry.name, entry.provider) in known:
-            continue
-        rivals = [str(e.provider) for e in installed if e.name == entry.name and e is not entry]
-        if entry.name in shipped:
-            problems.append(entry.problem("hilnas itself has one of that name: choose another"))
-        elif rivals:
-            message = f"{', '.join(rivals)} brings the same name: uninstall all but one"
-            problems.append(entry.problem(message))
-        else:
+    usable, problems = usable_entries(door, tuple(brought))
+    known = {(problem.name, problem.provider): problem for problem in (*refused, *problems)}
+    for entry in usable:
+        if (entry.name, entry.provider) not in known:
             found = read_entry(entry, kind)
             if isinstance(found, DoorProblem):
-                problems.append(found)
+                known[entry.name, entry.provider] = found
             else:
                 brought[entry.name] = Brought(found, entry.provider)
-    return Declared(door, brought, tuple(problems))
+    return Declared(door, brought, tuple(known.values()))
 
 
 def read_entry(entry: DoorEntry, kind: type[D]) -> D | DoorProblem:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from enum import Enum
-from typing import Annotated, Any, Literal, Union
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import CheckpointedSettings, MetricName, ProposingSettings, SpecPart, later
-from nas_engine.settings.densenas import DenseNasSettings
 
 
 class ConstraintHandling(Enum):
@@ -288,22 +287,6 @@ class CostReportSettings(ProposingSettings):
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
         if list(objectives) != ["latency_us"]:
             raise ValueError("cost_report measures latencies: its one objective is latency_us")
-
-
-AskTellSettings = Union[
-    Nsga2Settings,
-    RandomSearchSettings,
-    ScarletNsga2Settings,
-    SposEvolutionSettings,
-    BinnedEvolutionSettings,
-    PredictorAssistedSettings,
-]
-"""Settings of the algorithms that `nas_engine.search.factory` makes."""
-
-AlgorithmSettings = Annotated[
-    AskTellSettings | DenseNasSettings | CostReportSettings,
-    Field(discriminator="kind"),
-]
 
 
 class WarmStartSettings(SpecPart):

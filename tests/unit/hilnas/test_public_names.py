@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import hilnas
-from hilnas import public
+from hilnas import plugins, public
 
 # Loaded by what is installed into the interpreter itself, before any of our code runs.
 _BEFORE = {"__main__", "sitecustomize"}
@@ -29,6 +29,16 @@ def test_importing_hilnas_loads_the_standard_library_alone() -> None:
 def test_using_the_client_loads_no_server_framework() -> None:
     loaded = _modules_after("import hilnas; hilnas.connect; hilnas.SearchSpec")
     assert not loaded & {"fastapi", "starlette", "sqlalchemy", "grpc", "torch", "pymoo"}
+
+
+def test_declaring_something_loads_the_standard_library_alone() -> None:
+    assert _modules_after("import hilnas; hilnas.SpaceDeclaration; hilnas.ImageArrays") <= {"hilnas", "nas_engine"}
+
+
+@pytest.mark.parametrize("name", plugins.__all__)
+def test_every_name_that_packages_declare_with_is_there(name: str) -> None:
+    assert getattr(hilnas, name) is getattr(plugins, name)
+    assert name in dir(hilnas)
 
 
 @pytest.mark.parametrize("name", public.__all__)
