@@ -69,54 +69,62 @@ class Survey:
     problems: tuple[DoorProblem, ...] = ()
 
 
-def survey(
-    door: Door,
-    kind: type[Declaration],
-    examiner: str,
-    *,
-    shipped: Sequence[str] = (),
-    only: str | None = None,
-    argument: JsonValue = None,
-    timeout_s: float = ANSWER_TIMEOUT_S,
-) -> Survey:
-    """Examine the installed entry points of a door, one after the other, in a process that is given a time for each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """How the entry points of a door are looked at.
 
-    Args:
+    Attributes:
         kind: type that each declaration must have.
-        examiner: `package.module:function` of a declaration and `argument`, run in that process; what it returns is
-            the description, what it raises is a problem.
-        shipped: names of what ships with hilnas.
-        only: name of the one entry point to look at; None for all.
+        examiner: `package.module:function` of a declaration and `argument`, run in the other process; what it returns
+            is the description, what it raises is a problem.
         argument: handed to the examiner.
-        timeout_s: for each entry point.
+        only: name of the one entry point to look at; None for all.
+        shipped: names of what ships with hilnas.
     """
-    usable, problems = usable_entries(door, shipped)
-    waiting = [entry for entry in usable if only in (None, entry.name)]
-    found: dict[str, Described] = {}
-    faults = list(problems)
+
+    door: Door
+    kind: type[Declaration]
+    examiner: str
+    argument: JsonValue = None
+    only: str | None = None
+    shipped: tuple[str, ...] = ()
+
+
+def survey(inspections: Sequence[Inspection], *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[Door, Survey]:
+    """Examine the installed entry points of some doors, one after the other, in one process; each is given a time."""
+    faults: dict[Door, list[DoorProblem]] = {}
+    found: dict[Door, dict[str, Described]] = {}
+    waiting: list[tuple[DoorEntry, Inspection]] = []
+    for inspection in inspections:
+        usable, problems = usable_entries(inspection.door, inspection.shipped)
+        faults[inspection.door], found[inspection.door] = list(problems), {}
+        waiting += [(entry, inspection) for entry in usable if inspection.only in (None, entry.name)]
     while waiting:
         # The process ends with the first one that hangs or ends it: the rest are looked at by another.
-        for entry, answer in _answers(waiting, kind, examiner, argument, timeout_s):
-            waiting = [other for other in waiting if other is not entry]
+        for entry, answer in _answers(waiting, timeout_s):
+            waiting = waiting[1:]
             if isinstance(answer, DoorProblem):
-                faults.append(answer)
+                faults[entry.door].append(answer)
             else:
-                found[entry.name] = Described(entry.name, entry.provider, answer["description"])
-    return Survey(door, found, tuple(faults))
+                found[entry.door][entry.name] = Described(entry.name, entry.provider, answer["description"])
+    return {door: Survey(door, found[door], tuple(faults[door])) for door in found}
 
 
 def _answers(
-    waiting: Sequence[DoorEntry], kind: type[Declaration], examiner: str, argument: JsonValue, timeout_s: float
+    waiting: Sequence[tuple[DoorEntry, Inspection]], timeout_s: float
 ) -> Iterator[tuple[DoorEntry, Mapping[str, JsonValue] | DoorProblem]]:
-    """Ask one process about each; it gives at least one answer, or a problem."""
+    """Ask one process about each in turn; it gives at least one answer, or a problem."""
     reader, writer = os.pipe()
-    order = {
-        "door": waiting[0].door.value,
-        "kind": f"{kind.__module__}:{kind.__qualname__}",
-        "examiner": examiner,
-        "argument": argument,
-        "entries": [[entry.name, entry.provider.package, entry.provider.version] for entry in waiting],
-    }
+    order: list[JsonValue] = [
+        {
+            "door": entry.door.value,
+            "entry": [entry.name, entry.provider.package, entry.provider.version],
+            "kind": f"{inspection.kind.__module__}:{inspection.kind.__qualname__}",
+            "examiner": inspection.examiner,
+            "argument": inspection.argument,
+        }
+        for entry, inspection in waiting
+    ]
     # What packages print is kept apart from the answers; the last line of it tells why a process died.
     with tempfile.TemporaryFile() as said, os.fdopen(reader, "rb", buffering=0) as answers:
         process = subprocess.Popen(
@@ -132,7 +140,7 @@ def _answers(
         try:
             lines = _lines(answers, process, timeout_s)
             next(lines, None)  # it is ready
-            for entry in waiting:
+            for entry, _ in waiting:
                 answer = next(lines, None)
                 if answer is None:
                     yield entry, entry.problem(_end(process, said, timeout_s))
@@ -198,7 +206,10 @@ def called_in_process(
     Raises:
         PluginError: there is none of that name, or it cannot be used, with the reason.
     """
-    answer = survey(door, kind, function, shipped=shipped, only=name, argument=argument, timeout_s=timeout_s)
+    inspection = Inspection(
+        door=door, kind=kind, examiner=function, argument=argument, only=name, shipped=tuple(shipped)
+    )
+    answer = survey([inspection], timeout_s=timeout_s)[door]
     if name in answer.found:
         return answer.found[name].description
     for problem in answer.problems:
@@ -230,13 +241,18 @@ def import_implementation(declaration: Declaration, argument: JsonValue) -> Json
 def main(writer: int, text: str) -> int:
     """Examine what the order names, and write a line about each. What packages do afterwards has no influence."""
     order = json.loads(text)
-    kind, examiner = _attribute(order["kind"]), _attribute(order["examiner"])
-    by_place = {(e.name, e.provider.package, e.provider.version): e for e in entries(Door(order["door"]))}
+    tools = {place: _attribute(place) for asked in order for place in (asked["kind"], asked["examiner"])}
+    installed = {
+        (door.value, entry.name, entry.provider.package, entry.provider.version): entry
+        for door in {Door(asked["door"]) for asked in order}
+        for entry in entries(door)
+    }
     with os.fdopen(writer, "w", encoding="utf-8") as answers:
         answers.write("{}\n")
         answers.flush()
-        for place in order["entries"]:
-            answer = _examined(by_place[tuple(place)], kind, examiner, order["argument"])
+        for asked in order:
+            entry = installed[(asked["door"], *asked["entry"])]
+            answer = _examined(entry, tools[asked["kind"]], tools[asked["examiner"]], asked["argument"])
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
     os._exit(0)  # threads and exit handlers of packages are not waited for

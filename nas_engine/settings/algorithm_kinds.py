@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, cast
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapSerializer, WrapValidator, model_validator
 
 from nas_engine.domain.declarations import AlgorithmDeclaration, AlgorithmForm
-from nas_engine.domain.door_survey import Survey, called_in_process, survey
+from nas_engine.domain.door_survey import Survey, called_in_process
 from nas_engine.domain.doors import Declaration, Declared, Door, PluginError, declared, entries
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.settings.algorithms import (
@@ -29,6 +29,7 @@ from nas_engine.settings.algorithms import (
 from nas_engine.settings.base import CheckpointedSettings, Identifier, ProposingSettings
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
 from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.plugin_survey import surveyed_door
 
 
 def _ships(
@@ -106,9 +107,8 @@ else:
 
 @cache
 def surveyed_algorithms() -> Survey:
-    """What the installed packages bring, looked at once in a process of its own; each described by a document."""
-    examiner = f"{__name__}:describe_algorithm"
-    return survey(Door.ALGORITHMS, AlgorithmDeclaration, examiner, shipped=BUILT_IN_NAMES)
+    """What the installed packages bring, each described by a document; none of them is imported here."""
+    return surveyed_door(Door.ALGORITHMS, BUILT_IN_NAMES)
 
 
 @cache

@@ -10,10 +10,11 @@ from functools import cache, lru_cache
 from typing import Any, cast
 
 from nas_engine.domain.declarations import DatasetDeclaration
-from nas_engine.domain.door_survey import Survey, called_in_process, survey
+from nas_engine.domain.door_survey import Survey, called_in_process
 from nas_engine.domain.doors import Declared, Door, declared
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
+from nas_engine.settings.plugin_survey import surveyed_door
 
 
 class SourceKind(StrEnum):
@@ -76,8 +77,8 @@ BUILT_IN_NAMES = tuple(declaration.name for declaration in BUILT_IN)
 
 @cache
 def surveyed_datasets() -> Survey:
-    """What the installed packages bring, looked at once in a process of its own; each described by a document."""
-    return survey(Door.DATASETS, DatasetDeclaration, f"{__name__}:describe_dataset", shipped=BUILT_IN_NAMES)
+    """What the installed packages bring, each described by a document; none of them is imported here."""
+    return surveyed_door(Door.DATASETS, BUILT_IN_NAMES)
 
 
 @cache

@@ -10,13 +10,13 @@ from functools import cache
 from typing import Any, cast
 
 from nas_engine.domain.declarations import SpaceDeclaration
-from nas_engine.domain.door_survey import survey
 from nas_engine.domain.doors import Brought, Declared, Door, DoorProblem, Provider, declared
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.guard import Guard
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.declared import read_settings, settings_schema
+from nas_engine.settings.plugin_survey import surveyed_door
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.brought import BroughtSpace, probe
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
@@ -79,8 +79,8 @@ def declared_spaces() -> Declared[SpaceDeclaration]:
     What installed packages bring is looked at, and tried out with its default parameters, in a process of its own
     before it is imported here; that is done once.
     """
-    looked_at = survey(Door.SPACES, SpaceDeclaration, f"{__name__}:examine_space", shipped=BUILT_IN_IDS)
-    return declared(Door.SPACES, SpaceDeclaration, BUILT_IN, refused=looked_at.problems)
+    refused = surveyed_door(Door.SPACES, BUILT_IN_IDS).problems
+    return declared(Door.SPACES, SpaceDeclaration, BUILT_IN, refused=refused)
 
 
 def examine_space(declaration: SpaceDeclaration, argument: JsonValue) -> JsonValue:

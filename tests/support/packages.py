@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.settings import algorithm_kinds, dataset_kinds
+from nas_engine.settings import algorithm_kinds, dataset_kinds, plugin_survey
 from nas_engine.spaces import registry
 from server.plugins import kinds
 from server.spaces import catalog
@@ -33,6 +33,7 @@ def find_packages(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def forget() -> None:
     """Let everything that was looked at once be looked at again."""
     for remembered in (
+        plugin_survey.surveyed,
         algorithm_kinds.surveyed_algorithms,
         algorithm_kinds.declared_algorithms,
         dataset_kinds.surveyed_datasets,

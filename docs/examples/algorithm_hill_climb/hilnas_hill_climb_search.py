@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from hilnas_hill_climb import HillClimbSettings
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import BaseSearchAlgorithm
 

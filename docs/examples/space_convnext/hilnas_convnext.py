@@ -1,4 +1,4 @@
-"""A search space like ConvNeXt (Liu et al., 2022), of the node types there are: BatchNorm for LayerNorm, swish for GELU.
+"""A search space like ConvNeXt (Liu et al., 2022), with BatchNorm for its LayerNorm and swish for its GELU.
 
 Each block chooses the kernel of its depthwise convolution and its expansion, or is left out.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
-from typing import cast
+from typing import ClassVar, cast
 
 from hilnas import SpaceDeclaration
 from nas_engine.domain.architecture import Architecture, Genotype
@@ -45,7 +45,7 @@ class ConvNextSpace(ChoiceSpace[ConvNextParameters]):
     """`SearchSpace`: one gene for each block. The base has what spaces of independent choices share."""
 
     space_id = "convnext"
-    named = {"convnext-plain": NamedArchitecture("convnext-plain", [3, 3, 3, 3], "arXiv 2201.03545")}
+    named: ClassVar = {"convnext-plain": NamedArchitecture("convnext-plain", [3, 3, 3, 3], "arXiv 2201.03545")}
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
