@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.settings.field_docs import Documented
 
 
 def one_of(names: Iterable[str]) -> Any:
@@ -50,10 +51,10 @@ Labels = Annotated[
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
-class SpecPart(BaseModel):
+class SpecPart(Documented):
     """Base of every part of a spec: frozen, unknown keys and non-finite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def later(default: Any, **limits: Any) -> Any:

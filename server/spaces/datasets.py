@@ -12,21 +12,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from nas_engine.domain.doors import Door, PluginError, entries, own_provider
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.base import Identifier
 from nas_engine.settings.dataset_kinds import BUILT_IN, BUILT_IN_NAMES, SourceKind, dataset_faults, surveyed_datasets
+from nas_engine.settings.field_docs import Documented
 from server.spaces.descriptions import DatasetDescription
 
 EMBEDDED = SourceKind.EMBEDDED.value
 
 
-class RegisteredDataset(BaseModel):
+class RegisteredDataset(Documented):
     """One data set that workers can open."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Identifier
     """Kind of data set: format of the files, or the name of what a package brings."""

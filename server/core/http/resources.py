@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas_engine.domain.objective import Metric
 from nas_engine.settings.base import one_of
+from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
 
 Json = Any
@@ -32,10 +33,10 @@ LabelText = Annotated[
 ]
 
 
-class Resource(BaseModel):
+class Resource(Documented):
     """Base of answers: unknown members are ignored when read, so that servers may add some."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, from_attributes=True)
 
     @classmethod
     def of(cls, *values: object, **members: object) -> Self:
@@ -75,10 +76,10 @@ def _written(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-class Body(BaseModel):
+class Body(Documented):
     """Base of requests: unknown members and non-finite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 T = TypeVar("T", bound=Resource)
