@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def open_dataset(source: DatasetSource) -> ImageDataset:
     if found.is_built_in:
         dataset: ImageDataset = found.declaration.resolve()(settings, wanted)
         return dataset
-    return _open_brought(found, settings, wanted)
+    return brought_dataset(found, resolved(Door.DATASETS, DatasetDeclaration, found), settings, wanted)
 
 
 def read_embedded(settings: None, wanted: WantedImages) -> ImageDataset:
@@ -130,10 +130,15 @@ def _preparation(wanted: WantedImages) -> dict[str, Any]:
     }
 
 
-def _open_brought(found: Brought[DatasetDeclaration], settings: Any, wanted: WantedImages) -> ImageDataset:
-    """Let a package give its images, and prepare them as those of any other kind are."""
+def brought_dataset(
+    found: Brought[DatasetDeclaration], read: Callable[[Any, WantedImages], Any], settings: Any, wanted: WantedImages
+) -> ImageDataset:
+    """Let a package give its images by `read`, and prepare them as those of any other kind are.
+
+    Raises:
+        PluginError: it raises, hangs, or gives what are no images.
+    """
     guard = Guard(found, LOADING_TIMEOUT_S)
-    read = resolved(Door.DATASETS, DatasetDeclaration, found)
     arrays = guard.call("reading its images", lambda: read(settings, wanted))
     if not isinstance(arrays, ImageArrays):
         raise guard.fault(f"it gave a {type(arrays).__name__}: it must be ImageArrays")
