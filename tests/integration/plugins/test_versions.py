@@ -42,9 +42,8 @@ def install(folder: Path, version: str) -> None:
     for old in folder.glob("*.dist-info"):
         shutil.rmtree(old)
     source = (SOURCES / "hilnas_hill_climb.py").read_text()
-    lay_out(
-        folder, "hilnas-hill-climb", "hilnas.algorithms", "hill_climb", source, version=version, attribute="ALGORITHM"
-    )
+    what = ("hilnas.algorithms", "hill_climb", source)
+    lay_out(folder, "hilnas-hill-climb", *what, version=version, attribute="ALGORITHM")
     shutil.copy(SOURCES / "hilnas_hill_climb_search.py", folder)
 
 
@@ -101,7 +100,7 @@ def test_its_settings_are_checked_where_it_is_launched(
         "/algorithm/batch_size",
         "/algorithm/num_changes",
     ]
-    shifted = {"shifting": {"num_steps": 1}, "supernet": world.ready_supernet().id, "objectives": [{"metric": "top1"}]}
+    shifted = {"shifting": {}, "supernet": world.ready_supernet().id, "objectives": [{"metric": "top1"}]}
     with pytest.raises(InvalidSpecError, match="shifting does not go with hill_climb: its package does not say so"):
         world.search(algorithm=CLIMB, **shifted)
 
