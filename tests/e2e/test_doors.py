@@ -19,6 +19,7 @@ from tests.support.paths import ROOT
 from tests.support.processes.plugin_environment import PACKAGES, PluginEnvironment, served
 
 HOW_TO = ROOT / "docs" / "how-to"
+pytestmark = pytest.mark.xdist_group("doors")  # one environment, one server
 FILE = re.compile(r"`([\w.-]+\.yaml)`:\n\n```\w+\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 AGENT = (

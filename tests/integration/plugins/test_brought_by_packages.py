@@ -14,7 +14,13 @@ import pytest
 from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.runtime.base import Loaded, MonotonicClock, RuntimeFacts, SessionSettings
 from device_agent.runtime.brought import make_brought
-from nas_engine.domain.declarations import AlgorithmDeclaration, DatasetDeclaration, ImageArrays, RuntimeDeclaration
+from nas_engine.domain.declarations import (
+    AlgorithmDeclaration,
+    DatasetDeclaration,
+    ImageArrays,
+    RuntimeDeclaration,
+    WantedImages,
+)
 from nas_engine.domain.doors import Brought, PluginError, Provider
 from nas_engine.domain.errors import InvalidGenotypeError
 from nas_engine.domain.guard import Guard
@@ -251,4 +257,4 @@ class TestRuntimes:
 def test_a_data_set_at_fault_is_named(gives: Any, reason: str) -> None:
     declaration = DatasetDeclaration(name="theirs", title="", implementation="a:b")
     with pytest.raises(PluginError, match=rf"theirs of their-package 4\.2: .*{reason}"):
-        source.brought_dataset(Brought(declaration, WHO), gives, None, source.WantedImages(name="theirs"))
+        source.brought_dataset(Brought(declaration, WHO), gives, None, WantedImages(name="theirs"))
