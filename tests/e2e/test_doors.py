@@ -93,7 +93,7 @@ def test_a_search_runs_on_what_four_packages_bring(nas: Hilnas, environment: Plu
         assert measurement.hardware.runtime_versions["hilnas-onnx-reference"] == "0.1.0"
 
 
-def test_everything_is_listed_with_the_schemas_of_its_settings(nas: Hilnas) -> None:
+def test_everything_is_listed_with_the_schemas_of_its_settings(nas: Hilnas, environment: PluginEnvironment) -> None:
     algorithms = {algorithm.name: algorithm for algorithm in nas.spaces.algorithms()}
     assert list(algorithms)[:2] == ["nsga2", "random"]
     assert algorithms["nsga2"].package == "hilnas"
@@ -107,6 +107,10 @@ def test_everything_is_listed_with_the_schemas_of_its_settings(nas: Hilnas) -> N
     assert set(space.parameters_schema["properties"]) == {"num_classes", "input_size", "input_channels", "width"}
     assert {kind.name for kind in nas.spaces.dataset_kinds()} >= {"folder", "shapes"}
     assert {dataset.name: dataset.package for dataset in nas.spaces.datasets()}["shapes"] == "hilnas-shapes"
+    environment.until(lambda: any(nas.devices.all()), "the agent has enrolled")
+    headers = {"Authorization": f"Bearer {nas.token}"}
+    (runtime,) = httpx2.get(f"{nas.url}/api/v1/runtimes", headers=headers).json()["items"]
+    assert runtime == {"name": "onnx-reference", "device_types": ["reference"], "num_devices": 1}
 
 
 @pytest.mark.parametrize(

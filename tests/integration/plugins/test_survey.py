@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.failures import RuntimeUnavailableError
+from device_agent.runtime.select import check_runtime
 from nas_engine.domain.declarations import AlgorithmDeclaration, SpaceDeclaration
 from nas_engine.domain.door_survey import Inspection, called_in_process, resolved, survey
 from nas_engine.domain.doors import Brought, Declared, Door, PluginError, Provider, declared
@@ -16,6 +18,9 @@ from tests.support.packages import lay_out
 DECLARE = (
     "from hilnas import AlgorithmDeclaration\nIT = AlgorithmDeclaration(name={0!r}, title='', implementation={1!r})\n"
 )
+RUNTIME = """from hilnas import RuntimeDeclaration
+IT = RuntimeDeclaration(name="theirs", title="", implementation={0!r})
+"""
 GOOD = DECLARE.format("good", "json:loads")
 
 
@@ -113,6 +118,27 @@ def test_an_implementation_that_ends_its_process_does_not_end_this_one(folder: P
     found = declared(Door.ALGORITHMS, AlgorithmDeclaration).get("late")
     with pytest.raises(PluginError, match=r"late of brings-deadly 1\.0.*exit status 5"):
         resolved(Door.ALGORITHMS, AlgorithmDeclaration, found)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module\n", "No module named 'no_such_module'"),
+        ("import os\nos._exit(6)\n", "ended the process with exit status 6"),
+        (RUNTIME.format("deadly_engine:Engine"), "ended the process with exit status 5"),
+        (RUNTIME.format("json:no_such_engine"), "json:no_such_engine cannot be imported"),
+    ],
+)
+def test_an_agent_does_not_start_with_a_runtime_at_fault(folder: Path, source: str, reason: str) -> None:
+    (folder / "deadly_engine.py").write_text("import os\nos._exit(5)\n")
+    lay_out(folder, "brings-runtime", "hilnas.runtimes", "theirs", source)
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        check_runtime("theirs")
+    assert "theirs of brings-runtime 1.0" in str(caught.value)
+    assert reason in str(caught.value)
+    with pytest.raises(RuntimeUnavailableError, match="unknown runtime 'nobody': use one of onnxruntime, .*, theirs"):
+        check_runtime("nobody")
+    assert check_runtime("fake") == "fake"
 
 
 def test_a_question_to_a_package_that_is_not_there_is_refused() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0014_search_plugins"
 down_revision = "0012_sessions_and_uploads"
 branch_labels = None
 depends_on = None
 
+JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
 
 def upgrade() -> None:
-    op.add_column("searches", sa.Column("plugins", sa.JSON(), nullable=False, server_default="[]"))
+    # With its default: SQLite would rebuild the table to drop it afterwards.
+    op.add_column("searches", sa.Column("plugins", JSON, nullable=False, server_default="[]"))
 
 
 def downgrade() -> None:
