@@ -6,16 +6,17 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Literal, TypeVar, cast
+from typing import IO, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from hilnas.client.errors import ProtocolError
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.transport import Params, Transport
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
-from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
+from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
@@ -148,7 +149,7 @@ class SearchGroup(Group):
         """SVG of a candidate's architecture."""
         return self._transport.request("GET", f"{API}/candidates/{candidate_id}/picture.svg").text
 
-    def front(self, search_id: str, *, dominance: Literal["point", "confident"] | None = None) -> FrontResource:
+    def front(self, search_id: str, *, dominance: Dominance | str | None = None) -> FrontResource:
         """The non-dominated candidates; compared as the search's spec says, or by `dominance`."""
         params: Params = {"dominance": dominance}
         return read(FrontResource, self._transport.get(f"{API}/searches/{search_id}/front", params))
@@ -250,7 +251,11 @@ class Jobs(Group):
 
 
 class TokenGroup(Group):
-    """Access tokens and enrolment tokens."""
+    """Access tokens, enrolment tokens, and the principals that hold them."""
+
+    def principals(self) -> Iterator[PrincipalResource]:
+        """List who holds tokens and owns what is made with them, oldest first."""
+        return self.items(f"{API}/principals", PrincipalResource, {})
 
     def all(self, *, owner: str | None = None) -> Iterator[TokenResource]:
         """List every token, or those of a principal (by name or id), oldest first."""

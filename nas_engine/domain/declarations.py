@@ -26,11 +26,10 @@ class SpaceDeclaration(Declaration):
 
 
 class AlgorithmForm(Enum):
-    """How an algorithm finds architectures: it asks and is told, derives them from training, or samples them once."""
+    """How an algorithm finds architectures: it asks and is told, or derives them from training."""
 
     ASK_TELL = "ask_tell"
     DERIVATION = "derivation"
-    SAMPLING = "sampling"
 
 
 @dataclass(frozen=True, kw_only=True)

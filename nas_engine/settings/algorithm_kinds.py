@@ -19,7 +19,6 @@ from nas_engine.domain.doors import Declaration, Declared, Door, PluginError, de
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
-    CostReportSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
     RandomSearchSettings,
@@ -55,7 +54,6 @@ BUILT_IN = (
     _ships(BinnedEvolutionSettings, f"{_SEARCH}.binned_evolution:BinnedEvolution"),
     _ships(PredictorAssistedSettings, f"{_SEARCH}.predictor_assisted:PredictorAssistedSearch"),
     _ships(DenseNasSettings, "nas_engine.search.densenas:search_architecture", AlgorithmForm.DERIVATION),
-    _ships(CostReportSettings, "nas_engine.cost.sampled_networks:NetworkSampler", AlgorithmForm.SAMPLING),
 )
 """Algorithms that ship with hilnas, in the order they are documented."""
 

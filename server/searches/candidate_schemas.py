@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.objective import Metric
@@ -18,11 +19,11 @@ from server.core.http.resources import (
     CountedQuery,
     Id,
     Json,
-    LatencySourceName,
     MetricLabel,
     Resource,
     Text,
 )
+from server.measuring.measurement import MeasurementKind
 
 _BOUNDED = "|".join(metric.label for metric in Metric if metric.searched)
 BoundText = Annotated[
@@ -33,9 +34,13 @@ BoundText = Annotated[
         examples=["latency_us:le:8000"],
     ),
 ]
+TABLE_SOURCE = "table"
+"""Source of a latency that is a value of the search space, a table of results."""
 if TYPE_CHECKING:
     CandidateOrderText = str
+    LatencySourceName = str
 else:
+    LatencySourceName = one_of((*(kind.value for kind in MeasurementKind), TABLE_SOURCE))
     CandidateOrderText = one_of(f"{sign}{order.value}" for order in CandidateOrder for sign in ("", "-"))
 
 
@@ -231,7 +236,7 @@ class FrontResource(Resource):
     objectives: list[FrontObjectiveResource]
     """Axes of the front, in the order of every list of values."""
 
-    dominance: Literal["point", "confident"]
+    dominance: Dominance
     """How candidates were compared: by their values, or by their 95 % confidence intervals."""
 
     latency_kind: LatencySourceName | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.objective import Metric
-from server.access.auth import Caller, Permitted, QuotasDep, check_priority
+from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
 from server.access.store import PrincipalStore
@@ -38,8 +38,9 @@ from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
-from server.latency_tables.routes import batch_path
+from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport, look_at_algorithm
+from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.fronts import Front, Fronts
@@ -56,11 +57,12 @@ from server.searches.schemas import (
 )
 from server.searches.searches import Searches
 
-router = APIRouter(prefix="/api/v1", tags=["searches"])
+router = APIRouter(prefix="/api/v1", tags=["searches"], dependencies=[LABELS_FIT])
 BatchesDep = Annotated[Batches, provided(Batches)]
 FrontsDep = Annotated[Fronts, provided(Fronts)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-_STEER = problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)
+_MOVED: dict[int | str, dict[str, Any]] = {308: {"description": "It is a latency table or its report: go there."}}
+_STEER = {**_MOVED, **problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)}
 _RETRY_AFTER = {"Retry-After": "1"}
 
 
@@ -97,7 +99,6 @@ def _check_quotas(
 ) -> None:
     """Refuse a new search, or an amended one, beyond what its owner may have. Raises QuotaExceededError."""
     owner = caller.creator.owner if amended is None else amended.owner
-    quotas.settings.check_labels(spec.labels)
     if owner is None:
         return
     PrincipalStore(tx).lock_principal(owner.id)
@@ -141,7 +142,7 @@ def list_searches(
 @router.get(
     "/searches/{search_id:id}",
     response_model=SearchResource,
-    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+    responses={**NOT_MODIFIED, **_MOVED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
@@ -176,7 +177,7 @@ def amend_search(
 
         def work(tx: Transaction) -> Search:
             amended = searches.amend(search_id, amendment, expected_version(request))
-            if amendment.num_candidates is not None or amendment.labels is not None:
+            if amendment.num_candidates is not None:
                 _check_quotas(tx, quotas, once.caller, amended.spec, amended)
             return amended
 
@@ -188,26 +189,26 @@ def amend_search(
 
 @router.post("/searches/{search_id:id}:pause", status_code=202, response_model=SearchResource, responses=_STEER)
 def pause_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, steering: SteeringDep, once: PermittedOnce
 ) -> Response:
     """Ask no more candidates; what is in flight ends first. The state follows the desired state."""
-    return _steer(search_id, request, searches, batches, once, searches.pause)
+    return _steer(search_id, request, searches, once, searches.pause, steering, steering.pause)
 
 
 @router.post("/searches/{search_id:id}:resume", status_code=202, response_model=SearchResource, responses=_STEER)
 def resume_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, steering: SteeringDep, once: PermittedOnce
 ) -> Response:
     """Go on where a pause stopped."""
-    return _steer(search_id, request, searches, batches, once, searches.resume)
+    return _steer(search_id, request, searches, once, searches.resume, steering, steering.resume)
 
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
 def cancel_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, steering: SteeringDep, once: PermittedOnce
 ) -> Response:
     """End a search; it cannot be resumed. What was measured stays."""
-    return _steer(search_id, request, searches, batches, once, searches.cancel)
+    return _steer(search_id, request, searches, once, searches.cancel, steering, steering.cancel)
 
 
 @router.get(
@@ -223,7 +224,7 @@ def get_front(
     _: Permitted,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
     dominance: Annotated[
-        Literal["point", "confident"] | None,
+        Dominance | None,
         Query(description="Compare by values, or by 95 % confidence intervals; absent: as the search's spec says."),
     ] = None,
     max_dominated: Annotated[
@@ -231,8 +232,7 @@ def get_front(
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    wanted = None if dominance is None else Dominance(dominance)
-    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=wanted)
+    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=dominance)
     stride = -(-len(front.dominated) // max_dominated) or 1
     front = replace(front, dominated=front.dominated[::stride])
     shown = (*front.points, *front.dominated)
@@ -255,16 +255,25 @@ def list_checkpoints(
 
 
 def _steer(
-    search_id: str, request: Request, searches: Searches, batches: Batches, once: Once, change: Callable[[str], Search]
+    search_id: str,
+    request: Request,
+    searches: Searches,
+    once: Once,
+    change: Callable[[str], Search],
+    steering: Steering,
+    change_batch: Callable[[str], object],
 ) -> Response:
-    batch = batches.find(search_id)
-    if batch is not None:
-        verb = request.url.path.rpartition(":")[2]
-        return RedirectResponse(f"{batch_path(batch)}:{verb}", status_code=308)
+    """Change a search; or a latency table or report, which clients of the first release steer as searches."""
+    batches = steering.batches
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(searches.get_search(search_id).version))
-        search = change(search_id)
+        if (batch := batches.find(search_id)) is not None:
+            check_if_match(request, version_etag(batch.version))
+            change_batch(search_id)
+            search = batch_as_search(batches.find(search_id) or batch)
+        else:
+            check_if_match(request, version_etag(searches.get_search(search_id).version))
+            search = change(search_id)
         return stored_response(202, search_resource(search), _headers(search))
 
     return once(action)

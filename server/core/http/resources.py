@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_engine.domain.objective import Metric
-from nas_engine.settings.base import one_of
+from nas_engine.settings.base import check_form, one_of
 from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     MetricLabel = str
 else:
     MetricLabel = one_of(metric.label for metric in Metric)
-LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -80,6 +79,8 @@ class Body(Documented):
     """Base of requests: unknown members and non-finite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _form = model_validator(mode="before")(check_form)
 
 
 T = TypeVar("T", bound=Resource)

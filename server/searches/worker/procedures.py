@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.algorithms import CostReportSettings
 from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.searches.worker.derivation_procedure import DerivationProcedure
@@ -19,13 +17,10 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
 
     Raises:
         InvalidSpaceError: the space is none that this kind searches.
-        SearchStateError: searches of this kind have no steps.
         PluginError: no installed package brings its algorithm, or it cannot be used.
     """
     match spec.algorithm:
         case DenseNasSettings() as settings:
             return DerivationProcedure(spec, settings, space)
-        case CostReportSettings() as settings:
-            raise SearchStateError(f"a {settings.kind} has no steps: its networks are measured as they were sampled")
         case settings:
             return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))
