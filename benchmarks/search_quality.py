@@ -46,7 +46,6 @@ from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.pareto import HypervolumeReference
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     BinnedEvolutionSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
@@ -54,6 +53,7 @@ from nas_engine.settings.algorithms import (
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
+from nas_engine.settings.base import CheckpointedSettings
 from nas_engine.spaces.tables.files import nas_bench_macro
 from nas_engine.spaces.tables.space import TableSpace
 
@@ -111,7 +111,7 @@ def _point(row: dict[Metric, float]) -> tuple[float, ...]:
     return tuple(objective.minimized(row[objective.metric]) for objective in OBJECTIVES)
 
 
-def our_stream(config: AskTellSettings, world: World, seed: int) -> Stream:
+def our_stream(config: CheckpointedSettings, world: World, seed: int) -> Stream:
     """What one of our algorithms evaluates."""
     algorithm = create_algorithm(
         config, SearchProblem(space=world.table, objectives=OBJECTIVES, cheap_filter=world.cheap()), seed
@@ -154,7 +154,7 @@ def optuna_stream(world: World, seed: int) -> Stream:
         yield genotype
 
 
-OURS: dict[str, AskTellSettings] = {
+OURS: dict[str, CheckpointedSettings] = {
     "NSGA-II": Nsga2Settings(population_size=POPULATION),
     "SCARLET NSGA-II": ScarletNsga2Settings(population_size=POPULATION),
     "binned evolution": BinnedEvolutionSettings(population_size=50, num_mutation=10, num_crossover=10),

@@ -89,6 +89,9 @@ def later(default: Any, **limits: Any) -> Any:
 class ProposingSettings(SpecPart):
     """Base of the settings of whatever proposes candidates; what a search spec checks of each is said by each."""
 
+    kind: str
+    """Name of the algorithm."""
+
     NO_SHIFTING: ClassVar[str] = "it has no survivors that are scored again"
     """Why the supernet cannot be shifted during such a search; empty where it can."""
 

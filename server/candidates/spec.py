@@ -12,11 +12,8 @@ from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.objective import Constraint, Metric, Objective
-from nas_engine.settings.algorithms import (
-    AlgorithmSettings,
-    Nsga2Settings,
-    WarmStartSettings,
-)
+from nas_engine.settings.algorithm_kinds import AlgorithmSettings
+from nas_engine.settings.algorithms import Nsga2Settings, WarmStartSettings
 from nas_engine.settings.base import (
     ConstraintSpec,
     Identifier,

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_engine.domain.doors import Door, PluginError, own_provider
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
+from nas_engine.settings.declared import SettingsError
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from server.artifacts.artifact import ModelFormat
+from server.candidates.search import UsedPlugin
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
 from server.core.database.transaction import Transaction
@@ -42,6 +46,7 @@ class SpecReport:
         hardware: what latencies will be filed under; None where latency is not wanted, or nothing fits.
         num_devices: devices that can measure for it.
         supernet: the supernet it names; None for an inline one, or none.
+        plugins: what of it comes from packages other than hilnas itself.
     """
 
     violations: tuple[SpecViolation, ...]
@@ -50,6 +55,7 @@ class SpecReport:
     hardware: HardwareProfile | None = None
     num_devices: int = 0
     supernet: Supernet | None = None
+    plugins: tuple[UsedPlugin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class Admission:
         if space is not None:
             bounds = self._spaces.bounds(spec.space.id, spec.space.parameters)
             violations += _unreachable(spec.domain_constraints(), bounds)
+        violations += _algorithm(spec)
         violations += missing_sources(spec, space)
         supernet, found = self._supernet(tx, spec, space)
         violations += found
@@ -99,11 +106,36 @@ class Admission:
             hardware=fleet.profile,
             num_devices=fleet.num_devices,
             supernet=supernet,
+            plugins=() if violations else self._plugins(spec, supernet),
+        )
+
+    def _plugins(self, spec: SearchSpec, supernet: Supernet | None) -> tuple[UsedPlugin, ...]:
+        """What of the search comes from packages other than hilnas itself."""
+        space = self._spaces.describe(spec.space.id, spec.space.parameters)
+        used = [(Door.SPACES, spec.space.id, space.provider)]
+        algorithm = surveyed_algorithms().found.get(spec.algorithm.kind)
+        used.append((Door.ALGORITHMS, spec.algorithm.kind, None if algorithm is None else algorithm.provider))
+        names = [spec.dataset]
+        if isinstance(spec.supernet, TrainingSpec):
+            names.append(spec.supernet.dataset)
+        elif supernet is not None:
+            names.append(supernet.spec.dataset)
+        for name in dict.fromkeys(names):
+            dataset = None if name is None else self._datasets.describe(name)
+            if dataset is not None:
+                used.append((Door.DATASETS, dataset.kind, dataset.provider))
+        return tuple(
+            UsedPlugin(door=door, name=name, provider=provider)
+            for door, name, provider in used
+            if provider is not None and provider != own_provider()
         )
 
     def _space(self, spec: SearchSpec) -> tuple[SpaceDescription | None, Sequence[SpecViolation]]:
         try:
             return self._spaces.describe(spec.space.id, spec.space.parameters), ()
+        except SettingsError as error:
+            places = [("".join(f"/{part}" for part in path), message) for path, message in error.faults]
+            return None, [SpecViolation(f"/space/parameters{place}", message) for place, message in places]
         except EngineError as error:
             known = spec.space.id in self._spaces.space_ids()
             return None, [SpecViolation("/space/parameters" if known else "/space/id", str(error))]
@@ -165,12 +197,30 @@ class Admission:
     def _dataset_named(self, name: str, pointer: str, space: SpaceDescription | None) -> list[SpecViolation]:
         dataset = self._datasets.describe(name)
         if dataset is None:
-            known = ", ".join(d.name for d in self._datasets.all())
-            return [SpecViolation(pointer, f"unknown data set {name!r}: known are {known}")]
+            return [SpecViolation(pointer, self._datasets.absence(name))]
         if space is not None and dataset.num_classes != space.num_classes:
             message = f"data set {dataset.name!r} has {dataset.num_classes} classes, the space {space.num_classes}"
             return [SpecViolation(pointer, message)]
         return []
+
+
+def look_at_algorithm(spec: SearchSpec) -> None:
+    """Ask the package that brings a spec's algorithm about its settings, so that `examine` finds the answer: that takes
+    a process, which no transaction should wait for.
+    """
+    _algorithm(spec)
+
+
+def _algorithm(spec: SearchSpec) -> Sequence[SpecViolation]:
+    """What the package that brings the algorithm says of its settings; nothing for those that ship with hilnas."""
+    if not isinstance(spec.algorithm, BroughtAlgorithmSettings):
+        return ()
+    names = [objective.metric for objective in spec.objectives]
+    try:
+        found = algorithm_faults(spec.algorithm, names, shifting=spec.shifting is not None)
+    except PluginError as error:
+        return [SpecViolation("/algorithm", str(error))]
+    return [SpecViolation(pointer, message) for pointer, message in found]
 
 
 def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:

@@ -39,7 +39,7 @@ from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
-from server.searches.admission import SpecReport
+from server.searches.admission import SpecReport, look_at_algorithm
 from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
@@ -52,6 +52,7 @@ from server.searches.schemas import (
     SearchListQuery,
     SearchResource,
     SpecViolationResource,
+    UsedPluginResource,
     ValidationReport,
 )
 from server.searches.searches import Searches
@@ -81,6 +82,7 @@ def create_search(
     def action() -> StoredResponse:
         spec = parse_search_spec(document)
         check_priority(once.caller, spec.priority)
+        look_at_algorithm(spec)
 
         def work(tx: Transaction) -> Search:
             _check_quotas(tx, quotas, once.caller, spec)
@@ -279,7 +281,12 @@ def _steer(
 
 def search_resource(search: Search) -> SearchResource:
     """One search, with its budget beside what it has done of it."""
-    return SearchResource.of(search, search.spec, progress=ProgressResource.of(search.progress, search.spec.budget))
+    return SearchResource.of(
+        search,
+        search.spec,
+        progress=ProgressResource.of(search.progress, search.spec.budget),
+        plugins=[UsedPluginResource.of(used, used.provider, door=used.door.value) for used in search.plugins],
+    )
 
 
 def _report(spec: SearchSpec, report: SpecReport) -> ValidationReport:

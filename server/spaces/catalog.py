@@ -23,7 +23,7 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.ranges import metric_range
-from nas_engine.spaces.registry import create_space, space_ids, space_title
+from nas_engine.spaces.registry import create_space, parameters_schema, space_ids, space_provider, space_title
 from nas_engine.spaces.tables.space import SPACE_ID as TABLE_ID
 from nas_engine.spaces.tables.space import TableSpace
 from server.spaces.architecture import ArchitectureRecord, KnownValue
@@ -45,7 +45,7 @@ class SpaceCatalog:
 
     def space_ids(self) -> Sequence[str]:
         """Every registered id: built-in spaces, then tables."""
-        return (*space_ids(), *self._tables.ids())
+        return tuple(dict.fromkeys((*space_ids(), *self._tables.ids())))
 
     def knows(self, space_id: str) -> bool:
         """Whether an id can be described, with the right parameters."""
@@ -69,6 +69,8 @@ class SpaceCatalog:
             columns=space.metrics if isinstance(space, TableSpace) else (),
             num_rows=len(space.rows) if isinstance(space, TableSpace) else None,
             densely_connected=isinstance(space, DenseSpace),
+            provider=None if isinstance(space, TableSpace) else space_provider(space_id),
+            parameters_schema=None if isinstance(space, TableSpace) else parameters_schema(space_id),
         )
 
     def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:

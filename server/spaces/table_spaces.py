@@ -10,7 +10,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.objective import Metric
-from nas_engine.spaces.registry import space_ids
+from nas_engine.spaces.registry import BUILT_IN_IDS
 from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
 from nas_engine.spaces.tables.space import SPACE_ID, TableSpace
 from server.core.errors import ArtifactTooLargeError, InvalidValueError, NotFoundError
@@ -73,7 +73,8 @@ class TableSpaces:
                         f"space {SPACE_ID!r} takes one parameter, sha256: that of the uploaded table; or register the "
                         "table and name its id"
                     )
-        sha256 = None if space_id in space_ids() else self._source.digest_of(space_id)
+        # A table that was registered before a package brings a space of that name stays what the name stands for.
+        sha256 = None if space_id in BUILT_IN_IDS else self._source.digest_of(space_id)
         if sha256 is None:
             return None
         if dict(parameters) not in ({}, {"sha256": sha256}):

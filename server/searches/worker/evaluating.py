@@ -26,6 +26,7 @@ from server.jobs.payloads import read_payload
 from server.measuring.conversion import ConvertedModel
 from server.searches.evaluation_results import EvaluationResults
 from server.searches.searches import Searches
+from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernet, LoadedSupernets
@@ -54,7 +55,9 @@ class EvaluateHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Evaluate one candidate; returns early once stopped."""
         payload = read_payload(EvaluatePayload, job.payload)
-        spec = self._searches.get_search(payload.search_id).spec
+        search = self._searches.get_search(payload.search_id)
+        check_plugins(search)
+        spec = search.spec
         supernet = self._supernets.load(payload.supernet_version_id)
         architecture = payload.architecture.architecture()
         found = self._accuracies.evaluate(

@@ -17,11 +17,11 @@ from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProb
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
     ScarletNsga2Settings,
 )
+from nas_engine.settings.base import CheckpointedSettings
 from nas_engine.spaces.tables.document import parse_table
 from nas_engine.spaces.tables.document import table_document as document_of
 from nas_engine.spaces.tables.files import nas_bench_macro
@@ -92,7 +92,7 @@ def engine_alone(
     ],
 )
 def test_the_served_search_finds_the_front_of_the_engine_alone(
-    world: WorkerWorld, algorithm: dict[str, Any], config: type[AskTellSettings]
+    world: WorkerWorld, algorithm: dict[str, Any], config: type[CheckpointedSettings]
 ) -> None:
     table = register(world, table_bytes())
     search = table_search(world, algorithm=algorithm)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from nas_engine.domain.architecture import Architecture, Genotype
+from nas_engine.domain.doors import own_provider
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
@@ -115,9 +116,12 @@ class FakeDatasets:
     """``digits`` with 10 classes, ``animals`` with 37."""
 
     def __init__(self) -> None:
+        hilnas = own_provider()
         self._all = (
-            DatasetDescription(name="animals", title="Animals", num_classes=37),
-            DatasetDescription(name="digits", title="Digits", num_classes=10, image_shape=(1, 28, 28)),
+            DatasetDescription(name="animals", title="Animals", num_classes=37, kind="folder", provider=hilnas),
+            DatasetDescription(
+                name="digits", title="Digits", num_classes=10, image_shape=(1, 28, 28), kind="mnist", provider=hilnas
+            ),
         )
 
     def describe(self, name: str) -> DatasetDescription | None:
@@ -125,3 +129,6 @@ class FakeDatasets:
 
     def all(self) -> Sequence[DatasetDescription]:
         return self._all
+
+    def absence(self, name: str) -> str:
+        return f"unknown data set {name!r}: known are animals, digits"

@@ -12,7 +12,6 @@ from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.warm_start import warm_start
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     BinnedEvolutionSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
@@ -20,6 +19,7 @@ from nas_engine.settings.algorithms import (
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
+from nas_engine.settings.base import CheckpointedSettings
 from nas_engine.spaces.registry import create_space
 from tests.support.fakes.space import StagedSpace
 
@@ -78,7 +78,7 @@ def test_what_a_filter_cannot_know_before_evaluation_is_refused() -> None:
     ],
     ids=lambda config: config.kind,
 )
-def test_the_factory_makes_every_algorithm_and_checkpoints_name_it(config: AskTellSettings) -> None:
+def test_the_factory_makes_every_algorithm_and_checkpoints_name_it(config: CheckpointedSettings) -> None:
     algorithm = create_algorithm(config, SearchProblem(space=StagedSpace(), objectives=OBJECTIVES), seed=3)
     assert len(algorithm.ask(2)) == 2
     assert f'"kind":"{config.kind}"' in str(algorithm.state())
