@@ -128,14 +128,14 @@ TABLES_OF = (
 __all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate"]
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Upgrade to the newest revision; does nothing where it is there already."""
+def migrate(engine: sa.Engine, revision: str = "head") -> None:
+    """Upgrade to a revision, the newest where none is named; does nothing where it is there already."""
     with _exclusive(engine), engine.connect().execution_options(hilnas_write=True) as connection:
         config = Config()
         config.set_main_option("script_location", str(_SCRIPTS))
         config.attributes.update(connection=connection, metadata=metadata, version_table=VERSION_TABLE)
         with connection.begin():
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
 
 
 def current_revision(engine: sa.Engine) -> str | None:
