@@ -64,9 +64,7 @@ def main() -> None:
         folder = Path(name)
         with first_release_database(folder, arguments.database) as engine:
             print(f"{engine.dialect.name}: {arguments.searches} searches of {arguments.candidates} candidates")
-            searches = add_searches(
-                engine, num_searches=arguments.searches, num_candidates=arguments.candidates
-            )
+            searches = add_searches(engine, num_searches=arguments.searches, num_candidates=arguments.candidates)
             started = time.perf_counter()
             migrate(engine)
             upgrade_s = time.perf_counter() - started

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import metric_named, searched_names
+from nas_engine.domain.objective import Constraint, Objective
 
 
 def one_of(names: Iterable[str]) -> Any:
@@ -29,7 +31,7 @@ def one_of(names: Iterable[str]) -> Any:
 if TYPE_CHECKING:
     MetricName = str
 else:
-    MetricName = one_of(metric.label for metric in Metric if metric.searched)
+    MetricName = one_of(searched_names())
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -112,8 +114,8 @@ class ObjectiveSpec(SpecPart):
 
     def objective(self) -> Objective:
         """Return the objective as a domain value."""
-        metric = Metric.from_label(self.metric)
-        return Objective(metric, self.goal or metric.natural_goal, self.weight)
+        metric = metric_named(self.metric)
+        return Objective(metric, self.goal or metric.goal, self.weight)
 
 
 class ConstraintSpec(SpecPart):
@@ -138,4 +140,4 @@ class ConstraintSpec(SpecPart):
 
     def constraint(self) -> Constraint:
         """Return the constraint as a domain value."""
-        return Constraint(Metric.from_label(self.metric), self.minimum, self.maximum)
+        return Constraint(metric_named(self.metric), self.minimum, self.maximum)

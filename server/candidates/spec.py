@@ -9,7 +9,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
-from nas_engine.domain.objective import Constraint, Metric, Objective
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TOP1, is_cheap, metric_named
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.settings.algorithms import (
     AlgorithmSettings,
     Nsga2Settings,
@@ -152,13 +154,13 @@ class SearchSpec(SpecPart):
         names = [objective.metric for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError(f"objectives name a metric twice: {', '.join(names)}")
-        wanted = {metric.label for metric in self.metrics()}
+        wanted = {metric.name for metric in self.metrics()}
         if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         if self.shifting is not None:
             if reason := self.algorithm.NO_SHIFTING:
                 raise ValueError(f"shifting does not go with {self.algorithm.kind}: {reason}; take nsga2")
-            if Metric.TOP1 not in self.metrics():
+            if TOP1 not in self.metrics():
                 raise ValueError("shifting needs top1 as an objective or a constraint")
             if self.shifting.new_head and self.dataset is None:
                 raise ValueError("shifting.new_head needs dataset: the one with the new classes")
@@ -181,11 +183,11 @@ class SearchSpec(SpecPart):
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric an objective or a constraint needs, each once."""
         labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
-        return tuple(dict.fromkeys(Metric.from_label(label) for label in labels))
+        return tuple(dict.fromkeys(metric_named(label) for label in labels))
 
     def awaited_metrics(self) -> tuple[Metric, ...]:
         """Those of `metrics` that must be evaluated or measured: a candidate is complete when they are there."""
-        return tuple(metric for metric in self.metrics() if not metric.cheap)
+        return tuple(metric for metric in self.metrics() if not is_cheap(metric))
 
 
 def parse_search_spec(document: object) -> SearchSpec:

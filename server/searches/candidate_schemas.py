@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,9 +10,9 @@ from pydantic import Field
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import searched_names
 from nas_engine.settings.base import MetricName, one_of
-from server.candidates.candidate import CandidateOrder
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
@@ -24,19 +25,22 @@ from server.core.http.resources import (
     Text,
 )
 
-_BOUNDED = "|".join(metric.label for metric in Metric if metric.searched)
-BoundText = Annotated[
-    str,
-    Field(
-        max_length=100,
-        pattern=rf"^({_BOUNDED}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$",
-        examples=["latency_us:le:8000"],
-    ),
-]
+_BOUNDED = "|".join(map(re.escape, searched_names()))
 if TYPE_CHECKING:
+    BoundText = str
+    EvaluationSourceName = EvaluationSource
     CandidateOrderText = str
 else:
-    CandidateOrderText = one_of(f"{sign}{order.value}" for order in CandidateOrder for sign in ("", "-"))
+    BoundText = Annotated[
+        str,
+        Field(
+            max_length=300,
+            pattern=rf"^({_BOUNDED}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$",
+            examples=["latency_us:le:8000"],
+        ),
+    ]
+    EvaluationSourceName = Literal[tuple(one for one in EvaluationSource if one is not EvaluationSource.GRAPH)]
+    CandidateOrderText = one_of(f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-"))
 
 
 class CandidateListQuery(CountedQuery):
@@ -78,6 +82,31 @@ class LatencyValue(Resource):
 
     flags: list[Validity]
     """Every validity flag raised by the measurement; empty where it is valid."""
+
+
+class MetricValueResource(Resource):
+    """Current value of one metric of a candidate."""
+
+    name: str
+    """Name of the metric: GET /api/v1/metrics lists those that there are."""
+
+    unit: str
+    """Unit of the value; empty for plain numbers."""
+
+    goal: Goal
+    """Direction in which values are better, unless a search says otherwise."""
+
+    value: float
+    """Value in the metric's unit."""
+
+    uncertainty: float | None
+    """Standard error in the metric's unit; null where exact or not known."""
+
+    validity: Validity
+    """Worst validity flag of the measurement behind it; `valid` elsewhere."""
+
+    source: EvaluationSource
+    """Way the value was obtained; `graph` is counted from the layer graph."""
 
 
 class CandidateResource(Resource):
@@ -137,6 +166,9 @@ class CandidateResource(Resource):
     peak_activation_bytes: int | None
     """Largest memory of activations alive at once, in bytes, counted from the layer graph."""
 
+    values: list[MetricValueResource] = Field(default_factory=list)
+    """Current value of every metric that is known of it, those of plug-ins included."""
+
     latency_key: str | None
     """Digest its latency is filed under, the same in every search; null where latency is not wanted."""
 
@@ -177,7 +209,7 @@ class EvaluationResource(Resource):
     validity: Validity
     """Worst validity flag of the measurement behind it; `valid` for accuracies."""
 
-    source: EvaluationSource
+    source: EvaluationSourceName
     """Way the value was obtained: by an evaluation, a measurement, an earlier result or a table of results."""
 
     kind: LatencySourceName | None

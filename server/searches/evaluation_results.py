@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measuring.classification import compress_predictions, top1
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
@@ -64,7 +64,7 @@ class EvaluationResults:
                 id=new_id(IdPrefix.EVALUATION),
                 search_id=search.id,
                 candidate_id=payload.candidate_id,
-                metric=Metric.TEST_TOP1 if payload.split == "test" else Metric.TOP1,
+                metric=TEST_TOP1 if payload.split == "test" else TOP1,
                 value=accuracy.top1,
                 uncertainty=accuracy.standard_error,
                 source=EvaluationSource.EVALUATED,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.access.auth import Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
@@ -291,7 +291,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         return FrontPointResource(
             candidate=candidate_resource(candidate, known),
             values=list(front.values(candidate)),
-            uncertainties=[known.uncertainty(candidate, objective.metric) for objective in front.objectives],
+            uncertainties=[candidate.current[objective.metric].uncertainty for objective in front.objectives],
         )
 
     return FrontResource.of(
@@ -299,7 +299,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         front.search,
         search_id=front.search.id,
         objectives=[FrontObjectiveResource.of(objective, objective.metric) for objective in front.objectives],
-        latency_kind=latency_kind(front.hardware) if Metric.LATENCY_US in front.search.spec.metrics() else None,
+        latency_kind=latency_kind(front.hardware) if LATENCY_US in front.search.spec.metrics() else None,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         points=[point(candidate) for candidate in front.points],
         dominated=[point(candidate) for candidate in front.dominated],

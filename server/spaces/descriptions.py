@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

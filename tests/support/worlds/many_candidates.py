@@ -37,7 +37,8 @@ def first_release_database(folder: Path, url: str | None = None) -> Iterator[sa.
             source, target = sa.create_engine(f"sqlite:///{old}"), sa.create_engine(url)
             first_release.create_first_schema(target)
             first_release.copy_rows(source, target)
-            source.dispose(), target.dispose()
+            source.dispose()
+            target.dispose()
         engine = open_engine(url or f"sqlite:///{old}")
         stack.callback(engine.dispose)
         migrate(engine, BEFORE)
@@ -111,7 +112,7 @@ def _candidate(
 
 def _evaluations(candidate: Row, scores: Mapping[str, Row], measurement_id: str, number: int) -> Iterator[Row]:
     """Yield its evaluations; every third was measured twice, the newer number being the current one."""
-    attempt = {metric: 1 for metric in METRIC_COLUMNS}
+    attempt = dict.fromkeys(METRIC_COLUMNS, 1)
     if number % 3 == 0:
         attempt["latency_us"] = 2
     place = 0
