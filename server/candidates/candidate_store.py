@@ -197,16 +197,17 @@ def _sorted_by(query: CandidateQuery, metric: Metric) -> sa.Select[Any]:
     if query.search_id is not None:
         of_metric = (e.search_id == query.search_id, *of_metric)
     others = replace(query, bounds=tuple(bound for bound in query.bounds if bound.metric != metric))
-    statement = _filtered(others).join(evaluations, e.candidate_id == candidates.c.id)
+    # The evaluation says which search it is; said of the candidate too, planners expect far too few rows.
+    statement = _filtered(others, of_search=False).join(evaluations, e.candidate_id == candidates.c.id)
     return statement.add_columns(e.value, e.candidate_id).where(*of_metric)
 
 
-def _filtered(query: CandidateQuery) -> sa.Select[Any]:
+def _filtered(query: CandidateQuery, *, of_search: bool = True) -> sa.Select[Any]:
     c, e = candidates.c, evaluations.c
     statement = where_given(
         CANDIDATES.select(),
         {
-            c.search_id: query.search_id,
+            c.search_id: query.search_id if of_search else None,
             c.state: query.states,
             c.arch_id: query.arch_id,
             c.generation: query.generation,

@@ -49,7 +49,8 @@ def upgrade() -> None:
     with op.batch_alter_table("evaluations", schema=None) as batch_op:
         for name in ("unit", "goal", "flags", "current"):
             batch_op.alter_column(name, server_default=None)
-    is_current = sa.text('"current"')
+    # Spelled as the statements spell it: SQLite uses a partial index only where it sees its very condition.
+    is_current = sa.text(f'"current" = {_true()}' if op.get_bind().dialect.name == "sqlite" else '"current"')
     op.create_index(
         "ix_evaluations_search_id_metric_value_candidate_id",
         "evaluations",
