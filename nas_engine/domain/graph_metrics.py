@@ -31,7 +31,7 @@ def graph_value(metric: Metric, graph: LayerGraph, settings: Any = None) -> floa
     try:
         value = float(function(graph) if declaration.settings is None else function(graph, settings))
     except Exception as error:
-        raise PluginError(f"{_who(declaration)} raised {described(error)}") from error
+        raise PluginError(f"{metric_with_package(declaration)} raised {described(error)}") from error
     return checked_value(declaration, value)
 
 
@@ -49,11 +49,12 @@ def checked_value(declaration: MetricDeclaration, value: float) -> float:
     """
     if not (math.isfinite(value) and declaration.minimum <= value <= declaration.maximum):
         bounds = f"a finite number from {declaration.minimum:g} to {declaration.maximum:g}"
-        raise PluginError(f"{_who(declaration)} gave {value}: it must be {bounds}")
+        raise PluginError(f"{metric_with_package(declaration)} gave {value}: it must be {bounds}")
     return value
 
 
-def _who(declaration: MetricDeclaration) -> str:
+def metric_with_package(declaration: MetricDeclaration) -> str:
+    """Name a metric with the package and version that it comes from."""
     return f"metric {declaration.name} of {all_metrics().get(declaration.name).provider}"
 
 

@@ -124,6 +124,12 @@ def is_cheap(metric: Metric) -> bool:
     return brought is not None and brought.declaration.is_cheap
 
 
+def is_evaluated(metric: Metric) -> bool:
+    """Whether a worker evaluates a metric, with a supernet's weights."""
+    brought = all_metrics().brought.get(metric.name)
+    return brought is not None and brought.declaration.source is MetricSource.EVALUATED
+
+
 def is_searched(metric: Metric) -> bool:
     """Whether a search may look at a metric."""
     brought = all_metrics().brought.get(metric.name)

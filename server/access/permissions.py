@@ -28,6 +28,7 @@ class Kind(Enum):
     ARTIFACT = "artifact"
     SPACE = "search space"
     DATASET = "data set"
+    METRIC = "metric"
     PRESET = "preset"
     EVENT = "event"
     DEVICE = "device"
@@ -157,6 +158,7 @@ POLICY: tuple[Rule, ...] = (
     _create(Kind.SPACE, "register_table"),
     _read(Kind.SPACE, "list_search_spaces", "get_search_space", "decode_architecture"),
     _read(Kind.DATASET, "list_datasets"),
+    _read(Kind.METRIC, "list_metrics"),
     _read(
         Kind.PRESET,
         "list_search_presets",

@@ -36,6 +36,7 @@ from server.measuring import routes as measurements
 from server.measuring.canaries import routes as canaries
 from server.measuring.queries import ModelMeasurementSpec
 from server.searches import candidate_routes as candidates
+from server.searches import metric_routes as metrics
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
 from server.spaces import routes as spaces
@@ -49,6 +50,7 @@ from server.training.candidate_retraining_spec import CandidateRetrainingSpec
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     search_presets.router,
+    metrics.router,
     candidates.router,
     measurements.router,
     classifications.router,

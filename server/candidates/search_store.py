@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
-from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.spec import SearchSpec, stored_search_spec
 from server.candidates.states import DesiredState, SearchState
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
@@ -24,7 +24,7 @@ searches = sa.Table(
     "searches",
     metadata,
     sa.Column("id", Id, primary_key=True),
-    sa.Column("spec", JsonOf(SearchSpec, load=parse_search_spec), nullable=False),
+    sa.Column("spec", JsonOf(SearchSpec, load=stored_search_spec), nullable=False),
     sa.Column("state", EnumText(SearchState), nullable=False, index=True),
     sa.Column("desired_state", EnumText(DesiredState), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

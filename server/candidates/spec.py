@@ -10,7 +10,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import TOP1, is_cheap, metric_named
+from nas_engine.domain.metrics import TOP1, is_cheap, is_evaluated, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.settings.algorithms import (
     AlgorithmSettings,
@@ -18,6 +18,7 @@ from nas_engine.settings.algorithms import (
     WarmStartSettings,
 )
 from nas_engine.settings.base import (
+    STORED,
     ConstraintSpec,
     Identifier,
     Labels,
@@ -28,6 +29,7 @@ from nas_engine.settings.base import (
     SpecPart,
 )
 from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.metrics import parsed_metric_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from server.core.spec_documents import parse_spec
@@ -164,6 +166,12 @@ class SearchSpec(SpecPart):
                 raise ValueError("shifting needs top1 as an objective or a constraint")
             if self.shifting.new_head and self.dataset is None:
                 raise ValueError("shifting.new_head needs dataset: the one with the new classes")
+            if others := [metric.name for metric in self.evaluated_metrics() if metric != TOP1]:
+                raise ValueError(f"shifting goes with top1 alone, not with {', '.join(others)}: leave it out")
+        documents: dict[str, Any] = {}
+        for part in self._metric_parts():
+            if documents.setdefault(part.metric, part.settings) != part.settings:
+                raise ValueError(f"settings of metric {part.metric} differ: a search has one value of each metric")
         self.algorithm.check_metrics(names, wanted)
         return self
 
@@ -183,7 +191,18 @@ class SearchSpec(SpecPart):
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric an objective or a constraint needs, each once."""
         labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
-        return tuple(dict.fromkeys(metric_named(label) for label in labels))
+        return tuple(dict.fromkeys(stored_metric(label) for label in labels))
+
+    def metric_settings(self) -> dict[str, Any]:
+        """The settings of the metrics by name, as their declarations type them."""
+        return {part.metric: parsed_metric_settings(part.metric, part.settings) for part in self._metric_parts()}
+
+    def _metric_parts(self) -> tuple[ObjectiveSpec | ConstraintSpec, ...]:
+        return (*self.objectives, *self.constraints)
+
+    def evaluated_metrics(self) -> tuple[Metric, ...]:
+        """Those of `metrics` that a worker evaluates with the supernet's weights."""
+        return tuple(metric for metric in self.metrics() if is_evaluated(metric))
 
     def awaited_metrics(self) -> tuple[Metric, ...]:
         """Those of `metrics` that must be evaluated or measured: a candidate is complete when they are there."""
@@ -197,6 +216,11 @@ def parse_search_spec(document: object) -> SearchSpec:
         InvalidSpecError: one violation per place that is wrong.
     """
     return parse_spec(SearchSpec, document)
+
+
+def stored_search_spec(document: object) -> SearchSpec:
+    """The spec of a search that was taken in before, whether what it names is still installed or not."""
+    return parse_spec(SearchSpec, document, STORED)
 
 
 def search_spec_schema() -> dict[str, Any]:

@@ -40,6 +40,7 @@ class AccuracyScheduler:
             architecture=ArchitectureDocument.of(candidate.record.architecture),
             supernet_version_id=search.supernet_version_id,
             attempt=attempt,
+            metric=None if metric in (TOP1, TEST_TOP1) else metric.name,
             split="test" if metric == TEST_TOP1 else "validation",
         )
         JobStore(tx).add_job(

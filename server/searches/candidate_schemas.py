@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import searched_names
-from nas_engine.settings.base import MetricName, one_of
+from nas_engine.settings.base import MetricName, OneOf
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
@@ -25,22 +27,36 @@ from server.core.http.resources import (
     Text,
 )
 
-_BOUNDED = "|".join(map(re.escape, searched_names()))
+
+def _order_names() -> Iterator[str]:
+    return (f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-"))
+
+
+class _Bound:
+    """Annotation of a bound, `metric:le:number` or `metric:ge:number`, of any metric that may be searched."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "maxLength": 300, "pattern": self._pattern(), "examples": ["latency_us:le:8000"]}
+
+    def _check(self, text: str) -> str:
+        if len(text) > 300 or not re.match(self._pattern(), text):
+            raise ValueError(f"{text[:100]!r} is no bound: write metric:le:number or metric:ge:number")
+        return text
+
+    def _pattern(self) -> str:
+        names = "|".join(map(re.escape, searched_names()))
+        return rf"^({names}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$"
+
+
+BoundText = Annotated[str, _Bound()]
+CandidateOrderText = Annotated[str, OneOf(_order_names)]
 if TYPE_CHECKING:
-    BoundText = str
     EvaluationSourceName = EvaluationSource
-    CandidateOrderText = str
 else:
-    BoundText = Annotated[
-        str,
-        Field(
-            max_length=300,
-            pattern=rf"^({_BOUNDED}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$",
-            examples=["latency_us:le:8000"],
-        ),
-    ]
     EvaluationSourceName = Literal[tuple(one for one in EvaluationSource if one is not EvaluationSource.GRAPH)]
-    CandidateOrderText = one_of(f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-"))
 
 
 class CandidateListQuery(CountedQuery):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_engine.domain.metrics import LATENCY_US, TOP1
+from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.settings.algorithms import CostReportSettings
 from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
@@ -28,8 +28,8 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
     if LATENCY_US in wanted and spec.device is None:
         message = "latency_us is wanted but no device is named: add device.device_type"
         found.append(SpecViolation("/device", message))
-    if TOP1 in wanted and spec.supernet is None:
-        message = "top1 is wanted but no supernet is named: give its id or a training spec"
+    if (evaluated := spec.evaluated_metrics()) and spec.supernet is None:
+        message = f"{evaluated[0].name} is wanted but no supernet is named: give its id or a training spec"
         found.append(SpecViolation("/supernet", message))
     if isinstance(spec.algorithm, DenseNasSettings) and space is not None and not space.densely_connected:
         message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declarations
-from nas_engine.settings.base import one_of
+from nas_engine.settings.base import OneOf
 from server.core.paging import MAX_PAGE_SIZE
 
 Json = Any
@@ -18,10 +18,7 @@ Json = Any
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-if TYPE_CHECKING:
-    MetricLabel = str
-else:
-    MetricLabel = one_of(one.name for one in declarations())
+MetricLabel = Annotated[str, OneOf(lambda: (one.name for one in declarations()), is_checked=False)]
 LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 

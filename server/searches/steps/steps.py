@@ -199,6 +199,9 @@ class SearchSteps:
             expect(tx, search, candidate, TOP1, 1, None)  # of a version that does not exist yet
         elif TOP1 in awaited:
             self._accuracy.order(tx, search, candidate)
+        for metric in search.spec.evaluated_metrics():
+            if metric != TOP1:
+                self._accuracy.order(tx, search, candidate, metric)
         if LATENCY_US in awaited:
             search = self._latency.request(tx, search, candidate)
             if LATENCY_US in CandidateStore(tx).get_candidate(candidate.id).current:

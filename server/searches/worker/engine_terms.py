@@ -23,7 +23,13 @@ def search_problem(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
         space=space,
         objectives=spec.domain_objectives(),
         constraints=tuple(c for c in constraints if not is_cheap(c.metric)),
-        cheap_filter=filter_of(space, cheap, unsupported),
+        cheap_filter=filter_of(
+            space,
+            cheap,
+            unsupported,
+            wanted=tuple(metric for metric in spec.metrics() if is_cheap(metric)),
+            settings=spec.metric_settings(),
+        ),
         dominance=spec.dominance,
     )
 
