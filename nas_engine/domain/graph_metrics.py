@@ -25,7 +25,7 @@ def graph_value(metric: Metric, graph: LayerGraph, settings: Any = None) -> floa
         PluginError: it cannot be imported, raised, or gave no finite number within its bounds.
     """
     declaration = declaration_of(metric)
-    function = _function(declaration)
+    function = metric_function(declaration)
     if settings is None and declaration.settings is not None:
         settings = declaration.settings()
     try:
@@ -59,6 +59,7 @@ def metric_with_package(declaration: MetricDeclaration) -> str:
 
 
 @lru_cache(maxsize=256)
-def _function(declaration: MetricDeclaration) -> Callable[..., Any]:
+def metric_function(declaration: MetricDeclaration) -> Callable[..., Any]:
+    """Import what computes a metric; once per process."""
     found: Callable[..., Any] = declaration.resolve()
     return found

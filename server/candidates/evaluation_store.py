@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import all_metrics
+from nas_engine.domain.metrics import all_metrics, graph_metrics
 from server.candidates.candidate import AwaitedEvaluation, Evaluation, MetricValue
 from server.candidates.search_store import searches
 from server.candidates.tables import (
@@ -87,8 +87,9 @@ class EvaluationStore(Store):
         return found
 
     def evaluations_of_candidates(self, candidate_ids: Sequence[str]) -> tuple[Evaluation, ...]:
-        """Every evaluation of these candidates, by (candidate, metric, attempt)."""
-        found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids)
+        """Every evaluation of these candidates, by (candidate, metric, attempt); not what was known without one."""
+        counted = evaluations.c.metric.in_([one.name for one in graph_metrics()])
+        found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids, ~counted)
         return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.name, e.attempt)))
 
     def values_of_version(

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, is_cheap, metric_named
+from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, metric_named
 from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
@@ -151,9 +151,7 @@ def list_evaluations(
 
     def look(tx: Transaction) -> tuple[tuple[Evaluation, ...], CandidateContext]:
         candidate = CandidateStore(tx).get_candidate(candidate_id)
-        every = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
-        # What is counted from the layer graph has no attempts; it is among the values of the candidate.
-        return tuple(e for e in every if not is_cheap(e.metric)), CandidateContext.of(tx, [candidate])
+        return EvaluationStore(tx).evaluations_of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
 
     found, known = uow.read(look)
     page = page_in_memory(found, lambda evaluation: evaluation.id, paging.wanted(query))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from nas_engine.domain.environment import DeviceClass
@@ -53,10 +53,12 @@ class _Bound:
 
 BoundText = Annotated[str, _Bound()]
 CandidateOrderText = Annotated[str, OneOf(_order_names)]
-if TYPE_CHECKING:
-    EvaluationSourceName = EvaluationSource
-else:
-    EvaluationSourceName = Literal[tuple(one for one in EvaluationSource if one is not EvaluationSource.GRAPH)]
+EvaluationSourceName = Annotated[
+    EvaluationSource,
+    WithJsonSchema(
+        {"type": "string", "enum": [one.value for one in EvaluationSource if one is not EvaluationSource.GRAPH]}
+    ),
+]
 
 
 class CandidateListQuery(CountedQuery):
