@@ -12,9 +12,8 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 
-from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
-from tests.support.worlds.databases import PostgresServer, TestDatabase, opened, why_no_postgres
+from tests.support.worlds.databases import PostgresServer, TestDatabase, migrated_file, opened, why_no_postgres
 
 # Timings never decide: a property must not fail because the machine is busy.
 settings.register_profile("hilnas", deadline=None)
@@ -88,13 +87,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_sqlite() -> Path:
     """A migrated SQLite file to be copied."""
-    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
-    engine = open_engine(f"sqlite:///{path}")
-    migrate(engine)
-    engine.dispose()
-    return path
+    return migrated_file()
 
 
 @pytest.fixture

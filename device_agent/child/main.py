@@ -19,9 +19,10 @@ from device_agent.child.messages import read_frame, request_from_proto, write_fr
 from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
-from device_agent.measuring.messages import classification_to_proto, failure_to_proto, measurement_to_proto
+from device_agent.measuring.messages import failure_to_proto
 from device_agent.measuring.procedure import Phase
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
+from hilnas.wire import classification_to_proto, measurement_to_proto
 from nas_engine.domain.host_lock import HostBusyError, HostLock
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import InvalidMeasurementError

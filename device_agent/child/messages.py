@@ -1,7 +1,7 @@
 """The frames between an agent and its measuring process, and the requests in them (proto measuring_process).
 
 A frame is the length of a message, four bytes big-endian, and the message; what is answered is written and read by
-`device_agent.measuring.messages`, as it is for the server.
+`device_agent.measuring.messages` and `hilnas.wire`, as it is for the server.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from google.protobuf.message import DecodeError
 
 from device_agent.measuring.canary import Canary
 from device_agent.measuring.classify import ClassifyRequest
-from device_agent.measuring.messages import DTYPES, known
 from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from hilnas.v1 import control_pb2
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
+from hilnas.wire import DTYPES, known
 from nas_engine.domain.measurement import MeasurementProfile
 
 MAX_FRAME_BYTES = 256 * 2**20

@@ -26,16 +26,11 @@ from device_agent.child.messages import read_frame, request_to_proto, write_fram
 from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
-from device_agent.measuring.messages import (
-    PHASES,
-    classification_from_proto,
-    failure_from_proto,
-    known,
-    measurement_from_proto,
-)
+from device_agent.measuring.messages import PHASES, failure_from_proto
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.stop import StopToken
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
+from hilnas.wire import classification_from_proto, known, measurement_from_proto
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
 from nas_engine.domain.measuring.classification import Classification

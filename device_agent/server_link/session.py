@@ -13,7 +13,6 @@ import grpc
 from device_agent.failures import EnrolmentError
 from device_agent.jobs import LeaseKey
 from device_agent.measuring.device import MeasuringDevice
-from device_agent.measuring.messages import MAX_REASON_CHARACTERS, sendable
 from device_agent.server_link.artifacts import ArtifactCache
 from device_agent.server_link.link import Link, Trouble, describe, status, trouble
 from device_agent.server_link.spool import Spool, SpooledResult
@@ -22,7 +21,9 @@ from device_agent.settings import AgentSettings
 from device_agent.state import Enrolled, StateDirectory
 from device_agent.version import PROTOCOL_MAX, PROTOCOL_MIN
 from hilnas.v1 import control_pb2
+from hilnas.wire import MAX_REASON_CHARACTERS
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.text import one_line
 
 _log = logging.getLogger(__name__)
 MAX_CACHED_REPORTED = 64
@@ -152,7 +153,7 @@ class ServerSession:
     ) -> control_pb2.SyncRequest:
         """The agent's whole state. It is sent only between jobs, so nothing runs."""
         message = control_pb2.AgentHealth(
-            degraded=health.degraded, reason=sendable(health.reason, MAX_REASON_CHARACTERS)
+            degraded=health.degraded, reason=one_line(health.reason, MAX_REASON_CHARACTERS)
         )
         if health.canary_ratio is not None:
             message.canary_ratio = health.canary_ratio
@@ -166,7 +167,7 @@ class ServerSession:
                 control_pb2.Nack(
                     lease=lease_to_proto(r.lease),
                     type=f"ERROR_TYPE_{r.type.name}",
-                    reason=sendable(r.reason, MAX_REASON_CHARACTERS),
+                    reason=one_line(r.reason, MAX_REASON_CHARACTERS),
                 )
                 for r in returned
             ],

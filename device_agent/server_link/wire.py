@@ -1,20 +1,14 @@
-"""Leases, orders and results as messages to and from the server; what was measured is `measuring.messages`' part."""
+"""Leases, orders and results as messages to and from the server; what was measured is `hilnas.wire`'s part."""
 
 from __future__ import annotations
 
 from device_agent.failures import JobFailedError
 from device_agent.jobs import CanaryOrder, ClassifyOrder, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.measuring.device import MeasuringDevice
-from device_agent.measuring.messages import (
-    DTYPES,
-    classification_to_proto,
-    failure_to_proto,
-    identity_to_proto,
-    known,
-    measurement_to_proto,
-)
+from device_agent.measuring.messages import failure_to_proto
 from device_agent.server_link.artifacts import ArtifactRef
 from hilnas.v1 import control_pb2
+from hilnas.wire import DTYPES, classification_to_proto, identity_to_proto, known, measurement_to_proto
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import InvalidMeasurementError, MeasurementProfile
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from hilnas.cli.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.event_source import ReceivedEvent
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from server.searches.candidate_schemas import CandidateResource, FrontResource
 from server.searches.schemas import SearchResource
@@ -210,7 +211,7 @@ def front_table(front: FrontResource) -> RenderableType:
         kind = f" ({front.latency_kind} latency on {device})"
     if front.latency_kind == "table":
         kind = " (latency from a table of results)"
-    if front.dominance == "confident":
+    if front.dominance is Dominance.CONFIDENT:
         kind += ", nothing dominated beyond its 95 % confidence interval"
     table = Table()
     table.add_column("architecture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +13,7 @@ from hilnas.client.transport import Transport
 from nas_engine.domain.json_value import JsonValue
 
 _SILENCE_S = 45.0  # three pings of the server
+_SHORT_S = 1.0  # a stream that brings nothing and ends sooner than this is not asked for again at once
 _MAX_FAILURES = 8
 
 
@@ -40,6 +42,7 @@ def follow(transport: Transport, path: str, after_id: int = 0) -> Iterator[Recei
     failures = 0
     while failures < _MAX_FAILURES:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after_id)}
+        asked_s, asked_after = time.monotonic(), after_id
         try:
             with transport.stream(path, headers, _SILENCE_S) as response:
                 if response.status_code == 204:
@@ -48,6 +51,8 @@ def follow(transport: Transport, path: str, after_id: int = 0) -> Iterator[Recei
                     failures = 0
                     after_id = event.id
                     yield event
+            if after_id == asked_after and time.monotonic() - asked_s < _SHORT_S:
+                transport.pause(1)
         except ServerUnreachableError:
             failures += 1
             transport.pause(failures)

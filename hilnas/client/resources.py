@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Literal, TypeVar, cast
+from typing import IO, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from hilnas.client.errors import ProtocolError
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.transport import Params, Transport
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
@@ -148,7 +149,7 @@ class SearchGroup(Group):
         """SVG of a candidate's architecture."""
         return self._transport.request("GET", f"{API}/candidates/{candidate_id}/picture.svg").text
 
-    def front(self, search_id: str, *, dominance: Literal["point", "confident"] | None = None) -> FrontResource:
+    def front(self, search_id: str, *, dominance: Dominance | str | None = None) -> FrontResource:
         """The non-dominated candidates; compared as the search's spec says, or by `dominance`."""
         params: Params = {"dominance": dominance}
         return read(FrontResource, self._transport.get(f"{API}/searches/{search_id}/front", params))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ CONFIDENCE_Z = 1.96
 Floats = NDArray[np.float64]
 
 
-class Dominance(Enum):
+class Dominance(StrEnum):
     """How two candidates are compared: by their values, or by confidence intervals around them."""
 
     POINT = "point"  # by their values

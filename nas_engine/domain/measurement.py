@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -297,7 +297,7 @@ def worst_validity(flags: Iterable[ValidityFlag]) -> Validity:
     return next(v for v in _SEVERITY if v is Validity.VALID or v in validities)
 
 
-class ValidityPolicy(Enum):
+class ValidityPolicy(StrEnum):
     """Which measurements may steer a search."""
 
     REQUIRE = "require"  # only VALID ones: boards

@@ -6,6 +6,7 @@ lambda gives one architecture, and several of them give points to measure.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +17,13 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.training import AugmentationName, OptimizerSettings, Schedule, TrainingSettings
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.densenas.viterbi import derive_architecture
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, train
+from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.differentiable import (
     DifferentiableStrategy,
@@ -78,7 +78,6 @@ def search_architecture(
         settings: of the search.
         cost_factor: lambda of this run, one of the settings'.
         seed: of everything random in it.
-        device: CPU or CUDA.
         hooks, checkpoint, share: as `nas_engine.training.loop.train` takes them.
         on_report: told cost and collapse with each progress of the training.
 
@@ -86,13 +85,8 @@ def search_architecture(
         TrainingError: the space has another number of classes, the loss diverges, or the checkpoint is of
             another run.
     """
-    if space.num_classes != dataset.num_classes:
-        raise TrainingError(
-            f"the space has {space.num_classes} classes, data set {dataset.name} has {dataset.num_classes}: "
-            "give the space num_classes"
-        )
-
-    training = training_settings(settings, seed)
+    _check_classes(space, dataset)
+    training = settings.weight_training(seed)
     randomness = Randomness(seed)
     stream = architecture_stream(dataset, training, device=device, share=share)
     strategy = DifferentiableStrategy(
@@ -111,14 +105,23 @@ def search_architecture(
         hooks.on_progress(progress)
         on_report(progress, strategy.report())
 
-    try:
-        watched = replace(hooks, on_progress=report_progress)
+    watched = replace(hooks, on_progress=report_progress)
+    with contextlib.closing(stream):
         result = train(
             strategy, weights, dataset, training, device=device, hooks=watched, checkpoint=checkpoint, share=share
         )
-    finally:
-        stream.close()
+    return _derived(space, strategy, result)
 
+
+def _check_classes(space: DenseSpace, dataset: ImageDataset) -> None:
+    if space.num_classes != dataset.num_classes:
+        raise TrainingError(
+            f"the space has {space.num_classes} classes, data set {dataset.name} has {dataset.num_classes}: "
+            "give the space num_classes"
+        )
+
+
+def _derived(space: DenseSpace, strategy: DifferentiableStrategy, result: TrainResult) -> DenseNasResult:
     logits = strategy.logits()
     return DenseNasResult(
         ending=result.ending,
@@ -127,24 +130,4 @@ def search_architecture(
         logits=logits,
         weights=result.weights,
         report=strategy.report(),
-    )
-
-
-def training_settings(settings: DenseNasSettings, seed: int) -> TrainingSettings:
-    """Settings of the weight steps, which decay all weights and end a cosine above 0 (supplementary A.1 and A.4)."""
-    return TrainingSettings(
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=seed,
-        optimizer=OptimizerSettings(
-            learning_rate=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            decay_all=True,
-            schedule=Schedule.COSINE,
-            final_share=settings.final_learning_rate / settings.learning_rate,
-        ),
-        augmentation=AugmentationName(settings.augmentation),
-        synchronised_norm=settings.synchronised_norm,
-        checkpoint_every_steps=settings.checkpoint_every_steps,
     )

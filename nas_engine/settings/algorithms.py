@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Field, model_validator
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.base import CheckpointedSettings, MetricName, ProposingSettings, SpecPart, later
+from nas_engine.settings.base import CheckpointedSettings, MetricName, SpecPart, later
 from nas_engine.settings.densenas import DenseNasSettings
 
 
@@ -269,27 +269,6 @@ class PredictorAssistedSettings(CheckpointedSettings):
     """Standard deviations by which a prediction is taken better than its mean when candidates are chosen."""
 
 
-class CostReportSettings(ProposingSettings):
-    """Sampled networks that are measured end to end, to compare with what a latency table says of them.
-
-    `POST /api/v1/latency-tables/{id}/reports` makes such searches. Networks of a DenseNAS space are derived from random
-    architecture parameters; those of other spaces are drawn uniformly.
-    """
-
-    kind: Literal["cost_report"] = "cost_report"
-    """Name of the algorithm; it selects these settings."""
-
-    latency_table: str = Field(min_length=1, max_length=100)
-    """Id of a completed latency table of this space."""
-
-    logit_std: float = Field(default=1.0, gt=0, le=1000)
-    """Standard deviation of the architecture parameters: the larger, the more decided they are."""
-
-    def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
-        if list(objectives) != ["latency_us"]:
-            raise ValueError("cost_report measures latencies: its one objective is latency_us")
-
-
 AskTellSettings = Union[
     Nsga2Settings,
     RandomSearchSettings,
@@ -301,7 +280,7 @@ AskTellSettings = Union[
 """Settings of the algorithms that `nas_engine.search.factory` makes."""
 
 AlgorithmSettings = Annotated[
-    AskTellSettings | DenseNasSettings | CostReportSettings,
+    AskTellSettings | DenseNasSettings,
     Field(discriminator="kind"),
 ]
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -21,6 +20,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import searched_names, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
+from nas_engine.settings.field_docs import Documented
 from nas_engine.settings.metrics import parsed_metric_settings
 
 STORED: Mapping[str, bool] = {"stored": True}
@@ -51,6 +51,12 @@ class OneOf:
         return name
 
 
+def one_of(names: Iterable[str]) -> Any:
+    """Make a text field that takes these names alone, which an enum holds beside other things."""
+    known = tuple(names)
+    return Annotated[str, OneOf(lambda: known)]
+
+
 MetricName = Annotated[str, OneOf(searched_names)]
 
 
@@ -72,10 +78,10 @@ Labels = Annotated[
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
-class SpecPart(BaseModel):
+class SpecPart(Documented):
     """Base of every part of a spec: frozen, unknown keys and non-finite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def later(default: Any, **limits: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nas_engine.settings.base import CheckpointedSettings, Identifier, later
+from nas_engine.settings.training import OptimizerSettings, Schedule, TrainingSettings
 
 CostFactor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -99,6 +100,18 @@ class DenseNasSettings(CheckpointedSettings):
 
     collapse_threshold: float = later(0.9, gt=0.5, le=1)
     """Share of layers with one kind of operator from which a search is reported as collapsed."""
+
+    def weight_training(self, seed: int) -> TrainingSettings:
+        """The training of the weights that these fields describe: all weights are decayed, and the cosine ends above 0
+        (supplementary A.1 and A.4)."""
+        same = {"epochs", "batch_size", "synchronised_norm", "checkpoint_every_steps", "augmentation"}
+        optimizer = OptimizerSettings(
+            **self.model_dump(include={"learning_rate", "momentum", "weight_decay"}),
+            decay_all=True,
+            schedule=Schedule.COSINE,
+            final_share=self.final_learning_rate / self.learning_rate,
+        )
+        return TrainingSettings(**self.model_dump(include=same), seed=seed, optimizer=optimizer)
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
         if "top1" in wanted:

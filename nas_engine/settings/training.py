@@ -207,6 +207,9 @@ StrategySettings = Annotated[
 ]
 
 
+TorchDevice = Literal["auto", "cpu", "cuda"]
+
+
 class OptimizerSettings(SpecPart):
     """Update rule; weight decay only on the weights the reference decays."""
 
@@ -290,7 +293,7 @@ class TrainingSettings(SpecPart):
     seed: Seed = 0
     """Seed of the weights, of the order of images and of the architectures drawn."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: TorchDevice = "auto"
     """Device that trains; `auto`: the worker's own."""
 
     num_threads: int | None = Field(default=None, ge=1, le=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 
 from server.access.principal import Principal
 from server.core.errors import InvalidValueError
@@ -47,7 +47,7 @@ class Artifact:
     owner: Principal | None = None
 
 
-class WeightsOrigin(Enum):
+class WeightsOrigin(StrEnum):
     """Which weights an exported model carries."""
 
     INHERITED = "inherited"  # from a supernet version

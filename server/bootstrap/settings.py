@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nas_engine.domain.environment import DeviceClass
+from nas_engine.settings.training import TorchDevice
 from server.access.page_session import SessionSettings
 from server.access.quotas import QuotaSettings
 from server.access.settings import EnrolmentDefaults
@@ -125,7 +126,7 @@ class Settings(BaseSettings):
     lease_ttl_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
     lease_accept_s: float = Field(default=15.0, gt=0, le=3_600, allow_inf_nan=False)
     worker_name: str = ""
-    worker_device: Literal["auto", "cpu", "cuda"] = "auto"
+    worker_device: TorchDevice = "auto"
     worker_threads: int | None = Field(default=None, ge=1, le=1024)
     rknn_python: Path | None = None
     rknn_processes: int = Field(default=1, ge=1, le=64)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metric import Metric
@@ -32,6 +34,7 @@ from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.metrics import parsed_metric_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
+from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
 
@@ -57,13 +60,21 @@ class BudgetSpec(SpecPart):
     """Number of distinct architectures that the algorithm proposes in total; measuring one again does not count."""
 
 
+class Confirmation(StrEnum):
+    """What is measured once more before a search ends."""
+
+    NONE = "none"
+    FRONT = "front"
+    CONFIDENT = "confident"
+
+
 class MeasurementSpec(SpecPart):
     """How latency is measured on the device."""
 
     profile: ProfileName = "standard"
     """Measurement profile: how many runs, how long a warm-up and how narrow an interval a measurement needs."""
 
-    validity_policy: Literal["require", "accept_flagged"] = "require"
+    validity_policy: ValidityPolicy = ValidityPolicy.REQUIRE
     """Which measurements steer the search. `require`: only valid ones (boards); `accept_flagged`: noisy ones too, shown
     as such."""
 
@@ -71,7 +82,7 @@ class MeasurementSpec(SpecPart):
     """Whether to take a measurement made before under the same latency key and hardware key instead of measuring
     again."""
 
-    confirm: Literal["none", "front", "confident"] = "none"
+    confirm: Confirmation = Confirmation.NONE
     """What is measured once more before the search ends: nothing, its front, or everything that is not dominated beyond
     its 95 % confidence interval. A front that changes by it is confirmed again; each candidate at most once."""
 
@@ -215,12 +226,33 @@ def parse_search_spec(document: object) -> SearchSpec:
     Raises:
         InvalidSpecError: one violation per place that is wrong.
     """
+    if (table := _reported_table(document)) is not None:
+        message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
+        raise InvalidSpecError([SpecViolation("/algorithm/kind", message)])
     return parse_spec(SearchSpec, document)
 
 
 def stored_search_spec(document: object) -> SearchSpec:
-    """The spec of a search that was taken in before, whether what it names is still installed or not."""
+    """A search spec as it was stored, whether what it names is still installed or not.
+
+    The first release stored reports of latency tables as searches with an algorithm of their own. They are batches of
+    a table today; their old rows, which take no steps, are read as searches that sample at random.
+
+    Raises:
+        InvalidSpecError: it cannot be read.
+    """
+    if isinstance(document, dict) and _reported_table(document) is not None:
+        document = {**document, "algorithm": {"kind": "random"}}
     return parse_spec(SearchSpec, document, STORED)
+
+
+def _reported_table(document: object) -> object:
+    """The latency table that a search of the first release reports on; None for every other document."""
+    match document:
+        case {"algorithm": {"kind": "cost_report", **settings}}:
+            return settings.get("latency_table", "{table_id}")
+        case _:
+            return None
 
 
 def search_spec_schema() -> dict[str, Any]:

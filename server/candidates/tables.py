@@ -8,9 +8,9 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.metric import Goal
 from server.candidates.candidate import AwaitedEvaluation, Candidate, Evaluation
-from server.candidates.metric_text import MetricText
 from server.candidates.states import CandidateState, EvaluationSource
 from server.core.database.metadata import metadata
+from server.core.database.metric_text import MetricText
 from server.core.database.rows import Rows
 from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label, Timestamp, finite
 from server.spaces.store import ARCHITECTURES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_engine.domain.metrics import DEVICE_TOP1
-from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate
 from server.candidates.evaluations import expect, next_attempt
 from server.candidates.search import Search
@@ -86,7 +86,7 @@ class ClassificationScheduler:
             format=classify.model_format,
             dtype=classify.dtype,
             batch=classify.batch,
-            weights="inherited",
+            weights=WeightsOrigin.INHERITED,
             supernet_version_id=search.supernet_version_id,
             search_id=search.id,
             candidate_id=candidate.id,

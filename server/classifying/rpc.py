@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hilnas.v1 import control_pb2
+from hilnas.wire import classification_from_proto
 from nas_engine.domain.measuring.classification import Classification
 from server.artifacts.artifacts import Artifacts
-from server.classifying.converters import classification_from_proto, classify_assignment
+from server.classifying.converters import classify_assignment
 from server.classifying.results import ClassificationResults
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef

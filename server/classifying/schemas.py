@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from nas_engine.domain.environment import DeviceClass, Dtype
+from nas_engine.settings.base import one_of
+from server.candidates.states import EvaluationSource
 from server.classifying.classification import Loss
 from server.core.http.resources import Id, Json, ListQuery, Resource, Text
 from server.measuring.measurement import MeasurementKind
@@ -40,13 +42,20 @@ class ClassificationListQuery(ListQuery):
     """Whether to list results too that came in after their job was given to another device."""
 
 
+if TYPE_CHECKING:
+    ClassifierName = str
+else:
+    _CLASSIFIERS = (EvaluationSource.MEASURED, EvaluationSource.SIMULATED, EvaluationSource.EVALUATED)
+    ClassifierName = one_of(source.value for source in _CLASSIFIERS)
+
+
 class ClassificationResource(Resource):
     """One model's answers to one image set."""
 
     id: Id
     """Identifier of the classification, given by the server."""
 
-    source: Literal["measured", "simulated", "evaluated"]
+    source: ClassifierName
     """Who made the predictions: a device (measured), a test double with a script (simulated), or a worker with the
     float network, as the reference (evaluated)."""
 

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hilnas.v1 import control_pb2, measurement_pb2
+from hilnas.v1 import control_pb2
+from hilnas.wire import DTYPES, MAX_REASON_CHARACTERS, identity_from_proto
 from nas_engine.domain.job_protocol import LeaseOrder
-from nas_engine.domain.measurement import (
-    DeviceClass,
-    DeviceIdentity,
-    Dtype,
-)
+from nas_engine.domain.text import one_line
 from server.core.errors import InvalidValueError
-from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS, known
-from server.core.text import one_line
 from server.fleet.device import DeviceCapabilities, Enrolment
 from server.fleet.sessions import AgentReport, ReturnedLease, RunningLease, SessionState
 from server.jobs.converters import PHASES, failure_from_proto, lease_from_proto
 from server.jobs.dispatch import LeaseVerdict
 from server.jobs.results import ResultStatus
-
-DTYPES: Mapping[int, Dtype] = {measurement_pb2.Dtype.Value(f"DTYPE_{d.name}"): d for d in Dtype}
-
-
-DEVICE_CLASSES: Mapping[int, DeviceClass] = {
-    measurement_pb2.DeviceClass.Value(f"DEVICE_CLASS_{c.name}"): c for c in DeviceClass
-}
-
 
 SESSION_STATES: Mapping[SessionState, str] = {s: f"SESSION_STATE_{s.name}" for s in SessionState}
 
@@ -40,22 +27,6 @@ RESULT_STATUSES: Mapping[ResultStatus, str] = {s: f"RESULT_STATUS_{s.name}" for 
 def running_from_proto(report: control_pb2.LeaseReport) -> RunningLease:
     """A lease the agent works on; a phase this server does not know is left out."""
     return RunningLease(lease=lease_from_proto(report.lease), phase=PHASES.get(report.phase))
-
-
-def identity_from_proto(identity: measurement_pb2.DeviceIdentity) -> DeviceIdentity:
-    """The device's part of a hardware key.
-
-    Raises:
-        InvalidMeasurementError, InvalidValueError: a part is missing or malformed.
-    """
-    return DeviceIdentity(
-        board_model=identity.board_model,
-        device_class=known(DEVICE_CLASSES, identity.device_class, "device class"),
-        runtime=identity.runtime,
-        runtime_versions=tuple((v.component, v.version) for v in identity.runtime_versions),
-        clocks_profile=identity.clocks_profile,
-        core_mask=identity.core_mask,
-    )
 
 
 def capabilities_from_proto(capabilities: control_pb2.Capabilities) -> DeviceCapabilities:
@@ -116,7 +87,7 @@ def report_from_proto(request: control_pb2.SyncRequest) -> AgentReport:
         draining=request.draining,
         leaving=request.leaving,
         degraded=health.degraded,
-        degraded_reason=one_line(health.reason, MAX_MESSAGE_CHARACTERS),
+        degraded_reason=one_line(health.reason, MAX_REASON_CHARACTERS),
         canary_ratio=health.canary_ratio if health.HasField("canary_ratio") else None,
     )
 
@@ -129,8 +100,3 @@ def verdict_to_proto(verdict: LeaseVerdict) -> control_pb2.LeaseVerdict:
         ttl_s=verdict.ttl_s,
         reason=verdict.reason,
     )
-
-
-def dtype_from_proto(dtype: int) -> Dtype:
-    """Arithmetic of a model. Raises InvalidValueError: a newer agent's."""
-    return known(DTYPES, dtype, "dtype")

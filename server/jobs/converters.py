@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2
+from hilnas.wire import MAX_REASON_CHARACTERS
 from nas_engine.domain.job_protocol import FailureType
 from server.core.errors import InvalidValueError
-from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.states import JobPhase
@@ -30,7 +30,7 @@ def lease_from_proto(lease: control_pb2.LeaseRef) -> LeaseRef:
 def failure_from_proto(type: int, message: str) -> Failure:
     """A typed failure. A type from a newer agent counts as the agent's own fault, with its number in the message."""
     known = FAILURES.get(type)
-    text = " ".join(message.split())[:MAX_MESSAGE_CHARACTERS]
+    text = " ".join(message.split())[:MAX_REASON_CHARACTERS]
     return Failure(known, text) if known else Failure(FailureType.AGENT_FAULT, f"unknown error type {type}: {text}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_engine.domain.job_protocol import FailureType
-from server.core.text import one_line
+from nas_engine.domain.text import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nas_engine.domain.measurement import ValidityPolicy
 from server.artifacts.artifact import ModelExport, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction
@@ -144,7 +143,7 @@ def _conversion(
         format=measure.model_format,
         dtype=measure.dtype,
         batch=measure.batch,
-        weights="random",
+        weights=WeightsOrigin.RANDOM,
         npu_only=npu_only,
         measure=measure,
         measure_target=target,
@@ -164,7 +163,7 @@ def _known(tx: Transaction, batch: Batch, profile: HardwareProfile, entry: Batch
         profile,
         batch.spec.device.device_type,
         profiles_from(wanted.profile),
-        ValidityPolicy(wanted.validity_policy),
+        wanted.validity_policy,
     )
 
 

@@ -72,6 +72,14 @@ class Steering:
         self._keeper = keeper
         self.batches = batches
 
+    def pause(self, batch_id: str) -> None:
+        """Give out no more jobs of a batch."""
+        self.batches.pause(batch_id)
+
+    def cancel(self, batch_id: str) -> None:
+        """Stop a batch."""
+        self.batches.cancel(batch_id)
+
     def resume(self, batch_id: str) -> None:
         """Go on with a batch."""
         self._keeper.resume(self.batches, batch_id)
@@ -143,7 +151,7 @@ def get_latency_table(table_id: TableId, request: Request, latency_tables: Laten
 )
 def pause_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Give out no more of a table's measuring jobs; what a board holds goes on."""
-    return once(lambda: steering.table(table_id, steering.batches.pause))
+    return once(lambda: steering.table(table_id, steering.pause))
 
 
 @router.post(
@@ -159,7 +167,7 @@ def resume_latency_table(table_id: TableId, steering: SteeringDep, once: Permitt
 )
 def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Measure no more of a table's operators; what was measured stays."""
-    return once(lambda: steering.table(table_id, steering.batches.cancel))
+    return once(lambda: steering.table(table_id, steering.cancel))
 
 
 @router.post(
@@ -170,7 +178,7 @@ def cancel_latency_table(table_id: TableId, steering: SteeringDep, once: Permitt
 )
 def pause_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Give out no more of a report's measuring jobs; what a board holds goes on."""
-    return once(lambda: steering.report(table_id, report_id, steering.batches.pause))
+    return once(lambda: steering.report(table_id, report_id, steering.pause))
 
 
 @router.post(
@@ -192,7 +200,7 @@ def resume_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
 )
 def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: SteeringDep, once: PermittedOnce) -> Response:
     """Measure no more of a report's networks; what was measured stays."""
-    return once(lambda: steering.report(table_id, report_id, steering.batches.cancel))
+    return once(lambda: steering.report(table_id, report_id, steering.cancel))
 
 
 @router.post(

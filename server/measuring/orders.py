@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.profile import PROFILE_NAMES, ProfileName
 from nas_engine.domain.metrics import LATENCY_US
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
@@ -74,7 +73,7 @@ def record_latency(
 
 def serves(search: Search, measurement: MeasurementRecord) -> bool:
     """Whether a measurement may steer a search: same hardware of the same type, thorough and trustworthy enough."""
-    policy = ValidityPolicy(search.spec.measurement.validity_policy)
+    policy = search.spec.measurement.validity_policy
     return (
         search.hardware_key == measurement.hardware_key
         and _device(search).device_type == measurement.device_type
@@ -146,7 +145,7 @@ class LatencyScheduler:
             profile,
             _device(search).device_type,
             profiles_from(spec.profile),
-            ValidityPolicy(spec.validity_policy),
+            spec.validity_policy,
         )
         return found if found is not None and serves(search, found) else None
 
@@ -201,7 +200,7 @@ class LatencyScheduler:
             format=format_for(profile.key.identity.runtime),
             dtype=device.dtype,
             batch=device.batch,
-            weights="inherited" if inherited else "random",
+            weights=WeightsOrigin.INHERITED if inherited else WeightsOrigin.RANDOM,
             supernet_version_id=search.supernet_version_id if inherited else None,
             search_id=search.id,
             candidate_id=candidate.id,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.profile import ProfileName
-from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.jobs.payloads import Payload
 from server.spaces.architecture import ArchitectureDocument
 
@@ -22,7 +23,7 @@ class MeasurePayload(Payload):
     latency_key: str
     hardware_key: str
     core_mask: str
-    validity_policy: Literal["require", "accept_flagged"]
+    validity_policy: ValidityPolicy
     timeout_s: float
     arch_id: str | None = None
     num_threads: int = 0
@@ -90,7 +91,7 @@ class ConvertPayload(Payload):
     format: ModelFormat
     dtype: Dtype
     batch: int
-    weights: Literal["inherited", "random", "retrained"]
+    weights: WeightsOrigin
     supernet_version_id: str | None = None
     search_id: str | None = None
     candidate_id: str | None = None

@@ -11,7 +11,7 @@ from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decom
 from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.settings.base import Identifier, Name, SpecPart
 from server.access.principal import Principal
-from server.artifacts.artifact import ModelFormat, check_sha256
+from server.artifacts.artifact import ModelFormat, WeightsOrigin, check_sha256
 from server.artifacts.model_check import ModelFacts
 from server.artifacts.store import ArtifactStore
 from server.candidates.spec import FinalSpec, MeasurementSpec
@@ -278,7 +278,7 @@ def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile, classify: 
         format=measure.model_format,
         dtype=measure.dtype,
         batch=measure.batch,
-        weights="inherited",
+        weights=WeightsOrigin.INHERITED,
         source_sha256=spec.model_sha256,
         calibration_dataset=spec.calibration_dataset,
         npu_only=spec.device.npu_only,

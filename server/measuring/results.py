@@ -17,7 +17,6 @@ from nas_engine.domain.measurement import (
     MeasurementProfile,
     Validity,
     ValidityFlag,
-    ValidityPolicy,
     compress_blocks,
     usable_blocks,
 )
@@ -138,7 +137,7 @@ class MeasurementResults:
         payload = read_payload(MeasurePayload, taken.job.payload)
         if record.rejection:
             return Failure(FailureType.INVALID_RESULT, record.rejection)
-        if ValidityPolicy(payload.validity_policy).accepts(record.flags):
+        if payload.validity_policy.accepts(record.flags):
             return None
         reasons = "; ".join(f"{flag.validity.value}: {flag.reason}" for flag in record.flags)
         if any(flag.validity is Validity.DEGRADED_DEVICE for flag in record.flags):

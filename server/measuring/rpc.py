@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 
 from hilnas.v1 import control_pb2
+from hilnas.wire import MAX_REASON_CHARACTERS, canary_from_proto, measurement_from_proto
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.measurement import Measurement, MeasurementProfile
+from nas_engine.domain.text import one_line
 from server.artifacts.artifacts import Artifacts
 from server.core.errors import InvalidValueError
-from server.core.rpc.enums import MAX_MESSAGE_CHARACTERS
-from server.core.text import one_line
 from server.fleet.device import Device
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultReceipt, ResultStatus
 from server.jobs.states import JobKind
 from server.measuring.canaries.canaries import Canaries
-from server.measuring.converters import alarms_of, assignment_to_proto, canary_from_proto, measurement_from_proto
+from server.measuring.converters import alarms_of, assignment_to_proto
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
 
@@ -51,7 +51,7 @@ class MeasuringRpc:
         message = envelope.measurement
 
         def read(payload: MeasurePayload) -> Measurement:
-            return measurement_from_proto(message, MeasurementProfile.named(payload.profile))
+            return measurement_from_proto(message, MeasurementProfile.named(payload.profile).max_blocks_in_all)
 
         receipt = self.results.put(device.id, lease, digest, read)
         if receipt.record_id is not None and receipt.status in (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE):
@@ -69,7 +69,7 @@ class MeasuringRpc:
             return
         try:
             reading = canary_from_proto(failure.canary)
-            alarm = one_line(failure.message, MAX_MESSAGE_CHARACTERS) or "the canary is off"
+            alarm = one_line(failure.message, MAX_REASON_CHARACTERS) or "the canary is off"
             self.canaries.record(device, job.id, reading, alarm=alarm)
         except (InvalidMeasurementError, InvalidValueError) as error:
             _log.warning("canary of device %s not recorded: %s", device.id, error)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measurement import LatencyStats, Validity
 from nas_engine.domain.measuring.samples import BlockStatus
+from nas_engine.settings.base import one_of
 from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
 from server.measuring.measurement import MeasurementKind
 
@@ -206,6 +207,12 @@ class MeasurementDetail(MeasurementResource):
     """SHA-256 of the model's rounded outputs on the job's input, computed by the agent; null where not taken."""
 
 
+if TYPE_CHECKING:
+    StatusName = str
+else:
+    StatusName = one_of(status.name.lower() for status in BlockStatus)
+
+
 def _status_name(value: object) -> object:
     return BlockStatus(value).name.lower() if isinstance(value, int) else value
 
@@ -219,7 +226,7 @@ class SampleBlockResource(Resource):
     npu_ns: Annotated[list[int], BeforeValidator(list)]
     """Accelerator's own duration of each run, nanoseconds; empty where the runtime gives none."""
 
-    status: Annotated[Literal["clean", "dirty", "discarded"], BeforeValidator(_status_name)]
+    status: Annotated[StatusName, BeforeValidator(_status_name)]
     """Whether the block counts: clean, dirty (used only where clean ones are few) or discarded."""
 
     num_involuntary_switches: int | None

@@ -31,12 +31,13 @@ from server.core.http.problem_handlers import architecture_problem
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
 from server.core.http.provide import UowDep, provided
 from server.core.http.requests import CSV, JSON, NDJSON, preferred
-from server.core.http.resources import LatencySourceName, Listing, ListQuery
+from server.core.http.resources import Listing, ListQuery
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
 from server.measuring.measurement import kind_of
 from server.searches.candidate_schemas import (
+    TABLE_SOURCE,
     CandidateListQuery,
     CandidateResource,
     EvaluationResource,
@@ -223,7 +224,7 @@ def candidate_resource(candidate: Candidate, known: CandidateContext) -> Candida
         candidate,
         **CandidateResource.of_metrics({metric.name: value for metric, value in candidate.values.items()}),
         architecture=candidate.record.architecture.choices_value(),
-        values=[MetricValueResource.of(known, known.metric) for known in candidate.current.values()],
+        values=[MetricValueResource.of_value(one) for one in candidate.current.values()],
         device_accuracy=_device_accuracy(known.classifications.get(candidate.id)),
         latency=_latency(candidate, known),
     )
@@ -261,9 +262,9 @@ def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | No
     )
 
 
-def latency_kind(hardware: HardwareProfile | None) -> LatencySourceName:
+def latency_kind(hardware: HardwareProfile | None) -> str:
     """What the latencies of a search are: it has hardware, or reads them from a table."""
-    return "table" if hardware is None else kind_of(hardware.key.identity.device_class).value
+    return TABLE_SOURCE if hardware is None else kind_of(hardware.key.identity.device_class).value
 
 
 def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> EvaluationResource:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
+from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import searched_names
 from nas_engine.settings.base import MetricName, OneOf
+from server.candidates.candidate import MetricValue
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
     CountedQuery,
     Id,
     Json,
-    LatencySourceName,
     MetricLabel,
     Resource,
     Text,
 )
+from server.measuring.measurement import MeasurementKind
 
 
 def _order_names() -> Iterator[str]:
@@ -59,6 +61,9 @@ EvaluationSourceName = Annotated[
         {"type": "string", "enum": [one.value for one in EvaluationSource if one is not EvaluationSource.GRAPH]}
     ),
 ]
+TABLE_SOURCE = "table"
+"""Source of a latency that is a value of the search space, a table of results."""
+LatencySourceName = Annotated[str, OneOf(lambda: (*(kind.value for kind in MeasurementKind), TABLE_SOURCE))]
 
 
 class CandidateListQuery(CountedQuery):
@@ -125,6 +130,19 @@ class MetricValueResource(Resource):
 
     source: EvaluationSource
     """Way the value was obtained; `graph` is counted from the layer graph."""
+
+    @classmethod
+    def of_value(cls, known: MetricValue) -> MetricValueResource:
+        """The resource of a stored value, which was checked when it was stored: pages hold hundreds."""
+        return cls.model_construct(
+            name=known.metric.name,
+            unit=known.metric.unit,
+            goal=known.metric.goal,
+            value=known.value,
+            uncertainty=known.uncertainty,
+            validity=known.validity,
+            source=known.source,
+        )
 
 
 class CandidateResource(Resource):
@@ -281,7 +299,7 @@ class FrontResource(Resource):
     objectives: list[FrontObjectiveResource]
     """Axes of the front, in the order of every list of values."""
 
-    dominance: Literal["point", "confident"]
+    dominance: Dominance
     """How candidates were compared: by their values, or by their 95 % confidence intervals."""
 
     latency_kind: LatencySourceName | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -38,8 +38,9 @@ from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
-from server.latency_tables.routes import batch_path
+from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport
+from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.fronts import Front, Fronts
@@ -186,26 +187,26 @@ def amend_search(
 
 @router.post("/searches/{search_id:id}:pause", status_code=202, response_model=SearchResource, responses=_STEER)
 def pause_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, steering: SteeringDep, once: PermittedOnce
 ) -> Response:
     """Ask no more candidates; what is in flight ends first. The state follows the desired state."""
-    return _steer(search_id, request, searches, batches, once, searches.pause)
+    return _steer(search_id, request, searches, once, searches.pause, steering, steering.pause)
 
 
 @router.post("/searches/{search_id:id}:resume", status_code=202, response_model=SearchResource, responses=_STEER)
 def resume_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, steering: SteeringDep, once: PermittedOnce
 ) -> Response:
     """Go on where a pause stopped."""
-    return _steer(search_id, request, searches, batches, once, searches.resume)
+    return _steer(search_id, request, searches, once, searches.resume, steering, steering.resume)
 
 
 @router.post("/searches/{search_id:id}:cancel", status_code=202, response_model=SearchResource, responses=_STEER)
 def cancel_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, once: PermittedOnce
+    search_id: SearchId, request: Request, searches: SearchesDep, steering: SteeringDep, once: PermittedOnce
 ) -> Response:
     """End a search; it cannot be resumed. What was measured stays."""
-    return _steer(search_id, request, searches, batches, once, searches.cancel)
+    return _steer(search_id, request, searches, once, searches.cancel, steering, steering.cancel)
 
 
 @router.get(
@@ -221,7 +222,7 @@ def get_front(
     _: Permitted,
     include_dominated: Annotated[bool, Query(description="Also the other complete candidates.")] = False,
     dominance: Annotated[
-        Literal["point", "confident"] | None,
+        Dominance | None,
         Query(description="Compare by values, or by 95 % confidence intervals; absent: as the search's spec says."),
     ] = None,
     max_dominated: Annotated[
@@ -229,8 +230,7 @@ def get_front(
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    wanted = None if dominance is None else Dominance(dominance)
-    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=wanted)
+    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=dominance)
     stride = -(-len(front.dominated) // max_dominated) or 1
     front = replace(front, dominated=front.dominated[::stride])
     shown = (*front.points, *front.dominated)
@@ -253,16 +253,25 @@ def list_checkpoints(
 
 
 def _steer(
-    search_id: str, request: Request, searches: Searches, batches: Batches, once: Once, change: Callable[[str], Search]
+    search_id: str,
+    request: Request,
+    searches: Searches,
+    once: Once,
+    change: Callable[[str], Search],
+    steering: Steering,
+    change_batch: Callable[[str], object],
 ) -> Response:
-    batch = batches.find(search_id)
-    if batch is not None:
-        verb = request.url.path.rpartition(":")[2]
-        return RedirectResponse(f"{batch_path(batch)}:{verb}", status_code=308)
+    """Change a search; or a latency table or report, which clients of the first release steer as searches."""
+    batches = steering.batches
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(searches.get_search(search_id).version))
-        search = change(search_id)
+        if (batch := batches.find(search_id)) is not None:
+            check_if_match(request, version_etag(batch.version))
+            change_batch(search_id)
+            search = batch_as_search(batches.find(search_id) or batch)
+        else:
+            check_if_match(request, version_etag(searches.get_search(search_id).version))
+            search = change(search_id)
         return stored_response(202, search_resource(search), _headers(search))
 
     return once(action)

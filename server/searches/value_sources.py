@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.domain.metrics import LATENCY_US
-from nas_engine.settings.algorithms import CostReportSettings
 from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.core.errors import SpecViolation
@@ -17,10 +16,6 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
 
     `space` is None where it is unknown; its values are looked for as in a space with graphs then.
     """
-    if isinstance(spec.algorithm, CostReportSettings):
-        table = spec.algorithm.latency_table
-        message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
-        return [SpecViolation("/algorithm/kind", message)]
     if space is not None and not space.has_graphs:
         return _misfits_of_table(spec, space)
     wanted = spec.metrics()

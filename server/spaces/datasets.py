@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.field_docs import Documented
 from server.spaces.descriptions import DatasetDescription
 
 EMBEDDED: Final = "fashion-mnist-12k"
@@ -23,10 +24,10 @@ EMBEDDED: Final = "fashion-mnist-12k"
 Kind = Literal["fashion-mnist-12k", "folder", "npz", "cifar10", "fashion-mnist", "mnist"]
 
 
-class RegisteredDataset(BaseModel):
+class RegisteredDataset(Documented):
     """One data set that workers can open."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     """Format of the files."""

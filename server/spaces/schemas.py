@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from nas_engine.settings.base import Identifier
+from nas_engine.domain.search_space import GeneKind
+from nas_engine.settings.base import Identifier, one_of
 from server.core.http.resources import Body, Json, MetricLabel, Resource
 
 
@@ -20,6 +21,12 @@ class NamedArchitectureResource(Resource):
     """Publication that the architecture is taken from."""
 
 
+if TYPE_CHECKING:
+    GeneKindName = str
+else:
+    GeneKindName = one_of(kind.value for kind in GeneKind)
+
+
 class GeneResource(Resource):
     """One position of a genotype."""
 
@@ -29,7 +36,7 @@ class GeneResource(Resource):
     group: str
     """Group of genes that it is shown with, such as the stage it belongs to."""
 
-    kind: Literal["structural", "leaf"]
+    kind: GeneKindName
     """Role of the gene in the space: structural genes change which other genes have an effect, leaves do not."""
 
     options: list[str]

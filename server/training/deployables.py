@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.settings.training import RetrainSettings
@@ -25,15 +24,7 @@ from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.measuring.payloads import ConvertPayload
 from server.training.store import SupernetStore
-from server.training.supernet import Supernet, SupernetVersion
-
-
-class DeployableState(Enum):
-    """Whether a model file can be had."""
-
-    READY = "ready"
-    CONVERTING = "converting"  # a job waits for a worker with the converter, or is under way
-    FAILED = "failed"
+from server.training.supernet import DeployableState, Supernet, SupernetVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +111,7 @@ def order_retrained(
         format=ModelFormat.RKNN,
         dtype=Dtype(wanted.rknn_dtype),
         batch=1,
-        weights="retrained",
+        weights=WeightsOrigin.RETRAINED,
         supernet_version_id=version.id,
         source_sha256=model.onnx_sha256,
         calibration_dataset=supernet.spec.dataset,
@@ -145,7 +136,7 @@ def order_deployable(tx: Transaction, search: Search, candidate: Candidate, max_
         format=ModelFormat.RKNN,
         dtype=device.dtype,
         batch=device.batch,
-        weights="inherited",
+        weights=WeightsOrigin.INHERITED,
         supernet_version_id=search.supernet_version_id,
         search_id=search.id,
         candidate_id=candidate.id,
@@ -228,7 +219,7 @@ def _of_job(job: Job, payload: ConvertPayload) -> DeployableModel:
         format=payload.format,
         dtype=payload.dtype,
         target=payload.target_platform,
-        weights=WeightsOrigin(payload.weights),
+        weights=payload.weights,
         state=state,
         reason="cancelled" if job.state is JobState.CANCELLED else reason,
         sha256=sha256,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from nas_engine.domain.environment import Dtype
+from nas_engine.settings.base import one_of
 from nas_engine.settings.training import TrainingSpec
 from server.access.schemas import Owner, OwnerName
+from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
-from server.training.supernet import SupernetState
+from server.training.supernet import DeployableState, SupernetState
 
 
 class SupernetListQuery(CountedQuery):
@@ -144,10 +146,18 @@ class RegistrationBody(Body):
     """Losses and further figures of the training, by name, for people."""
 
 
+if TYPE_CHECKING:
+    DeployedFormat = str
+    DeployedWeights = str
+else:
+    DeployedFormat = one_of(format.value for format in (ModelFormat.ONNX, ModelFormat.RKNN))
+    DeployedWeights = one_of(origin.value for origin in (WeightsOrigin.INHERITED, WeightsOrigin.RETRAINED))
+
+
 class DeployableModelResource(Resource):
     """One model file that can be shipped."""
 
-    format: Literal["onnx", "rknn"]
+    format: DeployedFormat
     """File format of the model."""
 
     dtype: Dtype
@@ -156,10 +166,10 @@ class DeployableModelResource(Resource):
     target: str | None
     """Chip an RKNN file is made for; null for ONNX."""
 
-    weights: Literal["inherited", "retrained"]
+    weights: DeployedWeights
     """Where its weights come from: inherited from the search's supernet, or retrained stand-alone."""
 
-    state: Literal["ready", "converting", "failed"]
+    state: DeployableState
     """Whether the file is there; `converting` also while it waits for a worker that has the converter."""
 
     reason: str

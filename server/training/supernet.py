@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
@@ -41,6 +41,14 @@ SUPERNET_TRANSITIONS: Mapping[SupernetState, frozenset[SupernetState]] = {
     SupernetState.FAILED: frozenset(),
     SupernetState.CANCELLED: frozenset(),
 }
+
+
+class DeployableState(StrEnum):
+    """Whether a model file can be had."""
+
+    READY = "ready"
+    CONVERTING = "converting"  # a job waits for a worker with the converter, or is under way
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

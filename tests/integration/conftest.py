@@ -12,6 +12,8 @@ import torch
 
 from tests.support.processes.served_worker import Served, served_worker
 from tests.support.worlds.api_world import World
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import Farm
 
 
 @pytest.fixture
@@ -19,6 +21,14 @@ def world(migrated_sqlite: Path, tmp_path: Path) -> Iterator[World]:
     """A server without sockets, with a worker and boards to be played by hand."""
     shutil.copy(migrated_sqlite, tmp_path / "hilnas.sqlite3")
     opened = World.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
+    """A service with an agents' endpoint, for real agents."""
+    opened = Farm(sqlite_database, tmp_path)
     yield opened
     opened.close()
 

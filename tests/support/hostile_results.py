@@ -11,8 +11,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from device_agent.measuring.messages import measurement_to_proto
 from hilnas.v1 import control_pb2
+from hilnas.wire import measurement_to_proto
 from nas_engine.domain.measurement import Measurement
 from server.artifacts.files import FileByteStore
 from server.bootstrap.agents import agent_services

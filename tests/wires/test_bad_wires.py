@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from server.jobs.states import JobState
-from tests.integration.device_agent.test_agents_and_service import Farm, fake_model
 from tests.support.processes.agent_process import AgentProcess
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import Farm, fake_model
 
 QUICK = ("--runtime", "fake", "--isolation", "none", "--device-type", "fake-board", "--poll-s", "1")
 SLOW = ("--runtime", "fake", "--device-type", "fake-board", "--poll-s", "1", "--fake-real-time")

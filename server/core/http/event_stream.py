@@ -188,13 +188,14 @@ class EventHub:
     @contextmanager
     def slot(self, owner: str, credential: str = "") -> Iterator[None]:
         """Count one of the owner's streams as open, and look after its credential, if it has one."""
+        shown = [credential] if credential else []  # without authentication nothing can end
         self._open[owner] += 1
-        self._credentials[credential] += bool(credential)
+        self._credentials.update(shown)
         try:
             yield
         finally:
             self._open[owner] -= 1
-            self._credentials[credential] -= bool(credential)
+            self._credentials.subtract(shown)
             self._open, self._credentials = +self._open, +self._credentials
 
 

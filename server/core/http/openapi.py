@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from nas_engine.settings.field_docs import Documented
 from server.core.http import problem_types as types
 from server.core.http.problems import PROBLEM_MEDIA_TYPE, ProblemType
 
@@ -38,13 +39,11 @@ with `page_size` and `page_token`. Every POST takes an `Idempotency-Key`. Times 
 microseconds, sizes bytes. Measured, simulated and estimated latencies are never mixed unlabelled.
 """
 _SLUGS = "x-problems"  # marks a response until the document is finished
-_UNKNOWN_MEMBERS = ConfigDict(extra="allow", use_attribute_docstrings=True)
+_UNKNOWN_MEMBERS = ConfigDict(extra="allow")
 
 
-class FieldErrorDocument(BaseModel):
+class FieldErrorDocument(Documented):
     """One wrong place of a request."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     detail: str
     """Explanation of what is wrong there and what is allowed."""
@@ -62,7 +61,7 @@ class FieldErrorDocument(BaseModel):
     """Largest value that is possible, where one is known."""
 
 
-class ProblemDocument(BaseModel):
+class ProblemDocument(Documented):
     """A failure (RFC 9457)."""
 
     model_config = _UNKNOWN_MEMBERS
@@ -85,7 +84,7 @@ class ProblemDocument(BaseModel):
     request_id: str
     """Id of the request, by which the server's log is searched."""
 
-    errors: list[FieldErrorDocument] = []
+    errors: list[FieldErrorDocument] = Field(default=[])
     """Wrong places of the request; absent when there are none."""
 
 

@@ -7,10 +7,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
-from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.json_value import JsonValue, parse_json
 from server.core.http.problem_types import MALFORMED_REQUEST, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
 from server.core.http.problems import Problem
-from server.core.json_text import parse_json
 
 JSON = "application/json"
 CSV = "text/csv"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declarations
 from nas_engine.settings.base import OneOf
+from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
 
 Json = Any
@@ -19,7 +20,6 @@ Json = Any
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 MetricLabel = Annotated[str, OneOf(lambda: (one.name for one in declarations()), is_checked=False)]
-LatencySourceName = Literal["measured", "simulated", "estimated", "table"]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -30,10 +30,10 @@ LabelText = Annotated[
 ]
 
 
-class Resource(BaseModel):
+class Resource(Documented):
     """Base of answers: unknown members are ignored when read, so that servers may add some."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, from_attributes=True)
 
     @classmethod
     def of(cls, *values: object, **members: object) -> Self:
@@ -79,10 +79,10 @@ def _written(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-class Body(BaseModel):
+class Body(Documented):
     """Base of requests: unknown members and non-finite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 T = TypeVar("T", bound=Resource)

@@ -46,7 +46,7 @@ def _real(maximum: float) -> Bound:
 _PROSE = Bound(characters=1 << 16, one_line=False)  # cut to a line of 1000 characters where it is stored
 _ENVIRONMENT = Bound(
     characters=1 << 18, one_line=False
-)  # read as JSON by server.core.json_text, which bounds its depth
+)  # read as JSON by nas_engine.domain.json_value, which bounds its depth
 _DIGEST = _line(64)
 
 WIRE_BOUNDS: Bounds = {

@@ -8,7 +8,7 @@ from nas_engine.cost.latency_table import mac_costs, measured_costs
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.search.densenas import search_architecture, training_settings
+from nas_engine.search.densenas import search_architecture
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import Hooks, Progress, StopReason
@@ -44,7 +44,7 @@ class DeriveHandler:
         checkpoint = local_checkpoint(path, self._resources.artifacts, given.checkpoint_sha256)
         total: dict[str, JsonValue] = {
             "cost_factor": wanted.cost_factors[given.number],
-            "num_steps": training_settings(wanted, seed).num_steps(len(dataset.train)),
+            "num_steps": wanted.weight_training(seed).num_steps(len(dataset.train)),
         }
         uploads = CheckpointUploads(
             self._resources.artifacts,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
-    CostReportSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
     RandomSearchSettings,
@@ -29,7 +27,6 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
 
     Raises:
         InvalidSpaceError: the space is none that this kind searches.
-        SearchStateError: searches of this kind have no steps.
     """
     match spec.algorithm:
         case (
@@ -43,7 +40,5 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
             return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))
         case DenseNasSettings() as settings:
             return DerivationProcedure(spec, settings, space)
-        case CostReportSettings() as settings:
-            raise SearchStateError(f"a {settings.kind} has no steps: its networks are measured as they were sampled")
         case unknown:
             assert_never(unknown)

@@ -8,6 +8,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
+from server.candidates.spec import Confirmation
 from server.searches.fronts import Front, Fronts
 
 
@@ -19,11 +20,11 @@ def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeas
     if LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
         return ()
     match search.spec.measurement.confirm:
-        case "none":
+        case Confirmation.NONE:
             chosen: tuple[Candidate, ...] = ()
-        case "front":
+        case Confirmation.FRONT:
             chosen = front.points
-        case "confident":
+        case Confirmation.CONFIDENT:
             version_id = search.supernet_version_id
             chosen = fronts.of_search(search.id, supernet_version_id=version_id, dominance=Dominance.CONFIDENT).points
     return tuple(c.id for c in sorted(chosen, key=lambda c: c.seq) if c.id not in remeasured)

@@ -1,4 +1,4 @@
-"""Conversions and a search for a simulated RK3588, through running services; see compose_rknn_check.sh.
+"""Conversions and a search for a simulated RK3588, through running services; see compose_check.sh.
 
 Standard library only: it runs with the system's Python.
 """

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.measurement import DeviceClass, Dtype, HardwareKey
+from nas_engine.domain.measurement import Dtype, HardwareKey
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
-from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.fleet.device import DeviceState
@@ -26,24 +25,23 @@ from server.measuring.conversion import ConvertedModel
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload
 from server.measuring.queries import ModelMeasurementSpec
 from tests.support.samples.classifying import (
+    BOARD,
     LABELS,
     NUM_CLASSES,
+    RIGHT,
     answer,
     answers,
+    classifications,
     classifying_device,
     image_set,
+    spec,
     stored,
+    take,
 )
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, lease_of, measurement, put_measurement
-
-RIGHT = answers(*LABELS)
-
+from tests.support.worlds.service_world import IDENTITY, World, lease_of, measurement, put_measurement
 
 TWO_WRONG = answers(1, 2, *LABELS[2:])
-
-
-BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, runtime="rknnlite", core_mask="0x1")
 
 
 FACTS = ModelFacts(input_shapes=((1, 1, 4, 4),), opset=17, size_bytes=1000)
@@ -54,27 +52,10 @@ def world(database: TestDatabase, tmp_path: Path) -> World:
     return World(database, FileByteStore(tmp_path / "artifacts"))
 
 
-def spec(world: World, *, model: bytes = b"model", **changes: Any) -> ModelMeasurementSpec:
-    images = {"sha256": stored(world, image_set())}
-    document = {"model_sha256": stored(world, model), "device": {"device_type": "testboard"}, "images": images}
-    return ModelMeasurementSpec.model_validate({**document, **changes})
-
-
 def measure(world: World, wanted: ModelMeasurementSpec, facts: ModelFacts = FACTS) -> Job:
     named = [wanted.calibration_images_sha256, None if wanted.images is None else wanted.images.sha256]
     heads = {sha256: image_set_head(world.artifacts, sha256)[0] for sha256 in named if sha256 is not None}
     return world.latencies.measure_model(wanted, facts, heads)
-
-
-def classifications(world: World, **query: Any) -> tuple[ClassificationRecord, ...]:
-    return world.classifications.page_of_classifications(ClassificationQuery(**query), PageRequest(100)).items
-
-
-def take(device: PlayedDevice, kind: JobKind) -> Job:
-    job = device.take()
-    assert job is not None
-    assert job.kind is kind
-    return job
 
 
 def test_right_answers_are_counted_by_the_server(world: World) -> None:

@@ -18,47 +18,34 @@ from server.candidates.candidate import Candidate, HeldOutAccuracy
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.states import SearchState
-from server.classifying.classification import ClassificationQuery, ClassificationRecord, ReferencePredictions
+from server.classifying.classification import ReferencePredictions
 from server.core.errors import InvalidSpecError
-from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.states import JobKind, JobState
 from server.measuring.conversion import ConvertedModel
 from server.measuring.payloads import ConvertPayload
-from server.measuring.queries import ModelMeasurementSpec
 from server.searches.steps.step import StepStatus
-from tests.support.samples.classifying import LABELS, answer, answers, classifying_device, image_set, stored
+from tests.support.samples.classifying import (
+    BOARD,
+    LABELS,
+    RIGHT,
+    answer,
+    answers,
+    classifications,
+    classifying_device,
+    image_set,
+    stored,
+    take,
+)
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, lease_of
-
-RIGHT = answers(*LABELS)
-
-
-BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, runtime="rknnlite", core_mask="0x1")
+from tests.support.worlds.service_world import IDENTITY, World, lease_of
 
 
 @pytest.fixture
 def world(database: TestDatabase, tmp_path: Path) -> World:
     return World(database, FileByteStore(tmp_path / "artifacts"))
-
-
-def spec(world: World, *, model: bytes = b"model", **changes: Any) -> ModelMeasurementSpec:
-    images = {"sha256": stored(world, image_set())}
-    document = {"model_sha256": stored(world, model), "device": {"device_type": "testboard"}, "images": images}
-    return ModelMeasurementSpec.model_validate({**document, **changes})
-
-
-def classifications(world: World, **query: Any) -> tuple[ClassificationRecord, ...]:
-    return world.classifications.page_of_classifications(ClassificationQuery(**query), PageRequest(100)).items
-
-
-def take(device: PlayedDevice, kind: JobKind) -> Job:
-    job = device.take()
-    assert job is not None
-    assert job.kind is kind
-    return job
 
 
 def finalist(world: World, **changes: Any) -> tuple[Search, Candidate, Job]:

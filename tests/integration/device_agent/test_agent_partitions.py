@@ -11,19 +11,11 @@ import pytest
 
 from nas_engine.domain.job_protocol import FailureType
 from server.jobs.states import JobPhase, JobState
-from tests.integration.device_agent.test_agents_and_service import Farm
 from tests.support.processes.agent_process import AgentProcess
 from tests.support.processes.cut_wire import CutWire
-from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import Farm
 
 SLOW = ("--runtime", "fake", "--device-type", "fake-board", "--poll-s", "1", "--fake-real-time")
-
-
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

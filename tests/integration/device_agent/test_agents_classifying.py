@@ -2,117 +2,89 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nas_engine.domain.job_protocol import FailureType, LeaseOrder
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measuring.classification import decompress_predictions
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelFacts
 from server.candidates.states import EvaluationSource
-from server.classifying.classification import ClassificationQuery
+from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.core.paging import PageRequest
-from server.fleet.rpc_server import RpcServer, start_rpc_server
 from server.jobs.job import Job, JobQuery
-from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobPhase, JobState
 from server.measuring.queries import ModelMeasurementSpec
-from tests.integration.device_agent.test_agents_and_service import Farm
-from tests.support.fakes.dispatch import FakeDispatch
-from tests.support.processes.agent_process import AgentProcess
 from tests.support.samples.classifying import LABELS, NUM_CLASSES, image_set, row_classifier, stored
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import EAGER, FAKE_CHILD, ONNXRUNTIME, Farm
 
-Start = Callable[..., AgentProcess]
-ORT = ("--runtime", "onnxruntime", "--device-type", "cpu", "--poll-s", "1")
-FAKE_CHILD = ("--runtime", "fake", "--device-type", "fake-board", "--poll-s", "1")
 SLOW_US = 50_000.0  # in real time, one image each: long enough to be seen at work, however slow the machine
 
 
 @pytest.fixture
-def dispatch() -> FakeDispatch:
-    return FakeDispatch(settings=LeaseSettings(ttl_s=5.0, accept_s=0.3, max_wait_s=5.0))
-
-
-@pytest.fixture
-def server(dispatch: FakeDispatch) -> Iterator[RpcServer]:
-    running = start_rpc_server(dispatch.services(), "127.0.0.1:0", num_threads=16)
-    yield running
-    running.stop(0.0)
-
-
-@pytest.fixture
-def start(server: RpcServer, tmp_path: Path) -> Iterator[Start]:
-    started: list[AgentProcess] = []
-
-    def begin(*arguments: str) -> AgentProcess:
-        started.append(AgentProcess(tmp_path, server.port, *arguments))
-        return started[-1]
-
-    yield begin
-    for agent in started:
-        agent.end()
+def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
+    opened = Farm(sqlite_database, tmp_path, leases=EAGER)
+    yield opened
+    opened.close()
 
 
 def scripted(**script: object) -> bytes:
     return json.dumps({"hilnas_fake": 1, "predictions": [0, 1, 2], "num_classes": NUM_CLASSES, **script}).encode()
 
 
-def test_images_are_fetched_once_for_many_models_and_answered_right(dispatch: FakeDispatch, start: Start) -> None:
+def classified(farm: Farm, job: Job) -> list[ClassificationRecord]:
+    query = ClassificationQuery(include_superseded=True)
+    page = farm.world.classifications.page_of_classifications(query, PageRequest(100))
+    return [record for record in page.items if record.job_id == job.id]
+
+
+def predicted(farm: Farm, job: Job) -> list[int]:
+    """The classes that a job's one record holds."""
+    (record,) = classified(farm, farm.final(job))
+    return list(decompress_predictions(record.predictions, record.num_images).tolist())
+
+
+def test_images_are_fetched_once_for_many_models_and_answered_right(farm: Farm) -> None:
     images = image_set()
-    right = dispatch.add_classify_job(row_classifier(), images, len(LABELS))
-    wrong = dispatch.add_classify_job(row_classifier(wrong=True), images, len(LABELS))
-    start(*ORT)
-    dispatch.wait_until(lambda: right.done and wrong.done, 60.0)
-    assert [failure.message for job in (right, wrong) for failure in job.failures] == []
-    assert right.classifications[0].predictions.tolist() == list(LABELS)
-    assert wrong.classifications[0].predictions.tolist() == [(label - 1) % NUM_CLASSES for label in LABELS]
-    assert right.classifications[0].hardware_key.identity.runtime == "onnxruntime"
-    of_images = dispatch.add_model(images)
-    assert [sha256 for sha256, _ in dispatch.fetches].count(of_images) == 1
+    farm.start(*ONNXRUNTIME)
+    right = farm.submit_images(row_classifier(), images, len(LABELS))
+    wrong = farm.submit_images(row_classifier(wrong=True), images, len(LABELS))
+    assert predicted(farm, right) == list(LABELS)
+    assert predicted(farm, wrong) == [(label - 1) % NUM_CLASSES for label in LABELS]
+    assert [sha256 for sha256, _ in farm.faults.fetches].count(hashlib.sha256(images).hexdigest()) == 1
 
 
-def test_a_model_that_fails_ends_its_job_with_the_reason_and_not_its_agent(
-    dispatch: FakeDispatch, start: Start
-) -> None:
+def test_a_model_that_fails_ends_its_job_with_the_reason_and_not_its_agent(farm: Farm) -> None:
     images = image_set()
     faults = {
         "crash": FailureType.RUNTIME_CRASHED,
         "nan": FailureType.OUTPUT_MISMATCH,
         "reject": FailureType.MODEL_REJECTED,
     }
-    jobs = {fault: dispatch.add_classify_job(scripted(fault=fault), images, 10) for fault in faults}
-    other = dispatch.add_classify_job(scripted(num_classes=7), images, 10)
-    sound = dispatch.add_classify_job(scripted(), images, 10)
-    start(*FAKE_CHILD)
-    dispatch.wait_until(lambda: all(job.done for job in (*jobs.values(), other, sound)), 90.0)
-    assert {fault: job.failures[0].type for fault, job in jobs.items()} == faults
-    assert other.failures[0].type is FailureType.MODEL_REJECTED
-    assert sound.classifications[0].predictions.tolist() == list(LABELS)
+    farm.start(*FAKE_CHILD)
+    jobs = {fault: farm.submit_images(scripted(fault=fault), images, 10) for fault in faults}
+    other = farm.submit_images(scripted(num_classes=7), images, 10)
+    sound = farm.submit_images(scripted(), images, 10)
+    assert {fault: farm.final(job).failure_type for fault, job in jobs.items()} == faults
+    assert farm.final(other).failure_type is FailureType.MODEL_REJECTED
+    assert predicted(farm, sound) == list(LABELS)
 
 
-def test_a_cancelled_classification_stops(dispatch: FakeDispatch, start: Start) -> None:
+def test_a_cancelled_classification_stops(farm: Farm) -> None:
     images = image_set(repeat=200)
-    job = dispatch.add_classify_job(scripted(latency_us=SLOW_US), images, 200 * len(LABELS))
-    start(*FAKE_CHILD, "--fake-real-time")
-    dispatch.wait_until(lambda: JobPhase.MEASURING in job.phases, 60.0)
-    job.order = LeaseOrder.CANCEL
-    dispatch.wait_until(lambda: job.done, 60.0)
-    assert [failure.type for failure in job.failures] == [FailureType.CANCELLED]
-    assert not job.classifications
-
-
-# ---- with the whole service behind the wire
-
-
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
+    farm.start(*FAKE_CHILD, "--fake-real-time")
+    job = farm.submit_images(scripted(latency_us=SLOW_US), images, 200 * len(LABELS))
+    farm.until_in(job, JobPhase.MEASURING)
+    farm.world.dispatch.cancel(job.id)
+    assert farm.final(job).state is JobState.CANCELLED
+    assert farm.failures(job) == [FailureType.CANCELLED]
+    assert not classified(farm, job)
 
 
 def order(farm: Farm, model: bytes, images: bytes, name: str, shape: tuple[int, ...] = (1, 1, 4, 4)) -> Job:
@@ -135,7 +107,7 @@ def order(farm: Farm, model: bytes, images: bytes, name: str, shape: tuple[int, 
 
 
 def test_a_model_of_ones_own_gets_its_accuracy_on_onnx_runtime(farm: Farm) -> None:
-    farm.start(*ORT)
+    farm.start(*ONNXRUNTIME)
     job = farm.final(order(farm, row_classifier(), image_set(), "bench-1"))
     assert job.state is JobState.DONE, job.failure_message
     (record,) = farm.world.classifications.page_of_classifications(ClassificationQuery(), PageRequest(10)).items
@@ -148,7 +120,7 @@ def test_an_agent_killed_while_it_classifies_is_replaced_and_the_job_is_done_onc
     images = image_set(repeat=200)
     slow = farm.start(*FAKE_CHILD, "--fake-real-time", name="slow")
     job = order(farm, scripted(latency_us=SLOW_US), images, "slow")
-    farm.until(lambda: farm.world.dispatch.get(job.id).phase is JobPhase.MEASURING, 60.0)
+    farm.until_in(job, JobPhase.MEASURING)
     slow.kill()
     farm.lose(job)
     farm.start(*FAKE_CHILD, name="quick")

@@ -18,7 +18,7 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.search.densenas import search_architecture, training_settings
+from nas_engine.search.densenas import search_architecture
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import StopReason
@@ -50,7 +50,7 @@ def test_a_space_of_other_classes_is_refused_before_anything_is_trained() -> Non
 
 def test_a_cosine_falls_from_one_learning_rate_to_the_other() -> None:
     settings = DenseNasSettings(dataset="imagenet100")
-    training = training_settings(settings, seed=0)
+    training = settings.weight_training(seed=0)
     # 100 ImageNet classes, 80 % of about 1,300 images each.
     assert training.num_steps(103_700) == 150 * 294
     assert learning_rate_at(training.optimizer, 0, 44_100) == pytest.approx(settings.learning_rate)

@@ -9,7 +9,6 @@ import torch
 
 from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.search_space import Form
-from nas_engine.search.densenas import training_settings
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.shifting import ShiftingSettings
 from nas_engine.settings.training import RetrainSettings, TrainingSpec
@@ -87,7 +86,7 @@ def test_a_derivation_of_the_first_release_is_the_same_run() -> None:
     settings = DenseNasSettings(
         dataset="bars", epochs=6, first_architecture_epoch=1, batch_size=24, learning_rate=0.1, final_learning_rate=0.0
     )
-    training = training_settings(settings, seed=3)
+    training = settings.weight_training(seed=3)
     strategy = DifferentiableStrategy(
         MBV2,
         mac_costs(MBV2),

@@ -10,9 +10,9 @@ import pytest
 from hilnas.v1 import control_pb2
 from server.fleet.device import DeviceState
 from server.jobs.states import JobState
-from tests.integration.device_agent.test_agents_and_service import Farm, fake_model
 from tests.support.worlds.agent_bench import Bench, RawAgent
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import Farm, fake_model
 
 
 @pytest.fixture

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from device_agent.server_link.link import Link, LinkSettings
 from device_agent.state import Enrolled, StateDirectory
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.files import FileByteStore
 from server.core.errors import ConflictError, InvalidValueError, NotAuthenticatedError
 from server.fleet.device import DeviceCapabilities, Enrolment
-from server.fleet.rpc_server import RpcServer, start_rpc_server
-from tests.integration.device_agent.test_rpc_server import enrol
-from tests.support.fakes.dispatch import FakeDispatch
-from tests.support.processes.agent_process import AgentProcess
+from tests.support.worlds.agent_bench import Bench
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import Farm
 from tests.support.worlds.service_world import IDENTITY, World
 
 FIRST, SECOND = "nas_dev_" + "a" * 43, "nas_dev_" + "b" * 43
@@ -34,18 +30,6 @@ ENROLMENT = Enrolment(
 @pytest.fixture
 def world(database: TestDatabase, tmp_path: Path) -> World:
     return World(database, FileByteStore(tmp_path / "artifacts"))
-
-
-@pytest.fixture
-def dispatch() -> FakeDispatch:
-    return FakeDispatch()
-
-
-@pytest.fixture
-def server(dispatch: FakeDispatch) -> Iterator[RpcServer]:
-    running = start_rpc_server(dispatch.services(), "127.0.0.1:0", num_threads=8)
-    yield running
-    running.stop(0.0)
 
 
 def test_an_enrolment_that_is_taken_twice_is_one_enrolment(world: World) -> None:
@@ -91,16 +75,17 @@ def test_a_credential_that_could_be_guessed_is_refused(world: World) -> None:
 
 
 def test_an_agent_whose_enrolment_went_unanswered_asks_for_the_same_credential_again(
-    dispatch: FakeDispatch, server: RpcServer, tmp_path: Path
+    sqlite_database: TestDatabase, tmp_path: Path
 ) -> None:
-    dispatch.hide_enrolments = 2
-    agent = AgentProcess(tmp_path, server.port, "--runtime", "fake", "--isolation", "none")
+    farm = Farm(sqlite_database, tmp_path)
+    farm.faults.hide_enrolments = 2
     try:
-        dispatch.wait_until(lambda: bool(dispatch.reports), timeout_s=60.0)
+        agent = farm.start()
+        farm.until(lambda: bool(farm.faults.reports), 60.0)
     finally:
-        agent.end()
-    assert len(dispatch.enrolments) == 3
-    assert len(set(dispatch.enrolments)) == 1
+        farm.close()
+    assert len(farm.faults.credentials) == 3
+    assert len(set(farm.faults.credentials)) == 1
     assert "enrolling again" not in agent.log
     assert not (agent.state_dir / "wanted_credential").exists()
 
@@ -117,8 +102,10 @@ def test_an_agent_that_dies_between_enrolment_and_answer_comes_back_with_the_sam
     again.close()
 
 
-def test_a_caller_without_a_wish_is_given_a_credential(server: RpcServer, dispatch: FakeDispatch) -> None:
-    link = Link(LinkSettings(server=f"127.0.0.1:{server.port}", insecure=True))
-    enrol(link)
-    link.close()
-    assert dispatch.enrolments == ["credential-dev_0-0"]
+def test_a_caller_without_a_wish_is_given_a_credential(sqlite_database: TestDatabase, tmp_path: Path) -> None:
+    bench = Bench(sqlite_database, tmp_path)
+    try:
+        assert bench.agent(credential="").credential.startswith("nas_dev_")
+        assert bench.agent("bench-2", credential=FIRST).credential == FIRST
+    finally:
+        bench.close()

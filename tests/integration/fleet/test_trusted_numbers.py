@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState, SearchState
 from server.fleet.device import DeviceState, pool_key
-from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import FAKE, Farm, fake_model
 from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, run_to_end
 
 HOUR = timedelta(hours=1)
@@ -28,13 +27,6 @@ GOLDEN: dict[str, Any] = {"pool_key": POOL_KEY, "artifact_sha256": "0" * 64, "me
 @pytest.fixture
 def world(sqlite_database: TestDatabase, tmp_path: Path) -> World:
     return World(sqlite_database, FileByteStore(tmp_path / "artifacts"))
-
-
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
 
 
 def latencies(world: World, candidate: Candidate) -> list[Evaluation]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from server.candidates.search import Search
 from server.jobs.job import Job
+from server.measuring.measurement import MeasurementQuery
 from tests.support.worlds.service_world import (
     PlayedDevice,
     World,
 )
+
+EVERYTHING = MeasurementQuery(include_superseded=True, include_suspect=True)
 
 
 def measuring(world: World, num_candidates: int = 1, **changes: object) -> Search:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Validity, ValidityFlag
-from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState
 from server.fleet.device import DeviceState
 from server.fleet.sessions import SessionState
@@ -16,18 +11,10 @@ from server.jobs.queue import JobStore
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
-from tests.integration.jobs.leasing import lost, measuring, taken
-from tests.support.worlds.databases import TestDatabase
+from tests.integration.jobs.leasing import EVERYTHING, lost, measuring, taken
 from tests.support.worlds.service_world import (
     World,
 )
-
-EVERYTHING = MeasurementQuery(include_superseded=True, include_suspect=True)
-
-
-@pytest.fixture
-def world(database: TestDatabase, tmp_path: Path) -> World:
-    return World(database, FileByteStore(tmp_path / "artifacts"))
 
 
 def test_a_job_fails_after_its_last_attempt_and_says_why(world: World) -> None:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
-from server.artifacts.files import FileByteStore
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind, JobState
-from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import World, lease_of
 
 BOTH = [{"metric": "top1"}, {"metric": "latency_us"}]
-
-
-@pytest.fixture
-def world(database: TestDatabase, tmp_path: Path) -> World:
-    return World(database, FileByteStore(tmp_path / "artifacts"))
 
 
 def started(world: World) -> Search:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.metrics import LATENCY_US
-from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError
 from server.core.paging import PageRequest
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobState
 from server.measuring.measurement import MeasurementQuery
-from tests.integration.jobs.leasing import lost, measuring, taken
-from tests.support.worlds.databases import TestDatabase
+from tests.integration.jobs.leasing import EVERYTHING, lost, measuring, taken
 from tests.support.worlds.service_world import (
     IDENTITY,
     World,
@@ -27,13 +24,6 @@ from tests.support.worlds.service_world import (
     put_measurement,
     result_digest,
 )
-
-EVERYTHING = MeasurementQuery(include_superseded=True, include_suspect=True)
-
-
-@pytest.fixture
-def world(database: TestDatabase, tmp_path: Path) -> World:
-    return World(database, FileByteStore(tmp_path / "artifacts"))
 
 
 def test_a_late_result_counts_while_nobody_else_has_the_job(world: World) -> None:

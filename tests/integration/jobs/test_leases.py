@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
-from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState
 from server.core.errors import LeaseLostError
 from server.fleet.device import DeviceState
@@ -19,17 +17,11 @@ from server.jobs.job import LeaseRef
 from server.jobs.results import ResultStatus
 from server.jobs.states import JobPhase, JobState, LeaseOutcome
 from tests.integration.jobs.leasing import lost, measuring, taken
-from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import (
     IDENTITY,
     World,
     lease_of,
 )
-
-
-@pytest.fixture
-def world(database: TestDatabase, tmp_path: Path) -> World:
-    return World(database, FileByteStore(tmp_path / "artifacts"))
 
 
 def test_an_agent_must_accept_a_lease_or_loses_it_at_no_cost(world: World) -> None:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
-
-from server.artifacts.files import FileByteStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
 from server.core.paging import PageRequest
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind
 from server.measuring.store import MeasurementStore
-from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import World
-
-
-@pytest.fixture
-def world(database: TestDatabase, tmp_path: Path) -> World:
-    return World(database, FileByteStore(tmp_path / "artifacts"))
 
 
 def test_places_count_what_runs_and_what_comes_first(world: World) -> None:

@@ -21,6 +21,7 @@ from server.latency_tables.batch import BatchState
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.store import BatchStore
 from server.measuring.store import MeasurementStore
+from server.searches.schemas import SearchResource
 from tests.support.worlds.api_world import World
 from tests.support.worlds.table_world import BATCH, StepWorker, complete_table, measure_by_formula
 from tests.support.worlds.worker_world import TINY_SPACE
@@ -193,9 +194,8 @@ def test_operators_that_fail_are_told_apart_from_those_that_are_refused(
     assert (found["state"], found["num_measured"]) == ("completed", table["num_operators"] - 2)
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
-def test_the_paths_of_searches_lead_to_tables_and_reports(
-    world: World, client: httpx.Client, worker: StepWorker, board: Device, verb: str
+def test_the_path_of_a_search_leads_to_tables_and_reports(
+    world: World, client: httpx.Client, worker: StepWorker, board: Device
 ) -> None:
     table_id = complete_table(world, client, worker, board, tiny(), spec())
     report_id = ordered(client, f"{TABLES}/{table_id}/reports", num_networks=2)["id"]
@@ -203,9 +203,22 @@ def test_the_paths_of_searches_lead_to_tables_and_reports(
     for batch_id, path in paths.items():
         answer = client.get(f"/api/v1/searches/{batch_id}", follow_redirects=False)
         assert (answer.status_code, answer.headers["Location"]) == (308, path)
-        answer = client.post(f"/api/v1/searches/{batch_id}:{verb}", follow_redirects=False)
-        assert (answer.status_code, answer.headers["Location"]) == (308, f"{path}:{verb}")
     assert client.get("/api/v1/searches").json()["items"] == []
+
+
+def test_tables_and_reports_are_steered_as_the_searches_they_were(
+    world: World, client: httpx.Client, worker: StepWorker, board: Device
+) -> None:
+    table_id = complete_table(world, client, worker, board, tiny(), spec())
+    report_id = ordered(client, f"{TABLES}/{table_id}/reports", num_networks=2)["id"]
+    report_path = f"{TABLES}/{table_id}/reports/{report_id}"
+    for verb, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+        answer = client.post(f"/api/v1/searches/{report_id}:{verb}", follow_redirects=False)
+        assert answer.status_code == 202
+        search = SearchResource.model_validate(answer.json())
+        assert (search.id, search.state.value, search.spec.budget.num_candidates) == (report_id, state, 2)
+        assert client.get(report_path).json()["state"] == state
+    assert client.post(f"/api/v1/searches/{table_id}:cancel").status_code == 409  # it is complete
 
 
 def test_a_report_is_no_search_any_more(client: httpx.Client, board: Device) -> None:

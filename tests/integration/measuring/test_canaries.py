@@ -35,8 +35,8 @@ from server.measuring.rpc import MeasuringRpc
 from server.measuring.worker.golden import make_golden
 from server.measuring.worker.rknn import RknnFiles, RknnMaker
 from server.spaces.catalog import SpaceCatalog
-from tests.integration.device_agent.test_agents_and_service import FAKE, Farm, fake_model
 from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.farm import FAKE, Farm, fake_model
 from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World
 
 BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, core_mask="1")
@@ -48,13 +48,6 @@ ANSWER, OTHER_ANSWER = "a" * 64, "b" * 64
 @pytest.fixture
 def world(sqlite_database: TestDatabase, tmp_path: Path) -> World:
     return World(sqlite_database, FileByteStore(tmp_path / "artifacts"))
-
-
-@pytest.fixture
-def farm(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Farm]:
-    opened = Farm(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
 
 
 class FakeRknnMaker(RknnMaker):

@@ -38,9 +38,9 @@ from server.measuring.results import MeasurementResults
 from server.measuring.worker.rknn import RknnMaker
 from server.training.candidate_retraining import CandidateRetraining
 from server.training.candidate_retraining_spec import parse_candidate_retraining_spec
-from server.training.deployables import DeployableModel, DeployableModels, DeployableState
+from server.training.deployables import DeployableModel, DeployableModels
 from server.training.spec import parse_training_spec
-from server.training.supernet import Supernet, SupernetState
+from server.training.supernet import DeployableState, Supernet, SupernetState
 from tests.support.fakes.converter import TABLE
 from tests.support.worlds.api_world import measurement
 from tests.support.worlds.databases import TestDatabase

@@ -10,8 +10,9 @@ import pytest
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
 from server.candidates.states import SearchState
-from server.training.deployables import DeployableModel, DeployableModels, DeployableState
+from server.training.deployables import DeployableModel, DeployableModels
 from server.training.spec import parse_training_spec
+from server.training.supernet import DeployableState
 from server.training.supernets import Supernets
 from tests.support.processes.rknn_installation import RknnInstallation
 from tests.support.samples.rknn_files import RKNN_PYTHON

@@ -1,4 +1,4 @@
-"""Hand-written fakes of the service's engine ports: one small space, two data sets, plain front mathematics."""
+"""Hand-written fakes of the service's engine ports: one small space and two data sets."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.dominance import confidently_dominates
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import MACS, PARAMS, PEAK_ACTIVATION_BYTES, TOP1
-from nas_engine.domain.objective import Objective
 from server.spaces.architecture import ArchitectureRecord, KnownValue
 from server.spaces.descriptions import DatasetDescription, GeneDescription, MetricBounds, SpaceDescription
 
@@ -130,35 +128,3 @@ class FakeDatasets:
 
     def all(self) -> Sequence[DatasetDescription]:
         return self._all
-
-
-class FakeFrontMaths:
-    """Dominance by comparing all pairs; hypervolume in two dimensions by sweeping."""
-
-    def non_dominated(
-        self,
-        objectives: Sequence[Objective],
-        values: Sequence[Sequence[float]],
-        standard_errors: Sequence[Sequence[float]] | None = None,
-    ) -> Sequence[int]:
-        rows = [tuple(o.minimized(v) for o, v in zip(objectives, row, strict=True)) for row in values]
-        if standard_errors is not None:
-            noisy = list(zip(rows, standard_errors, strict=True))
-            return [i for i, row in enumerate(noisy) if not any(confidently_dominates(*a, *row) for a in noisy)]
-        return [i for i, row in enumerate(rows) if not any(_dominates(other, row) for other in rows)]
-
-    def hypervolume(
-        self, objectives: Sequence[Objective], values: Sequence[Sequence[float]], reference_point: Sequence[float]
-    ) -> float:
-        limit_x, limit_y = (o.minimized(v) for o, v in zip(objectives, reference_point, strict=True))
-        rows = sorted(tuple(o.minimized(v) for o, v in zip(objectives, row, strict=True)) for row in values)
-        volume, best_y = 0.0, limit_y
-        for x, y in rows:
-            if x < limit_x and y < best_y:
-                volume += (limit_x - x) * (best_y - y)
-                best_y = y
-        return volume
-
-
-def _dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a != b and all(x <= y for x, y in zip(a, b, strict=True))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.fakes.dispatch import ENROLMENT_TOKEN
 from tests.support.paths import ROOT
 
 
@@ -21,7 +20,7 @@ class AgentProcess:
         port: int,
         *arguments: str,
         name: str = "bench-1",
-        token: str = ENROLMENT_TOKEN,
+        token: str,
         insecure: bool = True,
         prefix: tuple[str, ...] = (),
         host: str = "127.0.0.1",

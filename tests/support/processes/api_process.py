@@ -17,6 +17,7 @@ import httpx2
 
 from hilnas.client.client import Hilnas
 from tests.support.processes.warm_start import WarmProcess
+from tests.support.worlds.databases import place_migrated
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
@@ -47,6 +48,7 @@ class RunningServer:
 @contextmanager
 def running_server(home: Path, *options: str, warm: bool = True) -> Iterator[RunningServer]:
     """A server on free ports, waited for by its server.json; ended at the latest here."""
+    place_migrated(home / "hilnas.sqlite3")
     arguments = ["server", "--home", str(home), "--port", "0", "--grpc-port", "0", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HILNAS_")}
     log_path = home.parent / f"{home.name}.log"

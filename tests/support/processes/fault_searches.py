@@ -39,7 +39,7 @@ TRAINING: Mapping[str, Any] = {
     "name": "tiny supernet",
     "space": SPACE,
     "dataset": "fashion-mnist-12k",
-    "iterations": 300,
+    "iterations": 150,
     "batch_size": 16,
     "optimizer": {"learning_rate": 0.05},
     "augmentation": "none",

@@ -133,7 +133,7 @@ def fuzzed_server(home: Path) -> Iterator[FuzzedServer]:
 
 def honest_envelope(lease: control_pb2.LeaseRef, blocks: Sequence[SampleBlock] | None = None) -> Any:
     """A result that the board of the tests could have measured."""
-    from device_agent.measuring.messages import measurement_to_proto
+    from hilnas.wire import measurement_to_proto
 
     key = HardwareKey(identity=capabilities().identity, dtype=Dtype.FP32)
     envelope = control_pb2.ResultEnvelope(lease=lease, measurement=measurement_to_proto(measurement(key, 1000.0)))

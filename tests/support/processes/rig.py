@@ -24,6 +24,7 @@ from server.fleet.store import devices
 from server.jobs.states import JobKind, JobState
 from server.jobs.tables import jobs
 from tests.support.processes.machine import Program, free_port
+from tests.support.worlds.databases import place_migrated
 
 LEASE_TTL_S = 3.0
 LEASE_ACCEPT_S = 2.5
@@ -39,6 +40,8 @@ class Installation:
         self.folder = folder
         self._http_port, self.grpc_port = free_port(), free_port()
         url = database_url or f"sqlite:///{folder / 'hilnas.sqlite3'}"
+        if database_url is None:
+            place_migrated(folder / "hilnas.sqlite3")
         self.home = folder / "home"
         environment = {
             "HILNAS_HOME": str(self.home),

@@ -11,14 +11,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nas_engine.domain.measurement import DeviceIdentity, Dtype, EnvironmentRecord, HardwareKey
+from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, EnvironmentRecord, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, Predictions
 from nas_engine.domain.measuring.image_set import MEDIA_TYPE, Preprocessing, write_image_set
+from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.classifying.results import ClassificationResults
+from server.core.paging import PageRequest
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
 from server.jobs.results import ResultReceipt
+from server.jobs.states import JobKind
 from server.measuring.payloads import ClassifyPayload
+from server.measuring.queries import ModelMeasurementSpec
 from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, lease_of
 
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 2, 0)
@@ -94,3 +98,27 @@ def answer(
     digest = hashlib.sha256(f"{job.lease_id}{predictions.tolist()}".encode()).hexdigest()
     given = Classification(**{**values, **changes})
     return results.put(device.id, lease_of(job), digest, lambda _: given)
+
+
+RIGHT = answers(*LABELS)
+BOARD = replace(IDENTITY, device_class=DeviceClass.BOARD, runtime="rknnlite", core_mask="0x1")
+
+
+def spec(world: World, *, model: bytes = b"model", **changes: Any) -> ModelMeasurementSpec:
+    """The classification of a model of one's own on the image set."""
+    images = {"sha256": stored(world, image_set())}
+    document = {"model_sha256": stored(world, model), "device": {"device_type": "testboard"}, "images": images}
+    return ModelMeasurementSpec.model_validate({**document, **changes})
+
+
+def classifications(world: World, **query: Any) -> tuple[ClassificationRecord, ...]:
+    """What is stored, newest first."""
+    return world.classifications.page_of_classifications(ClassificationQuery(**query), PageRequest(100)).items
+
+
+def take(device: PlayedDevice, kind: JobKind) -> Job:
+    """The job of that kind that a device gets."""
+    job = device.take()
+    assert job is not None
+    assert job.kind is kind
+    return job

@@ -9,11 +9,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from device_agent.measuring.messages import measurement_to_proto
 from device_agent.server_link.link import Link, LinkSettings
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2
-from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
+from hilnas.wire import measurement_to_proto
+from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey, ValidityFlag
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.files import FileByteStore
 from server.bootstrap.agents import agent_services
@@ -28,6 +28,7 @@ from server.jobs.states import JobKind
 from server.measuring.canaries.canaries import Canaries, GoldenModel
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import MeasurePayload
+from tests.support.fakes.faults import Faults
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.enrolment_tokens import token_for
 from tests.support.worlds.service_world import World, measurement
@@ -61,7 +62,7 @@ def identity(
 class Bench:
     """A service with its agents' endpoint on a port of its own, and canaries where `golden`."""
 
-    def __init__(self, database: TestDatabase, folder: Path, *, golden: bool = False) -> None:
+    def __init__(self, database: TestDatabase, folder: Path, *, golden: bool = False, num_threads: int = 8) -> None:
         self.world = World(database, FileByteStore(folder / "artifacts"))
         models = []
         if golden:
@@ -72,7 +73,9 @@ class Bench:
         services = agent_services(
             self.world.uow, database.wakeups, all_job_kinds(), self.world.artifacts, self.canaries
         )
-        self.server = start_rpc_server(services, "127.0.0.1:0", num_threads=8)
+        self.faults = Faults()
+        self.services = self.faults.around(services)
+        self.server = start_rpc_server(self.services, "127.0.0.1:0", num_threads=num_threads)
         self._links: list[Link] = []
 
     def close(self) -> None:
@@ -194,21 +197,29 @@ class RawAgent:
         return assignment
 
     def measured(
-        self, assignment: control_pb2.Assignment, latency_us: float = 500.0, canary_us: float | None = None
+        self,
+        assignment: control_pb2.Assignment,
+        latency_us: float = 500.0,
+        canary_us: float | None = None,
+        flags: tuple[ValidityFlag, ...] = (),
     ) -> control_pb2.PutResultResponse:
         """Hand a result in under the identity that the agent says it has."""
-        envelope = control_pb2.ResultEnvelope(
-            lease=assignment.lease, measurement=measurement_to_proto(measurement(latency_us, identity=self.said))
-        )
+        sent = measurement(latency_us, flags, identity=self.said)
+        envelope = control_pb2.ResultEnvelope(lease=assignment.lease, measurement=measurement_to_proto(sent))
         if canary_us is not None:
             reading = measurement_pb2.CanaryReading(
                 artifact_sha256=assignment.measure.canary.model.sha256, median_us=canary_us, output_digest="a" * 64
             )
             envelope.measurement.canary_before.CopyFrom(reading)
             envelope.measurement.canary_after.CopyFrom(reading)
-        sent = envelope.SerializeToString()
-        digest = hashlib.sha256(sent).hexdigest()
-        return self.link.put_result(control_pb2.PutResultRequest(agent=self.me, envelope=sent, envelope_sha256=digest))
+        return self.put(envelope.SerializeToString())
+
+    def put(self, envelope: bytes) -> control_pb2.PutResultResponse:
+        """Hand in an envelope as it is."""
+        digest = hashlib.sha256(envelope).hexdigest()
+        return self.link.put_result(
+            control_pb2.PutResultRequest(agent=self.me, envelope=envelope, envelope_sha256=digest)
+        )
 
     def fetch(self, sha256: str) -> bytes:
         """An artifact; raises JobFailedError where it is refused."""

@@ -51,6 +51,7 @@ from server.measuring.results import MeasurementResults
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.spaces.catalog import SpaceCatalog
+from tests.support.worlds.databases import place_migrated
 from tests.support.worlds.enrolment_tokens import token_for
 from tests.support.worlds.service_world import put_measurement
 
@@ -85,6 +86,8 @@ class World:
                 **changes,
             }
         )
+        if not settings.database_url:
+            place_migrated(home / "hilnas.sqlite3")
         process = build(settings)
         process.get(Tokens).bootstrap(admin_secret=ADMIN, enrolment_secret=ENROLMENT)
         uow = process.uow

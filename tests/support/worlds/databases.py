@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -57,6 +60,24 @@ class TestDatabase:
     def skip_backoff(self) -> None:
         """Let every queued job be claimable now: as if its back-off had passed."""
         self.execute("UPDATE jobs SET not_before = 1 WHERE state = 'queued'")
+
+
+@cache
+def migrated_file() -> Path:
+    """A migrated, empty SQLite file to be copied; made once in each process."""
+    folder = Path(tempfile.mkdtemp(prefix="hilnas-sqlite-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    engine = open_engine(f"sqlite:///{folder / 'migrated.sqlite'}")
+    migrate(engine)
+    engine.dispose()
+    return folder / "migrated.sqlite"
+
+
+def place_migrated(path: Path) -> None:
+    """Put a migrated database where a server will look for its own, unless there is one: migrating takes long."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copy(migrated_file(), path)
 
 
 class PostgresServer:

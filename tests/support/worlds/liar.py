@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from device_agent.measuring.messages import identity_to_proto, measurement_to_proto
 from hilnas.v1 import control_pb2, control_pb2_grpc, measurement_pb2
+from hilnas.wire import identity_to_proto, measurement_to_proto
 from nas_engine.domain.measurement import (
     CanaryReading,
     ClockReading,

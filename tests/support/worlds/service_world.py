@@ -56,14 +56,14 @@ from server.measuring.queries import Latencies
 from server.measuring.results import MeasurementResults
 from server.searches.admission import Admission
 from server.searches.evaluation_results import EvaluationResults
-from server.searches.fronts import Fronts
+from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus, StepVerdict
 from server.searches.steps.steps import SearchSteps
 from server.studies.studies import RankingStudies
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
-from tests.support.fakes.service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeFrontMaths, FakeSpaces, toy_record
+from tests.support.fakes.service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeSpaces, toy_record
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.enrolment_tokens import token_for
 
@@ -113,7 +113,7 @@ class World:
             self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets, kinds, searches
         )
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets, searches)
-        self.fronts = Fronts(self.uow, FakeFrontMaths())
+        self.fronts = Fronts(self.uow, FrontMaths())
         self.latencies = Latencies(self.uow)
         made = self.tokens.bootstrap()
         assert made is not None

@@ -159,3 +159,27 @@ def test_one_token_holds_only_so_many_streams() -> None:
             hub.check_slot("me")
     assert caught.value.type.slug == "too-many-streams"
     hub.check_slot("me")
+
+
+@pytest.mark.parametrize(("credential", "goes_on"), [("", True), ("tok_1", False)])
+def test_only_what_was_shown_can_end_a_stream(credential: str, goes_on: bool) -> None:
+    async def scenario() -> bool:
+        table, asked = _Table(), asyncio.Event()
+
+        def all_ended(credentials: frozenset[str]) -> frozenset[str]:
+            loop.call_soon_threadsafe(asked.set)
+            return credentials
+
+        loop = asyncio.get_running_loop()
+        hub = EventHub(table.latest, StreamLimits(poll_s=0.005, check_s=0.0), all_ended)
+        watcher = asyncio.create_task(hub.run())
+        stream = asyncio.create_task(_ids(stream_events(hub, table.subject, 0, "me", credential)))
+        other = asyncio.create_task(_ids(stream_events(hub, table.subject, 0, "you", "tok_2")))
+        await asked.wait()
+        await other
+        over = hub.is_over(credential)
+        hub.stop()
+        await asyncio.gather(watcher, stream)
+        return not over
+
+    assert asyncio.run(scenario()) is goes_on

@@ -10,7 +10,7 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
-from server.candidates.spec import parse_search_spec
+from server.candidates.spec import parse_search_spec, stored_search_spec
 from server.core.errors import InvalidSpecError
 from server.latency_tables.spec import parse_cost_report_spec
 
@@ -37,9 +37,11 @@ def test_densenas_settings_that_cannot_work_are_refused(algorithm: dict[str, Any
         parse_search_spec(spec(**algorithm))
 
 
-def test_a_cost_report_measures_latency_and_nothing_else() -> None:
-    with pytest.raises(InvalidSpecError, match="its one objective is latency_us"):
-        parse_search_spec({**spec(), "algorithm": {"kind": "cost_report", "latency_table": "srch_1"}})
+def test_a_report_of_a_table_is_no_search_and_an_old_one_is_read_all_the_same() -> None:
+    document = {**spec(), "algorithm": {"kind": "cost_report", "latency_table": "srch_1", "logit_std": 1.0}}
+    with pytest.raises(InvalidSpecError, match="POST /api/v1/latency-tables/srch_1/reports"):
+        parse_search_spec(document)
+    assert stored_search_spec(document).algorithm.kind == "random"
 
 
 def test_a_report_needs_two_networks() -> None:

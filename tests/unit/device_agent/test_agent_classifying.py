@@ -17,7 +17,6 @@ from device_agent.child.process import InProcessMeasurer
 from device_agent.failures import JobFailedError, JobStoppedError
 from device_agent.measuring.classify import ClassifyRequest, run_classification
 from device_agent.measuring.device import MeasuringSettings
-from device_agent.measuring.messages import classification_from_proto, classification_to_proto
 from device_agent.measuring.procedure import Phase
 from device_agent.runtime.base import Classifier, Output, SessionSettings
 from device_agent.runtime.onnxruntime import OnnxRuntime
@@ -25,6 +24,7 @@ from device_agent.runtime.rk3588_sim import Rk3588SimRuntime
 from device_agent.runtime.rknn_lite import RknnLiteRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
+from hilnas.wire import classification_from_proto, classification_to_proto
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.measuring.classification import Classification

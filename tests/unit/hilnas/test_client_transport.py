@@ -136,6 +136,14 @@ def test_a_cut_stream_goes_on_after_its_last_event() -> None:
     assert [request.headers["last-event-id"] for request in server.requests] == ["1", "4", "4", "7"]
 
 
+def test_a_stream_that_brings_nothing_is_not_asked_for_again_at_once() -> None:
+    server = _Server(
+        [_stream(""), _stream(": ping\n\n"), _stream("event: a\ndata: 1\nid: 2\n\n"), httpx2.Response(204)]
+    )
+    assert [event.id for event in follow(server.transport(), "/events")] == [2]
+    assert len(server.waits) == 2
+
+
 def test_a_server_that_stays_away_ends_the_stream() -> None:
     server = _Server([httpx2.ConnectError("down")] * 20)
     with pytest.raises(errors.ServerUnreachableError):

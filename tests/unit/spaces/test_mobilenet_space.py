@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -221,12 +219,3 @@ def test_another_number_of_classes_keeps_the_published_names_and_changes_the_hea
     graph = ten.graph(ten.parse("scarlet-a"), Form.DEPLOYED)
     assert graph is not None
     assert complexity(graph).macs == TABLE["scarlet"]["A"]["macs"] - 990 * 1280
-
-
-def test_the_space_needs_no_torch() -> None:
-    code = (
-        "import sys; from nas_engine.spaces.registry import create_space as c;"
-        "from nas_engine.domain.search_space import Form;"
-        "s = c('scarlet-s2'); s.graph(s.parse('scarlet-a'), Form.DEPLOYED); sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -150,9 +150,9 @@ def test_drop_path_follows_the_architecture_distribution() -> None:
     logits = {name: np.zeros(size) for name, size in routing.coefficient_sizes()}
     logits["alpha.stack.4.0"] = np.log([0.8, 0.2])
     rng = np.random.default_rng(1)
-    draws = [sample_operators(routing, rng, num_operators=1, logits=logits)["alpha.stack.4.0"][0] for _ in range(400)]
-    # 400 draws at p = 0.2: mean 80, standard deviation 8; five of them either side.
-    assert 40 <= sum(draws) <= 120
+    draws = [sample_operators(routing, rng, num_operators=1, logits=logits)["alpha.stack.4.0"][0] for _ in range(150)]
+    # 150 draws at p = 0.2: mean 30, standard deviation 4.9; five of them either side.
+    assert 5 <= sum(draws) <= 55
 
 
 def test_drop_path_can_draw_two_operators_even_where_one_has_all_the_probability() -> None:
