@@ -67,13 +67,15 @@ class Fronts:
         search_id: str,
         *,
         with_dominated: bool = False,
+        max_dominated: int | None = None,
         supernet_version_id: str | None = None,
         dominance: Dominance | None = None,
     ) -> Front:
         """The front as it stands, also while the search runs; compared as the spec says, or by `dominance`.
 
         A search that shifts its supernet is judged by accuracies of one version alone: of `supernet_version_id`, or of
-        the last one that a whole generation was scored with; unless its spec has versions compared.
+        the last one that a whole generation was scored with; unless its spec has versions compared. Of more dominated
+        candidates than `max_dominated`, every second, third, ... is read.
 
         Raises:
             NotFoundError: there is no such search.
@@ -92,6 +94,7 @@ class Fronts:
                 hardware=hardware,
                 dominance=dominance or search.spec.dominance,
                 with_dominated=with_dominated,
+                max_dominated=max_dominated,
             )
 
         return self._uow.read(look)
@@ -105,6 +108,7 @@ class Fronts:
         hardware: HardwareProfile | None,
         dominance: Dominance,
         with_dominated: bool,
+        max_dominated: int | None,
     ) -> Front:
         objectives = search.spec.domain_objectives()
         known = [id for id in scored.ids if all(id in scored.values[o.metric] for o in objectives)]
@@ -121,6 +125,7 @@ class Fronts:
         best = self._maths.non_dominated(objectives, rows, spreads)
         chosen = {feasible[i] for i in best}
         others = tuple(id for id in known if id not in chosen) if with_dominated else ()
+        others = others[:: -(-len(others) // max_dominated) or 1] if max_dominated is not None else others
         found = {
             candidate.id: scored.compared(candidate)
             for candidate in CandidateStore(tx).get_candidates((*sorted(chosen), *others))
