@@ -12,7 +12,7 @@ from pathlib import Path
 from device_agent.agent import Agent
 from device_agent.measuring.device import MeasuringSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
-from device_agent.server_link.link import LinkSettings
+from device_agent.server_link.tls import LinkSettings
 from device_agent.settings import AgentSettings
 
 

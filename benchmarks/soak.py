@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,7 @@ class Farm:
         self._database_url = database_url or f"sqlite:///{self._home / 'hilnas.sqlite3'}"
         self._shares = [num_agents // num_processes + (n < num_agents % num_processes) for n in range(num_processes)]
         self._port = 0
+        self.url = ""
         self._spent_s = 0.0
         self._server = self._start_server()
         self._agents = [self._start_agents(n) for n in range(num_processes)]
@@ -84,7 +86,8 @@ class Farm:
         process = subprocess.Popen(command, cwd=ROOT, env=environment)
         for _ in range(600):
             if known.exists():
-                self._port = int(json.loads(known.read_text())["grpc_address"].rpartition(":")[2])
+                document = json.loads(known.read_text())
+                self.url, self._port = document["http_url"], int(document["grpc_address"].rpartition(":")[2])
                 return process
             if process.poll() is not None:
                 raise RuntimeError(f"the server ended with exit code {process.returncode}")
@@ -98,6 +101,19 @@ class Farm:
         command += ["--folder", str(self._folder), "--first", str(first), "--agents", str(self._shares[number])]
         environment = os.environ | {"HILNAS_ENROLMENT_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, env=environment)
+
+    @property
+    def token(self) -> str:
+        """The admin's token."""
+        return (self._home / "admin.token").read_text(encoding="ascii").strip()
+
+    def stop_agents(self) -> None:
+        """End the agents, as when a rack loses its switch for the night."""
+        _end(self._agents)
+
+    def start_agents(self) -> None:
+        """Start them all again in the same moment."""
+        self._agents = [self._start_agents(n) for n in range(len(self._shares))]
 
     def kill_everything_once(self) -> None:
         """SIGKILL the server and one process of agents; start both again."""
@@ -117,13 +133,7 @@ class Farm:
     def stop(self) -> None:
         """End all processes: the agents first, so that they find somebody to say goodbye to."""
         for processes in (self._agents, [self._server]):
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-            for process in processes:
-                try:
-                    process.wait(30.0)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            _end(processes)
 
     def identity(self) -> DeviceIdentity:
         """What the agents enrolled as, once the first one has."""
@@ -180,6 +190,16 @@ class Farm:
             seconds=seconds,
             server_processor_s=server_processor_s,
         )
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(30.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _processor_s(pid: int) -> float:

@@ -18,17 +18,18 @@ from enum import Enum, IntEnum
 import grpc
 
 from device_agent.child.process import ChildMeasurer, InProcessMeasurer, Measurer
-from device_agent.failures import AgentError, EnrolmentError
+from device_agent.failures import AgentError, EnrolmentError, TlsError
 from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.procedure import Phase
 from device_agent.server_link.artifacts import DISK_FULL_MESSAGE, ArtifactCache
 from device_agent.server_link.backoff import Backoff
-from device_agent.server_link.link import Link, Trouble, describe, trouble
+from device_agent.server_link.link import Link, Trouble, describe, status, trouble
 from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer
 from device_agent.server_link.session import LeaseToReturn, ServerSession
 from device_agent.server_link.spool import Spool
+from device_agent.server_link.tls import tls_fault
 from device_agent.server_link.wire import envelope_to_proto, job_from_proto
 from device_agent.settings import AgentSettings
 from device_agent.state import StateDirectory
@@ -73,7 +74,7 @@ class Agent:
     """One agent process. Make it, then `run` it in the main thread.
 
     Raises:
-        AgentError: the state directory is taken, or the runtime does not work here.
+        AgentError: the state directory is taken or cannot be written, or the runtime does not work here.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -83,12 +84,14 @@ class Agent:
             raise AgentError("only simulated runtimes may measure without a process of their own")
         self._link = Link(settings.link)
         self._state = StateDirectory(settings.state_dir)
-        cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
+        try:
+            cache = ArtifactCache(settings.state_dir / "cache", max_bytes=settings.cache_bytes)
+            spool = Spool(settings.state_dir / "spool")
+            self._session = ServerSession(settings, self._state, self._link, device, spool, cache)
+        except OSError as error:
+            raise AgentError(f"state directory {settings.state_dir} cannot be written: {error}") from error
         self._measurer: Measurer = (
             ChildMeasurer(settings.measuring) if settings.isolate else InProcessMeasurer(settings.measuring)
-        )
-        self._session = ServerSession(
-            settings, self._state, self._link, device, Spool(settings.state_dir / "spool"), cache
         )
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)
         self._health = HealthMonitor(self._runner)
@@ -99,6 +102,7 @@ class Agent:
         self._hurrying = False
         self._taken_over = False
         self._last_message = ""
+        self._heard = False  # whether this server has answered anything since the start
         self._no_jobs_until = 0.0
         self._renew_every_s = DEFAULT_RENEW_EVERY_S
         self._interrupt: Callable[[], object] = lambda: None
@@ -118,6 +122,7 @@ class Agent:
 
         Raises:
             EnrolmentError: no credential, and nothing to get one with.
+        TlsError: this agent and the server cannot come to a secure connection, and never did.
         """
         try:
             self._session.resume()
@@ -152,6 +157,7 @@ class Agent:
             self._pause(self._backoff.refused_s())
             return
         if response is not None:
+            self._heard = True
             self._backoff.succeeded(time.monotonic())
             self._returned.clear()
             self._follow(response)
@@ -252,6 +258,10 @@ class Agent:
 
     def _after_trouble(self, error: grpc.RpcError) -> None:
         kind = trouble(error)
+        if status(error) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            self._after_silence(error)
+            return
+        self._heard = True
         if kind is Trouble.UNAUTHENTICATED and self._settings.enrolment_token and self._session.enrolled:
             _log.error("credential not accepted, enrolling again: %s", describe(error))
             self._session.forget()
@@ -260,6 +270,18 @@ class Agent:
         lasting = kind in (Trouble.UNAUTHENTICATED, Trouble.REFUSED, Trouble.INVALID)
         pause_s = self._backoff.refused_s() if lasting else self._backoff.next_s()
         _log.warning("server: %s; again in %.1f s", describe(error), pause_s)
+        self._pause(pause_s)
+
+    def _after_silence(self, error: grpc.RpcError) -> None:
+        """Try again, but for a fault of TLS that lasts: where it was there from the start, waiting would be in vain."""
+        fault = tls_fault(self._settings.link)
+        if fault is not None and fault.lasting and not self._heard:
+            raise TlsError(fault.text) from error
+        pause_s = self._backoff.next_s()
+        if fault is None:
+            _log.warning("server: %s; again in %.1f s", describe(error), pause_s)
+        else:
+            _log.error("%s; again in %.1f s", fault.text, pause_s)
         self._pause(pause_s)
 
     def _pause(self, seconds: float) -> None:

@@ -201,7 +201,7 @@ def _probed(measuring: MeasuringSettings, golden: Path) -> MeasuringSettings:
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:
     from device_agent.failures import AgentError
-    from device_agent.server_link.link import LinkSettings
+    from device_agent.server_link.tls import LinkSettings
     from device_agent.settings import AgentSettings
 
     try:

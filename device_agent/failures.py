@@ -5,6 +5,7 @@ AgentError
   JobStoppedError      a job was stopped: cancelled, lease lost, shut down
   RuntimeUnavailableError   the runtime cannot be used on this machine
   EnrolmentError       no credential, and none can be had
+  TlsError             server and agent do not come to a secure connection, and waiting does not change it
   ProtocolMismatchError  server and agent share no protocol version
 """
 
@@ -51,6 +52,10 @@ class RuntimeUnavailableError(AgentError):
 
 class EnrolmentError(AgentError):
     """The agent has no credential and cannot get one."""
+
+
+class TlsError(AgentError):
+    """No secure connection with this server, for a reason that waiting does not change; the message says what to do."""
 
 
 class ProtocolMismatchError(AgentError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device_agent.failures import AgentError
 from device_agent.measuring.device import MeasuringSettings
-from device_agent.server_link.link import LinkSettings
+from device_agent.server_link.tls import LinkSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,7 @@ class ArtifactCache:
                     self._make_room(ref.size_bytes)
                     self._fetch_all(ref, fetch, pause)
                 except OSError as error:
-                    self._partial_of(ref).unlink(missing_ok=True)  # or the disk would stay full
+                    self._drop_partial(ref)  # or the disk would stay full
                     if error.errno not in DISK_FULL:
                         raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
                     self._fetch_after_clearing(ref, fetch, pause)
@@ -100,12 +100,17 @@ class ArtifactCache:
             self._make_room(self.max_bytes)
             self._fetch_all(ref, fetch, pause)
         except OSError as error:
-            self._partial_of(ref).unlink(missing_ok=True)
+            self._drop_partial(ref)
             if error.errno not in DISK_FULL:
                 raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
             raise JobFailedError(
                 FailureType.DEVICE_BUSY, f"{DISK_FULL_MESSAGE}: an artifact of {ref.size_bytes} bytes does not fit"
             ) from error
+
+    def _drop_partial(self, ref: ArtifactRef) -> None:
+        """Delete what has come so far; a disk that lets nothing be deleted either has its first error reported."""
+        with contextlib.suppress(OSError):
+            self._partial_of(ref).unlink(missing_ok=True)
 
     def _partial_of(self, ref: ArtifactRef) -> Path:
         return self._partial / ref.sha256

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 import grpc
 
 from device_agent.failures import JobFailedError
 from device_agent.server_link.artifacts import FetchInterruptedError
+from device_agent.server_link.tls import LinkSettings, check_files
 from device_agent.stop import StopToken
 from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc, control_pb2, control_pb2_grpc
 from nas_engine.domain.job_protocol import FailureType
@@ -24,6 +23,9 @@ CHANNEL_OPTIONS = (
     # that the server's defaults would answer with GOAWAY too_many_pings.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Since grpc 34647 this one decides, and is a minute by default: a server whose kernel still acknowledges what its
+    # frozen process never reads would be held on to for so long.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # A server that is back is found within seconds; jitter between calls is ours.
@@ -32,24 +34,6 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 4 * 2**20),
     ("grpc.max_send_message_length", 64 * 2**20),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
-    """Where the server is and how to trust it.
-
-    Attributes:
-        server: HOST:PORT.
-        insecure: no TLS; for loopback and private networks of one host only.
-        ca_path: certificate authority; None takes the system's.
-        certificate_path, key_path: client certificate, where the server asks for one.
-    """
-
-    server: str
-    insecure: bool = False
-    ca_path: Path | None = None
-    certificate_path: Path | None = None
-    key_path: Path | None = None
 
 
 class Trouble(Enum):
@@ -89,9 +73,14 @@ def describe(error: grpc.RpcError) -> str:
 
 
 class Link:
-    """Calls to one server. Thread-safe, as gRPC channels are."""
+    """Calls to one server. Thread-safe, as gRPC channels are.
+
+    Raises:
+        TlsError: the files for TLS cannot be used.
+    """
 
     def __init__(self, settings: LinkSettings) -> None:
+        check_files(settings)
         self._channel = _channel(settings)
         self._control = control_pb2_grpc.AgentControlStub(self._channel)  # type: ignore[no-untyped-call]
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from hilnas.client.transport import Params, Transport
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
-from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, TokenResource
+from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
@@ -251,7 +251,11 @@ class Jobs(Group):
 
 
 class TokenGroup(Group):
-    """Access tokens and enrolment tokens."""
+    """Access tokens, enrolment tokens, and the principals that hold them."""
+
+    def principals(self) -> Iterator[PrincipalResource]:
+        """List who holds tokens and owns what is made with them, oldest first."""
+        return self.items(f"{API}/principals", PrincipalResource, {})
 
     def all(self, *, owner: str | None = None) -> Iterator[TokenResource]:
         """List every token, or those of a principal (by name or id), oldest first."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Annotated, Any, ClassVar
+from types import NoneType
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -78,10 +80,29 @@ Labels = Annotated[
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
+def check_form(cls: type[BaseModel], document: Any) -> Any:
+    """Hide "5" and true from number fields, 0 and "yes" from truth values: pydantic would take them.
+
+    Returns:
+        The document, in which each such value is something that pydantic refuses, at its place and beside all else.
+    """
+    hidden: dict[str, object] = {}
+    for name, value in document.items() if isinstance(document, dict) else ():
+        if name in cls.model_fields and isinstance(value, bool | int | float | str):
+            annotation = cls.model_fields[name].annotation
+            kinds = set(get_args(annotation)) or {annotation}
+            misread = not isinstance(value, bool) if bool in kinds else isinstance(value, bool | str)
+            if misread and kinds <= {bool, int, float, NoneType}:
+                hidden[name] = [value]
+    return {**document, **hidden} if hidden else document
+
+
 class SpecPart(Documented):
     """Base of every part of a spec: frozen, unknown keys and non-finite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _form = model_validator(mode="before")(check_form)
 
 
 def later(default: Any, **limits: Any) -> Any:

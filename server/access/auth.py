@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.json_value import JsonValue, parse_json
 from server.access.owners import Owners
 from server.access.permissions import RULE_OF, Rule
 from server.access.principal import NOBODY, Creator
@@ -157,3 +158,27 @@ def _permitted(
 
 Permitted = Annotated[Caller, Depends(_permitted)]
 """The caller, once the policy (`server.access.permissions`) has let it use the route."""
+
+
+async def _labels_fit(request: Request, _: Permitted, quotas: Annotated[Quotas, provided(Quotas)]) -> None:
+    body = await request.body()
+    if b'"labels"' not in body:
+        return
+    try:
+        level = [parse_json(body)]
+    except ValueError:  # the route says what is wrong with it
+        return
+    while level:
+        inner: list[JsonValue] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                if isinstance(labels := value.get("labels"), Mapping):
+                    quotas.settings.check_labels({name: str(text) for name, text in labels.items()})
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+        level = inner
+
+
+LABELS_FIT = Depends(_labels_fit)
+"""For routers whose bodies carry labels, of whatever: refuses labels of one thing that take more than their quota."""

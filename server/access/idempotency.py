@@ -27,8 +27,10 @@ ONCE = (IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED, CONFLICT)
 """What a route with an Idempotency-Key may answer besides."""
 IdempotencyKey = Annotated[
     str | None,
+    # What does not fit is refused by `Once`, with a problem of its own: pydantic would call it an invalid request.
     Header(
         alias="Idempotency-Key",
+        json_schema_extra={"minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[!-~]+$"},
         description="1 to 255 visible ASCII characters, fresh for every new action. Kept for 72 hours.",
     ),
 ]

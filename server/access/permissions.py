@@ -32,6 +32,7 @@ class Kind(Enum):
     PRESET = "preset"
     EVENT = "event"
     DEVICE = "device"
+    PRINCIPAL = "principal"
     TOKEN = "token"
     ENROLMENT = "enrolment token"
     METRICS = "server's metrics"
@@ -178,6 +179,7 @@ POLICY: tuple[Rule, ...] = (
     ),
     _own(Kind.DEVICE, Action.RETIRE, "device_id", "retire_device"),
     _admin(Kind.DEVICE, Action.VOUCH, "confirm_device", "unretire_device"),
+    _admin(Kind.PRINCIPAL, Action.READ, "list_principals"),
     _admin(Kind.TOKEN, Action.CREATE, "create_token"),
     _admin(Kind.TOKEN, Action.READ, "list_tokens", "get_token"),
     _admin(Kind.TOKEN, Action.DELETE, "revoke_token"),

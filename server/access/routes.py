@@ -8,31 +8,42 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Permitted, TokensDep
+from server.access.auth import LABELS_FIT, Permitted, TokensDep
 from server.access.schemas import (
     EnrolmentTokenBody,
     EnrolmentTokenResource,
     NewEnrolmentTokenResource,
     NewTokenResource,
     OwnedListQuery,
+    PrincipalResource,
     TokenBody,
     TokenResource,
 )
 from server.access.token import Role
-from server.access.tokens import EnrolmentTokens
+from server.access.tokens import EnrolmentTokens, Principals
 from server.core.database.transaction import UnitOfWork
 from server.core.http.openapi import COMMON, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import UowDep, provided
-from server.core.http.resources import Listing
+from server.core.http.resources import Listing, ListQuery
 
-router = APIRouter(prefix="/api/v1", tags=["tokens"])
+router = APIRouter(prefix="/api/v1", tags=["tokens"], dependencies=[LABELS_FIT])
+PrincipalsDep = Annotated[Principals, provided(Principals)]
 EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
 TokenId = Annotated[
     str, Path(description="Id of the token, as the server gave it.", examples=["tok_01jd3x5w8k2v7m4q9r6t1y0z3a"])
 ]
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.get("/principals", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_principals(
+    paging: PagingDep, principals: PrincipalsDep, _: Permitted, query: Annotated[ListQuery, Query()]
+) -> Listing[PrincipalResource]:
+    """List who holds tokens and owns what is made with them, oldest first. Its tokens: `/tokens?owner=`."""
+    page = principals.page_of_principals(paging.wanted(query))
+    return paging.listing(page, [PrincipalResource.of(one) for one in page.items])
 
 
 @router.get("/tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.base import Labels
@@ -21,6 +21,13 @@ class OwnerResource(Resource):
 
     name: str
     """Name of the principal, unique: as the admin gave it with a token, else that of the token."""
+
+
+class PrincipalResource(OwnerResource):
+    """A principal with the time it came in."""
+
+    created_at: datetime
+    """Time at which the server made it, with its first token, RFC 3339 in UTC."""
 
 
 Owner = OwnerResource | None
@@ -93,8 +100,17 @@ class NewTokenResource(TokenResource):
     """Secret that requests carry as a bearer token, made by the server and shown in this answer only."""
 
 
+def _boards_need_a_type(schema: dict[str, Any]) -> None:
+    """Describe what `EnrolmentTokens.create` refuses."""
+    of_boards = {"properties": {"device_class": {"const": "board"}}, "required": ["device_class"]}
+    schema["if"] = of_boards
+    schema["then"] = {"properties": {"device_type": {"type": "string"}}, "required": ["device_type"]}
+
+
 class EnrolmentTokenBody(Body):
     """A token that lets boards enrol."""
+
+    model_config = ConfigDict(json_schema_extra=_boards_need_a_type)
 
     name: NameText
     """Name of the token for people, chosen by the admin."""

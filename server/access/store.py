@@ -17,6 +17,7 @@ from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
+from server.core.paging import Page, PageRequest
 
 principals = sa.Table(
     "principals",
@@ -115,6 +116,10 @@ class PrincipalStore(Store):
         self._insert_ignore(principals, [PRINCIPALS.row_of(principal)])
         found = PRINCIPALS.select(principals.c.name == principal.name)
         return self._one(PRINCIPALS, found, "principal", principal.name)
+
+    def page_of_principals(self, page: PageRequest) -> Page[Principal]:
+        """List them, oldest first."""
+        return self._page(PRINCIPALS, PRINCIPALS.select(), page, id_column=principals.c.id)
 
     def lock_principal(self, principal_id: str) -> None:
         """Hold a principal until the transaction ends: what it may still have is counted by one at a time."""

@@ -18,6 +18,7 @@ from server.access.uses import Uses
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.ids import IdPrefix, new_id
+from server.core.paging import Page, PageRequest
 
 MIN_SECRET_LENGTH = 16
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -164,6 +165,17 @@ class Tokens:
 
     def _with_use(self, token: ApiToken) -> ApiToken:
         return replace(token, last_used_at=self._uses.latest(token.id, token.last_used_at))
+
+
+class Principals:
+    """Use cases of principals: they are made with tokens, and stay."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def page_of_principals(self, page: PageRequest) -> Page[Principal]:
+        """List them, oldest first."""
+        return self._uow.read(lambda tx: PrincipalStore(tx).page_of_principals(page))
 
 
 class EnrolmentTokens:

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from nas_engine.domain.measurement import DeviceClass
 from server.access.quotas import Quotas
 from server.access.sessions import Sessions
-from server.access.tokens import EnrolmentTokens, Tokens, new_secret
+from server.access.tokens import EnrolmentTokens, Principals, Tokens, new_secret
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
@@ -53,7 +53,7 @@ from server.bootstrap.system_routes import Probes
 from server.classifying.queries import Classifications
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import NotAuthenticatedError
+from server.core.errors import NotAuthenticatedError, StorageFullError
 from server.core.events import Events
 from server.core.home import ADMIN_TOKEN_FILE
 from server.core.http.event_stream import EventHub
@@ -172,7 +172,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     artifacts = Artifacts(uow, files)
     scrubs = ArtifactScrubs(uow, files, timedelta(hours=settings.scrub_every_h))
     models = ModelCheck(memory_bytes=settings.model_check_memory_bytes, num_at_once=settings.model_checks)
-    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), all_owners(uow))
+    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), Principals(uow), all_owners(uow))
     access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, scrubs, models, dispatch)
 
     space_tables = SpaceTables(uow, artifacts)
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(settings.log_level, as_json=settings.log_json)
     try:
         run(settings)
-    except OSError as error:
+    except (OSError, StorageFullError) as error:
         sys.stderr.write(f"hilnas server: {error}\n")
         return 1
     except sa.exc.DBAPIError as error:  # damage that shows only now

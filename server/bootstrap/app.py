@@ -46,6 +46,7 @@ from server.studies.study import Correlation, RankingResult
 from server.training import model_routes as models
 from server.training import routes as supernets
 from server.training.candidate_retraining_spec import CandidateRetrainingSpec
+from server.training.schemas import RegistrationBody
 
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
@@ -73,6 +74,7 @@ _SPECS = (
     ModelMeasurementSpec,
     LatencyTableSpec,
     CostReportSpec,
+    RegistrationBody,
     CandidateRetrainingSpec,
     RankingStudySpec,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,9 @@ PATIENCE_S = 60.0
 PAUSE_S = 0.5
 
 
+_LEAST_FREE_BYTES = 1 << 20  # of a new database's tables and its log
+
+
 def open_database(settings: Settings) -> sa.Engine:
     """The engine of the settings' database, at the newest schema.
 
@@ -63,13 +68,23 @@ def open_database(settings: Settings) -> sa.Engine:
             return engine
         except sa.exc.OperationalError as error:
             if not is_retryable(error):
-                hint = "see whether its file may be read and written, or restore a backup"
-                raise OSError(f"database {name} cannot be used: {error.orig}; {hint}") from error
+                raise OSError(f"database {name} cannot be used: {error.orig}; {_remedy(engine)}") from error
             if time.monotonic() > deadline:
                 raise OSError(f"database {name} does not answer: {error.orig}") from error
             time.sleep(PAUSE_S)
         except sa.exc.DBAPIError as error:
             raise OSError(f"database {name} is damaged, or none of hilnas: {error.orig}; restore a backup") from error
+
+
+def _remedy(engine: sa.Engine) -> str:
+    """What to do about a database that cannot be opened: SQLite says the same of full, locked-up and broken disks."""
+    if engine.dialect.name == "sqlite":
+        folder = Path(str(engine.url.database)).absolute().parent
+        if folder.exists() and shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+            return f"the disk of {folder} is full: make room"
+        if not os.access(folder, os.W_OK):
+            return f"{folder} cannot be written: mount it for writing, or give it to this user"
+    return "see whether its file may be read and written, or restore a backup"
 
 
 def _refuse_unusable(engine: sa.Engine, name: str) -> None:

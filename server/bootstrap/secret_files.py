@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -50,11 +51,18 @@ def secret_key(home: Path, given: str) -> bytes:
     if given:
         return given.encode()
     path = home / SECRET_KEY_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        key = secrets.token_hex(32).encode()
-        file.write(key)
-    return key
+    if path.exists() and path.stat().st_size == 0:  # a start of an earlier release that a full disk ended
+        path.unlink()
+    if not path.exists():
+        # Complete before it has its name: a key that was cut short would sign as well as a whole one.
+        aside = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(secrets.token_hex(32).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # a second server in the same folder was faster
+                os.link(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    return path.read_bytes()

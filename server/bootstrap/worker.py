@@ -40,6 +40,7 @@ from server.bootstrap.schema import current_revision, open_database
 from server.bootstrap.settings import Settings
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Wakeups
+from server.core.errors import StorageFullError
 from server.fleet.selection import converter_labels
 from server.jobs.dispatch import Dispatch
 from server.jobs.registry import JobKinds
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.callback(pulse.stop)
             _log.info("worker ready", device=str(_device(settings)), rknn=process.rknn is not None)
             process.worker.run()
-    except (OSError, EngineError) as error:
+    except (OSError, EngineError, StorageFullError) as error:
         sys.stderr.write(f"hilnas worker: {error}\n")
         return 1
     except sa.exc.DBAPIError as error:  # damage that shows only now

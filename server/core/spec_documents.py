@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from nas_engine.settings.base import (
-    SpecPart,
-)
 from server.core.errors import InvalidSpecError, SpecViolation
 
-S = TypeVar("S", bound=SpecPart)
+S = TypeVar("S", bound=BaseModel)
 
 
 def parse_spec(kind: type[S], document: object, context: Mapping[str, bool] | None = None) -> S:

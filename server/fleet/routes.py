@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Permitted
+from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
@@ -37,7 +37,7 @@ from server.fleet.store import DeviceStore
 from server.jobs.schemas import JobResource
 from server.jobs.settings import LeaseSettings
 
-router = APIRouter(prefix="/api/v1", tags=["devices"])
+router = APIRouter(prefix="/api/v1", tags=["devices"], dependencies=[LABELS_FIT])
 DevicesDep = Annotated[Devices, provided(Devices)]
 DeviceId = Annotated[
     str, Path(description="Id of the device, as the server gave it.", examples=["dev_01jd3x5w8k2v7m4q9r6t1y0z3a"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ssl
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,23 @@ class TlsFiles:
     key: Path
     client_ca: Path | None = None
 
+    def check(self) -> None:
+        """See that gRPC can serve with them, which says of none of these faults which file has it.
+
+        Raises:
+            OSError: a file is missing or no PEM, or certificate and key do not belong together.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except OSError as error:
+            raise OSError(f"certificate {self.certificate} with key {self.key} cannot be used: {error}") from error
+        if self.client_ca is not None:
+            try:
+                context.load_verify_locations(self.client_ca)
+            except OSError as error:
+                raise OSError(f"authority of clients {self.client_ca} cannot be used: {error}") from error
+
 
 @dataclass(frozen=True, slots=True)
 class RpcServer:
@@ -72,7 +90,7 @@ def start_rpc_server(
         num_threads: one is held by every agent that waits for work; a quarter is kept free for everything else.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: the address cannot be bound, or the certificates cannot be used.
     """
     _give_large_memory_back()
     server = grpc.server(
@@ -108,6 +126,7 @@ def _give_large_memory_back() -> None:
 def _bind(server: grpc.Server, address: str, tls: TlsFiles | None) -> int:
     if tls is None:
         return server.add_insecure_port(address)
+    tls.check()
     credentials = grpc.ssl_server_credentials(
         [(tls.key.read_bytes(), tls.certificate.read_bytes())],
         root_certificates=tls.client_ca.read_bytes() if tls.client_ca else None,

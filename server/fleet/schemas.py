@@ -155,8 +155,8 @@ class ReservationBody(Body):
     reserved_by: NameText
     """Name of whoever needs the board, for people."""
 
-    duration_s: float = Field(gt=0, lt=7 * 86_400)
-    """Seconds from now until the reservation ends, at most seven days."""
+    duration_s: float = Field(ge=1, lt=7 * 86_400)
+    """Seconds from now until the reservation ends: at least one, less than seven days."""
 
 
 class DeviceLabelsBody(Body):

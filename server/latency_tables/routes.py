@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Permitted, check_priority
+from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.schemas import OwnedListQuery
 from server.core.errors import NotFoundError
@@ -51,7 +51,7 @@ from server.latency_tables.spec import (
 
 T = TypeVar("T", bound=LatencyTableResource)
 R = TypeVar("R", bound=CostReportResource)
-router = APIRouter(prefix="/api/v1", tags=["latency tables"])
+router = APIRouter(prefix="/api/v1", tags=["latency tables"], dependencies=[LABELS_FIT])
 LatencyTablesDep = Annotated[LatencyTables, provided(LatencyTables)]
 BatchesDep = Annotated[Batches, provided(Batches)]
 KeeperDep = Annotated[BatchKeeper, provided(BatchKeeper)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic import Field
 
-from nas_engine.domain.measurement import Dtype, HardwareKey, SampleBlock, decompress_blocks
+from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.settings.base import Identifier, Name, SpecPart
 from server.access.principal import Principal
@@ -90,10 +90,9 @@ class Latencies:
         """One measurement. Raises NotFoundError."""
         return self._uow.read(lambda tx: MeasurementStore(tx).get_measurement(measurement_id))
 
-    def samples_of_measurement(self, measurement_id: str) -> Sequence[SampleBlock]:
-        """The raw samples of a measurement, in nanoseconds; () for estimates. Raises NotFoundError."""
-        packed = self._uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement_id))
-        return () if packed is None else decompress_blocks(packed)
+    def packed_samples_of(self, measurement_id: str) -> bytes | None:
+        """The raw samples of a measurement, compressed; None for estimates. Raises NotFoundError."""
+        return self._uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement_id))
 
     def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Runs of the golden model on a device, newest first. Raises NotFoundError."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
-from server.access.auth import Permitted, check_priority
+from nas_engine.domain.measuring.sample_text import blocks_as_json
+from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
@@ -43,7 +46,7 @@ from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
 from server.spaces.routes import DatasetCatalogDep
 
-router = APIRouter(prefix="/api/v1", tags=["measurements"])
+router = APIRouter(prefix="/api/v1", tags=["measurements"], dependencies=[LABELS_FIT])
 LatenciesDep = Annotated[Latencies, provided(Latencies)]
 ModelCheckDep = Annotated[ModelCheck, provided(ModelCheck)]
 MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
@@ -133,12 +136,21 @@ def get_measurement(measurement_id: MeasurementId, request: Request, latencies: 
     return tagged(request, MeasurementDetail.of(latencies.get_measurement(measurement_id)))
 
 
-@router.get("/measurements/{measurement_id:id}/samples", responses=problems(*COMMON, NOT_FOUND))
-def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Permitted) -> SamplesResource:
+@router.get(
+    "/measurements/{measurement_id:id}/samples",
+    response_model=SamplesResource,
+    responses=problems(*COMMON, NOT_FOUND),
+)
+def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesDep, _: Permitted) -> Response:
     """The raw samples: every timed run, in blocks as they were taken. Estimates have none."""
-    latencies.get_measurement(measurement_id)
-    blocks = latencies.samples_of_measurement(measurement_id)
-    return SamplesResource.of(measurement_id=measurement_id, blocks=blocks)
+    packed = latencies.packed_samples_of(measurement_id)
+
+    def pieces() -> Iterator[str]:
+        yield f'{{"measurement_id":{json.dumps(measurement_id)},"blocks":'
+        yield from ("[]",) if packed is None else blocks_as_json(packed)
+        yield "}"
+
+    return StreamingResponse(pieces(), media_type=JSON)
 
 
 def _image_sets(artifacts: Artifacts, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,16 @@ from nas_engine.domain.measuring.samples import BlockStatus
 from nas_engine.settings.base import one_of
 from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
 from server.measuring.measurement import MeasurementKind
+
+
+def _written_out(text: object) -> object:
+    """Refuse seconds since 1970, which pydantic would read as a time."""
+    if isinstance(text, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", text):
+        raise ValueError("write the time as RFC 3339 says, such as 2026-03-01T12:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 
 class MeasurementListQuery(CountedQuery):
@@ -57,10 +68,10 @@ class MeasurementListQuery(CountedQuery):
     include_suspect: bool = False
     """Whether to list results too that were taken between a device's last good canary and a bad one, or rejected."""
 
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     """Measurements stored at this time or later, RFC 3339."""
 
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     """Measurements stored before this time, RFC 3339."""
 
 

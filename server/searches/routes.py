@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.metrics import LATENCY_US
-from server.access.auth import Caller, Permitted, QuotasDep, check_priority
+from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
 from server.access.store import PrincipalStore
@@ -56,11 +55,12 @@ from server.searches.schemas import (
 )
 from server.searches.searches import Searches
 
-router = APIRouter(prefix="/api/v1", tags=["searches"])
+router = APIRouter(prefix="/api/v1", tags=["searches"], dependencies=[LABELS_FIT])
 BatchesDep = Annotated[Batches, provided(Batches)]
 FrontsDep = Annotated[Fronts, provided(Fronts)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-_STEER = problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)
+_MOVED: dict[int | str, dict[str, Any]] = {308: {"description": "It is a latency table or its report: go there."}}
+_STEER = {**_MOVED, **problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED)}
 _RETRY_AFTER = {"Retry-After": "1"}
 
 
@@ -96,7 +96,6 @@ def _check_quotas(
 ) -> None:
     """Refuse a new search, or an amended one, beyond what its owner may have. Raises QuotaExceededError."""
     owner = caller.creator.owner if amended is None else amended.owner
-    quotas.settings.check_labels(spec.labels)
     if owner is None:
         return
     PrincipalStore(tx).lock_principal(owner.id)
@@ -140,7 +139,7 @@ def list_searches(
 @router.get(
     "/searches/{search_id:id}",
     response_model=SearchResource,
-    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+    responses={**NOT_MODIFIED, **_MOVED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
     search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
@@ -175,7 +174,7 @@ def amend_search(
 
         def work(tx: Transaction) -> Search:
             amended = searches.amend(search_id, amendment, expected_version(request))
-            if amendment.num_candidates is not None or amendment.labels is not None:
+            if amendment.num_candidates is not None:
                 _check_quotas(tx, quotas, once.caller, amended.spec, amended)
             return amended
 
@@ -230,9 +229,9 @@ def get_front(
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=dominance)
-    stride = -(-len(front.dominated) // max_dominated) or 1
-    front = replace(front, dominated=front.dominated[::stride])
+    front = fronts.of_search(
+        search_id, with_dominated=include_dominated, max_dominated=max_dominated, dominance=dominance
+    )
     shown = (*front.points, *front.dominated)
     known = uow.read(lambda tx: CandidateContext.of(tx, shown))
     return tagged(request, _front(front, known))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import Permitted, check_priority
+from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
@@ -33,7 +33,7 @@ from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.studies import RankingStudies
 from server.studies.study import RankingStudy, StudyQuery
 
-router = APIRouter(prefix="/api/v1", tags=["ranking studies"])
+router = APIRouter(prefix="/api/v1", tags=["ranking studies"], dependencies=[LABELS_FIT])
 RankingStudiesDep = Annotated[RankingStudies, provided(RankingStudies)]
 StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 

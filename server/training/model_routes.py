@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Permitted
+from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import version_etag
@@ -26,7 +26,7 @@ from server.training.candidate_retraining_spec import CandidateRetrainingSpec, p
 from server.training.deployables import DeployableModel, DeployableModels
 from server.training.schemas import DeployableModelResource, SupernetResource
 
-router = APIRouter(prefix="/api/v1", tags=["models"])
+router = APIRouter(prefix="/api/v1", tags=["models"], dependencies=[LABELS_FIT])
 DeployableModelsDep = Annotated[DeployableModels, provided(DeployableModels)]
 CandidateRetrainingDep = Annotated[CandidateRetraining, provided(CandidateRetraining)]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import TrainingSpec
-from server.access.auth import Permitted
+from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
@@ -29,6 +29,7 @@ from server.core.http.provide import provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
+from server.core.spec_documents import parse_spec
 from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.presets import training_preset
 from server.training.schemas import (
@@ -42,7 +43,7 @@ from server.training.spec import parse_training_spec
 from server.training.supernet import Supernet, SupernetQuery
 from server.training.supernets import NewVersion, Supernets
 
-router = APIRouter(prefix="/api/v1", tags=["supernets"])
+router = APIRouter(prefix="/api/v1", tags=["supernets"], dependencies=[LABELS_FIT])
 SupernetsDep = Annotated[Supernets, provided(Supernets)]
 PresetName = Annotated[str, Path(examples=["spos-imagenet"])]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
@@ -73,14 +74,16 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Permi
     "/supernets:register",
     status_code=201,
     response_model=SupernetResource,
-    responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND),
+    openapi_extra=json_body(RegistrationBody),
+    responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
 )
-def register_supernet(body: RegistrationBody, supernets: SupernetsDep, once: PermittedOnce) -> Response:
+def register_supernet(document: JsonDocument, supernets: SupernetsDep, once: PermittedOnce) -> Response:
     """Take in a supernet that was trained elsewhere; its weights are an artifact already."""
 
     def action() -> StoredResponse:
-        version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
         try:
+            body = parse_spec(RegistrationBody, document)
+            version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
             supernet = supernets.register(body.spec, version, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error

@@ -38,6 +38,20 @@ def list_tokens(
 
 
 @app.command()
+def principals(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
+    """List who holds tokens and owns what is made with them, oldest first."""
+    with connect(server, token) as nas:
+        found = list(nas.tokens.principals())
+    if as_json:
+        print_json(found)
+        return
+    table = Table("id", "name", "created")
+    for one in found:
+        table.add_row(one.id, one.name, one.created_at.isoformat(timespec="seconds"))
+    _console.print(table)
+
+
+@app.command()
 def create(
     name: Annotated[str, typer.Argument(help="For people.")],
     role: Annotated[list[Role] | None, typer.Option(help="What it may do [default: viewer].")] = None,

@@ -58,7 +58,7 @@ def reader(kind: Any) -> Reader:
     if not isinstance(kind, type):
         return _as_it_is
     if issubclass(kind, BaseModel):
-        return lambda document: parse_spec(kind, document)  # type: ignore[type-var]
+        return lambda document: parse_spec(kind, document)
     if hasattr(kind, "from_json"):
         return kind.from_json  # type: ignore[no-any-return]
     if issubclass(kind, Enum):

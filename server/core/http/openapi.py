@@ -147,7 +147,16 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[t
     schemas.update(extra["$defs"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["responses"] = _share_problem_responses(document)
+    _close_maps(document)
     return document
+
+
+def _close_maps(node: Any) -> None:
+    """Say that names which do not fit a map's pattern are refused; pydantic refuses them, and leaves that out."""
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        if isinstance(inner, dict) and isinstance(inner.get("patternProperties"), dict):
+            inner.setdefault("additionalProperties", False)
+        _close_maps(inner)
 
 
 def _drop_null_parameters(operation: dict[str, Any]) -> None:

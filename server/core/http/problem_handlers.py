@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
@@ -71,12 +72,19 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = types.for_status(error.status_code)
-    detail = str(error.detail)
+    detail, headers = str(error.detail), dict(error.headers or {})
     if kind is types.NOT_FOUND:
         detail = f"no resource at {request.url.path}"
     elif kind is types.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not a method of {request.url.path}"
-    return problem_response(request, Problem(kind, detail, headers=error.headers or {}))
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problem_response(request, Problem(kind, detail, headers=headers))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method of the path: the framework names those of the first route alone."""
+    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

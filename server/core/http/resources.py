@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declarations
-from nas_engine.settings.base import OneOf
+from nas_engine.settings.base import OneOf, check_form
 from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
 
@@ -83,6 +83,8 @@ class Body(Documented):
     """Base of requests: unknown members and non-finite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _form = model_validator(mode="before")(check_form)
 
 
 T = TypeVar("T", bound=Resource)

@@ -170,6 +170,8 @@ class Canaries:
         wanted = bool(alarm) or (order is not None and trusted and not again)
         if reading is not None and wanted:
             self.record(device, job.id, reading if order is None else with_ratio(reading, order), alarm=alarm)
+        elif alarm and order is not None:
+            self._missed(device.id, alarm)
 
     def proving_kind(self, tx: Transaction, device: Device) -> JobKind | None:
         """Measuring, for a DEGRADED device that has a golden model to show on that it is well; else None."""
@@ -242,16 +244,24 @@ class Canaries:
                 DeviceStore(tx).save_device(device)
             # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
             worse = DeviceState.DEGRADED if alarm else DeviceState.QUARANTINED
-            for one, why in blamed.items():
-                current = DeviceStore(tx).get_device(one)
-                if worse is not current.state and worse in DEVICE_TRANSITIONS[current.state]:
-                    set_device_state(tx, current, worse, why)
-            num_suspect = sum(MeasurementStore(tx).mark_measurements_suspect(one, since[one]) for one in blamed)
+            num_suspect = sum(_blame(tx, one, why, worse, since[one]) for one, why in blamed.items())
             if blamed:
                 alarms.measure_again(self._latency)
             return num_suspect
 
         return self._uow.write(work)
+
+    def _missed(self, device_id: str, reason: str) -> None:
+        """Take in that a canary was asked for and none came: as bad as one that failed, with nothing to store."""
+
+        def work(tx: Transaction) -> None:
+            since = _last_good(tx, device_id)
+            alarms = CanaryAlarms(tx, MeasurementStore(tx).ids_of_measurements_since(device_id, since))
+            DeviceStore(tx).lock_device(device_id)
+            _blame(tx, device_id, reason, DeviceState.DEGRADED, since)
+            alarms.measure_again(self._latency)
+
+        self._uow.write(work)
 
     def _plan(self, tx: Transaction, device: Device, payload: MeasurePayload, pool_key: str) -> CanaryPlan | None:
         model = self._golden.get(payload.model_format) or self._filed(tx, payload.model_format)
@@ -288,6 +298,14 @@ class Canaries:
             return None
         size_bytes = ArtifactStore(tx).get_artifact(export.sha256).size_bytes
         return GoldenModel(sha256=export.sha256, size_bytes=size_bytes, format=format)
+
+
+def _blame(tx: Transaction, device_id: str, reason: str, worse: DeviceState, since: datetime) -> int:
+    """Hold a locked device back, unless it is already; gives the number of its measurements that became suspect."""
+    current = DeviceStore(tx).get_device(device_id)
+    if worse is not current.state and worse in DEVICE_TRANSITIONS[current.state]:
+        set_device_state(tx, current, worse, reason)
+    return MeasurementStore(tx).mark_measurements_suspect(device_id, since)
 
 
 def _last_good(tx: Transaction, device_id: str) -> datetime:

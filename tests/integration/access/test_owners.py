@@ -75,6 +75,18 @@ def test_tokens_show_their_principals_and_enrolment_tokens_their_makers(things: 
     assert {one["owner"]["name"] for one in mine} == {"chief"}
 
 
+def test_an_admin_lists_every_principal_page_by_page(things: OwnedThings) -> None:
+    chief = things.client("chief")
+    first = chief.get("/api/v1/principals?page_size=2").json()
+    assert len(first["items"]) == 2
+    rest = chief.get("/api/v1/principals", params={"page_token": first["next_page_token"]}).json()["items"]
+    found = {one["name"]: one for one in (*first["items"], *rest)}
+    assert set(found) >= {"alice", "bob", "vic", "machine", "chief"}
+    alice = things.principal("alice")
+    assert found["alice"]["id"] == alice.id
+    assert {one["owner"]["id"] for one in chief.get(f"/api/v1/tokens?owner={alice.id}").json()["items"]} == {alice.id}
+
+
 def test_any_token_of_a_principal_steers_what_another_of_them_made(things: OwnedThings) -> None:
     tokens = things.world.process.get(Tokens)
     secrets = [tokens.create(f"ada's {n}", [Role.ENGINEER], principal="ada")[1] for n in ("laptop", "pipeline")]

@@ -14,6 +14,7 @@ from server.access.tokens import Tokens
 from server.bootstrap.settings import Settings
 from server.core.errors import QuotaExceededError
 from tests.support.worlds.api_world import World, cheap_spec, latency_spec
+from tests.support.worlds.owned_things import TRAINING
 
 _LIMITS: dict[str, object] = {
     "quota_open_searches": 2,
@@ -84,6 +85,27 @@ def test_whose_jobs_fill_the_queue_orders_no_more(tight: World) -> None:
     assert (refused.status_code, refused.json()["setting"]) == (429, "HILNAS_QUOTA_QUEUED_JOBS")
     mine.post(f"/api/v1/searches/{made['id']}:cancel")
     assert mine.post("/api/v1/searches", json=cheap_spec()).status_code == 202
+
+
+def test_an_order_that_is_sent_300_times_is_one_with_a_key_and_refused_without(tmp_path: Path) -> None:
+    world = World.open(tmp_path, quota_open_searches=20, quota_queued_jobs=30)
+    mine = world.client(world.token(Role.ENGINEER))
+    try:
+        answers = [
+            mine.post("/api/v1/searches", json=cheap_spec(), headers={"Idempotency-Key": "one"}) for _ in range(300)
+        ]
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        for path, spec, setting, limit in (
+            ("searches", cheap_spec(), "HILNAS_QUOTA_OPEN_SEARCHES", 20),
+            ("supernets", TRAINING, "HILNAS_QUOTA_QUEUED_JOBS", 30),
+        ):
+            answers = [mine.post(f"/api/v1/{path}", json=spec) for _ in range(40)]
+            assert [answer.status_code for answer in answers] == sorted(answer.status_code for answer in answers)
+            refused = answers[-1]
+            assert (refused.status_code, refused.json()["setting"], refused.json()["limit"]) == (429, setting, limit)
+    finally:
+        world.close()
 
 
 def test_uploads_are_counted_by_day_and_written_down(tight: World) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from nas_engine.domain.measurement import DeviceClass
 from server.access.auth import SESSION_COOKIE
+from server.access.principal import Creator
 from server.access.token import Role
+from server.access.tokens import EnrolmentTokens, Tokens
 from server.web.rendering import STATIC
 from tests.support.worlds.api_world import ADMIN, NOISY, World, cheap_spec, latency_spec
 
@@ -144,6 +146,22 @@ def test_the_fleet_is_shown_and_steered(world: World) -> None:
     drained = client.post(f"/api/v1/devices/{device.id}:drain", headers={"X-Hilnas-Page": "1"})
     assert drained.status_code == 200
     assert "draining" in client.get("/fragments/fleet").text
+
+
+def test_pages_say_whose_a_search_and_a_board_are(world: World) -> None:
+    tokens = world.process.get(Tokens)
+    made, secret = tokens.create("t", [Role.ENGINEER], principal="alice & team")
+    search_id = world.client(secret).post("/api/v1/searches", json=cheap_spec()).json()["id"]
+    _, enrolment = world.process.get(EnrolmentTokens).create(
+        "rack",
+        device_class=DeviceClass.BOARD,
+        device_type="rk3588",
+        creator=Creator(made.id, made.owner),
+    )
+    world.enrol(enrolment_token=enrolment)
+    client = _browser(world)
+    for path in ("/", f"/searches/{search_id}", "/fleet", "/fragments/fleet"):
+        assert "alice &amp; team" in client.get(path).text, path
 
 
 def test_what_users_wrote_is_text_and_never_markup(world: World) -> None:

@@ -68,6 +68,21 @@ def test_a_result_that_comes_after_another_device_did_the_job_is_kept_but_not_us
     assert authoritative[0].device_id == farm.device("bench-2").id
 
 
+def test_a_connection_that_dies_without_a_word_is_found_out_by_keepalive(
+    farm: Farm, wire: CutWire, tmp_path: Path
+) -> None:
+    dial(farm, tmp_path, wire.port)
+    job = farm.submit(slow_model(300_000.0))
+    farm.until(lambda: farm.world.dispatch.get(job.id).phase is JobPhase.MEASURING)
+    wire.strand()  # nobody closes it; only who dials anew gets through
+    spool = farm.agents[0].state_dir / "spool"
+    farm.until(lambda: any(spool.glob("*.result")), timeout_s=60.0)
+    # Pings every 20 s, given up after 10 s; the call that waits then fails, and the next one dials.
+    farm.until(lambda: not any(spool.glob("*.result")), timeout_s=60.0)
+    assert farm.world.dispatch.get(job.id).state is JobState.DONE
+    assert len(farm.measurements()) == 1
+
+
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit (util-linux) is not installed")
 def test_a_full_disk_is_the_devices_fault_and_is_said(farm: Farm, tmp_path: Path) -> None:
     # No file of this agent may grow beyond 100 kB: the same errors at the same places as a disk that is full.

@@ -10,7 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from device_agent.server_link.link import Link, LinkSettings
+from device_agent.server_link.link import Link
+from device_agent.server_link.tls import LinkSettings
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.job_protocol import FailureType

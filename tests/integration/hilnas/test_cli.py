@@ -217,6 +217,8 @@ def test_an_admin_says_what_devices_count_as(
 def test_a_token_is_made_used_and_revoked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     made = _json(tokens.main, capsys, "create", "reader", "--role", "viewer", "--days", "1")
     assert made["roles"] == ["viewer"]
+    assert made["owner"]["id"] in {one["id"] for one in _json(tokens.main, capsys, "principals")}
+    assert "reader" in _run(tokens.main, capsys, "principals")
     assert "list" not in made["secret"]
     assert search.main(["list", "--token", made["secret"]]) == 0
     capsys.readouterr()

@@ -17,6 +17,7 @@ class CutWire:
         self.port: int = self._listener.getsockname()[1]
         self._whole = threading.Event()
         self._whole.set()
+        self._stranded: list[threading.Event] = []
         self._sockets: list[socket.socket] = [self._listener]
         self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
@@ -27,6 +28,13 @@ class CutWire:
 
     def mend(self) -> None:
         """Forward again, also what was held back."""
+        self._whole.set()
+
+    def strand(self) -> None:
+        """Leave the connections there are half-open for good; new ones work. As when a router forgets its table."""
+        self._whole.clear()
+        self._stranded.append(self._whole)
+        self._whole = threading.Event()
         self._whole.set()
 
     def lead_to(self, target_port: int) -> None:
@@ -41,7 +49,8 @@ class CutWire:
     def close(self) -> None:
         """Close everything."""
         self._closed = True
-        self._whole.set()
+        for whole in (self._whole, *self._stranded):
+            whole.set()
         for one in self._sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -51,19 +60,23 @@ class CutWire:
         while not self._closed:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target_port))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:  # nobody there at the moment
+                near.close()
+                continue
             self._sockets += [near, far]
-            threading.Thread(target=self._forward, args=(near, far), daemon=True).start()
+            threading.Thread(target=self._forward, args=(near, far, self._whole), daemon=True).start()
 
-    def _forward(self, near: socket.socket, far: socket.socket) -> None:
+    def _forward(self, near: socket.socket, far: socket.socket, whole: threading.Event) -> None:
         with selectors.DefaultSelector() as selector, contextlib.suppress(OSError, ValueError):
             selector.register(near, selectors.EVENT_READ, far)
             selector.register(far, selectors.EVENT_READ, near)
             while not self._closed:
                 for key, _ in selector.select(0.2):
-                    self._whole.wait()
+                    whole.wait()
                     source = key.fileobj
                     assert isinstance(source, socket.socket)
                     data = source.recv(65_536)

@@ -64,6 +64,16 @@ class Program:
             self._process.wait(GONE_S)
             self._process = None
 
+    def freeze(self) -> None:
+        """Stop it without a word to anybody: its sockets stay open, and nothing answers on them."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it stopped."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def freeze_children(self) -> None:
         """Stop the processes it has started, as a hanging driver does."""
         assert self._process is not None

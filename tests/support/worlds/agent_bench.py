@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from device_agent.server_link.link import Link, LinkSettings
+from device_agent.server_link.link import Link
+from device_agent.server_link.tls import LinkSettings
 from device_agent.stop import StopToken
 from hilnas.v1 import control_pb2, measurement_pb2
 from hilnas.wire import measurement_to_proto
@@ -122,6 +123,16 @@ class Bench:
 
     def submit(self, agent: RawAgent, model: bytes = b"a model") -> Job:
         """Queue a measurement for devices of the type and hardware key of an agent."""
+        job = self.order(agent, model)
+        return self.world.uow.write(lambda tx: JobStore(tx).add_job(job))
+
+    def submit_many(self, agent: RawAgent, num_jobs: int) -> None:
+        """Queue so many at once."""
+        jobs = [self.order(agent, b"a model")] * num_jobs
+        self.world.uow.write(lambda tx: JobStore(tx).add_jobs(jobs))
+
+    def order(self, agent: RawAgent, model: bytes) -> NewJob:
+        """A measurement as it is queued."""
         artifact = self.world.artifacts.put(model, "application/octet-stream")
         device = agent.device
         profile = HardwareProfile(key=HardwareKey(identity=device.capabilities.identity, dtype=Dtype.FP32))
@@ -137,14 +148,13 @@ class Bench:
             validity_policy="accept_flagged",
             timeout_s=30.0,
         )
-        job = NewJob(
+        return NewJob(
             kind=JobKind.MEASURE,
             payload=payload.to_json(),
             target=JobTarget(device_type=device.device_type, pool_key=profile.pool_key),
             latency_key=artifact.sha256,
             hardware_key=profile.hardware_key,
         )
-        return self.world.uow.write(lambda tx: JobStore(tx).add_job(job))
 
     def measurements(self, agent: RawAgent) -> tuple[MeasurementRecord, ...]:
         """Everything that an agent's device measured, newest first."""

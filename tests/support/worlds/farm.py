@@ -67,15 +67,15 @@ class Farm:
         canaries = Canaries(self.world.uow, [model], CanarySettings(every_s=600.0))
         world, self.faults = self.world, Faults()
         services = agent_services(world.uow, database.wakeups, all_job_kinds(), world.artifacts, canaries, leases)
-        self._services, self._tls = self.faults.around(services), tls
-        self.server: RpcServer = start_rpc_server(self._services, address, tls=tls, num_threads=16)
+        self.services, self._tls = self.faults.around(services), tls
+        self.server: RpcServer = start_rpc_server(self.services, address, tls=tls, num_threads=16)
         self._folder = folder
         self.agents: list[AgentProcess] = []
 
     def serve_again(self) -> None:
         """Listen anew at the port of the server that was stopped."""
         address = f"127.0.0.1:{self.server.port}"
-        self.server = start_rpc_server(self._services, address, tls=self._tls, num_threads=16)
+        self.server = start_rpc_server(self.services, address, tls=self._tls, num_threads=16)
 
     def start(
         self, *arguments: str, name: str = "bench-1", token: str | None = None, insecure: bool = True

@@ -1,4 +1,4 @@
-"""A disk of a few megabytes that can be filled up, for tests of what happens on a full one."""
+"""A disk of a few megabytes that can be filled up or made read-only, for tests of what happens then."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ class SmallDisk:
     def empty(self) -> None:
         """Give back what `fill` took."""
         self._filler.unlink(missing_ok=True)
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """As a card is that the kernel no longer trusts: nothing on it can be written, not even by root."""
+        # A mount over it: who has a file open for writing keeps it, as the agent its lock, but opens no other.
+        here = str(self.path)
+        for arguments in (("--bind", here, here), ("-o", "remount,ro,bind", here)):
+            subprocess.run(["mount", *arguments], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", here], check=True)
 
 
 @contextmanager
