@@ -179,8 +179,8 @@ class _Scored:
         """Give the candidate with the values that are compared, where those are not its current ones."""
         for metric, found in self.values.items():
             known = candidate.current.get(metric)
-            if known is not None and candidate.id in found:
-                value, error = found[candidate.id]
+            value, error = found.get(candidate.id, (None, None))
+            if known is not None and value is not None and value != known.value:
                 candidate = candidate.with_value(replace(known, value=value, uncertainty=error))
         return candidate
 
