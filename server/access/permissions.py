@@ -30,6 +30,7 @@ class Kind(Enum):
     DATASET = "data set"
     ALGORITHM = "algorithm"
     PLUGIN = "plug-in"
+    METRIC = "metric"
     PRESET = "preset"
     EVENT = "event"
     DEVICE = "device"
@@ -162,6 +163,7 @@ POLICY: tuple[Rule, ...] = (
     _read(Kind.DATASET, "list_datasets", "list_dataset_kinds"),
     _read(Kind.ALGORITHM, "list_algorithms"),
     _read(Kind.PLUGIN, "list_plugins", "list_runtimes"),
+    _read(Kind.METRIC, "list_metrics"),
     _read(
         Kind.PRESET,
         "list_search_presets",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ from nas_engine.domain.doors import Door, PluginError, own_provider
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import LATENCY_US, declaration_of
+from nas_engine.domain.objective import Constraint
 from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
 from nas_engine.settings.declared import SettingsError
 from nas_engine.settings.densenas import DenseNasSettings
@@ -237,14 +240,10 @@ def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
 
 
 def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
-    evaluated = {
-        Metric.TOP1: MetricBounds(minimum=0.0, maximum=1.0),
-        Metric.LATENCY_US: MetricBounds(minimum=0.0, maximum=float("inf")),
-    }
     found: list[SpecViolation] = []
     for place, constraint in enumerate(constraints):
         # Bounds are computed when they are looked up, which takes long in large spaces: only for what is constrained.
-        within = evaluated.get(constraint.metric) or bounds.get(constraint.metric)
+        within = bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
         if within is None:
             continue
         if constraint.maximum is not None and constraint.maximum < within.minimum:
@@ -254,12 +253,20 @@ def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, Metr
     return found
 
 
+def _declared_bounds(metric: Metric) -> MetricBounds | None:
+    """Bounds that every value of an evaluated or measured metric keeps; None where any number can be one."""
+    one = declaration_of(metric)
+    if one.is_cheap or (math.isinf(one.minimum) and math.isinf(one.maximum)):
+        return None
+    return MetricBounds(minimum=one.minimum, maximum=one.maximum)
+
+
 def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
     upper = None if within.maximum == float("inf") else within.maximum
     span = f"at least {within.minimum:g}" if upper is None else f"{within.minimum:g} to {upper:g}"
     return SpecViolation(
         f"/constraints/{place}/{side}",
-        f"no architecture of the space has {metric.label} {'<=' if side == 'maximum' else '>='} {bound:g} "
+        f"no architecture of the space has {metric.name} {'<=' if side == 'maximum' else '>='} {bound:g} "
         f"{metric.unit}: the feasible range is {span}",
         feasible_minimum=within.minimum,
         feasible_maximum=upper,
@@ -269,7 +276,7 @@ def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: M
 def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     """The one hardware key a search resolves to: that of most devices that fit, and why none does."""
     wanted = spec.device
-    if wanted is None or not (Metric.LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
+    if wanted is None or not (LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
         return _Fleet(None, 0)
     profile = most_common_profile(tx, wanted)
     if profile is None:

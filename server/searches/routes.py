@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
@@ -232,9 +231,9 @@ def get_front(
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=dominance)
-    stride = -(-len(front.dominated) // max_dominated) or 1
-    front = replace(front, dominated=front.dominated[::stride])
+    front = fronts.of_search(
+        search_id, with_dominated=include_dominated, max_dominated=max_dominated, dominance=dominance
+    )
     shown = (*front.points, *front.dominated)
     known = uow.read(lambda tx: CandidateContext.of(tx, shown))
     return tagged(request, _front(front, known))
@@ -307,7 +306,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         return FrontPointResource(
             candidate=candidate_resource(candidate, known),
             values=list(front.values(candidate)),
-            uncertainties=[known.uncertainty(candidate, objective.metric) for objective in front.objectives],
+            uncertainties=[candidate.current[objective.metric].uncertainty for objective in front.objectives],
         )
 
     return FrontResource.of(
@@ -315,7 +314,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         front.search,
         search_id=front.search.id,
         objectives=[FrontObjectiveResource.of(objective, objective.metric) for objective in front.objectives],
-        latency_kind=latency_kind(front.hardware) if Metric.LATENCY_US in front.search.spec.metrics() else None,
+        latency_kind=latency_kind(front.hardware) if LATENCY_US in front.search.spec.metrics() else None,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         points=[point(candidate) for candidate in front.points],
         dominated=[point(candidate) for candidate in front.dominated],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nas_engine.domain.doors import Provider
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from nas_engine.domain.doors import Provider
 from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 from server.access.auth import Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import NotFoundError
@@ -127,13 +127,14 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
     return DecodedResource.of(
         record,
         space,
+        **DecodedResource.of_metrics(record.values),
         space=space.id,
         architecture=record.architecture.choices_value(),
         input_shape=spaces.input_shape(record.architecture),
         layers=layers,
         svg=svg,
         note=_note(record, space, row),
-        row={metric.label: RowValueResource.of(known) for metric, known in row.items()} if row else None,
+        row={metric.name: RowValueResource.of(known) for metric, known in row.items()} if row else None,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Protocol
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import is_cheap
 from nas_engine.spaces.registry import BUILT_IN_IDS
 from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
 from nas_engine.spaces.tables.space import SPACE_ID, TableSpace
@@ -97,16 +98,10 @@ class TableSpaces:
 def table_record(table: TableSpace, genotype: Genotype) -> ArchitectureRecord:
     """An architecture of a table with the counts of its row, where it has one."""
     architecture = table.decode(genotype)
-    counts: dict[Metric, int] = {}
+    known: dict[str, float] = {}
     if table.has_row(genotype):
-        counts = {metric: round(found.value) for metric, found in table.lookup(genotype).items() if metric.cheap}
-    return ArchitectureRecord(
-        architecture=architecture,
-        genotype=table.canonical(genotype),
-        macs=counts.get(Metric.MACS),
-        params=counts.get(Metric.PARAMS),
-        peak_activation_bytes=counts.get(Metric.PEAK_ACTIVATION_BYTES),
-    )
+        known = {metric.name: found.value for metric, found in table.lookup(genotype).items() if is_cheap(metric)}
+    return ArchitectureRecord(architecture=architecture, genotype=table.canonical(genotype), values=known)
 
 
 def table_values(table: TableSpace, genotype: Genotype) -> Mapping[Metric, KnownValue]:

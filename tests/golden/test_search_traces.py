@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
@@ -42,8 +44,8 @@ CONFIGS: tuple[CheckpointedSettings, ...] = (
 
 def make(config: CheckpointedSettings, seed: int) -> SearchAlgorithm:
     objectives: tuple[Objective, ...] = (
-        Objective(Metric.TOP1, Goal.MAXIMIZE),
-        Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0),
+        Objective(TOP1, Goal.MAXIMIZE),
+        Objective(MACS, Goal.MINIMIZE, weight=2.0),
     )
     if isinstance(config, SposEvolutionSettings):
         objectives = objectives[:1]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import FormsDifferError
+from nas_engine.domain.metrics import metric_named
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.domain.views.latency_key import latency_key
@@ -60,6 +61,20 @@ class EvaluateHandler:
         spec = search.spec
         supernet = self._supernets.load(payload.supernet_version_id)
         architecture = payload.architecture.architecture()
+        if payload.metric is not None:
+            metric = metric_named(payload.metric)
+            value = self._accuracies.evaluate_metric(
+                metric,
+                architecture,
+                supernet.space,
+                supernet.weights,
+                spec=spec,
+                training=supernet.spec,
+                stopped=stopped,
+            )
+            if value is not None:
+                self._results.record_value(lease, metric, *value)
+            return
         found = self._accuracies.evaluate(
             architecture,
             supernet.space,

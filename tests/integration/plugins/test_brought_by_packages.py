@@ -25,7 +25,9 @@ from nas_engine.domain.doors import Brought, PluginError, Provider
 from nas_engine.domain.errors import InvalidGenotypeError
 from nas_engine.domain.guard import Guard
 from nas_engine.domain.measurement import DeviceClass, Dtype
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS
+from nas_engine.domain.objective import Objective
 from nas_engine.domain.search_space import Form
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.random_search import RandomSearch
@@ -37,7 +39,7 @@ from tests.support.fakes.space import StagedSpace
 from tests.support.paths import ROOT
 
 WHO = Provider("their-package", "4.2")
-PROBLEM = SearchProblem(space=StagedSpace(), objectives=(Objective(Metric.MACS, Goal.MINIMIZE),))
+PROBLEM = SearchProblem(space=StagedSpace(), objectives=(Objective(MACS, Goal.MINIMIZE),))
 
 
 def guard(timeout_s: float = 20.0) -> Guard:

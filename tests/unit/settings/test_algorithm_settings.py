@@ -8,7 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
@@ -79,7 +81,7 @@ def test_a_setting_that_came_later_enters_the_identity_once_it_is_used() -> None
 def test_confident_dominance_is_named_in_checkpoints_and_comparing_values_is_not(
     settings: CheckpointedSettings,
 ) -> None:
-    objectives = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+    objectives = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
     for dominance, named in ((Dominance.POINT, False), (Dominance.CONFIDENT, True)):
         problem = SearchProblem(space=StagedSpace(), objectives=objectives, dominance=dominance)
         assert ('"dominance":"confident"' in str(create_algorithm(settings, problem).state())) is named

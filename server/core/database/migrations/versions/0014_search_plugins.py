@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0014_search_plugins"
-down_revision = "0012_sessions_and_uploads"
+down_revision = "0013_metrics_as_rows"
 branch_labels = None
 depends_on = None
 
