@@ -11,11 +11,15 @@ from nas_engine.domain.declarations import (
     WantedImages,
 )
 from nas_engine.domain.doors import PluginError
+from nas_engine.domain.metric import Goal, MetricDeclaration, MetricSource
 
 __all__ = [
     "AlgorithmDeclaration",
     "DatasetDeclaration",
+    "Goal",
     "ImageArrays",
+    "MetricDeclaration",
+    "MetricSource",
     "PluginError",
     "RuntimeDeclaration",
     "SpaceDeclaration",

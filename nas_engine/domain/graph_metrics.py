@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from nas_engine.domain.doors import PluginError, described
+from nas_engine.domain.door_survey import resolved
+from nas_engine.domain.doors import Door, PluginError, described
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric, MetricDeclaration
 from nas_engine.domain.metrics import all_metrics, declaration_of, graph_metrics
@@ -60,6 +61,13 @@ def metric_with_package(declaration: MetricDeclaration) -> str:
 
 @lru_cache(maxsize=256)
 def metric_function(declaration: MetricDeclaration) -> Callable[..., Any]:
-    """Import what computes a metric; once per process."""
-    found: Callable[..., Any] = declaration.resolve()
-    return found
+    """Import what computes a metric, once per process; what a package brings after another process has imported it.
+
+    Raises:
+        PluginError: it cannot be imported, or does not import in time.
+    """
+    brought = all_metrics().get(declaration.name)
+    function: Callable[..., Any] = (
+        declaration.resolve() if brought.is_built_in else resolved(Door.METRICS, MetricDeclaration, brought)
+    )
+    return function

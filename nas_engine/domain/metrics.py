@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from nas_engine.domain.doors import Declared, Door, PluginError, declared
 from nas_engine.domain.metric import Goal, Metric, MetricDeclaration, MetricSource
+from nas_engine.domain.plugin_survey import surveyed_door
 
 _COMPLEXITY = "nas_engine.domain.views.complexity"
 _ACCURACY = "nas_engine.evaluation.accuracy:evaluate"
@@ -82,8 +83,12 @@ BUILT_IN = (
 
 @lru_cache(maxsize=1)
 def all_metrics() -> Declared[MetricDeclaration]:
-    """Read every metric there is, built-in first; once per process."""
-    return declared(Door.METRICS, MetricDeclaration, BUILT_IN)
+    """Read every metric there is, built-in first; once per process.
+
+    What installed packages bring is looked at in a process of its own before it is imported here.
+    """
+    refused = surveyed_door(Door.METRICS, [one.name for one in BUILT_IN]).problems
+    return declared(Door.METRICS, MetricDeclaration, BUILT_IN, refused=refused)
 
 
 def declarations() -> tuple[MetricDeclaration, ...]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nas_engine.domain.doors import PluginError, described
-from nas_engine.domain.graph_metrics import checked_value, metric_with_package
+from nas_engine.domain.graph_metrics import checked_value, metric_function, metric_with_package
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declaration_of
@@ -56,7 +56,7 @@ def evaluate_metric(
         PluginError: it raised, gave no finite number within its bounds, or did not end in time.
     """
     declaration = declaration_of(metric)
-    function: Callable[..., Any] = declaration.resolve()
+    function = metric_function(declaration)
     if settings is None and declaration.settings is not None:
         settings = declaration.settings()
     statistics = calibrate(graph, weights, (fit_resolution(x, graph) for x in calibration_NCHW), mode)

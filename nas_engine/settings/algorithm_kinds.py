@@ -17,6 +17,7 @@ from nas_engine.domain.declarations import AlgorithmDeclaration, AlgorithmForm
 from nas_engine.domain.door_survey import Survey, called_in_process
 from nas_engine.domain.doors import Declaration, Declared, Door, PluginError, declared, entries
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.plugin_survey import surveyed_door
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
     Nsga2Settings,
@@ -28,7 +29,6 @@ from nas_engine.settings.algorithms import (
 from nas_engine.settings.base import CheckpointedSettings, Identifier, ProposingSettings
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.plugin_survey import surveyed_door
 
 
 def _ships(

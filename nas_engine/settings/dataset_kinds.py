@@ -13,8 +13,8 @@ from nas_engine.domain.declarations import DatasetDeclaration
 from nas_engine.domain.door_survey import Survey, called_in_process
 from nas_engine.domain.doors import Declared, Door, declared
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.plugin_survey import surveyed_door
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
-from nas_engine.settings.plugin_survey import surveyed_door
 
 
 class SourceKind(StrEnum):

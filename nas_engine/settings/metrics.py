@@ -7,7 +7,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from nas_engine.domain.doors import Declaration
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metrics import all_metrics
+from nas_engine.settings.declared import settings_schema
 
 
 def parsed_metric_settings(name: str, document: Mapping[str, Any]) -> Any:
@@ -33,3 +36,9 @@ def metric_settings_schema(name: str) -> dict[str, Any] | None:
     """JSON Schema of the settings of a metric; None for a metric that has none."""
     kind = all_metrics().get(name).declaration.settings
     return None if kind is None else TypeAdapter(kind).json_schema()
+
+
+def describe_metric(declaration: Declaration, argument: JsonValue) -> JsonValue:
+    """Describe the settings of a metric that a package declares; called in the process that looks at packages."""
+    del argument
+    return settings_schema(declaration)

@@ -14,9 +14,9 @@ from nas_engine.domain.doors import Brought, Declared, Door, DoorProblem, Provid
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.guard import Guard
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.plugin_survey import surveyed_door
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.declared import read_settings, settings_schema
-from nas_engine.settings.plugin_survey import surveyed_door
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.brought import BroughtSpace, probe
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters

@@ -12,6 +12,7 @@ from typing import Any
 
 from nas_engine.domain.door_survey import Survey
 from nas_engine.domain.doors import Declaration, Door, DoorProblem, Provider, entries, own_provider
+from nas_engine.domain.metrics import all_metrics
 from nas_engine.settings import algorithm_kinds, dataset_kinds
 from nas_engine.settings.declared import settings_schema
 from nas_engine.spaces.registry import declared_spaces
@@ -63,6 +64,7 @@ def installed_plugins() -> tuple[InstalledPlugin, ...]:
         Door.SPACES: declared_spaces().problems,
         Door.ALGORITHMS: algorithm_kinds.surveyed_algorithms().problems,
         Door.DATASETS: dataset_kinds.surveyed_datasets().problems,
+        Door.METRICS: all_metrics().problems,
     }
     found = []
     for door, of_door in problems.items():

@@ -11,7 +11,7 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US, declaration_of
+from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
 from nas_engine.domain.objective import Constraint
 from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
 from nas_engine.settings.declared import SettingsError
@@ -127,6 +127,7 @@ class Admission:
             dataset = None if name is None else self._datasets.describe(name)
             if dataset is not None:
                 used.append((Door.DATASETS, dataset.kind, dataset.provider))
+        used += [(Door.METRICS, metric.name, all_metrics().get(metric.name).provider) for metric in spec.metrics()]
         return tuple(
             UsedPlugin(door=door, name=name, provider=provider)
             for door, name, provider in used

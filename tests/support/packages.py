@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.settings import algorithm_kinds, dataset_kinds, plugin_survey
+from nas_engine.domain import door_survey, graph_metrics, metrics, plugin_survey
+from nas_engine.settings import algorithm_kinds, dataset_kinds
 from nas_engine.spaces import registry
 from server.plugins import kinds
 from server.spaces import catalog
@@ -34,6 +35,9 @@ def forget() -> None:
     """Let everything that was looked at once be looked at again."""
     for remembered in (
         plugin_survey.surveyed,
+        door_survey.resolved,
+        metrics.all_metrics,
+        graph_metrics.metric_function,
         algorithm_kinds.surveyed_algorithms,
         algorithm_kinds.declared_algorithms,
         dataset_kinds.surveyed_datasets,

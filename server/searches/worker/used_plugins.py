@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nas_engine.domain.doors import Declared, Door, PluginError
+from nas_engine.domain.metrics import all_metrics
 from nas_engine.settings.algorithm_kinds import declared_algorithms
 from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.spaces.registry import declared_spaces
@@ -37,4 +38,5 @@ _DECLARED: Mapping[Door, Callable[[], Declared[Any]]] = {
     Door.SPACES: declared_spaces,
     Door.ALGORITHMS: declared_algorithms,
     Door.DATASETS: declared_datasets,
+    Door.METRICS: all_metrics,
 }

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas_engine.domain.graph_metrics import metric_function
-from nas_engine.domain.metrics import all_metrics
+from tests.support.packages import forget
 
 DECLARATIONS = """
 from dataclasses import dataclass
 
-from nas_engine.domain.metric import Goal, MetricDeclaration, MetricSource
+from hilnas import Goal, MetricDeclaration, MetricSource
 
 
 @dataclass(frozen=True)
@@ -89,14 +88,14 @@ def brought_metrics(folder: Path) -> Iterator[None]:
     points = "".join(f"{name.replace('=', ' = brought_metrics:')}\n" for name in NAMES)
     (described / "entry_points.txt").write_text(f"[hilnas.metrics]\n{points}")
     sys.path.insert(0, str(folder))
-    _forget()
+    forget()
     try:
         yield
     finally:
         sys.path.remove(str(folder))
         for module in ("brought_metrics", "brought_metrics_code"):
             sys.modules.pop(module, None)
-        _forget()
+        forget()
 
 
 @contextmanager
@@ -104,14 +103,9 @@ def uninstalled() -> Iterator[None]:
     """Have them gone for a while."""
     path = list(sys.path)
     sys.path[:] = [folder for folder in path if not (Path(folder) / "brought_metrics.py").exists()]
-    _forget()
+    forget()
     try:
         yield
     finally:
         sys.path[:] = path
-        _forget()
-
-
-def _forget() -> None:
-    all_metrics.cache_clear()
-    metric_function.cache_clear()
+        forget()

@@ -1,6 +1,7 @@
 """What the installed packages bring for servers and workers: looked at once, in one process that is not this one.
 
-Agents look at runtimes themselves.
+Examiners stand above the domain: they are named here, and imported by that process alone. Agents look at runtimes
+themselves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import cache
 from nas_engine.domain.declarations import AlgorithmDeclaration, DatasetDeclaration, SpaceDeclaration
 from nas_engine.domain.door_survey import Inspection, Survey, survey
 from nas_engine.domain.doors import Door, DoorProblem, entries
+from nas_engine.domain.metric import MetricDeclaration
 
 INSPECTIONS = (
     Inspection(door=Door.SPACES, kind=SpaceDeclaration, examiner="nas_engine.spaces.registry:examine_space"),
@@ -22,6 +24,7 @@ INSPECTIONS = (
     Inspection(
         door=Door.DATASETS, kind=DatasetDeclaration, examiner="nas_engine.settings.dataset_kinds:describe_dataset"
     ),
+    Inspection(door=Door.METRICS, kind=MetricDeclaration, examiner="nas_engine.settings.metrics:describe_metric"),
 )
 
 
