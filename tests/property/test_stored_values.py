@@ -20,7 +20,8 @@ from hypothesis.strategies import DataObject, SearchStrategy
 from nas_engine.domain.environment import DeviceIdentity
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from nas_engine.settings.training import TrainingSpec
-from server.access.store import API_TOKENS, ENROLMENT_TOKENS
+from server.access.principal import Principal
+from server.access.store import API_TOKENS, ENROLMENT_TOKENS, PRINCIPALS, SESSIONS
 from server.artifacts.store import ARTIFACTS, MODEL_EXPORTS
 from server.bootstrap.schema import metadata
 from server.candidates.candidate import Candidate
@@ -51,7 +52,7 @@ from server.training.store import SUPERNET_VERSIONS, SUPERNETS
 from tests.support.worlds.service_world import SPEC, TRAINING
 
 STORED = (
-    *(API_TOKENS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
+    *(PRINCIPALS, API_TOKENS, SESSIONS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
     *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, ORDERS, MEASUREMENTS, CLASSIFICATIONS),
     *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS),
     *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES),
@@ -145,6 +146,8 @@ def _stored(connection: sa.Connection, rows: Rows[Any], value: Any) -> Any:
                 value = replace(value, hardware_key=value.hardware.digest)
         case Candidate() | StudyEntry():
             _insert(connection, ARCHITECTURES, value.record)
+        case _ if isinstance(owner := getattr(value, "owner", None), Principal):
+            _insert(connection, PRINCIPALS, owner)
     _insert(connection, rows, value)
     return value
 
@@ -168,5 +171,5 @@ def test_what_is_read_is_what_was_written(engine: sa.Engine, rows: Rows[Any], da
 
 
 def test_every_table_with_values_is_tested() -> None:
-    valueless = {"labels", "job_exclusions", "wake_counts"}
+    valueless = {"labels", "job_exclusions", "wake_counts", "uploads"}
     assert {rows.table.name for rows in STORED} | valueless == set(metadata.tables)
