@@ -162,7 +162,7 @@ _FASHION = TrainingSpec(
         schedule=Schedule.COSINE,
         warmup_steps=60,
     ),
-    iterations=2000,
+    iterations=1200,
     batch_size=96,
     label_smoothing=0.0,
     augmentation=AugmentationName.NONE,

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
-import torch
-
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
 from nas_engine.settings.base import SpaceSpec
@@ -16,6 +14,7 @@ from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import RankedArchitecture, study_architecture
+from nas_engine.training.threads import threads
 from server.candidates.candidate import HeldOutAccuracy
 from server.jobs.job import Job, LeaseRef
 from server.spaces.worker import WorkerResources
@@ -66,21 +65,20 @@ class RankHandler:
         supernet = self._supernets.load(study.supernet_version_id)
         space = SpaceSpec(id=supernet.space.space_id, parameters=dict(supernet.space.parameters))
         training = spec.training_spec(space, study.dataset)
-        if training.num_threads is not None:
-            torch.set_num_threads(training.num_threads)
         resolution = training.resolution or supernet.spec.resolution
         dataset = limited(self._resources.dataset(study.dataset, supernet.space, resolution), training.max_train_images)
-        return study_architecture(
-            supernet.space,
-            order.entry.record.architecture,
-            self._evaluator(supernet.version_id, dataset, spec.evaluation),
-            dataset,
-            training,
-            spec.training,
-            device=training_device(training, self._resources.device),
-            hooks=hooks,
-            checkpoint=uploads.checkpoint,
-        )
+        with threads(training.num_threads):
+            return study_architecture(
+                supernet.space,
+                order.entry.record.architecture,
+                self._evaluator(supernet.version_id, dataset, spec.evaluation),
+                dataset,
+                training,
+                spec.training,
+                device=training_device(training, self._resources.device),
+                hooks=hooks,
+                checkpoint=uploads.checkpoint,
+            )
 
     def _make_evaluator(
         self, version_id: str, dataset: ImageDataset, settings: SharedEvaluationSettings

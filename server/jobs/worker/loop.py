@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -12,6 +12,7 @@ from nas_engine.domain.job_protocol import LeaseOrder
 from server.core.errors import LeaseLostError, ServiceError, StorageFullError, UnavailableError
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
+from server.jobs.registry import Executor
 from server.jobs.states import JobKind
 from server.jobs.worker.handlers import Handler, failure_of
 from server.jobs.worker.lease_keeper import LeaseKeeper
@@ -30,12 +31,17 @@ class Worker:
         owner: str,
         handlers: Mapping[JobKind, Handler],
         labels: Mapping[str, str] | None = None,
+        *,
+        begin_lane: Callable[[Executor], None] = lambda _: None,
     ) -> None:
-        """`labels` say what this worker can do beyond what every worker can."""
+        """`labels` say what this worker can do beyond what every worker can; `begin_lane` is called first in the
+        thread of each lane.
+        """
         self._dispatch = dispatch
         self._owner = owner
         self._handlers = handlers
         self._labels = dict(labels or {})
+        self._begin_lane = begin_lane
         self._stop = threading.Event()
 
     def run(self) -> None:
@@ -43,7 +49,7 @@ class Worker:
         self._dispatch.reconcile()
         lanes = self._dispatch.kinds.lanes(self._handlers.keys())
         threads = [
-            threading.Thread(target=self._run_lane, args=(lane.name, kinds), name=lane.name)
+            threading.Thread(target=self._run_lane, args=(lane, kinds), name=lane.name)
             for lane, kinds in lanes.items()
         ]
         for thread in threads:
@@ -55,7 +61,8 @@ class Worker:
         """Take no more jobs; training stops at its next step and keeps its checkpoint."""
         self._stop.set()
 
-    def _run_lane(self, lane: str, kinds: tuple[JobKind, ...]) -> None:
+    def _run_lane(self, lane: Executor, kinds: tuple[JobKind, ...]) -> None:
+        self._begin_lane(lane)
         while not self._stop.is_set():
             try:
                 job = self._dispatch.wait_and_claim(self._owner, kinds, wait_s=CLAIM_WAIT_S, labels=self._labels)
@@ -63,7 +70,7 @@ class Worker:
                     self._do(job)
             except Exception as error:  # a lane never ends by itself: its jobs would wait for ever
                 traceback = None if isinstance(error, ServiceError) else error  # what we raise ourselves says enough
-                _log.warning("lane in trouble", lane=lane, error=str(error), exc_info=traceback)
+                _log.warning("lane in trouble", lane=lane.name, error=str(error), exc_info=traceback)
                 self._stop.wait(TROUBLE_PAUSE_S)
 
     def _do(self, job: Job) -> None:

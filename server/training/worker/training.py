@@ -15,6 +15,7 @@ from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.settings.training import RetrainSettings, TrainingSettings
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Hooks, StopReason
+from nas_engine.training.threads import threads
 from server.jobs.job import Job, LeaseRef
 from server.spaces.worker import WorkerResources
 from server.training.deployables import RetrainedModel
@@ -85,10 +86,9 @@ class TrainHandler:
         if num_processes > 1:
             order = self._order(run, device, num_processes)
             return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
-        if spec.num_threads is not None:
-            torch.set_num_threads(spec.num_threads)
         hooks = Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
-        return perform(run, device, hooks)
+        with threads(spec.num_threads):
+            return perform(run, device, hooks)
 
     def _order(self, run: TrainingRun, device: torch.device, num_processes: int) -> TrainingOrder:
         spec, folder = run.spec, run.folder.absolute()
