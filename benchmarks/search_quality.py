@@ -39,14 +39,15 @@ from sklearn.linear_model import RidgeCV
 from nas_engine.cost.predictor import MetricPredictor, PredictorModel
 from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.search_space import Gene
 from nas_engine.search.algorithm import CheapFilter, Observation, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.search.pareto import HypervolumeReference
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     BinnedEvolutionSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
@@ -54,10 +55,11 @@ from nas_engine.settings.algorithms import (
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
+from nas_engine.settings.base import CheckpointedSettings
 from nas_engine.spaces.tables.files import nas_bench_macro
 from nas_engine.spaces.tables.space import TableSpace
 
-OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+OBJECTIVES = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
 MARKS = (100, 125, 250, 500)
 POPULATION = 20
 FBNET_STAGES = (1, 4, 4, 4, 4, 4, 1)
@@ -89,11 +91,11 @@ class World:
     def observe(self, genotype: Genotype) -> Observation:
         """A row as a result."""
         row = self.values[genotype]
-        return Observation(genotype=genotype, objectives={metric: row[metric] for metric in (Metric.TOP1, Metric.MACS)})
+        return Observation(genotype=genotype, objectives={metric: row[metric] for metric in (TOP1, MACS)})
 
     def cheap(self, maximum_macs: float | None = None) -> CheapFilter:
         """MACs are known before evaluation, as for any architecture."""
-        bounds = [] if maximum_macs is None else [Constraint(Metric.MACS, maximum=maximum_macs)]
+        bounds = [] if maximum_macs is None else [Constraint(MACS, maximum=maximum_macs)]
         return filter_of(self.table, bounds)
 
     def shares(self, stream: Stream) -> list[float]:
@@ -111,7 +113,7 @@ def _point(row: dict[Metric, float]) -> tuple[float, ...]:
     return tuple(objective.minimized(row[objective.metric]) for objective in OBJECTIVES)
 
 
-def our_stream(config: AskTellSettings, world: World, seed: int) -> Stream:
+def our_stream(config: CheckpointedSettings, world: World, seed: int) -> Stream:
     """What one of our algorithms evaluates."""
     algorithm = create_algorithm(
         config, SearchProblem(space=world.table, objectives=OBJECTIVES, cheap_filter=world.cheap()), seed
@@ -154,7 +156,7 @@ def optuna_stream(world: World, seed: int) -> Stream:
         yield genotype
 
 
-OURS: dict[str, AskTellSettings] = {
+OURS: dict[str, CheckpointedSettings] = {
     "NSGA-II": Nsga2Settings(population_size=POPULATION),
     "SCARLET NSGA-II": ScarletNsga2Settings(population_size=POPULATION),
     "binned evolution": BinnedEvolutionSettings(population_size=50, num_mutation=10, num_crossover=10),
@@ -227,9 +229,9 @@ def _claims(shares: dict[str, Floats], peers: Sequence[str]) -> list[Claim]:
 
 def single_objective_study(world: World, num_seeds: int) -> list[Row]:
     """SPOS's evolution: best accuracy under a MACs limit (the table's median), next to random search."""
-    limit = float(np.median([row[Metric.MACS] for row in world.values.values()]))
+    limit = float(np.median([row[MACS] for row in world.values.values()]))
     top1 = (OBJECTIVES[0],)
-    best = max(row[Metric.TOP1] for row in world.values.values() if row[Metric.MACS] <= limit)
+    best = max(row[TOP1] for row in world.values.values() if row[MACS] <= limit)
     means = []
     for config in (SposEvolutionSettings(), RandomSearchSettings()):
         found = []
@@ -240,7 +242,7 @@ def single_objective_study(world: World, num_seeds: int) -> list[Row]:
             while algorithm.num_asked < MARKS[-1]:
                 batch = algorithm.ask(min(algorithm.batch_size, MARKS[-1] - algorithm.num_asked))
                 algorithm.tell([world.observe(genotype) for genotype in batch])
-            found.append(max(observation.objectives[Metric.TOP1] for observation in algorithm.results))
+            found.append(max(observation.objectives[TOP1] for observation in algorithm.results))
         means.append(float(np.mean(found)))
     print(f"best top-1 under {limit / 1e6:.1f} M MACs in the table: {best:.5f}")
     return [Row("SPOS evolution, 500, vs random search", means[0], means[1], means[0] / means[1], "best top-1")]
@@ -261,7 +263,7 @@ def latency_study(path: Path) -> list[Row]:
             order = np.random.default_rng(device).permutation(len(architectures))
             known, unseen = order[:num], order[num : num + 1000]
             target, truth = latency_ms[known, device], latency_ms[unseen, device]
-            predictor = MetricPredictor(genes, Metric.LATENCY_US, PredictorModel.GAUSSIAN_PROCESS)
+            predictor = MetricPredictor(genes, LATENCY_US, PredictorModel.GAUSSIAN_PROCESS)
             predictor.fit(architectures[known].tolist(), (1000.0 * target).tolist())
             linear = RidgeCV(np.logspace(-3, 3, 13)).fit(one_hot[known], target)
             forest = RandomForestRegressor(200, random_state=0).fit(one_hot[known], target)

@@ -22,7 +22,9 @@ import torch
 
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
@@ -61,7 +63,7 @@ SPACE: Mapping[str, JsonValue] = {
     "stage_repeats": [2, 3, 2],
     "tail_channels": 64,
 }
-OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+OBJECTIVES = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
 PUBLISHED_RATE = ShiftingSettings().learning_rate
 STRONGER_RATE = 1e-2  # the published run makes far more updates than a run of minutes can
 
@@ -102,7 +104,7 @@ class Bench:
         """A candidate as the search is told it."""
         found = evaluator.evaluate(self.space.decode(genotype)).accuracy
         macs = complexity(graph_of(self.space, genotype, Form.DEPLOYED)).macs
-        return Observation(genotype=genotype, objectives={Metric.TOP1: found.top1, Metric.MACS: float(macs)})
+        return Observation(genotype=genotype, objectives={TOP1: found.top1, MACS: float(macs)})
 
     def algorithm(self, population_size: int) -> SearchAlgorithm:
         """A new search."""

@@ -7,6 +7,7 @@ named instead of raising ImportError.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import socket
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from device_agent.measuring.device import MeasuringSettings
     from device_agent.settings import AgentSettings
 
-_RUNTIMES = ("onnxruntime", "rknnlite", "rk3588-sim", "fake")
 _DEFAULT_SERVER = "localhost:50051"
 
 
@@ -103,7 +103,15 @@ def _add_device_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_runtime_options(parser: argparse.ArgumentParser) -> None:
     runtime = parser.add_argument_group("runtime")
-    runtime.add_argument("--runtime", choices=_RUNTIMES, default="onnxruntime")
+    runtime.add_argument(
+        "--runtime",
+        default="onnxruntime",
+        metavar="NAME",
+        help="onnxruntime, rknnlite, rk3588-sim, fake, or one that an installed package brings",
+    )
+    runtime.add_argument(
+        "--runtime-settings", default="{}", metavar="JSON", help="settings of a runtime that a package brings"
+    )
     runtime.add_argument("--threads", type=int, default=1, help="processor threads of the runtime")
     runtime.add_argument("--cpus", default="", help="processors to pin measuring to, e.g. 4-7 or 0,2")
     runtime.add_argument("--core-masks", nargs="*", default=["0x1"], help="NPU core masks to offer, default first")
@@ -244,7 +252,7 @@ def _token_in(path: Path | None) -> str:
 def _measuring_settings(parsed: argparse.Namespace) -> MeasuringSettings:
     from device_agent.failures import AgentError
     from device_agent.measuring.device import MeasuringSettings
-    from device_agent.runtime.select import RuntimeName, RuntimeOptions
+    from device_agent.runtime.select import RuntimeOptions, check_runtime
     from nas_engine.domain.host_lock import default_lock_path
 
     try:
@@ -253,8 +261,15 @@ def _measuring_settings(parsed: argparse.Namespace) -> MeasuringSettings:
         raise AgentError(f"--cpus {parsed.cpus!r}: write processors like 4-7 or 0,2") from error
     if parsed.threads < 1:
         raise AgentError(f"--threads {parsed.threads}: give at least 1")
+    try:
+        runtime_settings = json.loads(parsed.runtime_settings)
+    except ValueError as error:
+        raise AgentError(f"--runtime-settings {parsed.runtime_settings!r} is no JSON: {error}") from error
+    if not isinstance(runtime_settings, dict):
+        raise AgentError(f"--runtime-settings {parsed.runtime_settings!r}: write a JSON object")
     return MeasuringSettings(
-        runtime=RuntimeName.parse(parsed.runtime),
+        runtime=check_runtime(parsed.runtime),
+        runtime_settings=runtime_settings,
         options=RuntimeOptions(
             cpus=cpus,
             core_masks=tuple(parsed.core_masks),

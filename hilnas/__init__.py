@@ -8,8 +8,9 @@
             print(event.type, event.data)
 
 `connect` finds the address and the token as the ``hilnas`` command does. The public names are those of
-`hilnas.public`. Importing this package loads the standard library alone; they are loaded when the first of them is
-used, which needs the ``client`` extra.
+`hilnas.public`, and those of `hilnas.plugins`, which packages declare with what they bring. Importing this package
+loads the standard library alone; they are loaded when the first of them is used, and those of `hilnas.public` need the
+``client`` extra.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hilnas.plugins import *  # noqa: F403
     from hilnas.public import *  # noqa: F403
 
 
@@ -30,12 +32,15 @@ def __getattr__(name: str) -> object:
     # Python asks for these while it imports a package: they must not load anything.
     if name.startswith("_"):
         raise AttributeError(f"module 'hilnas' has no attribute {name!r}")
-    public = import_module("hilnas.public")
-    if name not in public.__all__:
-        raise AttributeError(f"module 'hilnas' has no attribute {name!r}: it has {', '.join(public.__all__)}")
-    value: object = getattr(public, name)
+    plugins = import_module("hilnas.plugins")
+    source = plugins if name in plugins.__all__ else import_module("hilnas.public")
+    if name not in source.__all__:
+        names = ", ".join((*source.__all__, *plugins.__all__))
+        raise AttributeError(f"module 'hilnas' has no attribute {name!r}: it has {names}")
+    value: object = getattr(source, name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *import_module("hilnas.public").__all__})
+    names = (import_module(module).__all__ for module in ("hilnas.plugins", "hilnas.public"))
+    return sorted({*globals(), *(name for of_module in names for name in of_module)})

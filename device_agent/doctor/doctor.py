@@ -47,7 +47,7 @@ def examine(settings: MeasuringSettings, may_use: MayUse = os.access) -> list[Fi
             _load(board),
         ]
     findings.append(_disk())
-    if settings.runtime is RuntimeName.RKNNLITE:
+    if settings.runtime == RuntimeName.RKNNLITE:
         findings += examine_npu(settings.root, board, may_use)
     return findings
 
@@ -61,7 +61,7 @@ def _device(settings: MeasuringSettings) -> MeasuringDevice | RuntimeUnavailable
 
 def _runtime(settings: MeasuringSettings, device: MeasuringDevice | RuntimeUnavailableError) -> Finding:
     if isinstance(device, RuntimeUnavailableError):
-        return Finding(Verdict.FAIL, "runtime", settings.runtime.value, str(device))
+        return Finding(Verdict.FAIL, "runtime", settings.runtime, str(device))
     facts = device.runtime.facts
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions) or "version not known"
     return Finding(Verdict.OK, "runtime", f"{facts.name} ({versions}), {facts.device_class.value}")

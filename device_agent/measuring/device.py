@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from device_agent.failures import JobFailedError
 from device_agent.measuring.classify import ClassifyRequest, run_classification
@@ -31,7 +32,8 @@ class MeasuringSettings:
 
     Attributes:
         runtime: name of the engine.
-        options: settings of the engine.
+        options: settings of the engines that ship.
+        runtime_settings: of one that a package brings, as its declaration takes them.
         num_threads: processor threads of the engine; part of the hardware key.
         board_model: overrides what the board says of itself; empty takes that.
         clocks_profile: name of the clock setting in force.
@@ -44,8 +46,9 @@ class MeasuringSettings:
         agent_version: version of the agent, for the record; looked up once, by the agent.
     """
 
-    runtime: RuntimeName
+    runtime: str
     options: RuntimeOptions
+    runtime_settings: Mapping[str, Any] = field(default_factory=dict)
     num_threads: int = 1
     board_model: str = ""
     clocks_profile: str = "unpinned"
@@ -60,7 +63,7 @@ class MeasuringSettings:
     def to_json(self) -> str:
         """As text for the command line of a child."""
         document = asdict(self) | {
-            "runtime": self.runtime.value,
+            "runtime": str(self.runtime),
             "lock_path": str(self.lock_path),
             "root": str(self.root),
         }
@@ -79,7 +82,6 @@ class MeasuringSettings:
                 "versions": tuple((str(n), str(v)) for n, v in options["versions"]),
             }
         )
-        document["runtime"] = RuntimeName(document["runtime"])
         document["requested_khz"] = tuple((str(n), int(k)) for n, k in document["requested_khz"])
         document["lock_path"], document["root"] = Path(document["lock_path"]), Path(document["root"])
         return cls(**document)
@@ -98,10 +100,10 @@ class MeasuringDevice:
             settings.root, requested_khz=dict(settings.requested_khz), whole_process=settings.num_threads > 1
         )
         options = settings.options
-        if settings.runtime is RuntimeName.RKNNLITE and not options.versions:
+        if settings.runtime == RuntimeName.RKNNLITE and not options.versions:
             # They are part of the hardware key, so they must be known before the library tells them of a loaded model.
             options = replace(options, versions=self.board.npu_versions())
-        self.runtime = create_runtime(settings.runtime, options)
+        self.runtime = create_runtime(settings.runtime, options, settings.runtime_settings)
 
     @property
     def simulated(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.metrics import is_cheap
 from nas_engine.spaces.tables.document import MAX_BYTES, parse_table, table_document
 from nas_engine.spaces.tables.files import read_npz
 from nas_engine.spaces.tables.space import TableSpace
@@ -51,8 +52,8 @@ def row_document(table: TableSpace, architecture: Architecture) -> dict[str, Jso
     if genotype is None or not table.has_row(genotype):
         return {**document, "note": NO_ROW}
     for metric, found in table.lookup(genotype).items():
-        whole = metric.cheap and found.value.is_integer()
-        document[metric.label] = int(found.value) if whole else found.value
+        whole = is_cheap(metric) and found.value.is_integer()
+        document[metric.name] = int(found.value) if whole else found.value
         if found.standard_error > 0:
-            document[f"{metric.label}_standard_error"] = found.standard_error
+            document[f"{metric.name}_standard_error"] = found.standard_error
     return document

@@ -40,6 +40,7 @@ COMMANDS = {
         "hilnas.cli.commands.ranking", "client", "compare a supernet's order with stand-alone training"
     ),
     "spaces": _Command("hilnas.cli.commands.spaces", "client,engine", "list, show, decode and sample search spaces"),
+    "plugins": _Command("hilnas.cli.commands.plugins", "client", "list what packages bring, and algorithms' settings"),
     "devices": _Command("hilnas.cli.commands.devices", "client", "list boards; drain, quarantine, resume them"),
     "measurements": _Command("hilnas.cli.commands.measurements", "client", "query measured latencies"),
     "tables": _Command("hilnas.cli.commands.tables", "client", "measure a space's operators; report how they add up"),

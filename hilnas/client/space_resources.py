@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hilnas.client.resources import API, Document, Group, read
 from nas_engine.domain.json_value import JsonValue
+from server.plugins.schemas import AlgorithmResource, DatasetKindResource, PluginResource
 from server.spaces.schemas import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
 
 
@@ -32,3 +33,15 @@ class Spaces(Group):
     def datasets(self) -> Iterator[DatasetResource]:
         """Data sets that supernets can be trained on."""
         return self.items(f"{API}/datasets", DatasetResource, {})
+
+    def algorithms(self) -> Iterator[AlgorithmResource]:
+        """Search algorithms with the JSON schemas of their settings, what packages bring last."""
+        return self.items(f"{API}/algorithms", AlgorithmResource, {})
+
+    def dataset_kinds(self) -> Iterator[DatasetKindResource]:
+        """Kinds of data sets with the JSON schemas of their settings, what packages bring last."""
+        return self.items(f"{API}/dataset-kinds", DatasetKindResource, {})
+
+    def plugins(self) -> Iterator[PluginResource]:
+        """What the packages on the server bring, and why any of it cannot be used."""
+        return self.items(f"{API}/plugins", PluginResource, {})

@@ -21,7 +21,8 @@ from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Features, Fl
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import metric_named
 from nas_engine.domain.search_space import Gene, validate_genotype
 
 STATE_VERSION = 1
@@ -205,7 +206,7 @@ class MetricPredictor:
         samples = self._samples
         return {
             "state_version": STATE_VERSION,
-            "metric": self._metric.label,
+            "metric": self._metric.name,
             "model": self._model.value,
             "covariance": list(self._covariance.values()),
             "samples": None
@@ -227,7 +228,7 @@ class MetricPredictor:
         if not isinstance(state, Mapping) or state.get("state_version") != STATE_VERSION:
             raise EngineError(f"predictor state is damaged or not of version {STATE_VERSION}: fit the predictor anew")
         try:
-            predictor = cls(genes, Metric.from_label(str(state["metric"])), PredictorModel(state["model"]))
+            predictor = cls(genes, metric_named(str(state["metric"])), PredictorModel(state["model"]))
             predictor._covariance = Covariance(*_numbers(state["covariance"]))
             samples = state["samples"]
             if samples is not None:

@@ -4,56 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 
 from nas_engine.domain.errors import EngineError
-
-
-class Goal(Enum):
-    """Whether smaller or larger values of a metric are better."""
-
-    MINIMIZE = "minimize"
-    MAXIMIZE = "maximize"
-
-
-class Metric(Enum):
-    """Every quantity a candidate can be judged by, with its unit.
-
-    `cheap` metrics are views of the layer graph and cost nothing; the others need an accuracy
-    evaluation or a board.
-    """
-
-    TOP1 = ("top1", "fraction", Goal.MAXIMIZE, False)  # on validation images: what a search may look at
-    TEST_TOP1 = ("test_top1", "fraction", Goal.MAXIMIZE, False)  # on test images: reported at the end, never searched
-    DEVICE_TOP1 = ("device_top1", "fraction", Goal.MAXIMIZE, False)  # on test images by a device: reported, too
-    LATENCY_US = ("latency_us", "us", Goal.MINIMIZE, False)
-    MACS = ("macs", "macs", Goal.MINIMIZE, True)
-    PARAMS = ("params", "params", Goal.MINIMIZE, True)
-    PEAK_ACTIVATION_BYTES = ("peak_activation_bytes", "bytes", Goal.MINIMIZE, True)
-
-    def __init__(self, label: str, unit: str, natural_goal: Goal, cheap: bool) -> None:
-        self.label = label
-        self.unit = unit
-        self.natural_goal = natural_goal
-        self.cheap = cheap
-
-    @property
-    def searched(self) -> bool:
-        """Whether a search may look at it; the accuracies on test images are reported at the end alone."""
-        return self not in (Metric.TEST_TOP1, Metric.DEVICE_TOP1)
-
-    @classmethod
-    def from_label(cls, label: str) -> Metric:
-        """The metric written `label` in documents.
-
-        Raises:
-            EngineError: no metric has that name.
-        """
-        for metric in cls:
-            if metric.label == label:
-                return metric
-        known = ", ".join(m.label for m in cls)
-        raise EngineError(f"unknown metric {label!r}: use one of {known}")
+from nas_engine.domain.metric import Goal, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +25,12 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):
-            raise EngineError(f"weight of objective {self.metric.label} is {self.weight}: it must be finite and > 0")
+            raise EngineError(f"weight of objective {self.metric.name} is {self.weight}: it must be finite and > 0")
 
     @property
     def name(self) -> str:
-        """Label of the metric, as documents and reports write it."""
-        return self.metric.label
+        """Name of the metric, as documents and reports write it."""
+        return self.metric.name
 
     def minimized(self, value: float) -> float:
         """`value` turned so that smaller is better. The only place where a sign is flipped."""
@@ -95,12 +48,12 @@ class Constraint:
     def __post_init__(self) -> None:
         bounds = [b for b in (self.minimum, self.maximum) if b is not None]
         if not bounds:
-            raise EngineError(f"constraint on {self.metric.label} has neither minimum nor maximum: give one")
+            raise EngineError(f"constraint on {self.metric.name} has neither minimum nor maximum: give one")
         if not all(math.isfinite(b) for b in bounds):
-            raise EngineError(f"constraint on {self.metric.label} has a non-finite bound {bounds}: give finite ones")
+            raise EngineError(f"constraint on {self.metric.name} has a non-finite bound {bounds}: give finite ones")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise EngineError(
-                f"constraint on {self.metric.label}: minimum {self.minimum} is above maximum {self.maximum}; swap them"
+                f"constraint on {self.metric.name}: minimum {self.minimum} is above maximum {self.maximum}; swap them"
             )
 
     def violation(self, value: float) -> float:

@@ -22,7 +22,8 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import EngineError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Constraint, Metric, Objective
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.search_space import SearchSpace
 
 
@@ -48,13 +49,13 @@ class Observation:
         for metric, value in self.objectives.items():
             if not math.isfinite(value):
                 raise SearchStateError(
-                    f"{metric.label} of candidate {self.genotype} is {value}: only finite values may be told; "
+                    f"{metric.name} of candidate {self.genotype} is {value}: only finite values may be told; "
                     "tell nothing for a failed evaluation"
                 )
         for metric, error in self.uncertainty.items():
             if not (math.isfinite(error) and error >= 0):
                 raise SearchStateError(
-                    f"uncertainty of {metric.label} of candidate {self.genotype} is {error}: give a finite value >= 0"
+                    f"uncertainty of {metric.name} of candidate {self.genotype} is {error}: give a finite value >= 0"
                 )
         for name, amount in self.violations.items():
             if not (math.isfinite(amount) and amount > 0):
@@ -122,7 +123,7 @@ class SearchProblem:
         if not metrics:
             raise EngineError("a search needs at least one objective: give one")
         if len(set(metrics)) != len(metrics):
-            names = ", ".join(metric.label for metric in metrics)
+            names = ", ".join(metric.name for metric in metrics)
             raise EngineError(f"objectives {names} repeat a metric: name each metric once")
 
     @property
@@ -157,7 +158,7 @@ class SearchProblem:
         Raises:
             SearchStateError: names the candidate and the metrics that are missing.
         """
-        missing = [metric.label for metric in self.observed_metrics if metric not in observation.objectives]
+        missing = [metric.name for metric in self.observed_metrics if metric not in observation.objectives]
         if missing and not observation.violations:
             raise SearchStateError(
                 f"candidate {observation.genotype} is told without {', '.join(missing)}: tell it once every objective "

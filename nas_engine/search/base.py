@@ -202,7 +202,7 @@ class BaseSearchAlgorithm(ABC):
                 "parameters": dict(problem.space.parameters),
                 "num_choices": list(self.encoding.num_choices),
                 "objectives": [[o.name, o.goal.value, o.weight] for o in problem.objectives],
-                "constraints": [[c.metric.label, c.minimum, c.maximum] for c in problem.constraints],
+                "constraints": [[c.metric.name, c.minimum, c.maximum] for c in problem.constraints],
             }
         )
 

@@ -7,10 +7,12 @@ from functools import lru_cache
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.graph_metrics import NO_SETTINGS, MetricSettings, graph_values
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import is_cheap
+from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.domain.views.complexity import complexity
 from nas_engine.search.algorithm import CheapCheck, CheapFilter
 from nas_engine.spaces.tables.space import TableSpace
 
@@ -51,35 +53,45 @@ class MetricFilter:
         for constraint in self._constraints:
             if constraint.metric not in values:
                 raise EngineError(
-                    f"constraint on {constraint.metric.label} cannot be checked before evaluation: cheap are "
-                    f"{', '.join(metric.label for metric in values)}; pass it as a constraint of the search instead"
+                    f"constraint on {constraint.metric.name} cannot be checked before evaluation: cheap are "
+                    f"{', '.join(metric.name for metric in values)}; pass it as a constraint of the search instead"
                 )
             amount = constraint.violation(values[constraint.metric])
             if amount > 0.0:
-                violations[constraint.metric.label] = violations.get(constraint.metric.label, 0.0) + amount
+                violations[constraint.metric.name] = violations.get(constraint.metric.name, 0.0) + amount
         return CheapCheck(values, violations)
 
 
 class GraphFilter:
-    """Complexity bounds and operator support of the DEPLOYED graph, before any board time is spent."""
+    """Bounds on metrics from the layer graph, and operator support of the DEPLOYED graph: no board time is spent."""
 
     def __init__(
-        self, space: SearchSpace, constraints: Sequence[Constraint], unsupported_in: UnsupportedIn | None = None
+        self,
+        space: SearchSpace,
+        constraints: Sequence[Constraint],
+        unsupported_in: UnsupportedIn | None = None,
+        *,
+        wanted: Sequence[Metric] = (),
+        settings: MetricSettings = NO_SETTINGS,
     ) -> None:
         """See class.
 
         Args:
             space: must have layer graphs.
-            constraints: bounds on MACs, params or peak activation memory.
+            constraints: bounds on metrics from the layer graph.
             unsupported_in: the target runtime's verdict; None accepts every operator.
+            wanted: further metrics from the layer graph whose values are asked for.
+            settings: of the metrics.
         """
         self._space = space
+        self._wanted = (*(constraint.metric for constraint in constraints if is_cheap(constraint.metric)), *wanted)
+        self._settings = settings
         self._unsupported_in = unsupported_in
         self._bounds = MetricFilter(self.metrics, constraints)
         self._support = lru_cache(maxsize=CACHE_SIZE)(self._unsupported)
 
     def __call__(self, genotype: Genotype) -> CheapCheck:
-        """The complexity of `genotype`, the bounds it violates and whether an operator is unsupported."""
+        """The cheap metrics of `genotype`, the bounds it violates and whether an operator is unsupported."""
         check = self._bounds(genotype)
         unsupported = self._support(genotype)
         if not unsupported:
@@ -87,13 +99,8 @@ class GraphFilter:
         return CheapCheck(check.values, {**check.violations, "operator_support": float(unsupported)})
 
     def metrics(self, genotype: Genotype) -> Mapping[Metric, float]:
-        """MACs, params and peak activation bytes of a genotype's DEPLOYED graph."""
-        cost = complexity(self._graph(genotype))
-        return {
-            Metric.MACS: float(cost.macs),
-            Metric.PARAMS: float(cost.params),
-            Metric.PEAK_ACTIVATION_BYTES: float(cost.peak_activation_bytes),
-        }
+        """Metrics of a genotype's DEPLOYED graph."""
+        return graph_values(self._graph(genotype), self._wanted, self._settings)
 
     def _unsupported(self, genotype: Genotype) -> int:
         return 0 if self._unsupported_in is None else len(self._unsupported_in(self._graph(genotype)))
@@ -122,15 +129,20 @@ class TableFilter:
 
     def metrics(self, genotype: Genotype) -> Mapping[Metric, float]:
         """The cheap columns of a row."""
-        return {metric: found.value for metric, found in self._table.lookup(genotype).items() if metric.cheap}
+        return {metric: found.value for metric, found in self._table.lookup(genotype).items() if is_cheap(metric)}
 
 
 def filter_of(
-    space: SearchSpace, constraints: Sequence[Constraint], unsupported_in: UnsupportedIn | None = None
+    space: SearchSpace,
+    constraints: Sequence[Constraint],
+    unsupported_in: UnsupportedIn | None = None,
+    *,
+    wanted: Sequence[Metric] = (),
+    settings: MetricSettings = NO_SETTINGS,
 ) -> CheapFilter:
     """The filter that suits a space: `TableFilter` for a table of results, else `GraphFilter`."""
     return (
         TableFilter(space, constraints)
         if isinstance(space, TableSpace)
-        else GraphFilter(space, constraints, unsupported_in)
+        else GraphFilter(space, constraints, unsupported_in, wanted=wanted, settings=settings)
     )

@@ -1,50 +1,40 @@
-"""One way to make any built-in algorithm from its settings."""
+"""One way to make any algorithm that asks and is told, from its settings."""
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import cast
 
+from nas_engine.domain.declarations import AlgorithmDeclaration, AlgorithmForm
+from nas_engine.domain.door_survey import resolved
+from nas_engine.domain.doors import Door
+from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.guard import Guard
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
-from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
-from nas_engine.search.algorithms.nsga2 import Nsga2
-from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
-from nas_engine.search.algorithms.random_search import RandomSearch
-from nas_engine.search.algorithms.scarlet import ScarletNsga2
-from nas_engine.search.algorithms.spos_evolution import SposEvolution
-from nas_engine.settings.algorithms import (
-    AskTellSettings,
-    BinnedEvolutionSettings,
-    Nsga2Settings,
-    PredictorAssistedSettings,
-    RandomSearchSettings,
-    ScarletNsga2Settings,
-    SposEvolutionSettings,
-)
+from nas_engine.search.brought import BroughtAlgorithm
+from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, declared_algorithms
+from nas_engine.settings.base import ProposingSettings
+from nas_engine.settings.declared import read_settings
 
 
-def create_algorithm(settings: AskTellSettings, problem: SearchProblem, seed: int = 0) -> SearchAlgorithm:
+def create_algorithm(settings: ProposingSettings, problem: SearchProblem, seed: int = 0) -> SearchAlgorithm:
     """Make the algorithm of `settings`.
 
     Args:
-        settings: their type says which algorithm.
+        settings: their kind says which algorithm.
         problem: what is searched, for what; cheap constraints belong into its filter.
         seed: of the algorithm's own generator.
 
     Raises:
         EngineError: the algorithm cannot serve these objectives.
+        PluginError: no installed package brings it, or it cannot be used.
     """
-    match settings:
-        case RandomSearchSettings():
-            return RandomSearch(problem, settings, seed)
-        case Nsga2Settings():
-            return Nsga2(problem, settings, seed)
-        case ScarletNsga2Settings():
-            return ScarletNsga2(problem, settings, seed)
-        case SposEvolutionSettings():
-            return SposEvolution(problem, settings, seed)
-        case BinnedEvolutionSettings():
-            return BinnedEvolution(problem, settings, seed)
-        case PredictorAssistedSettings():
-            return PredictorAssistedSearch(problem, settings, seed)
-        case _:
-            assert_never(settings)
+    found = declared_algorithms().get(settings.kind)
+    if found.declaration.form is not AlgorithmForm.ASK_TELL:
+        raise SearchStateError(f"{settings.kind} does not ask and is not told: it is run otherwise")
+    if not isinstance(settings, BroughtAlgorithmSettings):
+        return cast(SearchAlgorithm, found.declaration.resolve()(problem, settings, seed))
+    values = read_settings(found.declaration, settings.given())
+    guard = Guard(found)
+    make = resolved(Door.ALGORITHMS, AlgorithmDeclaration, found)
+    algorithm = guard.call("making it", lambda: make(problem, values, seed))
+    return BroughtAlgorithm(algorithm, problem, guard)

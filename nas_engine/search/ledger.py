@@ -168,7 +168,7 @@ class CandidateLedger:
             for name, amount in check.violations.items():
                 violated[name] = min(violated.get(name, np.inf), amount)
             for metric, value in check.values.items():
-                values.setdefault(metric.label, []).append(value)
+                values.setdefault(metric.name, []).append(value)
         nearest = "; ".join(f"{name} missed by {amount:.3g} (relative) at best" for name, amount in violated.items())
         ranges = "; ".join(f"{name} {min(seen):g} to {max(seen):g}" for name, seen in values.items())
         return InfeasibleError(

@@ -10,7 +10,8 @@ import numpy as np
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import metric_named
 from nas_engine.search.algorithm import Observation
 
 
@@ -133,8 +134,8 @@ def encode_observation(observation: Observation) -> JsonValue:
     """A result as JSON."""
     return {
         "genotype": list(observation.genotype),
-        "objectives": {metric.label: float(value) for metric, value in observation.objectives.items()},
-        "uncertainty": {metric.label: float(value) for metric, value in observation.uncertainty.items()},
+        "objectives": {metric.name: float(value) for metric, value in observation.objectives.items()},
+        "uncertainty": {metric.name: float(value) for metric, value in observation.uncertainty.items()},
         "violations": {name: float(value) for name, value in observation.violations.items()},
     }
 
@@ -173,7 +174,7 @@ def decode_metric(label: str) -> Metric:
         SearchStateError: no metric has that label.
     """
     try:
-        return Metric.from_label(label)
+        return metric_named(label)
     except EngineError as error:
         raise SearchStateError(f"checkpoint: {error}") from error
 

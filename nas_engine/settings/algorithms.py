@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from enum import Enum
-from typing import Annotated, Any, Literal, Union
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import CheckpointedSettings, MetricName, SpecPart, later
-from nas_engine.settings.densenas import DenseNasSettings
 
 
 class ConstraintHandling(Enum):
@@ -267,22 +266,6 @@ class PredictorAssistedSettings(CheckpointedSettings):
 
     exploration: float = Field(default=1.0, ge=0, le=100)
     """Standard deviations by which a prediction is taken better than its mean when candidates are chosen."""
-
-
-AskTellSettings = Union[
-    Nsga2Settings,
-    RandomSearchSettings,
-    ScarletNsga2Settings,
-    SposEvolutionSettings,
-    BinnedEvolutionSettings,
-    PredictorAssistedSettings,
-]
-"""Settings of the algorithms that `nas_engine.search.factory` makes."""
-
-AlgorithmSettings = Annotated[
-    AskTellSettings | DenseNasSettings,
-    Field(discriminator="kind"),
-]
 
 
 class WarmStartSettings(SpecPart):

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import searched_names, stored_metric
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.settings.field_docs import Documented
+from nas_engine.settings.metrics import parsed_metric_settings
+
+STORED: Mapping[str, bool] = {"stored": True}
+"""Context of reading stored documents: names of what is not installed any more are taken as they are."""
 
 
-def one_of(names: Iterable[str]) -> Any:
-    """A text field that takes these names alone and lists them in its schema.
+class OneOf:
+    """Annotation of a text field that takes the names a function gives, and lists them in its schema.
 
-    For names that an enum holds beside other things; where the names are the enum's values, the field is the enum.
+    For names that plug-ins add to; where the names are an enum's values, the field is the enum.
     """
-    known = tuple(names)
 
-    def check(name: str) -> str:
-        if name not in known:
+    def __init__(self, names: Callable[[], Iterable[str]], *, is_checked: bool = True) -> None:
+        """See class. Answers, which the server alone makes, need no check."""
+        self._names, self._is_checked = names, is_checked
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = handler(source)
+        return core_schema.with_info_after_validator_function(self._check, inner) if self._is_checked else inner
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self._names())}
+
+    def _check(self, name: str, info: ValidationInfo) -> str:
+        known = tuple(self._names())
+        if name not in known and not (info.context or {}).get("stored"):
             raise ValueError(f"unknown name {name!r}: use one of {', '.join(known)}")
         return name
 
-    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(known)})]
+
+def one_of(names: Iterable[str]) -> Any:
+    """Make a text field that takes these names alone, which an enum holds beside other things."""
+    known = tuple(names)
+    return Annotated[str, OneOf(lambda: known)]
 
 
-if TYPE_CHECKING:
-    MetricName = str
-else:
-    MetricName = one_of(metric.label for metric in Metric if metric.searched)
+MetricName = Annotated[str, OneOf(searched_names)]
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -89,6 +117,9 @@ def later(default: Any, **limits: Any) -> Any:
 class ProposingSettings(SpecPart):
     """Base of the settings of whatever proposes candidates; what a search spec checks of each is said by each."""
 
+    kind: str
+    """Name of the algorithm."""
+
     NO_SHIFTING: ClassVar[str] = "it has no survivors that are scored again"
     """Why the supernet cannot be shifted during such a search; empty where it can."""
 
@@ -119,6 +150,15 @@ class SpaceSpec(SpecPart):
     """Parameters of the space; absent ones take the published values."""
 
 
+def _fitting(document: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    if "metric" in info.data and not (info.context or {}).get("stored"):  # otherwise that is what is wrong
+        parsed_metric_settings(info.data["metric"], document)
+    return document
+
+
+MetricSettingsDocument = Annotated[dict[str, Any], AfterValidator(_fitting)]
+
+
 class ObjectiveSpec(SpecPart):
     """One quantity to optimise."""
 
@@ -131,10 +171,13 @@ class ObjectiveSpec(SpecPart):
     weight: float = Field(default=1.0, gt=0, le=1000)
     """Factor of this objective in the crowding distance, which sets how dense the front is along it; 1 is neutral."""
 
+    settings: MetricSettingsDocument = later({})
+    """Settings of the metric, where it has some: GET /api/v1/metrics has their schema."""
+
     def objective(self) -> Objective:
         """Return the objective as a domain value."""
-        metric = Metric.from_label(self.metric)
-        return Objective(metric, self.goal or metric.natural_goal, self.weight)
+        metric = stored_metric(self.metric)
+        return Objective(metric, self.goal or metric.goal, self.weight)
 
 
 class ConstraintSpec(SpecPart):
@@ -149,6 +192,9 @@ class ConstraintSpec(SpecPart):
     maximum: float | None = None
     """Largest admissible value, in the metric's unit; absent: unbounded above."""
 
+    settings: MetricSettingsDocument = later({})
+    """Settings of the metric, where it has some; the same as those of an objective on it."""
+
     @model_validator(mode="after")
     def _bounded(self) -> ConstraintSpec:
         if self.minimum is None and self.maximum is None:
@@ -159,4 +205,4 @@ class ConstraintSpec(SpecPart):
 
     def constraint(self) -> Constraint:
         """Return the constraint as a domain value."""
-        return Constraint(Metric.from_label(self.metric), self.minimum, self.maximum)
+        return Constraint(stored_metric(self.metric), self.minimum, self.maximum)

@@ -69,6 +69,10 @@ class Variant:
         """Labels of the choices, in index order."""
         return (*(operator.label for operator in self.bottlenecks), SKIP)
 
+    def space(self, parameters: MobileNetParameters) -> MobileNetSpace:
+        """Make the space with these parameters."""
+        return MobileNetSpace(self, parameters)
+
 
 S1 = Variant("scarlet-s1", _bottlenecks(False), ActivationKind.RELU6, PUBLISHED_S1)
 S2 = Variant("scarlet-s2", _bottlenecks(False) + _bottlenecks(True), ActivationKind.HSWISH, PUBLISHED_S2)

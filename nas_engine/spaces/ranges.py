@@ -8,9 +8,11 @@ import numpy as np
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InfeasibleError
-from nas_engine.domain.objective import Constraint, Goal, Metric
+from nas_engine.domain.graph_metrics import graph_value
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import is_cheap
+from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
-from nas_engine.domain.views.complexity import Complexity, complexity
 
 MAX_PASSES = 4  # coordinate passes; SPOS, whose blocks are independent, needs one
 
@@ -28,23 +30,6 @@ class MetricRange:
     maximum: float
     smallest: Genotype
     largest: Genotype
-
-
-def cheap_value(cost: Complexity, metric: Metric) -> float:
-    """One cheap metric of a complexity.
-
-    Raises:
-        InfeasibleError: the metric needs a board or an accuracy evaluation.
-    """
-    match metric:
-        case Metric.MACS:
-            return float(cost.macs)
-        case Metric.PARAMS:
-            return float(cost.params)
-        case Metric.PEAK_ACTIVATION_BYTES:
-            return float(cost.peak_activation_bytes)
-        case _:
-            raise InfeasibleError(f"{metric.label} is not known before a candidate is evaluated")
 
 
 def metric_range(space: SearchSpace, metric: Metric, *, num_starts: int = 8, seed: int = 0) -> MetricRange | None:
@@ -68,7 +53,7 @@ def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
     Raises:
         InfeasibleError: with the bound, the space and the feasible range.
     """
-    if not constraint.metric.cheap:
+    if not is_cheap(constraint.metric):
         return
     feasible = metric_range(space, constraint.metric)
     if feasible is None:
@@ -78,7 +63,7 @@ def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
     if too_low or too_high:
         bound = f"maximum {constraint.maximum:.0f}" if too_low else f"minimum {constraint.minimum:.0f}"
         raise InfeasibleError(
-            f"constraint {constraint.metric.label} {bound} cannot be met: architectures of {space.space_id} have "
+            f"constraint {constraint.metric.name} {bound} cannot be met: architectures of {space.space_id} have "
             f"{feasible.minimum:.0f} to {feasible.maximum:.0f} {constraint.metric.unit}; choose a bound in that range"
         )
 
@@ -97,7 +82,7 @@ class _Evaluator:
             graph = self._space.graph(self._space.decode(key), Form.DEPLOYED)
             if graph is None:
                 return None
-            self._known[key] = cheap_value(complexity(graph), self._metric)
+            self._known[key] = graph_value(self._metric, graph)
         return self._known[key]
 
 

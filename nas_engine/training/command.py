@@ -27,6 +27,7 @@ from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import EngineError, TrainingError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.dataset_kinds import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
 from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from nas_engine.spaces.els import inherited_weights
@@ -34,7 +35,7 @@ from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.loop import Hooks, Progress, train
 from nas_engine.training.processes import share_of_this_process
 from nas_engine.training.randomness import Randomness, Stream

@@ -28,6 +28,9 @@ class Kind(Enum):
     ARTIFACT = "artifact"
     SPACE = "search space"
     DATASET = "data set"
+    ALGORITHM = "algorithm"
+    PLUGIN = "plug-in"
+    METRIC = "metric"
     PRESET = "preset"
     EVENT = "event"
     DEVICE = "device"
@@ -157,7 +160,10 @@ POLICY: tuple[Rule, ...] = (
     _admin(Kind.ARTIFACT, Action.SCRUB, "scrub_artifacts"),
     _create(Kind.SPACE, "register_table"),
     _read(Kind.SPACE, "list_search_spaces", "get_search_space", "decode_architecture"),
-    _read(Kind.DATASET, "list_datasets"),
+    _read(Kind.DATASET, "list_datasets", "list_dataset_kinds"),
+    _read(Kind.ALGORITHM, "list_algorithms"),
+    _read(Kind.PLUGIN, "list_plugins", "list_runtimes"),
+    _read(Kind.METRIC, "list_metrics"),
     _read(
         Kind.PRESET,
         "list_search_presets",

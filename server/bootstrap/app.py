@@ -35,7 +35,9 @@ from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 from server.measuring import routes as measurements
 from server.measuring.canaries import routes as canaries
 from server.measuring.queries import ModelMeasurementSpec
+from server.plugins import routes as plugins
 from server.searches import candidate_routes as candidates
+from server.searches import metric_routes as metrics
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
 from server.spaces import routes as spaces
@@ -50,6 +52,7 @@ from server.training.schemas import RegistrationBody
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     search_presets.router,
+    metrics.router,
     candidates.router,
     measurements.router,
     classifications.router,
@@ -60,6 +63,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     models.router,
     ranking_studies.router,
     spaces.router,
+    plugins.router,
     artifacts.router,
     events.router,
     jobs.router,

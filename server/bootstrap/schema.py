@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -19,7 +20,8 @@ from alembic.script import ScriptDirectory
 from server.access import store as access
 from server.artifacts import store as artifacts
 from server.bootstrap.settings import Settings
-from server.candidates import candidate_store, evaluation_store, search_store
+from server.candidates import search_store
+from server.candidates import tables as candidate_tables
 from server.classifying import store as classifying
 from server.core import events as event_store
 from server.core import idempotency as idempotency_store
@@ -121,11 +123,10 @@ _SCRIPTS = Path(metadata_module.__file__).parent / "migrations"
 TABLES_OF = (
     access,
     artifacts,
-    candidate_store,
     canary_store,
     classifying,
     event_store,
-    evaluation_store,
+    candidate_tables,
     fleet,
     idempotency_store,
     jobs,
@@ -143,14 +144,50 @@ TABLES_OF = (
 __all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate"]
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Upgrade to the newest revision; does nothing where it is there already."""
+def migrate(engine: sa.Engine, revision: str = "head") -> None:
+    """Bring a database to a revision, the newest where none is named; does nothing where it is there already.
+
+    A revision that is older than the database's is gone back to; columns of newer ones are lost with their values.
+    """
     with _exclusive(engine), engine.connect().execution_options(hilnas_write=True) as connection:
         config = Config()
         config.set_main_option("script_location", str(_SCRIPTS))
         config.attributes.update(connection=connection, metadata=metadata, version_table=VERSION_TABLE)
-        with connection.begin():
-            command.upgrade(config, "head")
+        with _references_checked_at_the_end(connection), connection.begin():
+            before = MigrationContext.configure(
+                connection, opts={"version_table": VERSION_TABLE}
+            ).get_current_revision()
+            gone_back_to = {script.revision for script in _scripts().iterate_revisions(before or "base", "base")}
+            older = revision != before and revision in gone_back_to
+            (command.downgrade if older else command.upgrade)(config, revision)
+            after = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+            if before != after and engine.dialect.name == "sqlite":
+                _refuse_broken_references(connection)
+
+
+@contextmanager
+def _references_checked_at_the_end(connection: sa.Connection) -> Iterator[None]:
+    """Let SQLite replace tables that others refer to by copies of them, as it advises for changed schemas."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute("PRAGMA foreign_keys=OFF")  # does nothing within a transaction
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+
+
+def _refuse_broken_references(connection: sa.Connection) -> None:
+    """Undo a migration that left a row without what it refers to.
+
+    Raises:
+        RuntimeError: names the first one.
+    """
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise RuntimeError(f"row {broken[1]} of table {broken[0]} refers to a row of {broken[2]} that is not there")
 
 
 def current_revision(engine: sa.Engine) -> str | None:

@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import Enum
 
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.doors import Provider
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Validity
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import stored_metric
 from server.candidates.states import CandidateState, EvaluationSource
 from server.core.errors import InvalidValueError
 from server.spaces.architecture import ArchitectureRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricValue:
+    """Current value of one metric of one candidate.
+
+    Attributes:
+        value: in the metric's unit; finite.
+        uncertainty: standard error, same unit; None where not known, or exact.
+        validity: VALID, or the worst flag of the measurement.
+        flags: every flag of the measurement.
+        source: how it was obtained.
+    """
+
+    metric: Metric
+    value: float
+    uncertainty: float | None = None
+    validity: Validity = Validity.VALID
+    flags: tuple[Validity, ...] = ()
+    source: EvaluationSource
+
+
+def counted_values(record: ArchitectureRecord, source: EvaluationSource) -> Mapping[Metric, MetricValue]:
+    """Give what is known of an architecture without a board as the values of a candidate."""
+    known = {stored_metric(name): value for name, value in record.values.items()}
+    return {metric: MetricValue(metric=metric, value=value, source=source) for metric, value in known.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +56,9 @@ class Candidate:
         genotype: as the algorithm asked it; its observation carries it.
         latency_key: what its latency is filed under; None where latency is not wanted.
         state, reason: where it stands, and why, for people.
-        top1: fraction 0 to 1, the current evaluation; None before there is one.
-        test_top1: fraction on test images, taken once the search is over for what is on its front; None elsewhere.
-        device_top1: fraction on test images as a device answers them, with the model it runs; None where not asked for.
-        latency_us: p50 in microseconds, the current evaluation; None before there is one.
-        latency_flags: why the latency may not be trusted; empty where valid or absent.
+        current: its current value of each metric that is known.
         model_sha256: the exported model that was measured; None where nothing was exported.
-        final_model_sha256: the deployable model with inherited weights, made with `test_top1`.
+        final_model_sha256: the deployable model with inherited weights, made with its accuracy on test images.
         told_seq: step in which the algorithm observed it; None before.
         provenance: how it came about (operator, parents), as the algorithm tells it.
     """
@@ -49,11 +72,7 @@ class Candidate:
     latency_key: str | None = None
     state: CandidateState = CandidateState.ASKED
     reason: str = ""
-    top1: float | None = None
-    test_top1: float | None = None
-    device_top1: float | None = None
-    latency_us: float | None = None
-    latency_flags: tuple[Validity, ...] = ()
+    current: Mapping[Metric, MetricValue] = field(default_factory=dict)
     model_sha256: str | None = None
     final_model_sha256: str | None = None
     told_seq: int | None = None
@@ -69,23 +88,29 @@ class Candidate:
     @property
     def values(self) -> Mapping[Metric, float]:
         """Every metric that is known, in its own unit."""
-        known = dict(self.record.cheap_values)
-        if self.top1 is not None:
-            known[Metric.TOP1] = self.top1
-        if self.latency_us is not None:
-            known[Metric.LATENCY_US] = self.latency_us
-        return known
+        return {metric: known.value for metric, known in self.current.items()}
+
+    def value(self, metric: Metric) -> float | None:
+        """Return its current value of a metric; None where it is not known."""
+        known = self.current.get(metric)
+        return None if known is None else known.value
+
+    def with_value(self, known: MetricValue) -> Candidate:
+        """Return the candidate with one value known, or replaced."""
+        return replace(self, current={**self.current, known.metric: known})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """One value of one metric of one candidate. There may be many; the highest attempt is the current one.
+    """One value of one metric of one candidate. There may be many; one of them is current.
 
     Attributes:
         id: ``eval_...``.
         value: in the metric's unit; finite.
         uncertainty: standard error, same unit; None where not known.
         validity: VALID, or the worst flag of the measurement.
+        flags: every flag of the measurement.
+        provider: package and version that declare the metric, where it was obtained; None before that was recorded.
         attempt: 1 for the first of this metric.
         supernet_version_id: weights it was taken with; None for latencies.
         measurement_id: measurement it comes from; None for accuracies.
@@ -98,7 +123,9 @@ class Evaluation:
     value: float
     uncertainty: float | None = None
     validity: Validity = Validity.VALID
+    flags: tuple[Validity, ...] = ()
     source: EvaluationSource
+    provider: Provider | None = None
     attempt: int = 1
     supernet_version_id: str | None = None
     measurement_id: str | None = None
@@ -107,14 +134,26 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise InvalidValueError(
-                f"{self.metric.label} of candidate {self.candidate_id} is {self.value}: only finite values are stored; "
+                f"{self.metric.name} of candidate {self.candidate_id} is {self.value}: only finite values are stored; "
                 "report a failure instead"
             )
         if self.uncertainty is not None and not (math.isfinite(self.uncertainty) and self.uncertainty >= 0):
             raise InvalidValueError(
-                f"uncertainty of {self.metric.label} of candidate {self.candidate_id} is {self.uncertainty}: "
+                f"uncertainty of {self.metric.name} of candidate {self.candidate_id} is {self.uncertainty}: "
                 "it must be finite and >= 0, or absent"
             )
+
+    @property
+    def known(self) -> MetricValue:
+        """The value as the candidate's current one."""
+        return MetricValue(
+            metric=self.metric,
+            value=self.value,
+            uncertainty=self.uncertainty,
+            validity=self.validity,
+            flags=self.flags,
+            source=self.source,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +175,6 @@ class AwaitedEvaluation:
     hardware_key: str | None = None
 
 
-class CandidateOrder(Enum):
-    """What candidates are sorted by; those without the value come last."""
-
-    SEQ = "seq"
-    TOP1 = "top1"
-    LATENCY_US = "latency_us"
-    MACS = "macs"
-    PARAMS = "params"
-    PEAK_ACTIVATION_BYTES = "peak_activation_bytes"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricBound:
     """Keep candidates whose metric is known and within inclusive bounds."""
@@ -158,14 +186,18 @@ class MetricBound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateQuery:
-    """Which candidates to list; None and () do not filter."""
+    """Which candidates to list; None and () do not filter.
+
+    Attributes:
+        order: metric to sort by, those without a value last; None sorts by seq.
+    """
 
     search_id: str | None = None
     states: tuple[CandidateState, ...] = ()
     arch_id: str | None = None
     generation: int | None = None
     bounds: tuple[MetricBound, ...] = field(default=())
-    order: CandidateOrder = CandidateOrder.SEQ
+    order: Metric | None = None
     descending: bool = False
 
 

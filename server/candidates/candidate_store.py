@@ -1,96 +1,37 @@
-"""The table of candidates and its store."""
+"""The store of candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.measurement import Validity
-from nas_engine.domain.objective import Metric
-from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
+from nas_engine.domain.metric import Metric
+from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound, MetricValue
+from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState
-from server.core.database.metadata import metadata
-from server.core.database.rows import Rows
+from server.candidates.tables import CANDIDATES, candidates, evaluations
 from server.core.database.store import Store, chunks, count_of, where_given
-from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Timestamp, finite
 from server.core.errors import ConflictError
-from server.core.paging import Page, PageRequest
-from server.spaces.store import ARCHITECTURES, ArchitectureStore, architectures
-
-candidates = sa.Table(
-    "candidates",
-    metadata,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("search_id", Id, sa.ForeignKey("searches.id"), nullable=False),
-    sa.Column("seq", sa.BigInteger, nullable=False),
-    sa.Column("generation", sa.BigInteger, nullable=False),
-    sa.Column("arch_id", Digest, sa.ForeignKey("architectures.arch_id"), nullable=False, index=True),
-    sa.Column("genotype", JsonOf(Genotype), nullable=False),
-    sa.Column("latency_key", Digest),
-    sa.Column("state", EnumText(CandidateState), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("top1", sa.Double),
-    sa.Column("test_top1", sa.Double),
-    sa.Column("device_top1", sa.Double),
-    sa.Column("latency_us", sa.Double),
-    sa.Column("latency_flags", JsonOf(tuple[Validity, ...]), nullable=False),
-    sa.Column("model_sha256", Digest),
-    sa.Column("final_model_sha256", Digest),
-    sa.Column("told_seq", sa.BigInteger),
-    sa.Column("provenance", Json),
-    sa.Column("created_at", Timestamp, nullable=False),
-    sa.Column("finished_at", Timestamp),
-    sa.UniqueConstraint("search_id", "arch_id"),
-    sa.UniqueConstraint("search_id", "seq"),
-    sa.Index("ix_candidates_search_id_state", "search_id", "state"),
-    finite("top1"),
-    finite("test_top1"),
-    finite("device_top1"),
-    finite("latency_us"),
-)
-
+from server.core.ids import IdPrefix, new_id
+from server.core.paging import Page, PageRequest, Position
+from server.spaces.store import ArchitectureStore
 
 _FINAL = tuple(state for state in CandidateState if state.final)
 
 
-CANDIDATES = Rows(Candidate, candidates, joined={"record": ARCHITECTURES})
-
-
-_CHANGING = (
-    "state",
-    "reason",
-    "top1",
-    "test_top1",
-    "device_top1",
-    "latency_us",
-    "latency_flags",
-    "model_sha256",
-    "final_model_sha256",
-    "told_seq",
-    "finished_at",
-)
-
-
-_VALUE_COLUMNS: Mapping[Metric, sa.ColumnElement[Any]] = {
-    Metric.TOP1: candidates.c.top1,
-    Metric.TEST_TOP1: candidates.c.test_top1,
-    Metric.DEVICE_TOP1: candidates.c.device_top1,
-    Metric.LATENCY_US: candidates.c.latency_us,
-    Metric.MACS: architectures.c.macs,
-    Metric.PARAMS: architectures.c.params,
-    Metric.PEAK_ACTIVATION_BYTES: architectures.c.peak_activation_bytes,
-}
+_CHANGING = ("state", "reason", "model_sha256", "final_model_sha256", "told_seq", "finished_at")
 
 
 class CandidateStore(Store):
-    """Candidates joined with their architectures."""
+    """Candidates joined with their architectures, each with its current values."""
 
     def add_candidates(self, new: Sequence[Candidate]) -> None:
-        """Store new candidates with their architectures."""
+        """Store new candidates with their architectures and what is known of them already."""
         ArchitectureStore(self._tx).put_architectures([candidate.record for candidate in new])
         try:
             with self._connection.begin_nested():
@@ -99,18 +40,22 @@ class CandidateStore(Store):
             raise ConflictError(
                 f"search {new[0].search_id} holds one of these {len(new)} candidates already: candidates are unique"
             ) from error
+        EvaluationStore(self._tx).add_first_evaluations(
+            [_evaluation(candidate, known) for candidate in new for known in candidate.current.values()]
+        )
 
     def get_candidate(self, candidate_id: str) -> Candidate:
         """Read one candidate with its architecture."""
-        return self._one(CANDIDATES, CANDIDATES.select(candidates.c.id == candidate_id), "candidate", candidate_id)
+        found = self._one(CANDIDATES, CANDIDATES.select(candidates.c.id == candidate_id), "candidate", candidate_id)
+        return self._with_values([found])[0]
 
     def get_candidates(self, candidate_ids: Sequence[str]) -> tuple[Candidate, ...]:
         """Read those that exist, by (search, seq)."""
-        found = self._list_in(CANDIDATES, candidates.c.id, candidate_ids)
+        found = self._with_values(self._list_in(CANDIDATES, candidates.c.id, candidate_ids))
         return tuple(sorted(found, key=lambda candidate: (candidate.search_id, candidate.seq)))
 
     def save_candidate(self, candidate: Candidate) -> None:
-        """Write what changes in a candidate's life."""
+        """Write what changes in a candidate's life; its values are evaluations."""
         row = CANDIDATES.row_of(candidate)
         values = {name: row[name] for name in _CHANGING}
         self._connection.execute(sa.update(candidates).where(candidates.c.id == candidate.id).values(values))
@@ -123,16 +68,51 @@ class CandidateStore(Store):
 
     def page_of_candidates(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
         """List; those without the sort value come last."""
-        by_seq = query.order is CandidateOrder.SEQ
-        value = candidates.c.seq if by_seq else _VALUE_COLUMNS[Metric.from_label(query.order.value)]
-        return self._page(
+        found = (
+            self._page(
+                CANDIDATES,
+                _filtered(query),
+                page,
+                value_column=candidates.c.seq,
+                id_column=candidates.c.id,
+                descending=query.descending,
+            )
+            if query.order is None
+            else self._page_by_value(query, query.order, page)
+        )
+        return Page(self._with_values(found.items), found.next)
+
+    def _page_by_value(self, query: CandidateQuery, metric: Metric, page: PageRequest) -> Page[Candidate]:
+        """List those that have a value, in the order of an index; once they end, those that have none."""
+        valued: Page[Candidate] = Page(())
+        if page.after is None or page.after.value is not None:
+            valued = self._page(
+                CANDIDATES,
+                _sorted_by(query, metric),
+                page,
+                value_column=evaluations.c.value,
+                id_column=evaluations.c.candidate_id,
+                descending=query.descending,
+                has_nulls=False,
+            )
+            if valued.next is not None:
+                return valued
+        num_left = page.size - len(valued.items)
+        known = sa.select(evaluations.c.id).where(
+            evaluations.c.candidate_id == candidates.c.id, evaluations.c.metric == metric.name, evaluations.c.current
+        )
+        after = page.after if page.after is not None and page.after.value is None else None
+        rest = self._page(
             CANDIDATES,
-            _filtered(query),
-            page,
-            value_column=value,
+            _filtered(query).where(~known.exists()),
+            PageRequest(max(num_left, 1), after),
             id_column=candidates.c.id,
             descending=query.descending,
         )
+        if num_left > 0:
+            return Page((*valued.items, *rest.items), rest.next)
+        first_left = Position(None, "~" if query.descending else "")  # behind no id: they begin there
+        return Page(valued.items, first_left if rest.items else None)
 
     def count_candidates(self, query: CandidateQuery) -> int:
         """Count the candidates that a query matches."""
@@ -159,6 +139,13 @@ class CandidateStore(Store):
         """COMPLETE candidates, by seq."""
         return self._of(search_id, candidates.c.state == CandidateState.COMPLETE)
 
+    def complete_candidate_ids(self, search_id: str) -> tuple[str, ...]:
+        """Ids of the COMPLETE candidates, by seq."""
+        statement = sa.select(candidates.c.id).where(
+            candidates.c.search_id == search_id, candidates.c.state == CandidateState.COMPLETE
+        )
+        return tuple(self._connection.execute(statement.order_by(candidates.c.seq)).scalars())
+
     def unfinished_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates that are in no final state, by seq."""
         return self._of(search_id, candidates.c.state.not_in(_FINAL))
@@ -177,25 +164,65 @@ class CandidateStore(Store):
 
     def _of(self, search_id: str, *conditions: sa.ColumnElement[bool]) -> tuple[Candidate, ...]:
         statement = CANDIDATES.select(candidates.c.search_id == search_id, *conditions)
-        return self._list(CANDIDATES, statement.order_by(candidates.c.seq))
+        return self._with_values(self._list(CANDIDATES, statement.order_by(candidates.c.seq)))
+
+    def _with_values(self, found: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        """Give candidates their current values."""
+        found = tuple(found)
+        values: dict[str, dict[Metric, MetricValue]] = defaultdict(dict)
+        for candidate_id, known in EvaluationStore(self._tx).current_values([candidate.id for candidate in found]):
+            values[candidate_id][known.metric] = known
+        return tuple(replace(candidate, current=values.get(candidate.id, {})) for candidate in found)
 
 
-def _filtered(query: CandidateQuery) -> sa.Select[Any]:
-    c = candidates.c
+def _evaluation(candidate: Candidate, known: MetricValue) -> Evaluation:
+    return Evaluation(
+        id=new_id(IdPrefix.EVALUATION),
+        search_id=candidate.search_id,
+        candidate_id=candidate.id,
+        metric=known.metric,
+        value=known.value,
+        uncertainty=known.uncertainty,
+        validity=known.validity,
+        flags=known.flags,
+        source=known.source,
+        created_at=candidate.created_at,
+    )
+
+
+def _sorted_by(query: CandidateQuery, metric: Metric) -> sa.Select[Any]:
+    """Candidates that a query matches with their current value of a metric."""
+    e = evaluations.c
+    of_metric = (e.metric == metric.name, e.current, *_within(query.bounds, metric))
+    if query.search_id is not None:
+        of_metric = (e.search_id == query.search_id, *of_metric)
+    others = replace(query, bounds=tuple(bound for bound in query.bounds if bound.metric != metric))
+    # The evaluation says which search it is; said of the candidate too, planners expect far too few rows.
+    statement = _filtered(others, of_search=False).join(evaluations, e.candidate_id == candidates.c.id)
+    return statement.add_columns(e.value, e.candidate_id).where(*of_metric)
+
+
+def _filtered(query: CandidateQuery, *, of_search: bool = True) -> sa.Select[Any]:
+    c, e = candidates.c, evaluations.c
     statement = where_given(
         CANDIDATES.select(),
         {
-            c.search_id: query.search_id,
+            c.search_id: query.search_id if of_search else None,
             c.state: query.states,
             c.arch_id: query.arch_id,
             c.generation: query.generation,
         },
     )
-    for bound in query.bounds:
-        column = _VALUE_COLUMNS[bound.metric]
-        statement = statement.where(column.is_not(None))
-        if bound.minimum is not None:
-            statement = statement.where(column >= bound.minimum)
-        if bound.maximum is not None:
-            statement = statement.where(column <= bound.maximum)
+    for metric in dict.fromkeys(bound.metric for bound in query.bounds):
+        within = sa.select(e.candidate_id).where(e.metric == metric.name, e.current, *_within(query.bounds, metric))
+        statement = statement.where(c.id.in_(where_given(within, {e.search_id: query.search_id})))
     return statement
+
+
+def _within(bounds: Iterable[MetricBound], metric: Metric) -> tuple[sa.ColumnElement[bool], ...]:
+    """Conditions of the bounds of one metric."""
+    value = evaluations.c.value
+    of_metric = [bound for bound in bounds if bound.metric == metric]
+    lower = (value >= bound.minimum for bound in of_metric if bound.minimum is not None)
+    upper = (value <= bound.maximum for bound in of_metric if bound.maximum is not None)
+    return (*lower, *upper)

@@ -1,80 +1,107 @@
-"""Tables of evaluations and of those that are awaited, and their store."""
+"""The store of evaluations and of those that are awaited."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
-from nas_engine.domain.measurement import Validity
-from nas_engine.domain.objective import Metric
-from server.candidates.candidate import AwaitedEvaluation, Evaluation
-from server.candidates.candidate_store import candidates
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import all_metrics, graph_metrics
+from server.candidates.candidate import AwaitedEvaluation, Evaluation, MetricValue
 from server.candidates.search_store import searches
-from server.candidates.states import EvaluationSource
-from server.core.database.metadata import metadata
-from server.core.database.rows import Rows
-from server.core.database.store import Store
-from server.core.database.types import Digest, EnumText, Id, Timestamp, finite
-
-evaluations = sa.Table(
-    "evaluations",
-    metadata,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("search_id", Id, sa.ForeignKey("searches.id"), nullable=False),
-    sa.Column("candidate_id", Id, sa.ForeignKey("candidates.id"), nullable=False),
-    sa.Column("metric", EnumText(Metric, by="label"), nullable=False),
-    sa.Column("value", sa.Double, nullable=False),
-    sa.Column("uncertainty", sa.Double),
-    sa.Column("validity", EnumText(Validity), nullable=False),
-    sa.Column("source", EnumText(EvaluationSource), nullable=False),
-    sa.Column("attempt", sa.BigInteger, nullable=False),
-    sa.Column("supernet_version_id", Id),
-    sa.Column("measurement_id", Id),
-    # Step after which it was recorded: tells what a later step still has to revise.
-    sa.Column("recorded_step", sa.BigInteger, nullable=False),
-    sa.Column("created_at", Timestamp, nullable=False),
-    sa.UniqueConstraint("candidate_id", "metric", "attempt"),
-    sa.Index("ix_evaluations_search_id_recorded_step", "search_id", "recorded_step"),
-    finite("value"),
-    finite("uncertainty"),
+from server.candidates.tables import (
+    AWAITED_EVALUATIONS,
+    EVALUATIONS,
+    awaited_evaluations,
+    candidates,
+    evaluations,
 )
-
-
-awaited_evaluations = sa.Table(
-    "awaited_evaluations",
-    metadata,
-    sa.Column("candidate_id", Id, sa.ForeignKey("candidates.id"), primary_key=True),
-    sa.Column("metric", EnumText(Metric, by="label"), primary_key=True),
-    sa.Column("search_id", Id, sa.ForeignKey("searches.id"), nullable=False, index=True),
-    sa.Column("attempt", sa.BigInteger, nullable=False),
-    sa.Column("supernet_version_id", Id),
-    sa.Column("latency_key", Digest),
-    sa.Column("hardware_key", Digest),
-    sa.Index("ix_awaited_evaluations_latency_key_hardware_key", "latency_key", "hardware_key"),
-)
-
-
-EVALUATIONS = Rows(Evaluation, evaluations, beside=("recorded_step",))
-AWAITED_EVALUATIONS = Rows(AwaitedEvaluation, awaited_evaluations)
+from server.core.database.store import Store, chunks
 
 
 class EvaluationStore(Store):
     """Evaluations as rows; one per candidate, metric and attempt."""
 
-    def add_evaluation(self, evaluation: Evaluation) -> bool:
-        """Store one; False where this candidate, metric and attempt has one already."""
-        step = sa.select(searches.c.checkpoint_seq).where(searches.c.id == evaluation.search_id)
-        row = {
-            **EVALUATIONS.row_of(evaluation),
-            "recorded_step": self._connection.execute(step).scalar_one(),
-        }
-        return self._insert_ignore(evaluations, [row]) == 1
+    def add_evaluation(self, evaluation: Evaluation, *, current: bool = True) -> bool:
+        """Store one; False where this candidate, metric and attempt has one already.
+
+        Args:
+            current: whether it is the candidate's value from now on.
+        """
+        e = evaluations.c
+        of_metric = sa.and_(e.candidate_id == evaluation.candidate_id, e.metric == evaluation.metric.name)
+        stored = sa.select(e.id).where(of_metric, e.attempt == evaluation.attempt)
+        if self._connection.execute(stored).first() is not None:
+            return False
+        if current:
+            self._connection.execute(sa.update(evaluations).where(of_metric, e.current).values(current=False))
+        return self._insert_ignore(evaluations, self._rows([evaluation], current=current)) == 1
+
+    def add_first_evaluations(self, found: Sequence[Evaluation]) -> None:
+        """Store the current values of new candidates of one search."""
+        if found:
+            self._connection.execute(sa.insert(evaluations), self._rows(found, current=True))
+
+    def _rows(self, found: Sequence[Evaluation], *, current: bool) -> list[dict[str, Any]]:
+        step = sa.select(searches.c.checkpoint_seq).where(searches.c.id == found[0].search_id)
+        beside = {"recorded_step": self._connection.execute(step).scalar_one(), "current": current}
+        return [{**EVALUATIONS.row_of(_provided(evaluation)), **beside} for evaluation in found]
+
+    def current_values(self, candidate_ids: Sequence[str]) -> Iterator[tuple[str, MetricValue]]:
+        """Read the current values of these candidates."""
+        e = evaluations.c
+        columns = (e.candidate_id, e.metric, e.unit, e.goal, e.value, e.uncertainty, e.validity, e.flags, e.source)
+        known: dict[tuple[str, str, Goal], Metric] = {}
+        for ids in chunks(candidate_ids):
+            statement = sa.select(*columns).where(e.candidate_id.in_(ids), e.current)
+            for candidate_id, name, unit, goal, value, uncertainty, validity, flags, source in self._connection.execute(
+                statement
+            ):
+                metric = known.setdefault((name, unit, goal), Metric(name, unit, goal))
+                yield (
+                    candidate_id,
+                    MetricValue(
+                        metric=metric,
+                        value=value,
+                        uncertainty=uncertainty,
+                        validity=validity,
+                        flags=flags,
+                        source=source,
+                    ),
+                )
+
+    def values_of_search(
+        self, search_id: str, metrics: Sequence[Metric]
+    ) -> dict[Metric, dict[str, tuple[float, float | None]]]:
+        """Read the current values of these metrics, each with its uncertainty, by metric and candidate."""
+        e = evaluations.c
+        found: dict[Metric, dict[str, tuple[float, float | None]]] = {}
+        for metric in metrics:
+            statement = sa.select(e.candidate_id, e.value, e.uncertainty).where(
+                e.search_id == search_id, e.metric == metric.name, e.current
+            )
+            found[metric] = {id: (value, error) for id, value, error in self._connection.execute(statement)}
+        return found
 
     def evaluations_of_candidates(self, candidate_ids: Sequence[str]) -> tuple[Evaluation, ...]:
-        """Every evaluation of these candidates, by (candidate, metric, attempt)."""
-        found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids)
-        return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.label, e.attempt)))
+        """Every evaluation of these candidates, by (candidate, metric, attempt); not what was known without one."""
+        counted = evaluations.c.metric.in_([one.name for one in graph_metrics()])
+        found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids, ~counted)
+        return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.name, e.attempt)))
+
+    def values_of_version(
+        self, search_id: str, metric: Metric, version_id: str | None
+    ) -> dict[str, tuple[float, float | None]]:
+        """Read the last value of a metric that each candidate has with one version of the supernet's weights."""
+        e = evaluations.c
+        statement = sa.select(e.candidate_id, e.value, e.uncertainty).where(
+            e.search_id == search_id, e.metric == metric.name, e.supernet_version_id == version_id
+        )
+        rows = self._connection.execute(statement.order_by(e.attempt))
+        return {id: (value, error) for id, value, error in rows}
 
     def evaluations_from_measurements(self, measurement_ids: Sequence[str]) -> tuple[Evaluation, ...]:
         """Evaluations whose value comes from one of these measurements."""
@@ -138,3 +165,11 @@ class EvaluationStore(Store):
 
     def _settle(self, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.delete(awaited_evaluations).where(*conditions)).rowcount)
+
+
+def _provided(evaluation: Evaluation) -> Evaluation:
+    """Say which package and version the metric of an evaluation comes from, where that is not said."""
+    brought = all_metrics().brought.get(evaluation.metric.name)
+    if evaluation.provider is not None or brought is None:
+        return evaluation
+    return replace(evaluation, provider=brought.provider)

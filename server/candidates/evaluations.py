@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 from server.candidates.candidate import AwaitedEvaluation, Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -29,7 +29,7 @@ def record_known(
     Raises:
         InvalidValueError: the table lacks a metric that the search wants.
     """
-    missing = [metric.label for metric in awaited if metric not in known]
+    missing = [metric.name for metric in awaited if metric not in known]
     if missing:
         raise InvalidValueError(f"the table of search {search.id} holds no {', '.join(missing)} of {candidate.arch_id}")
     # All of them are awaited before the first is recorded, which would complete the candidate otherwise.

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measurement import Validity
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US, is_searched
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -97,6 +96,7 @@ def finish_candidate(
 
 def candidate_event(candidate: Candidate) -> NewEvent:
     """Build the event that announces a finished candidate."""
+    latency = candidate.current.get(LATENCY_US)
     return NewEvent(
         type=EventType.CANDIDATE,
         search_id=candidate.search_id,
@@ -107,15 +107,13 @@ def candidate_event(candidate: Candidate) -> NewEvent:
             "arch_id": candidate.arch_id,
             "state": candidate.state.value,
             "reason": candidate.reason,
-            "latency_flags": [flag.value for flag in candidate.latency_flags],
-            **{metric.label: value for metric, value in candidate.values.items()},
+            "latency_flags": [flag.value for flag in latency.flags] if latency is not None else [],
+            **{metric.name: value for metric, value in candidate.values.items() if is_searched(metric)},
         },
     )
 
 
-def record_value(
-    tx: Transaction, search: Search, candidate: Candidate, evaluation: Evaluation, flags: tuple[Validity, ...] = ()
-) -> Search:
+def record_value(tx: Transaction, search: Search, candidate: Candidate, evaluation: Evaluation) -> Search:
     """Store an evaluation of a candidate of a locked search; completes the candidate when it was the last awaited.
 
     A repeated evaluation (same metric and attempt) changes nothing.
@@ -123,17 +121,7 @@ def record_value(
     if not EvaluationStore(tx).add_evaluation(evaluation):
         return search
     EvaluationStore(tx).settle_awaited(candidate.id, evaluation.metric)
-    match evaluation.metric:
-        case Metric.TOP1:
-            updated = replace(candidate, top1=evaluation.value)
-        case Metric.TEST_TOP1:
-            updated = replace(candidate, test_top1=evaluation.value)
-        case Metric.DEVICE_TOP1:
-            updated = replace(candidate, device_top1=evaluation.value)
-        case Metric.LATENCY_US:
-            updated = replace(candidate, latency_us=evaluation.value, latency_flags=flags)
-        case _:
-            updated = candidate
+    updated = candidate.with_value(evaluation.known)
     CandidateStore(tx).save_candidate(updated)
     if not updated.state.final and not EvaluationStore(tx).awaited_evaluations_of(candidate.id):
         return finish_candidate(tx, search, updated, CandidateState.COMPLETE)

@@ -45,9 +45,10 @@ class DerivePayload(LongJobPayload):
 
 
 class EvaluatePayload(Payload):
-    """Evaluate the accuracy of one candidate with one version of a supernet; settings are in the search's spec.
+    """Evaluate a metric of one candidate with one version of a supernet; settings are in the search's spec.
 
-    `split` test is the final report: the worker then also exports the network with inherited weights.
+    `metric` is absent for accuracies, and in what the first release queued; `split` tells those apart. `split` test is
+    the final report: the worker then also exports the network with inherited weights.
     """
 
     search_id: str
@@ -55,4 +56,5 @@ class EvaluatePayload(Payload):
     architecture: ArchitectureDocument
     supernet_version_id: str
     attempt: int = 1
+    metric: str | None = None
     split: Literal["validation", "test"] = "validation"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nas_engine.domain.doors import Door, Provider
 from nas_engine.domain.json_value import JsonValue
 from server.access.principal import Principal
 from server.candidates.spec import SearchSpec
@@ -57,6 +58,15 @@ class SearchProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsedPlugin:
+    """Something that a search uses and that a package other than hilnas brings, as the server knew it at the start."""
+
+    door: Door
+    name: str
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """One search.
 
@@ -73,6 +83,8 @@ class Search:
         owner: whose token that was; None without authentication.
         version: grows with every change; what an ETag is made of.
         moved_to: path of the resource that this search of the first release is today; None for a search.
+        plugins: what comes from packages other than hilnas itself; workers with other versions refuse the search, so
+            that all of its evaluations were made with these.
     """
 
     id: str
@@ -92,6 +104,7 @@ class Search:
     finished_at: datetime | None = None
     version: int = 1
     moved_to: str | None = None
+    plugins: tuple[UsedPlugin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
-from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
+from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery, UsedPlugin
 from server.candidates.spec import SearchSpec, stored_search_spec
 from server.candidates.states import DesiredState, SearchState
 from server.core.database.labels import with_labels
@@ -41,6 +41,7 @@ searches = sa.Table(
     sa.Column("finished_at", Timestamp),
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("moved_to", sa.Text),
+    sa.Column("plugins", JsonOf(tuple[UsedPlugin, ...]), nullable=False, server_default="[]"),
 )
 
 

@@ -11,13 +11,13 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
-from nas_engine.domain.objective import Constraint, Metric, Objective
-from nas_engine.settings.algorithms import (
-    AlgorithmSettings,
-    Nsga2Settings,
-    WarmStartSettings,
-)
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TOP1, is_cheap, is_evaluated, stored_metric
+from nas_engine.domain.objective import Constraint, Objective
+from nas_engine.settings.algorithm_kinds import AlgorithmSettings
+from nas_engine.settings.algorithms import Nsga2Settings, WarmStartSettings
 from nas_engine.settings.base import (
+    STORED,
     ConstraintSpec,
     Identifier,
     Labels,
@@ -28,6 +28,7 @@ from nas_engine.settings.base import (
     SpecPart,
 )
 from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.metrics import parsed_metric_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from server.core.errors import InvalidSpecError, SpecViolation
@@ -163,16 +164,22 @@ class SearchSpec(SpecPart):
         names = [objective.metric for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError(f"objectives name a metric twice: {', '.join(names)}")
-        wanted = {metric.label for metric in self.metrics()}
+        wanted = {metric.name for metric in self.metrics()}
         if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         if self.shifting is not None:
             if reason := self.algorithm.NO_SHIFTING:
                 raise ValueError(f"shifting does not go with {self.algorithm.kind}: {reason}; take nsga2")
-            if Metric.TOP1 not in self.metrics():
+            if TOP1 not in self.metrics():
                 raise ValueError("shifting needs top1 as an objective or a constraint")
             if self.shifting.new_head and self.dataset is None:
                 raise ValueError("shifting.new_head needs dataset: the one with the new classes")
+            if others := [metric.name for metric in self.evaluated_metrics() if metric != TOP1]:
+                raise ValueError(f"shifting goes with top1 alone, not with {', '.join(others)}: leave it out")
+        documents: dict[str, Any] = {}
+        for part in self._metric_parts():
+            if documents.setdefault(part.metric, part.settings) != part.settings:
+                raise ValueError(f"settings of metric {part.metric} differ: a search has one value of each metric")
         self.algorithm.check_metrics(names, wanted)
         return self
 
@@ -192,11 +199,22 @@ class SearchSpec(SpecPart):
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric an objective or a constraint needs, each once."""
         labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
-        return tuple(dict.fromkeys(Metric.from_label(label) for label in labels))
+        return tuple(dict.fromkeys(stored_metric(label) for label in labels))
+
+    def metric_settings(self) -> dict[str, Any]:
+        """The settings of the metrics by name, as their declarations type them."""
+        return {part.metric: parsed_metric_settings(part.metric, part.settings) for part in self._metric_parts()}
+
+    def _metric_parts(self) -> tuple[ObjectiveSpec | ConstraintSpec, ...]:
+        return (*self.objectives, *self.constraints)
+
+    def evaluated_metrics(self) -> tuple[Metric, ...]:
+        """Those of `metrics` that a worker evaluates with the supernet's weights."""
+        return tuple(metric for metric in self.metrics() if is_evaluated(metric))
 
     def awaited_metrics(self) -> tuple[Metric, ...]:
         """Those of `metrics` that must be evaluated or measured: a candidate is complete when they are there."""
-        return tuple(metric for metric in self.metrics() if not metric.cheap)
+        return tuple(metric for metric in self.metrics() if not is_cheap(metric))
 
 
 def parse_search_spec(document: object) -> SearchSpec:
@@ -212,7 +230,7 @@ def parse_search_spec(document: object) -> SearchSpec:
 
 
 def stored_search_spec(document: object) -> SearchSpec:
-    """A search spec as it was stored.
+    """A search spec as it was stored, whether what it names is still installed or not.
 
     The first release stored reports of latency tables as searches with an algorithm of their own. They are batches of
     a table today; their old rows, which take no steps, are read as searches that sample at random.
@@ -222,7 +240,7 @@ def stored_search_spec(document: object) -> SearchSpec:
     """
     if isinstance(document, dict) and _reported_table(document) is not None:
         document = {**document, "algorithm": {"kind": "random"}}
-    return parse_spec(SearchSpec, document)
+    return parse_spec(SearchSpec, document, STORED)
 
 
 def _reported_table(document: object) -> object:

@@ -53,6 +53,7 @@ class EvaluationSource(Enum):
     MEASURED = "measured"  # by an agent, for this candidate
     SIMULATED = "simulated"  # by an agent whose board is a simulator: never a measurement
     REUSED = "reused"  # measured (or simulated) earlier under the same latency key and hardware key
+    GRAPH = "graph"  # counted from the layer graph
     TABLE = "table"  # looked up in a table of results that is the search space
 
 

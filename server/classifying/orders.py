@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import DEVICE_TOP1
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate
 from server.candidates.evaluations import expect, next_attempt
@@ -45,8 +45,8 @@ class ClassificationScheduler:
         if search.hardware_key is None or device is None or candidate.final_model_sha256 is None:
             raise InvalidValueError(f"candidate {candidate.id} has no model, or its search no device, to classify with")
         profile = HardwareStore(tx).get_hardware(search.hardware_key)
-        attempt = next_attempt(tx, candidate, Metric.DEVICE_TOP1)
-        expect(tx, search, candidate, Metric.DEVICE_TOP1, attempt, search.supernet_version_id)
+        attempt = next_attempt(tx, candidate, DEVICE_TOP1)
+        expect(tx, search, candidate, DEVICE_TOP1, attempt, search.supernet_version_id)
         model = candidate.final_model_sha256
         classify = ClassifyPayload(
             model_sha256=model,

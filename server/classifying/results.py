@@ -11,7 +11,7 @@ from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.classification import Classification, compress_predictions, top1
 from nas_engine.domain.measuring.image_set import ImageSetHeader, Labels
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import DEVICE_TOP1
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
 from server.candidates.candidate import Evaluation
@@ -130,7 +130,7 @@ class ClassificationResults:
             id=new_id(IdPrefix.EVALUATION),
             search_id=search.id,
             candidate_id=job.candidate_id,
-            metric=Metric.DEVICE_TOP1,
+            metric=DEVICE_TOP1,
             value=record.top1.value,
             uncertainty=record.top1.standard_error,
             source=record.source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,14 +12,14 @@ from server.core.errors import InvalidSpecError, SpecViolation
 S = TypeVar("S", bound=BaseModel)
 
 
-def parse_spec(kind: type[S], document: object) -> S:
-    """A spec from a JSON document.
+def parse_spec(kind: type[S], document: object, context: Mapping[str, bool] | None = None) -> S:
+    """A spec from a JSON document; `STORED` is the context of one that was taken in before.
 
     Raises:
         InvalidSpecError: one violation per place that is wrong.
     """
     try:
-        return kind.model_validate(document)
+        return kind.model_validate(document, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False)
         pointers = [_pointer(detail["loc"], document, detail["type"]) for detail in details]

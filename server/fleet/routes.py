@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
@@ -32,6 +33,7 @@ from server.fleet.schemas import (
     DeviceTypeResource,
     ReasonBody,
     ReservationBody,
+    RuntimeResource,
 )
 from server.fleet.store import DeviceStore
 from server.jobs.schemas import JobResource
@@ -74,6 +76,31 @@ def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: 
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
     current_jobs = [JobResource.of(job, job.target) for job in jobs]
     return tagged(request, _device(DeviceDetail, device, now, current_jobs=current_jobs, utilisation_24h=utilisation))
+
+
+@router.get("/runtimes", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_runtimes(
+    paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[ListQuery, Query()]
+) -> Listing[RuntimeResource]:
+    """List the inference engines that enrolled devices measure with, those that packages bring among them, by name."""
+
+    def look(tx: Transaction) -> list[Device]:
+        store = DeviceStore(tx)
+        return [device for kind in store.count_devices_by_type() for device in store.devices_of_type(kind)]
+
+    of_runtime: dict[str, list[Device]] = defaultdict(list)
+    for device in uow.read(look):
+        of_runtime[device.capabilities.identity.runtime].append(device)
+    page = page_in_memory(sorted(of_runtime), str, paging.wanted(query))
+    items = [
+        RuntimeResource(
+            name=name,
+            device_types=sorted({device.device_type for device in of_runtime[name]}),
+            num_devices=len(of_runtime[name]),
+        )
+        for name in page.items
+    ]
+    return paging.listing(page, items)
 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))

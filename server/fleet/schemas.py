@@ -135,6 +135,19 @@ class DeviceTypeResource(Resource):
     """Number of these that are given jobs now."""
 
 
+class RuntimeResource(Resource):
+    """An inference engine that enrolled devices measure with; agents bring them, and report them by name."""
+
+    name: str
+    """Name of the runtime, as hardware keys and device specs write it."""
+
+    device_types: list[str]
+    """Types of the devices that have it, as they registered."""
+
+    num_devices: int
+    """Number of enrolled devices that have it."""
+
+
 class ReasonBody(Body):
     """The reason of a change, shown with the device."""
 

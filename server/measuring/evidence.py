@@ -11,6 +11,7 @@ from nas_engine.domain.environment import DeviceIdentity, EnvironmentRecord
 from nas_engine.domain.measurement import HardwareKey, Measurement, ValidityPolicy
 from nas_engine.domain.measuring.plausibility import absurdity
 from nas_engine.domain.measuring.profile import ProfileName
+from nas_engine.domain.metrics import MACS
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError
 from server.fleet.device import Device, HardwareProfile
@@ -66,7 +67,8 @@ def implausibility(
     macs = None
     if payload.arch_id is not None:
         known = ArchitectureStore(tx).get_architectures([payload.arch_id]).get(payload.arch_id)
-        macs = None if known is None or known.macs is None else known.macs * payload.batch
+        counted = None if known is None else known.values.get(MACS.name)
+        macs = None if counted is None else round(counted) * payload.batch
     resolutions_ns = (environment.timer_resolution_ns or 0, device.capabilities.timer_resolution_ns)
     return absurdity(
         p50_us,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.measuring.profile import PROFILE_NAMES, ProfileName
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import AwaitedEvaluation, Candidate, Evaluation
@@ -58,17 +58,17 @@ def record_latency(
         id=new_id(IdPrefix.EVALUATION),
         search_id=search.id,
         candidate_id=candidate.id,
-        metric=Metric.LATENCY_US,
+        metric=LATENCY_US,
         value=measurement.stats.p50_us,
         uncertainty=measurement.standard_error_us,
         validity=measurement.validity,
+        flags=tuple(flag.validity for flag in measurement.flags),
         source=source,
         attempt=attempt,
         measurement_id=measurement.id,
         created_at=tx.now(),
     )
-    flags = tuple(flag.validity for flag in measurement.flags)
-    return record_value(tx, search, candidate, evaluation, flags)
+    return record_value(tx, search, candidate, evaluation)
 
 
 def serves(search: Search, measurement: MeasurementRecord) -> bool:
@@ -119,7 +119,7 @@ class LatencyScheduler:
                 AwaitedEvaluation(
                     search_id=search.id,
                     candidate_id=candidate.id,
-                    metric=Metric.LATENCY_US,
+                    metric=LATENCY_US,
                     attempt=attempt,
                     latency_key=latency_key,
                     hardware_key=profile.hardware_key,

@@ -21,7 +21,7 @@ from nas_engine.domain.measurement import (
     usable_blocks,
 )
 from nas_engine.domain.measuring.validity import recomputed_flags, united
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, affected_searches, stop_unwanted
@@ -153,7 +153,7 @@ class MeasurementResults:
         job, searches = taken.job, affected_searches(tx, taken.job)
         for awaited in EvaluationStore(tx).awaited_evaluations_under(record.latency_key, record.hardware_key):
             search = searches[awaited.search_id]
-            if awaited.metric is Metric.LATENCY_US and serves(search, record):
+            if awaited.metric == LATENCY_US and serves(search, record):
                 candidate = CandidateStore(tx).get_candidate(awaited.candidate_id)
                 own = candidate.id == job.candidate_id
                 if own:

@@ -106,8 +106,7 @@ def measure_model(
         spec = parse_spec(ModelMeasurementSpec, document)
         name = spec.calibration_dataset
         if name is not None and datasets.describe(name) is None:
-            message = f"unknown data set {name!r}: known are {', '.join(known.name for known in datasets.all())}"
-            raise InvalidSpecError([SpecViolation("/calibration_dataset", message)])
+            raise InvalidSpecError([SpecViolation("/calibration_dataset", datasets.absence(name))])
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
     check_priority(once.caller, spec.priority)

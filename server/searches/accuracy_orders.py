@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from server.candidates.candidate import Candidate
 from server.candidates.evaluations import expect, next_attempt
 from server.candidates.payloads import EvaluatePayload
@@ -23,14 +24,14 @@ class AccuracyScheduler:
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
 
-    def order(self, tx: Transaction, search: Search, candidate: Candidate, metric: Metric = Metric.TOP1) -> None:
+    def order(self, tx: Transaction, search: Search, candidate: Candidate, metric: Metric = TOP1) -> None:
         """Have a candidate evaluated with the search's current supernet version, as the next attempt.
 
         Raises:
             InvalidValueError: the search has no supernet version.
         """
         if search.supernet_version_id is None:
-            raise InvalidValueError(f"search {search.id} wants {metric.label} and has no supernet version")
+            raise InvalidValueError(f"search {search.id} wants {metric.name} and has no supernet version")
         attempt = next_attempt(tx, candidate, metric)
         expect(tx, search, candidate, metric, attempt, search.supernet_version_id)
         payload = EvaluatePayload(
@@ -39,13 +40,14 @@ class AccuracyScheduler:
             architecture=ArchitectureDocument.of(candidate.record.architecture),
             supernet_version_id=search.supernet_version_id,
             attempt=attempt,
-            split="test" if metric is Metric.TEST_TOP1 else "validation",
+            metric=None if metric in (TOP1, TEST_TOP1) else metric.name,
+            split="test" if metric == TEST_TOP1 else "validation",
         )
         JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.EVALUATE,
                 payload=payload.to_json(),
-                dedupe_key=f"evaluate:{metric.label}:{candidate.id}:{attempt}",
+                dedupe_key=f"evaluate:{metric.name}:{candidate.id}:{attempt}",
                 priority=search.spec.priority,
                 max_attempts=self._settings.max_evaluation_attempts,
                 search_id=search.id,

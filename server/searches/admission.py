@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_engine.domain.doors import Door, PluginError, own_provider
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
+from nas_engine.domain.objective import Constraint
+from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
+from nas_engine.settings.declared import SettingsError
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.training import RetrainSettings, TrainingSpec
 from server.artifacts.artifact import ModelFormat
+from server.candidates.search import UsedPlugin
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
 from server.core.database.transaction import Transaction
@@ -42,6 +49,7 @@ class SpecReport:
         hardware: what latencies will be filed under; None where latency is not wanted, or nothing fits.
         num_devices: devices that can measure for it.
         supernet: the supernet it names; None for an inline one, or none.
+        plugins: what of it comes from packages other than hilnas itself.
     """
 
     violations: tuple[SpecViolation, ...]
@@ -50,6 +58,7 @@ class SpecReport:
     hardware: HardwareProfile | None = None
     num_devices: int = 0
     supernet: Supernet | None = None
+    plugins: tuple[UsedPlugin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class Admission:
         if space is not None:
             bounds = self._spaces.bounds(spec.space.id, spec.space.parameters)
             violations += _unreachable(spec.domain_constraints(), bounds)
+        violations += _algorithm(spec)
         violations += missing_sources(spec, space)
         supernet, found = self._supernet(tx, spec, space)
         violations += found
@@ -99,11 +109,37 @@ class Admission:
             hardware=fleet.profile,
             num_devices=fleet.num_devices,
             supernet=supernet,
+            plugins=() if violations else self._plugins(spec, supernet),
+        )
+
+    def _plugins(self, spec: SearchSpec, supernet: Supernet | None) -> tuple[UsedPlugin, ...]:
+        """What of the search comes from packages other than hilnas itself."""
+        space = self._spaces.describe(spec.space.id, spec.space.parameters)
+        used = [(Door.SPACES, spec.space.id, space.provider)]
+        algorithm = surveyed_algorithms().found.get(spec.algorithm.kind)
+        used.append((Door.ALGORITHMS, spec.algorithm.kind, None if algorithm is None else algorithm.provider))
+        names = [spec.dataset]
+        if isinstance(spec.supernet, TrainingSpec):
+            names.append(spec.supernet.dataset)
+        elif supernet is not None:
+            names.append(supernet.spec.dataset)
+        for name in dict.fromkeys(names):
+            dataset = None if name is None else self._datasets.describe(name)
+            if dataset is not None:
+                used.append((Door.DATASETS, dataset.kind, dataset.provider))
+        used += [(Door.METRICS, metric.name, all_metrics().get(metric.name).provider) for metric in spec.metrics()]
+        return tuple(
+            UsedPlugin(door=door, name=name, provider=provider)
+            for door, name, provider in used
+            if provider is not None and provider != own_provider()
         )
 
     def _space(self, spec: SearchSpec) -> tuple[SpaceDescription | None, Sequence[SpecViolation]]:
         try:
             return self._spaces.describe(spec.space.id, spec.space.parameters), ()
+        except SettingsError as error:
+            places = [("".join(f"/{part}" for part in path), message) for path, message in error.faults]
+            return None, [SpecViolation(f"/space/parameters{place}", message) for place, message in places]
         except EngineError as error:
             known = spec.space.id in self._spaces.space_ids()
             return None, [SpecViolation("/space/parameters" if known else "/space/id", str(error))]
@@ -165,12 +201,30 @@ class Admission:
     def _dataset_named(self, name: str, pointer: str, space: SpaceDescription | None) -> list[SpecViolation]:
         dataset = self._datasets.describe(name)
         if dataset is None:
-            known = ", ".join(d.name for d in self._datasets.all())
-            return [SpecViolation(pointer, f"unknown data set {name!r}: known are {known}")]
+            return [SpecViolation(pointer, self._datasets.absence(name))]
         if space is not None and dataset.num_classes != space.num_classes:
             message = f"data set {dataset.name!r} has {dataset.num_classes} classes, the space {space.num_classes}"
             return [SpecViolation(pointer, message)]
         return []
+
+
+def look_at_algorithm(spec: SearchSpec) -> None:
+    """Ask the package that brings a spec's algorithm about its settings, so that `examine` finds the answer: that takes
+    a process, which no transaction should wait for.
+    """
+    _algorithm(spec)
+
+
+def _algorithm(spec: SearchSpec) -> Sequence[SpecViolation]:
+    """What the package that brings the algorithm says of its settings; nothing for those that ship with hilnas."""
+    if not isinstance(spec.algorithm, BroughtAlgorithmSettings):
+        return ()
+    names = [objective.metric for objective in spec.objectives]
+    try:
+        found = algorithm_faults(spec.algorithm, names, shifting=spec.shifting is not None)
+    except PluginError as error:
+        return [SpecViolation("/algorithm", str(error))]
+    return [SpecViolation(pointer, message) for pointer, message in found]
 
 
 def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
@@ -187,14 +241,10 @@ def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
 
 
 def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
-    evaluated = {
-        Metric.TOP1: MetricBounds(minimum=0.0, maximum=1.0),
-        Metric.LATENCY_US: MetricBounds(minimum=0.0, maximum=float("inf")),
-    }
     found: list[SpecViolation] = []
     for place, constraint in enumerate(constraints):
         # Bounds are computed when they are looked up, which takes long in large spaces: only for what is constrained.
-        within = evaluated.get(constraint.metric) or bounds.get(constraint.metric)
+        within = bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
         if within is None:
             continue
         if constraint.maximum is not None and constraint.maximum < within.minimum:
@@ -204,12 +254,20 @@ def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, Metr
     return found
 
 
+def _declared_bounds(metric: Metric) -> MetricBounds | None:
+    """Bounds that every value of an evaluated or measured metric keeps; None where any number can be one."""
+    one = declaration_of(metric)
+    if one.is_cheap or (math.isinf(one.minimum) and math.isinf(one.maximum)):
+        return None
+    return MetricBounds(minimum=one.minimum, maximum=one.maximum)
+
+
 def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
     upper = None if within.maximum == float("inf") else within.maximum
     span = f"at least {within.minimum:g}" if upper is None else f"{within.minimum:g} to {upper:g}"
     return SpecViolation(
         f"/constraints/{place}/{side}",
-        f"no architecture of the space has {metric.label} {'<=' if side == 'maximum' else '>='} {bound:g} "
+        f"no architecture of the space has {metric.name} {'<=' if side == 'maximum' else '>='} {bound:g} "
         f"{metric.unit}: the feasible range is {span}",
         feasible_minimum=within.minimum,
         feasible_maximum=upper,
@@ -219,7 +277,7 @@ def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: M
 def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
     """The one hardware key a search resolves to: that of most devices that fit, and why none does."""
     wanted = spec.device
-    if wanted is None or not (Metric.LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
+    if wanted is None or not (LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
         return _Fleet(None, 0)
     profile = most_common_profile(tx, wanted)
     if profile is None:

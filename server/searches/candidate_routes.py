@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, metric_named
 from server.access.auth import Permitted
-from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery, Evaluation, MetricBound
+from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search_store import SearchStore
@@ -41,6 +42,7 @@ from server.searches.candidate_schemas import (
     CandidateResource,
     EvaluationResource,
     LatencyValue,
+    MetricValueResource,
 )
 from server.searches.searches import Searches
 from server.spaces.routes import SpaceCatalogDep
@@ -146,7 +148,7 @@ def list_evaluations(
     _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[EvaluationResource]:
-    """Every evaluation of a candidate: metric by metric, the highest attempt is the current one."""
+    """Every evaluation of a candidate: metric by metric, in the order they were taken."""
 
     def look(tx: Transaction) -> tuple[tuple[Evaluation, ...], CandidateContext]:
         candidate = CandidateStore(tx).get_candidate(candidate_id)
@@ -194,12 +196,10 @@ class CandidateContext:
 
     Attributes:
         hardware: by search; None where a search wants no latency.
-        evaluations: the current one by (candidate, metric).
         classifications: what a device answered to test images, by candidate; the newest.
     """
 
     hardware: Mapping[str, HardwareProfile | None]
-    evaluations: Mapping[tuple[str, Metric], Evaluation]
     classifications: Mapping[str, ClassificationRecord]
 
     @classmethod
@@ -209,28 +209,22 @@ class CandidateContext:
         for search_id in {candidate.search_id for candidate in candidates}:
             key = SearchStore(transaction).get_search(search_id).hardware_key
             hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
-        evaluations = EvaluationStore(transaction).evaluations_of_candidates([candidate.id for candidate in candidates])
-        classified_ids = [candidate.id for candidate in candidates if candidate.device_top1 is not None]
+        classified_ids = [candidate.id for candidate in candidates if DEVICE_TOP1 in candidate.current]
         answers = ClassificationStore(transaction).classifications_of_candidates(classified_ids)
-        # Ordered by attempt, and by age: the last one stays.
+        # Ordered by age: the last one stays.
         return cls(
             hardware,
-            {(e.candidate_id, e.metric): e for e in evaluations},
             {record.candidate_id: record for record in answers if record.candidate_id is not None},
         )
-
-    def uncertainty(self, candidate: Candidate, metric: Metric) -> float | None:
-        """Standard error of the current value."""
-        evaluation = self.evaluations.get((candidate.id, metric))
-        return None if evaluation is None else evaluation.uncertainty
 
 
 def candidate_resource(candidate: Candidate, known: CandidateContext) -> CandidateResource:
     """One candidate: its latency with kind, validity and uncertainty."""
     return CandidateResource.of(
         candidate,
-        candidate.record,
+        **CandidateResource.of_metrics({metric.name: value for metric, value in candidate.values.items()}),
         architecture=candidate.record.architecture.choices_value(),
+        values=[MetricValueResource.of_value(one) for one in candidate.current.values()],
         device_accuracy=_device_accuracy(known.classifications.get(candidate.id)),
         latency=_latency(candidate, known),
     )
@@ -254,16 +248,17 @@ def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue
 
 
 def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | None:
-    hardware = known.hardware.get(candidate.search_id)
-    if candidate.latency_us is None:
+    latency = candidate.current.get(LATENCY_US)
+    if latency is None:
         return None
+    hardware = known.hardware.get(candidate.search_id)
     return LatencyValue.of(
-        p50_us=candidate.latency_us,
-        standard_error_us=known.uncertainty(candidate, Metric.LATENCY_US),
+        p50_us=latency.value,
+        standard_error_us=latency.uncertainty,
         kind=latency_kind(hardware),
         device_class=None if hardware is None else hardware.key.identity.device_class,
-        validity=worst_validity([ValidityFlag(flag, "flag") for flag in candidate.latency_flags]),
-        flags=candidate.latency_flags,
+        validity=worst_validity([ValidityFlag(flag, "flag") for flag in latency.flags]),
+        flags=latency.flags,
     )
 
 
@@ -274,14 +269,14 @@ def latency_kind(hardware: HardwareProfile | None) -> str:
 
 def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> EvaluationResource:
     """One evaluation; of a latency, what kind of number it is."""
-    kind = latency_kind(known.hardware.get(evaluation.search_id)) if evaluation.metric is Metric.LATENCY_US else None
+    kind = latency_kind(known.hardware.get(evaluation.search_id)) if evaluation.metric == LATENCY_US else None
     return EvaluationResource.of(evaluation, kind=kind)
 
 
 def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:
     bounds: list[MetricBound] = []
     for label, operator, number in (text.split(":") for text in query.metric):
-        metric, value = Metric.from_label(label), float(number)
+        metric, value = metric_named(label), float(number)
         lower, upper = (value, None) if operator == "ge" else (None, value)
         bounds.append(MetricBound(metric=metric, minimum=lower, maximum=upper))
     return CandidateQuery(
@@ -290,6 +285,12 @@ def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:
         arch_id=query.arch_id,
         generation=query.generation,
         bounds=tuple(bounds),
-        order=CandidateOrder(query.order_by.removeprefix("-")),
+        order=candidate_order(query),
         descending=query.order_by.startswith("-"),
     )
+
+
+def candidate_order(query: CandidateListQuery) -> Metric | None:
+    """The metric that a list is sorted by; None where it is by number."""
+    name = query.order_by.removeprefix("-")
+    return None if name == "seq" else metric_named(name)

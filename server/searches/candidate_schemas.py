@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
-from nas_engine.domain.objective import Metric
-from nas_engine.settings.base import MetricName, one_of
-from server.candidates.candidate import CandidateOrder
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import searched_names
+from nas_engine.settings.base import MetricName, OneOf
+from server.candidates.candidate import MetricValue
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
@@ -25,23 +29,41 @@ from server.core.http.resources import (
 )
 from server.measuring.measurement import MeasurementKind
 
-_BOUNDED = "|".join(metric.label for metric in Metric if metric.searched)
-BoundText = Annotated[
-    str,
-    Field(
-        max_length=100,
-        pattern=rf"^({_BOUNDED}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$",
-        examples=["latency_us:le:8000"],
+
+def _order_names() -> Iterator[str]:
+    return (f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-"))
+
+
+class _Bound:
+    """Annotation of a bound, `metric:le:number` or `metric:ge:number`, of any metric that may be searched."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "maxLength": 300, "pattern": self._pattern(), "examples": ["latency_us:le:8000"]}
+
+    def _check(self, text: str) -> str:
+        if len(text) > 300 or not re.match(self._pattern(), text):
+            raise ValueError(f"{text[:100]!r} is no bound: write metric:le:number or metric:ge:number")
+        return text
+
+    def _pattern(self) -> str:
+        names = "|".join(map(re.escape, searched_names()))
+        return rf"^({names}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$"
+
+
+BoundText = Annotated[str, _Bound()]
+CandidateOrderText = Annotated[str, OneOf(_order_names)]
+EvaluationSourceName = Annotated[
+    EvaluationSource,
+    WithJsonSchema(
+        {"type": "string", "enum": [one.value for one in EvaluationSource if one is not EvaluationSource.GRAPH]}
     ),
 ]
 TABLE_SOURCE = "table"
 """Source of a latency that is a value of the search space, a table of results."""
-if TYPE_CHECKING:
-    CandidateOrderText = str
-    LatencySourceName = str
-else:
-    LatencySourceName = one_of((*(kind.value for kind in MeasurementKind), TABLE_SOURCE))
-    CandidateOrderText = one_of(f"{sign}{order.value}" for order in CandidateOrder for sign in ("", "-"))
+LatencySourceName = Annotated[str, OneOf(lambda: (*(kind.value for kind in MeasurementKind), TABLE_SOURCE))]
 
 
 class CandidateListQuery(CountedQuery):
@@ -83,6 +105,44 @@ class LatencyValue(Resource):
 
     flags: list[Validity]
     """Every validity flag raised by the measurement; empty where it is valid."""
+
+
+class MetricValueResource(Resource):
+    """Current value of one metric of a candidate."""
+
+    name: str
+    """Name of the metric: GET /api/v1/metrics lists those that there are."""
+
+    unit: str
+    """Unit of the value; empty for plain numbers."""
+
+    goal: Goal
+    """Direction in which values are better, unless a search says otherwise."""
+
+    value: float
+    """Value in the metric's unit."""
+
+    uncertainty: float | None
+    """Standard error in the metric's unit; null where exact or not known."""
+
+    validity: Validity
+    """Worst validity flag of the measurement behind it; `valid` elsewhere."""
+
+    source: EvaluationSource
+    """Way the value was obtained; `graph` is counted from the layer graph."""
+
+    @classmethod
+    def of_value(cls, known: MetricValue) -> MetricValueResource:
+        """The resource of a stored value, which was checked when it was stored: pages hold hundreds."""
+        return cls.model_construct(
+            name=known.metric.name,
+            unit=known.metric.unit,
+            goal=known.metric.goal,
+            value=known.value,
+            uncertainty=known.uncertainty,
+            validity=known.validity,
+            source=known.source,
+        )
 
 
 class CandidateResource(Resource):
@@ -142,6 +202,9 @@ class CandidateResource(Resource):
     peak_activation_bytes: int | None
     """Largest memory of activations alive at once, in bytes, counted from the layer graph."""
 
+    values: list[MetricValueResource] = Field(default_factory=list)
+    """Current value of every metric that is known of it, those of plug-ins included."""
+
     latency_key: str | None
     """Digest its latency is filed under, the same in every search; null where latency is not wanted."""
 
@@ -182,7 +245,7 @@ class EvaluationResource(Resource):
     validity: Validity
     """Worst validity flag of the measurement behind it; `valid` for accuracies."""
 
-    source: EvaluationSource
+    source: EvaluationSourceName
     """Way the value was obtained: by an evaluation, a measurement, an earlier result or a table of results."""
 
     kind: LatencySourceName | None

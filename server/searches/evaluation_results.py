@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measuring.classification import compress_predictions, top1
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
@@ -64,7 +65,7 @@ class EvaluationResults:
                 id=new_id(IdPrefix.EVALUATION),
                 search_id=search.id,
                 candidate_id=payload.candidate_id,
-                metric=Metric.TEST_TOP1 if payload.split == "test" else Metric.TOP1,
+                metric=TEST_TOP1 if payload.split == "test" else TOP1,
                 value=accuracy.top1,
                 uncertainty=accuracy.standard_error,
                 source=EvaluationSource.EVALUATED,
@@ -84,6 +85,35 @@ class EvaluationResults:
                 order_deployable(tx, search, candidate, self._settings.max_evaluation_attempts)
             search = record_value(tx, search, candidate, evaluation)
             advance(tx, search, self._settings)
+
+        self._uow.write(work)
+
+    def record_value(self, lease: LeaseRef, metric: Metric, value: float, uncertainty: float | None) -> None:
+        """End an EVALUATE job of another metric than accuracy with its value.
+
+        Raises:
+            LeaseLostError: somebody else has the job by now; nothing is written.
+        """
+
+        def work(tx: Transaction) -> None:
+            payload = read_payload(EvaluatePayload, JobStore(tx).get_job(lease.job_id).payload)
+            search = SearchStore(tx).lock_search(payload.search_id)
+            job = JobStore(tx).lock_job_of_lease(lease)
+            evaluation = Evaluation(
+                id=new_id(IdPrefix.EVALUATION),
+                search_id=search.id,
+                candidate_id=payload.candidate_id,
+                metric=metric,
+                value=value,
+                uncertainty=uncertainty,
+                source=EvaluationSource.EVALUATED,
+                attempt=payload.attempt,
+                supernet_version_id=payload.supernet_version_id,
+                created_at=tx.now(),
+            )
+            complete_job(tx, job, {metric.name: value})
+            candidate = CandidateStore(tx).get_candidate(payload.candidate_id)
+            advance(tx, record_value(tx, search, candidate, evaluation), self._settings)
 
         self._uow.write(work)
 

@@ -9,7 +9,9 @@ import moocore
 import numpy as np
 
 from nas_engine.domain.dominance import Dominance, confidence_limits, confidently_undominated
-from nas_engine.domain.objective import Metric, Objective
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TOP1
+from nas_engine.domain.objective import Objective
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -18,9 +20,6 @@ from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
-
-_Errors = Mapping[tuple[str, Metric], float]
-
 
 MARGIN = 0.1  # of each objective's span, by which a default reference point lies beyond the worst value
 
@@ -68,70 +67,122 @@ class Fronts:
         search_id: str,
         *,
         with_dominated: bool = False,
+        max_dominated: int | None = None,
         supernet_version_id: str | None = None,
         dominance: Dominance | None = None,
     ) -> Front:
         """The front as it stands, also while the search runs; compared as the spec says, or by `dominance`.
 
         A search that shifts its supernet is judged by accuracies of one version alone: of `supernet_version_id`, or of
-        the last one that a whole generation was scored with; unless its spec has versions compared.
+        the last one that a whole generation was scored with; unless its spec has versions compared. Of more dominated
+        candidates than `max_dominated`, every second, third, ... is read.
 
         Raises:
             NotFoundError: there is no such search.
         """
 
-        def look(tx: Transaction) -> tuple[Search, tuple[Candidate, ...], HardwareProfile | None, _Errors | None]:
+        def look(tx: Transaction) -> Front:
             search = SearchStore(tx).get_search(search_id)
-            version_id = None
             hardware = None if search.hardware_key is None else HardwareStore(tx).get_hardware(search.hardware_key)
-            complete = CandidateStore(tx).all_complete_candidates(search_id)
-            if search.spec.shifting is not None and not search.spec.crosses_versions:
+            version_id, compares_version = None, search.spec.shifting is not None and not search.spec.crosses_versions
+            if compares_version:
                 version_id = supernet_version_id or _scored_version(search)
-                complete = _scored_with(tx, complete, version_id)
-            confident = (dominance or search.spec.dominance) is Dominance.CONFIDENT
-            return search, complete, hardware, _standard_errors(tx, complete, version_id) if confident else None
+            return self._front(
+                tx,
+                search,
+                _Scored.of(tx, search, version_id, compares_version=compares_version),
+                hardware=hardware,
+                dominance=dominance or search.spec.dominance,
+                with_dominated=with_dominated,
+                max_dominated=max_dominated,
+            )
 
-        search, complete, hardware, errors = self._uow.read(look)
+        return self._uow.read(look)
+
+    def _front(
+        self,
+        tx: Transaction,
+        search: Search,
+        scored: _Scored,
+        *,
+        hardware: HardwareProfile | None,
+        dominance: Dominance,
+        with_dominated: bool,
+        max_dominated: int | None,
+    ) -> Front:
         objectives = search.spec.domain_objectives()
-        known = [c for c in complete if all(o.metric in c.values for o in objectives)]
+        known = [id for id in scored.ids if all(id in scored.values[o.metric] for o in objectives)]
         constraints = search.spec.domain_constraints()
         feasible = [
-            c for c in known if all(o.metric not in c.values or o.satisfied(c.values[o.metric]) for o in constraints)
+            id
+            for id in known
+            if all(id not in scored.values[o.metric] or o.satisfied(scored.value(id, o.metric)) for o in constraints)
         ]
-        rows = [tuple(c.values[o.metric] for o in objectives) for c in feasible]
+        rows = [tuple(scored.value(id, o.metric) for o in objectives) for id in feasible]
         spreads = None
-        if errors is not None:
-            spreads = [tuple(errors.get((c.id, o.metric), 0.0) for o in objectives) for c in feasible]
+        if dominance is Dominance.CONFIDENT:
+            spreads = [tuple(scored.values[o.metric][id][1] or 0.0 for o in objectives) for id in feasible]
         best = self._maths.non_dominated(objectives, rows, spreads)
+        chosen = {feasible[i] for i in best}
+        others = tuple(id for id in known if id not in chosen) if with_dominated else ()
+        others = others[:: -(-len(others) // max_dominated) or 1] if max_dominated is not None else others
+        found = {
+            candidate.id: scored.compared(candidate)
+            for candidate in CandidateStore(tx).get_candidates((*sorted(chosen), *others))
+        }
         first = objectives[0]
-        points = sorted((feasible[i] for i in best), key=lambda c: (first.minimized(c.values[first.metric]), c.seq))
-        chosen = {point.id for point in points}
+        points = sorted((found[id] for id in chosen), key=lambda c: (first.minimized(c.values[first.metric]), c.seq))
         reference_point = search.progress.reference_point or default_reference(objectives, rows)
         return Front(
             search=search,
             objectives=objectives,
             points=tuple(points),
-            dominated=tuple(c for c in known if c.id not in chosen) if with_dominated else (),
-            num_complete=len(complete),
+            dominated=tuple(found[id] for id in others),
+            num_complete=len(scored.ids),
             num_feasible=len(feasible),
             reference_point=reference_point,
             hypervolume=None
             if reference_point is None
             else self._maths.hypervolume(objectives, [rows[i] for i in best], reference_point),
             hardware=hardware,
-            dominance=Dominance.POINT if errors is None else Dominance.CONFIDENT,
+            dominance=dominance,
         )
 
 
-def _standard_errors(tx: Transaction, candidates: Sequence[Candidate], version_id: str | None) -> _Errors:
-    """Standard error of each current value, by candidate and metric; accuracies of one version where one is given."""
-    errors: dict[tuple[str, Metric], float] = {}
-    # Ordered by attempt: the last one stays.
-    for evaluation in EvaluationStore(tx).evaluations_of_candidates([c.id for c in candidates]):
-        other_version = version_id is not None and evaluation.supernet_version_id != version_id
-        if evaluation.metric is not Metric.TOP1 or not other_version:
-            errors[evaluation.candidate_id, evaluation.metric] = evaluation.uncertainty or 0.0
-    return errors
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The complete candidates of a search, and what its objectives and constraints are of each.
+
+    Attributes:
+        ids: by seq.
+        values: with their standard errors, by metric and candidate.
+        version_id: supernet version that the accuracies are of, where those of one version are compared.
+    """
+
+    ids: tuple[str, ...]
+    values: Mapping[Metric, Mapping[str, tuple[float, float | None]]]
+    version_id: str | None = None
+
+    @classmethod
+    def of(cls, tx: Transaction, search: Search, version_id: str | None, *, compares_version: bool) -> _Scored:
+        ids = CandidateStore(tx).complete_candidate_ids(search.id)
+        values = EvaluationStore(tx).values_of_search(search.id, search.spec.metrics())
+        if not compares_version:
+            return cls(ids, values)
+        scored = EvaluationStore(tx).values_of_version(search.id, TOP1, version_id)
+        return cls(tuple(id for id in ids if id in scored), {**values, TOP1: scored}, version_id)
+
+    def value(self, candidate_id: str, metric: Metric) -> float:
+        return self.values[metric][candidate_id][0]
+
+    def compared(self, candidate: Candidate) -> Candidate:
+        """Give the candidate with the values that are compared, where those are not its current ones."""
+        for metric, found in self.values.items():
+            known = candidate.current.get(metric)
+            value, error = found.get(candidate.id, (None, None))
+            if known is not None and value is not None and value != known.value:
+                candidate = candidate.with_value(replace(known, value=value, uncertainty=error))
+        return candidate
 
 
 def default_reference(objectives: Sequence[Objective], rows: Sequence[Sequence[float]]) -> tuple[float, ...] | None:
@@ -154,13 +205,6 @@ def _scored_version(search: Search) -> str | None:
             return version_id
         case _:
             return search.supernet_version_id
-
-
-def _scored_with(tx: Transaction, candidates: tuple[Candidate, ...], version_id: str | None) -> tuple[Candidate, ...]:
-    """The candidates that have an accuracy of this supernet version, with that accuracy."""
-    found = EvaluationStore(tx).evaluations_of_candidates([c.id for c in candidates])
-    top1 = {e.candidate_id: e.value for e in found if e.metric is Metric.TOP1 and e.supernet_version_id == version_id}
-    return tuple(replace(c, top1=top1[c.id]) for c in candidates if c.id in top1)
 
 
 class FrontMaths:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_engine.domain.environment import Dtype
-from nas_engine.domain.objective import Goal
+from nas_engine.domain.metric import Goal
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
     Nsga2Settings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
@@ -39,7 +38,7 @@ from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
-from server.searches.admission import SpecReport
+from server.searches.admission import SpecReport, look_at_algorithm
 from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
@@ -52,6 +51,7 @@ from server.searches.schemas import (
     SearchListQuery,
     SearchResource,
     SpecViolationResource,
+    UsedPluginResource,
     ValidationReport,
 )
 from server.searches.searches import Searches
@@ -81,6 +81,7 @@ def create_search(
     def action() -> StoredResponse:
         spec = parse_search_spec(document)
         check_priority(once.caller, spec.priority)
+        look_at_algorithm(spec)
 
         def work(tx: Transaction) -> Search:
             _check_quotas(tx, quotas, once.caller, spec)
@@ -230,9 +231,9 @@ def get_front(
     ] = 1000,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
-    front = fronts.of_search(search_id, with_dominated=include_dominated, dominance=dominance)
-    stride = -(-len(front.dominated) // max_dominated) or 1
-    front = replace(front, dominated=front.dominated[::stride])
+    front = fronts.of_search(
+        search_id, with_dominated=include_dominated, max_dominated=max_dominated, dominance=dominance
+    )
     shown = (*front.points, *front.dominated)
     known = uow.read(lambda tx: CandidateContext.of(tx, shown))
     return tagged(request, _front(front, known))
@@ -279,7 +280,12 @@ def _steer(
 
 def search_resource(search: Search) -> SearchResource:
     """One search, with its budget beside what it has done of it."""
-    return SearchResource.of(search, search.spec, progress=ProgressResource.of(search.progress, search.spec.budget))
+    return SearchResource.of(
+        search,
+        search.spec,
+        progress=ProgressResource.of(search.progress, search.spec.budget),
+        plugins=[UsedPluginResource.of(used, used.provider, door=used.door.value) for used in search.plugins],
+    )
 
 
 def _report(spec: SearchSpec, report: SpecReport) -> ValidationReport:
@@ -300,7 +306,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         return FrontPointResource(
             candidate=candidate_resource(candidate, known),
             values=list(front.values(candidate)),
-            uncertainties=[known.uncertainty(candidate, objective.metric) for objective in front.objectives],
+            uncertainties=[candidate.current[objective.metric].uncertainty for objective in front.objectives],
         )
 
     return FrontResource.of(
@@ -308,7 +314,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         front.search,
         search_id=front.search.id,
         objectives=[FrontObjectiveResource.of(objective, objective.metric) for objective in front.objectives],
-        latency_kind=latency_kind(front.hardware) if Metric.LATENCY_US in front.search.spec.metrics() else None,
+        latency_kind=latency_kind(front.hardware) if LATENCY_US in front.search.spec.metrics() else None,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         points=[point(candidate) for candidate in front.points],
         dominated=[point(candidate) for candidate in front.dominated],

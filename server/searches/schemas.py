@@ -80,6 +80,22 @@ class ProgressResource(Resource):
     """What the algorithm reports of itself, by topic: `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
 
 
+class UsedPluginResource(Resource):
+    """Something that a search uses and that a package other than hilnas brings."""
+
+    door: str
+    """Group of the entry point, such as `hilnas.algorithms`."""
+
+    name: str
+    """Name that the spec gives it by."""
+
+    package: str
+    """Installed package that brings it."""
+
+    version: str
+    """Version of that package when the search was started; workers with another refuse the search."""
+
+
 class SearchResource(Resource):
     """A search with its spec, state and progress."""
 
@@ -130,6 +146,9 @@ class SearchResource(Resource):
 
     version: int
     """Number that grows with every change; the ETag is made of it."""
+
+    plugins: list[UsedPluginResource] = Field(default_factory=list)
+    """What of it comes from packages other than hilnas itself: every evaluation of it was made with these versions."""
 
 
 class SearchAmendmentBody(Body):

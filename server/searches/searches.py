@@ -25,7 +25,7 @@ from server.fleet.store import HardwareStore
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
 from server.jobs.settings import SearchSettings
-from server.searches.admission import Admission, SpecReport
+from server.searches.admission import Admission, SpecReport, look_at_algorithm
 from server.training.store import SupernetStore
 from server.training.supernets import Supernets
 
@@ -49,6 +49,7 @@ class Searches:
 
     def validate(self, spec: SearchSpec) -> SpecReport:
         """What is known of a spec, without starting it. Never raises for what is wrong with it."""
+        look_at_algorithm(spec)
         return self._uow.read(lambda tx: self._admission.examine(tx, spec))
 
     def create_search(self, spec: SearchSpec, creator: Creator = NOBODY) -> Search:
@@ -76,6 +77,7 @@ class Searches:
                 created_by=creator.token_id,
                 owner=creator.owner,
                 created_at=tx.now(),
+                plugins=report.plugins,
             )
             SearchStore(tx).add_search(search)
             return self._start(tx, search)

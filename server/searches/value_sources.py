@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.core.errors import SpecViolation
@@ -20,11 +20,11 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
         return _misfits_of_table(spec, space)
     wanted = spec.metrics()
     found = []
-    if Metric.LATENCY_US in wanted and spec.device is None:
+    if LATENCY_US in wanted and spec.device is None:
         message = "latency_us is wanted but no device is named: add device.device_type"
         found.append(SpecViolation("/device", message))
-    if Metric.TOP1 in wanted and spec.supernet is None:
-        message = "top1 is wanted but no supernet is named: give its id or a training spec"
+    if (evaluated := spec.evaluated_metrics()) and spec.supernet is None:
+        message = f"{evaluated[0].name} is wanted but no supernet is named: give its id or a training spec"
         found.append(SpecViolation("/supernet", message))
     if isinstance(spec.algorithm, DenseNasSettings) and space is not None and not space.densely_connected:
         message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"
@@ -35,7 +35,7 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
 def _misfits_of_table(spec: SearchSpec, space: SpaceDescription) -> Sequence[SpecViolation]:
     """What a search in a table of results wants and its columns lack, and what it names and has no use for."""
     found: list[SpecViolation] = []
-    columns = [metric.label for metric in space.columns]
+    columns = [metric.name for metric in space.columns]
     places = [(f"/objectives/{i}/metric", o.metric) for i, o in enumerate(spec.objectives)]
     places += [(f"/constraints/{i}/metric", c.metric) for i, c in enumerate(spec.constraints)]
     for pointer, label in places:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.objective import Metric
 from server.core.errors import InvalidValueError
 from server.jobs.payloads import Payload
 
-MAX_COUNT = 2**62  # of MACs, params and bytes; fits every database's bigint
+MAX_COUNT = 2**62  # of MACs, params and bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,35 +31,23 @@ class ArchitectureRecord:
     Attributes:
         architecture: canonical; `arch_id` is its identity.
         genotype: canonical genotype; None where it lies outside the space's choices.
-        macs, params, peak_activation_bytes: of the DEPLOYED graph; None for a space without graphs.
+        values: by the metric's name, what is known without a board: counted from the DEPLOYED graph, or held by a
+            table of results.
     """
 
     architecture: Architecture
     genotype: Genotype | None = None
-    macs: int | None = None
-    params: int | None = None
-    peak_activation_bytes: int | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("macs", "params", "peak_activation_bytes"):
-            count = getattr(self, name)
-            if count is not None and not 0 <= count <= MAX_COUNT:
-                raise InvalidValueError(f"{name} of architecture {self.architecture.arch_id} is {count}")
+        for name, value in self.values.items():
+            if not 0 <= value <= MAX_COUNT:
+                raise InvalidValueError(f"{name} of architecture {self.architecture.arch_id} is {value}")
 
     @property
     def arch_id(self) -> str:
         """Identity of the architecture."""
         return self.architecture.arch_id
-
-    @property
-    def cheap_values(self) -> Mapping[Metric, float]:
-        """The cheap metrics that are known."""
-        known = {
-            Metric.MACS: self.macs,
-            Metric.PARAMS: self.params,
-            Metric.PEAK_ACTIVATION_BYTES: self.peak_activation_bytes,
-        }
-        return {metric: float(count) for metric, count in known.items() if count is not None}
 
 
 class ArchitectureDocument(Payload):

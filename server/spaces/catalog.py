@@ -11,9 +11,11 @@ from nas_engine.cost.latency_table import TableOperator, operator_graphs
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
+from nas_engine.domain.graph_metrics import NO_SETTINGS, graph_values
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import graph_metrics, is_cheap
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key
@@ -23,7 +25,7 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.ranges import metric_range
-from nas_engine.spaces.registry import create_space, space_ids, space_title
+from nas_engine.spaces.registry import create_space, parameters_schema, space_ids, space_provider, space_title
 from nas_engine.spaces.tables.space import SPACE_ID as TABLE_ID
 from nas_engine.spaces.tables.space import TableSpace
 from server.spaces.architecture import ArchitectureRecord, KnownValue
@@ -45,7 +47,7 @@ class SpaceCatalog:
 
     def space_ids(self) -> Sequence[str]:
         """Every registered id: built-in spaces, then tables."""
-        return (*space_ids(), *self._tables.ids())
+        return tuple(dict.fromkeys((*space_ids(), *self._tables.ids())))
 
     def knows(self, space_id: str) -> bool:
         """Whether an id can be described, with the right parameters."""
@@ -69,13 +71,15 @@ class SpaceCatalog:
             columns=space.metrics if isinstance(space, TableSpace) else (),
             num_rows=len(space.rows) if isinstance(space, TableSpace) else None,
             densely_connected=isinstance(space, DenseSpace),
+            provider=None if isinstance(space, TableSpace) else space_provider(space_id),
+            parameters_schema=None if isinstance(space, TableSpace) else parameters_schema(space_id),
         )
 
     def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
         """Range of each cheap metric, computed when it is looked up and then remembered."""
         table = self._tables.find(space_id, parameters)
         if table is not None:
-            known = {metric: table.extremes(metric) for metric in table.metrics if metric.cheap}
+            known = {metric: table.extremes(metric) for metric in table.metrics if is_cheap(metric)}
             return {metric: MetricBounds(minimum=ends[0], maximum=ends[1]) for metric, ends in known.items() if ends}
         return _bounds(space_id, canonical_json(dict(parameters)))
 
@@ -176,7 +180,7 @@ class _LazyBounds(Mapping[Metric, MetricBounds]):
         self._space = space
         self._known: dict[Metric, MetricBounds] = {}
         has_graphs = any(True for _ in space.supernet_graphs())
-        self._metrics = tuple(m for m in Metric if m.cheap) if has_graphs else ()
+        self._metrics = tuple(one.metric for one in graph_metrics()) if has_graphs else ()
 
     def __getitem__(self, metric: Metric) -> MetricBounds:
         if metric not in self._metrics:
@@ -218,16 +222,9 @@ def _bounds(space_id: str, parameters: str) -> Mapping[Metric, MetricBounds]:
 def _record(space_id: str, parameters: str, architecture: Architecture) -> ArchitectureRecord:
     space = _space(space_id, parameters)
     genotype, graph = space.genotype_of(architecture), space.graph(architecture, Form.DEPLOYED)
-    if graph is None:
-        return ArchitectureRecord(architecture=architecture, genotype=genotype)
-    cost = complexity(graph)
-    return ArchitectureRecord(
-        architecture=architecture,
-        genotype=genotype,
-        macs=cost.macs,
-        params=cost.params,
-        peak_activation_bytes=cost.peak_activation_bytes,
-    )
+    values = {} if graph is None else graph_values(graph, (), NO_SETTINGS)
+    known = {metric.name: value for metric, value in values.items()}
+    return ArchitectureRecord(architecture=architecture, genotype=genotype, values=known)
 
 
 def _export(graph: LayerGraph, arch_id: str, batch: int, seed: int) -> bytes:

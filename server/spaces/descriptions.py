@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nas_engine.domain.doors import Provider
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class SpaceDescription:
         columns: metrics that such a table holds; empty for spaces with graphs.
         num_rows: architectures that it holds; None for spaces with graphs.
         densely_connected: DenseNAS can search it.
+        provider: package that brings it, and its version; None for a table of results.
+        parameters_schema: JSON schema of its parameters; None for a table of results.
     """
 
     id: str
@@ -54,6 +57,8 @@ class SpaceDescription:
     columns: tuple[Metric, ...] = ()
     num_rows: int | None = None
     densely_connected: bool = False
+    provider: Provider | None = None
+    parameters_schema: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,8 @@ class DatasetDescription:
     Attributes:
         image_shape: (channels, height, width) as stored; None where images differ.
         num_train, num_validation, num_test: images per split; None where only the worker can count them.
+        kind: format of its files, or the name of what a package brings.
+        provider: package that reads it, and its version.
     """
 
     name: str
@@ -72,3 +79,5 @@ class DatasetDescription:
     num_train: int | None = None
     num_validation: int | None = None
     num_test: int | None = None
+    kind: str
+    provider: Provider

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.domain.doors import Provider
 from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 from server.access.auth import Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import NotFoundError
@@ -126,13 +127,14 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
     return DecodedResource.of(
         record,
         space,
+        **DecodedResource.of_metrics(record.values),
         space=space.id,
         architecture=record.architecture.choices_value(),
         input_shape=spaces.input_shape(record.architecture),
         layers=layers,
         svg=svg,
         note=_note(record, space, row),
-        row={metric.label: RowValueResource.of(known) for metric, known in row.items()} if row else None,
+        row={metric.name: RowValueResource.of(known) for metric, known in row.items()} if row else None,
     )
 
 
@@ -148,7 +150,12 @@ def list_datasets(
 
 def _space(kind: type[S], space: SpaceDescription) -> S:
     named = [NamedArchitectureResource(name=name, source=source) for name, source in space.named.items()]
-    return kind.of(space, num_genes=len(space.genes), named=named)
+    package = {} if space.provider is None else _package(space.provider)
+    return kind.of(space, num_genes=len(space.genes), named=named, **package)
+
+
+def _package(provider: Provider) -> dict[str, str]:
+    return {"package": provider.package, "package_version": provider.version}
 
 
 def _dataset(dataset: DatasetDescription) -> DatasetResource:
@@ -157,6 +164,7 @@ def _dataset(dataset: DatasetDescription) -> DatasetResource:
         num_train_images=dataset.num_train,
         num_validation_images=dataset.num_validation,
         num_test_images=dataset.num_test,
+        **_package(dataset.provider),
     )
 
 

@@ -77,6 +77,12 @@ class SpaceResource(Resource):
     num_rows: int | None
     """Number of architectures that a table of results holds; null for a space with graphs."""
 
+    package: str | None = None
+    """Installed package that brings the space; `hilnas` for what ships with the server, null for a table of results."""
+
+    package_version: str | None = None
+    """Version of that package, as it is installed on the server; null for a table of results."""
+
 
 class NewSpaceBody(Body):
     """A table of results to be registered as a search space."""
@@ -93,6 +99,9 @@ class SpaceDetail(SpaceResource):
 
     parameters: dict[str, Json]
     """Parameters of the space with their published values, by name."""
+
+    parameters_schema: dict[str, Json] | None = None
+    """JSON schema of the parameters; null for a table of results, which takes none."""
 
     genes: list[GeneResource]
     """Genes of a genotype, in order."""
@@ -203,6 +212,15 @@ class DatasetResource(Resource):
 
     image_shape: list[int] | None
     """Channels, height and width of an image as stored; null where images differ."""
+
+    kind: str = ""
+    """Kind of data set: the format of its files, or what a package brings; see `/api/v1/dataset-kinds`."""
+
+    package: str = ""
+    """Installed package that reads it; `hilnas` for the formats that ship with the server."""
+
+    package_version: str = ""
+    """Version of that package, as it is installed on the server."""
 
     num_train_images: int | None
     """Number of training images; null where only a worker can count them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -34,9 +34,8 @@ architectures = sa.Table(
     sa.Column("parameters", sa.Text, nullable=False),
     sa.Column("choices", sa.Text, nullable=False),
     sa.Column("genotype", JsonOf(Genotype)),
-    sa.Column("macs", sa.BigInteger),
-    sa.Column("params", sa.BigInteger),
-    sa.Column("peak_activation_bytes", sa.BigInteger),
+    # For reading with the architecture; what lists are sorted and filtered by are the rows of each search's candidates.
+    sa.Column("values", JsonOf(Mapping[str, float]), nullable=False),
 )
 
 

@@ -9,8 +9,9 @@ from typing import Protocol
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
-from nas_engine.spaces.registry import space_ids
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import is_cheap
+from nas_engine.spaces.registry import BUILT_IN_IDS
 from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
 from nas_engine.spaces.tables.space import SPACE_ID, TableSpace
 from server.core.errors import ArtifactTooLargeError, InvalidValueError, NotFoundError
@@ -73,7 +74,8 @@ class TableSpaces:
                         f"space {SPACE_ID!r} takes one parameter, sha256: that of the uploaded table; or register the "
                         "table and name its id"
                     )
-        sha256 = None if space_id in space_ids() else self._source.digest_of(space_id)
+        # A table that was registered before a package brings a space of that name stays what the name stands for.
+        sha256 = None if space_id in BUILT_IN_IDS else self._source.digest_of(space_id)
         if sha256 is None:
             return None
         if dict(parameters) not in ({}, {"sha256": sha256}):
@@ -96,16 +98,10 @@ class TableSpaces:
 def table_record(table: TableSpace, genotype: Genotype) -> ArchitectureRecord:
     """An architecture of a table with the counts of its row, where it has one."""
     architecture = table.decode(genotype)
-    counts: dict[Metric, int] = {}
+    known: dict[str, float] = {}
     if table.has_row(genotype):
-        counts = {metric: round(found.value) for metric, found in table.lookup(genotype).items() if metric.cheap}
-    return ArchitectureRecord(
-        architecture=architecture,
-        genotype=table.canonical(genotype),
-        macs=counts.get(Metric.MACS),
-        params=counts.get(Metric.PARAMS),
-        peak_activation_bytes=counts.get(Metric.PEAK_ACTIVATION_BYTES),
-    )
+        known = {metric.name: found.value for metric, found in table.lookup(genotype).items() if is_cheap(metric)}
+    return ArchitectureRecord(architecture=architecture, genotype=table.canonical(genotype), values=known)
 
 
 def table_values(table: TableSpace, genotype: Genotype) -> Mapping[Metric, KnownValue]:

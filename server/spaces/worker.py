@@ -15,7 +15,7 @@ import torch
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.training.data.dataset import ImageDataset
-from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.artifacts.artifacts import Artifacts
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import EMBEDDED, DatasetCatalog
@@ -90,11 +90,12 @@ class WorkerResources:
     def _source(self, name: str, image_size: int, channels: int) -> DatasetSource:
         registered = self._registered.registered(name)
         return DatasetSource(
-            kind=SourceKind(registered.kind),
+            kind=registered.kind,
             path=None if registered.kind == EMBEDDED else registered.path,
             image_size=image_size,
             channels=channels,
             validation_fraction=registered.validation_fraction,
             seed=registered.seed,
             centre_crop=registered.centre_crop,
+            settings=registered.settings,
         )

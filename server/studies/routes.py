@@ -99,6 +99,7 @@ def list_ranking_study_entries(
         StudyEntryResource.of(
             entry,
             entry.record,
+            **StudyEntryResource.of_metrics(entry.record.values),
             architecture=entry.record.architecture.choices_value(),
             shared=entry.inherited,
             alone=entry.standalone,

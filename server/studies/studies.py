@@ -132,8 +132,7 @@ class RankingStudies:
         name = spec.dataset or training.dataset
         dataset = self._datasets.describe(name)
         if dataset is None:
-            known = ", ".join(d.name for d in self._datasets.all())
-            raise _violation("/dataset", f"unknown data set {name!r}: known are {known}")
+            raise _violation("/dataset", self._datasets.absence(name))
         space = self._describe(training.space)
         if not space.has_graphs:
             raise _violation("/supernet", f"space {space.id!r} is a table of results: it has no networks to train")

@@ -87,8 +87,7 @@ class Supernets:
             found.append(SpecViolation(f"{pointer}/space", str(error)))
         dataset = self._datasets.describe(spec.dataset)
         if dataset is None:
-            known = ", ".join(d.name for d in self._datasets.all())
-            found.append(SpecViolation(f"{pointer}/dataset", f"unknown data set {spec.dataset!r}: known are {known}"))
+            found.append(SpecViolation(f"{pointer}/dataset", self._datasets.absence(spec.dataset)))
         elif num_classes is not None and dataset.num_classes != num_classes:
             found.append(
                 SpecViolation(

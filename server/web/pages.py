@@ -13,7 +13,7 @@ from starlette.responses import Response
 from nas_engine.domain.measurement import DeviceClass
 from server.access.auth import Caller, identify, permit
 from server.access.owners import Owners
-from server.candidates.candidate import Candidate, CandidateOrder, CandidateQuery
+from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
@@ -29,7 +29,13 @@ from server.jobs.queue import JobStore
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.routes import LatenciesDep
 from server.measuring.schemas import MeasurementResource
-from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, evaluation_resource
+from server.searches.candidate_routes import (
+    CandidateContext,
+    SearchesDep,
+    candidate_order,
+    candidate_resource,
+    evaluation_resource,
+)
 from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
 from server.searches.routes import search_resource
 from server.searches.schemas import SearchResource
@@ -105,8 +111,8 @@ def show_candidates(
     query: Annotated[CandidateListQuery, Query()],
 ) -> Response:
     """A page of the candidates' table."""
-    order = CandidateOrder(query.order_by.removeprefix("-"))
-    wanted = CandidateQuery(search_id=search_id, order=order, descending=query.order_by.startswith("-"))
+    order, descending = candidate_order(query), query.order_by.startswith("-")
+    wanted = CandidateQuery(search_id=search_id, order=order, descending=descending)
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[list[CandidateResource], str | None]:

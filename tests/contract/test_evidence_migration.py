@@ -8,14 +8,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from nas_engine.domain.measurement import DeviceClass
 from server.artifacts.files import FileByteStore
-from server.bootstrap.schema import VERSION_TABLE, metadata, migrate
-from server.core.database import migrations
+from server.bootstrap.schema import migrate
 from server.core.database.engine import open_engine
 from server.core.paging import PageRequest
 from server.measuring.evidence import origin_holds
@@ -23,7 +19,6 @@ from server.measuring.measurement import MeasurementQuery, MeasurementRecord
 from tests.support.worlds.databases import PostgresServer, TestDatabase, opened
 from tests.support.worlds.service_world import World, run_to_end
 
-REVISION = "0010_evidence"
 EVERYTHING = MeasurementQuery(kinds=(), include_superseded=True, include_suspect=True)
 _JOB = "(SELECT job_id FROM measurements WHERE id = :id)"
 _LEASE = "(SELECT lease_id FROM measurements WHERE id = :id)"
@@ -55,12 +50,7 @@ def records(world: World) -> dict[str, MeasurementRecord]:
 
 def undo(engine: sa.Engine) -> None:
     """Back to the revision before the one under test."""
-    with engine.connect().execution_options(hilnas_write=True) as connection, connection.begin():
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes.update(connection=connection, metadata=metadata, version_table=VERSION_TABLE)
-        before = ScriptDirectory.from_config(config).get_revision(REVISION).down_revision
-        command.downgrade(config, str(before))
+    migrate(engine, "0009_owners")
 
 
 def test_records_whose_origin_does_not_hold_are_marked(own_database: TestDatabase, tmp_path: Path) -> None:

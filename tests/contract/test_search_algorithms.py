@@ -12,7 +12,9 @@ import pytest
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import CheapFilter, Observation, SearchAlgorithm, SearchProblem, accept_all
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
@@ -27,8 +29,8 @@ from nas_engine.settings.algorithms import (
 )
 from tests.support.fakes.space import MacsBelow, StagedSpace, tell_all
 
-ACCURACY = Objective(Metric.TOP1, Goal.MAXIMIZE)
-MACS = Objective(Metric.MACS, Goal.MINIMIZE)
+ACCURACY = Objective(TOP1, Goal.MAXIMIZE)
+FEWER_MACS = Objective(MACS, Goal.MINIMIZE)
 
 
 def round_trip(state: JsonValue) -> JsonValue:
@@ -39,7 +41,7 @@ def round_trip(state: JsonValue) -> JsonValue:
 class SearchAlgorithmContract(ABC):
     """Subclasses say how the algorithm is made; `num_generations` bounds the longer tests."""
 
-    objectives: tuple[Objective, ...] = (ACCURACY, MACS)
+    objectives: tuple[Objective, ...] = (ACCURACY, FEWER_MACS)
     num_generations = 6
 
     @abstractmethod

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US, TOP1
 from server.artifacts.files import FileByteStore
 from server.candidates.candidate import (
     AwaitedEvaluation,
     Candidate,
-    CandidateOrder,
     CandidateQuery,
     Evaluation,
     MetricBound,
@@ -32,7 +31,7 @@ from server.core.ids import IdPrefix, new_id
 from server.core.paging import PageRequest
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import SPEC, World, run_to_end
-from tests.support.worlds.stored import add_searches, every_page, new_candidate, new_search
+from tests.support.worlds.stored import add_searches, every_page, measured, new_candidate, new_search
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ class TestCandidates:
     def add(self, world: World, count: int = 10) -> Search:
         search = new_search()
         candidates = [
-            new_candidate(search, seq, latency_us=None if seq % 3 == 0 else float(100 - seq))
+            new_candidate(search, seq, current={} if seq % 3 == 0 else measured(100.0 - seq))
             for seq in range(1, count + 1)
         ]
 
@@ -114,21 +113,22 @@ class TestCandidates:
     @pytest.mark.parametrize("descending", [False, True])
     def test_pages_by_a_metric_hold_everything_once_and_unknown_last(self, world: World, descending: bool) -> None:
         search = self.add(world)
-        query = CandidateQuery(search_id=search.id, order=CandidateOrder.LATENCY_US, descending=descending)
+        query = CandidateQuery(search_id=search.id, order=LATENCY_US, descending=descending)
         listed = every_page(
             lambda page: world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, page)), 3
         )
         assert len({c.id for c in listed}) == 10
-        known = [c.latency_us for c in listed if c.latency_us is not None]
+        latencies = [c.value(LATENCY_US) for c in listed]
+        known = [one for one in latencies if one is not None]
         assert known == sorted(known, reverse=descending)
-        assert [c.latency_us for c in listed[len(known) :]] == [None] * 3
+        assert latencies[len(known) :] == [None] * 3
 
     def test_bounds_keep_what_lies_within_and_is_known(self, world: World) -> None:
         search = self.add(world)
-        bounds = (MetricBound(metric=Metric.LATENCY_US, minimum=92, maximum=98),)
+        bounds = (MetricBound(metric=LATENCY_US, minimum=92, maximum=98),)
         query = CandidateQuery(search_id=search.id, bounds=bounds)
         found = world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest())).items
-        assert [c.latency_us for c in found] == [98.0, 96.0, 95.0, 93.0, 92.0]
+        assert [c.value(LATENCY_US) for c in found] == [98.0, 96.0, 95.0, 93.0, 92.0]
         assert world.uow.read(lambda tx: CandidateStore(tx).count_candidates(query)) == 5
 
     def test_marking_told_counts_only_new_ones(self, world: World) -> None:
@@ -156,7 +156,7 @@ class TestEvaluations:
             "id": new_id(IdPrefix.EVALUATION),
             "search_id": candidate.search_id,
             "candidate_id": candidate.id,
-            "metric": Metric.TOP1,
+            "metric": TOP1,
             "value": 0.5,
             "source": EvaluationSource.EVALUATED,
             "created_at": candidate.created_at,
@@ -168,7 +168,8 @@ class TestEvaluations:
         first, second = self.evaluation(candidate), self.evaluation(candidate, value=0.9)
         assert world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(first)) is True
         assert world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(second)) is False
-        assert world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id])) == (first,)
+        stored = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
+        assert [e.id for e in stored if e.metric == TOP1] == [first.id]
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_non_finite_values_are_refused_by_the_value_and_by_the_database(self, world: World, value: float) -> None:
@@ -177,7 +178,7 @@ class TestEvaluations:
             self.evaluation(candidate, value=value)
         good = self.evaluation(candidate)
         world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(good))
-        for table, column in (("evaluations", "value"), ("evaluations", "uncertainty"), ("candidates", "latency_us")):
+        for table, column in (("evaluations", "value"), ("evaluations", "uncertainty")):
             if world.database.name == "sqlite" and math.isnan(value) and column != "value":
                 continue  # SQLite turns NaN into NULL, which these columns may be: no NaN is stored either way
             with pytest.raises(sa.exc.IntegrityError):
@@ -187,11 +188,11 @@ class TestEvaluations:
         search, candidate = self.one(world)
         latency, hardware = "1" * 64, "2" * 64
         awaited = [
-            AwaitedEvaluation(search_id=search.id, candidate_id=candidate.id, metric=Metric.TOP1),
+            AwaitedEvaluation(search_id=search.id, candidate_id=candidate.id, metric=TOP1),
             AwaitedEvaluation(
                 search_id=search.id,
                 candidate_id=candidate.id,
-                metric=Metric.LATENCY_US,
+                metric=LATENCY_US,
                 latency_key=latency,
                 hardware_key=hardware,
             ),
@@ -201,8 +202,8 @@ class TestEvaluations:
         assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_evaluations_under(latency, hardware)) == (
             awaited[1],
         )
-        assert world.uow.write(lambda tx: EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)) is True
-        assert world.uow.write(lambda tx: EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)) is False
+        assert world.uow.write(lambda tx: EvaluationStore(tx).settle_awaited(candidate.id, TOP1)) is True
+        assert world.uow.write(lambda tx: EvaluationStore(tx).settle_awaited(candidate.id, TOP1)) is False
         assert world.uow.read(lambda tx: EvaluationStore(tx).awaited_evaluations_of(candidate.id)) == (awaited[1],)
 
 

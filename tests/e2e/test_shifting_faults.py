@@ -7,10 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.candidates.candidate_store import candidates
-from server.candidates.evaluation_store import evaluations
 from server.candidates.search_store import searches
 from server.candidates.states import SearchState
+from server.candidates.tables import candidates, evaluations
 from server.jobs.states import JobKind, LeaseOutcome
 from server.training.store import supernet_versions
 from tests.support.processes.fault_searches import ACCURACY, TRAINING

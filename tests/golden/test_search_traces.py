@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     BinnedEvolutionSettings,
     Nsga2Settings,
     RandomSearchSettings,
     ScarletNsga2Settings,
     SposEvolutionSettings,
 )
+from nas_engine.settings.base import CheckpointedSettings
 from tests.support.fakes.space import MacsBelow, StagedSpace, tell_all
 
 FILE = Path(__file__).parent / "search_traces.json"
@@ -31,7 +33,7 @@ SPACE = StagedSpace()
 NUM_BEFORE, NUM_AFTER = 3, 3
 
 # Predictor-assisted search is left out: its fits depend on the rounding of the linear algebra of the machine.
-CONFIGS: tuple[AskTellSettings, ...] = (
+CONFIGS: tuple[CheckpointedSettings, ...] = (
     RandomSearchSettings(batch_size=6),
     Nsga2Settings(population_size=8),
     ScarletNsga2Settings(population_size=8),
@@ -40,10 +42,10 @@ CONFIGS: tuple[AskTellSettings, ...] = (
 )
 
 
-def make(config: AskTellSettings, seed: int) -> SearchAlgorithm:
+def make(config: CheckpointedSettings, seed: int) -> SearchAlgorithm:
     objectives: tuple[Objective, ...] = (
-        Objective(Metric.TOP1, Goal.MAXIMIZE),
-        Objective(Metric.MACS, Goal.MINIMIZE, weight=2.0),
+        Objective(TOP1, Goal.MAXIMIZE),
+        Objective(MACS, Goal.MINIMIZE, weight=2.0),
     )
     if isinstance(config, SposEvolutionSettings):
         objectives = objectives[:1]
@@ -61,7 +63,7 @@ def generations(algorithm: SearchAlgorithm, num: int) -> list[list[list[int]]]:
     return asked
 
 
-def trace(config: AskTellSettings) -> dict[str, Any]:
+def trace(config: CheckpointedSettings) -> dict[str, Any]:
     algorithm = make(config, seed=20)
     before = generations(algorithm, NUM_BEFORE)
     state = algorithm.state()
@@ -69,13 +71,13 @@ def trace(config: AskTellSettings) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
-def test_a_search_from_its_seed_asks_what_it_always_asked(config: AskTellSettings) -> None:
+def test_a_search_from_its_seed_asks_what_it_always_asked(config: CheckpointedSettings) -> None:
     golden = json.loads(FILE.read_text())[config.kind]
     assert generations(make(config, seed=20), NUM_BEFORE) == golden["before"]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
-def test_a_stored_checkpoint_still_loads_and_asks_what_it_always_asked(config: AskTellSettings) -> None:
+def test_a_stored_checkpoint_still_loads_and_asks_what_it_always_asked(config: CheckpointedSettings) -> None:
     golden = json.loads(FILE.read_text())[config.kind]
     algorithm = make(config, seed=0)
     algorithm.load_state(golden["state"])

@@ -25,11 +25,10 @@ from server.access.store import API_TOKENS, ENROLMENT_TOKENS, PRINCIPALS, SESSIO
 from server.artifacts.store import ARTIFACTS, MODEL_EXPORTS
 from server.bootstrap.schema import metadata
 from server.candidates.candidate import Candidate
-from server.candidates.candidate_store import CANDIDATES
-from server.candidates.evaluation_store import AWAITED_EVALUATIONS, EVALUATIONS
 from server.candidates.search import SearchCheckpoint
 from server.candidates.search_store import CHECKPOINTS, SEARCHES
 from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.tables import AWAITED_EVALUATIONS, CANDIDATES, EVALUATIONS
 from server.classifying.classification import ClassificationRecord
 from server.classifying.store import CLASSIFICATIONS
 from server.core.database.rows import Rows
@@ -59,7 +58,7 @@ STORED = (
     *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES),
 )
 BESIDE = {
-    "evaluations": {"recorded_step": 0},
+    "evaluations": {"recorded_step": 0, "current": True},
     "idempotency_keys": {
         "caller": "",
         "method": "POST",
@@ -93,6 +92,7 @@ PLAIN: Mapping[Any, SearchStrategy[Any]] = {
 }
 # What the values' own checks ask for.
 SPECIAL: Mapping[tuple[type, str], SearchStrategy[Any]] = {
+    (Candidate, "current"): st.just({}),  # rows of their own
     (ClassificationRecord, "num_correct"): st.just(0),
     (DeviceIdentity, "board_model"): st.just("board"),
     (DeviceIdentity, "runtime"): st.just("runtime"),

@@ -17,8 +17,9 @@ from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
+from nas_engine.settings.dataset_kinds import SourceKind
 from nas_engine.training.data.dataset import ImageDataset, Split
-from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.source import DatasetSource, open_dataset
 
 app = new_app("Pack labelled images that boards classify.")
 _console = make_console()
@@ -32,22 +33,11 @@ class PartName(StrEnum):
     TRAIN = "train"
 
 
-class FormatName(StrEnum):
-    """Format of a data set; those of `nas_engine.training.data.source`."""
-
-    FOLDER = "folder"
-    CIFAR10 = "cifar10"
-    NPZ = "npz"
-    FASHION_MNIST = "fashion-mnist"
-    MNIST = "mnist"
-    FASHION_MNIST_12K = "fashion-mnist-12k"
-
-
 @app.command()
 def pack(
     output: Annotated[Path, typer.Argument(help="File to write.")],
     data: Annotated[Path | None, typer.Option(help="Folder or file of the data set.")] = None,
-    format: Annotated[FormatName, typer.Option(help="Format of the data set.")] = FormatName.FOLDER,
+    format: Annotated[SourceKind, typer.Option(help="Format of the data set.")] = SourceKind.FOLDER,
     part: Annotated[PartName, typer.Option(help="Which images.")] = PartName.TEST,
     num_images: Annotated[int | None, typer.Option(min=1, help="So many, drawn [all].")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of their order.")] = 0,
@@ -68,7 +58,7 @@ def pack(
     `--mean 0 --std 1`.
     """
     source = DatasetSource(
-        kind=SourceKind(format.value),
+        kind=format,
         path=None if data is None else str(data),
         image_size=image_size,
         channels=channels,

@@ -67,7 +67,7 @@ def show(
         return
     _console.print(f"[bold]{space.space_id}[/]  {space.size:,} genotypes", highlight=False)
     if isinstance(space, TableSpace):
-        labels = ", ".join(metric.label for metric in space.metrics)
+        labels = ", ".join(metric.name for metric in space.metrics)
         _console.print(f"{len(space.rows):,} rows of {labels}: {space.name}", highlight=False)
     _console.print_json(json.dumps(dict(space.parameters)))
     table = Table("#", "gene", "group", "choices")
@@ -129,7 +129,7 @@ def sample(
     if as_json:
         _print_json([local_spaces.document_of(space, architecture) for architecture in drawn])
         return
-    columns = [metric.label for metric in space.metrics] if isinstance(space, TableSpace) else ["MACs", "params"]
+    columns = [metric.name for metric in space.metrics] if isinstance(space, TableSpace) else ["MACs", "params"]
     table = Table("genotype", *columns)
     for architecture in drawn:
         table.add_row(*_row(space, architecture))
@@ -167,7 +167,7 @@ def main(argv: Sequence[str]) -> int:
 def _row(space: SearchSpace, architecture: Architecture) -> tuple[str, ...]:
     if isinstance(space, TableSpace):
         row = local_spaces.document_of(space, architecture)
-        return json.dumps(row["genotype"]), *(f"{row[metric.label]:,}" for metric in space.metrics)
+        return json.dumps(row["genotype"]), *(f"{row[metric.name]:,}" for metric in space.metrics)
     found = local_spaces.describe(space, architecture)
     return json.dumps(found.genotype), f"{found.macs:,}", f"{found.params:,}"
 
@@ -186,6 +186,6 @@ def _space_document(space: SearchSpace) -> dict[str, JsonValue]:
         "named": [{"name": model.name, "source": model.source} for model in space.named.values()],
     }
     if isinstance(space, TableSpace):
-        columns = [metric.label for metric in space.metrics]
+        columns = [metric.name for metric in space.metrics]
         document.update({"table": space.name, "num_rows": len(space.rows), "columns": columns})
     return document

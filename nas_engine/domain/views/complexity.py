@@ -64,9 +64,24 @@ def complexity(graph: LayerGraph) -> Complexity:
     return Complexity(
         macs=sum(layer.macs for layer in layers),
         params=sum(layer.params for layer in layers),
-        peak_activation_bytes=_peak_elements(graph) * ACTIVATION_BYTES,
+        peak_activation_bytes=peak_activation_bytes(graph),
         layers=layers,
     )
+
+
+def macs(graph: LayerGraph) -> int:
+    """Count the multiply-accumulates of a whole network, as `Complexity.macs`."""
+    return sum(map(node_macs, graph.nodes))
+
+
+def params(graph: LayerGraph) -> int:
+    """Count the trainable weights of a whole network, as `Complexity.params`."""
+    return sum(map(node_params, graph.nodes))
+
+
+def peak_activation_bytes(graph: LayerGraph) -> int:
+    """Find the largest sum of tensors alive at once, as `Complexity.peak_activation_bytes`."""
+    return _peak_elements(graph) * ACTIVATION_BYTES
 
 
 def node_macs(node: Node) -> int:

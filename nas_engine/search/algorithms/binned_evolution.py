@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import metric_named
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.variation.crossover import StageBlockCrossover
@@ -27,9 +27,9 @@ class BinnedEvolution(BaseSearchAlgorithm):
             EngineError: not two objectives, or the binned metric is not one of them.
         """
         metrics = [objective.metric for objective in problem.objectives]
-        self._bin_metric = Metric.from_label(settings.bin_metric)
+        self._bin_metric = metric_named(settings.bin_metric)
         if len(metrics) != 2 or self._bin_metric not in metrics:
-            names = ", ".join(metric.label for metric in metrics)
+            names = ", ".join(metric.name for metric in metrics)
             raise EngineError(
                 f"binned evolution needs two objectives, one of them {settings.bin_metric}; given are {names}"
             )

@@ -213,7 +213,7 @@ class Nsga2(BaseSearchAlgorithm):
                 t.objectives[constraint.metric] for t in self.archive.results if constraint.metric in t.objectives
             ]
             if values:
-                seen.append(f"{constraint.metric.label} from {min(values):g} to {max(values):g}")
+                seen.append(f"{constraint.metric.name} from {min(values):g} to {max(values):g}")
         return InfeasibleError(
             f"{self._num_rejected} candidates of one generation violate the constraints (limit "
             f"{self._settings.rejection_limit}); evaluated so far: {'; '.join(seen) or 'none'}. Relax the constraint"

@@ -18,7 +18,7 @@ from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
@@ -78,7 +78,7 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
     def report(self) -> Mapping[str, JsonValue]:
         """How well candidates were predicted before they were evaluated; nothing before the first of them."""
         metrics: dict[str, JsonValue] = {
-            metric.label: {
+            metric.name: {
                 "kendall_tau": quality.kendall_tau,
                 "mean_absolute_error": quality.mean_absolute_error,
                 "num_fresh": quality.num_fresh,
@@ -173,10 +173,10 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
     def _own_state(self) -> Mapping[str, JsonValue]:
         return {
             "predicted": [
-                {"genotype": list(genotype), "values": {metric.label: value for metric, value in values.items()}}
+                {"genotype": list(genotype), "values": {metric.name: value for metric, value in values.items()}}
                 for genotype, values in self._predicted.items()
             ],
-            "fresh": {metric.label: [list(pair) for pair in pairs] for metric, pairs in self._fresh.items()},
+            "fresh": {metric.name: [list(pair) for pair in pairs] for metric, pairs in self._fresh.items()},
         }
 
     def _load_own_state(self, state: Mapping[str, JsonValue]) -> None:

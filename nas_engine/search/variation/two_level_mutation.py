@@ -16,7 +16,8 @@ import numpy as np
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.objective import Goal, Metric
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import MACS, is_cheap
 from nas_engine.search.algorithm import CheapFilter, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.encoding import Encoding
@@ -140,7 +141,7 @@ class ReinforcedMutation:
         if len(feasible) < 2:
             return ()
         points = archive.points(feasible)
-        wanted = [o.metric.cheap is (guide is Guide.KNOWN) for o in self._problem.objectives]
+        wanted = [is_cheap(o.metric) is (guide is Guide.KNOWN) for o in self._problem.objectives]
         points = points[:, wanted] if any(wanted) else points
         spread = points.std(axis=0)
         merit = -((points - points.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
@@ -175,7 +176,7 @@ class PriorMutation:
     def _reluctance(self, variant: Genotype, base: Mapping[Metric, float], guide: Guide) -> float:
         check = self._filter(variant)
         if guide is Guide.MEASURED:
-            return check.total_violation * 1e9 - check.values.get(Metric.MACS, 0.0)
+            return check.total_violation * 1e9 - check.values.get(MACS, 0.0)
         known = [o for o in self._problem.objectives if o.metric in check.values and base.get(o.metric)]
         return float(
             sum((1 if o.goal is Goal.MINIMIZE else -1) * check.values[o.metric] / abs(base[o.metric]) for o in known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import declaration_of
 from nas_engine.domain.search_space import Gene
 
 MAX_ROWS = 500_000
@@ -70,11 +72,11 @@ def checked_runs(name: str, column: TableColumn, num_rows: int) -> NDArray[np.fl
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) != num_rows or values.shape[1] == 0:
         raise InvalidSpaceError(
-            f"table {name!r}: column {column.metric.label} has shape {column.values.shape} for {num_rows} rows"
+            f"table {name!r}: column {column.metric.name} has shape {column.values.shape} for {num_rows} rows"
         )
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0, 0])
-        raise InvalidSpaceError(f"table {name!r}, row {row}: {column.metric.label} is not finite")
+        raise InvalidSpaceError(f"table {name!r}, row {row}: {column.metric.name} is not finite")
     _check_range(name, column.metric, values)
     return values
 
@@ -88,17 +90,18 @@ def mean_and_error(runs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
 
 def _check_range(name: str, metric: Metric, values: NDArray[np.float64]) -> None:
     """Refuse what no network can have: a share above 1 (percent?), a latency of 0, half a MAC."""
-    match metric:
-        case Metric.TOP1 | Metric.TEST_TOP1:
-            wrong, allowed = (values < 0) | (values > 1), "a fraction from 0 to 1"
-        case Metric.LATENCY_US:
-            wrong, allowed = values <= 0, "above 0"
-        case _:
-            wrong = (values < 0) | (values != np.round(values)) | (values > MAX_COUNT)
-            allowed = f"a whole number from 0 to {MAX_COUNT:,}"
+    declaration = declaration_of(metric)
+    if declaration.is_cheap:
+        wrong = (values < 0) | (values != np.round(values)) | (values > MAX_COUNT)
+        allowed = f"a whole number from 0 to {MAX_COUNT:,}"
+    elif math.isfinite(declaration.maximum):
+        wrong = (values < declaration.minimum) | (values > declaration.maximum)
+        allowed = f"a {metric.unit} from {declaration.minimum:g} to {declaration.maximum:g}"
+    else:
+        wrong, allowed = values <= declaration.minimum, f"above {declaration.minimum:g}"
     if wrong.any():
         row, run = (int(place) for place in np.argwhere(wrong)[0])
-        raise InvalidSpaceError(f"table {name!r}, row {row}: {metric.label} is {values[row, run]:g}, not {allowed}")
+        raise InvalidSpaceError(f"table {name!r}, row {row}: {metric.name} is {values[row, run]:g}, not {allowed}")
 
 
 def named_choices(name: str, num_choices: Sequence[int], options: Sequence[str] | None) -> list[int]:
@@ -147,7 +150,7 @@ def shared_genes(
 def digest_of(rows: NDArray[np.int64], columns: Sequence[TableColumn]) -> str:
     """sha256 of what the table holds."""
     content = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes())
-    for column in sorted(columns, key=lambda c: c.metric.label):
-        content.update(column.metric.label.encode())
+    for column in sorted(columns, key=lambda c: c.metric.name):
+        content.update(column.metric.name.encode())
         content.update(np.ascontiguousarray(column.values * column.scale, dtype="<f8").tobytes())
     return content.hexdigest()

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import declarations
 from nas_engine.domain.search_space import Gene, GeneKind
 from nas_engine.spaces.tables.checks import MAX_CHOICES, MAX_GENES, MAX_ROWS
 from nas_engine.spaces.tables.space import TableColumn, TableSpace
 
 MAX_BYTES = 8 << 20
-_LABELS = {metric.label: metric for metric in Metric}
+_LABELS = {metric.name: metric for metric in (one.metric for one in declarations())}
 _KEYS = ("title", "num_classes", "input_shape", "genes", "rows")
 
 
@@ -63,7 +63,7 @@ def table_document(table: TableSpace) -> dict[str, JsonValue]:
     for genotype in table.rows:
         row: dict[str, JsonValue] = {"genotype": list(genotype)}
         for metric, runs in table.runs(genotype).items():
-            row[metric.label] = runs[0] if len(runs) == 1 else list(runs)
+            row[metric.name] = runs[0] if len(runs) == 1 else list(runs)
         rows.append(row)
     shape = list(table.input_shapes[0])
     return {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.domain.errors import InvalidSpaceError
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import MACS, PARAMS, TOP1, declarations
 from nas_engine.spaces.tables.document import MAX_BYTES, parse_table
 from nas_engine.spaces.tables.space import TableColumn, TableSpace
 
@@ -40,9 +40,9 @@ def nas_bench_macro(path: Path) -> TableSpace:
         "nas-bench-macro-cifar10",
         _array(arrays, "arch", path),
         [
-            TableColumn(Metric.TOP1, _array(arrays, "test_acc", path).astype(np.float64), scale=0.01),
-            TableColumn(Metric.MACS, _array(arrays, "macs", path).astype(np.float64)),
-            TableColumn(Metric.PARAMS, _array(arrays, "params", path).astype(np.float64)),
+            TableColumn(TOP1, _array(arrays, "test_acc", path).astype(np.float64), scale=0.01),
+            TableColumn(MACS, _array(arrays, "macs", path).astype(np.float64)),
+            TableColumn(PARAMS, _array(arrays, "params", path).astype(np.float64)),
         ],
         options=[str(name) for name in _array(arrays, "op_names", path)],
         stage_sizes=(2, 3, 3),
@@ -60,7 +60,7 @@ def read_npz(path: Path) -> TableSpace:
     """
     arrays = _arrays(path)
     known = {"genotypes", "options", "stage_sizes"}
-    labels = {metric.label: metric for metric in Metric}
+    labels = {metric.name: metric for metric in (one.metric for one in declarations())}
     unknown = set(arrays) - known - set(labels)
     if unknown:
         raise InvalidSpaceError(

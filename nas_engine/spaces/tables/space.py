@@ -19,7 +19,7 @@ from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
 from nas_engine.spaces.parameters import require_own
 from nas_engine.spaces.tables.checks import (

@@ -21,12 +21,14 @@ def fetch_page(
     from_row: Callable[[Any], T],
     value_column: sa.ColumnElement[Any] | None = None,
     descending: bool = False,
+    has_nulls: bool = True,
 ) -> Page[T]:
     """One page of `statement`, which must select the id and the sort column.
 
     Args:
         id_column: unique; breaks ties in the same direction.
         value_column: what is sorted by; None sorts by the id alone. Its rows may be NULL.
+        has_nulls: whether they may; where they may not, an index on both columns gives the order.
         from_row: makes an item of a row.
     """
     direction = sa.desc if descending else sa.asc
@@ -36,9 +38,10 @@ def fetch_page(
         if after is not None:
             statement = statement.where(id_column < after.id if descending else id_column > after.id)
     else:
-        statement = statement.order_by(value_column.is_(None), direction(value_column), direction(id_column))
+        nulls_last = (value_column.is_(None),) if has_nulls else ()
+        statement = statement.order_by(*nulls_last, direction(value_column), direction(id_column))
         if after is not None:
-            statement = statement.where(_behind(value_column, id_column, after, descending))
+            statement = statement.where(_behind(value_column, id_column, after, descending, has_nulls))
     rows = connection.execute(statement.limit(request.size + 1)).all()
     page = rows[: request.size]
     items = tuple(from_row(row) for row in page)
@@ -50,10 +53,14 @@ def fetch_page(
 
 
 def _behind(
-    value: sa.ColumnElement[Any], id_column: sa.ColumnElement[Any], after: Position, descending: bool
+    value: sa.ColumnElement[Any], id_column: sa.ColumnElement[Any], after: Position, descending: bool, has_nulls: bool
 ) -> sa.ColumnElement[bool]:
     id_behind = id_column < after.id if descending else id_column > after.id
     if after.value is None:
         return sa.and_(value.is_(None), id_behind)
     value_behind = value < after.value if descending else value > after.value
-    return sa.or_(value_behind, sa.and_(value == after.value, id_behind), value.is_(None))
+    behind = sa.or_(value_behind, sa.and_(value == after.value, id_behind))
+    if has_nulls:
+        return sa.or_(behind, value.is_(None))
+    # Said once more without the id, so that the index is entered at the place.
+    return sa.and_(value <= after.value if descending else value >= after.value, behind)

@@ -39,6 +39,7 @@ class Rows(Generic[T]):
         paths: for columns, where in the value that lies which they hold; see the module.
         joined: for fields that other tables hold, the column or the rows they are read from.
         beside: columns that belong to no value: the store writes and reads them itself.
+        apart: fields that keep their default here: the store reads them from other rows.
 
     Raises:
         TypeError: a field has no column, or a column has no field: the two descriptions have drifted apart.
@@ -52,6 +53,7 @@ class Rows(Generic[T]):
         paths: Mapping[str, str] | None = None,
         joined: Mapping[str, sa.Column[Any] | Rows[Any]] | None = None,
         beside: Collection[str] = (),
+        apart: Collection[str] = (),
     ) -> None:
         self.kind, self.table = kind, table
         paths, joined = paths or {}, joined or {}
@@ -65,7 +67,7 @@ class Rows(Generic[T]):
             if path.split(".")[0] not in known:
                 raise TypeError(f"{table.name}.{name}: {kind.__name__} has no {path!r}; give its path, or say `beside`")
         self._written = {name: path.split(".") for name, path in at.items()}
-        self._read = _reading(kind, {at[column.name]: column for column in own}, joined)
+        self._read = _reading(kind, {at[column.name]: column for column in own}, joined, apart)
         self.columns: tuple[sa.Column[Any], ...] = tuple(own)
         self.source: sa.FromClause = table
         for name, part in joined.items():
@@ -107,11 +109,15 @@ def _at(value: Any, path: list[str]) -> Any:
     return value
 
 
-def _reading(kind: type, columns: Mapping[str, sa.Column[Any]], joined: Mapping[str, Any]) -> Read:
+def _reading(
+    kind: type, columns: Mapping[str, sa.Column[Any]], joined: Mapping[str, Any], apart: Collection[str] = ()
+) -> Read:
     """What makes a value of a row, given the columns by their paths."""
     reads: dict[str, Read] = {}
     for name, hint in _hints(kind).items():
         within = {path[len(name) + 1 :]: c for path, c in columns.items() if path.startswith(f"{name}.")}
+        if name in apart:
+            continue
         if name in joined:
             part = joined[name]
             reads[name] = _reading_joined(hint, part) if isinstance(part, Rows) else _reading_column(part)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nas_engine.domain.objective import Metric
-from nas_engine.settings.base import check_form, one_of
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import declarations
+from nas_engine.settings.base import OneOf, check_form
 from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
 
@@ -18,10 +19,7 @@ Json = Any
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
-if TYPE_CHECKING:
-    MetricLabel = str
-else:
-    MetricLabel = one_of(metric.label for metric in Metric)
+MetricLabel = Annotated[str, OneOf(lambda: (one.name for one in declarations()), is_checked=False)]
 NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -43,6 +41,12 @@ class Resource(Documented):
         it. Values inside are read in the same way.
         """
         return cls.model_validate(_Attributes(values, members))
+
+    @classmethod
+    def of_metrics(cls, values: Mapping[str, float]) -> dict[str, float | None]:
+        """The values of those fields that are named like metrics; None where one is not known."""
+        names = (one.name for one in declarations() if one.name in cls.model_fields)
+        return {name: values.get(name) for name in names}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -71,7 +75,7 @@ class _Attributes:
 
 def _written(value: Any) -> Any:
     if isinstance(value, Metric):
-        return value.label
+        return value.name
     return value.value if isinstance(value, Enum) else value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from nas_engine.domain.doors import PluginError
 from nas_engine.domain.errors import (
     ConversionError,
     ConversionFailure,
@@ -17,6 +18,7 @@ from nas_engine.domain.errors import (
     InvalidSpaceError,
 )
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.settings.declared import SettingsError
 from server.core.errors import NotFoundError, ServiceError
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
@@ -36,7 +38,7 @@ def failure_of(error: Exception) -> Failure:
     match error:
         case InvalidSpaceError() | InvalidArchitectureError() | InvalidGenotypeError() | InfeasibleError():
             kind = FailureType.INVALID_INPUT
-        case DatasetError() | NotFoundError():
+        case DatasetError() | NotFoundError() | PluginError() | SettingsError():
             kind = FailureType.INVALID_INPUT
         case ConversionError(failure=ConversionFailure.CONVERTER_CRASH):
             kind = FailureType.CONVERTER_CRASH

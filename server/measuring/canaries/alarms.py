@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import lock_searches
@@ -34,14 +34,8 @@ class CanaryAlarms:
             search = self._searches[candidate.search_id]
             if search.state.final or candidate.state is not CandidateState.COMPLETE:
                 continue
-            found = [
-                e
-                for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id])
-                if e.metric is Metric.LATENCY_US
-            ]
-            awaits = any(
-                a.metric is Metric.LATENCY_US for a in EvaluationStore(tx).awaited_evaluations_of(candidate.id)
-            )
+            found = [e for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id]) if e.metric == LATENCY_US]
+            awaits = any(a.metric == LATENCY_US for a in EvaluationStore(tx).awaited_evaluations_of(candidate.id))
             newest = max(found, key=lambda e: e.attempt, default=None)
             if newest is None or newest.measurement_id not in self._ids or awaits:
                 continue

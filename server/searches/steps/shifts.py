@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import TOP1
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Evaluation, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
@@ -139,17 +139,17 @@ class Shifts:
             id=new_id(IdPrefix.EVALUATION),
             search_id=search.id,
             candidate_id=candidate.id,
-            metric=Metric.TOP1,
+            metric=TOP1,
             value=accuracy.top1,
             uncertainty=accuracy.standard_error,
             source=EvaluationSource.EVALUATED,
-            attempt=next_attempt(tx, candidate, Metric.TOP1),
+            attempt=next_attempt(tx, candidate, TOP1),
             supernet_version_id=version.id,
             created_at=tx.now(),
         )
         if search.spec.crosses_versions or version.id == search.supernet_version_id:
             return record_value(tx, search, candidate, evaluation)
-        EvaluationStore(tx).add_evaluation(evaluation)
+        EvaluationStore(tx).add_evaluation(evaluation, current=False)
         return search
 
     def _order_scores(self, tx: Transaction, search: Search, payload: ShiftPayload) -> None:
@@ -159,8 +159,8 @@ class Shifts:
             candidate = candidates[candidate_id]
             # Its latency may have ended it meanwhile; the last one trained has its accuracy already.
             awaited = {one.metric for one in EvaluationStore(tx).awaited_evaluations_of(candidate.id)}
-            if not candidate.state.final and Metric.TOP1 in awaited:
-                EvaluationStore(tx).settle_awaited(candidate.id, Metric.TOP1)
+            if not candidate.state.final and TOP1 in awaited:
+                EvaluationStore(tx).settle_awaited(candidate.id, TOP1)
                 self._accuracies.order(tx, search, candidate)
         for candidate_id in payload.survivors:
             self._accuracies.order(tx, search, candidates[candidate_id])

@@ -9,8 +9,8 @@ from enum import Enum
 
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
-from server.candidates.candidate import Candidate, Evaluation
+from nas_engine.domain.metric import Metric
+from server.candidates.candidate import Candidate, Evaluation, MetricValue
 from server.candidates.search import Search, SearchCheckpoint
 from server.core.errors import InvalidValueError
 from server.jobs.states import JobKind
@@ -72,6 +72,7 @@ class NewCandidate:
         latency_key: needed where latency is wanted.
         known: values that need no evaluation (a table of results); those that the search wants are recorded at once.
         model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
+        counted: values of metrics from the layer graph that the search wants beside those of the record.
         provenance: operator and parents, as the algorithm tells them.
     """
 
@@ -79,6 +80,7 @@ class NewCandidate:
     record: ArchitectureRecord
     latency_key: str | None = None
     known: Mapping[Metric, KnownValue] = field(default_factory=dict)
+    counted: Mapping[Metric, MetricValue] = field(default_factory=dict)
     model_sha256: str | None = None
     provenance: JsonValue = None
 

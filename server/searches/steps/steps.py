@@ -10,8 +10,8 @@ from collections import defaultdict
 from dataclasses import replace
 
 from nas_engine.domain.architecture import Architecture
-from nas_engine.domain.objective import Metric
-from server.candidates.candidate import Candidate, Evaluation
+from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from server.candidates.candidate import Candidate, Evaluation, counted_values
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.evaluations import expect, next_attempt, record_known
@@ -19,7 +19,7 @@ from server.candidates.lifecycle import advance, end_search, finish_candidate, s
 from server.candidates.payloads import SearchStepPayload
 from server.candidates.search import Search, SearchCheckpoint
 from server.candidates.search_store import CheckpointStore, SearchStore
-from server.candidates.states import CandidateState, DesiredState, SearchState
+from server.candidates.states import CandidateState, DesiredState, EvaluationSource, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.core.event_type import EventType
@@ -169,10 +169,12 @@ class SearchSteps:
                 genotype=asked.genotype,
                 latency_key=asked.latency_key,
                 model_sha256=asked.model_sha256,
+                current={**counted_values(asked.record, source), **asked.counted},
                 provenance=asked.provenance,
                 created_at=tx.now(),
             )
             for seq, asked in enumerate(outcome.asked, start=first_seq)
+            for source in [EvaluationSource.TABLE if asked.known else EvaluationSource.GRAPH]
         ]
         CandidateStore(tx).add_candidates(candidates)
         for candidate, asked in zip(candidates, outcome.asked, strict=True):
@@ -183,9 +185,9 @@ class SearchSteps:
         if outcome.work is not None:
             order_long_job(tx, search, outcome.work, candidates, self._settings)
         for candidate in CandidateStore(tx).get_candidates(outcome.final_evaluations):
-            self._accuracy.order(tx, search, candidate, Metric.TEST_TOP1)
+            self._accuracy.order(tx, search, candidate, TEST_TOP1)
         for candidate in CandidateStore(tx).get_candidates(outcome.re_measure):
-            search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, Metric.LATENCY_US))
+            search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, LATENCY_US))
         return search
 
     def _start(self, tx: Transaction, search: Search, candidate: Candidate, *, shifting: bool) -> Search:
@@ -193,13 +195,16 @@ class SearchSteps:
         if not awaited:
             return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
         # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
-        if Metric.TOP1 in awaited and shifting:
-            expect(tx, search, candidate, Metric.TOP1, 1, None)  # of a version that does not exist yet
-        elif Metric.TOP1 in awaited:
+        if TOP1 in awaited and shifting:
+            expect(tx, search, candidate, TOP1, 1, None)  # of a version that does not exist yet
+        elif TOP1 in awaited:
             self._accuracy.order(tx, search, candidate)
-        if Metric.LATENCY_US in awaited:
+        for metric in search.spec.evaluated_metrics():
+            if metric != TOP1:
+                self._accuracy.order(tx, search, candidate, metric)
+        if LATENCY_US in awaited:
             search = self._latency.request(tx, search, candidate)
-            if CandidateStore(tx).get_candidate(candidate.id).latency_us is not None:
+            if LATENCY_US in CandidateStore(tx).get_candidate(candidate.id).current:
                 progress = replace(search.progress, num_reused=search.progress.num_reused + 1)
                 search = SearchStore(tx).save_search(replace(search, progress=progress))
         return search
@@ -212,7 +217,7 @@ def _current_accuracies(tx: Transaction, search: Search) -> CurrentVersionAccura
     scored = {
         e.candidate_id
         for e in EvaluationStore(tx).evaluations_of_candidates(tuple(observed))
-        if e.metric is Metric.TOP1 and e.supernet_version_id == search.supernet_version_id
+        if e.metric == TOP1 and e.supernet_version_id == search.supernet_version_id
     }
     compared = {c.genotype for c in observed.values() if c.id in scored or c.state is CandidateState.INFEASIBLE}
     survivors: list[str] = []  # candidates that the last step had scored again

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TEST_TOP1, is_cheap
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
@@ -17,12 +18,18 @@ def search_problem(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     """What is searched for; cheap constraints become the filter."""
     constraints = spec.domain_constraints()
     unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
-    cheap = tuple(c for c in constraints if c.metric.cheap)
+    cheap = tuple(c for c in constraints if is_cheap(c.metric))
     return SearchProblem(
         space=space,
         objectives=spec.domain_objectives(),
-        constraints=tuple(c for c in constraints if not c.metric.cheap),
-        cheap_filter=filter_of(space, cheap, unsupported),
+        constraints=tuple(c for c in constraints if not is_cheap(c.metric)),
+        cheap_filter=filter_of(
+            space,
+            cheap,
+            unsupported,
+            wanted=tuple(metric for metric in spec.metrics() if is_cheap(metric)),
+            settings=spec.metric_settings(),
+        ),
         dominance=spec.dominance,
     )
 
@@ -36,7 +43,7 @@ def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Observation
             return Observation(
                 genotype=candidate.genotype,
                 objectives={metric: candidate.values[metric] for metric in _metrics(spec)},
-                uncertainty={m: u for m, u in newest.items() if u is not None and m is not Metric.TEST_TOP1},
+                uncertainty={m: u for m, u in newest.items() if u is not None and m != TEST_TOP1},
             )
         case CandidateState.INFEASIBLE:
             return Observation(
@@ -80,5 +87,5 @@ def _left_to_cpu(graph: LayerGraph) -> tuple[str, ...]:
 
 def _metrics(spec: SearchSpec) -> tuple[Metric, ...]:
     wanted = [o.metric for o in spec.domain_objectives()]
-    wanted += [c.metric for c in spec.domain_constraints() if not c.metric.cheap]
+    wanted += [c.metric for c in spec.domain_constraints() if not is_cheap(c.metric)]
     return tuple(dict.fromkeys(wanted))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import FormsDifferError
+from nas_engine.domain.metrics import metric_named
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.domain.views.latency_key import latency_key
@@ -26,6 +27,7 @@ from server.jobs.payloads import read_payload
 from server.measuring.conversion import ConvertedModel
 from server.searches.evaluation_results import EvaluationResults
 from server.searches.searches import Searches
+from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernet, LoadedSupernets
@@ -54,9 +56,25 @@ class EvaluateHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Evaluate one candidate; returns early once stopped."""
         payload = read_payload(EvaluatePayload, job.payload)
-        spec = self._searches.get_search(payload.search_id).spec
+        search = self._searches.get_search(payload.search_id)
+        check_plugins(search)
+        spec = search.spec
         supernet = self._supernets.load(payload.supernet_version_id)
         architecture = payload.architecture.architecture()
+        if payload.metric is not None:
+            metric = metric_named(payload.metric)
+            value = self._accuracies.evaluate_metric(
+                metric,
+                architecture,
+                supernet.space,
+                supernet.weights,
+                spec=spec,
+                training=supernet.spec,
+                stopped=stopped,
+            )
+            if value is not None:
+                self._results.record_value(lease, metric, *value)
+            return
         found = self._accuracies.evaluate(
             architecture,
             supernet.space,

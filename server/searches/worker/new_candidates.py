@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nas_engine.domain.architecture import Genotype
+from nas_engine.domain.graph_metrics import graph_value
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import LATENCY_US, is_cheap
+from server.candidates.candidate import MetricValue
 from server.candidates.spec import SearchSpec
+from server.candidates.states import EvaluationSource
 from server.searches.steps.step import NewCandidate
+from server.spaces.architecture import ArchitectureRecord
 from server.spaces.catalog import SpaceCatalog
 
 
@@ -16,7 +23,28 @@ def describe_candidate(
     """Decode a genotype, with its latency key where a board measures it and what is known without evaluating."""
     record = spaces.decode(spec.space.id, spec.space.parameters, genotype)
     key = None
-    if spec.device is not None and Metric.LATENCY_US in spec.metrics():
+    if spec.device is not None and LATENCY_US in spec.metrics():
         key = spaces.latency_key(record.architecture, dtype=spec.device.dtype, batch=spec.device.batch)
     known = spaces.known_values(spec.space.id, spec.space.parameters, genotype)
-    return NewCandidate(genotype=genotype, record=record, latency_key=key, known=known, provenance=provenance)
+    return NewCandidate(
+        genotype=genotype,
+        record=record,
+        latency_key=key,
+        known=known,
+        counted=_counted(spaces, spec, record),
+        provenance=provenance,
+    )
+
+
+def _counted(spaces: SpaceCatalog, spec: SearchSpec, record: ArchitectureRecord) -> Mapping[Metric, MetricValue]:
+    """Compute what the search wants of the layer graph beside what every architecture's record holds."""
+    wanted = [metric for metric in spec.metrics() if is_cheap(metric) and metric.name not in record.values]
+    graph = spaces.graph(record.architecture) if wanted else None
+    if graph is None:
+        return {}
+    settings = spec.metric_settings()
+    values = {metric: graph_value(metric, graph, settings[metric.name]) for metric in wanted}
+    return {
+        metric: MetricValue(metric=metric, value=value, source=EvaluationSource.GRAPH)
+        for metric, value in values.items()
+    }

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.algorithms import (
-    BinnedEvolutionSettings,
-    Nsga2Settings,
-    PredictorAssistedSettings,
-    RandomSearchSettings,
-    ScarletNsga2Settings,
-    SposEvolutionSettings,
-)
 from nas_engine.settings.densenas import DenseNasSettings
 from server.candidates.spec import SearchSpec
 from server.searches.worker.derivation_procedure import DerivationProcedure
@@ -27,18 +17,10 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
 
     Raises:
         InvalidSpaceError: the space is none that this kind searches.
+        PluginError: no installed package brings its algorithm, or it cannot be used.
     """
     match spec.algorithm:
-        case (
-            RandomSearchSettings()
-            | Nsga2Settings()
-            | ScarletNsga2Settings()
-            | SposEvolutionSettings()
-            | BinnedEvolutionSettings()
-            | PredictorAssistedSettings() as settings
-        ):
-            return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))
         case DenseNasSettings() as settings:
             return DerivationProcedure(spec, settings, space)
-        case unknown:
-            assert_never(unknown)
+        case settings:
+            return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))

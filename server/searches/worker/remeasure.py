@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
 from server.candidates.spec import Confirmation
@@ -17,7 +17,7 @@ def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeas
 
     Ends after finitely many rounds: no candidate is named twice. Latencies of a table cannot be measured again.
     """
-    if Metric.LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
+    if LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
         return ()
     match search.spec.measurement.confirm:
         case Confirmation.NONE:

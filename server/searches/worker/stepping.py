@@ -16,6 +16,7 @@ from server.searches.worker.procedure import Procedure, Proposal
 from server.searches.worker.procedures import create_procedure
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
+from server.searches.worker.used_plugins import check_plugins
 from server.searches.worker.warm_starting import start_warm
 from server.spaces.catalog import SpaceCatalog
 
@@ -34,6 +35,7 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
+        check_plugins(given.search)
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         procedure = create_procedure(spec, space)

@@ -12,8 +12,10 @@ import torch
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Evaluated, evaluate
+from nas_engine.evaluation.evaluated_metrics import evaluate_metric
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.training.data.augmentation import NO_AUGMENTATION
@@ -79,6 +81,40 @@ class Accuracies:
         except _StoppedError:
             return None
 
+    def evaluate_metric(
+        self,
+        metric: Metric,
+        architecture: Architecture,
+        space: SearchSpace,
+        weights: Mapping[str, torch.Tensor],
+        *,
+        spec: SearchSpec,
+        training: TrainingSpec,
+        stopped: Callable[[], bool],
+    ) -> tuple[float, float | None] | None:
+        """Have an evaluated metric of others computed on validation images; None where stopped.
+
+        Raises:
+            PluginError: it raised, gave what is no value of it, or did not end.
+        """
+        name = spec.dataset or training.dataset
+        dataset = self._resources.dataset(name, space, training.resolution)
+        with self._lock:
+            calibration = self._calibration(name, dataset, spec.evaluation)
+            held_out = self._held_out(name, dataset, spec.evaluation, "validation")
+        try:
+            return evaluate_metric(
+                metric,
+                spec.metric_settings().get(metric.name),
+                supernet_graph(space, architecture),
+                weights,
+                calibration_NCHW=self._resources.paused(_until_stopped(calibration, stopped)),
+                held_out=self._resources.paused(_until_stopped(held_out, stopped)),
+                mode=spec.evaluation.calibration,
+            )
+        except _StoppedError:
+            return None
+
     def _prepare_calibration(
         self, _name: str, dataset: ImageDataset, settings: EvaluationSettings
     ) -> CalibrationBatches:
@@ -115,6 +151,8 @@ def supernet_graph(space: SearchSpace, architecture: Architecture) -> LayerGraph
 
 class _StoppedError(Exception):
     """The job was cancelled or lost between two batches."""
+
+    PASSES = True  # through what others bring
 
 
 def _until_stopped(batches: Iterable[T], stopped: Callable[[], bool]) -> Iterator[T]:

@@ -18,7 +18,11 @@ from hilnas.cli.progress import front_table
 from hilnas.client.resources import read
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, compress_predictions
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import DEVICE_TOP1, TEST_TOP1
+from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord, Loss
 from server.classifying.rpc import ClassifyingRpc
@@ -113,6 +117,18 @@ def test_what_is_no_image_set_is_refused_with_the_place_and_the_reason(world: Wo
         assert client.get("/api/v1/jobs").json()["items"] == []
 
 
+def _evaluation(candidate: Candidate, metric: Metric, value: float) -> Evaluation:
+    return Evaluation(
+        id=new_id(IdPrefix.EVALUATION),
+        search_id=candidate.search_id,
+        candidate_id=candidate.id,
+        metric=metric,
+        value=value,
+        source=EvaluationSource.EVALUATED,
+        created_at=candidate.created_at,
+    )
+
+
 def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device: Device) -> None:
     with world.client() as client:
         search_id = client.post("/api/v1/searches", json=cheap_spec(1)).json()["id"]
@@ -121,7 +137,8 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
 
         def work(tx: Transaction) -> None:
             (candidate,) = CandidateStore(tx).all_complete_candidates(search_id)
-            CandidateStore(tx).save_candidate(replace(candidate, test_top1=0.9, device_top1=0.8))
+            for metric, value in ((TEST_TOP1, 0.9), (DEVICE_TOP1, 0.8)):
+                EvaluationStore(tx).add_evaluation(_evaluation(candidate, metric, value))
             reference = _record(search_id, candidate.id)
             ClassificationStore(tx).add_classification(reference)
             loss = Loss(reference_id=reference.id, value=0.1, standard_error=0.03, agreement=0.85)

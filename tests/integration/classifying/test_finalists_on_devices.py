@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.measuring.image_set import ImageSetFile
+from nas_engine.domain.metrics import DEVICE_TOP1, TEST_TOP1
 from server.access.tokens import Tokens
 from server.bootstrap.agents import agent_services
 from server.bootstrap.job_kinds import all_job_kinds
@@ -71,7 +72,7 @@ def test_the_exported_networks_lose_nothing_on_onnx_runtime(world: WorkerWorld, 
         if world.run() == 0:
             time.sleep(0.05)
     assert world.searches.get_search(search.id).state is SearchState.COMPLETED
-    finalists = [c for c in world.candidates(search) if c.test_top1 is not None]
+    finalists = [c for c in world.candidates(search) if c.value(TEST_TOP1) is not None]
     assert finalists
     found = (
         Classifications(world.uow)
@@ -87,7 +88,7 @@ def test_the_exported_networks_lose_nothing_on_onnx_runtime(world: WorkerWorld, 
     for candidate in finalists:
         record = by_device[candidate.id]
         right = np.count_nonzero(record.predictions_N() == images.labels_N)
-        assert candidate.device_top1 == right / NUM_IMAGES
+        assert candidate.value(DEVICE_TOP1) == right / NUM_IMAGES
         assert (record.model_sha256, record.num_images) == (candidate.final_model_sha256, NUM_IMAGES)
         assert record.loss is not None
         assert record.loss.reference_id == in_float[candidate.id].id

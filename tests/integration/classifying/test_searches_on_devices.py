@@ -10,7 +10,7 @@ import pytest
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import DEVICE_TOP1, TEST_TOP1
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.files import FileByteStore
 from server.artifacts.image_sets import image_set_head
@@ -99,13 +99,13 @@ def test_a_search_ends_once_its_device_has_classified_with_the_front(world: Worl
     assert (job.search_id, job.candidate_id) == (search.id, candidate.id)
     answer(world.classification_results, device, job, answers(1, 2, *LABELS[2:]))
     (after,) = world.candidates(search)
-    assert (after.test_top1, after.device_top1) == (0.9, 0.8)
+    assert (after.value(TEST_TOP1), after.value(DEVICE_TOP1)) == (0.9, 0.8)
     (on_device,) = classifications(world, candidate_id=candidate.id, device_id=device.id)
     assert on_device.loss is not None
     assert on_device.loss.value == pytest.approx(0.1)
     assert on_device.loss.agreement == pytest.approx(0.9)
     found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
-    assert [(e.value, e.metric) for e in found if e.metric is Metric.DEVICE_TOP1] == [(0.8, Metric.DEVICE_TOP1)]
+    assert [(e.value, e.metric) for e in found if e.metric == DEVICE_TOP1] == [(0.8, DEVICE_TOP1)]
     world.worker.run()
     assert world.searches.get_search(search.id).state is SearchState.COMPLETED
 
@@ -117,7 +117,7 @@ def test_a_finalist_that_no_device_can_classify_with_keeps_what_it_has_and_the_s
     device.fail(take(device, JobKind.CLASSIFY), FailureType.MODEL_REJECTED, "wrong class count")
     world.worker.run()
     (after,) = world.candidates(search)
-    assert (after.test_top1, after.device_top1) == (0.9, None)
+    assert (after.value(TEST_TOP1), after.value(DEVICE_TOP1)) == (0.9, None)
     assert world.searches.get_search(search.id).state is SearchState.COMPLETED
 
 
@@ -141,7 +141,7 @@ def test_a_finalist_for_a_board_is_converted_first(world: World, fails: bool) ->
         assert (record.dtype, record.loss is not None) == (Dtype.FP16, True)
     world.worker.run()
     assert world.searches.get_search(search.id).state is SearchState.COMPLETED
-    assert world.candidates(search)[0].device_top1 == (None if fails else 1.0)
+    assert world.candidates(search)[0].value(DEVICE_TOP1) == (None if fails else 1.0)
 
 
 def test_a_cancelled_search_stops_its_device(world: World) -> None:
@@ -153,7 +153,7 @@ def test_a_cancelled_search_stops_its_device(world: World) -> None:
     assert world.dispatch.get(job.id).cancel_requested
     answer(world.classification_results, device, job, RIGHT)
     assert world.dispatch.get(job.id).state is JobState.CANCELLED
-    assert world.candidates(search)[0].device_top1 is None
+    assert world.candidates(search)[0].value(DEVICE_TOP1) is None
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_what_everybody_imports_loads_the_standard_library_alone(module: str) ->
     assert foreign(modules_after(f"import {module}")) == {"hilnas"}
 
 
+def test_declaring_something_loads_the_standard_library_alone() -> None:
+    assert foreign(modules_after("import hilnas; hilnas.SpaceDeclaration; hilnas.ImageArrays")) == {
+        "hilnas",
+        "nas_engine",
+    }
+
+
 def test_using_the_client_loads_no_server_framework() -> None:
     assert not foreign(modules_after("import hilnas; hilnas.connect; hilnas.SearchSpec")) & SERVER_FRAMEWORKS
 

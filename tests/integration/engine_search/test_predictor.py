@@ -13,7 +13,7 @@ from nas_engine.cost.predictor import MetricPredictor, PredictorModel, Scale
 from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US, TOP1
 from nas_engine.domain.search_space import Gene
 
 GENES = tuple(Gene(f"layer{i}", ("skip", "k3", "k5", "k7"), "all") for i in range(8))
@@ -32,7 +32,7 @@ def sample(num: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
 @pytest.mark.parametrize("model", list(PredictorModel))
 def test_an_additive_latency_is_predicted_from_few_samples(model: PredictorModel) -> None:
     known, unseen = sample(60, 1), sample(200, 2)
-    predictor = MetricPredictor(GENES, Metric.LATENCY_US, model)
+    predictor = MetricPredictor(GENES, LATENCY_US, model)
     predictor.fit(known.tolist(), additive(known).tolist())
     predicted = predictor.predict(unseen.tolist())
     tau = kendall_tau(predicted.mean.tolist(), additive(unseen).tolist())
@@ -47,7 +47,7 @@ def test_the_standard_deviation_covers_the_errors_and_shrinks_with_data() -> Non
     widths = []
     for num in (20, 300):
         known = sample(num, 5)
-        predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+        predictor = MetricPredictor(GENES, LATENCY_US)
         predictor.fit(known.tolist(), (additive(known) + noise[:num]).tolist())
         predicted = predictor.predict(unseen.tolist())
         standardised = (predicted.mean - additive(unseen)) / predicted.standard_deviation
@@ -60,7 +60,7 @@ def test_told_standard_errors_are_not_taken_for_signal() -> None:
     known = sample(80, 6)
     errors = np.where(np.arange(80) % 2 == 0, 400.0, 1.0)
     noisy = additive(known) + errors * np.random.default_rng(7).normal(size=80)
-    informed, blind = (MetricPredictor(GENES, Metric.LATENCY_US) for _ in range(2))
+    informed, blind = (MetricPredictor(GENES, LATENCY_US) for _ in range(2))
     informed.fit(known.tolist(), noisy.tolist(), errors.tolist())
     blind.fit(known.tolist(), noisy.tolist())
     unseen = sample(200, 8)
@@ -75,17 +75,17 @@ def test_interactions_are_learned_by_the_gaussian_process_only() -> None:
     known, unseen = sample(250, 9), sample(200, 10)
     off = []
     for model in (PredictorModel.GAUSSIAN_PROCESS, PredictorModel.RIDGE):
-        predictor = MetricPredictor(GENES, Metric.LATENCY_US, model)
+        predictor = MetricPredictor(GENES, LATENCY_US, model)
         predictor.fit(known.tolist(), coupled(known).tolist())
         off.append(np.abs(predictor.predict(unseen.tolist()).mean - coupled(unseen)).mean())
     assert off[0] < off[1]
 
 
 def test_scales_are_chosen_by_metric_and_span_and_undo_themselves() -> None:
-    assert Scale.fitting(Metric.TOP1, np.asarray([0.1, 0.9])) is Scale.LOG_ERROR
-    assert Scale.fitting(Metric.TOP1, np.asarray([0.1, 1.0])) is Scale.LINEAR
-    assert Scale.fitting(Metric.LATENCY_US, np.asarray([1.0, 10.0])) is Scale.LOG
-    assert Scale.fitting(Metric.LATENCY_US, np.asarray([5.0, 10.0])) is Scale.LINEAR
+    assert Scale.fitting(TOP1, np.asarray([0.1, 0.9])) is Scale.LOG_ERROR
+    assert Scale.fitting(TOP1, np.asarray([0.1, 1.0])) is Scale.LINEAR
+    assert Scale.fitting(LATENCY_US, np.asarray([1.0, 10.0])) is Scale.LOG
+    assert Scale.fitting(LATENCY_US, np.asarray([5.0, 10.0])) is Scale.LINEAR
     values = np.asarray([0.2, 0.5, 0.93])
     for scale in Scale:
         assert scale.backward(scale.forward(values)).tolist() == pytest.approx(values.tolist())
@@ -113,7 +113,7 @@ def test_the_likelihood_is_at_a_maximum_where_the_optimiser_stops() -> None:
 
 def test_a_predictor_round_trips_through_json_exactly() -> None:
     known, unseen = sample(40, 12), sample(20, 13)
-    predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+    predictor = MetricPredictor(GENES, LATENCY_US)
     predictor.fit(known.tolist(), additive(known).tolist(), [2.0] * 40)
     restored = MetricPredictor.from_state(GENES, json.loads(canonical_json(predictor.state())))
     assert restored.num_samples == 40
@@ -123,7 +123,7 @@ def test_a_predictor_round_trips_through_json_exactly() -> None:
 
 
 def test_what_it_cannot_learn_from_is_refused() -> None:
-    predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+    predictor = MetricPredictor(GENES, LATENCY_US)
     with pytest.raises(EngineError, match="fit it before"):
         predictor.predict([[0] * 8])
     with pytest.raises(EngineError, match="at least 3"):
@@ -138,7 +138,7 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
 
 
 def test_constant_values_are_predicted_as_that_constant() -> None:
-    predictor = MetricPredictor(GENES, Metric.LATENCY_US)
+    predictor = MetricPredictor(GENES, LATENCY_US)
     predictor.fit(sample(10, 1).tolist(), [7.0] * 10)
     assert predictor.predict(sample(5, 2).tolist()).mean.tolist() == pytest.approx([7.0] * 5)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
@@ -21,9 +23,9 @@ SMALL = PredictorAssistedSettings(num_initial=15, num_chosen=10, inner_populatio
 def problem(*constraints: Constraint) -> SearchProblem:
     return SearchProblem(
         space=SPACE,
-        objectives=(Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE)),
+        objectives=(Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE)),
         constraints=constraints,
-        cheap_filter=MetricFilter(lambda genotype: {Metric.MACS: SPACE.macs(genotype)}, ()),
+        cheap_filter=MetricFilter(lambda genotype: {MACS: SPACE.macs(genotype)}, ()),
     )
 
 
@@ -48,8 +50,8 @@ def test_quality_counts_fresh_evaluations_of_predicted_metrics_only() -> None:
     run(algorithm, 15)
     assert algorithm.quality == {}
     run(algorithm, 45)
-    assert set(algorithm.quality) == {Metric.TOP1}
-    quality = algorithm.quality[Metric.TOP1]
+    assert set(algorithm.quality) == {TOP1}
+    quality = algorithm.quality[TOP1]
     assert quality.num_fresh == 30
     assert quality.kendall_tau is not None
     assert quality.kendall_tau > 0.5
@@ -58,7 +60,7 @@ def test_quality_counts_fresh_evaluations_of_predicted_metrics_only() -> None:
 
 
 def test_predicted_constraints_steer_the_choice() -> None:
-    bound = Constraint(Metric.TOP1, minimum=0.935)
+    bound = Constraint(TOP1, minimum=0.935)
     algorithm = PredictorAssistedSearch(problem(bound), SMALL, 1)
     run(algorithm, 45)
     feasible = [SPACE.top1(result.genotype) >= 0.935 for result in algorithm.results]
@@ -69,8 +71,8 @@ def test_predicted_constraints_steer_the_choice() -> None:
 def test_the_batch_stays_admissible_when_all_objectives_are_cheap() -> None:
     cheap_only = SearchProblem(
         space=SPACE,
-        objectives=(Objective(Metric.MACS, Goal.MINIMIZE),),
-        cheap_filter=MetricFilter(lambda g: {Metric.MACS: SPACE.macs(g)}, [Constraint(Metric.MACS, maximum=150.0)]),
+        objectives=(Objective(MACS, Goal.MINIMIZE),),
+        cheap_filter=MetricFilter(lambda g: {MACS: SPACE.macs(g)}, [Constraint(MACS, maximum=150.0)]),
     )
     algorithm = PredictorAssistedSearch(cheap_only, SMALL, 0)
     run(algorithm, 35)

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.dataset_kinds import SourceKind
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.files import read_bytes
 from nas_engine.training.data.folder import load_folder
-from nas_engine.training.data.source import DatasetSource, SourceKind, open_dataset
+from nas_engine.training.data.source import DatasetSource, open_dataset
 from tests.support.samples.datasets import striped_images, write_cifar, write_idx
 
 

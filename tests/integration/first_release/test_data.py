@@ -53,8 +53,29 @@ def _jobs_of_moved_searches(after: Rows) -> list[dict[str, Any]]:
     ]
 
 
+def _candidates_with_values(after: Rows) -> list[dict[str, Any]]:
+    """The value of each metric lies among the evaluations, as the current one."""
+    current = {(row["candidate_id"], row["metric"]): row for row in after["evaluations"] if row["current"]}
+    found = []
+    for row in after["candidates"]:
+        known = {metric: current.get((row["id"], metric)) for metric in EVALUATED}
+        values = {metric: None if one is None else one["value"] for metric, one in known.items()}
+        latency = known["latency_us"]
+        found.append({**row, **values, "latency_flags": [] if latency is None else latency["flags"]})
+    return found
+
+
+def _architectures_with_counts(after: Rows) -> list[dict[str, Any]]:
+    """What was counted lies in one document."""
+    return [{**row, **{name: row["values"].get(name) for name in COUNTED}} for row in after["architectures"]]
+
+
+EVALUATED = ("top1", "test_top1", "device_top1", "latency_us")
+COUNTED = ("macs", "params", "peak_activation_bytes")
 WHERE_IT_WENT: Mapping[str, Callable[[Rows], list[dict[str, Any]]]] = {
+    "architectures": _architectures_with_counts,
     "awaited_evaluations": _awaited_of_batches,
+    "candidates": _candidates_with_values,
     "jobs": _jobs_of_moved_searches,
 }
 """Tables whose rows lie elsewhere or otherwise today: how to read them back as the first release had them."""

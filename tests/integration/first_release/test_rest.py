@@ -25,7 +25,7 @@ OPENAPI: dict[str, Any] = first_release.document("openapi.json.gz")
 
 CHANGED_ON_PURPOSE: Mapping[str, tuple[Any, Any]] = {
     "state": ("draining", "paused"),  # of a latency table: what a board holds ends all the same
-    "detail": ("schema 0005_ranking", "schema 0012_sessions_and_uploads"),
+    "detail": ("schema 0005_ranking", "schema 0014_search_plugins"),
     "mutation_probability": (1.0, 0.8),  # one default of NSGA-II; a stored search keeps what it was created with
     "mean_leaves": (1.0, 0.5),
     "max_uses": (None, 10),  # of an enrolment token that is made without a limit

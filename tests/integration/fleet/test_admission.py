@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.measurement import Dtype
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import MACS
 from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelFacts
 from server.candidates.search import SearchQuery
@@ -44,7 +44,7 @@ def test_a_good_spec_is_reported_with_ranges_and_hardware(world: World) -> None:
     report = world.searches.validate(world.spec())
     assert report.violations == ()
     assert report.space_size == 256
-    assert report.bounds[Metric.MACS].minimum == 10_000
+    assert report.bounds[MACS].minimum == 10_000
     assert report.hardware is not None
     assert report.hardware.key.identity == IDENTITY
     assert report.num_devices == 1

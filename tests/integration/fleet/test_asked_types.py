@@ -10,6 +10,7 @@ import pytest
 
 from device_agent.failures import JobFailedError
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.metrics import LATENCY_US
 from server.fleet.device import DeviceState
 from server.jobs.states import JobState
 from tests.support.worlds.agent_bench import GOLDEN, Bench, RawAgent, identity
@@ -61,9 +62,9 @@ def test_a_result_of_another_type_is_not_reused(bench: Bench, emu: RawAgent, emu
     other = world.search(**spec_of("emu4"))
     world.worker.run()
     assert emu.sync().assignments == []
-    assert world.candidates(other)[0].latency_us is None
+    assert world.candidates(other)[0].value(LATENCY_US) is None
     emu4.measured(emu4.take(), 200.0)
-    assert world.candidates(other)[0].latency_us == 200.0
+    assert world.candidates(other)[0].value(LATENCY_US) == 200.0
 
 
 def test_searches_on_two_types_do_not_share_the_job_under_way(bench: Bench, emu: RawAgent, emu4: RawAgent) -> None:
@@ -73,10 +74,10 @@ def test_searches_on_two_types_do_not_share_the_job_under_way(bench: Bench, emu:
     first, second = emu.take(), emu4.take()
     assert first.lease.job_id != second.lease.job_id
     emu.measured(first, 100.0)
-    assert world.candidates(on_emu)[0].latency_us == 100.0
-    assert world.candidates(on_emu4)[0].latency_us is None
+    assert world.candidates(on_emu)[0].value(LATENCY_US) == 100.0
+    assert world.candidates(on_emu4)[0].value(LATENCY_US) is None
     emu4.measured(second, 200.0)
-    assert world.candidates(on_emu4)[0].latency_us == 200.0
+    assert world.candidates(on_emu4)[0].value(LATENCY_US) == 200.0
 
 
 def test_a_lease_of_the_wrong_type_from_before_is_evidence_alone(bench: Bench, emu: RawAgent, emu4: RawAgent) -> None:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.metrics import LATENCY_US
 from server.core.errors import ConflictError
 from server.fleet.device import ClassSource
 from tests.support.worlds.agent_bench import Bench, code_of, identity
@@ -150,7 +151,7 @@ def test_what_was_measured_before_an_upgrade_is_not_reused_after_it(bench: Bench
     again = world.search(**spec)
     world.worker.run()
     assert agent.sync().assignments == [], "nothing has changed: it is reused"
-    assert [one.latency_us for one in world.candidates(again)] == [500.0]
+    assert [one.value(LATENCY_US) for one in world.candidates(again)] == [500.0]
     agent.sync(replace(old, runtime_versions=(("onnxruntime", "1.21"),)))
     world.search(**spec)
     world.worker.run()
@@ -165,7 +166,7 @@ def test_what_a_declared_board_measured_is_reused_once_an_admin_has_confirmed_it
     own = world.search(**spec)
     world.worker.run()
     agent.measured(agent.take())
-    assert [one.latency_us for one in world.candidates(own)] == [500.0], "the search that asked for it has it"
+    assert [one.value(LATENCY_US) for one in world.candidates(own)] == [500.0], "the search that asked for it has it"
     world.search(**spec)
     world.worker.run()
     agent.measured(agent.take(), 510.0)
@@ -173,4 +174,4 @@ def test_what_a_declared_board_measured_is_reused_once_an_admin_has_confirmed_it
     later = world.search(**spec)
     world.worker.run()
     assert agent.sync().assignments == []
-    assert [one.latency_us for one in world.candidates(later)] == [510.0]
+    assert [one.value(LATENCY_US) for one in world.candidates(later)] == [510.0]

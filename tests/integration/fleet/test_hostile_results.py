@@ -16,6 +16,7 @@ import pytest
 from hilnas.v1 import control_pb2, control_pb2_grpc
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey, Validity, ValidityFlag
+from nas_engine.domain.metrics import LATENCY_US
 from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState
 from server.core.paging import PageRequest
@@ -212,7 +213,7 @@ def test_evidence_is_never_reused(endpoint: Endpoint, device: PlayedDevice) -> N
     endpoint.put(device, envelope(job, measurement(1.0, identity=other)))
     second = endpoint.world.search(budget={"num_candidates": 1}, algorithm={"kind": "random", "batch_size": 1})
     endpoint.world.worker.run()
-    assert endpoint.world.candidates(second)[0].latency_us is None
+    assert endpoint.world.candidates(second)[0].value(LATENCY_US) is None
 
 
 def test_a_device_that_became_something_else_meanwhile_files_nothing_under_its_new_key(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.measurement import Dtype
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.artifacts.files import FileByteStore
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.evaluation_store import EvaluationStore
@@ -31,7 +31,7 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> World:
 
 def latencies(world: World, candidate: Candidate) -> list[Evaluation]:
     found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
-    return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
+    return [evaluation for evaluation in found if evaluation.metric == LATENCY_US]
 
 
 def measure_one(world: World, device: PlayedDevice, latency_us: float) -> None:
@@ -57,7 +57,7 @@ def test_a_canary_alarm_has_everything_since_the_last_good_canary_measured_again
     assert attempts == {1, 2}
     (again,) = (c for c in world.candidates(search) if len(latencies(world, c)) == 2)
     first, second = latencies(world, again)
-    assert (first.value, again.latency_us) == (302.0, second.value)
+    assert (first.value, again.value(LATENCY_US)) == (302.0, second.value)
     assert second.value != first.value
     assert second.measurement_id is not None
     assert world.latencies.get_measurement(second.measurement_id).device_id == well.id

@@ -8,6 +8,7 @@ import pytest
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Dtype, HardwareKey, decompress_blocks
+from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.states import CandidateState
 from server.core.errors import InvalidValueError
 from server.core.paging import PageRequest
@@ -45,7 +46,7 @@ def test_a_late_result_after_a_new_lease_is_kept_but_steers_nothing(world: World
     assert receipt.status is ResultStatus.SUPERSEDED
     assert world.states(search) == [CandidateState.EVALUATING]
     fast.measure(current, latency_us=50.0)
-    assert world.candidates(search)[0].latency_us == 50.0
+    assert world.candidates(search)[0].value(LATENCY_US) == 50.0
     assert world.latencies.count_measurements(EVERYTHING) == 2
     assert world.latencies.count_measurements(MeasurementQuery()) == 1
     assert slow.measure(late, latency_us=9999.0).status is ResultStatus.DUPLICATE

@@ -232,7 +232,7 @@ def test_a_board_that_is_enrolled_as_less_today_gives_nothing_to_reuse(liar: Lia
 
 
 def test_more_arithmetic_than_the_silicon_has_is_rejected(liar: Liar, known_board: PlayedDevice) -> None:
-    record = replace(toy_record((0, 0, 0, 0)), macs=5_600_000_000_000)
+    record = replace(toy_record((0, 0, 0, 0)), values={"macs": 5_600_000_000_000})
     liar.world.uow.write(lambda tx: ArchitectureStore(tx).put_architectures([record]))
     for latency_us, absurd in ((3_900.0, True), (4_100.0, False)):
         order = liar.order(known_board, arch_id=record.arch_id)

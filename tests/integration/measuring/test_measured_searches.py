@@ -15,7 +15,7 @@ import pytest
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, HardwareKey
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import LATENCY_US
 from server.artifacts.artifacts import Artifacts
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
@@ -104,7 +104,7 @@ class Bench:
 
     def latencies(self, candidate: Candidate) -> list[Evaluation]:
         found = self.world.process.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
-        return [evaluation for evaluation in found if evaluation.metric is Metric.LATENCY_US]
+        return [evaluation for evaluation in found if evaluation.metric == LATENCY_US]
 
 
 def report_of(search: Search) -> Any:
@@ -140,12 +140,12 @@ def test_a_search_starts_from_what_was_measured_on_its_hardware(bench: Callable[
         ("measured", "belongs to the same space with other parameters: give both searches the same ones")
     }
     candidates = one.candidates(second)
-    known = {c.arch_id: c.latency_us for c in one.candidates(first)}
+    known = {c.arch_id: c.value(LATENCY_US) for c in one.candidates(first)}
     assert {c.arch_id for c in candidates[:4]} == set(known)
     for candidate in candidates[:4]:
         assert candidate.provenance == {"operator": "warm_start", "source": "measured"}
         assert [e.source for e in one.latencies(candidate)] == [EvaluationSource.REUSED]
-        assert candidate.latency_us == known[candidate.arch_id]
+        assert candidate.value(LATENCY_US) == known[candidate.arch_id]
     assert [c.provenance for c in candidates[4:]] == [None, None]
     assert one.num_measured == num_measured + 2
     assert second.progress.num_reused == 4

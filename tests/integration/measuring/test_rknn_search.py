@@ -11,6 +11,7 @@ import pytest
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.domain.measuring.image_set import MEDIA_TYPE, Preprocessing, write_image_set
+from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.artifact import ModelFormat
@@ -76,7 +77,7 @@ def test_a_simulated_rk3588_gives_a_search_simulated_latencies_of_real_conversio
     for candidate in candidates:
         record = records[candidate.id]
         assert record.device_class is DeviceClass.SIMULATED
-        assert record.stats.p50_us == candidate.latency_us
+        assert record.stats.p50_us == candidate.value(LATENCY_US)
         assert record.model_sha256 is not None
         table = CycleTable.from_json(process.get(Artifacts).read(record.model_sha256))
         assert record.stats.p50_us == pytest.approx(table.total_cycles / 1e3)
@@ -93,7 +94,7 @@ def test_w8a8_is_calibrated_with_images_of_the_search_s_data_set(installation: R
     )
     (candidate,) = installation.candidates(search)
     assert candidate.state is CandidateState.COMPLETE, candidate.reason
-    assert candidate.latency_us is not None
+    assert candidate.value(LATENCY_US) is not None
 
 
 def test_the_front_is_measured_once_more_before_the_search_ends(installation: RknnInstallation) -> None:

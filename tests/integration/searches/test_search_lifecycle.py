@@ -8,6 +8,7 @@ import pytest
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Validity, ValidityFlag
+from nas_engine.domain.metrics import LATENCY_US, TOP1
 from server.artifacts.files import FileByteStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchAmendment
@@ -75,7 +76,7 @@ def test_accuracy_and_latency_may_arrive_in_any_order(world: World) -> None:
     assert world.states(search) == [CandidateState.COMPLETE] * 3
     search = run_to_end(world, device, search)
     assert search.state is SearchState.COMPLETED
-    assert all(c.top1 is not None and c.latency_us is not None for c in world.candidates(search))
+    assert all(c.value(TOP1) is not None and c.value(LATENCY_US) is not None for c in world.candidates(search))
 
 
 def test_a_second_search_measures_nothing_again(world: World) -> None:
@@ -261,7 +262,7 @@ def test_noisy_results_are_used_and_flagged_where_that_is_accepted(world: World)
     device.measure(job, flags=(ValidityFlag(Validity.NOISY, "the interval did not close"),))
     candidate = world.candidates(search)[0]
     assert candidate.state is CandidateState.COMPLETE
-    assert candidate.latency_flags == (Validity.NOISY,)
+    assert candidate.current[LATENCY_US].flags == (Validity.NOISY,)
 
 
 def test_a_candidate_whose_measurement_fails_for_good_is_reported_as_failed(world: World) -> None:
@@ -276,7 +277,7 @@ def test_a_candidate_whose_measurement_fails_for_good_is_reported_as_failed(worl
     assert sorted(s.value for s in world.states(search)) == ["complete", "complete", "failed"]
     failed = next(c for c in world.candidates(search) if c.state is CandidateState.FAILED)
     assert "90 degrees" in failed.reason
-    assert failed.latency_us is None
+    assert failed.value(LATENCY_US) is None
     assert run_to_end(world, device, search).state is SearchState.COMPLETED
 
 
@@ -310,10 +311,10 @@ def test_the_front_holds_the_feasible_best(world: World) -> None:
     search = run_to_end(world, device, world.search(constraints=[{"metric": "macs", "maximum": 11_500}]))
     front = world.fronts.of_search(search.id, with_dominated=True)
     assert front.num_complete == 6
-    assert front.num_feasible == sum(1 for c in world.candidates(search) if (c.record.macs or 0) <= 11_500)
-    assert all((point.record.macs or 0) <= 11_500 for point in front.points)
+    assert front.num_feasible == sum(1 for c in world.candidates(search) if (c.record.values["macs"] or 0) <= 11_500)
+    assert all((point.record.values["macs"] or 0) <= 11_500 for point in front.points)
     assert len(front.points) + len(front.dominated) == 6
-    latencies = [point.latency_us or 0 for point in front.points]
+    latencies = [point.value(LATENCY_US) or 0 for point in front.points]
     assert latencies == sorted(latencies)
     assert front.hypervolume is not None
     assert front.hypervolume > 0

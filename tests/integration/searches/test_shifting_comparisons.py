@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.metrics import TOP1
 from server.candidates.payloads import EvaluatePayload, ShiftPayload
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
@@ -127,7 +128,7 @@ def test_immediate_accuracies_are_compared_only_where_the_spec_says_so_and_the_r
     for candidate, version in zip(world.candidates(search), versions, strict=True):
         (evaluation,) = accuracies_of(world, search, candidate)
         assert evaluation.supernet_version_id == version.id
-        assert candidate.top1 == evaluation.value
+        assert candidate.value(TOP1) == evaluation.value
     assert world.report(search, "shifting")["crosses_versions"] is True
     assert world.fronts.of_search(search.id).num_complete == BUDGET
     with pytest.raises(InvalidSpecError, match="immediate goes with mode immediate"):

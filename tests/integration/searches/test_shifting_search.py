@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load
 
 from nas_engine.domain.layer_graph import weight_refs
+from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.search_space import Form
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
@@ -117,7 +118,7 @@ def test_a_supernet_is_transferred_to_other_classes_by_a_new_head(world: WorkerW
     reshaped = [name for name in before if before[name].shape != after[name].shape]
     assert reshaped
     assert all(after[name].shape[0] == 2 for name in reshaped)
-    assert all(c.top1 is not None for c in world.candidates(search))
+    assert all(c.value(TOP1) is not None for c in world.candidates(search))
 
 
 @pytest.mark.parametrize(

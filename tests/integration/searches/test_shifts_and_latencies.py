@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.metrics import LATENCY_US, TOP1
 from server.artifacts.files import FileByteStore
 from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.search import Search
@@ -72,7 +73,7 @@ def test_a_latency_that_comes_first_completes_nothing_until_the_shift_and_the_ac
     assert {j.payload["weights"] for j in jobs(world, search, JobKind.CONVERT)} == {"random"}
     world.worker.run((JobKind.CONVERT,))
     device.run()
-    assert all(c.latency_us is not None and not c.state.final for c in world.candidates(search))
+    assert all(c.value(LATENCY_US) is not None and not c.state.final for c in world.candidates(search))
     assert jobs(world, search, JobKind.EVALUATE) == ()
     shifts, job, given = shift_job(world)
     shifts.commit(lease_of(job), given.payload, shifted(world, None))
@@ -94,7 +95,7 @@ def test_a_candidate_that_its_board_refuses_meanwhile_is_not_scored_again(world:
     first, second, last = world.candidates(search)
     assert first.id == refused.candidate_id
     assert scored == {second.id}, "the first is over, the last has its accuracy already"
-    assert (first.state, last.top1) == (CandidateState.INFEASIBLE, 0.3)
+    assert (first.state, last.value(TOP1)) == (CandidateState.INFEASIBLE, 0.3)
     world.worker.run((JobKind.CONVERT, JobKind.EVALUATE))
     device.run()
     assert world.states(search) == [CandidateState.INFEASIBLE, CandidateState.COMPLETE, CandidateState.COMPLETE]

@@ -12,16 +12,18 @@ import pytest
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
-from nas_engine.domain.objective import Metric, Objective
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1, is_cheap
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
     ScarletNsga2Settings,
 )
+from nas_engine.settings.base import CheckpointedSettings
 from nas_engine.spaces.tables.document import parse_table
 from nas_engine.spaces.tables.document import table_document as document_of
 from nas_engine.spaces.tables.files import nas_bench_macro
@@ -61,7 +63,7 @@ def table_search(world: WorkerWorld, **changes: Any) -> Search:
 def engine_alone(
     table: TableSpace, settings: Any, metrics: tuple[Metric, ...], dominance: Dominance = Dominance.POINT
 ) -> SearchAlgorithm:
-    objectives = tuple(Objective(metric, metric.natural_goal) for metric in metrics)
+    objectives = tuple(Objective(metric, metric.goal) for metric in metrics)
     algorithm = create_algorithm(
         settings,
         SearchProblem(space=table, objectives=objectives, cheap_filter=filter_of(table, ()), dominance=dominance),
@@ -75,7 +77,7 @@ def engine_alone(
                 Observation(
                     genotype=genotype,
                     objectives={metric: row[metric].value for metric in metrics},
-                    uncertainty={m: row[m].standard_error for m in metrics if not m.cheap},
+                    uncertainty={m: row[m].standard_error for m in metrics if not is_cheap(m)},
                 )
                 for genotype, row in found.items()
             ]
@@ -92,14 +94,14 @@ def engine_alone(
     ],
 )
 def test_the_served_search_finds_the_front_of_the_engine_alone(
-    world: WorkerWorld, algorithm: dict[str, Any], config: type[AskTellSettings]
+    world: WorkerWorld, algorithm: dict[str, Any], config: type[CheckpointedSettings]
 ) -> None:
     table = register(world, table_bytes())
     search = table_search(world, algorithm=algorithm)
     assert (search.state, search.hardware_key, search.supernet_id) == (SearchState.COMPLETED, None, None)
     settings = search.spec.algorithm
     assert isinstance(settings, config)
-    alone = engine_alone(table, settings, (Metric.TOP1, Metric.MACS))
+    alone = engine_alone(table, settings, (TOP1, MACS))
     assert [c.genotype for c in world.candidates(search)] == [observation.genotype for observation in alone.results]
     front = world.fronts.of_search(search.id)
     assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}
@@ -112,7 +114,7 @@ def test_confident_dominance_is_the_same_served_and_alone_and_keeps_what_noise_c
     table = register(world, table_bytes())
     search = table_search(world, algorithm={"kind": "nsga2", "population_size": 12}, dominance="confident")
     config = search.spec.algorithm
-    alone = engine_alone(table, config, (Metric.TOP1, Metric.MACS), search.spec.dominance)
+    alone = engine_alone(table, config, (TOP1, MACS), search.spec.dominance)
     front = world.fronts.of_search(search.id)
     assert front.dominance is Dominance.CONFIDENT
     assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}
@@ -128,18 +130,18 @@ def test_values_come_from_the_row_and_say_so(world: WorkerWorld) -> None:
     assert search.state is SearchState.COMPLETED
     for candidate in world.candidates(search):
         row = table.lookup(candidate.genotype)
-        assert candidate.top1 == pytest.approx(row[Metric.TOP1].value)
-        assert candidate.latency_us == pytest.approx(row[Metric.LATENCY_US].value)
-        assert candidate.record.macs == row[Metric.MACS].value
+        assert candidate.value(TOP1) == pytest.approx(row[TOP1].value)
+        assert candidate.value(LATENCY_US) == pytest.approx(row[LATENCY_US].value)
+        assert candidate.record.values["macs"] == row[MACS].value
         assert candidate.latency_key is candidate.model_sha256 is None
         evaluations = world.uow.read(lambda tx, c=candidate: EvaluationStore(tx).evaluations_of_candidates([c.id]))  # type: ignore[misc]
         assert {e.metric: e.source for e in evaluations} == {
-            Metric.TOP1: EvaluationSource.TABLE,
-            Metric.LATENCY_US: EvaluationSource.TABLE,
+            TOP1: EvaluationSource.TABLE,
+            LATENCY_US: EvaluationSource.TABLE,
         }
         errors = {e.metric: e.uncertainty for e in evaluations}
-        assert errors[Metric.TOP1] == pytest.approx(row[Metric.TOP1].standard_error)
-        assert errors[Metric.LATENCY_US] is None  # a single run says nothing of its spread
+        assert errors[TOP1] == pytest.approx(row[TOP1].standard_error)
+        assert errors[LATENCY_US] is None  # a single run says nothing of its spread
 
 
 def test_a_search_stays_among_the_rows_and_within_its_constraints(world: WorkerWorld) -> None:
@@ -151,7 +153,7 @@ def test_a_search_stays_among_the_rows_and_within_its_constraints(world: WorkerW
     limit = 2_000_000
     search = table_search(world, constraints=[{"metric": "macs", "maximum": limit}])
     asked = [candidate.genotype for candidate in world.candidates(search)]
-    admissible = [row for row in table.rows if table.lookup(row)[Metric.MACS].value <= limit]
+    admissible = [row for row in table.rows if table.lookup(row)[MACS].value <= limit]
     assert sorted(asked) == sorted(admissible)
     assert search.reason == "the space holds no further admissible architecture"
 
@@ -212,7 +214,7 @@ def test_registering_is_idempotent_and_an_id_never_changes_its_meaning(world: Wo
     space, is_new = world.space_tables.register("mine", same.sha256, world.spaces)
     assert not is_new
     assert (space.id, space.num_rows, space.has_graphs) == ("mine", 27, False)
-    assert [metric.label for metric in space.columns] == ["top1", "latency_us", "macs", "params"]
+    assert [metric.name for metric in space.columns] == ["top1", "latency_us", "macs", "params"]
     other = world.artifacts.put(table_bytes(4), "application/json")
     with pytest.raises(ConflictError, match="never changes"):
         world.space_tables.register("mine", other.sha256, world.spaces)
@@ -249,7 +251,7 @@ def test_nas_bench_macro_is_searched_through_the_server_as_by_the_engine_alone(w
     table = register(world, json.dumps(document_of(nas_bench_macro(path))).encode())
     assert len(table.rows) == 6561
     search = table_search(world, algorithm={"kind": "nsga2", "population_size": 20})
-    alone = engine_alone(table, search.spec.algorithm, (Metric.TOP1, Metric.MACS))
+    alone = engine_alone(table, search.spec.algorithm, (TOP1, MACS))
     assert [c.genotype for c in world.candidates(search)] == [observation.genotype for observation in alone.results]
     front = world.fronts.of_search(search.id)
     assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}

@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 from nas_engine.domain.architecture import Architecture, Genotype
+from nas_engine.domain.doors import own_provider
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import MACS, PARAMS, PEAK_ACTIVATION_BYTES, TOP1
 from server.spaces.architecture import ArchitectureRecord, KnownValue
 from server.spaces.descriptions import DatasetDescription, GeneDescription, MetricBounds, SpaceDescription
 
@@ -45,7 +47,7 @@ class FakeSpaces:
             input_shapes=((1, 28, 28),),
             named={},
             has_graphs=space_id == "toy",
-            columns=() if space_id == "toy" else (Metric.TOP1, Metric.MACS, Metric.PARAMS),
+            columns=() if space_id == "toy" else (TOP1, MACS, PARAMS),
             num_rows=None if space_id == "toy" else NUM_CHOICES**NUM_GENES,
         )
 
@@ -54,9 +56,9 @@ class FakeSpaces:
             return {}
         most = BASE_MACS + NUM_GENES * (NUM_CHOICES - 1) * MACS_PER_CHOICE
         return {
-            Metric.MACS: MetricBounds(minimum=BASE_MACS, maximum=most),
-            Metric.PARAMS: MetricBounds(minimum=100, maximum=100 + NUM_GENES * (NUM_CHOICES - 1)),
-            Metric.PEAK_ACTIVATION_BYTES: MetricBounds(minimum=4096, maximum=4096),
+            MACS: MetricBounds(minimum=BASE_MACS, maximum=most),
+            PARAMS: MetricBounds(minimum=100, maximum=100 + NUM_GENES * (NUM_CHOICES - 1)),
+            PEAK_ACTIVATION_BYTES: MetricBounds(minimum=4096, maximum=4096),
         }
 
     def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:
@@ -77,7 +79,7 @@ class FakeSpaces:
         if self.describe(space_id, parameters).has_graphs:
             return {}
         share = sum(genotype) / (NUM_GENES * (NUM_CHOICES - 1))
-        return {Metric.TOP1: KnownValue(value=share, standard_error=0.01)}
+        return {TOP1: KnownValue(value=share, standard_error=0.01)}
 
     def latency_key(self, architecture: Architecture, *, dtype: Dtype, batch: int) -> str | None:
         # Like the real one it does not see everything: the last gene changes no latency.
@@ -105,9 +107,11 @@ def toy_record(genotype: Genotype, num_classes: int = 10, space_id: str = "toy")
     return ArchitectureRecord(
         architecture=Architecture.of(space_id, {"num_classes": num_classes}, list(genotype)),
         genotype=genotype,
-        macs=BASE_MACS + sum(genotype) * MACS_PER_CHOICE,
-        params=100 + sum(genotype),
-        peak_activation_bytes=4096,
+        values={
+            "macs": BASE_MACS + sum(genotype) * MACS_PER_CHOICE,
+            "params": 100 + sum(genotype),
+            "peak_activation_bytes": 4096,
+        },
     )
 
 
@@ -115,9 +119,12 @@ class FakeDatasets:
     """``digits`` with 10 classes, ``animals`` with 37."""
 
     def __init__(self) -> None:
+        hilnas = own_provider()
         self._all = (
-            DatasetDescription(name="animals", title="Animals", num_classes=37),
-            DatasetDescription(name="digits", title="Digits", num_classes=10, image_shape=(1, 28, 28)),
+            DatasetDescription(name="animals", title="Animals", num_classes=37, kind="folder", provider=hilnas),
+            DatasetDescription(
+                name="digits", title="Digits", num_classes=10, image_shape=(1, 28, 28), kind="mnist", provider=hilnas
+            ),
         )
 
     def describe(self, name: str) -> DatasetDescription | None:
@@ -125,3 +132,6 @@ class FakeDatasets:
 
     def all(self) -> Sequence[DatasetDescription]:
         return self._all
+
+    def absence(self, name: str) -> str:
+        return f"unknown data set {name!r}: known are animals, digits"

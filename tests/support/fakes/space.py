@@ -8,7 +8,7 @@ from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import MACS, TOP1
 from nas_engine.domain.search_space import Form, Gene, GeneKind, NamedArchitecture, validate_genotype
 from nas_engine.search.algorithm import CheapCheck, Observation
 
@@ -106,7 +106,7 @@ class StagedSpace:
 
 def tell_all(space: StagedSpace, batch: Sequence[Genotype]) -> list[Observation]:
     """Results of a batch in the analytic world: top-1 and MACs."""
-    return [Observation(genotype=g, objectives={Metric.TOP1: space.top1(g), Metric.MACS: space.macs(g)}) for g in batch]
+    return [Observation(genotype=g, objectives={TOP1: space.top1(g), MACS: space.macs(g)}) for g in batch]
 
 
 class MacsBelow:
@@ -120,4 +120,4 @@ class MacsBelow:
         self.num_calls += 1
         macs = self._space.macs(genotype)
         excess = (macs - self._maximum) / self._maximum
-        return CheapCheck({Metric.MACS: macs}, {"macs": excess} if excess > 0 else {})
+        return CheapCheck({MACS: macs}, {"macs": excess} if excess > 0 else {})

@@ -8,10 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from server.candidates.candidate_store import candidates
-from server.candidates.evaluation_store import awaited_evaluations, evaluations
 from server.candidates.search_store import checkpoints, searches
 from server.candidates.states import CandidateState, SearchState
+from server.candidates.tables import awaited_evaluations, candidates, evaluations
 from server.core.event_type import EventType
 from server.core.events import events
 from server.jobs.states import JobKind, JobState, LeaseOutcome

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import TOP1
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search, SearchCheckpoint
@@ -42,7 +42,7 @@ def accuracies(world: WorkerWorld, search: Search) -> tuple[Evaluation, ...]:
     """Every accuracy of its candidates on validation images."""
     ids = [c.id for c in world.candidates(search)]
     found = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates(ids))
-    return tuple(e for e in found if e.metric is Metric.TOP1)
+    return tuple(e for e in found if e.metric == TOP1)
 
 
 def accuracies_of(world: WorkerWorld, search: Search, candidate: Candidate) -> list[Evaluation]:

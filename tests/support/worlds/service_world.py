@@ -23,6 +23,7 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
 )
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
+from nas_engine.settings.algorithms import RandomSearchSettings
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.access.tokens import Tokens
@@ -213,7 +214,7 @@ class PlayedWorker:
             assert isinstance(given.checkpoint.payload, dict)
             asked_before = given.checkpoint.payload["asked"]
         algorithm = given.search.spec.algorithm
-        batch = min(algorithm.batch_size if algorithm.kind == "random" else 3, given.num_left)
+        batch = min(algorithm.batch_size if isinstance(algorithm, RandomSearchSettings) else 3, given.num_left)
         genotypes = list(itertools.islice(all_genotypes(), asked_before, asked_before + batch))
         return SearchStepOutcome(
             observed=tuple(f.candidate.id for f in given.finished),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from server.candidates.candidate import Candidate
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import LATENCY_US
+from server.candidates.candidate import Candidate, MetricValue, counted_values
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import parse_search_spec
-from server.candidates.states import DesiredState, SearchState
+from server.candidates.states import DesiredState, EvaluationSource, SearchState
 from server.core.database.transaction import Transaction
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
@@ -48,7 +51,14 @@ def new_candidate(search: Search, seq: int, **changes: Any) -> Candidate:
         "genotype": genotype,
         "created_at": search.created_at,
     }
-    return Candidate(**{**values, **changes})
+    candidate = Candidate(**{**values, **changes})
+    counted = counted_values(candidate.record, EvaluationSource.GRAPH)
+    return replace(candidate, current={**counted, **candidate.current})
+
+
+def measured(latency_us: float) -> dict[Metric, MetricValue]:
+    """A latency as the current value of a candidate."""
+    return {LATENCY_US: MetricValue(metric=LATENCY_US, value=latency_us, source=EvaluationSource.MEASURED)}
 
 
 def every_page(fetch: Any, size: int) -> list[Any]:

@@ -27,6 +27,7 @@ from server.core.events import Event, EventQuery, EventStore
 from server.core.paging import PageRequest
 from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
+from server.jobs.worker.handlers import failure_of
 from server.searches.admission import Admission
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
@@ -107,6 +108,19 @@ class WorkerWorld:
             if job is None:
                 return done
             self.do(job)
+        raise AssertionError(f"{limit} jobs were not enough")
+
+    def run_and_report(self, limit: int = 500) -> None:
+        """Do every job there is; errors of handlers are reported as the worker's loop reports them."""
+        for _ in range(limit):
+            job = self.claim()
+            if job is None:
+                return
+            try:
+                self.do(job)
+            except Exception as error:
+                assert job.lease is not None
+                self.dispatch.fail(job.lease, failure_of(error))
         raise AssertionError(f"{limit} jobs were not enough")
 
     def ran(self, **changes: Any) -> Search:

@@ -9,7 +9,8 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import TOP1
 from server.core.http.resources import Resource
 
 
@@ -44,7 +45,7 @@ class _ValueResource(Resource):
 
 
 def test_a_resource_takes_members_first_then_values_in_order() -> None:
-    value = _Value("a", _Colour.RED, Metric.TOP1, _Part())
+    value = _Value("a", _Colour.RED, TOP1, _Part())
 
     class Spec:
         id, name = "not this one", "b"

@@ -197,7 +197,7 @@ def test_a_step_that_makes_no_sense_is_refused(change: dict[str, Any], reason: s
 def test_counts_of_an_architecture_fit_a_database() -> None:
     record = toy_record((0, 0, 0, 0))
     with pytest.raises(InvalidValueError):
-        ArchitectureRecord(architecture=record.architecture, macs=2**63)
+        ArchitectureRecord(architecture=record.architecture, values={"macs": 2**63})
 
 
 def test_payloads_ignore_what_a_newer_server_added_and_refuse_what_is_missing() -> None:

@@ -12,7 +12,7 @@ from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, run_measurement
 from device_agent.runtime.base import SessionSettings
-from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime
+from device_agent.runtime.select import RuntimeName, RuntimeOptions, check_runtime, create_runtime
 from device_agent.stop import StopToken
 from nas_engine.domain.host_lock import HostLock
 from nas_engine.domain.job_protocol import FailureType
@@ -28,7 +28,7 @@ def test_runtimes_are_made_by_name_and_missing_libraries_are_named() -> None:
     with pytest.raises(RuntimeUnavailableError, match="rknn-toolkit-lite2"):
         create_runtime(RuntimeName.RKNNLITE, RuntimeOptions())
     with pytest.raises(RuntimeUnavailableError, match="use one of"):
-        RuntimeName.parse("tensorrt")
+        check_runtime("tensorrt")
 
 
 def test_settings_cross_to_a_child_unchanged(tmp_path: Path) -> None:

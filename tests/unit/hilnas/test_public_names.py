@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 import hilnas
-from hilnas import public
+from hilnas import plugins, public
+
+
+@pytest.mark.parametrize("name", plugins.__all__)
+def test_every_name_that_packages_declare_with_is_there(name: str) -> None:
+    assert getattr(hilnas, name) is getattr(plugins, name)
+    assert name in dir(hilnas)
 
 
 @pytest.mark.parametrize("name", public.__all__)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.binned_evolution import BinnedEvolution
 from nas_engine.settings.algorithms import BinnedEvolutionSettings
 from tests.support.fakes.space import StagedSpace, tell_all
 
 SPACE = StagedSpace()
-OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+OBJECTIVES = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
 CONFIG = BinnedEvolutionSettings(bin_width=20.0, population_size=20, num_mutation=6, num_crossover=4)
 
 

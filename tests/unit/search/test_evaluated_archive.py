@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nas_engine.domain.errors import SearchStateError
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import LATENCY_US, TOP1
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.pareto import HypervolumeReference
@@ -13,16 +15,16 @@ from tests.support.fakes.space import StagedSpace
 
 PROBLEM = SearchProblem(
     space=StagedSpace(num_stages=1),
-    objectives=(Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.LATENCY_US, Goal.MINIMIZE)),
-    constraints=(Constraint(Metric.TOP1, minimum=0.5),),
+    objectives=(Objective(TOP1, Goal.MAXIMIZE), Objective(LATENCY_US, Goal.MINIMIZE)),
+    constraints=(Constraint(TOP1, minimum=0.5),),
 )
 
 
 def result(index: int, top1: float, latency_us: float, error_us: float = 0.0) -> Observation:
     return Observation(
         genotype=(index, 0, 0, 0),
-        objectives={Metric.TOP1: top1, Metric.LATENCY_US: latency_us},
-        uncertainty={Metric.LATENCY_US: error_us},
+        objectives={TOP1: top1, LATENCY_US: latency_us},
+        uncertainty={LATENCY_US: error_us},
     )
 
 

@@ -12,7 +12,9 @@ import pytest
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import LATENCY_US, MACS, PARAMS, TOP1
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
@@ -21,7 +23,7 @@ from nas_engine.search.pareto import HypervolumeReference, equispaced
 from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings, RandomSearchSettings, ScarletNsga2Settings
 from tests.support.fakes.space import StagedSpace, tell_all
 
-OBJECTIVES = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+OBJECTIVES = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
 
 
 def problem(space: StagedSpace, *constraints: Constraint, weights: tuple[float, float] = (1.0, 1.0)) -> SearchProblem:
@@ -70,11 +72,11 @@ def test_it_beats_random_search_on_hypervolume() -> None:
 
 def test_non_finite_values_never_reach_the_library() -> None:
     with pytest.raises(SearchStateError, match="only finite"):
-        Observation(genotype=(0,), objectives={Metric.TOP1: float("nan")})
+        Observation(genotype=(0,), objectives={TOP1: float("nan")})
     with pytest.raises(SearchStateError, match="only finite"):
-        Observation(genotype=(0,), objectives={Metric.LATENCY_US: float("inf")})
+        Observation(genotype=(0,), objectives={LATENCY_US: float("inf")})
     with pytest.raises(SearchStateError, match="uncertainty"):
-        Observation(genotype=(0,), objectives={}, uncertainty={Metric.LATENCY_US: -1.0})
+        Observation(genotype=(0,), objectives={}, uncertainty={LATENCY_US: -1.0})
     with pytest.raises(SearchStateError, match="amount > 0|one > 0"):
         Observation(genotype=(0,), objectives={}, violations={"npu_support": 0.0})
 
@@ -85,7 +87,7 @@ def test_the_global_generator_is_neither_used_nor_moved() -> None:
     for global_seed in (1, 2):
         np.random.seed(global_seed)  # noqa: NPY002 - the point of this test
         before = np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
-        algorithm = Nsga2(problem(space, Constraint(Metric.TOP1, minimum=0.8)), Nsga2Settings(population_size=8), 0)
+        algorithm = Nsga2(problem(space, Constraint(TOP1, minimum=0.8)), Nsga2Settings(population_size=8), 0)
         runs.append([generation(algorithm, space) for _ in range(5)])
         assert np.random.get_state()[1].tolist() == before  # type: ignore[index,union-attr]  # noqa: NPY002
     assert runs[0] == runs[1]
@@ -93,7 +95,7 @@ def test_the_global_generator_is_neither_used_nor_moved() -> None:
 
 def test_feasible_candidates_survive_before_infeasible_ones() -> None:
     space = StagedSpace()
-    bound = Constraint(Metric.MACS, maximum=60.0)
+    bound = Constraint(MACS, maximum=60.0)
     algorithm = Nsga2(problem(space, bound), Nsga2Settings(population_size=10), 0)
     for _ in range(8):
         generation(algorithm, space)
@@ -105,7 +107,7 @@ def test_feasible_candidates_survive_before_infeasible_ones() -> None:
 
 def test_rejected_candidates_never_enter_the_population_and_the_generation_is_asked_on_until_full() -> None:
     space = StagedSpace()
-    bound = Constraint(Metric.TOP1, minimum=0.88)
+    bound = Constraint(TOP1, minimum=0.88)
     config = Nsga2Settings(population_size=6, constraint_handling=ConstraintHandling.REJECT)
     algorithm = Nsga2(problem(space, bound), config, 0)
     while algorithm.generation < 4:
@@ -118,13 +120,13 @@ def test_rejected_candidates_never_enter_the_population_and_the_generation_is_as
 
 def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejected() -> None:
     space = StagedSpace()
-    bound = Constraint(Metric.TOP1, minimum=0.0)
+    bound = Constraint(TOP1, minimum=0.0)
     config = Nsga2Settings(population_size=6, constraint_handling=ConstraintHandling.REJECT)
     algorithm = Nsga2(problem(space, bound), config, 0)
     observations = tell_all(space, algorithm.ask(4))
     algorithm.tell(observations)
     assert (algorithm.population, set(algorithm.survivors)) == ((), {result.genotype for result in observations})
-    worse = Observation(genotype=observations[0].genotype, objectives={**observations[0].objectives, Metric.TOP1: -0.1})
+    worse = Observation(genotype=observations[0].genotype, objectives={**observations[0].objectives, TOP1: -0.1})
     algorithm.revise([worse])
     assert set(algorithm.survivors) == {result.genotype for result in observations[1:]}
     assert algorithm.batch_size == 3
@@ -138,7 +140,7 @@ def test_what_waits_for_a_full_generation_and_violates_after_a_revision_is_rejec
 def test_a_measured_constraint_nobody_meets_is_reported_with_the_range_seen() -> None:
     space = StagedSpace()
     algorithm = ScarletNsga2(
-        problem(space, Constraint(Metric.TOP1, minimum=0.999)),
+        problem(space, Constraint(TOP1, minimum=0.999)),
         ScarletNsga2Settings(population_size=5, max_rejections=30),
         0,
     )
@@ -154,7 +156,7 @@ def test_a_measured_constraint_nobody_meets_is_reported_with_the_range_seen() ->
 
 def test_a_checkpoint_keeps_rank_and_crowding_and_the_half_full_generation() -> None:
     space = StagedSpace()
-    bound = Constraint(Metric.TOP1, minimum=0.88)
+    bound = Constraint(TOP1, minimum=0.88)
 
     def make() -> ScarletNsga2:
         return ScarletNsga2(problem(space, bound), ScarletNsga2Settings(population_size=8), 5)
@@ -201,9 +203,9 @@ def test_a_damaged_population_is_refused() -> None:
 def test_three_objectives_with_params_maximised_are_searched_and_equispaced_models_picked() -> None:
     space = StagedSpace()
     objectives = (
-        Objective(Metric.TOP1, Goal.MAXIMIZE, weight=0.4),
-        Objective(Metric.MACS, Goal.MINIMIZE, weight=0.4),
-        Objective(Metric.PARAMS, Goal.MAXIMIZE, weight=0.2),
+        Objective(TOP1, Goal.MAXIMIZE, weight=0.4),
+        Objective(MACS, Goal.MINIMIZE, weight=0.4),
+        Objective(PARAMS, Goal.MAXIMIZE, weight=0.2),
     )
     algorithm = ScarletNsga2(
         SearchProblem(space=space, objectives=objectives), ScarletNsga2Settings(population_size=10), 0
@@ -214,20 +216,20 @@ def test_three_objectives_with_params_maximised_are_searched_and_equispaced_mode
             [
                 Observation(
                     genotype=observation.genotype,
-                    objectives={**observation.objectives, Metric.PARAMS: float(sum(observation.genotype[1::4]))},
+                    objectives={**observation.objectives, PARAMS: float(sum(observation.genotype[1::4]))},
                 )
                 for observation in tell_all(space, batch)
             ]
         )
     front = algorithm.front()
-    most = max(observation.objectives[Metric.PARAMS] for observation in algorithm.results)
-    assert most in {observation.objectives[Metric.PARAMS] for observation in front}
+    most = max(observation.objectives[PARAMS] for observation in algorithm.results)
+    assert most in {observation.objectives[PARAMS] for observation in front}
     assert len(equispaced(algorithm.archive.points(front), 5)) == 5
 
 
 def noisy(genotypes: list[tuple[int, ...]], space: StagedSpace, error: float) -> list[Observation]:
     return [
-        Observation(genotype=t.genotype, objectives=t.objectives, uncertainty={Metric.TOP1: error, Metric.MACS: 0.0})
+        Observation(genotype=t.genotype, objectives=t.objectives, uncertainty={TOP1: error, MACS: 0.0})
         for t in tell_all(space, genotypes)
     ]
 

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from scipy.stats import chisquare
 
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import CheapCheck, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.encoding import Encoding
@@ -30,9 +32,7 @@ from tests.support.fakes.space import StagedSpace, tell_all
 SPACE = StagedSpace()
 ENCODING = Encoding.of(SPACE)
 FULL = (2, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1)
-PROBLEM = SearchProblem(
-    space=SPACE, objectives=(Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
-)
+PROBLEM = SearchProblem(space=SPACE, objectives=(Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE)))
 
 
 class Recorder:
@@ -99,7 +99,7 @@ def test_the_reinforced_mutation_is_natural_until_something_is_learned() -> None
 
 def test_the_prior_mutation_takes_the_cheaper_or_the_larger_variant() -> None:
     def cheap(genotype: tuple[int, ...]) -> CheapCheck:
-        return CheapCheck({Metric.MACS: SPACE.macs(genotype)}, {})
+        return CheapCheck({MACS: SPACE.macs(genotype)}, {})
 
     natural = HierarchicalMutation(ENCODING, structural_probability=0.3, mean_leaves=0.5)
     prior, random = PriorMutation(PROBLEM, cheap, natural), RandomMutation(natural)

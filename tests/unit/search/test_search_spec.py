@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nas_engine.domain.objective import Goal, Metric
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.spec import parse_search_spec, search_spec_schema
 from server.core.errors import InvalidSpecError
@@ -61,8 +62,8 @@ def test_awaited_metrics_come_from_objectives_and_constraints() -> None:
             "constraints": [{"metric": "latency_us", "maximum": 5000}, {"metric": "top1", "minimum": 0.5}],
         }
     )
-    assert spec.metrics() == (Metric.MACS, Metric.TOP1, Metric.LATENCY_US)
-    assert spec.awaited_metrics() == (Metric.TOP1, Metric.LATENCY_US)
+    assert spec.metrics() == (MACS, TOP1, LATENCY_US)
+    assert spec.awaited_metrics() == (TOP1, LATENCY_US)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,9 @@ def test_awaited_metrics_come_from_objectives_and_constraints() -> None:
         ({"constraints": [{"metric": "macs"}]}, "/constraints/0"),
         ({"constraints": [{"metric": "macs", "minimum": 2, "maximum": 1}]}, "/constraints/0"),
         ({"constraints": [{"metric": "macs", "maximum": float("inf")}]}, "/constraints/0/maximum"),
-        ({"algorithm": {"kind": "magic"}}, "/algorithm"),
+        ({"algorithm": {"kind": "../magic"}}, "/algorithm/kind"),
+        ({"algorithm": {"kind": "magic", "strength": float("nan")}}, "/algorithm"),
+        ({"algorithm": {"strength": 3}}, "/algorithm"),
         ({"algorithm": {"kind": "nsga2", "population_size": 1}}, "/algorithm/population_size"),
         ({"supernet": {"space": {"id": "spos"}, "epochs": 1}}, "/supernet/dataset"),
         ({"labels": {"a/b": "x\u0000"}}, "/labels/a~1b"),

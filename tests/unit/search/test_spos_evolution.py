@@ -8,7 +8,9 @@ import pytest
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.objective import Constraint, Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.algorithms.spos_evolution import SposEvolution
 from nas_engine.search.cheap_filter import GraphFilter, MetricFilter
@@ -20,7 +22,7 @@ from tests.support.reference import vectors
 TRACE = vectors("spos_evolution_trace")
 TABLE = vectors("spos_macs_table")
 LIMIT = float(TRACE["hyper"]["flops_limit"])
-TOP1 = (Objective(Metric.TOP1, Goal.MAXIMIZE),)
+ACCURACY = (Objective(TOP1, Goal.MAXIMIZE),)
 
 
 def macs(genotype: Genotype) -> float:
@@ -39,13 +41,13 @@ def error(genotype: Genotype) -> float:
 @cache
 def run(seed: int) -> tuple[tuple[tuple[Genotype, ...], ...], SposEvolution]:
     """The reference's 1 + 20 generations."""
-    cheap = MetricFilter(lambda g: {Metric.MACS: macs(g)}, [Constraint(Metric.MACS, maximum=LIMIT)])
-    problem = SearchProblem(space=create_space("spos"), objectives=TOP1, cheap_filter=cheap)
+    cheap = MetricFilter(lambda g: {MACS: macs(g)}, [Constraint(MACS, maximum=LIMIT)])
+    problem = SearchProblem(space=create_space("spos"), objectives=ACCURACY, cheap_filter=cheap)
     algorithm = SposEvolution(problem, SposEvolutionSettings(), seed)
     generations = []
     for _ in range(21):
         batch = algorithm.ask(algorithm.batch_size)
-        algorithm.tell([Observation(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in batch])
+        algorithm.tell([Observation(genotype=g, objectives={TOP1: 1.0 - error(g)}) for g in batch])
         generations.append(tuple(batch))
     return tuple(generations), algorithm
 
@@ -53,7 +55,7 @@ def run(seed: int) -> tuple[tuple[tuple[Genotype, ...], ...], SposEvolution]:
 def test_the_trace_and_the_space_agree_on_macs() -> None:
     cheap = GraphFilter(create_space("spos"), [])
     top = TRACE["runs"][0]["top5"][0]
-    assert cheap.metrics(tuple(top["arch"]))[Metric.MACS] == macs(tuple(top["arch"])) == top["macs"]
+    assert cheap.metrics(tuple(top["arch"]))[MACS] == macs(tuple(top["arch"])) == top["macs"]
     assert error(tuple(top["arch"])) == pytest.approx(top["err"])
 
 
@@ -85,10 +87,10 @@ def test_parents_are_elitist_over_all_generations() -> None:
 
 
 def test_half_of_a_generation_are_mutants_and_half_are_crossed() -> None:
-    problem = SearchProblem(space=create_space("spos"), objectives=TOP1)
+    problem = SearchProblem(space=create_space("spos"), objectives=ACCURACY)
     algorithm = SposEvolution(problem, SposEvolutionSettings(), 3)
     first = algorithm.ask(50)
-    algorithm.tell([Observation(genotype=g, objectives={Metric.TOP1: 1.0 - error(g)}) for g in first])
+    algorithm.tell([Observation(genotype=g, objectives={TOP1: 1.0 - error(g)}) for g in first])
     parents = algorithm.parents()
     second = algorithm.ask(50)
     distances = [min(sum(a != b for a, b in zip(g, p, strict=True)) for p in parents) for g in second[:25]]
@@ -98,6 +100,6 @@ def test_half_of_a_generation_are_mutants_and_half_are_crossed() -> None:
 
 
 def test_needs_exactly_one_objective() -> None:
-    problem = SearchProblem(space=StagedSpace(), objectives=(*TOP1, Objective(Metric.MACS, Goal.MINIMIZE)))
+    problem = SearchProblem(space=StagedSpace(), objectives=(*ACCURACY, Objective(MACS, Goal.MINIMIZE)))
     with pytest.raises(EngineError, match="one objective"):
         SposEvolution(problem, SposEvolutionSettings(), 0)

@@ -8,11 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
-    AskTellSettings,
     BinnedEvolutionSettings,
     Nsga2Settings,
     PredictorAssistedSettings,
@@ -77,8 +78,10 @@ def test_a_setting_that_came_later_enters_the_identity_once_it_is_used() -> None
 
 
 @pytest.mark.parametrize("settings", [Nsga2Settings(), ScarletNsga2Settings()], ids=lambda settings: settings.kind)
-def test_confident_dominance_is_named_in_checkpoints_and_comparing_values_is_not(settings: AskTellSettings) -> None:
-    objectives = (Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE))
+def test_confident_dominance_is_named_in_checkpoints_and_comparing_values_is_not(
+    settings: CheckpointedSettings,
+) -> None:
+    objectives = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
     for dominance, named in ((Dominance.POINT, False), (Dominance.CONFIDENT, True)):
         problem = SearchProblem(space=StagedSpace(), objectives=objectives, dominance=dominance)
         assert ('"dominance":"confident"' in str(create_algorithm(settings, problem).state())) is named

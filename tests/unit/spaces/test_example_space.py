@@ -6,7 +6,7 @@ import pytest
 
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
 from nas_engine.domain.layer_graph import Dropout
-from nas_engine.domain.objective import Metric
+from nas_engine.domain.metrics import MACS
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.spaces.parameters import read_parameters
@@ -42,7 +42,7 @@ def test_the_forms_differ_in_dropout_only_and_the_supernet_holds_every_weight() 
 
 
 def test_the_example_has_a_range_for_every_cheap_metric() -> None:
-    found = metric_range(SPACE, Metric.MACS)
+    found = metric_range(SPACE, MACS)
     assert found is not None
     assert 0 < found.minimum < found.maximum
 

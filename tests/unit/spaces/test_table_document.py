@@ -11,7 +11,8 @@ import pytest
 
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.objective import Constraint, Metric
+from nas_engine.domain.metrics import MACS, PARAMS, TOP1
+from nas_engine.domain.objective import Constraint
 from nas_engine.search.cheap_filter import TableFilter, filter_of
 from nas_engine.spaces.tables import document as table_document
 from nas_engine.spaces.tables.document import parse_table
@@ -47,11 +48,11 @@ def test_a_document_gives_genes_runs_and_an_identity() -> None:
         ("body", "stage2", "leaf"),
     ]
     assert table.parameters == {"sha256": hashlib.sha256(content).hexdigest()}
-    found = table.lookup((1, 0))[Metric.TOP1]
+    found = table.lookup((1, 0))[TOP1]
     assert found.value == pytest.approx(0.71)
     assert found.standard_error == pytest.approx(0.01)
-    assert table.extremes(Metric.MACS) == (1000.0, 3000.0)
-    assert table.extremes(Metric.PARAMS) is None
+    assert table.extremes(MACS) == (1000.0, 3000.0)
+    assert table.extremes(PARAMS) is None
 
 
 def test_a_table_of_any_origin_can_be_written_and_read_again() -> None:
@@ -112,9 +113,9 @@ def test_a_table_that_is_too_large_is_refused_before_it_is_read() -> None:
 
 def test_a_filter_keeps_a_search_among_the_rows_and_within_the_columns_bounds() -> None:
     table = parse_table(as_bytes({"rows": ROWS}), "upload")
-    check = filter_of(table, [Constraint(Metric.MACS, maximum=2500.0)])
+    check = filter_of(table, [Constraint(MACS, maximum=2500.0)])
     assert check((0, 1)).feasible
-    assert check((0, 1)).values == {Metric.MACS: 2000.0}
+    assert check((0, 1)).values == {MACS: 2000.0}
     assert set(check((1, 0)).violations) == {"macs"}
     assert check((1, 1)).violations == {"table_row": 1.0}
     assert np.isclose(TableFilter(table, [])((1, 0)).total_violation, 0.0)

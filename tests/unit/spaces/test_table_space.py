@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeError, InvalidSpaceError
-from nas_engine.domain.objective import Goal, Metric, Objective
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Objective
 from nas_engine.domain.search_space import Form
 from nas_engine.search.algorithm import CheapCheck, Observation, SearchProblem
 from nas_engine.search.factory import create_algorithm
@@ -26,10 +28,8 @@ def make_table(**changes: object) -> TableSpace:
     arguments: dict[str, object] = {
         "genotypes": GENOTYPES,
         "columns": [
-            TableColumn(
-                Metric.TOP1, np.stack([GENOTYPES.sum(axis=1) * 10.0, GENOTYPES.sum(axis=1) * 10.0 + 2], 1), 0.01
-            ),
-            TableColumn(Metric.MACS, GENOTYPES @ np.asarray([100.0, 10.0, 1.0])),
+            TableColumn(TOP1, np.stack([GENOTYPES.sum(axis=1) * 10.0, GENOTYPES.sum(axis=1) * 10.0 + 2], 1), 0.01),
+            TableColumn(MACS, GENOTYPES @ np.asarray([100.0, 10.0, 1.0])),
         ],
         **changes,
     }
@@ -38,10 +38,10 @@ def make_table(**changes: object) -> TableSpace:
 
 def test_a_row_gives_the_mean_over_runs_and_its_standard_error() -> None:
     found = make_table().lookup((2, 1, 0))
-    assert found[Metric.TOP1].value == pytest.approx(0.31)
-    assert found[Metric.TOP1].standard_error == pytest.approx(0.01)
-    assert found[Metric.MACS].value == 210.0
-    assert found[Metric.MACS].standard_error == 0.0
+    assert found[TOP1].value == pytest.approx(0.31)
+    assert found[TOP1].standard_error == pytest.approx(0.01)
+    assert found[MACS].value == 210.0
+    assert found[MACS].standard_error == 0.0
 
 
 def test_a_table_is_a_search_space_without_layer_graphs() -> None:
@@ -60,7 +60,7 @@ def test_a_table_is_a_search_space_without_layer_graphs() -> None:
 
 
 def test_another_content_is_another_space() -> None:
-    other = make_table(columns=[TableColumn(Metric.MACS, np.arange(12.0))])
+    other = make_table(columns=[TableColumn(MACS, np.arange(12.0))])
     assert make_table().decode((0, 0, 0)).arch_id == make_table().decode((0, 0, 0)).arch_id
     assert make_table().decode((0, 0, 0)).arch_id != other.decode((0, 0, 0)).arch_id
     with pytest.raises(InvalidArchitectureError):
@@ -75,7 +75,7 @@ def test_a_genotype_without_a_row_is_refused_and_a_filter_keeps_a_search_among_t
         Nsga2Settings(population_size=4),
         SearchProblem(
             space=table,
-            objectives=(Objective(Metric.TOP1, Goal.MAXIMIZE), Objective(Metric.MACS, Goal.MINIMIZE)),
+            objectives=(Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE)),
             cheap_filter=lambda genotype: CheapCheck({}, {} if table.has_row(genotype) else {"table_row": 1.0}),
         ),
     )
@@ -99,9 +99,9 @@ def test_a_genotype_without_a_row_is_refused_and_a_filter_keeps_a_search_among_t
             r"row 11: genotype \[0, 0, 0\] is that of row 0 already",
         ),
         ({"columns": []}, "no metric column"),
-        ({"columns": [TableColumn(Metric.MACS, np.arange(11.0))]}, "macs has shape"),
+        ({"columns": [TableColumn(MACS, np.arange(11.0))]}, "macs has shape"),
         (
-            {"columns": [TableColumn(Metric.MACS, np.where(np.arange(12) == 4, np.nan, 1.0))]},
+            {"columns": [TableColumn(MACS, np.where(np.arange(12) == 4, np.nan, 1.0))]},
             "row 4: macs is not finite",
         ),
         ({"options": ["a", "b"]}, "names only 2 options"),
@@ -122,7 +122,7 @@ def test_reads_the_same_table_from_npz_and_csv(tmp_path: Path) -> None:
     assert npz.rows == csv.rows
     assert npz.lookup((2, 1, 1)) == csv.lookup((2, 1, 1))
     assert csv.parameters == {"sha256": hashlib.sha256((tmp_path / "toy.csv").read_bytes()).hexdigest()}
-    assert csv.lookup((2, 1, 1))[Metric.MACS].value == 211.0
+    assert csv.lookup((2, 1, 1))[MACS].value == 211.0
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,6 @@ def test_nas_bench_macro_is_read_as_any_table() -> None:
     assert table.size == len(table.rows) == 6561
     assert table.missing_rows == 0
     found = table.lookup((0,) * 8)
-    assert found[Metric.TOP1].value == pytest.approx((45.32 + 45.33 + 45.44) / 300, abs=1e-4)
-    assert found[Metric.MACS].value == 7_713_280.0
+    assert found[TOP1].value == pytest.approx((45.32 + 45.33 + 45.44) / 300, abs=1e-4)
+    assert found[MACS].value == 7_713_280.0
     assert [gene.group for gene in table.genes].count("stage1") == 3

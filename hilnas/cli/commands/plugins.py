@@ -1,0 +1,84 @@
+"""``hilnas plugins``: what packages bring to a server, and what settings it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hilnas.cli.options import connect, print_json
+from hilnas.cli.runner import new_app, run
+from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
+from hilnas.cli.terminal import make_console
+from hilnas.client.errors import SpecFileError
+from server.plugins.schemas import ProvidedResource
+
+app = new_app("What packages bring to a server: search spaces, algorithms, data sets; and the settings of each.")
+_console = make_console()
+NameArgument = Annotated[str | None, typer.Argument(help="Show the settings of this one.", metavar="NAME")]
+
+
+@app.command("list")
+def list_plugins(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
+    """List what installed packages bring, and why any of it cannot be used."""
+    with connect(server, token) as nas:
+        found = list(nas.spaces.plugins())
+    if as_json:
+        print_json(found)
+        return
+    table = Table("door", "name", "package", "version", "problem")
+    for plugin in found:
+        table.add_row(plugin.door, plugin.name, plugin.package, plugin.version, plugin.problem or "-")
+    _console.print(table)
+
+
+@app.command()
+def algorithms(
+    name: NameArgument = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List the algorithms a search may name, or the settings of one."""
+    with connect(server, token) as nas:
+        _show(nas.spaces.algorithms(), name, as_json)
+
+
+@app.command()
+def datasets(
+    name: NameArgument = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List the kinds of data sets the operator may register, or the settings of one."""
+    with connect(server, token) as nas:
+        _show(nas.spaces.dataset_kinds(), name, as_json)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas plugins``."""
+    return run(app, "plugins", argv)
+
+
+def _show(kinds: Iterable[ProvidedResource], name: str | None, as_json: bool) -> None:
+    known = list(kinds)
+    found = [kind for kind in known if name in (None, kind.name)]
+    if not found:
+        raise SpecFileError(f"the server has no {name!r}: it has {', '.join(kind.name for kind in known)}")
+    if as_json:
+        print_json(found)
+    elif name is None:
+        table = Table("name", "title", "package", "version")
+        for kind in found:
+            table.add_row(kind.name, kind.title, kind.package, kind.version)
+        _console.print(table)
+    else:
+        _console.print(_settings_table(found[0].settings_schema))
+
+
+def _settings_table(schema: dict[str, Any]) -> Table:
+    table = Table("setting", "type", "default", "meaning")
+    required = schema.get("required", [])
+    for setting, field in schema.get("properties", {}).items():
+        options = field.get("anyOf", [field])
+        types = " or ".join(str(option.get("type") or option.get("const") or "object") for option in options)
+        default = "required" if setting in required else str(field.get("default", ""))
+        table.add_row(setting, types, default, str(field.get("description", "")))
+    return table

@@ -1,0 +1,73 @@
+"""Values of metrics that are functions of the layer graph; whatever one of them does wrong is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from nas_engine.domain.door_survey import resolved
+from nas_engine.domain.doors import Door, PluginError, described
+from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.metric import Metric, MetricDeclaration
+from nas_engine.domain.metrics import all_metrics, declaration_of, graph_metrics
+
+MetricSettings = Mapping[str, Any]
+"""Settings of metrics by the metric's name, as their declarations type them; absent ones take the defaults."""
+
+NO_SETTINGS: MetricSettings = {}
+
+
+def graph_value(metric: Metric, graph: LayerGraph, settings: Any = None) -> float:
+    """Compute one metric of a DEPLOYED graph.
+
+    Raises:
+        PluginError: it cannot be imported, raised, or gave no finite number within its bounds.
+    """
+    declaration = declaration_of(metric)
+    function = metric_function(declaration)
+    if settings is None and declaration.settings is not None:
+        settings = declaration.settings()
+    try:
+        value = float(function(graph) if declaration.settings is None else function(graph, settings))
+    except Exception as error:
+        raise PluginError(f"{metric_with_package(declaration)} raised {described(error)}") from error
+    return checked_value(declaration, value)
+
+
+def graph_values(graph: LayerGraph, wanted: Iterable[Metric], settings: MetricSettings) -> dict[Metric, float]:
+    """Compute what ships with hilnas, and what is wanted beside. Raises as `graph_value`."""
+    own = [one.metric for one in graph_metrics() if all_metrics().get(one.name).is_built_in]
+    return {metric: graph_value(metric, graph, settings.get(metric.name)) for metric in dict.fromkeys([*own, *wanted])}
+
+
+def checked_value(declaration: MetricDeclaration, value: float) -> float:
+    """Return a finite value within the metric's bounds.
+
+    Raises:
+        PluginError: it is none.
+    """
+    if not (math.isfinite(value) and declaration.minimum <= value <= declaration.maximum):
+        bounds = f"a finite number from {declaration.minimum:g} to {declaration.maximum:g}"
+        raise PluginError(f"{metric_with_package(declaration)} gave {value}: it must be {bounds}")
+    return value
+
+
+def metric_with_package(declaration: MetricDeclaration) -> str:
+    """Name a metric with the package and version that it comes from."""
+    return f"metric {declaration.name} of {all_metrics().get(declaration.name).provider}"
+
+
+@lru_cache(maxsize=256)
+def metric_function(declaration: MetricDeclaration) -> Callable[..., Any]:
+    """Import what computes a metric, once per process; what a package brings after another process has imported it.
+
+    Raises:
+        PluginError: it cannot be imported, or does not import in time.
+    """
+    brought = all_metrics().get(declaration.name)
+    function: Callable[..., Any] = (
+        declaration.resolve() if brought.is_built_in else resolved(Door.METRICS, MetricDeclaration, brought)
+    )
+    return function

@@ -1,0 +1,154 @@
+"""The registry of metrics: those that ship with hilnas, and those that others bring."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nas_engine.domain.doors import Declared, Door, PluginError, declared
+from nas_engine.domain.metric import Goal, Metric, MetricDeclaration, MetricSource
+from nas_engine.domain.plugin_survey import surveyed_door
+
+_COMPLEXITY = "nas_engine.domain.views.complexity"
+_ACCURACY = "nas_engine.evaluation.accuracy:evaluate"
+
+BUILT_IN = (
+    MetricDeclaration(
+        name="top1",
+        title="Accuracy on validation images, with the supernet's weights.",
+        unit="fraction",
+        goal=Goal.MAXIMIZE,
+        source=MetricSource.EVALUATED,
+        implementation=_ACCURACY,
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    MetricDeclaration(
+        name="test_top1",
+        title="Accuracy on test images, for the front of a search that is over.",
+        unit="fraction",
+        goal=Goal.MAXIMIZE,
+        source=MetricSource.EVALUATED,
+        implementation=_ACCURACY,
+        minimum=0.0,
+        maximum=1.0,
+        searched=False,
+    ),
+    MetricDeclaration(
+        name="device_top1",
+        title="Accuracy on test images as the search's device answers them.",
+        unit="fraction",
+        goal=Goal.MAXIMIZE,
+        source=MetricSource.MEASURED,
+        minimum=0.0,
+        maximum=1.0,
+        searched=False,
+    ),
+    MetricDeclaration(
+        name="latency_us",
+        title="Median latency of one inference on the search's device.",
+        unit="us",
+        goal=Goal.MINIMIZE,
+        source=MetricSource.MEASURED,
+        minimum=0.0,
+    ),
+    MetricDeclaration(
+        name="macs",
+        title="Multiply-accumulate operations of one inference.",
+        unit="macs",
+        goal=Goal.MINIMIZE,
+        source=MetricSource.GRAPH,
+        implementation=f"{_COMPLEXITY}:macs",
+        minimum=0.0,
+    ),
+    MetricDeclaration(
+        name="params",
+        title="Trainable weights.",
+        unit="params",
+        goal=Goal.MINIMIZE,
+        source=MetricSource.GRAPH,
+        implementation=f"{_COMPLEXITY}:params",
+        minimum=0.0,
+    ),
+    MetricDeclaration(
+        name="peak_activation_bytes",
+        title="Largest sum of activations alive at once, in float32.",
+        unit="bytes",
+        goal=Goal.MINIMIZE,
+        source=MetricSource.GRAPH,
+        implementation=f"{_COMPLEXITY}:peak_activation_bytes",
+        minimum=0.0,
+    ),
+)
+
+
+@lru_cache(maxsize=1)
+def all_metrics() -> Declared[MetricDeclaration]:
+    """Read every metric there is, built-in first; once per process.
+
+    What installed packages bring is looked at in a process of its own before it is imported here.
+    """
+    refused = surveyed_door(Door.METRICS, [one.name for one in BUILT_IN]).problems
+    return declared(Door.METRICS, MetricDeclaration, BUILT_IN, refused=refused)
+
+
+def declarations() -> tuple[MetricDeclaration, ...]:
+    """List every metric that can be used."""
+    return tuple(brought.declaration for brought in all_metrics().brought.values())
+
+
+def declaration_of(metric: Metric) -> MetricDeclaration:
+    """Find the declaration of a metric.
+
+    Raises:
+        PluginError: it is not installed, or cannot be used.
+    """
+    return all_metrics().get(metric.name).declaration
+
+
+def metric_named(name: str) -> Metric:
+    """Find a metric by its name.
+
+    Raises:
+        PluginError: there is none, or its package cannot be used.
+    """
+    found = all_metrics()
+    if name not in found.brought and not any(problem.name == name for problem in found.problems):
+        raise PluginError(f"unknown metric {name!r}: use one of {', '.join(found.brought)}")
+    return found.get(name).declaration.metric
+
+
+def stored_metric(name: str) -> Metric:
+    """Find the metric that a stored row names; of one that is gone only the name is known."""
+    brought = all_metrics().brought.get(name)
+    return Metric(name, "", Goal.MINIMIZE) if brought is None else brought.declaration.metric
+
+
+def is_cheap(metric: Metric) -> bool:
+    """Whether a metric is known before a candidate is evaluated."""
+    brought = all_metrics().brought.get(metric.name)
+    return brought is not None and brought.declaration.is_cheap
+
+
+def is_evaluated(metric: Metric) -> bool:
+    """Whether a worker evaluates a metric, with a supernet's weights."""
+    brought = all_metrics().brought.get(metric.name)
+    return brought is not None and brought.declaration.source is MetricSource.EVALUATED
+
+
+def is_searched(metric: Metric) -> bool:
+    """Whether a search may look at a metric."""
+    brought = all_metrics().brought.get(metric.name)
+    return brought is not None and brought.declaration.searched
+
+
+def searched_names() -> tuple[str, ...]:
+    """List the names that objectives, constraints, filters and orders may use."""
+    return tuple(one.name for one in declarations() if one.searched)
+
+
+def graph_metrics() -> tuple[MetricDeclaration, ...]:
+    """List the metrics that are functions of the layer graph."""
+    return tuple(one for one in declarations() if one.is_cheap)
+
+
+TOP1, TEST_TOP1, DEVICE_TOP1, LATENCY_US, MACS, PARAMS, PEAK_ACTIVATION_BYTES = (one.metric for one in BUILT_IN)

@@ -1,0 +1,53 @@
+"""Algorithms, kinds of data sets, and what installed packages bring."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query
+
+from server.access.auth import Permitted
+from server.core.http.openapi import COMMON, problems
+from server.core.http.paging import PagingDep, page_in_memory
+from server.core.http.problem_types import INVALID_PAGE_TOKEN
+from server.core.http.resources import Listing, ListQuery
+from server.plugins.kinds import Kind, algorithms, dataset_kinds_known, installed_plugins
+from server.plugins.schemas import AlgorithmResource, DatasetKindResource, PluginResource, ProvidedResource
+
+router = APIRouter(prefix="/api/v1", tags=["plug-ins"])
+R = TypeVar("R", bound=ProvidedResource)
+
+
+@router.get("/algorithms", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_algorithms(
+    paging: PagingDep, _: Permitted, query: Annotated[ListQuery, Query()]
+) -> Listing[AlgorithmResource]:
+    """List the search algorithms with the JSON schemas of their settings; what installed packages bring comes last."""
+    page = page_in_memory(list(algorithms()), lambda kind: kind.name, paging.wanted(query))
+    return paging.listing(page, [_resource(AlgorithmResource, kind) for kind in page.items])
+
+
+@router.get("/dataset-kinds", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_dataset_kinds(
+    paging: PagingDep, _: Permitted, query: Annotated[ListQuery, Query()]
+) -> Listing[DatasetKindResource]:
+    """List the kinds of data sets that the operator may register, with the JSON schemas of their settings."""
+    page = page_in_memory(list(dataset_kinds_known()), lambda kind: kind.name, paging.wanted(query))
+    return paging.listing(page, [_resource(DatasetKindResource, kind) for kind in page.items])
+
+
+@router.get("/plugins", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_plugins(paging: PagingDep, _: Permitted, query: Annotated[ListQuery, Query()]) -> Listing[PluginResource]:
+    """List what installed packages bring, with the reason for what cannot be used; restart after installing any."""
+    page = page_in_memory(
+        list(installed_plugins()), lambda found: f"{found.door.value}:{found.name}", paging.wanted(query)
+    )
+    items = [
+        PluginResource.of(found, found.provider, door=found.door.value, problem=found.problem or None)
+        for found in page.items
+    ]
+    return paging.listing(page, items)
+
+
+def _resource(resource: type[R], kind: Kind) -> R:
+    return resource.of(kind, kind.provider, **kind.facts)

@@ -1,0 +1,60 @@
+"""What specs may name, and who brings it, on the wire."""
+
+from __future__ import annotations
+
+from server.core.http.resources import Json, Resource
+
+
+class ProvidedResource(Resource):
+    """Something that specs may name, with the package that brings it."""
+
+    name: str
+    """Name that specs give it by."""
+
+    title: str
+    """Title for people, one line, from its declaration."""
+
+    package: str
+    """Installed package that brings it; `hilnas` for what ships with the server."""
+
+    version: str
+    """Version of that package, as it is installed on the server."""
+
+    settings_schema: dict[str, Json]
+    """JSON schema of its settings, from its declaration: what forms and commands ask for."""
+
+
+class AlgorithmResource(ProvidedResource):
+    """A search algorithm; a search spec names it as `algorithm.kind`, with its settings beside."""
+
+    max_objectives: int | None
+    """Largest number of objectives it serves; null where its declaration sets no limit."""
+
+    shifts: bool
+    """Whether the supernet may be shifted during its searches."""
+
+
+class DatasetKindResource(ProvidedResource):
+    """A kind of data set, which entries of the operator's data set file name."""
+
+    num_classes: int | None
+    """Number of classes of its images; null where it differs from data set to data set."""
+
+
+class PluginResource(Resource):
+    """Something that an installed package brings."""
+
+    door: str
+    """Group of the entry point, such as `hilnas.spaces`."""
+
+    name: str
+    """Name of the entry point, which specs give it by."""
+
+    package: str
+    """Installed package that brings it."""
+
+    version: str
+    """Version of that package, as it is installed on the server."""
+
+    problem: str | None
+    """Reason why it cannot be used; null where it can."""

@@ -1,0 +1,262 @@
+"""What packages bring is held to its protocol: what raises, hangs or answers nonsense is named, and fails alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from device_agent.failures import JobFailedError, RuntimeUnavailableError
+from device_agent.runtime.base import Loaded, MonotonicClock, RuntimeFacts, SessionSettings
+from device_agent.runtime.brought import make_brought
+from nas_engine.domain.declarations import (
+    AlgorithmDeclaration,
+    DatasetDeclaration,
+    ImageArrays,
+    RuntimeDeclaration,
+    WantedImages,
+)
+from nas_engine.domain.doors import Brought, PluginError, Provider
+from nas_engine.domain.errors import InvalidGenotypeError
+from nas_engine.domain.guard import Guard
+from nas_engine.domain.measurement import DeviceClass, Dtype
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS
+from nas_engine.domain.objective import Objective
+from nas_engine.domain.search_space import Form
+from nas_engine.search.algorithm import SearchProblem
+from nas_engine.search.algorithms.random_search import RandomSearch
+from nas_engine.search.brought import BroughtAlgorithm
+from nas_engine.settings.algorithms import RandomSearchSettings
+from nas_engine.spaces.brought import BroughtSpace, probe
+from nas_engine.training.data import source
+from tests.support.fakes.space import StagedSpace
+from tests.support.paths import ROOT
+
+WHO = Provider("their-package", "4.2")
+PROBLEM = SearchProblem(space=StagedSpace(), objectives=(Objective(MACS, Goal.MINIMIZE),))
+
+
+def guard(timeout_s: float = 20.0) -> Guard:
+    declaration = AlgorithmDeclaration(name="theirs", title="", implementation="a:b")
+    return Guard(Brought(declaration, WHO), timeout_s)
+
+
+class Changed:
+    """Another object with some of its answers replaced; those that are functions are called."""
+
+    def __init__(self, inner: Any, **answers: Any) -> None:
+        self._inner, self._answers = inner, answers
+
+    def __getattr__(self, name: str) -> Any:
+        return self._answers[name] if name in self._answers else getattr(self._inner, name)
+
+
+def always(answer: Any) -> Callable[..., Any]:
+    return lambda *_: answer
+
+
+def raises(*_: Any) -> Any:
+    raise RuntimeError("broken inside")
+
+
+def hangs(*_: Any) -> Any:
+    time.sleep(60)
+
+
+def exits(*_: Any) -> Any:
+    sys.exit(4)
+
+
+def test_a_call_that_hangs_is_given_up_and_not_asked_again() -> None:
+    guarded = guard(0.2)
+    with pytest.raises(PluginError, match=r"theirs of their-package 4\.2: decode did not return within 0\.2 s"):
+        guarded.call("decode", hangs)
+    start_s = time.monotonic()
+    with pytest.raises(PluginError, match="nothing more is asked of it until this process starts anew"):
+        guarded.call("decode", lambda: 1)
+    assert time.monotonic() - start_s < 0.2
+
+
+class TestSpaces:
+    @pytest.mark.parametrize(
+        ("answers", "reason"),
+        [
+            ({"space_id": "other"}, "its space_id is 'other'"),
+            ({"genes": ()}, "no non-empty list of Gene"),
+            ({"size": float("nan")}, "its size is nan"),
+            ({"num_classes": True}, "its num_classes is True"),
+            ({"input_shapes": ((3, 0, 32),)}, "each above 0"),
+            ({"parameters": {"width": float("nan")}}, "no JSON document of finite numbers"),
+        ],
+    )
+    def test_nonsense_about_itself_is_named(self, answers: dict[str, Any], reason: str) -> None:
+        with pytest.raises(PluginError, match=rf"theirs of their-package 4\.2: .*{reason}"):
+            BroughtSpace(Changed(StagedSpace(), **answers), "staged", guard())
+
+    @pytest.mark.parametrize(
+        ("answers", "reason"),
+        [
+            ({"canonical": raises}, "canonical raised RuntimeError: broken inside"),
+            ({"canonical": exits}, "canonical raised SystemExit: 4"),
+            ({"canonical": always((99,) * 12)}, "is no genotype of it"),
+            ({"canonical": always((0,))}, "is no genotype of it"),
+        ],
+    )
+    def test_what_canonical_does_is_named(self, answers: dict[str, Any], reason: str) -> None:
+        space = BroughtSpace(Changed(StagedSpace(), **answers), "staged", guard())
+        with pytest.raises(PluginError, match=rf"theirs of their-package 4\.2: .*{reason}"):
+            space.canonical((0,) * 12)
+
+    def test_what_is_no_architecture_and_no_graph_is_named(self) -> None:
+        inner = StagedSpace()
+        space = BroughtSpace(Changed(inner, decode=always(None), graph=always(3)), "staged", guard())
+        with pytest.raises(PluginError, match="decode returned a NoneType"):
+            space.decode((0,) * 12)
+        with pytest.raises(PluginError, match="graph returned a int"):
+            space.graph(inner.decode((0,) * 12), Form.DEPLOYED)
+
+    def test_its_own_errors_stay_as_they_are(self) -> None:
+        with pytest.raises(InvalidGenotypeError, match="genotype has 1 genes"):
+            BroughtSpace(StagedSpace(), "staged", guard()).canonical((0,))
+
+    def test_one_that_contradicts_itself_is_found_when_it_is_tried_out(self) -> None:
+        with pytest.raises(PluginError, match="genotype_of"):
+            probe(Changed(StagedSpace(), genotype_of=always((1,) * 12)), "staged")
+
+
+class TestAlgorithms:
+    def algorithm(self, **answers: Any) -> BroughtAlgorithm:
+        inner = RandomSearch(PROBLEM, RandomSearchSettings(batch_size=4), seed=1)
+        return BroughtAlgorithm(Changed(inner, **answers), PROBLEM, guard())
+
+    @pytest.mark.parametrize(
+        ("answers", "call", "reason"),
+        [
+            ({"batch_size": float("nan")}, lambda a: a.batch_size, "batch_size is nan"),
+            ({"batch_size": 0}, lambda a: a.batch_size, "between 1 and"),
+            ({"ask": raises}, lambda a: a.ask(2), "ask raised RuntimeError: broken inside"),
+            ({"ask": always([(0,) * 12] * 2)}, lambda a: a.ask(2), "which it has asked before"),
+            ({"ask": always([(0,) * 12, (1, *(0,) * 11)])}, lambda a: a.ask(1), "ask(1) returned 2 genotypes"),
+            ({"ask": always([(99,) * 12])}, lambda a: a.ask(1), "ask returned"),
+            ({"ask": always([(0, 0, 3, 3) * 3])}, lambda a: a.ask(1), "not canonical"),
+            ({"state": lambda: {"mean": float("nan")}}, lambda a: a.state(), "state is no JSON document"),
+            ({"report": lambda: {"best": float("inf")}}, lambda a: a.report(), "report is no JSON document"),
+            ({"report": lambda: 3}, lambda a: a.report(), "report raised TypeError"),
+            ({"pick_models": always([5])}, lambda a: a.pick_models([(1.0,)]), "pick_models returned"),
+            ({"front": lambda: [3]}, lambda a: a.front(), "something else than observations"),
+            ({"tell": exits}, lambda a: a.tell([]), "tell raised SystemExit"),
+        ],
+    )
+    def test_nonsense_is_named(
+        self, answers: dict[str, Any], call: Callable[[BroughtAlgorithm], Any], reason: str
+    ) -> None:
+        with pytest.raises(PluginError) as caught:
+            call(self.algorithm(**answers))
+        assert str(caught.value).startswith("theirs of their-package 4.2: ")
+        assert reason in str(caught.value)
+
+    def test_a_checkpoint_remembers_what_was_asked(self) -> None:
+        first, second = self.algorithm(), self.algorithm()
+        asked = first.ask(4)
+        second.load_state(first.state())
+        assert second.num_asked == 4
+        repeating = self.algorithm(load_state=always(None), ask=always(asked[:1]))
+        repeating.load_state(first.state())
+        with pytest.raises(PluginError, match="asked before"):
+            repeating.ask(1)
+        assert second.ask(4) == first.ask(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    verbose: int = 0
+    scale: float = 1.0
+
+
+class TheirRuntime:
+    facts = RuntimeFacts(
+        name="theirs",
+        device_class=DeviceClass.EMULATED,
+        versions=(("engine", "9"),),
+        dtypes=(Dtype.FP32,),
+        model_formats=("onnx",),
+        core_masks=("any",),
+        uses_processor=True,
+        has_npu_time=False,
+    )
+    clock = MonotonicClock()
+
+    def __init__(self, settings: EngineSettings) -> None:
+        if settings.verbose == 3:
+            raises()
+
+    def load(self, path: Any, settings: SessionSettings) -> Loaded:
+        return Loaded(Changed(None, run=raises, outputs=raises), 0, 0)
+
+    def load_classifier(self, path: Any, settings: SessionSettings) -> Any:
+        return Changed(None, outputs=always(np.array([[0.5, np.nan]])))
+
+
+class TestRuntimes:
+    def made(self, **settings: Any) -> Any:
+        place = f"{__name__}:TheirRuntime"
+        declaration = RuntimeDeclaration(name="theirs", title="", implementation=place, settings=EngineSettings)
+        return make_brought(Brought(declaration, WHO), settings)
+
+    def test_its_package_is_part_of_the_hardware_key(self) -> None:
+        assert self.made(scale=2).facts.versions == (("engine", "9"), ("their-package", "4.2"))
+
+    @pytest.mark.parametrize(
+        ("settings", "reason"),
+        [
+            ({"speed": 1}, "unknown 'speed': known are verbose, scale"),
+            ({"verbose": True}, "verbose is True: it must be of type int"),
+            ({"verbose": "1"}, "verbose is '1'"),
+            ({"verbose": 3}, "building it raised RuntimeError: broken inside"),
+        ],
+    )
+    def test_settings_and_building_are_named(self, settings: dict[str, Any], reason: str) -> None:
+        with pytest.raises(RuntimeUnavailableError, match=rf"theirs of their-package 4\.2: .*{reason}"):
+            self.made(**settings)
+
+    def test_what_raises_or_answers_nan_fails_the_job_by_its_name(self) -> None:
+        runtime = self.made()
+        session = runtime.load(ROOT, SessionSettings(format="onnx")).session
+        with pytest.raises(JobFailedError, match=r"theirs of their-package 4\.2: RuntimeError: broken inside"):
+            session.run()
+        classifier = runtime.load_classifier(ROOT, SessionSettings(format="onnx"))
+        with pytest.raises(JobFailedError, match="it answered NaN"):
+            classifier.outputs(np.zeros((1, 2), np.float32))
+
+    def test_settings_that_need_pydantic_are_refused(self) -> None:
+        with pytest.raises(PluginError, match="agents have no pydantic"):
+            RuntimeDeclaration(name="theirs", title="", implementation="a:b", settings=RandomSearchSettings)
+
+
+@pytest.mark.parametrize(
+    ("gives", "reason"),
+    [
+        (raises, "raised RuntimeError: broken inside"),
+        (always([1, 2]), "it gave a list"),
+        (
+            always(
+                ImageArrays(np.full((4, 8, 8, 1), np.nan), np.zeros(4), np.zeros((2, 8, 8, 1)), np.zeros(2), ("a",))
+            ),
+            "its images cannot be used: images are float64",
+        ),
+        (
+            always(ImageArrays(*(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 9, 0])) * 2, ("a", "b"))),
+            "labels run from 0 to 9, there are 2 classes",
+        ),
+    ],
+)
+def test_a_data_set_at_fault_is_named(gives: Any, reason: str) -> None:
+    declaration = DatasetDeclaration(name="theirs", title="", implementation="a:b")
+    with pytest.raises(PluginError, match=rf"theirs of their-package 4\.2: .*{reason}"):
+        source.brought_dataset(Brought(declaration, WHO), gives, None, WantedImages(name="theirs"))
