@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, M
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState
 from server.candidates.tables import CANDIDATES, candidates, evaluations
+from server.core.database.keyset import fetch_page
 from server.core.database.store import Store, chunks, count_of, where_given
 from server.core.errors import ConflictError
 from server.core.ids import IdPrefix, new_id
@@ -68,55 +68,57 @@ class CandidateStore(Store):
 
     def page_of_candidates(self, query: CandidateQuery, page: PageRequest) -> Page[Candidate]:
         """List; those without the sort value come last."""
-        found = (
-            self._page(
-                CANDIDATES,
-                _filtered(query),
-                page,
-                value_column=candidates.c.seq,
-                id_column=candidates.c.id,
-                descending=query.descending,
-            )
-            if query.order is None
-            else self._page_by_value(query, query.order, page)
-        )
-        return Page(self._with_values(found.items), found.next)
+        # First which they are, from indexes: what is read beside cannot make a planner sort a whole search.
+        ids = self._page_of_ids(query, page)
+        found = {candidate.id: candidate for candidate in self._list_in(CANDIDATES, candidates.c.id, ids.items)}
+        return Page(self._with_values(found[id] for id in ids.items if id in found), ids.next)
 
-    def _page_by_value(self, query: CandidateQuery, metric: Metric, page: PageRequest) -> Page[Candidate]:
+    def _page_of_ids(self, query: CandidateQuery, page: PageRequest) -> Page[str]:
         """List those that have a value, in the order of an index; once they end, those that have none."""
-        valued: Page[Candidate] = Page(())
-        if page.after is None or page.after.value is not None:
-            valued = self._page(
-                CANDIDATES,
-                _sorted_by(query, metric),
-                page,
-                value_column=evaluations.c.value,
-                id_column=evaluations.c.candidate_id,
-                descending=query.descending,
-                has_nulls=False,
-            )
+        c, e = candidates.c, evaluations.c
+        if query.order is None:
+            return self._ids(_matching(sa.select(c.id, c.seq), query), query, page, c.id, c.seq)
+        after_valued = page.after is not None and page.after.value is None
+        valued: Page[str] = Page(())
+        if not after_valued:
+            valued = self._ids(_sorted_by(query, query.order), query, page, e.candidate_id, e.value)
             if valued.next is not None:
                 return valued
         num_left = page.size - len(valued.items)
-        known = sa.select(evaluations.c.id).where(
-            evaluations.c.candidate_id == candidates.c.id, evaluations.c.metric == metric.name, evaluations.c.current
-        )
-        after = page.after if page.after is not None and page.after.value is None else None
-        rest = self._page(
-            CANDIDATES,
-            _filtered(query).where(~known.exists()),
-            PageRequest(max(num_left, 1), after),
-            id_column=candidates.c.id,
-            descending=query.descending,
+        known = sa.select(e.id).where(e.candidate_id == c.id, e.metric == query.order.name, e.current)
+        rest = self._ids(
+            _matching(sa.select(c.id), query).where(~known.exists()),
+            query,
+            PageRequest(max(num_left, 1), page.after if after_valued else None),
+            c.id,
         )
         if num_left > 0:
             return Page((*valued.items, *rest.items), rest.next)
         first_left = Position(None, "~" if query.descending else "")  # behind no id: they begin there
         return Page(valued.items, first_left if rest.items else None)
 
+    def _ids(
+        self,
+        statement: sa.Select[Any],
+        query: CandidateQuery,
+        page: PageRequest,
+        id_column: sa.Column[Any],
+        value_column: sa.Column[Any] | None = None,
+    ) -> Page[str]:
+        return fetch_page(
+            self._connection,
+            statement,
+            page,
+            id_column=id_column,
+            from_row=lambda row: str(row._mapping[id_column]),
+            value_column=value_column,
+            descending=query.descending,
+            has_nulls=False,
+        )
+
     def count_candidates(self, query: CandidateQuery) -> int:
         """Count the candidates that a query matches."""
-        return count_of(self._connection, _filtered(query).with_only_columns(candidates.c.id))
+        return count_of(self._connection, _matching(sa.select(candidates.c.id), query))
 
     def count_candidates_by_state(self, search_id: str) -> Mapping[CandidateState, int]:
         """Candidates of a search per state."""
@@ -169,9 +171,7 @@ class CandidateStore(Store):
     def _with_values(self, found: Iterable[Candidate]) -> tuple[Candidate, ...]:
         """Give candidates their current values."""
         found = tuple(found)
-        values: dict[str, dict[Metric, MetricValue]] = defaultdict(dict)
-        for candidate_id, known in EvaluationStore(self._tx).current_values([candidate.id for candidate in found]):
-            values[candidate_id][known.metric] = known
+        values = EvaluationStore(self._tx).current_values([candidate.id for candidate in found])
         return tuple(replace(candidate, current=values.get(candidate.id, {})) for candidate in found)
 
 
@@ -191,37 +191,47 @@ def _evaluation(candidate: Candidate, known: MetricValue) -> Evaluation:
 
 
 def _sorted_by(query: CandidateQuery, metric: Metric) -> sa.Select[Any]:
-    """Candidates that a query matches with their current value of a metric."""
-    e = evaluations.c
-    of_metric = (e.metric == metric.name, e.current, *_within(query.bounds, metric))
-    if query.search_id is not None:
-        of_metric = (e.search_id == query.search_id, *of_metric)
-    others = replace(query, bounds=tuple(bound for bound in query.bounds if bound.metric != metric))
-    # The evaluation says which search it is; said of the candidate too, planners expect far too few rows.
-    statement = _filtered(others, of_search=False).join(evaluations, e.candidate_id == candidates.c.id)
-    return statement.add_columns(e.value, e.candidate_id).where(*of_metric)
-
-
-def _filtered(query: CandidateQuery, *, of_search: bool = True) -> sa.Select[Any]:
+    """Values of a metric of the candidates that a query matches, with their ids."""
     c, e = candidates.c, evaluations.c
-    statement = where_given(
-        CANDIDATES.select(),
-        {
-            c.search_id: query.search_id if of_search else None,
-            c.state: query.states,
-            c.arch_id: query.arch_id,
-            c.generation: query.generation,
-        },
-    )
-    for metric in dict.fromkeys(bound.metric for bound in query.bounds):
-        within = sa.select(e.candidate_id).where(e.metric == metric.name, e.current, *_within(query.bounds, metric))
-        statement = statement.where(c.id.in_(where_given(within, {e.search_id: query.search_id})))
+    # The value says which search it is; said of the candidate too, planners expect far too few rows.
+    statement = where_given(sa.select(e.value, e.candidate_id), {e.search_id: query.search_id})
+    statement = statement.where(e.metric == metric.name, e.current, *_within(e.value, query.bounds, metric))
+    statement = _bounded(statement, e.candidate_id, query, [one for one in query.bounds if one.metric != metric])
+    if any(_asked(query).values()):
+        statement = where_given(statement.join(candidates, c.id == e.candidate_id), _asked(query))
     return statement
 
 
-def _within(bounds: Iterable[MetricBound], metric: Metric) -> tuple[sa.ColumnElement[bool], ...]:
+def _matching(statement: sa.Select[Any], query: CandidateQuery) -> sa.Select[Any]:
+    """Keep the candidates of a statement that a query matches."""
+    c = candidates.c
+    statement = where_given(statement, {c.search_id: query.search_id, **_asked(query)})
+    return _bounded(statement, c.id, query, query.bounds)
+
+
+def _asked(query: CandidateQuery) -> dict[sa.Column[Any], Any]:
+    """What a query asks of a candidate itself, but for its search."""
+    c = candidates.c
+    generations = () if query.generation is None else (query.generation,)
+    return {c.state: query.states, c.arch_id: query.arch_id, c.generation: generations}
+
+
+def _bounded(
+    statement: sa.Select[Any], id_column: sa.Column[Any], query: CandidateQuery, bounds: Sequence[MetricBound]
+) -> sa.Select[Any]:
+    """Keep the candidates of a statement whose values are within bounds."""
+    e = evaluations.alias("bounded").c
+    for metric in dict.fromkeys(bound.metric for bound in bounds):
+        within = where_given(sa.select(e.candidate_id), {e.search_id: query.search_id})
+        within = within.where(e.metric == metric.name, e.current, *_within(e.value, bounds, metric))
+        statement = statement.where(id_column.in_(within))
+    return statement
+
+
+def _within(
+    value: sa.ColumnElement[float], bounds: Iterable[MetricBound], metric: Metric
+) -> tuple[sa.ColumnElement[bool], ...]:
     """Conditions of the bounds of one metric."""
-    value = evaluations.c.value
     of_metric = [bound for bound in bounds if bound.metric == metric]
     lower = (value >= bound.minimum for bound in of_metric if bound.minimum is not None)
     upper = (value <= bound.maximum for bound in of_metric if bound.maximum is not None)

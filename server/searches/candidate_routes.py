@@ -220,14 +220,20 @@ class CandidateContext:
 
 def candidate_resource(candidate: Candidate, known: CandidateContext) -> CandidateResource:
     """One candidate: its latency with kind, validity and uncertainty."""
-    return CandidateResource.of(
-        candidate,
-        **CandidateResource.of_metrics({metric.name: value for metric, value in candidate.values.items()}),
-        architecture=candidate.record.architecture.choices_value(),
-        values=[MetricValueResource.of_value(one) for one in candidate.current.values()],
-        device_accuracy=_device_accuracy(known.classifications.get(candidate.id)),
-        latency=_latency(candidate, known),
-    )
+    members = {name: getattr(candidate, name) for name in _AS_IT_IS}
+    members |= CandidateResource.of_metrics({metric.name: one.value for metric, one in candidate.current.items()})
+    members |= {
+        "genotype": list(candidate.genotype),
+        "architecture": candidate.record.architecture.choices_value(),
+        "values": [MetricValueResource.of_value(one) for one in candidate.current.values()],
+        "device_accuracy": _device_accuracy(known.classifications.get(candidate.id)),
+        "latency": _latency(candidate, known),
+    }
+    return CandidateResource.of_stored(**members)
+
+
+_AS_IT_IS = tuple(name for name in CandidateResource.model_fields if hasattr(Candidate, name))
+"""Fields of the resource that are fields or properties of the candidate."""
 
 
 def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue | None:
@@ -252,13 +258,13 @@ def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | No
     if latency is None:
         return None
     hardware = known.hardware.get(candidate.search_id)
-    return LatencyValue.of(
+    return LatencyValue.of_stored(
         p50_us=latency.value,
         standard_error_us=latency.uncertainty,
         kind=latency_kind(hardware),
         device_class=None if hardware is None else hardware.key.identity.device_class,
         validity=worst_validity([ValidityFlag(flag, "flag") for flag in latency.flags]),
-        flags=latency.flags,
+        flags=list(latency.flags),
     )
 
 

@@ -133,8 +133,8 @@ class MetricValueResource(Resource):
 
     @classmethod
     def of_value(cls, known: MetricValue) -> MetricValueResource:
-        """The resource of a stored value, which was checked when it was stored: pages hold hundreds."""
-        return cls.model_construct(
+        """The resource of a candidate's value."""
+        return cls.of_stored(
             name=known.metric.name,
             unit=known.metric.unit,
             goal=known.metric.goal,

@@ -55,12 +55,11 @@ def fetch_page(
 def _behind(
     value: sa.ColumnElement[Any], id_column: sa.ColumnElement[Any], after: Position, descending: bool, has_nulls: bool
 ) -> sa.ColumnElement[bool]:
+    if not has_nulls:  # said of both at once, so that an index on both is entered at the place
+        place, last = sa.tuple_(value, id_column), sa.tuple_(after.value, after.id, types=[value.type, id_column.type])
+        return place < last if descending else place > last
     id_behind = id_column < after.id if descending else id_column > after.id
     if after.value is None:
         return sa.and_(value.is_(None), id_behind)
     value_behind = value < after.value if descending else value > after.value
-    behind = sa.or_(value_behind, sa.and_(value == after.value, id_behind))
-    if has_nulls:
-        return sa.or_(behind, value.is_(None))
-    # Said once more without the id, so that the index is entered at the place.
-    return sa.and_(value <= after.value if descending else value >= after.value, behind)
+    return sa.or_(value_behind, sa.and_(value == after.value, id_behind), value.is_(None))

@@ -62,7 +62,6 @@ class Store:
         id_column: sa.ColumnElement[Any],
         value_column: sa.ColumnElement[Any] | None = None,
         descending: bool = False,
-        has_nulls: bool = True,
     ) -> Page[T]:
         """One page of values; see `fetch_page`."""
         return fetch_page(
@@ -73,7 +72,6 @@ class Store:
             from_row=rows.value_of,
             value_column=value_column,
             descending=descending,
-            has_nulls=has_nulls,
         )
 
     def _insert(self, rows: Rows[T], *values: T) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated, Any, Generic, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Generic, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import declarations
+from nas_engine.domain.metrics import BUILT_IN, declarations
 from nas_engine.settings.base import OneOf, check_form
 from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
@@ -43,10 +44,22 @@ class Resource(Documented):
         return cls.model_validate(_Attributes(values, members))
 
     @classmethod
+    def of_stored(cls, **members: object) -> Self:
+        """The resource of all its fields, each of the field's own type, read from rows that were checked when they were
+        written. Nothing is checked once more: a page holds thousands of values, and checking costs more than reading.
+        """
+        made = cls.__new__(cls)  # what `model_construct` makes, without its look at every field's aliases and defaults
+        object.__setattr__(made, "__dict__", members)
+        object.__setattr__(made, "__pydantic_fields_set__", set(members))
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
+
+    @classmethod
     def of_metrics(cls, values: Mapping[str, float]) -> dict[str, float | None]:
-        """The values of those fields that are named like metrics; None where one is not known."""
-        names = (one.name for one in declarations() if one.name in cls.model_fields)
-        return {name: values.get(name) for name in names}
+        """The values of those fields that are named like metrics, of their types; None where one is not known."""
+        known = ((name, kind, values.get(name)) for name, kind in _metric_fields(cls))
+        return {name: None if value is None else kind(value) for name, kind, value in known}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -71,6 +84,13 @@ class _Attributes:
             if hasattr(value, name):
                 return getattr(value, name)
         raise AttributeError(name)
+
+
+@cache
+def _metric_fields(kind: type[Resource]) -> tuple[tuple[str, type[float]], ...]:
+    """Fields of a resource that are values of built-in metrics, whole numbers or not; no package names a field."""
+    hints = {one.name: kind.model_fields[one.name].annotation for one in BUILT_IN if one.name in kind.model_fields}
+    return tuple((name, int if int in (hint, *get_args(hint)) else float) for name, hint in hints.items())
 
 
 def _written(value: Any) -> Any:
