@@ -1,6 +1,7 @@
 """Lists of candidates, fronts and latencies over REST in a database of 20 searches and 50,000 candidates.
 
-The database is made as it stood before metrics were rows, upgraded (the time is printed) and then asked through the
+The database is made as it stood before metrics were rows, upgraded (the time is printed, and how many values of
+each metric there were and are) and then asked through the
 application itself, without a socket: the median of several requests each, at one search of 2,500 candidates and more.
 `--database` names an empty PostgreSQL database; without it a SQLite file is made. ANALYZE is run first, as autovacuum
 does. `--baseline FILE` compares with what `--json FILE` of an earlier commit wrote; the goal is at most 1.2 times.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -22,7 +24,12 @@ from server.bootstrap.api import build
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.schema import migrate
 from server.bootstrap.settings import Settings
-from tests.support.worlds.many_candidates import add_searches, first_release_database
+from tests.support.worlds.many_candidates import (
+    GRAPH_COLUMNS,
+    METRIC_COLUMNS,
+    add_searches,
+    first_release_database,
+)
 
 GOAL = 1.2
 
@@ -65,9 +72,14 @@ def main() -> None:
         with first_release_database(folder, arguments.database) as engine:
             print(f"{engine.dialect.name}: {arguments.searches} searches of {arguments.candidates} candidates")
             searches = add_searches(engine, num_searches=arguments.searches, num_candidates=arguments.candidates)
+            before = values_of(engine, OF_COLUMNS)
             started = time.perf_counter()
             migrate(engine)
             upgrade_s = time.perf_counter() - started
+            after = values_of(engine, OF_ROWS)
+            for metric, (number, total) in before.items():
+                is_kept = number == after[metric][0] and math.isclose(total, after[metric][1], rel_tol=1e-9)
+                print(f"{metric:<40} {number:8} -> {after[metric][0]:8} values{'' if is_kept else '  LOST'}")
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(sa.text("ANALYZE"))
             settings = {"home": folder / "home", "insecure_no_auth": True, "allowed_hosts": ("testserver",)}
@@ -80,6 +92,17 @@ def main() -> None:
     report(found, arguments.baseline)
     if arguments.json:
         arguments.json.write_text(json.dumps({"upgrade_s": upgrade_s, "milliseconds": found}, indent=2))
+
+
+OF_COLUMNS = "SELECT count({0}), sum({0}) FROM candidates c JOIN architectures a ON a.arch_id = c.arch_id"
+OF_ROWS = "SELECT count(value), sum(value) FROM evaluations WHERE metric = '{0}' AND \"current\""
+
+
+def values_of(engine: sa.Engine, statement: str) -> dict[str, tuple[int, float]]:
+    """How many candidates have a value of each metric, and the sum of them."""
+    with engine.connect() as connection:
+        found = {m: connection.execute(sa.text(statement.format(m))).one() for m in (*METRIC_COLUMNS, *GRAPH_COLUMNS)}
+    return {metric: (int(number), float(total or 0.0)) for metric, (number, total) in found.items()}
 
 
 def measure(client: TestClient, wanted: dict[str, str], repeats: int) -> dict[str, float]:

@@ -154,6 +154,8 @@ def migrate(engine: sa.Engine, revision: str = "head") -> None:
         config.set_main_option("script_location", str(_SCRIPTS))
         config.attributes.update(connection=connection, metadata=metadata, version_table=VERSION_TABLE)
         with _references_checked_at_the_end(connection), connection.begin():
+            if engine.dialect.name == "postgresql":  # one statement may rewrite a table of any size
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             before = MigrationContext.configure(
                 connection, opts={"version_table": VERSION_TABLE}
             ).get_current_revision()
@@ -211,12 +213,16 @@ def _scripts() -> ScriptDirectory:
 def _exclusive(engine: sa.Engine) -> Iterator[None]:
     """Hold the right to migrate: an advisory lock on PostgreSQL, a lock file beside a SQLite file."""
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
+        # Held outside a transaction, which would be ended for idling while another connection migrates; and waited for
+        # as long as another process migrates.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("SET statement_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
             try:
                 yield
             finally:
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
+                connection.execute(sa.text("RESET statement_timeout"))
         return
     database = Path(str(engine.url.database))
     database.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def upgrade() -> None:
         op.add_column("evaluations", column)
     _describe_evaluations()
     for metric in EVALUATED:
-        _mark_current(metric)
+        _keep_value(metric)
     _count()
     with op.batch_alter_table("evaluations", schema=None) as batch_op:
         for name in ("unit", "goal", "flags", "current"):
@@ -76,34 +76,49 @@ def upgrade() -> None:
         batch_op.alter_column("values", server_default=None)
         for name in COUNTED:
             batch_op.drop_column(name)
+    if _on_postgresql():  # until it looked at them itself, lists would be planned by what these tables were
+        op.execute("ANALYZE evaluations, candidates, architectures")
 
 
 def _describe_evaluations() -> None:
-    """Give every evaluation the unit and goal of its metric, and the flag that it was valid by."""
+    """Give every evaluation the unit and goal of its metric, its flags, and whether it is its candidate's value.
+
+    The current one is the latest that gave the candidate its value. Rows are written once: they are many.
+    """
+    own = " ".join(f"WHEN '{metric}' THEN c.{metric}" for metric in EVALUATED)
+    op.execute(
+        f"""CREATE TEMPORARY TABLE current_evaluations AS
+            SELECT candidate_id, metric, max(attempt) AS attempt FROM (
+                SELECT e.candidate_id, e.metric, e.attempt FROM evaluations e JOIN candidates c ON c.id = e.candidate_id
+                WHERE e.value = CASE e.metric {own} END) AS giving
+            GROUP BY candidate_id, metric"""
+    )
+    op.execute("CREATE UNIQUE INDEX ix_current_evaluations ON current_evaluations (candidate_id, metric, attempt)")
+    if _on_postgresql():
+        op.execute("ANALYZE current_evaluations")
     units = " ".join(f"WHEN '{metric}' THEN '{unit}'" for metric, (unit, _, _) in EVALUATED.items())
     goals = " ".join(f"WHEN '{metric}' THEN '{goal}'" for metric, (_, goal, _) in EVALUATED.items())
     flag = "jsonb_build_array(validity)" if _on_postgresql() else "json_array(validity)"
+    is_current = """EXISTS (SELECT 1 FROM current_evaluations n WHERE n.candidate_id = evaluations.candidate_id
+                    AND n.metric = evaluations.metric AND n.attempt = evaluations.attempt)"""
     op.execute(
-        f"UPDATE evaluations SET unit = CASE metric {units} ELSE '' END, "
-        f"goal = CASE metric {goals} ELSE 'minimize' END, "
-        f"flags = CASE validity WHEN 'valid' THEN {_empty_list()} ELSE {flag} END"
+        f"""UPDATE evaluations SET unit = CASE metric {units} ELSE '' END,
+            goal = CASE metric {goals} ELSE 'minimize' END, "current" = {is_current},
+            flags = CASE WHEN metric = 'latency_us' AND {is_current}
+                    THEN (SELECT c.latency_flags FROM candidates c WHERE c.id = evaluations.candidate_id)
+                    WHEN validity = 'valid' THEN {_empty_list()} ELSE {flag} END"""
     )
+    op.execute("DROP TABLE current_evaluations")
 
 
-def _mark_current(metric: str) -> None:
-    """Mark the evaluation that gave each candidate its value; where none did, the value becomes one."""
+def _keep_value(metric: str) -> None:
+    """Make those values of candidates evaluations that none gave them."""
     unit, goal, source = EVALUATED[metric]
-    op.execute(
-        f"""UPDATE evaluations SET "current" = {_true()} WHERE id IN (
-            SELECT e.id FROM evaluations e JOIN candidates c ON c.id = e.candidate_id
-            WHERE e.metric = '{metric}' AND e.value = c.{metric} AND NOT EXISTS (
-                SELECT 1 FROM evaluations later WHERE later.candidate_id = e.candidate_id
-                AND later.metric = '{metric}' AND later.value = e.value AND later.attempt > e.attempt))"""
-    )
+    flags = "c.latency_flags" if metric == "latency_us" else _empty_list()
     op.execute(
         f"""INSERT INTO evaluations ({ROW})
             SELECT {_id(metric)}, c.search_id, c.id, '{metric}', '{unit}', '{goal}', c.{metric}, NULL, 'valid',
-                {_empty_list()}, '{source}', (
+                {flags}, '{source}', (
                     SELECT coalesce(max(e.attempt), 0) + 1 FROM evaluations e
                     WHERE e.candidate_id = c.id AND e.metric = '{metric}'),
                 {_true()}, 0, coalesce(c.finished_at, c.created_at)
@@ -111,11 +126,6 @@ def _mark_current(metric: str) -> None:
                 SELECT 1 FROM evaluations e
                 WHERE e.candidate_id = c.id AND e.metric = '{metric}' AND e."current")"""
     )
-    if metric == "latency_us":
-        op.execute(
-            """UPDATE evaluations SET flags = (SELECT c.latency_flags FROM candidates c WHERE c.id = candidate_id)
-               WHERE metric = 'latency_us' AND "current" """
-        )
 
 
 def _count() -> None:
