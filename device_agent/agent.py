@@ -121,7 +121,7 @@ class Agent:
         """Serve until it is stopped.
 
         Raises:
-            EnrolmentError: no credential, and none can be had: no token, or one that this server refuses from the start.
+            EnrolmentError: no credential, and none can be had: no token, or one that is refused from the start.
             TlsError: this agent and the server cannot come to a secure connection, and never did.
         """
         try:

@@ -240,7 +240,7 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
 
 
 def _token_in(path: Path | None) -> str:
-    from device_agent.failures import AgentError, EnrolmentError
+    from device_agent.failures import AgentError
 
     # A board that has enrolled needs no token any more: a file that is gone is no error.
     try:

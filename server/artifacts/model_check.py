@@ -27,12 +27,14 @@ class ModelFacts:
         opset: version of its operator set.
         size_bytes: length of the file.
         dtype: arithmetic that its own operators and tensors ask for.
+        rknn_refusal: why the RKNN converter does not take it; None: it may.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
     opset: int
     size_bytes: int
     dtype: Dtype = Dtype.FP32
+    rknn_refusal: str | None = None
 
 
 TIMEOUT_S = 90.0
@@ -104,7 +106,11 @@ class ModelCheck:
         found = answer["ok"]
         shapes = tuple(tuple(shape) for shape in found["input_shapes"])
         return ModelFacts(
-            input_shapes=shapes, opset=found["opset"], size_bytes=found["size_bytes"], dtype=Dtype(found["dtype"])
+            input_shapes=shapes,
+            opset=found["opset"],
+            size_bytes=found["size_bytes"],
+            dtype=Dtype(found["dtype"]),
+            rknn_refusal=found["rknn_refusal"],
         )
 
     @contextmanager

@@ -135,10 +135,11 @@ class Latencies:
             InvalidSpecError: no registered device could ever do this.
         """
         check_sha256(spec.model_sha256)
-        batches = {shape[0] for shape in facts.input_shapes if shape}
-        if batches and batches != {spec.device.batch}:
-            found = ", ".join(map(str, sorted(batches)))
-            message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
+        first = facts.input_shapes[0] if facts.input_shapes else ()  # others may carry state, in a layout of their own
+        if first and first[0] != spec.device.batch:
+            message = (
+                f"the model's first input has batch {first[0]}, the spec asks for {spec.device.batch}: make them equal"
+            )
             raise InvalidSpecError([SpecViolation("/device/batch", message)])
         num_images = _checked_images(spec, facts, image_sets or {})
 
@@ -162,6 +163,8 @@ class Latencies:
                     )
                 measuring = _measuring(spec, profile, None if queued is None else queued.id)
                 return JobStore(tx).add_job(replace(measuring, owner=owner))
+            if facts.rknn_refusal is not None:
+                raise InvalidSpecError([SpecViolation("/model_sha256", facts.rknn_refusal)])
             given = [spec.calibration_dataset, spec.calibration_images_sha256]
             if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
                 message = "w8a8 needs calibration images, from one place: name a data set or an image set"
