@@ -10,6 +10,7 @@ import onnx
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
+from nas_engine.export.input_ranges import input_ranges
 from nas_engine.export.model_limits import ONNX_RUNTIME, STANDARD_DOMAINS, ModelLimits
 
 MAX_IR_VERSION = 13
@@ -42,6 +43,7 @@ class OnnxSummary:
         inputs: without initialisers.
         outputs: those whose shape the file says or inference finds.
         open_outputs: shapes of the others as the file writes them, by name.
+        input_ranges: lowest and highest number of each integer input, as far as constants tell (`input_ranges`).
         operators: number of nodes by operator type.
         foreign_operators: with domain, those that are neither of ONNX's own operator set nor functions of the model.
         has_functions: whether the model defines functions of its own.
@@ -56,6 +58,7 @@ class OnnxSummary:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     open_outputs: Mapping[str, str]
+    input_ranges: Mapping[str, tuple[int, int]]
     operators: Mapping[str, int]
     foreign_operators: tuple[str, ...]
     has_functions: bool
@@ -100,6 +103,7 @@ def inspect_onnx(
             for stated, value in zip(model.graph.output, outputs, strict=True)
             if not _is_static(value)
         },
+        input_ranges=input_ranges(model),
         operators=dict(Counter(node.op_type for node in model.graph.node)),
         foreign_operators=_foreign(model, STANDARD_DOMAINS),
         has_functions=bool(model.functions),

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ class ModelFacts:
         opset: version of its operator set.
         size_bytes: length of the file.
         dtype: arithmetic that its own operators and tensors ask for.
+        input_ranges: lowest and highest number of each integer input, as far as the model's constants tell.
         rknn_refusal: why the RKNN converter does not take it; None: it may.
     """
 
@@ -34,6 +35,7 @@ class ModelFacts:
     opset: int
     size_bytes: int
     dtype: Dtype = Dtype.FP32
+    input_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rknn_refusal: str | None = None
 
 
@@ -110,6 +112,7 @@ class ModelCheck:
             opset=found["opset"],
             size_bytes=found["size_bytes"],
             dtype=Dtype(found["dtype"]),
+            input_ranges={name: (low, high) for name, (low, high) in found["input_ranges"].items()},
             rknn_refusal=found["rknn_refusal"],
         )
 

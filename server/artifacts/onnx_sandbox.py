@@ -41,6 +41,7 @@ def main() -> int:
                 "opset": found.opset,
                 "size_bytes": found.size_bytes,
                 "dtype": found.dtype.value,
+                "input_ranges": {name: list(range_) for name, range_ in found.input_ranges.items()},
                 "rknn_refusal": refusal(found, RKNN),
             }
         }

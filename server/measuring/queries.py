@@ -65,6 +65,9 @@ class ModelMeasurementSpec(SpecPart):
     calibration_images_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Digest of an uploaded image set that calibrates instead: its preprocessing must be the model's own."""
 
+    input_ranges: dict[str, tuple[int, int]] = Field(default_factory=dict, max_length=64)
+    """Lowest and highest number of integer inputs by name; absent: what the model's tables admit, else 0 and 1."""
+
     images: ImagesSpec | None = None
     """Images that the device also classifies with the model; absent: none."""
 
@@ -142,6 +145,7 @@ class Latencies:
             )
             raise InvalidSpecError([SpecViolation("/device/batch", message)])
         num_images = _checked_images(spec, facts, image_sets or {})
+        ranges = _ranges(spec, facts)
 
         def work(tx: Transaction) -> Job:
             ArtifactStore(tx).get_artifact(spec.model_sha256)
@@ -161,7 +165,7 @@ class Latencies:
                     queued = queue_classification(
                         tx, classify, _target(spec, profile), priority=spec.priority, owner=owner
                     )
-                measuring = _measuring(spec, profile, None if queued is None else queued.id)
+                measuring = _measuring(spec, profile, ranges, None if queued is None else queued.id)
                 return JobStore(tx).add_job(replace(measuring, owner=owner))
             if facts.rknn_refusal is not None:
                 raise InvalidSpecError([SpecViolation("/model_sha256", facts.rknn_refusal)])
@@ -300,8 +304,27 @@ def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile, classify: 
     )
 
 
-def _measuring(spec: ModelMeasurementSpec, profile: HardwareProfile, classify_job_id: str | None) -> NewJob:
-    payload = _payload(spec, profile).model_copy(update={"classify_job_id": classify_job_id})
+def _ranges(spec: ModelMeasurementSpec, facts: ModelFacts) -> dict[str, tuple[int, int]]:
+    """What the model's integer inputs carry: as the spec says, else as its constants admit. Raises InvalidSpecError."""
+    for name, (lowest, highest) in spec.input_ranges.items():
+        if name not in facts.input_ranges:
+            known = ", ".join(facts.input_ranges) or "none"
+            message = f"the model has no integer input {name!r} (there is: {known})"
+            raise InvalidSpecError([SpecViolation(f"/input_ranges/{name}", message)])
+        if not -(2**63) <= lowest <= highest < 2**63:
+            message = f"{lowest} to {highest} is no range: the lowest number comes first, 64 bits at most"
+            raise InvalidSpecError([SpecViolation(f"/input_ranges/{name}", message)])
+    return {**facts.input_ranges, **spec.input_ranges}
+
+
+def _measuring(
+    spec: ModelMeasurementSpec,
+    profile: HardwareProfile,
+    ranges: Mapping[str, tuple[int, int]],
+    classify_job_id: str | None,
+) -> NewJob:
+    changes = {"classify_job_id": classify_job_id, "input_ranges": dict(ranges)}
+    payload = _payload(spec, profile).model_copy(update=changes)
     return NewJob(
         kind=JobKind.MEASURE,
         payload=payload.to_json(),

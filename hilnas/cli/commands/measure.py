@@ -45,6 +45,10 @@ def measure(
         list[str] | None,
         typer.Option(metavar="NAME=1,3,320,320", help="Shape of an input with open axes; once for each."),
     ] = None,
+    input_range: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=0..999", help="Numbers an integer input may carry [what the model's tables admit]."),
+    ] = None,
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
     accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
@@ -73,6 +77,7 @@ def measure(
                 "validity_policy": "accept_flagged" if accept_flagged else "require",
             },
             "calibration_dataset": calibration_dataset,
+            "input_ranges": _ranges(input_range or []),
         }
         if images is not None:
             spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
@@ -109,6 +114,17 @@ def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
             raise HilnasError(f"--input-shape {text!r} is no shape: write NAME=1,3,320,320")
         shapes[name] = tuple(int(size) for size in sizes.split(","))
     return shapes
+
+
+def _ranges(given: Sequence[str]) -> dict[str, JsonValue]:
+    """Ranges of integer inputs by name, as ``NAME=0..999``. Raises HilnasError."""
+    ranges: dict[str, JsonValue] = {}
+    for text in given:
+        found = re.fullmatch(r"(.+)=(-?\d+)\.\.(-?\d+)", text)
+        if found is None:
+            raise HilnasError(f"--input-range {text!r} is no range: write NAME=0..999")
+        ranges[found[1]] = [int(found[2]), int(found[3])]
+    return ranges
 
 
 def _uploaded(nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[int, ...]]) -> str:
