@@ -1,8 +1,8 @@
 """Lists of candidates, fronts and latencies over REST in a database of 20 searches and 50,000 candidates.
 
-The database is made as it stood before metrics were rows, upgraded (the time is printed, and how many values of
-each metric there were and are) and then asked through the
-application itself, without a socket: the median of several requests each, at one search of 2,500 candidates and more.
+The database is made as it stood before metrics were rows, upgraded (the time is printed, and how many values of each
+metric there were and are) and then asked through the application itself, without a socket: the median of several
+requests each, at one search of 2,500 candidates and more.
 `--database` names an empty PostgreSQL database; without it a SQLite file is made. ANALYZE is run first, as autovacuum
 does. `--baseline FILE` compares with what `--json FILE` of an earlier commit wrote; the goal is at most 1.2 times.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from server.bootstrap.schema import VERSION_TABLE, current_revision, head_revision, metadata, migrate
 from server.core.database.engine import open_engine
-from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.databases import PostgresServer, TestDatabase
 
 
 def test_migrations_and_tables_are_the_same(database: TestDatabase) -> None:
@@ -52,6 +53,26 @@ def test_processes_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.postgres
+def test_a_migration_may_take_longer_than_other_statements(postgres_server: PostgresServer) -> None:
+    with postgres_server.database(migrated=False) as url:
+        impatient = "-c statement_timeout=300 -c idle_in_transaction_session_timeout=300"
+        engine = sa.create_engine(
+            url.replace("postgresql:", "postgresql+psycopg:"), connect_args={"options": impatient}
+        )
+
+        @sa.event.listens_for(engine, "after_cursor_execute")
+        def _delay(_c: Any, cursor: Any, statement: str, _p: Any, _context: Any, _many: bool) -> None:
+            if "CREATE TABLE candidates" in statement:
+                cursor.execute("SELECT pg_sleep(0.6)")
+
+        migrate(engine)
+        assert current_revision(engine) == head_revision()
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "300ms"
+        engine.dispose()
 
 
 def test_the_version_table_is_ours(database: TestDatabase) -> None:
