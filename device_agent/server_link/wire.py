@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from device_agent.failures import JobFailedError
 from device_agent.jobs import CanaryOrder, ClassifyOrder, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.messages import failure_to_proto
+from device_agent.runtime.settings_schema import settings_schema
 from device_agent.server_link.artifacts import ArtifactRef
 from hilnas.v1 import control_pb2
 from hilnas.wire import DTYPES, classification_to_proto, identity_to_proto, known, measurement_to_proto
@@ -49,6 +52,12 @@ def capabilities_to_proto(
         timer_resolution_ns=device.environment().timer_resolution_ns or 0,
         core_masks=device.core_labels(),
         features=["canary", *(["classify"] if facts.executes else [])],
+        runtime=control_pb2.RuntimeDescription(
+            title=device.declared.declaration.title,
+            package=device.declared.provider.package,
+            version=device.declared.provider.version,
+            settings_schema_json=json.dumps(settings_schema(device.declared)),
+        ),
     )
 
 

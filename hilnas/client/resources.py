@@ -19,7 +19,7 @@ from nas_engine.settings.algorithms import WarmStartSettings
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
-from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
+from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
@@ -179,6 +179,10 @@ class DeviceGroup(Group):
     def types(self) -> Iterator[DeviceTypeResource]:
         """Iterate over the types of boards with how many there are."""
         return self.items(f"{API}/device-types", DeviceTypeResource, {})
+
+    def runtimes(self) -> Iterator[RuntimeResource]:
+        """Iterate over the inference engines of the boards, with the JSON schemas of their settings."""
+        return self.items(f"{API}/runtimes", RuntimeResource, {})
 
     def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
         """``drain``, ``resume``, ``quarantine``, ``retire`` or (an admin) ``unretire`` a board."""
