@@ -16,6 +16,7 @@ from hilnas.client.transport import Params, Transport
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
+from nas_engine.settings.base import STORED
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
@@ -32,13 +33,13 @@ Document = Mapping[str, JsonValue]
 
 
 def read(model: type[M], document: JsonValue) -> M:
-    """An answer as its model.
+    """An answer as its model; names that packages on the server bring need not be known here.
 
     Raises:
         ProtocolError: it is not one.
     """
     try:
-        return model.model_validate(document)
+        return model.model_validate(document, context=STORED)
     except ValidationError as error:
         raise ProtocolError(f"the server's answer is no {model.__name__}: {error}") from error
 

@@ -12,7 +12,6 @@ from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.text import one_line
 from server.core.errors import InvalidValueError
 from server.fleet.device import (
-    MAX_SCHEMA_LENGTH,
     MAX_TEXT_LENGTH,
     DeviceCapabilities,
     Enrolment,
@@ -60,8 +59,6 @@ def _runtime_from_proto(runtime: control_pb2.RuntimeDescription) -> RuntimeDescr
     """A runtime as an agent declares it; None where a text cannot be shown, or its schema is no JSON object."""
     texts = (runtime.title, runtime.package, runtime.version)
     if not all(len(text) <= MAX_TEXT_LENGTH and text.isprintable() for text in texts):
-        return None
-    if len(runtime.settings_schema_json) > MAX_SCHEMA_LENGTH:
         return None
     try:
         schema = json.loads(runtime.settings_schema_json)

@@ -60,10 +60,6 @@ MAX_TEXT_LENGTH = 200
 MAX_LABELS = 64
 
 
-MAX_SCHEMA_LENGTH = 16_384
-"""Longest JSON schema of a runtime's settings that an agent may report, in characters."""
-
-
 CLASSIFY_FEATURE = "classify"
 """Feature of agents that execute models on given images."""
 
