@@ -16,7 +16,7 @@ from device_agent.measuring.procedure import MeasureRequest, OnPhase, run_measur
 from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardTelemetry, SilentTelemetry
 from device_agent.runtime.base import SessionSettings
-from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime
+from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime, declared_runtime
 from device_agent.version import agent_version
 from nas_engine.domain.host_lock import HostBusyError, HostLock
 from nas_engine.domain.job_protocol import FailureType
@@ -104,6 +104,7 @@ class MeasuringDevice:
             # They are part of the hardware key, so they must be known before the library tells them of a loaded model.
             options = replace(options, versions=self.board.npu_versions())
         self.runtime = create_runtime(settings.runtime, options, settings.runtime_settings)
+        self.declared = declared_runtime(settings.runtime)
 
     @property
     def simulated(self) -> bool:

@@ -110,6 +110,18 @@ def check_runtime(name: str) -> str:
     return name
 
 
+def declared_runtime(name: str) -> Brought[RuntimeDeclaration]:
+    """Find what is declared of a runtime, and the package that brings it.
+
+    Raises:
+        RuntimeUnavailableError: there is none of that name, or its package cannot be used.
+    """
+    try:
+        return declared(Door.RUNTIMES, RuntimeDeclaration, BUILT_IN).get(name)
+    except PluginError as error:
+        raise RuntimeUnavailableError(str(error)) from error
+
+
 def create_runtime(name: str, options: RuntimeOptions, settings: Mapping[str, Any] | None = None) -> Runtime:
     """Build the runtime.
 
@@ -121,10 +133,7 @@ def create_runtime(name: str, options: RuntimeOptions, settings: Mapping[str, An
     Raises:
         RuntimeUnavailableError: its library is missing or does not work here, or the settings are none of its own.
     """
-    try:
-        found: Brought[RuntimeDeclaration] = declared(Door.RUNTIMES, RuntimeDeclaration, BUILT_IN).get(name)
-    except PluginError as error:
-        raise RuntimeUnavailableError(str(error)) from error
+    found = declared_runtime(name)
     if not found.is_built_in:
         return make_brought(found, settings or {})
     if settings:

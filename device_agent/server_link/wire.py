@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from device_agent.failures import JobFailedError
 from device_agent.jobs import CanaryOrder, ClassifyOrder, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.messages import failure_to_proto
+from device_agent.runtime.settings_schema import settings_schema
 from device_agent.server_link.artifacts import ArtifactRef
 from hilnas.v1 import control_pb2
 from hilnas.wire import (
@@ -16,8 +19,10 @@ from hilnas.wire import (
     measurement_to_proto,
     ranges_from_proto,
 )
+from nas_engine.domain.declarations import MAX_SCHEMA_CHARACTERS
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import InvalidMeasurementError, MeasurementProfile
+from nas_engine.domain.text import one_line
 
 
 def lease_order(value: int) -> LeaseOrder:
@@ -43,6 +48,7 @@ def capabilities_to_proto(
 ) -> control_pb2.Capabilities:
     """Write what this device can do, as it enrols and syncs with it."""
     facts, board = device.runtime.facts, device.board
+    schema = json.dumps(settings_schema(device.declared))
     return control_pb2.Capabilities(
         identity=identity_to_proto(device.identity()),
         dtypes=[f"DTYPE_{d.name}" for d in facts.dtypes],
@@ -56,6 +62,12 @@ def capabilities_to_proto(
         timer_resolution_ns=device.environment().timer_resolution_ns or 0,
         core_masks=device.core_labels(),
         features=["canary", *(["classify"] if facts.executes else [])],
+        runtime=control_pb2.RuntimeDescription(
+            title=one_line(device.declared.declaration.title, 200),
+            package=device.declared.provider.package,
+            version=device.declared.provider.version,
+            settings_schema_json=schema if len(schema) <= MAX_SCHEMA_CHARACTERS else "",
+        ),
     )
 
 

@@ -16,10 +16,11 @@ from hilnas.client.transport import Params, Transport
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.algorithms import WarmStartSettings
+from nas_engine.settings.base import STORED
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
-from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource
+from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
@@ -32,13 +33,13 @@ Document = Mapping[str, JsonValue]
 
 
 def read(model: type[M], document: JsonValue) -> M:
-    """An answer as its model.
+    """An answer as its model; names that packages on the server bring need not be known here.
 
     Raises:
         ProtocolError: it is not one.
     """
     try:
-        return model.model_validate(document)
+        return model.model_validate(document, context=STORED)
     except ValidationError as error:
         raise ProtocolError(f"the server's answer is no {model.__name__}: {error}") from error
 
@@ -179,6 +180,10 @@ class DeviceGroup(Group):
     def types(self) -> Iterator[DeviceTypeResource]:
         """Iterate over the types of boards with how many there are."""
         return self.items(f"{API}/device-types", DeviceTypeResource, {})
+
+    def runtimes(self) -> Iterator[RuntimeResource]:
+        """Iterate over the inference engines of the boards, with the JSON schemas of their settings."""
+        return self.items(f"{API}/runtimes", RuntimeResource, {})
 
     def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
         """``drain``, ``resume``, ``quarantine``, ``retire`` or (an admin) ``unretire`` a board."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hilnas.client.resources import API, Document, Group, read
 from nas_engine.domain.json_value import JsonValue
-from server.plugins.schemas import AlgorithmResource, DatasetKindResource, PluginResource
+from server.plugins.schemas import AlgorithmResource, DatasetKindResource, MetricResource, PluginResource
 from server.spaces.schemas import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
 
 
@@ -37,6 +37,10 @@ class Spaces(Group):
     def algorithms(self) -> Iterator[AlgorithmResource]:
         """Search algorithms with the JSON schemas of their settings, what packages bring last."""
         return self.items(f"{API}/algorithms", AlgorithmResource, {})
+
+    def metrics(self) -> Iterator[MetricResource]:
+        """Metrics that searches may be made of with the JSON schemas of their settings, what packages bring last."""
+        return self.items(f"{API}/metrics", MetricResource, {})
 
     def dataset_kinds(self) -> Iterator[DatasetKindResource]:
         """Kinds of data sets with the JSON schemas of their settings, what packages bring last."""

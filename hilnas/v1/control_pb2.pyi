@@ -151,7 +151,7 @@ class AgentIdentity(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., instance_epoch: _Optional[int] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., agent_version: _Optional[str] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("identity", "dtypes", "model_formats", "max_model_bytes", "memory_bytes", "num_cpus", "can_pin_clocks", "has_npu_time", "has_npu_load", "timer_resolution_ns", "core_masks", "features")
+    __slots__ = ("identity", "dtypes", "model_formats", "max_model_bytes", "memory_bytes", "num_cpus", "can_pin_clocks", "has_npu_time", "has_npu_load", "timer_resolution_ns", "core_masks", "features", "runtime")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     DTYPES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FORMATS_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +164,7 @@ class Capabilities(_message.Message):
     TIMER_RESOLUTION_NS_FIELD_NUMBER: _ClassVar[int]
     CORE_MASKS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
     identity: _measurement_pb2.DeviceIdentity
     dtypes: _containers.RepeatedScalarFieldContainer[_measurement_pb2.Dtype]
     model_formats: _containers.RepeatedScalarFieldContainer[str]
@@ -176,7 +177,20 @@ class Capabilities(_message.Message):
     timer_resolution_ns: int
     core_masks: _containers.RepeatedScalarFieldContainer[str]
     features: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, identity: _Optional[_Union[_measurement_pb2.DeviceIdentity, _Mapping]] = ..., dtypes: _Optional[_Iterable[_Union[_measurement_pb2.Dtype, str]]] = ..., model_formats: _Optional[_Iterable[str]] = ..., max_model_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., num_cpus: _Optional[int] = ..., can_pin_clocks: _Optional[bool] = ..., has_npu_time: _Optional[bool] = ..., has_npu_load: _Optional[bool] = ..., timer_resolution_ns: _Optional[int] = ..., core_masks: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
+    runtime: RuntimeDescription
+    def __init__(self, identity: _Optional[_Union[_measurement_pb2.DeviceIdentity, _Mapping]] = ..., dtypes: _Optional[_Iterable[_Union[_measurement_pb2.Dtype, str]]] = ..., model_formats: _Optional[_Iterable[str]] = ..., max_model_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., num_cpus: _Optional[int] = ..., can_pin_clocks: _Optional[bool] = ..., has_npu_time: _Optional[bool] = ..., has_npu_load: _Optional[bool] = ..., timer_resolution_ns: _Optional[int] = ..., core_masks: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[str]] = ..., runtime: _Optional[_Union[RuntimeDescription, _Mapping]] = ...) -> None: ...
+
+class RuntimeDescription(_message.Message):
+    __slots__ = ("title", "package", "version", "settings_schema_json")
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
+    title: str
+    package: str
+    version: str
+    settings_schema_json: str
+    def __init__(self, title: _Optional[str] = ..., package: _Optional[str] = ..., version: _Optional[str] = ..., settings_schema_json: _Optional[str] = ...) -> None: ...
 
 class LeaseRef(_message.Message):
     __slots__ = ("job_id", "attempt", "lease_id", "fence")

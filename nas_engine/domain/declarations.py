@@ -25,6 +25,10 @@ class SpaceDeclaration(Declaration):
     """
 
 
+MAX_SCHEMA_CHARACTERS = 16_384
+"""Longest JSON schema of a runtime's settings that agents report and servers take."""
+
+
 class AlgorithmForm(Enum):
     """How an algorithm finds architectures: it asks and is told, or derives them from training."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from nas_engine.domain.door_survey import resolved
 from nas_engine.domain.doors import Door, PluginError, described
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.guard import Guard
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric, MetricDeclaration
 from nas_engine.domain.metrics import all_metrics, declaration_of, graph_metrics
@@ -18,22 +20,29 @@ MetricSettings = Mapping[str, Any]
 
 NO_SETTINGS: MetricSettings = {}
 
+GRAPH_TIMEOUT_S = 10.0
+"""Longest time a metric may take for one layer graph: ten thousand times what those that ship take."""
+
+T = TypeVar("T")
+
 
 def graph_value(metric: Metric, graph: LayerGraph, settings: Any = None) -> float:
     """Compute one metric of a DEPLOYED graph.
 
     Raises:
-        PluginError: it cannot be imported, raised, or gave no finite number within its bounds.
+        PluginError: it cannot be imported, raised, hung, or gave no finite number within its bounds.
     """
     declaration = declaration_of(metric)
     function = metric_function(declaration)
     if settings is None and declaration.settings is not None:
         settings = declaration.settings()
-    try:
-        value = float(function(graph) if declaration.settings is None else function(graph, settings))
-    except Exception as error:
-        raise PluginError(f"{metric_with_package(declaration)} raised {described(error)}") from error
-    return checked_value(declaration, value)
+
+    def compute() -> float:
+        return float(function(graph) if declaration.settings is None else function(graph, settings))
+
+    if all_metrics().get(metric.name).is_built_in:
+        return checked_value(declaration, compute())
+    return checked_value(declaration, called(declaration, compute, GRAPH_TIMEOUT_S))
 
 
 def graph_values(graph: LayerGraph, wanted: Iterable[Metric], settings: MetricSettings) -> dict[Metric, float]:
@@ -42,16 +51,39 @@ def graph_values(graph: LayerGraph, wanted: Iterable[Metric], settings: MetricSe
     return {metric: graph_value(metric, graph, settings.get(metric.name)) for metric in dict.fromkeys([*own, *wanted])}
 
 
+def called(declaration: MetricDeclaration, compute: Callable[[], T], timeout_s: float) -> T:
+    """Run what a package computes a metric with; after the first time that it hangs it is not asked again.
+
+    Raises:
+        PassingError: as something of ours raised it that the package was given.
+        PluginError: it raised, or did not return in time.
+    """
+
+    def named() -> T:
+        try:
+            return compute()
+        except EngineError as error:  # of ours, but in its hands
+            raise PluginError(f"computing it raised {described(error)}") from error
+
+    return _guard(declaration).call("computing it", named, timeout_s)
+
+
 def checked_value(declaration: MetricDeclaration, value: float) -> float:
     """Return a finite value within the metric's bounds.
 
     Raises:
         PluginError: it is none.
     """
-    if not (math.isfinite(value) and declaration.minimum <= value <= declaration.maximum):
-        bounds = f"a finite number from {declaration.minimum:g} to {declaration.maximum:g}"
-        raise PluginError(f"{metric_with_package(declaration)} gave {value}: it must be {bounds}")
+    if reason := within_bounds(declaration, value):
+        raise PluginError(f"{metric_with_package(declaration)} {reason}")
     return value
+
+
+def within_bounds(declaration: MetricDeclaration, value: float) -> str:
+    """Say what is wrong with a value of a metric; empty where it is finite and within its bounds."""
+    if math.isfinite(value) and declaration.minimum <= value <= declaration.maximum:
+        return ""
+    return f"gave {value}: it must be a finite number from {declaration.minimum:g} to {declaration.maximum:g}"
 
 
 def metric_with_package(declaration: MetricDeclaration) -> str:
@@ -71,3 +103,8 @@ def metric_function(declaration: MetricDeclaration) -> Callable[..., Any]:
         declaration.resolve() if brought.is_built_in else resolved(Door.METRICS, MetricDeclaration, brought)
     )
     return function
+
+
+@lru_cache(maxsize=256)
+def _guard(declaration: MetricDeclaration) -> Guard:
+    return Guard(all_metrics().get(declaration.name))

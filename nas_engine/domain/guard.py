@@ -14,6 +14,10 @@ CALL_TIMEOUT_S = 120.0
 """Longest time one call may take; far beyond what proposing, decoding and drawing take on a slow host."""
 
 
+class PassingError(Exception):
+    """Base of what is raised by something of ours that a package is given to call: it goes through as it is."""
+
+
 class Guard:
     """The way into one thing that a package brought.
 
@@ -27,10 +31,11 @@ class Guard:
         self._timeout_s = timeout_s
         self._hung = ""
 
-    def call(self, what: str, function: Callable[[], T]) -> T:
-        """Call; `what` names it in errors.
+    def call(self, what: str, function: Callable[[], T], timeout_s: float | None = None) -> T:
+        """Call; `what` names it in errors, and `timeout_s` is its own limit where it has one.
 
         Raises:
+            PassingError: as something of ours raised it.
             EngineError: as the protocol of the thing says, by the package itself.
             PluginError: it raised anything else, ended its thread, or did not answer in time.
         """
@@ -47,16 +52,17 @@ class Guard:
 
         thread = threading.Thread(target=run, name=f"guard {self._who}", daemon=True)
         thread.start()
-        thread.join(self._timeout_s)
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        thread.join(limit_s)
         if answer:
             return cast(T, answer[0])
         if faults:
             if isinstance(faults[0], PluginError) and not str(faults[0]).startswith(self._who):
                 raise self.fault(str(faults[0])) from faults[0]
-            if isinstance(faults[0], EngineError):
+            if isinstance(faults[0], EngineError | PassingError):
                 raise faults[0]
             raise self.fault(f"{what} raised {described(faults[0])}") from faults[0]
-        self._hung = f"{self._who}: {what} did not return within {self._timeout_s:g} s"
+        self._hung = f"{self._who}: {what} did not return within {limit_s:g} s"
         raise PluginError(self._hung)
 
     def fault(self, message: str) -> PluginError:

@@ -24,7 +24,7 @@ INSPECTIONS = (
     Inspection(
         door=Door.DATASETS, kind=DatasetDeclaration, examiner="nas_engine.settings.dataset_kinds:describe_dataset"
     ),
-    Inspection(door=Door.METRICS, kind=MetricDeclaration, examiner="nas_engine.settings.metrics:describe_metric"),
+    Inspection(door=Door.METRICS, kind=MetricDeclaration, examiner="nas_engine.settings.metric_kinds:describe_metric"),
 )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from nas_engine.domain.doors import PluginError, described
-from nas_engine.domain.graph_metrics import checked_value, metric_function, metric_with_package
+from nas_engine.domain.doors import PluginError
+from nas_engine.domain.graph_metrics import called, checked_value, metric_function, metric_with_package
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declaration_of
@@ -67,8 +66,12 @@ def evaluate_metric(
         for batch in held_out:
             yield batch.images_NCHW, batch.labels_N
 
+    def evaluate() -> Any:
+        with torch.no_grad():  # it is a thread's own
+            return function(network, batches(), settings)
+
     who = metric_with_package(declaration)
-    match _within(timeout_s, lambda: function(network, batches(), settings), who):
+    match called(declaration, evaluate, timeout_s):
         case (int() | float() as value, None):
             return checked_value(declaration, float(value)), None
         case (int() | float() as value, int() | float() as uncertainty):
@@ -79,27 +82,3 @@ def evaluate_metric(
             raise PluginError(
                 f"{who} gave {str(other)[:100]}: it must be a pair of numbers (value, uncertainty or None)"
             )
-
-
-def _within(timeout_s: float, function: Callable[[], Any], who: str) -> Any:
-    """Run a function in a thread that can be left behind, since what others bring may never end."""
-    found: list[Any] = []
-    faults: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            with torch.no_grad():
-                found.append(function())
-        except BaseException as error:  # SystemExit too: it must end nothing of ours
-            faults.append(error)
-
-    thread = threading.Thread(target=run, name=who, daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise PluginError(f"{who} did not end within {timeout_s:g} s")
-    if faults:
-        if getattr(faults[0], "PASSES", False):
-            raise faults[0]
-        raise PluginError(f"{who} raised {described(faults[0])}") from faults[0]
-    return found[0]

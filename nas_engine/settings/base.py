@@ -13,17 +13,18 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Goal
-from nas_engine.domain.metrics import searched_names, stored_metric
+from nas_engine.domain.metrics import declaration_of, searched_names, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
+from nas_engine.settings.declared import SettingsError, read_settings
 from nas_engine.settings.field_docs import Documented
-from nas_engine.settings.metrics import parsed_metric_settings
 
 STORED: Mapping[str, bool] = {"stored": True}
 """Context of reading stored documents: names of what is not installed any more are taken as they are."""
@@ -151,8 +152,18 @@ class SpaceSpec(SpecPart):
 
 
 def _fitting(document: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-    if "metric" in info.data and not (info.context or {}).get("stored"):  # otherwise that is what is wrong
-        parsed_metric_settings(info.data["metric"], document)
+    if "metric" not in info.data or (info.context or {}).get("stored"):  # the metric is what is wrong
+        return document
+    try:
+        read_settings(declaration_of(stored_metric(info.data["metric"])), document)
+    except SettingsError as error:
+        faults = [
+            InitErrorDetails(
+                type=PydanticCustomError("settings", "{said}", {"said": message}), loc=path, input=document
+            )
+            for path, message in error.faults
+        ]
+        raise ValidationError.from_exception_data("settings", faults) from error
     return document
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +33,14 @@ class MetricRange:
     largest: Genotype
 
 
-def metric_range(space: SearchSpace, metric: Metric, *, num_starts: int = 8, seed: int = 0) -> MetricRange | None:
-    """The range of one cheap metric; None for a space without layer graphs."""
+def metric_range(
+    space: SearchSpace, metric: Metric, settings: Any = None, *, num_starts: int = 8, seed: int = 0
+) -> MetricRange | None:
+    """Find the range of one cheap metric, with its settings; None for a space without layer graphs."""
     rng = np.random.default_rng(seed)
     starts = [tuple(0 for _ in space.genes), tuple(g.num_choices - 1 for g in space.genes)]
     starts += [sample_genotype(space.genes, rng) for _ in range(num_starts)]
-    value = _Evaluator(space, metric)
+    value = _Evaluator(space, metric, settings)
     known = [(start_value, start) for start in starts if (start_value := value(start)) is not None]
     if not known:
         return None
@@ -71,9 +74,10 @@ def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
 class _Evaluator:
     """Remembers values by canonical genotype: coordinate passes revisit most of them."""
 
-    def __init__(self, space: SearchSpace, metric: Metric) -> None:
+    def __init__(self, space: SearchSpace, metric: Metric, settings: Any) -> None:
         self._space = space
         self._metric = metric
+        self._settings = settings
         self._known: dict[Genotype, float] = {}
 
     def __call__(self, genotype: Genotype) -> float | None:
@@ -82,7 +86,7 @@ class _Evaluator:
             graph = self._space.graph(self._space.decode(key), Form.DEPLOYED)
             if graph is None:
                 return None
-            self._known[key] = graph_value(self._metric, graph)
+            self._known[key] = graph_value(self._metric, graph, self._settings)
         return self._known[key]
 
 

@@ -71,5 +71,5 @@ def expect(
 
 def next_attempt(tx: Transaction, candidate: Candidate, metric: Metric) -> int:
     """Number of the next evaluation of a metric of a candidate."""
-    attempts = [e.attempt for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id]) if e.metric is metric]
+    attempts = [e.attempt for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id]) if e.metric == metric]
     return max(attempts, default=0) + 1

@@ -12,7 +12,7 @@ from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import TOP1, is_cheap, is_evaluated, stored_metric
+from nas_engine.domain.metrics import TOP1, declaration_of, is_cheap, is_evaluated, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.settings.algorithm_kinds import AlgorithmSettings
 from nas_engine.settings.algorithms import Nsga2Settings, WarmStartSettings
@@ -27,8 +27,8 @@ from nas_engine.settings.base import (
     SpaceSpec,
     SpecPart,
 )
+from nas_engine.settings.declared import read_settings
 from nas_engine.settings.evaluation import EvaluationSettings
-from nas_engine.settings.metrics import parsed_metric_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from server.core.errors import InvalidSpecError, SpecViolation
@@ -203,7 +203,14 @@ class SearchSpec(SpecPart):
 
     def metric_settings(self) -> dict[str, Any]:
         """The settings of the metrics by name, as their declarations type them."""
-        return {part.metric: parsed_metric_settings(part.metric, part.settings) for part in self._metric_parts()}
+        return {
+            part.metric: read_settings(declaration_of(stored_metric(part.metric)), part.settings)
+            for part in self._metric_parts()
+        }
+
+    def metric_documents(self) -> dict[str, dict[str, Any]]:
+        """The settings of the metrics by name, as they were written; only of those that have any."""
+        return {part.metric: part.settings for part in self._metric_parts() if part.settings}
 
     def _metric_parts(self) -> tuple[ObjectiveSpec | ConstraintSpec, ...]:
         return (*self.objectives, *self.constraints)

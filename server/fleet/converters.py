@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2
 from hilnas.wire import DTYPES, MAX_REASON_CHARACTERS, identity_from_proto
 from nas_engine.domain.job_protocol import LeaseOrder
+from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.text import one_line
 from server.core.errors import InvalidValueError
-from server.fleet.device import DeviceCapabilities, Enrolment
+from server.fleet.device import (
+    MAX_TEXT_LENGTH,
+    DeviceCapabilities,
+    Enrolment,
+    RuntimeDescription,
+)
 from server.fleet.sessions import AgentReport, ReturnedLease, RunningLease, SessionState
 from server.jobs.converters import PHASES, failure_from_proto, lease_from_proto
 from server.jobs.dispatch import LeaseVerdict
@@ -44,6 +51,24 @@ def capabilities_from_proto(capabilities: control_pb2.Capabilities) -> DeviceCap
         has_npu_load=capabilities.has_npu_load,
         timer_resolution_ns=capabilities.timer_resolution_ns,
         features=tuple(capabilities.features),
+        runtime=_runtime_from_proto(capabilities.runtime) if capabilities.HasField("runtime") else None,
+    )
+
+
+def _runtime_from_proto(runtime: control_pb2.RuntimeDescription) -> RuntimeDescription | None:
+    """A runtime as an agent declares it; None where a text cannot be shown, or its schema is no JSON object."""
+    texts = (runtime.title, runtime.package, runtime.version)
+    if not all(len(text) <= MAX_TEXT_LENGTH and text.isprintable() for text in texts):
+        return None
+    try:
+        schema = json.loads(runtime.settings_schema_json)
+        text = canonical_json(schema)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(schema, dict):
+        return None
+    return RuntimeDescription(
+        title=runtime.title, package=runtime.package, version=runtime.version, settings_schema_json=text
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -72,6 +72,22 @@ def pool_key(identity: DeviceIdentity, dtype: Dtype) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeDescription:
+    """A device's runtime as its agent declares it; the wire's RuntimeDescription.
+
+    Attributes:
+        title: one line for people.
+        package, version: installed on the device; `hilnas` for what ships with the agent.
+        settings_schema_json: text of the JSON schema of what the agent's `--runtime-settings` takes.
+    """
+
+    title: str
+    package: str
+    version: str
+    settings_schema_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCapabilities:
     """What a device says it can do; the wire's Capabilities.
 
@@ -81,6 +97,7 @@ class DeviceCapabilities:
         model_formats: `onnx`, `rknn`, `rknn-cycles`.
         core_masks: further masks that passed its probe.
         features: optional parts of the protocol it knows.
+        runtime: as its agent declares it; None of agents of earlier releases.
     """
 
     identity: DeviceIdentity
@@ -95,6 +112,7 @@ class DeviceCapabilities:
     has_npu_load: bool = False
     timer_resolution_ns: int = 0
     features: tuple[str, ...] = ()
+    runtime: RuntimeDescription | None = None
 
     def identities(self) -> tuple[DeviceIdentity, ...]:
         """Every identity it can take on, its default core mask first."""
@@ -128,6 +146,7 @@ class DeviceCapabilities:
             "has_npu_load": self.has_npu_load,
             "timer_resolution_ns": self.timer_resolution_ns,
             "features": list(self.features),
+            **({} if self.runtime is None else {"runtime": asdict(self.runtime)}),
         }
 
     @classmethod
@@ -140,6 +159,8 @@ class DeviceCapabilities:
         versions = tuple(sorted(identity["runtime_versions"].items()))
         device_class = DeviceClass(identity["device_class"])
         values["identity"] = DeviceIdentity(**{**identity, "runtime_versions": versions, "device_class": device_class})
+        if "runtime" in document:
+            values["runtime"] = RuntimeDescription(**document["runtime"])
         return cls(**values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -92,15 +93,21 @@ def list_runtimes(
     for device in uow.read(look):
         of_runtime[device.capabilities.identity.runtime].append(device)
     page = page_in_memory(sorted(of_runtime), str, paging.wanted(query))
-    items = [
-        RuntimeResource(
-            name=name,
-            device_types=sorted({device.device_type for device in of_runtime[name]}),
-            num_devices=len(of_runtime[name]),
-        )
-        for name in page.items
-    ]
-    return paging.listing(page, items)
+    return paging.listing(page, [_runtime(name, of_runtime[name]) for name in page.items])
+
+
+def _runtime(name: str, devices: Sequence[Device]) -> RuntimeResource:
+    described = [one.capabilities.runtime for one in sorted(devices, key=lambda one: one.id)]
+    declared = next((one for one in reversed(described) if one is not None), None)
+    return RuntimeResource(
+        name=name,
+        device_types=sorted({device.device_type for device in devices}),
+        num_devices=len(devices),
+        title=None if declared is None else declared.title,
+        package=None if declared is None else declared.package,
+        version=None if declared is None else declared.version,
+        settings_schema=None if declared is None else json.loads(declared.settings_schema_json),
+    )
 
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))

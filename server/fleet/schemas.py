@@ -147,6 +147,18 @@ class RuntimeResource(Resource):
     num_devices: int
     """Number of enrolled devices that have it."""
 
+    title: str | None
+    """Title for people, one line, from its declaration; null where only agents of earlier releases have it."""
+
+    package: str | None
+    """Package that brings it to the devices; `hilnas` for what ships with the agent."""
+
+    version: str | None
+    """Version of that package on the device that enrolled last; hardware keys say which one a latency is of."""
+
+    settings_schema: dict[str, Json] | None
+    """JSON schema of what its agents take as `--runtime-settings`, from the declaration of that version."""
+
 
 class ReasonBody(Body):
     """The reason of a change, shown with the device."""

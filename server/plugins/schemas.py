@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.metric import Goal, MetricSource
 from server.core.http.resources import Json, Resource
 
 
@@ -39,6 +40,28 @@ class DatasetKindResource(ProvidedResource):
 
     num_classes: int | None
     """Number of classes of its images; null where it differs from data set to data set."""
+
+
+class MetricResource(ProvidedResource):
+    """A metric that candidates are judged by; objectives, constraints, filters and orders name it."""
+
+    unit: str
+    """Unit of its values; empty for plain numbers."""
+
+    goal: Goal
+    """Direction in which values are better, unless a search says otherwise."""
+
+    source: MetricSource
+    """Where its values come from: the layer graph, an evaluation by a worker, or a measurement by a device."""
+
+    searched: bool
+    """Whether objectives and constraints may name it; others are reported at the end of a search alone."""
+
+    minimum: float | None
+    """Smallest value that it can have; null where there is no bound."""
+
+    maximum: float | None
+    """Largest value that it can have; null where there is no bound."""
 
 
 class PluginResource(Resource):

@@ -76,13 +76,20 @@ class Admission:
         self._datasets = datasets
         self._supernets = supernets
 
+    def look_ahead(self, spec: SearchSpec) -> None:
+        """Ask packages what `examine` asks, so that it finds their answers: no transaction should wait for them."""
+        _algorithm(spec)
+        space, _ = self._space(spec)
+        if space is not None:
+            _unreachable(spec.domain_constraints(), self._bounds(spec))
+
     def examine(self, tx: Transaction, spec: SearchSpec) -> SpecReport:
         """Everything that can be said of a spec; never raises for what is wrong with it."""
         space, found = self._space(spec)
         violations = list(found)
         bounds: Mapping[Metric, MetricBounds] = {}
         if space is not None:
-            bounds = self._spaces.bounds(spec.space.id, spec.space.parameters)
+            bounds = self._bounds(spec)
             violations += _unreachable(spec.domain_constraints(), bounds)
         violations += _algorithm(spec)
         violations += missing_sources(spec, space)
@@ -111,6 +118,9 @@ class Admission:
             supernet=supernet,
             plugins=() if violations else self._plugins(spec, supernet),
         )
+
+    def _bounds(self, spec: SearchSpec) -> Mapping[Metric, MetricBounds]:
+        return self._spaces.bounds(spec.space.id, spec.space.parameters, spec.metric_documents())
 
     def _plugins(self, spec: SearchSpec, supernet: Supernet | None) -> tuple[UsedPlugin, ...]:
         """What of the search comes from packages other than hilnas itself."""
@@ -208,13 +218,6 @@ class Admission:
         return []
 
 
-def look_at_algorithm(spec: SearchSpec) -> None:
-    """Ask the package that brings a spec's algorithm about its settings, so that `examine` finds the answer: that takes
-    a process, which no transaction should wait for.
-    """
-    _algorithm(spec)
-
-
 def _algorithm(spec: SearchSpec) -> Sequence[SpecViolation]:
     """What the package that brings the algorithm says of its settings; nothing for those that ship with hilnas."""
     if not isinstance(spec.algorithm, BroughtAlgorithmSettings):
@@ -244,7 +247,11 @@ def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, Metr
     found: list[SpecViolation] = []
     for place, constraint in enumerate(constraints):
         # Bounds are computed when they are looked up, which takes long in large spaces: only for what is constrained.
-        within = bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
+        try:
+            within = bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
+        except EngineError as error:  # a metric or a space that a package brings
+            found.append(SpecViolation(f"/constraints/{place}/metric", str(error)))
+            continue
         if within is None:
             continue
         if constraint.maximum is not None and constraint.maximum < within.minimum:

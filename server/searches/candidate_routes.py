@@ -10,15 +10,18 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nas_engine.domain.doors import Door, own_provider
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, metric_named
+from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, is_evaluated, metric_named
 from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import UsedPlugin
 from server.candidates.search_store import SearchStore
+from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord
 from server.classifying.schemas import DeviceAccuracyValue
 from server.classifying.store import ClassificationStore
@@ -44,6 +47,7 @@ from server.searches.candidate_schemas import (
     LatencyValue,
     MetricValueResource,
 )
+from server.searches.schemas import UsedPluginResource
 from server.searches.searches import Searches
 from server.spaces.routes import SpaceCatalogDep
 
@@ -196,24 +200,29 @@ class CandidateContext:
 
     Attributes:
         hardware: by search; None where a search wants no latency.
+        plugins: what packages bring to a search, by search.
         classifications: what a device answered to test images, by candidate; the newest.
     """
 
     hardware: Mapping[str, HardwareProfile | None]
+    plugins: Mapping[str, tuple[UsedPlugin, ...]]
     classifications: Mapping[str, ClassificationRecord]
 
     @classmethod
     def of(cls, transaction: Transaction, candidates: Sequence[Candidate]) -> CandidateContext:
         """Read it for some candidates, in one query per kind of thing."""
         hardware: dict[str, HardwareProfile | None] = {}
+        plugins: dict[str, tuple[UsedPlugin, ...]] = {}
         for search_id in {candidate.search_id for candidate in candidates}:
-            key = SearchStore(transaction).get_search(search_id).hardware_key
+            search = SearchStore(transaction).get_search(search_id)
+            key, plugins[search_id] = search.hardware_key, search.plugins
             hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
         classified_ids = [candidate.id for candidate in candidates if DEVICE_TOP1 in candidate.current]
         answers = ClassificationStore(transaction).classifications_of_candidates(classified_ids)
         # Ordered by age: the last one stays.
         return cls(
             hardware,
+            plugins,
             {record.candidate_id: record for record in answers if record.candidate_id is not None},
         )
 
@@ -274,9 +283,24 @@ def latency_kind(hardware: HardwareProfile | None) -> str:
 
 
 def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> EvaluationResource:
-    """One evaluation; of a latency, what kind of number it is."""
-    kind = latency_kind(known.hardware.get(evaluation.search_id)) if evaluation.metric == LATENCY_US else None
-    return EvaluationResource.of(evaluation, kind=kind)
+    """One evaluation with the packages behind it; of a latency, what kind of number it is and which engine gave it."""
+    provider, hardware = evaluation.provider, known.hardware.get(evaluation.search_id)
+    is_latency = evaluation.metric == LATENCY_US
+    engine = {} if hardware is None or not is_latency else dict(hardware.key.identity.runtime_versions)
+    doors = {Door.SPACES}
+    if is_evaluated(evaluation.metric) and evaluation.source is not EvaluationSource.TABLE:
+        doors.add(Door.DATASETS)
+    used = [one for one in known.plugins.get(evaluation.search_id, ()) if one.door in doors]
+    if provider is not None and provider.package != own_provider().package:
+        used.append(UsedPlugin(door=Door.METRICS, name=evaluation.metric.name, provider=provider))
+    return EvaluationResource.of(
+        evaluation,
+        kind=latency_kind(hardware) if is_latency else None,
+        package=None if provider is None else provider.package,
+        package_version=None if provider is None else provider.version,
+        plugins=[UsedPluginResource.of(one, one.provider, door=one.door.value) for one in used],
+        runtime_versions=engine,
+    )
 
 
 def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:

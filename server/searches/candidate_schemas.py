@@ -28,6 +28,7 @@ from server.core.http.resources import (
     Text,
 )
 from server.measuring.measurement import MeasurementKind
+from server.searches.schemas import UsedPluginResource
 
 
 def _order_names() -> Iterator[str]:
@@ -259,6 +260,21 @@ class EvaluationResource(Resource):
 
     measurement_id: Id | None
     """Measurement that a latency was taken from; null for other values."""
+
+    package: str | None
+    """Package that declares the metric, `hilnas` for those that ship, as it was when the value was stored; null for
+    values of releases that did not record it."""
+
+    package_version: str | None
+    """Version of that package where the value was obtained; null where the package is."""
+
+    plugins: list[UsedPluginResource]
+    """What packages other than hilnas brought to this value: its metric, its space, and for evaluations the data set;
+    with their versions."""
+
+    runtime_versions: dict[str, str]
+    """Versions of the inference engine behind a latency by component, those of a package that brings it among them;
+    empty for other values."""
 
     created_at: datetime
     """Time at which it was stored, RFC 3339."""

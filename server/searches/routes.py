@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US
 from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
@@ -38,7 +40,7 @@ from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
-from server.searches.admission import SpecReport, look_at_algorithm
+from server.searches.admission import SpecReport
 from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
@@ -55,6 +57,7 @@ from server.searches.schemas import (
     ValidationReport,
 )
 from server.searches.searches import Searches
+from server.spaces.descriptions import MetricBounds
 
 router = APIRouter(prefix="/api/v1", tags=["searches"], dependencies=[LABELS_FIT])
 BatchesDep = Annotated[Batches, provided(Batches)]
@@ -81,7 +84,7 @@ def create_search(
     def action() -> StoredResponse:
         spec = parse_search_spec(document)
         check_priority(once.caller, spec.priority)
-        look_at_algorithm(spec)
+        searches.look_ahead(spec)
 
         def work(tx: Transaction) -> Search:
             _check_quotas(tx, quotas, once.caller, spec)
@@ -294,9 +297,17 @@ def _report(spec: SearchSpec, report: SpecReport) -> ValidationReport:
         valid=not report.violations,
         violations=[SpecViolationResource.of(violation, detail=violation.message) for violation in report.violations],
         spec=spec,
-        metric_ranges=[MetricRangeResource.of(bounds, metric=metric) for metric, bounds in report.bounds.items()],
+        metric_ranges=list(_metric_ranges(report.bounds)),
         hardware_key=None if report.hardware is None else report.hardware.hardware_key,
     )
+
+
+def _metric_ranges(bounds: Mapping[Metric, MetricBounds]) -> Iterator[MetricRangeResource]:
+    for metric in bounds:
+        try:
+            yield MetricRangeResource.of(bounds[metric], metric=metric)
+        except EngineError:  # a metric of a package at fault: the violations name it where the spec wants it
+            continue
 
 
 def _front(front: Front, known: CandidateContext) -> FrontResource:

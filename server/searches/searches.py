@@ -25,7 +25,7 @@ from server.fleet.store import HardwareStore
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
 from server.jobs.settings import SearchSettings
-from server.searches.admission import Admission, SpecReport, look_at_algorithm
+from server.searches.admission import Admission, SpecReport
 from server.training.store import SupernetStore
 from server.training.supernets import Supernets
 
@@ -49,8 +49,12 @@ class Searches:
 
     def validate(self, spec: SearchSpec) -> SpecReport:
         """What is known of a spec, without starting it. Never raises for what is wrong with it."""
-        look_at_algorithm(spec)
+        self.look_ahead(spec)
         return self._uow.read(lambda tx: self._admission.examine(tx, spec))
+
+    def look_ahead(self, spec: SearchSpec) -> None:
+        """Ask packages about a spec before a transaction begins that would have to wait for them."""
+        self._admission.look_ahead(spec)
 
     def create_search(self, spec: SearchSpec, creator: Creator = NOBODY) -> Search:
         """Start a search; its first step is queued at once, or as soon as its supernet is trained.

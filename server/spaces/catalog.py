@@ -15,7 +15,7 @@ from nas_engine.domain.graph_metrics import NO_SETTINGS, graph_values
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import graph_metrics, is_cheap
+from nas_engine.domain.metrics import declaration_of, graph_metrics, is_cheap
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key
@@ -23,6 +23,7 @@ from nas_engine.domain.views.picture import draw_architecture, draw_difference
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
+from nas_engine.settings.declared import read_settings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.ranges import metric_range
 from nas_engine.spaces.registry import create_space, parameters_schema, space_ids, space_provider, space_title
@@ -75,13 +76,25 @@ class SpaceCatalog:
             parameters_schema=None if isinstance(space, TableSpace) else parameters_schema(space_id),
         )
 
-    def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
-        """Range of each cheap metric, computed when it is looked up and then remembered."""
+    def bounds(
+        self,
+        space_id: str,
+        parameters: Mapping[str, JsonValue],
+        metric_settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    ) -> Mapping[Metric, MetricBounds]:
+        """Range of each cheap metric, computed when it is looked up and then remembered.
+
+        Args:
+            metric_settings: of metrics by name, as specs write them; absent ones take the defaults.
+
+        Raises:
+            PluginError: at the look-up, of a metric that a package brings.
+        """
         table = self._tables.find(space_id, parameters)
         if table is not None:
             known = {metric: table.extremes(metric) for metric in table.metrics if is_cheap(metric)}
             return {metric: MetricBounds(minimum=ends[0], maximum=ends[1]) for metric, ends in known.items() if ends}
-        return _bounds(space_id, canonical_json(dict(parameters)))
+        return _bounds(space_id, canonical_json(dict(parameters)), canonical_json(dict(metric_settings or {})))
 
     def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:
         """An architecture from a published name, a genotype or the space's own form."""
@@ -176,8 +189,9 @@ class SpaceCatalog:
 class _LazyBounds(Mapping[Metric, MetricBounds]):
     """Bounds of the cheap metrics, each computed at its first look-up (seconds in the largest spaces)."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, settings: Mapping[str, Mapping[str, JsonValue]]) -> None:
         self._space = space
+        self._settings = settings
         self._known: dict[Metric, MetricBounds] = {}
         has_graphs = any(True for _ in space.supernet_graphs())
         self._metrics = tuple(one.metric for one in graph_metrics()) if has_graphs else ()
@@ -186,7 +200,8 @@ class _LazyBounds(Mapping[Metric, MetricBounds]):
         if metric not in self._metrics:
             raise KeyError(metric)
         if metric not in self._known:
-            found = metric_range(self._space, metric)
+            settings = read_settings(declaration_of(metric), self._settings.get(metric.name, {}))
+            found = metric_range(self._space, metric, settings)
             if found is None:
                 raise KeyError(metric)
             self._known[metric] = MetricBounds(minimum=found.minimum, maximum=found.maximum)
@@ -214,8 +229,8 @@ def _operators(space_id: str, parameters: str, batch: int, dtype: Dtype) -> Mapp
 
 
 @lru_cache(maxsize=MAX_SPACES)
-def _bounds(space_id: str, parameters: str) -> Mapping[Metric, MetricBounds]:
-    return _LazyBounds(_space(space_id, parameters))
+def _bounds(space_id: str, parameters: str, metric_settings: str) -> Mapping[Metric, MetricBounds]:
+    return _LazyBounds(_space(space_id, parameters), json.loads(metric_settings))
 
 
 @lru_cache(maxsize=MAX_RECORDS)

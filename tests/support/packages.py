@@ -38,6 +38,8 @@ def forget() -> None:
         door_survey.resolved,
         metrics.all_metrics,
         graph_metrics.metric_function,
+        graph_metrics._guard,
+        catalog._bounds,
         algorithm_kinds.surveyed_algorithms,
         algorithm_kinds.declared_algorithms,
         dataset_kinds.surveyed_datasets,

@@ -13,9 +13,10 @@ from hilnas.cli.runner import new_app, run
 from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
 from hilnas.cli.terminal import make_console
 from hilnas.client.errors import SpecFileError
+from server.fleet.schemas import RuntimeResource
 from server.plugins.schemas import ProvidedResource
 
-app = new_app("What packages bring to a server: search spaces, algorithms, data sets; and the settings of each.")
+app = new_app("What packages bring to a server: spaces, algorithms, metrics, data sets, runtimes; and their settings.")
 _console = make_console()
 NameArgument = Annotated[str | None, typer.Argument(help="Show the settings of this one.", metavar="NAME")]
 
@@ -44,6 +45,47 @@ def algorithms(
 
 
 @app.command()
+def spaces(
+    name: NameArgument = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List the search spaces of the server, or the parameters of one."""
+    with connect(server, token) as nas:
+        if name is not None:
+            found = nas.spaces.get(name)
+            if as_json:
+                print_json(found)
+            else:
+                _console.print(_settings_table(found.parameters_schema or {}))
+            return
+        known = list(nas.spaces.all())
+    if as_json:
+        print_json(known)
+        return
+    table = Table("name", "title", "package", "version")
+    for space in known:
+        table.add_row(space.id, space.title, space.package or "-", space.package_version or "-")
+    _console.print(table)
+
+
+@app.command()
+def metrics(
+    name: NameArgument = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List the metrics objectives and constraints may name, or the settings of one."""
+    with connect(server, token) as nas:
+        _show(nas.spaces.metrics(), name, as_json)
+
+
+@app.command()
+def runtimes(
+    name: NameArgument = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List the inference engines that enrolled devices measure with, or what one takes as --runtime-settings."""
+    with connect(server, token) as nas:
+        _show(nas.devices.runtimes(), name, as_json)
+
+
+@app.command()
 def datasets(
     name: NameArgument = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
@@ -57,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     return run(app, "plugins", argv)
 
 
-def _show(kinds: Iterable[ProvidedResource], name: str | None, as_json: bool) -> None:
+def _show(kinds: Iterable[ProvidedResource | RuntimeResource], name: str | None, as_json: bool) -> None:
     known = list(kinds)
     found = [kind for kind in known if name in (None, kind.name)]
     if not found:
@@ -67,10 +109,10 @@ def _show(kinds: Iterable[ProvidedResource], name: str | None, as_json: bool) ->
     elif name is None:
         table = Table("name", "title", "package", "version")
         for kind in found:
-            table.add_row(kind.name, kind.title, kind.package, kind.version)
+            table.add_row(kind.name, kind.title or "-", kind.package or "-", kind.version or "-")
         _console.print(table)
     else:
-        _console.print(_settings_table(found[0].settings_schema))
+        _console.print(_settings_table(found[0].settings_schema or {}))
 
 
 def _settings_table(schema: dict[str, Any]) -> Table:

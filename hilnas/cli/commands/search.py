@@ -160,7 +160,7 @@ def cancel(search_id: SearchArgument, server: ServerOption = None, token: TokenO
 @app.command()
 def candidates(
     search_id: SearchArgument,
-    order_by: Annotated[str, typer.Option(help="seq, top1, latency_us, macs, params; -top1 is descending.")] = "seq",
+    order_by: Annotated[str, typer.Option(help="seq or a metric, see 'hilnas plugins metrics'; - descends.")] = "seq",
     where: Annotated[
         list[str] | None, typer.Option(help="A bound such as latency_us:le:8000.", metavar="METRIC:le|ge:NUMBER")
     ] = None,

@@ -35,7 +35,7 @@ class BinnedEvolution(BaseSearchAlgorithm):
             )
         super().__init__(problem, settings.identity(), seed)
         self._settings = settings
-        self._quality = next(o for o in problem.objectives if o.metric is not self._bin_metric)
+        self._quality = next(o for o in problem.objectives if o.metric != self._bin_metric)
         self._mutation = PerGeneMutation(self.encoding, settings.gene_mutation_probability, always_different=True)
         self._crossover = StageBlockCrossover(self.encoding, block_probability=0.0)
         if settings.include_first:

@@ -37,7 +37,6 @@ from server.measuring.canaries import routes as canaries
 from server.measuring.queries import ModelMeasurementSpec
 from server.plugins import routes as plugins
 from server.searches import candidate_routes as candidates
-from server.searches import metric_routes as metrics
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
 from server.spaces import routes as spaces
@@ -52,7 +51,6 @@ from server.training.schemas import RegistrationBody
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     search_presets.router,
-    metrics.router,
     candidates.router,
     measurements.router,
     classifications.router,

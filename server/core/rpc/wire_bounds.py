@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nas_engine.domain.declarations import MAX_SCHEMA_CHARACTERS
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from server.core.rpc.bounds import Bound, Bounds
 
@@ -70,6 +71,10 @@ WIRE_BOUNDS: Bounds = {
     "Capabilities.timer_resolution_ns": _whole(),
     "Capabilities.core_masks": _lines(64),
     "Capabilities.features": _lines(64, 100),
+    "RuntimeDescription.title": _line(),
+    "RuntimeDescription.package": _line(),
+    "RuntimeDescription.version": _line(),
+    "RuntimeDescription.settings_schema_json": _line(MAX_SCHEMA_CHARACTERS),
     "DeviceIdentity.board_model": _line(),
     "DeviceIdentity.runtime": _line(),
     "DeviceIdentity.runtime_versions": Bound(items=64),

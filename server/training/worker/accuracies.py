@@ -11,6 +11,7 @@ import torch
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError
+from nas_engine.domain.guard import PassingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.search_space import Form, SearchSpace
@@ -149,10 +150,8 @@ def supernet_graph(space: SearchSpace, architecture: Architecture) -> LayerGraph
     return graph
 
 
-class _StoppedError(Exception):
+class _StoppedError(PassingError):
     """The job was cancelled or lost between two batches."""
-
-    PASSES = True  # through what others bring
 
 
 def _until_stopped(batches: Iterable[T], stopped: Callable[[], bool]) -> Iterator[T]:

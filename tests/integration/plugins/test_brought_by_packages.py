@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ import pytest
 from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.runtime.base import Loaded, MonotonicClock, RuntimeFacts, SessionSettings
 from device_agent.runtime.brought import make_brought
+from device_agent.runtime.settings_schema import settings_schema
+from hilnas.v1 import control_pb2
+from hilnas.wire import identity_to_proto
 from nas_engine.domain.declarations import (
     AlgorithmDeclaration,
     DatasetDeclaration,
@@ -24,7 +27,7 @@ from nas_engine.domain.declarations import (
 from nas_engine.domain.doors import Brought, PluginError, Provider
 from nas_engine.domain.errors import InvalidGenotypeError
 from nas_engine.domain.guard import Guard
-from nas_engine.domain.measurement import DeviceClass, Dtype
+from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import MACS
 from nas_engine.domain.objective import Objective
@@ -35,6 +38,8 @@ from nas_engine.search.brought import BroughtAlgorithm
 from nas_engine.settings.algorithms import RandomSearchSettings
 from nas_engine.spaces.brought import BroughtSpace, probe
 from nas_engine.training.data import source
+from server.fleet.converters import capabilities_from_proto
+from server.fleet.device import DeviceCapabilities, RuntimeDescription
 from tests.support.fakes.space import StagedSpace
 from tests.support.paths import ROOT
 
@@ -179,6 +184,27 @@ class EngineSettings:
     scale: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ManySettings:
+    path: str
+    threads: int | None = None
+    mode: Literal["fast", "exact"] = "fast"
+    shape: tuple[int, ...] = (1, 3)
+    scale: float = 1.0
+    traced: bool = False
+
+
+def any_identity() -> DeviceIdentity:
+    return DeviceIdentity(
+        board_model="bench",
+        device_class=DeviceClass.EMULATED,
+        runtime="theirs",
+        runtime_versions=(("engine", "9"),),
+        clocks_profile="default",
+        core_mask="any",
+    )
+
+
 class TheirRuntime:
     facts = RuntimeFacts(
         name="theirs",
@@ -233,6 +259,32 @@ class TestRuntimes:
         classifier = runtime.load_classifier(ROOT, SessionSettings(format="onnx"))
         with pytest.raises(JobFailedError, match="it answered NaN"):
             classifier.outputs(np.zeros((1, 2), np.float32))
+
+    def test_agents_report_the_schema_of_its_settings(self) -> None:
+        declaration = RuntimeDeclaration(name="theirs", title="", implementation="a:b", settings=ManySettings)
+        schema = settings_schema(Brought(declaration, WHO))
+        assert schema["required"] == ["path"]
+        assert schema["properties"] == {
+            "path": {"type": "string"},
+            "threads": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
+            "mode": {"enum": ["fast", "exact"], "default": "fast"},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "scale": {"type": "number", "default": 1.0},
+            "traced": {"type": "boolean", "default": False},
+        }
+        described = RuntimeDescription(title="", package="p", version="1", settings_schema_json="{}")
+        capabilities = DeviceCapabilities(identity=any_identity(), runtime=described)
+        assert DeviceCapabilities.from_json(capabilities.to_json()) == capabilities
+
+    @pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": NaN}', "[" * 5000])
+    def test_a_server_leaves_out_what_is_no_schema(self, text: str) -> None:
+        said = control_pb2.Capabilities(identity=identity_to_proto(any_identity()))
+        said.runtime.settings_schema_json = text
+        assert capabilities_from_proto(said).runtime is None
+        said.runtime.settings_schema_json = '{"type": "object"}'
+        found = capabilities_from_proto(said).runtime
+        assert found is not None
+        assert found.settings_schema_json == '{"type":"object"}'
 
     def test_settings_that_need_pydantic_are_refused(self) -> None:
         with pytest.raises(PluginError, match="agents have no pydantic"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,8 @@ def _evaluated(name: str, timeout_s: float = 60.0) -> tuple[float, float | None]
     ("name", "message"),
     [
         ("nan", r"metric nan of brought-metrics 1\.2\.3 gave nan: it must be a finite number"),
-        ("raises", r"metric raises of brought-metrics 1\.2\.3 raised RuntimeError: no such thing"),
-        ("hangs", r"metric hangs of brought-metrics 1\.2\.3 did not end within 0\.5 s"),
+        ("raises", r"raises of brought-metrics 1\.2\.3: computing it raised RuntimeError: no such thing"),
+        ("hangs", r"hangs of brought-metrics 1\.2\.3: computing it did not return within 0\.5 s"),
     ],
 )
 def test_a_fault_is_named_with_the_package(name: str, message: str) -> None:
@@ -115,17 +116,65 @@ def test_a_fault_is_named_with_the_package(name: str, message: str) -> None:
         _evaluated(name, timeout_s=0.5 if name == "hangs" else 60.0)
 
 
-def test_a_graph_metric_that_is_no_number_is_named(world: WorkerWorld) -> None:
-    with pytest.raises(PluginError, match=r"metric broken of brought-metrics 1\.2\.3 gave nan"):
-        world.ran(**SMALL, objectives=[{"metric": "macs"}], constraints=[{"metric": "broken", "maximum": 1}])
+def test_one_from_the_graph_at_fault_is_named_where_a_search_is_launched(tmp_path: Path) -> None:
+    world = World.open(tmp_path)
+    spec = {"space": {"id": "spos"}, "objectives": [{"metric": "macs"}], "budget": {"num_candidates": 2}}
+    said = {
+        "broken": "metric broken of brought-metrics 1.2.3 gave nan: it must be a finite number",
+        "stuck": "stuck of brought-metrics 1.2.3: computing it did not return within 10 s",
+    }
+    try:
+        with world.client() as client:
+            for name, reason in said.items():
+                bounded = {**spec, "constraints": [{"metric": name, "maximum": 1}]}
+                for _ in range(2):  # the second time it is not waited for
+                    start_s = time.monotonic()
+                    answer = client.post("/api/v1/searches", json=bounded)
+                    took_s = time.monotonic() - start_s
+                    assert answer.status_code == 422
+                    (error,) = answer.json()["errors"]
+                    assert error["pointer"] == "/constraints/0/metric"
+                    assert reason in error["detail"]
+                assert took_s < 9
+            report = client.post("/api/v1/searches:validate", json=spec).json()
+            assert report["valid"]
+            named = {one["metric"] for one in report["metric_ranges"]}
+            assert {"macs", "num_nodes"} <= named
+            assert not named & said.keys()
+            assert client.post("/api/v1/searches", json=spec).status_code == 202
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("broken", "gave nan"), ("stuck", "did not return within 10 s")])
+def test_one_from_the_graph_at_fault_fails_its_own_search_in_the_worker(
+    world: WorkerWorld, name: str, reason: str
+) -> None:
+    wanting = world.search(**SMALL, objectives=[{"metric": "macs"}, {"metric": name}])
+    other = world.search(**SMALL, objectives=[{"metric": "macs"}])
+    world.run_and_report()
+    failed = world.searches.get_search(wanting.id)
+    assert failed.state is SearchState.FAILED
+    assert f"{name} of brought-metrics 1.2.3" in failed.reason
+    assert reason in failed.reason
+    assert world.searches.get_search(other.id).state is SearchState.COMPLETED
+
+
+def test_bounds_are_held_against_the_range_with_the_settings_of_the_search(world: WorkerWorld) -> None:
+    def bounded(settings: dict[str, int]) -> dict[str, Any]:
+        return {**SMALL, "constraints": [{"metric": "num_nodes", "maximum": 12, "settings": settings}]}
+
+    world.search(objectives=[{"metric": "macs"}], **bounded({"every": 100}))
+    with pytest.raises(InvalidSpecError, match="no architecture of the space has num_nodes <= 12"):
+        world.search(objectives=[{"metric": "macs"}], **bounded({}))
 
 
 @pytest.mark.parametrize(
     ("objectives", "pointer", "message"),
     [
         ([{"metric": "nodes"}], "/objectives/0/metric", "use one of top1, latency_us, macs"),
-        ([{"metric": "num_nodes", "settings": {"every": "x"}}], "/objectives/0/settings", "every"),
-        ([{"metric": "macs", "settings": {"every": 1}}], "/objectives/0/settings", "has no settings"),
+        ([{"metric": "num_nodes", "settings": {"every": "x"}}], "/objectives/0/settings/every", "valid integer"),
+        ([{"metric": "macs", "settings": {"every": 1}}], "/objectives/0/settings/every", "known are none"),
     ],
 )
 def test_what_is_wrong_is_said_where_it_is_launched(
@@ -147,7 +196,7 @@ def test_every_metric_is_listed_with_the_schema_of_its_settings(tmp_path: Path) 
         world.close()
     assert found["top1"]["package"] == "hilnas"
     assert (found["top1"]["source"], found["top1"]["minimum"], found["top1"]["maximum"]) == ("evaluated", 0.0, 1.0)
-    assert found["num_nodes"]["settings"]["properties"]["every"]["default"] == 1
+    assert found["num_nodes"]["settings_schema"]["properties"]["every"]["default"] == 1
     assert (found["num_nodes"]["package"], found["num_nodes"]["version"]) == ("brought-metrics", "1.2.3")
 
 

@@ -51,7 +51,13 @@ class FakeSpaces:
             num_rows=None if space_id == "toy" else NUM_CHOICES**NUM_GENES,
         )
 
-    def bounds(self, space_id: str, parameters: Mapping[str, JsonValue]) -> Mapping[Metric, MetricBounds]:
+    def bounds(
+        self,
+        space_id: str,
+        parameters: Mapping[str, JsonValue],
+        metric_settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    ) -> Mapping[Metric, MetricBounds]:
+        del metric_settings
         if not self.describe(space_id, parameters).has_graphs:
             return {}
         most = BASE_MACS + NUM_GENES * (NUM_CHOICES - 1) * MACS_PER_CHOICE

@@ -19,7 +19,14 @@ from tests.support.paths import ROOT
 from tests.support.processes.machine import free_port
 
 EXAMPLES = ROOT / "docs" / "examples"
-PACKAGES = ("space_convnext", "algorithm_hill_climb", "runtime_onnx_reference", "dataset_shapes")
+PACKAGES = (
+    "space_convnext",
+    "algorithm_hill_climb",
+    "metric_widest_point",
+    "metric_noisy_accuracy",
+    "runtime_onnx_reference",
+    "dataset_shapes",
+)
 INSTALL_S = 240.0
 RUN_S = 120.0
 PATIENCE_S = 180.0

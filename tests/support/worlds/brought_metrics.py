@@ -28,6 +28,10 @@ BROKEN = MetricDeclaration(
     name="broken", title="Never a number.", unit="", goal=Goal.MINIMIZE, source=MetricSource.GRAPH,
     implementation="brought_metrics_code:broken",
 )
+STUCK = MetricDeclaration(
+    name="stuck", title="Never ends.", unit="", goal=Goal.MINIMIZE, source=MetricSource.GRAPH,
+    implementation="brought_metrics_code:stuck",
+)
 SPREAD = MetricDeclaration(
     name="spread", title="Spread of the logits.", unit="", goal=Goal.MAXIMIZE, source=MetricSource.EVALUATED,
     implementation="brought_metrics_code:spread",
@@ -54,7 +58,13 @@ def num_nodes(graph, settings):
 
 
 def broken(graph):
-    return float("nan")
+    return float("nan") if len(graph.nodes) > 10 else 1.0  # well where it is tried out
+
+
+def stuck(graph):
+    while len(graph.nodes) > 10:
+        time.sleep(0.05)
+    return 1
 
 
 def spread(subnet, batches, settings):
@@ -74,7 +84,7 @@ def hangs(subnet, batches, settings):
     while True:
         time.sleep(0.05)
 """
-NAMES = ("num_nodes=NODES", "broken=BROKEN", "spread=SPREAD", "nan=NAN", "raises=RAISES", "hangs=HANGS")
+NAMES = ("num_nodes=NODES", "broken=BROKEN", "stuck=STUCK", "spread=SPREAD", "nan=NAN", "raises=RAISES", "hangs=HANGS")
 
 
 @contextmanager
