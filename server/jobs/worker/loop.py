@@ -49,8 +49,7 @@ class Worker:
         self._dispatch.reconcile()
         lanes = self._dispatch.kinds.lanes(self._handlers.keys())
         threads = [
-            threading.Thread(target=self._run_lane, args=(lane, kinds), name=lane.name)
-            for lane, kinds in lanes.items()
+            threading.Thread(target=self._run_lane, args=(lane, kinds), name=lane.name) for lane, kinds in lanes.items()
         ]
         for thread in threads:
             thread.start()
