@@ -32,7 +32,7 @@ test-fast: setup  ## the unit and property tiers (seconds)
 	$(BIN)/python -m pytest tests/unit tests/property $(PYTEST_ARGS)
 
 conformance: setup  ## send the API about 100,000 requests of its own description, with every check (hours)
-	CONFORMANCE_EXAMPLES=1000 $(BIN)/python -m pytest tests/integration/core/test_api_conformance.py $(PYTEST_ARGS)
+	CONFORMANCE_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 0 --show-capture no tests/integration/core/test_api_conformance.py $(PYTEST_ARGS)
 
 lint: setup  ## ruff: style and format
 	$(BIN)/ruff check .

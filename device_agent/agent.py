@@ -121,8 +121,8 @@ class Agent:
         """Serve until it is stopped.
 
         Raises:
-            EnrolmentError: no credential, and nothing to get one with.
-        TlsError: this agent and the server cannot come to a secure connection, and never did.
+            EnrolmentError: no credential, and none can be had: no token, or one that is refused from the start.
+            TlsError: this agent and the server cannot come to a secure connection, and never did.
         """
         try:
             self._session.resume()
@@ -146,6 +146,8 @@ class Agent:
             self._health.probe_if_due()
             response = self._sync()
         except EnrolmentError as error:
+            if not self._heard:  # whoever starts it is there to read this; one that served before waits for an admin
+                raise
             _log.error("%s", error)
             self._pause(self._backoff.refused_s())
             return

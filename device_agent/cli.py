@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
     if missing:
         sys.stderr.write(f"hilnas agent needs {', '.join(missing)}: pip install 'hilnas[agent]'\n")
         return 2
-    from device_agent.failures import AgentError
+    from device_agent.failures import AgentError, EnrolmentError
 
     try:
         match parsed.command:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
                 return _run(parsed)
     except AgentError as error:
         sys.stderr.write(f"hilnas agent: {error}\n")
-        return 1
+        return 2 if isinstance(error, EnrolmentError) else 1
 
 
 def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:

@@ -81,6 +81,7 @@ def _probe(canary: CanaryOrder) -> LeasedJob:
         num_threads=0,
         core_mask="",
         input_seed=0,
+        input_ranges={},
         canary=canary,
         cpu_operators=(),
     )

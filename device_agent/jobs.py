@@ -6,7 +6,7 @@ import contextlib
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class MeasureOrder:
     num_threads: int
     core_mask: str
     input_seed: int
+    input_ranges: Mapping[str, tuple[int, int]]
     canary: CanaryOrder | None
     cpu_operators: tuple[str, ...]
 
@@ -285,6 +286,7 @@ def _request(order: MeasureOrder, model: Path, canary: Canary | None) -> Measure
             num_threads=max(1, order.num_threads),
             core_mask=order.core_mask,
             input_seed=order.input_seed,
+            input_ranges=order.input_ranges,
             batch=order.batch,
         ),
         profile=order.profile,

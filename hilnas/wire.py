@@ -4,11 +4,11 @@ processes and the server. Every enum is mapped once, by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TypeVar
 
-from hilnas.v1 import measurement_pb2
+from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.json_value import canonical_json, parse_json
 from nas_engine.domain.measurement import (
     CanaryReading,
@@ -202,3 +202,15 @@ def _environment(environment_json: str) -> EnvironmentRecord:
     if not isinstance(environment, dict):
         raise InvalidMeasurementError("environment record is not an object")
     return EnvironmentRecord.from_json(environment)
+
+
+def ranges_from_proto(ranges: Iterable[control_pb2.InputRange]) -> dict[str, tuple[int, int]]:
+    """Read what integer inputs may carry, by their names: lowest and highest number."""
+    return {given.input: (given.lowest, given.highest) for given in ranges}
+
+
+def ranges_to_proto(ranges: Mapping[str, tuple[int, int]]) -> list[control_pb2.InputRange]:
+    """Write what `ranges_from_proto` reads."""
+    return [
+        control_pb2.InputRange(input=name, lowest=lowest, highest=highest) for name, (lowest, highest) in ranges.items()
+    ]

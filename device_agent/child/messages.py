@@ -19,7 +19,7 @@ from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from hilnas.v1 import control_pb2
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
-from hilnas.wire import DTYPES, known
+from hilnas.wire import DTYPES, known, ranges_from_proto, ranges_to_proto
 from nas_engine.domain.measurement import MeasurementProfile
 
 MAX_FRAME_BYTES = 256 * 2**20
@@ -81,6 +81,7 @@ def request_to_proto(request: MeasureRequest | ClassifyRequest) -> ProcessReques
             num_threads=settings.num_threads,
             core_mask=settings.core_mask,
             input_seed=settings.input_seed,
+            input_ranges=ranges_to_proto(settings.input_ranges),
             cpu_operators=request.cpu_operators,
         )
     )
@@ -139,6 +140,7 @@ def request_from_proto(message: ProcessRequest) -> MeasureRequest | ClassifyRequ
             num_threads=measure.num_threads,
             core_mask=measure.core_mask,
             input_seed=measure.input_seed,
+            input_ranges=ranges_from_proto(measure.input_ranges),
             batch=measure.batch,
         ),
         profile=MeasurementProfile.named(measure.profile),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -90,6 +90,7 @@ class SessionSettings:
         num_threads: processor threads of the runtime, at least 1.
         core_mask: one of the runtime's masks; empty for its default.
         input_seed: the fixed input is drawn from it.
+        input_ranges: lowest and highest number of integer inputs by name; 0 and 1 for the others.
         batch: images per inference the job expects.
     """
 
@@ -97,6 +98,7 @@ class SessionSettings:
     num_threads: int = 1
     core_mask: str = ""
     input_seed: int = 0
+    input_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     batch: int = 1
 
 

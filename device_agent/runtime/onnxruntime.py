@@ -29,9 +29,14 @@ _NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
+    "tensor(bool)": np.bool_,
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
+    "tensor(uint32)": np.uint32,
     "tensor(int32)": np.int32,
+    "tensor(uint64)": np.uint64,
     "tensor(int64)": np.int64,
 }
 _MEMORY_WORDS = ("bad_alloc", "Failed to allocate", "out of memory")
@@ -128,7 +133,10 @@ class _OnnxSession:
         try:
             self._outputs = self._session.run(None, self._inputs)
         except Exception as error:
-            raise JobFailedError(_failure(error, FailureType.RUN_FAILED), f"onnxruntime: {error}") from error
+            ours = [f"{name} {x.min()}..{x.max()}" for name, x in self._inputs.items() if x.dtype.kind in "iub"]
+            drawn = f" (integers drawn by the agent, not the user's: {', '.join(ours)}; --input-range says others)"
+            message = f"onnxruntime: {error}{drawn if ours else ''}"
+            raise JobFailedError(_failure(error, FailureType.RUN_FAILED), message) from error
 
     def last_npu_ns(self) -> int | None:
         return None
@@ -172,7 +180,7 @@ class _OnnxClassifier:
 
 
 def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output:
-    """Standard normal numbers from the job's seed, or small integers, in the declared shape."""
+    """Standard normal numbers from the job's seed, or integers of the job's range for this input, in its shape."""
     shape = tuple(declared.shape)
     if not all(isinstance(d, int) and d > 0 for d in shape):
         raise JobFailedError(
@@ -187,8 +195,9 @@ def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output
     if dtype is None:
         raise JobFailedError(FailureType.MODEL_REJECTED, f"input {declared.name} is of type {declared.type}: not known")
     rng = np.random.default_rng([settings.input_seed, index])
-    if np.issubdtype(dtype, np.integer):
-        return rng.integers(0, 100, size=shape).astype(dtype)
+    if np.issubdtype(dtype, np.integer) or dtype is np.bool_:
+        lowest, highest = settings.input_ranges.get(declared.name, (0, 1))
+        return rng.integers(lowest, highest, size=shape, endpoint=True).astype(dtype)
     return rng.standard_normal(size=shape).astype(dtype)
 
 

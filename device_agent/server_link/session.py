@@ -136,7 +136,9 @@ class ServerSession:
         except grpc.RpcError as error:
             if trouble(error) is Trouble.RETRY:
                 raise
-            raise EnrolmentError(f"the server refuses this device: {describe(error)}") from error
+            raise EnrolmentError(
+                f"{self._settings.link.server} refuses {self._settings.name}: {describe(error)}"
+            ) from error
         enrolled = Enrolled(self._settings.link.server, answer.agent_id, answer.credential)
         self._state.remember(enrolled)
         self._take(enrolled)

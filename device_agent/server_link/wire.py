@@ -8,7 +8,14 @@ from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.messages import failure_to_proto
 from device_agent.server_link.artifacts import ArtifactRef
 from hilnas.v1 import control_pb2
-from hilnas.wire import DTYPES, classification_to_proto, identity_to_proto, known, measurement_to_proto
+from hilnas.wire import (
+    DTYPES,
+    classification_to_proto,
+    identity_to_proto,
+    known,
+    measurement_to_proto,
+    ranges_from_proto,
+)
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import InvalidMeasurementError, MeasurementProfile
 
@@ -108,6 +115,7 @@ def _measure_order(measure: control_pb2.MeasureJob) -> MeasureOrder:
         num_threads=measure.num_threads,
         core_mask=measure.core_mask,
         input_seed=measure.input_seed,
+        input_ranges=ranges_from_proto(measure.input_ranges),
         canary=canary,
         cpu_operators=tuple(measure.cpu_operators),
     )

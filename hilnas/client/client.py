@@ -23,7 +23,7 @@ from hilnas.client.space_resources import Spaces
 from hilnas.client.table_resources import LatencyTableGroup
 from hilnas.client.training_resources import Candidates, NetworkGroup, RankingStudyGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
-from server.bootstrap.schemas import VersionResource
+from server.bootstrap.http.schemas import VersionResource
 from server.core.home import local_admin_token
 
 DEFAULT_URL = "http://127.0.0.1:8080"

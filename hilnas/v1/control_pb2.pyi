@@ -231,7 +231,7 @@ class CanarySpec(_message.Message):
     def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., baseline_us: _Optional[float] = ..., output_digest: _Optional[str] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class MeasureJob(_message.Message):
-    __slots__ = ("model", "profile", "dtype", "batch", "num_threads", "core_mask", "canary", "input_seed", "cpu_operators")
+    __slots__ = ("model", "profile", "dtype", "batch", "num_threads", "core_mask", "canary", "input_seed", "cpu_operators", "input_ranges")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -241,6 +241,7 @@ class MeasureJob(_message.Message):
     CANARY_FIELD_NUMBER: _ClassVar[int]
     INPUT_SEED_FIELD_NUMBER: _ClassVar[int]
     CPU_OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_RANGES_FIELD_NUMBER: _ClassVar[int]
     model: ArtifactRef
     profile: str
     dtype: _measurement_pb2.Dtype
@@ -250,7 +251,18 @@ class MeasureJob(_message.Message):
     canary: CanarySpec
     input_seed: int
     cpu_operators: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., profile: _Optional[str] = ..., dtype: _Optional[_Union[_measurement_pb2.Dtype, str]] = ..., batch: _Optional[int] = ..., num_threads: _Optional[int] = ..., core_mask: _Optional[str] = ..., canary: _Optional[_Union[CanarySpec, _Mapping]] = ..., input_seed: _Optional[int] = ..., cpu_operators: _Optional[_Iterable[str]] = ...) -> None: ...
+    input_ranges: _containers.RepeatedCompositeFieldContainer[InputRange]
+    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., profile: _Optional[str] = ..., dtype: _Optional[_Union[_measurement_pb2.Dtype, str]] = ..., batch: _Optional[int] = ..., num_threads: _Optional[int] = ..., core_mask: _Optional[str] = ..., canary: _Optional[_Union[CanarySpec, _Mapping]] = ..., input_seed: _Optional[int] = ..., cpu_operators: _Optional[_Iterable[str]] = ..., input_ranges: _Optional[_Iterable[_Union[InputRange, _Mapping]]] = ...) -> None: ...
+
+class InputRange(_message.Message):
+    __slots__ = ("input", "lowest", "highest")
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    LOWEST_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    input: str
+    lowest: int
+    highest: int
+    def __init__(self, input: _Optional[str] = ..., lowest: _Optional[int] = ..., highest: _Optional[int] = ...) -> None: ...
 
 class ClassifyJob(_message.Message):
     __slots__ = ("model", "images", "dtype", "batch", "num_threads", "core_mask", "num_images")

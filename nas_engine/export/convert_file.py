@@ -11,7 +11,8 @@ import numpy as np
 
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.measuring.cycle_table import CycleTable, SimulatedLatency, simulate_latency
-from nas_engine.export.fixed_batch import fix_batch
+from nas_engine.export.fixed_shapes import fix_shapes
+from nas_engine.export.model_limits import RKNN
 from nas_engine.export.model_metadata import ARCH_ID_KEY
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn import RknnConverter, find_converter
@@ -68,8 +69,8 @@ def convert_file(
         raise ExportError(f"{destination} is the ONNX file itself: write to another one")
     source_model = _read(source)
     try:
-        onnx, _ = fix_batch(source_model, 1)  # what the NPU runs
-        inspected = inspect_onnx(onnx)
+        onnx = fix_shapes(source_model, 1).data  # one image at a time is what the NPU runs
+        inspected = inspect_onnx(onnx, RKNN)
     except ExportError as error:
         raise ExportError(f"{source}: {error}") from error
     calibration = None if calibration_file is None else read_calibration(calibration_file)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
+from nas_engine.export.input_ranges import input_ranges
+from nas_engine.export.model_limits import ONNX_RUNTIME, STANDARD_DOMAINS, ModelLimits
 
-MIN_OPSET = 9  # what rknn-toolkit2 2.5.0 takes
-MAX_OPSET = 19
 MAX_IR_VERSION = 13
 MAX_SIZE_BYTES = 512 * 1024 * 1024
 QUANTISING = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 )
 """Operators that compute with, or make, eight-bit activations; weights alone in eight bits are dequantised first."""
+
+
+DATA_DEPENDENT = frozenset(("NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit"))
+"""Operators whose output has as many elements as the numbers in their input say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,13 @@ class OnnxSummary:
 
     Attributes:
         opset, ir_version: versions of its operator set and format.
-        inputs, outputs: without initialisers.
+        inputs: without initialisers.
+        outputs: those whose shape the file says or inference finds.
+        open_outputs: shapes of the others as the file writes them, by name.
+        input_ranges: lowest and highest number of each integer input, as far as constants tell (`input_ranges`).
         operators: number of nodes by operator type.
+        foreign_operators: with domain, those that are neither of ONNX's own operator set nor functions of the model.
+        has_functions: whether the model defines functions of its own.
         metadata: its metadata_props.
         size_bytes: length of the file.
         dtype: arithmetic that its operators and weights ask for: w8a8 where activations are quantised, fp16 where
@@ -48,49 +57,193 @@ class OnnxSummary:
     ir_version: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    open_outputs: Mapping[str, str]
+    input_ranges: Mapping[str, tuple[int, int]]
     operators: Mapping[str, int]
+    foreign_operators: tuple[str, ...]
+    has_functions: bool
     metadata: Mapping[str, str]
     size_bytes: int
     dtype: Dtype
 
 
-def inspect_onnx(data: bytes, *, max_size_bytes: int = MAX_SIZE_BYTES) -> OnnxSummary:
-    """Parse a model, refuse what no runtime of ours should be given, and summarise it.
+def inspect_onnx(
+    data: bytes, limits: ModelLimits = ONNX_RUNTIME, *, max_size_bytes: int = MAX_SIZE_BYTES
+) -> OnnxSummary:
+    """Parse a model, refuse what the runtime should not be given, and summarise it.
 
     Raises:
-        ExportError: too large, not ONNX, external weights, a dynamic shape, other operator domains
-            than ONNX's own, an opset or IR version outside what the runtimes take, or the ONNX
-            checker refuses it.
+        ExportError: too large, not ONNX, external weights, an input that is open or no tensor of numbers, an output
+            whose shape depends on the data, the ONNX checker refuses it, or `refusal` says why the runtime does.
     """
     if len(data) > max_size_bytes:
         raise ExportError(f"the model has {len(data)} bytes, the limit is {max_size_bytes}")
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's DecodeError has no stable home
-        raise ExportError("the file is not an ONNX model: it cannot be parsed") from error
-    _check_versions(model)
+    model = parse_onnx(data)
+    if not 1 <= model.ir_version <= MAX_IR_VERSION:
+        raise ExportError(f"IR version is {model.ir_version}: save it with {MAX_IR_VERSION} or lower")
     for tensor in _tensors(model.graph):  # external weights would make the runtime read files named by the model
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file")
+            raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file, {_SAVE_AS_ONE}")
+    _check_operators(model)
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_input(value) for value in model.graph.input if value.name not in initialisers)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ExportError(f"the ONNX checker refuses the model: {cause}") from error
-    return _summary(model, len(data))
+    outputs = _outputs(model)
+    summary = OnnxSummary(
+        opset=_opset(model),
+        ir_version=model.ir_version,
+        inputs=inputs,
+        outputs=tuple(_spec(value) for value in outputs if _is_static(value)),
+        open_outputs={
+            stated.name: _shown(stated)
+            for stated, value in zip(model.graph.output, outputs, strict=True)
+            if not _is_static(value)
+        },
+        input_ranges=input_ranges(model),
+        operators=dict(Counter(node.op_type for node in model.graph.node)),
+        foreign_operators=_foreign(model, STANDARD_DOMAINS),
+        has_functions=bool(model.functions),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+        size_bytes=len(data),
+        dtype=_dtype(model),
+    )
+    if (reason := refusal(summary, limits)) is not None:
+        raise ExportError(reason)
+    return summary
 
 
-def _check_versions(model: onnx.ModelProto) -> None:
-    if not 1 <= model.ir_version <= MAX_IR_VERSION:
-        raise ExportError(f"IR version is {model.ir_version}: save it with {MAX_IR_VERSION} or lower")
-    foreign = sorted({entry.domain for entry in model.opset_import} - {"", "ai.onnx"})
+def refusal(model: OnnxSummary, limits: ModelLimits) -> str | None:
+    """Why a runtime should not be given a valid model: opset, functions, operators or open outputs. None: it may."""
+    if not limits.min_opset <= model.opset <= limits.max_opset:
+        return (
+            f"opset is {model.opset}: {limits.name} takes {limits.min_opset} to {limits.max_opset}, export it with 17"
+        )
+    if model.has_functions and not limits.takes_functions:
+        return (
+            f"the model defines functions of its own, which {limits.name} does not take: inline them, "
+            "onnx.inliner.inline_local_functions(model)"
+        )
+    foreign = [name for name in model.foreign_operators if name.rpartition(".")[0] not in limits.domains]
     if foreign:
-        raise ExportError(f"operators of other domains are used ({', '.join(foreign)}): only ONNX's own are run")
-    opset = _opset(model)
-    if not MIN_OPSET <= opset <= MAX_OPSET:
-        raise ExportError(f"opset is {opset}: the runtimes take {MIN_OPSET} to {MAX_OPSET}, export it with 17")
-    if model.functions:
-        raise ExportError("the model defines functions of its own: inline them before exporting")
+        return f"operators of other domains are used ({', '.join(foreign[:5])}): {limits.name} is given ONNX's own only"
+    if limits.static_outputs and model.open_outputs:
+        name, shape = next(iter(model.open_outputs.items()))
+        return (
+            f"output {name!r} has the shape ({shape}), which cannot be inferred: {limits.name} needs it, export with "
+            "static shapes"
+        )
+    return None
+
+
+_SAVE_AS_ONE = "python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\""
+
+
+def parse_onnx(data: bytes) -> onnx.ModelProto:
+    """Read a file that says it is an ONNX model.
+
+    Raises:
+        ExportError: it is none; the message says what it is instead where that can be seen.
+    """
+    start = data[:512].lstrip().lower()
+    if not data:
+        raise ExportError("the file is empty: export or download the model again")
+    if start.startswith(b"version https://git-lfs"):
+        raise ExportError("the file is a Git LFS pointer, not the model it points to: fetch it with 'git lfs pull'")
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise ExportError("the file is a web page, not a model: the download was answered with a page, try it again")
+    if start.startswith(b"pk\x03\x04"):
+        raise ExportError("the file is a zip archive (or a PyTorch file): unpack it, or export the model to ONNX")
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's DecodeError has no stable home
+        raise ExportError("the file is not an ONNX model: it cannot be parsed") from error
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    """Refuse what the checker knows nothing of: it would say so in words of its own."""
+    if _opset(model) > onnx.defs.onnx_opset_version() or _opset(model) < ONNX_RUNTIME.min_opset:
+        raise ExportError(
+            f"opset is {_opset(model)}: {ONNX_RUNTIME.min_opset} to {ONNX_RUNTIME.max_opset} are known here, export it "
+            "with 17"
+        )
+    if foreign := _foreign(model, ONNX_RUNTIME.domains):
+        raise ExportError(
+            f"operators of other domains are used ({', '.join(foreign[:5])}): boards are given ONNX's own only; a "
+            "model that a runtime has optimised and saved must be exported anew"
+        )
+
+
+def _foreign(model: onnx.ModelProto, domains: Collection[str]) -> tuple[str, ...]:
+    """The operators that are used and of no domain in `domains`. What is imported only costs nobody anything."""
+    own = {(function.domain, function.name) for function in model.functions}
+    nodes = [*_nodes(model.graph.node)]
+    for function in model.functions:
+        nodes += _nodes(function.node)
+    return tuple(
+        sorted(
+            {
+                f"{node.domain}.{node.op_type}"
+                for node in nodes
+                if node.domain not in domains and (node.domain, node.op_type) not in own
+            }
+        )
+    )
+
+
+def _outputs(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, ...]:
+    """The outputs, with shapes that inference finds where the file leaves them open."""
+    told = tuple(model.graph.output)
+    for value in told:
+        if not value.type.HasField("tensor_type"):
+            raise ExportError(f"output {value.name!r} is not a tensor: outputs must be")
+    if all(_is_static(value) for value in told):
+        return told
+    undone = onnx.ModelProto()
+    undone.CopyFrom(model)
+    for value in undone.graph.output:
+        if not _is_static(value):
+            value.type.tensor_type.ClearField("shape")
+    del undone.graph.value_info[:]
+    found = tuple(onnx.shape_inference.infer_shapes(undone, data_prop=True).graph.output)
+    for value, stated in zip(found, told, strict=True):
+        if _is_static(value):
+            continue
+        if (operator := _data_dependent(model, value.name)) is not None:
+            raise ExportError(
+                f"output {value.name!r} has the shape ({_shown(stated)}), which depends on the data ({operator}): cut "
+                "the model before that operator; boards run what has one shape"
+            )
+    return found
+
+
+def _data_dependent(model: onnx.ModelProto, output: str) -> str | None:
+    """The operator on the way to an output whose own output's size depends on the data, if there is one."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    waiting, seen = [output], {output}
+    while waiting:  # ends: every name is looked at once
+        node = makers.get(waiting.pop())
+        if node is None:
+            continue
+        for inner in _nodes([node]):
+            if inner.op_type in DATA_DEPENDENT:
+                return str(inner.op_type)
+        new = [name for name in node.input if name not in seen]
+        seen.update(new)
+        waiting += new
+    return None
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Every node and those of the graphs inside it."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _nodes(inner.node)
 
 
 def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
@@ -109,20 +262,6 @@ def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     return tensors
 
 
-def _summary(model: onnx.ModelProto, size_bytes: int) -> OnnxSummary:
-    initialisers = {tensor.name for tensor in model.graph.initializer}
-    return OnnxSummary(
-        opset=_opset(model),
-        ir_version=model.ir_version,
-        inputs=tuple(_spec(value) for value in model.graph.input if value.name not in initialisers),
-        outputs=tuple(_spec(value) for value in model.graph.output),
-        operators=dict(Counter(node.op_type for node in model.graph.node)),
-        metadata={entry.key: entry.value for entry in model.metadata_props},
-        size_bytes=size_bytes,
-        dtype=_dtype(model),
-    )
-
-
 def _dtype(model: onnx.ModelProto) -> Dtype:
     if any(node.op_type in QUANTISING for node in model.graph.node):
         return Dtype.W8A8
@@ -133,19 +272,37 @@ def _dtype(model: onnx.ModelProto) -> Dtype:
     return Dtype.FP32
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    if not value.type.HasField("tensor_type"):
-        raise ExportError(f"{value.name!r} is not a tensor: inputs and outputs must be")
+def _input(value: onnx.ValueInfoProto) -> TensorSpec:
+    name, kind = value.name, value.type
+    if not kind.HasField("tensor_type"):
+        raise ExportError(f"input {name!r} is not a tensor: inputs must be")
+    if kind.tensor_type.elem_type == onnx.TensorProto.STRING:
+        raise ExportError(f"input {name!r} takes strings: boards are given numbers, cut the model behind its tokeniser")
+    if not kind.tensor_type.HasField("shape"):
+        raise ExportError(f"input {name!r} has no shape: export with a static shape, or give one for it")
+    if not _is_static(value):
+        raise ExportError(
+            f"input {name!r} has the dynamic shape ({_shown(value)}): export with a static shape, batch included, or "
+            f"give one (hilnas measure --input-shape {name}=...)"
+        )
+    return _spec(value)
+
+
+def _is_static(value: onnx.ValueInfoProto) -> bool:
     tensor_type = value.type.tensor_type
-    if not tensor_type.HasField("shape"):
-        raise ExportError(f"{value.name!r} has no shape: export with a static shape")
-    dims = tensor_type.shape.dim
-    if any(not dim.HasField("dim_value") or dim.dim_value < 1 for dim in dims):
-        shown = ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims)
-        raise ExportError(f"{value.name!r} has the dynamic shape ({shown}): export with a static shape, batch included")
-    element = onnx.TensorProto.DataType.Name(tensor_type.elem_type)
-    return TensorSpec(value.name, tuple(dim.dim_value for dim in dims), element)
+    return tensor_type.HasField("shape") and all(
+        dim.HasField("dim_value") and dim.dim_value >= 1 for dim in tensor_type.shape.dim
+    )
+
+
+def _shown(value: onnx.ValueInfoProto) -> str:
+    return ", ".join(dim.dim_param or str(dim.dim_value) for dim in value.type.tensor_type.shape.dim)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    element = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    return TensorSpec(value.name, tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim), element)
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    return max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=0)

@@ -11,8 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
 from nas_engine.domain.json_value import JsonValue, parse_json
-from server.access.owners import Owners
-from server.access.permissions import RULE_OF, Rule
+from server.access.permissions import RULE_OF, Owners, Rule
 from server.access.principal import NOBODY, Creator
 from server.access.quotas import Quotas
 from server.access.sessions import Sessions

@@ -1,10 +1,10 @@
-"""The token that lets devices in."""
+"""The token that lets devices in, and its limits where nobody says otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nas_engine.domain.environment import DeviceClass
 from server.access.principal import Principal
@@ -35,3 +35,20 @@ class EnrolmentToken:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     owner: Principal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentDefaults:
+    """Limits of enrolment tokens; an admin may ask for others.
+
+    Attributes:
+        max_uses, lifetime: of a token that an admin makes: a rack of boards, within a week.
+        first_class, first_type, first_max_uses, first_lifetime: of the token made at first start.
+    """
+
+    max_uses: int = 10
+    lifetime: timedelta = timedelta(days=7)
+    first_class: DeviceClass = DeviceClass.EMULATED
+    first_type: str | None = None
+    first_max_uses: int = 100
+    first_lifetime: timedelta = timedelta(days=30)

@@ -6,11 +6,13 @@ own. A route is named by its function; one that stands in no rule does not start
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from server.access.principal import Principal
 from server.access.token import Role
+from server.core.database.transaction import Transaction, UnitOfWork
 
 
 class Kind(Enum):
@@ -289,3 +291,23 @@ def check_policy(operations: Iterable[str]) -> None:
     unknown = sorted(set(operations) - RULE_OF.keys())
     if unknown:
         raise LookupError(f"no rule says who may use {', '.join(unknown)}: add them to POLICY in {__name__}")
+
+
+FindOwner = Callable[[Transaction, str], Principal | None]
+"""The owner of the thing with an id, None for nobody; raises NotFoundError where there is no such thing."""
+
+
+class Owners:
+    """Finds owners; concerns bring how theirs are found.
+
+    Args:
+        finders: one for each kind with a rule in which ownership makes a difference.
+    """
+
+    def __init__(self, uow: UnitOfWork, finders: Mapping[Kind, FindOwner]) -> None:
+        self._uow = uow
+        self._finders = dict(finders)
+
+    def owner_of(self, kind: Kind, id: str) -> Principal | None:
+        """The owner of a thing, None for nobody. Raises NotFoundError."""
+        return self._uow.read(lambda tx: self._finders[kind](tx, id))

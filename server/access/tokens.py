@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nas_engine.domain.environment import DeviceClass
-from server.access.enrolment_token import EnrolmentToken
+from server.access.enrolment_token import EnrolmentDefaults, EnrolmentToken
 from server.access.principal import NOBODY, Creator, Principal
-from server.access.settings import EnrolmentDefaults
 from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
 from server.access.uses import Uses

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,12 +27,16 @@ class ModelFacts:
         opset: version of its operator set.
         size_bytes: length of the file.
         dtype: arithmetic that its own operators and tensors ask for.
+        input_ranges: lowest and highest number of each integer input, as far as the model's constants tell.
+        rknn_refusal: why the RKNN converter does not take it; None: it may.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
     opset: int
     size_bytes: int
     dtype: Dtype = Dtype.FP32
+    input_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    rknn_refusal: str | None = None
 
 
 TIMEOUT_S = 90.0
@@ -104,7 +108,12 @@ class ModelCheck:
         found = answer["ok"]
         shapes = tuple(tuple(shape) for shape in found["input_shapes"])
         return ModelFacts(
-            input_shapes=shapes, opset=found["opset"], size_bytes=found["size_bytes"], dtype=Dtype(found["dtype"])
+            input_shapes=shapes,
+            opset=found["opset"],
+            size_bytes=found["size_bytes"],
+            dtype=Dtype(found["dtype"]),
+            input_ranges={name: (low, high) for name, (low, high) in found["input_ranges"].items()},
+            rknn_refusal=found["rknn_refusal"],
         )
 
     @contextmanager

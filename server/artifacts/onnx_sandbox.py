@@ -11,7 +11,8 @@ import resource
 import sys
 
 from nas_engine.domain.errors import ExportError
-from nas_engine.export.onnx_check import MAX_SIZE_BYTES, inspect_onnx
+from nas_engine.export.model_limits import RKNN
+from nas_engine.export.onnx_check import MAX_SIZE_BYTES, inspect_onnx, refusal
 
 MAX_CPU_S = 60
 
@@ -40,6 +41,8 @@ def main() -> int:
                 "opset": found.opset,
                 "size_bytes": found.size_bytes,
                 "dtype": found.dtype.value,
+                "input_ranges": {name: list(range_) for name, range_ in found.input_ranges.items()},
+                "rknn_refusal": refusal(found, RKNN),
             }
         }
     sys.stdout.write(json.dumps(document) + "\n")

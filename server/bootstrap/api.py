@@ -39,17 +39,17 @@ from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelCheck
 from server.artifacts.scrub import ArtifactScrubs
 from server.bootstrap.agents import agent_services
-from server.bootstrap.app import create_app
-from server.bootstrap.connections import raise_file_limit
 from server.bootstrap.housekeeping import Housekeeping
+from server.bootstrap.http.app import create_app
+from server.bootstrap.http.connections import raise_file_limit
+from server.bootstrap.http.schemas import ReadinessCheck
+from server.bootstrap.http.system_routes import Probes
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.owners import all_owners
 from server.bootstrap.schema import current_revision, head_revision, open_database
-from server.bootstrap.schemas import ReadinessCheck
 from server.bootstrap.secret_files import PendingSecret, secret_key
 from server.bootstrap.settings import Settings
-from server.bootstrap.system_routes import Probes
 from server.classifying.queries import Classifications
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from server.access.owners import Owners
-from server.access.permissions import Kind
+from server.access.permissions import Kind, Owners
 from server.access.principal import Principal
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork

@@ -13,9 +13,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nas_engine.domain.environment import DeviceClass
 from nas_engine.settings.training import TorchDevice
+from server.access.enrolment_token import EnrolmentDefaults
 from server.access.page_session import SessionSettings
 from server.access.quotas import QuotaSettings
-from server.access.settings import EnrolmentDefaults
 from server.core.home import ENROLMENT_TOKEN_FILE, default_home
 from server.core.http.patience import Patience
 from server.jobs.settings import LeaseSettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hilnas.v1 import control_pb2, measurement_pb2
-from hilnas.wire import MAX_REASON_CHARACTERS
+from hilnas.wire import MAX_REASON_CHARACTERS, ranges_to_proto
 from nas_engine.domain.text import one_line
 from server.artifacts.artifact import Artifact
 from server.jobs.converters import lease_to_proto
@@ -44,6 +44,7 @@ def assignment_to_proto(
         num_threads=payload.num_threads,
         core_mask=payload.core_mask,
         input_seed=payload.input_seed,
+        input_ranges=ranges_to_proto(payload.input_ranges),
         cpu_operators=payload.cpu_operators,
     )
     if canary is not None:

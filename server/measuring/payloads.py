@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.profile import ProfileName
@@ -28,6 +30,7 @@ class MeasurePayload(Payload):
     arch_id: str | None = None
     num_threads: int = 0
     input_seed: int = 0
+    input_ranges: dict[str, tuple[int, int]] = Field(default_factory=dict)
     cpu_operators: tuple[str, ...] = ()
     label: str = ""
     classify_job_id: str | None = None

@@ -65,6 +65,9 @@ class ModelMeasurementSpec(SpecPart):
     calibration_images_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Digest of an uploaded image set that calibrates instead: its preprocessing must be the model's own."""
 
+    input_ranges: dict[str, tuple[int, int]] = Field(default_factory=dict, max_length=64)
+    """Lowest and highest number of integer inputs by name; absent: what the model's tables admit, else 0 and 1."""
+
     images: ImagesSpec | None = None
     """Images that the device also classifies with the model; absent: none."""
 
@@ -135,12 +138,14 @@ class Latencies:
             InvalidSpecError: no registered device could ever do this.
         """
         check_sha256(spec.model_sha256)
-        batches = {shape[0] for shape in facts.input_shapes if shape}
-        if batches and batches != {spec.device.batch}:
-            found = ", ".join(map(str, sorted(batches)))
-            message = f"the model's inputs have batch {found}, the spec asks for {spec.device.batch}: make them equal"
+        first = facts.input_shapes[0] if facts.input_shapes else ()  # others may carry state, in a layout of their own
+        if first and first[0] != spec.device.batch:
+            message = (
+                f"the model's first input has batch {first[0]}, the spec asks for {spec.device.batch}: make them equal"
+            )
             raise InvalidSpecError([SpecViolation("/device/batch", message)])
         num_images = _checked_images(spec, facts, image_sets or {})
+        ranges = _ranges(spec, facts)
 
         def work(tx: Transaction) -> Job:
             ArtifactStore(tx).get_artifact(spec.model_sha256)
@@ -160,8 +165,10 @@ class Latencies:
                     queued = queue_classification(
                         tx, classify, _target(spec, profile), priority=spec.priority, owner=owner
                     )
-                measuring = _measuring(spec, profile, None if queued is None else queued.id)
+                measuring = _measuring(spec, profile, ranges, None if queued is None else queued.id)
                 return JobStore(tx).add_job(replace(measuring, owner=owner))
+            if facts.rknn_refusal is not None:
+                raise InvalidSpecError([SpecViolation("/model_sha256", facts.rknn_refusal)])
             given = [spec.calibration_dataset, spec.calibration_images_sha256]
             if spec.device.dtype == Dtype.W8A8.value and given.count(None) != 1:
                 message = "w8a8 needs calibration images, from one place: name a data set or an image set"
@@ -297,8 +304,27 @@ def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile, classify: 
     )
 
 
-def _measuring(spec: ModelMeasurementSpec, profile: HardwareProfile, classify_job_id: str | None) -> NewJob:
-    payload = _payload(spec, profile).model_copy(update={"classify_job_id": classify_job_id})
+def _ranges(spec: ModelMeasurementSpec, facts: ModelFacts) -> dict[str, tuple[int, int]]:
+    """What the model's integer inputs carry: as the spec says, else as its constants admit. Raises InvalidSpecError."""
+    for name, (lowest, highest) in spec.input_ranges.items():
+        if name not in facts.input_ranges:
+            known = ", ".join(facts.input_ranges) or "none"
+            message = f"the model has no integer input {name!r} (there is: {known})"
+            raise InvalidSpecError([SpecViolation(f"/input_ranges/{name}", message)])
+        if not -(2**63) <= lowest <= highest < 2**63:
+            message = f"{lowest} to {highest} is no range: the lowest number comes first, 64 bits at most"
+            raise InvalidSpecError([SpecViolation(f"/input_ranges/{name}", message)])
+    return {**facts.input_ranges, **spec.input_ranges}
+
+
+def _measuring(
+    spec: ModelMeasurementSpec,
+    profile: HardwareProfile,
+    ranges: Mapping[str, tuple[int, int]],
+    classify_job_id: str | None,
+) -> NewJob:
+    changes = {"classify_job_id": classify_job_id, "input_ranges": dict(ranges)}
+    payload = _payload(spec, profile).model_copy(update=changes)
     return NewJob(
         kind=JobKind.MEASURE,
         payload=payload.to_json(),

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass
 from server.access.auth import Caller, identify, permit
-from server.access.owners import Owners
+from server.access.permissions import Owners
 from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore

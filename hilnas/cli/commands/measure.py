@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.image_set import MEDIA_TYPE
-from nas_engine.export.fixed_batch import fix_batch
+from nas_engine.export.fixed_shapes import fix_shapes
 from server.classifying.schemas import ClassificationDetail
 from server.jobs.schemas import JobDetail
 from server.measuring.schemas import MeasurementDetail
@@ -40,6 +41,14 @@ def measure(
     batch: Annotated[
         int, typer.Option(min=1, help="Images per inference: as the model has it, or what its open batch is fixed to.")
     ] = 1,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=1,3,320,320", help="Shape of an input with open axes; once for each."),
+    ] = None,
+    input_range: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=0..999", help="Numbers an integer input may carry [what the model's tables admit]."),
+    ] = None,
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
     accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
@@ -60,7 +69,7 @@ def measure(
     """Upload a model and queue its measurement; with images, its accuracy on the board too."""
     with connect(server, token) as nas:
         spec: dict[str, JsonValue] = {
-            "model_sha256": _uploaded(nas, model, batch),
+            "model_sha256": _uploaded(nas, model, batch, _shapes(input_shape or [])),
             "label": model.name,
             "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
             "measurement": {
@@ -68,6 +77,7 @@ def measure(
                 "validity_policy": "accept_flagged" if accept_flagged else "require",
             },
             "calibration_dataset": calibration_dataset,
+            "input_ranges": _ranges(input_range or []),
         }
         if images is not None:
             spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
@@ -95,15 +105,38 @@ def main(argv: Sequence[str]) -> int:
     return run(app, "measure", argv)
 
 
-def _uploaded(nas: Hilnas, model: Path, batch: int) -> str:
-    """Digest of the model as it is measured. Raises ExportError: it is none, or cannot run with that batch."""
-    fixed, names = fix_batch(model.read_bytes(), batch)
-    if not names:
+def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs by name, as ``NAME=1,3,320,320``. Raises HilnasError."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        if not name or not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", sizes):
+            raise HilnasError(f"--input-shape {text!r} is no shape: write NAME=1,3,320,320")
+        shapes[name] = tuple(int(size) for size in sizes.split(","))
+    return shapes
+
+
+def _ranges(given: Sequence[str]) -> dict[str, JsonValue]:
+    """Ranges of integer inputs by name, as ``NAME=0..999``. Raises HilnasError."""
+    ranges: dict[str, JsonValue] = {}
+    for text in given:
+        found = re.fullmatch(r"(.+)=(-?\d+)\.\.(-?\d+)", text)
+        if found is None:
+            raise HilnasError(f"--input-range {text!r} is no range: write NAME=0..999")
+        ranges[found[1]] = [int(found[2]), int(found[3])]
+    return ranges
+
+
+def _uploaded(nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Digest of the model as it is measured. Raises ExportError: it is none, or cannot run with those shapes."""
+    fixed = fix_shapes(model.read_bytes(), batch, shapes)
+    if not fixed.shapes:
         return nas.artifacts.upload(model, MODEL_MEDIA_TYPE).sha256
-    _progress.print(f"{model.name} leaves the batch of {', '.join(names)} open: measured with a batch of {batch}")
+    shown = ", ".join(f"{name} {shape}" for name, shape in fixed.shapes.items())
+    _progress.print(f"{model.name} leaves axes of its inputs open: measured with {shown}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.name
-        file.write_bytes(fixed)
+        file.write_bytes(fixed.data)
         return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256
 
 

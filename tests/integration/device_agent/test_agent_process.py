@@ -269,9 +269,8 @@ def test_an_agent_that_is_taken_over_stops(farm: Farm) -> None:
     assert not farm.faults.reports[-1].leaving
 
 
-def test_a_wrong_enrolment_token_is_said_and_not_hammered(farm: Farm) -> None:
+def test_a_wrong_enrolment_token_is_said_and_ends_the_agent(farm: Farm) -> None:
     agent = farm.start(token="wrong-token-wrong-token")
-    refusal = "refuses this device"
-    farm.until(lambda: refusal in agent.log)
-    assert agent.log.count(refusal) == 1
+    assert agent.wait() == 2
+    assert agent.log.count("the enrolment token") == 1
     assert not farm.devices()

@@ -59,6 +59,7 @@ def job() -> LeasedJob:
         num_threads=1,
         core_mask="",
         input_seed=0,
+        input_ranges={},
         canary=CanaryOrder(model=model),
         cpu_operators=(),
     )

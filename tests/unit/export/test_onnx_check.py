@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from nas_engine.domain.errors import ExportError
+from nas_engine.export.model_limits import ONNX_RUNTIME, RKNN, ModelLimits
 from nas_engine.export.onnx_check import inspect_onnx
 
 
@@ -34,6 +35,18 @@ def _external_in_attribute(model: onnx.ModelProto) -> None:
 
 def _custom_domain(model: onnx.ModelProto) -> None:
     model.opset_import.add(domain="com.example", version=1)
+    model.graph.node[0].domain = "com.example"
+
+
+def _custom_domain_in_a_branch(model: onnx.ModelProto) -> None:
+    model.opset_import.add(domain="com.example", version=1)
+    inner = onnx.GraphProto(name="inner", node=[helper.make_node("Odd", ["x"], ["z"], domain="com.example")])
+    inner.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, (1, 3, 4, 4)))
+    model.graph.node.append(helper.make_node("If", ["c"], ["w"], then_branch=inner, else_branch=inner))
+
+
+def _strings(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
 
 
 def _unknown_operator(model: onnx.ModelProto) -> None:
@@ -59,7 +72,9 @@ def test_a_valid_model_is_summarised() -> None:
     [
         (_external, "external data"),
         (_external_in_attribute, "external data"),
-        (_custom_domain, r"other domains are used \(com\.example\)"),
+        (_custom_domain, r"other domains are used \(com\.example\.Relu\)"),
+        (_custom_domain_in_a_branch, r"other domains are used \(com\.example\.Odd\)"),
+        (_strings, "input 'x' takes strings"),
         (_unknown_operator, "checker refuses"),
         (_future_ir, "IR version is 99"),
     ],
@@ -71,10 +86,63 @@ def test_a_model_that_no_runtime_should_get_is_refused(change: Callable[[onnx.Mo
         inspect_onnx(model.SerializeToString())
 
 
-@pytest.mark.parametrize("opset", [8, 20])
-def test_an_opset_outside_the_runtimes_range_is_refused(opset: int) -> None:
+@pytest.mark.parametrize("domain", ["ai.onnx.ml", "com.microsoft", "ai.onnx.preview.training"])
+@pytest.mark.parametrize("limits", [ONNX_RUNTIME, RKNN])
+def test_an_operator_set_that_is_imported_and_not_used_is_nobodys_trouble(domain: str, limits: ModelLimits) -> None:
+    model = _model((1, 8), opset=15)
+    model.opset_import.add(domain=domain, version=2)
+    assert inspect_onnx(model.SerializeToString(), limits).opset == 15
+
+
+def test_functions_of_the_models_own_are_for_onnx_runtime() -> None:
+    model = _model((1, 8))
+    model.opset_import.add(domain="own", version=1)
+    model.graph.node[0].CopyFrom(helper.make_node("Twice", ["x"], ["y"], domain="own"))
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    model.functions.append(helper.make_function("own", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    assert inspect_onnx(model.SerializeToString()).operators == {"Twice": 1}
+    with pytest.raises(ExportError, match="inline them"):
+        inspect_onnx(model.SerializeToString(), RKNN)
+
+
+@pytest.mark.parametrize("opset", [7, 8, 20, 23])
+def test_onnx_runtime_takes_what_the_converter_does_not(opset: int) -> None:
+    data = _model(opset=opset).SerializeToString()
+    assert inspect_onnx(data).opset == opset
+    with pytest.raises(ExportError, match=f"opset is {opset}: the RKNN converter takes 9 to 19"):
+        inspect_onnx(data, RKNN)
+
+
+@pytest.mark.parametrize("opset", [6, 99])
+def test_an_opset_that_no_runtime_takes_is_refused(opset: int) -> None:
     with pytest.raises(ExportError, match=f"opset is {opset}"):
         inspect_onnx(_model(opset=opset).SerializeToString())
+
+
+def test_an_output_that_the_file_leaves_open_is_inferred() -> None:
+    model = _model((1, 576))
+    for dim, name in zip(model.graph.output[0].type.tensor_type.shape.dim, "NT", strict=True):
+        dim.dim_param = name
+    for limits in (ONNX_RUNTIME, RKNN):
+        assert inspect_onnx(model.SerializeToString(), limits).outputs[0].shape == (1, 576)
+
+
+def test_an_output_as_long_as_the_data_says_is_refused_with_that_reason() -> None:
+    model = _model((1, 576))
+    model.graph.node.append(helper.make_node("NonZero", ["y"], ["where"]))
+    model.graph.output.append(helper.make_tensor_value_info("where", TensorProto.INT64, (2, "found")))
+    with pytest.raises(ExportError, match=r"'where' has the shape \(2, found\), which depends on the data \(NonZero\)"):
+        inspect_onnx(model.SerializeToString())
+
+
+def test_an_output_that_cannot_be_inferred_is_refused_where_it_must_be_known() -> None:
+    model = _model((1, 6))
+    model.graph.input.append(helper.make_tensor_value_info("shape", TensorProto.INT64, (2,)))
+    model.graph.node.append(helper.make_node("Reshape", ["y", "shape"], ["z"]))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ("rows", "columns")))
+    assert inspect_onnx(model.SerializeToString()).open_outputs == {"z": "rows, columns"}
+    with pytest.raises(ExportError, match=r"output 'z' has the shape \(rows, columns\), which cannot be inferred"):
+        inspect_onnx(model.SerializeToString(), RKNN)
 
 
 def test_a_dynamic_batch_is_refused() -> None:
@@ -82,9 +150,18 @@ def test_a_dynamic_batch_is_refused() -> None:
         inspect_onnx(_model(shape=("n", 3, 4, 4)).SerializeToString())
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xff garbage", b"PK\x03\x04"])
-def test_bytes_that_are_no_model_are_refused(data: bytes) -> None:
-    with pytest.raises(ExportError):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xff garbage", "cannot be parsed"),
+        (b"PK\x03\x04", "zip archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><body>404</body></html>", "web page"),
+    ],
+)
+def test_bytes_that_are_no_model_are_called_what_they_are(data: bytes, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
         inspect_onnx(data)
 
 

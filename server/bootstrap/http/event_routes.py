@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from nas_engine.domain.json_value import JsonValue
 from server.access.auth import Caller, Permitted
-from server.bootstrap.schemas import EventListQuery, EventPage, EventResource
+from server.bootstrap.http.schemas import EventListQuery, EventPage, EventResource
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
 from server.core.events import Event, EventQuery, Events

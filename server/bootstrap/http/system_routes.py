@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse, Response
 
 from server.access.auth import Permitted
-from server.bootstrap.schemas import (
+from server.bootstrap.http.schemas import (
     HealthResource,
     ProblemTypeResource,
     ReadinessCheck,

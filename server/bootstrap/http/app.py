@@ -15,8 +15,8 @@ from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access import routes as tokens
 from server.access.permissions import check_policy
 from server.artifacts import routes as artifacts
-from server.bootstrap import event_routes as events
-from server.bootstrap import system_routes as system
+from server.bootstrap.http import event_routes as events
+from server.bootstrap.http import system_routes as system
 from server.candidates.spec import SearchSpec
 from server.classifying import routes as classifications
 from server.classifying.classification import Loss

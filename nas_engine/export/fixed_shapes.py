@@ -1,0 +1,105 @@
+"""Fixes what exporters leave open, the batch and other axes: boards run static shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from nas_engine.domain.errors import ExportError
+from nas_engine.export.onnx_check import parse_onnx
+
+
+@dataclass(frozen=True, slots=True)
+class FixedModel:
+    """A model and what was fixed in it.
+
+    Attributes:
+        data: the file; where nothing was open, the very bytes given.
+        shapes: of the inputs that were open, as they are now.
+    """
+
+    data: bytes
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def fix_shapes(data: bytes, batch: int, shapes: Mapping[str, tuple[int, ...]] | None = None) -> FixedModel:
+    """Give every open input a shape, and infer the shapes that follow from it.
+
+    An input that is not named keeps its shape, but for an open first dimension, which becomes the batch. Its other open
+    dimensions are left as they are: nobody but the model's maker knows what they should be.
+
+    Args:
+        data: an ONNX file.
+        batch: images per inference.
+        shapes: of inputs by name; axes that the model fixes must agree.
+
+    Raises:
+        ExportError: the file is no ONNX model, has no input of a name, or contradicts a shape or that batch.
+    """
+    model = parse_onnx(data)
+    wanted = dict(shapes or {})
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    inputs = {value.name: value for value in model.graph.input if value.name not in initialisers}
+    if unknown := sorted(wanted.keys() - inputs.keys()):
+        raise ExportError(f"the model has no input {unknown[0]!r}: its inputs are {', '.join(inputs)}")
+    symbols: dict[str, int] = {}
+    fixed: dict[str, tuple[int, ...]] = {}
+    for name, value in inputs.items():
+        if not value.type.HasField("tensor_type"):
+            continue
+        if name in wanted and not value.type.tensor_type.HasField("shape"):
+            for _ in wanted[name]:
+                value.type.tensor_type.shape.dim.add()
+        if _fix(value, batch, wanted.get(name), symbols):
+            fixed[name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    if not fixed:
+        return FixedModel(data, {})
+    for value in inputs.values():  # one symbol is one size, wherever it stands
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value") and dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+    return FixedModel(_inferred(model, symbols, fixed), fixed)
+
+
+def _fix(value: onnx.ValueInfoProto, batch: int, wanted: tuple[int, ...] | None, symbols: dict[str, int]) -> bool:
+    """Fix one input's open dimensions; whether there was one. Symbols that get a size are noted."""
+    dims = value.type.tensor_type.shape.dim
+    if wanted is not None and len(wanted) != len(dims):
+        shown = ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims)
+        raise ExportError(f"input {value.name!r} has {len(dims)} axes ({shown}), the shape given has {len(wanted)}")
+    changed = False
+    for axis, dim in enumerate(dims):
+        is_open = not dim.HasField("dim_value") or dim.dim_value < 1
+        size = wanted[axis] if wanted is not None else batch if axis == 0 else None
+        if not is_open and wanted is not None and dim.dim_value != wanted[axis]:
+            raise ExportError(
+                f"axis {axis} of input {value.name!r} is {dim.dim_value} in the model, {wanted[axis]} in the one given"
+            )
+        if is_open and size is not None:
+            if dim.dim_param and symbols.setdefault(dim.dim_param, size) != size:
+                raise ExportError(
+                    f"{dim.dim_param!r} is {symbols[dim.dim_param]} and {size} at once: axes of one name have one size"
+                )
+            dim.dim_value = size
+            changed = True
+    return changed
+
+
+def _inferred(model: onnx.ModelProto, symbols: Mapping[str, int], fixed: Mapping[str, tuple[int, ...]]) -> bytes:
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+            elif not dim.HasField("dim_value"):
+                dim.Clear()  # a name given before anything was fixed: to be inferred
+    del model.graph.value_info[:]  # what was inferred for open shapes
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        shown = ", ".join(f"{name} {shape}" for name, shape in fixed.items())
+        raise ExportError(f"the model cannot run with {shown}: {str(error).strip()}") from error
+    for value, known in zip(model.graph.output, inferred.graph.output, strict=True):
+        value.CopyFrom(known)
+    return bytes(model.SerializeToString())
