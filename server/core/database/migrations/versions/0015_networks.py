@@ -75,7 +75,6 @@ def downgrade() -> None:
     else:
         # SQLite drops no column that refers to another table: the column goes with its reference in a copy.
         with op.batch_alter_table("jobs", schema=None) as batch_op:
-            batch_op.drop_constraint("fk_jobs_network_id", type_="foreignkey")
             batch_op.drop_column("network_id")
     op.drop_index(op.f("ix_networks_state"), table_name="networks")
     op.drop_table("networks")
