@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def known(world: World) -> tuple[tuple[Network, ...], tuple[Supernet, ...], tupl
     return (
         world.networks.page_of_trainings(everything, page).items,
         world.supernets.page_of_trainings(everything, page).items,
-        jobs,
+        tuple(replace(job, payload={k: v for k, v in job.payload.items() if v is not None}) for job in jobs),
     )
 
 
