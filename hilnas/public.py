@@ -18,7 +18,7 @@ from hilnas.client.errors import (
 )
 from hilnas.client.event_source import ReceivedEvent
 from hilnas.client.transport import RetryPolicy
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.candidates.spec import SearchSpec
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Hilnas",
     "HilnasError",
     "InvalidRequestError",
+    "NetworkSpec",
     "NotFoundError",
     "PermissionDeniedError",
     "ProblemError",

@@ -34,7 +34,7 @@ COMMANDS = {
     "agent": _Command("device_agent.cli", "agent", "run on a board: dial in, measure, report"),
     "demo": _Command("server.bootstrap.demo.main", "demo", "run the whole product on this machine"),
     "search": _Command("hilnas.cli.commands.search", "client", "create, follow and read searches"),
-    "train": _Command("hilnas.cli.commands.train", "client", "train a supernet"),
+    "train": _Command("hilnas.cli.commands.train", "client", "train a supernet, or one network"),
     "retrain": _Command("hilnas.cli.commands.retrain", "client", "train a candidate stand-alone; fetch the files"),
     "ranking": _Command(
         "hilnas.cli.commands.ranking", "client", "compare a supernet's order with stand-alone training"

@@ -21,11 +21,12 @@ from nas_engine.domain.json_value import JsonValue
 from server.searches.candidate_schemas import CandidateResource, FrontResource
 from server.searches.schemas import SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
+from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource
 
 _REFRESH_S = 0.5
 _DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
-T = TypeVar("T", SearchResource, SupernetResource, RankingStudyResource)
+T = TypeVar("T", SearchResource, SupernetResource, NetworkResource, RankingStudyResource)
 
 
 def follow_search(nas: Hilnas, search_id: str, console: Console) -> SearchResource:
@@ -40,13 +41,24 @@ def follow_search(nas: Hilnas, search_id: str, console: Console) -> SearchResour
 
 
 def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> SupernetResource:
-    """Show a training until it ends; returns its last state."""
+    """Show the training of a supernet until it ends; returns its last state."""
     return _follow(
         console,
         events=lambda: nas.supernets.events(supernet_id),
         read=lambda: nas.supernets.get(supernet_id),
-        render=supernet_view,
-        line=supernet_line,
+        render=training_view,
+        line=training_line,
+    )
+
+
+def follow_network(nas: Hilnas, network_id: str, console: Console) -> NetworkResource:
+    """Show the training of a network until it ends; returns its last state."""
+    return _follow(
+        console,
+        events=lambda: nas.networks.events(network_id),
+        read=lambda: nas.networks.get(network_id),
+        render=training_view,
+        line=training_line,
     )
 
 
@@ -153,14 +165,14 @@ def _eta(search: SearchResource, finished: int, now: datetime) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def supernet_view(supernet: SupernetResource) -> RenderableType:
+def training_view(training: SupernetResource | NetworkResource) -> RenderableType:
     """Everything one wants to see of a training."""
-    progress = supernet.progress
-    table = Table(title=f"{supernet.name}  {supernet.id}", show_header=False, title_justify="left", min_width=64)
+    progress = training.progress
+    table = Table(title=f"{training.name}  {training.id}", show_header=False, title_justify="left", min_width=64)
     table.add_column(style="bold")
     table.add_column()
     table.add_row(
-        "state", supernet.state.value if not supernet.reason else f"{supernet.state.value}: {supernet.reason}"
+        "state", training.state.value if not training.reason else f"{training.state.value}: {training.reason}"
     )
     table.add_row("step", f"{progress.step} of {progress.num_steps}")
     table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
@@ -170,11 +182,11 @@ def supernet_view(supernet: SupernetResource) -> RenderableType:
     return table
 
 
-def supernet_line(supernet: SupernetResource) -> str:
+def training_line(training: SupernetResource | NetworkResource) -> str:
     """The same in one line, for logs."""
-    progress = supernet.progress
+    progress = training.progress
     loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
-    return f"{supernet.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
+    return f"{training.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
 
 
 def study_line(study: RankingStudyResource) -> str:

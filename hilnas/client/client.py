@@ -21,7 +21,7 @@ from hilnas.client.classification_resources import ClassificationGroup
 from hilnas.client.resources import ArtifactFiles, DeviceGroup, Jobs, Measurements, SearchGroup, TokenGroup, read
 from hilnas.client.space_resources import Spaces
 from hilnas.client.table_resources import LatencyTableGroup
-from hilnas.client.training_resources import Candidates, RankingStudyGroup, SupernetGroup
+from hilnas.client.training_resources import Candidates, NetworkGroup, RankingStudyGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
 from server.bootstrap.http.schemas import VersionResource
 from server.core.home import local_admin_token
@@ -55,6 +55,7 @@ class Hilnas:
         self.searches = SearchGroup(self._transport)
         self.candidates = Candidates(self._transport)
         self.supernets = SupernetGroup(self._transport)
+        self.networks = NetworkGroup(self._transport)
         self.ranking_studies = RankingStudyGroup(self._transport)
         self.devices = DeviceGroup(self._transport)
         self.measurements = Measurements(self._transport)

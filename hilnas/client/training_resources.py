@@ -1,4 +1,4 @@
-"""The SDK's calls around training: supernets, retrainings with their model files, ranking studies."""
+"""The SDK's calls around training: supernets, networks with their model files, ranking studies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.resources import API, Document, Group, read, spec_document
 from hilnas.client.transport import Params
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
-from server.training.candidate_retraining_spec import CandidateRetrainingSpec
+from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
+from server.training.networks.schemas import NetworkResource
 from server.training.schemas import DeployableModelResource, SupernetResource, SupernetVersionResource
 
 
@@ -27,11 +28,11 @@ class Candidates(Group):
         settings: CandidateRetrainingSpec | Document,
         *,
         idempotency_key: str | None = None,
-    ) -> SupernetResource:
-        """Train its architecture stand-alone; follow the answer as any training."""
+    ) -> NetworkResource:
+        """Train its architecture by itself; the answer is the network."""
         path = f"{API}/candidates/{candidate_id}:retrain"
         answer = self._transport.post(path, spec_document(settings), idempotency_key=idempotency_key)
-        return read(SupernetResource, answer)
+        return read(NetworkResource, answer)
 
 
 class SupernetGroup(Group):
@@ -56,10 +57,6 @@ class SupernetGroup(Group):
         """Its weights over time, oldest first."""
         return self.items(f"{API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
 
-    def models(self, supernet_id: str) -> Iterator[DeployableModelResource]:
-        """Model files of a retraining."""
-        return self.items(f"{API}/supernets/{supernet_id}/models", DeployableModelResource, {})
-
     def cancel(self, supernet_id: str) -> SupernetResource:
         """Stop its training; it cannot be resumed."""
         return read(SupernetResource, self._transport.post(f"{API}/supernets/{supernet_id}:cancel"))
@@ -67,6 +64,37 @@ class SupernetGroup(Group):
     def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """How its training goes, until it ends."""
         return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
+
+
+class NetworkGroup(Group):
+    """Networks that are trained by themselves."""
+
+    def create(self, spec: NetworkSpec | Document, *, idempotency_key: str | None = None) -> NetworkResource:
+        """Queue the training of a network."""
+        answer = self._transport.post(f"{API}/networks", spec_document(spec), idempotency_key=idempotency_key)
+        return read(NetworkResource, answer)
+
+    def get(self, network_id: str) -> NetworkResource:
+        """Read one network by its id."""
+        return read(NetworkResource, self._transport.get(f"{API}/networks/{network_id}"))
+
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Iterator[NetworkResource]:
+        """Iterate over networks, or those of an owner (by name or id), newest first."""
+        return self.items(f"{API}/networks", NetworkResource, {"state": list(states), "owner": owner}, limit)
+
+    def models(self, network_id: str) -> Iterator[DeployableModelResource]:
+        """Its model files, for boards."""
+        return self.items(f"{API}/networks/{network_id}/models", DeployableModelResource, {})
+
+    def cancel(self, network_id: str) -> NetworkResource:
+        """Stop its training; it cannot be resumed."""
+        return read(NetworkResource, self._transport.post(f"{API}/networks/{network_id}:cancel"))
+
+    def events(self, network_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+        """How its training goes, until it ends."""
+        return follow(self._transport, f"{API}/networks/{network_id}/events", after_id)
 
 
 class RankingStudyGroup(Group):

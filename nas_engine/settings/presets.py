@@ -15,6 +15,7 @@ from nas_engine.settings.training import (
     AugmentationName,
     FairSettings,
     MacsBinnedSettings,
+    NetworkSpec,
     OptimizerKind,
     OptimizerSettings,
     RetrainSettings,
@@ -60,7 +61,7 @@ class TrainingPreset:
 
     summary: str
     source: str
-    spec: TrainingSpec
+    spec: TrainingSpec | NetworkSpec
     images: ImagePreparation = IMAGENET
 
     @property
@@ -71,6 +72,12 @@ class TrainingPreset:
 
 def _steps(epochs: int, batch_size: int) -> int:
     return epochs * (IMAGENET_IMAGES // batch_size)
+
+
+def _network(supernet: TrainingSpec, name: str, strategy: RetrainSettings, iterations: int) -> NetworkSpec:
+    """One network, trained with the settings of its supernet."""
+    changes = {"name": name, "strategy": strategy, "iterations": iterations}
+    return NetworkSpec.model_validate({**dict(supernet), **changes})
 
 
 _SAVE_STEPS = 2000
@@ -126,7 +133,7 @@ _ALPHANET = TrainingSpec(
     augmentation=AugmentationName.AUTOAUGMENT,
     checkpoint_every_steps=_SAVE_STEPS,
 )
-_DENSENAS_RETRAIN = TrainingSpec(
+_DENSENAS_RETRAIN = NetworkSpec(
     name="densenas-imagenet-retrain",
     space=SpaceSpec(id="densenas-mbv2"),
     dataset="imagenet",
@@ -183,9 +190,7 @@ TRAINING_PRESETS = {
             summary="SPOS's searched network from scratch",
             source="SPOS reference code: 300,000 iterations of 1,024, dropout 0.1, then BN statistics over 1,280,000 "
             "images",
-            spec=_SPOS.model_copy(
-                update={"name": "spos-imagenet-retrain", "strategy": _SPOS_RETRAIN, "iterations": 300_000}
-            ),
+            spec=_network(_SPOS, "spos-imagenet-retrain", _SPOS_RETRAIN, iterations=300_000),
         ),
         TrainingPreset(
             summary="The supernet that supernet shifting starts from, on 100 classes",
@@ -196,12 +201,11 @@ TRAINING_PRESETS = {
         TrainingPreset(
             summary="A network found by supernet shifting, on 100 classes: give its architecture",
             source="supernet shifting, supplementary text: 120,000 iterations of 256; the rest as SPOS",
-            spec=_SHIFTING.model_copy(
-                update={
-                    "name": "shifting-imagenet100-retrain",
-                    "strategy": _SPOS_RETRAIN.model_copy(update={"architecture": None}),
-                    "iterations": 120_000,
-                }
+            spec=_network(
+                _SHIFTING,
+                "shifting-imagenet100-retrain",
+                _SPOS_RETRAIN.model_copy(update={"architecture": None}),
+                iterations=120_000,
             ),
         ),
         TrainingPreset(

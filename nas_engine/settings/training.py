@@ -1,11 +1,11 @@
-"""The training spec: the one document that describes how a supernet is trained."""
+"""The specs of trainings: of a supernet, and of one network by itself."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart, later
 
@@ -201,7 +201,7 @@ def _by_its_first_name(document: Any) -> Any:
 
 
 StrategySettings = Annotated[
-    UniformSettings | MacsBinnedSettings | FairSettings | SandwichSettings | RetrainSettings,
+    UniformSettings | MacsBinnedSettings | FairSettings | SandwichSettings,
     Field(discriminator="kind"),
     BeforeValidator(_by_its_first_name),
 ]
@@ -341,3 +341,42 @@ class TrainingSpec(TrainingSettings):
 
     labels: Labels = Field(default_factory=dict)
     """Labels of the supernet by name, for people and filters."""
+
+
+class NetworkSpec(TrainingSettings):
+    """Training of one network by itself. `POST /api/v1/networks` takes it.
+
+    `POST /api/v1/supernets` takes it too, as clients of the first release send it: what is trained is a network all
+    the same.
+    """
+
+    name: Name = "network"
+    """Name of the network for people, shown in lists."""
+
+    space: SpaceSpec
+    """Search space that the network's architecture is of."""
+
+    dataset: Identifier
+    """Name of the registered data set that it is trained on; GET /api/v1/datasets lists them."""
+
+    strategy: RetrainSettings
+    """Architecture that is trained, what it starts from, and which model files are made of it."""
+
+    labels: Labels = Field(default_factory=dict)
+    """Labels of the network by name, for people and filters."""
+
+
+def trains_network(document: Any) -> bool:
+    """Whether a spec, or its document, is of a network's training, not of a supernet's."""
+    match document:
+        case NetworkSpec() | {"strategy": {"kind": "retrain"} | RetrainSettings()}:
+            return True
+        case _:
+            return False
+
+
+AnyTrainingSpec = Annotated[
+    Annotated[TrainingSpec, Tag("supernet")] | Annotated[NetworkSpec, Tag("network")],
+    Discriminator(lambda value: "network" if trains_network(value) else "supernet"),
+]
+"""Whichever of both a document describes."""

@@ -21,15 +21,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import EngineError, TrainingError
-from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.json_value import JsonValue, parse_json
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.base import SpecPart
 from nas_engine.settings.dataset_kinds import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
-from nas_engine.settings.training import RetrainSettings, TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.tensor_file import read_tensors
@@ -43,11 +44,20 @@ from nas_engine.training.strategies.factory import create_strategy
 from nas_engine.training.strategies.retrain import retrain
 
 
-class Recipe(TrainingSpec):
-    """Training spec with the preparation of its images: all that decides a training without a server."""
-
+class _Images(SpecPart):
     images: ImagePreparation = Field(default_factory=ImagePreparation)
     """Preparation of the images of the data set that is given on the command line."""
+
+
+class SupernetRecipe(TrainingSpec, _Images):
+    """Spec of a supernet with the preparation of its images: all that decides its training without a server."""
+
+
+class NetworkRecipe(NetworkSpec, _Images):
+    """Spec of one network with the preparation of its images: all that decides its training without a server."""
+
+
+Recipe = SupernetRecipe | NetworkRecipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,8 +102,8 @@ def _run(options: argparse.Namespace) -> None:
             "set num_classes in its parameters"
         )
     device = _join_processes(options.device)
-    if isinstance(recipe.strategy, RetrainSettings):
-        _retrain(recipe, recipe.strategy, space, dataset, options, device)
+    if isinstance(recipe, NetworkRecipe):
+        _retrain(recipe, space, dataset, options, device)
         return
     rng = Randomness(recipe.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     result = train(
@@ -111,8 +121,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _retrain(
-    recipe: Recipe,
-    settings: RetrainSettings,
+    recipe: NetworkRecipe,
     space: SearchSpace,
     dataset: ImageDataset,
     options: argparse.Namespace,
@@ -126,7 +135,7 @@ def _retrain(
         graph,
         dataset,
         recipe,
-        settings,
+        recipe.strategy,
         device=device,
         inherited=None if options.inherit is None else _inherit(space, architecture, options.inherit),
         hooks=Hooks(on_progress=_tell),
@@ -145,10 +154,10 @@ def _read_recipe(name: str) -> Recipe:
     if path.suffix != ".json":
         return _preset(name)
     try:
-        return Recipe.model_validate_json(path.read_text())
+        return _recipe(parse_json(path.read_text()))
     except OSError as error:
         raise TrainingError(f"recipe {path} cannot be read: {error}") from error
-    except ValidationError as error:
+    except ValueError as error:  # no JSON, or no recipe
         raise TrainingError(f"recipe {path} is none: {error}") from error
 
 
@@ -156,7 +165,12 @@ def _preset(name: str) -> Recipe:
     if name not in TRAINING_PRESETS:
         raise TrainingError(f"unknown preset {name!r}: known are {', '.join(TRAINING_PRESETS)}")
     preset = TRAINING_PRESETS[name]
-    return Recipe.model_validate({**dict(preset.spec), "images": preset.images})
+    return _recipe({**dict(preset.spec), "images": preset.images})
+
+
+def _recipe(document: object) -> Recipe:
+    kind = NetworkRecipe if trains_network(document) else SupernetRecipe
+    return kind.model_validate(document)
 
 
 def _open(recipe: Recipe, options: argparse.Namespace) -> ImageDataset:

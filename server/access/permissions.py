@@ -21,6 +21,7 @@ class Kind(Enum):
     SEARCH = "search"
     CANDIDATE = "candidate"
     SUPERNET = "supernet"
+    NETWORK = "network"
     STUDY = "ranking study"
     TABLE = "latency table"
     REPORT = "report of a latency table"
@@ -124,8 +125,7 @@ POLICY: tuple[Rule, ...] = (
         "get_candidate_picture",
         "list_candidate_models",
     ),
-    # A candidate is retrained by whoever reads it: the network that comes of it is the caller's own.
-    _create(Kind.SUPERNET, "create_supernet", "register_supernet", "retrain_candidate"),
+    _create(Kind.SUPERNET, "create_supernet", "register_supernet"),
     _read(
         Kind.SUPERNET,
         "list_supernets",
@@ -135,6 +135,16 @@ POLICY: tuple[Rule, ...] = (
         "list_supernet_events",
     ),
     _own(Kind.SUPERNET, Action.CANCEL, "supernet_id", "cancel_supernet"),
+    # A candidate is retrained by whoever reads it: the network that comes of it is the caller's own.
+    _create(Kind.NETWORK, "create_network", "register_network", "retrain_candidate"),
+    _read(
+        Kind.NETWORK,
+        "list_networks",
+        "get_network",
+        "list_network_models",
+        "list_network_events",
+    ),
+    _own(Kind.NETWORK, Action.CANCEL, "network_id", "cancel_network"),
     _create(Kind.STUDY, "create_ranking_study"),
     _read(
         Kind.STUDY,

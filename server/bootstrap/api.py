@@ -82,8 +82,9 @@ from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
 from server.studies.studies import RankingStudies
-from server.training.candidate_retraining import CandidateRetraining
 from server.training.deployables import DeployableModels
+from server.training.networks.candidate_retraining import CandidateRetraining
+from server.training.networks.networks import Networks
 from server.training.supernets import Supernets
 from server.web.app import install_web
 
@@ -186,7 +187,8 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     latency_tables = (tables, reports, Batches(uow), keeper)
 
     supernets = Supernets(uow, spaces, datasets)
-    training = (supernets, CandidateRetraining(uow, supernets), DeployableModels(uow))
+    networks = Networks(uow, spaces, datasets)
+    training = (supernets, networks, CandidateRetraining(uow, networks), DeployableModels(uow))
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
     searching = (searches, Fronts(uow, FrontMaths()), RankingStudies(uow, spaces, datasets))
 

@@ -10,6 +10,7 @@ from server.fleet.store import DeviceStore
 from server.jobs.queue import JobStore
 from server.latency_tables.store import BatchStore
 from server.studies.store import StudyStore
+from server.training.networks.store import NetworkStore
 from server.training.store import SupernetStore
 
 
@@ -19,7 +20,8 @@ def all_owners(uow: UnitOfWork) -> Owners:
         uow,
         {
             Kind.SEARCH: _of_search,
-            Kind.SUPERNET: lambda tx, id: SupernetStore(tx).get_supernet(id).owner,
+            Kind.SUPERNET: _of_supernet,
+            Kind.NETWORK: lambda tx, id: NetworkStore(tx).get_training(id).owner,
             Kind.STUDY: lambda tx, id: StudyStore(tx).get_study(id).owner,
             Kind.TABLE: lambda tx, id: BatchStore(tx).get_batch(id).owner,
             Kind.REPORT: lambda tx, id: BatchStore(tx).get_batch(id, "report").owner,
@@ -33,3 +35,9 @@ def _of_search(tx: Transaction, id: str) -> Principal | None:
     """Also that of a latency table or report, which the paths of searches redirect to."""
     batch = BatchStore(tx).find_batch(id)
     return SearchStore(tx).get_search(id).owner if batch is None else batch.owner
+
+
+def _of_supernet(tx: Transaction, id: str) -> Principal | None:
+    """Also that of a network, which clients of the first release cancel as a supernet."""
+    network = NetworkStore(tx).find_training(id)
+    return SupernetStore(tx).get_training(id).owner if network is None else network.owner

@@ -37,6 +37,7 @@ from server.measuring.canaries import store as canary_store
 from server.spaces import store as spaces
 from server.studies import store as studies
 from server.training import store as training
+from server.training.networks import store as networks
 
 PATIENCE_S = 60.0
 
@@ -137,6 +138,7 @@ TABLES_OF = (
     spaces,
     studies,
     training,
+    networks,
     wakeups,
 )
 

@@ -72,6 +72,7 @@ from server.spaces.worker import WorkerResources
 from server.studies.rank_jobs import RankJobs
 from server.studies.worker import RankHandler, correlate
 from server.training.calibration import CalibrationDatasets
+from server.training.networks.networks import Networks
 from server.training.supernets import Supernets
 from server.training.worker.accuracies import Accuracies
 from server.training.worker.supernets import LoadedSupernets
@@ -206,7 +207,7 @@ def _handlers(
         JobKind.EVALUATE: EvaluateHandler(searches, EvaluationResults(uow), resources, loaded, accuracies),
         JobKind.SHIFT: ShiftHandler(Shifts(uow, LongJobs(uow)), resources, loaded, accuracies),
         JobKind.DERIVE: DeriveHandler(Derivations(uow, LongJobs(uow)), resources, tables),
-        JobKind.TRAIN: TrainHandler(supernets, resources, loaded),
+        JobKind.TRAIN: TrainHandler(supernets, Networks(uow, spaces, datasets), resources, loaded),
         JobKind.RANK: RankHandler(RankJobs(uow, correlate), resources, loaded),
     }
 

@@ -14,7 +14,7 @@ class EventType(StrEnum):
     CANDIDATE = "candidate"  # a candidate finished
     MEASUREMENT = "measurement"  # a measurement was stored
     JOB = "job"  # a job was requeued, failed or cancelled
-    SUPERNET = "supernet"  # a supernet changed its state
+    SUPERNET = "supernet"  # a supernet, or a network trained by itself, changed its state
     TRAINING = "training"  # training progress
     DEVICE = "device"  # a device enrolled or changed its state
     STUDY = "study"  # a ranking study changed its state

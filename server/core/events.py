@@ -1,4 +1,4 @@
-"""Events: what happened to a search, supernet, study or device; the table, its store and its use cases."""
+"""Events: what happened to a search, supernet, network, study or device; the table, its store and its use cases."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class NewEvent:
     payload: Mapping[str, JsonValue] = field(default_factory=dict)
     search_id: str | None = None
     supernet_id: str | None = None
+    network_id: str | None = None
     device_id: str | None = None
     study_id: str | None = None
 
@@ -41,6 +42,7 @@ class Event:
     payload: Mapping[str, JsonValue]
     search_id: str | None
     supernet_id: str | None
+    network_id: str | None
     device_id: str | None
     study_id: str | None
     created_at: datetime
@@ -52,6 +54,7 @@ class EventQuery:
 
     search_id: str | None = None
     supernet_id: str | None = None
+    network_id: str | None = None
     device_id: str | None = None
     study_id: str | None = None
     types: tuple[EventType, ...] = ()
@@ -105,11 +108,13 @@ events = sa.Table(
     sa.Column("payload", Json, nullable=False),
     sa.Column("search_id", Id),
     sa.Column("supernet_id", Id),
+    sa.Column("network_id", Id),
     sa.Column("device_id", Id),
     sa.Column("study_id", Id),
     sa.Column("created_at", Timestamp, nullable=False, index=True),
     sa.Index("ix_events_search_id_id", "search_id", "id"),
     sa.Index("ix_events_supernet_id_id", "supernet_id", "id"),
+    sa.Index("ix_events_network_id_id", "network_id", "id"),
     sa.Index("ix_events_device_id_id", "device_id", "id"),
     sa.Index("ix_events_study_id_id", "study_id", "id"),
     sqlite_autoincrement=True,  # ids of pruned events are never given again
@@ -164,6 +169,7 @@ def _filtered(query: EventQuery) -> sa.Select[Any]:
     wanted = {
         c.search_id: query.search_id,
         c.supernet_id: query.supernet_id,
+        c.network_id: query.network_id,
         c.device_id: query.device_id,
         c.study_id: query.study_id,
         c.type: query.types,

@@ -25,6 +25,8 @@ class IdPrefix(Enum):
     DEVICE = "dev"
     SUPERNET = "sup"
     SUPERNET_VERSION = "supv"
+    NETWORK = "network"
+    WEIGHTS = "wts"
     STUDY = "study"
     EXPORT = "exp"
     TOKEN = "tok"

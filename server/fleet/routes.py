@@ -75,7 +75,7 @@ def get_device(device_id: DeviceId, request: Request, devices: DevicesDep, uow: 
     """Read one board with the jobs it holds now."""
     device, utilisation = devices.get(device_id), devices.utilisation(device_id, _DAY)
     jobs, now = devices.current_jobs(device_id), uow.read(lambda tx: tx.now())
-    current_jobs = [JobResource.of(job, job.target) for job in jobs]
+    current_jobs = [JobResource.of_job(job) for job in jobs]
     return tagged(request, _device(DeviceDetail, device, now, current_jobs=current_jobs, utilisation_24h=utilisation))
 
 

@@ -154,5 +154,11 @@ def _append_event(tx: Transaction, job: Job, what: str, failure: Failure) -> Non
         "message": failure.message,
     }
     EventStore(tx).append_event(
-        NewEvent(type=EventType.JOB, payload=payload, search_id=job.search_id, supernet_id=job.supernet_id)
+        NewEvent(
+            type=EventType.JOB,
+            payload=payload,
+            search_id=job.search_id,
+            supernet_id=job.supernet_id,
+            network_id=job.network_id,
+        )
     )

@@ -205,16 +205,16 @@ class Dispatch:
         return self._uow.read(lambda tx: JobStore(tx).queue_depths())
 
     def cancel(self, job_id: str) -> None:
-        """Cancel one job that belongs to no search, supernet or study (a measurement of a user's own model).
+        """Cancel one job that belongs to no search, supernet, network or study (a measurement of a user's own model).
 
         Raises:
             NotFoundError: there is no such job.
-            InvalidStateTransitionError: it is final, or belongs to a search or supernet: cancel that.
+            InvalidStateTransitionError: it is final, or belongs to a search, supernet or network: cancel that.
         """
 
         def work(tx: Transaction) -> None:
             job = JobStore(tx).lock_job(job_id)
-            part = job.search_id is not None or job.supernet_id is not None
+            part = any(of is not None for of in (job.search_id, job.supernet_id, job.network_id))
             owned = part or not self.kinds[job.kind].cancellable_alone
             if job.state.final or owned:
                 raise InvalidStateTransitionError("job", job.id, job.state.value, JobState.CANCELLED.value, ())

@@ -38,9 +38,9 @@ class JobOrder:
         dedupe_key: while a job with this key is not final, adding another gives that one back instead.
         priority: higher first; within one priority the oldest first.
         max_attempts: leases that may fail or die before the job is FAILED.
-        search_id, candidate_id, supernet_id: what it is done for.
+        search_id, candidate_id, supernet_id, network_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
-        owner: whose search, supernet or order it serves; None without authentication.
+        owner: whose search, supernet, network or order it serves; None without authentication.
     """
 
     kind: JobKind
@@ -52,6 +52,7 @@ class JobOrder:
     search_id: str | None = None
     candidate_id: str | None = None
     supernet_id: str | None = None
+    network_id: str | None = None
     latency_key: str | None = None
     hardware_key: str | None = None
     owner: Principal | None = None
@@ -181,6 +182,7 @@ class JobQuery:
     search_id: str | None = None
     candidate_id: str | None = None
     supernet_id: str | None = None
+    network_id: str | None = None
     device_id: str | None = None
     owner: str | None = None
 

@@ -94,6 +94,7 @@ class JobStore(LeaseHistory):
             jobs.c.search_id: query.search_id,
             jobs.c.candidate_id: query.candidate_id,
             jobs.c.supernet_id: query.supernet_id,
+            jobs.c.network_id: query.network_id,
             jobs.c.lease_owner: query.device_id,
         }
         statement = owned_by(where_given(JOBS.select(), wanted), jobs.c.owner_id, query.owner)
@@ -146,9 +147,12 @@ class JobStore(LeaseHistory):
         """Unfinished jobs of a search, by id."""
         return self._active(jobs.c.search_id == search_id)
 
-    def active_jobs_of_supernet(self, supernet_id: str) -> tuple[Job, ...]:
-        """Unfinished jobs of a supernet, by id."""
-        return self._active(jobs.c.supernet_id == supernet_id)
+    def active_jobs_of_training(
+        self, *, supernet_id: str | None = None, network_id: str | None = None
+    ) -> tuple[Job, ...]:
+        """Unfinished jobs of a supernet, or of a network, by id."""
+        of_network = jobs.c.network_id == network_id
+        return self._active(of_network if supernet_id is None else jobs.c.supernet_id == supernet_id)
 
     def claim_job(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""

@@ -49,7 +49,7 @@ def list_jobs(
     )
     at = paging.wanted(query)
     page = uow.read(lambda tx: JobStore(tx).page_of_jobs(wanted, at))
-    return paging.listing(page, [JobResource.of(job, job.target) for job in page.items])
+    return paging.listing(page, [JobResource.of_job(job) for job in page.items])
 
 
 @router.get("/jobs/{job_id:id}", responses=problems(*COMMON, NOT_FOUND))
@@ -62,7 +62,7 @@ def get_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
     "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
 )
 def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
-    """Cancel the measurement of an uploaded model; jobs of searches and supernets are cancelled with those."""
+    """Cancel the measurement of an uploaded model; jobs of searches and trainings are cancelled with those."""
     dispatch.cancel(job_id)
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 
@@ -72,9 +72,8 @@ def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
     # Named by the payload of a measuring job, and by the result of a conversion.
     documents = [document for document in (job.payload, job.result) if isinstance(document, Mapping)]
     classify_job_ids = [str(i) for document in documents if (i := document.get("classify_job_id")) is not None]
-    return JobDetail.of(
+    return JobDetail.of_job(
         job,
-        job.target,
         queue_position=None if place is None else place.position,
         num_takers=None if place is None else place.num_takers,
         eta_s=None if place is None else place.eta_s,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Self
 
 from pydantic import Field
 
 from server.access.schemas import Owner, OwnerName
 from server.core.http.resources import Id, Json, ListQuery, Resource, Text
+from server.jobs.job import Job
 from server.jobs.states import JobKind, JobPhase, JobState
 
 
@@ -61,7 +63,11 @@ class JobResource(Resource):
     """Id of the candidate it serves; null where it serves none."""
 
     supernet_id: Id | None
-    """Id of the supernet it trains or evaluates with; null where there is none."""
+    """Id of the supernet it trains or evaluates with, or, as clients of the first release read it, of the network it
+    trains or converts; null where there is none."""
+
+    network_id: Id | None = None
+    """Id of the network it trains or converts; null where there is none."""
 
     device_type: str | None
     """Type of the devices that may take it; null for the workers' jobs."""
@@ -85,13 +91,18 @@ class JobResource(Resource):
     """Time at which it was queued, RFC 3339 in UTC."""
 
     owner: Owner = None
-    """Principal whose search, supernet, study, table or measurement it serves; null without authentication."""
+    """Principal whose search, supernet, network, study, table or measurement it serves; null without authentication."""
 
     started_at: datetime | None
     """Time of its first lease; null before it."""
 
     finished_at: datetime | None
     """Time at which it reached a final state; null before it."""
+
+    @classmethod
+    def of_job(cls, job: Job, **members: object) -> Self:
+        """A job as REST answers it."""
+        return cls.of(job, job.target, supernet_id=job.supernet_id or job.network_id, **members)
 
 
 class JobDetail(JobResource):

@@ -33,6 +33,7 @@ jobs = sa.Table(
     sa.Column("search_id", Id, sa.ForeignKey("searches.id"), index=True),
     sa.Column("candidate_id", Id, sa.ForeignKey("candidates.id")),
     sa.Column("supernet_id", Id, sa.ForeignKey("supernets.id"), index=True),
+    sa.Column("network_id", Id, sa.ForeignKey("networks.id"), index=True),
     sa.Column("latency_key", Digest),
     sa.Column("hardware_key", Digest),
     sa.Column("attempt", sa.BigInteger, nullable=False),

@@ -82,7 +82,8 @@ class ConvertPayload(Payload):
     waits for it), or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
     say what follows). A w8a8 conversion is calibrated with images of a data set, or of an image set.
 
-    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`, or retrained.
+    `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`, or
+    retrained: then that names the network's weights.
     `deploys`: the file itself is what is wanted; nothing follows.
     """
 

@@ -16,7 +16,7 @@ from nas_engine.domain.objective import Constraint
 from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
 from nas_engine.settings.declared import SettingsError
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.training import RetrainSettings, TrainingSpec
+from nas_engine.settings.training import TrainingSpec
 from server.artifacts.artifact import ModelFormat
 from server.candidates.search import UsedPlugin
 from server.candidates.search_store import SearchStore
@@ -32,10 +32,9 @@ from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import MetricBounds, SpaceDescription
 from server.training.store import SupernetStore
-from server.training.supernet import Supernet, SupernetState
+from server.training.supernet import Supernet
 from server.training.supernets import Supernets
-
-ONE_NETWORK = "this is the retraining of one architecture: a search needs the weights of a whole supernet"
+from server.training.training import TrainingState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +160,6 @@ class Admission:
         match spec.supernet:
             case None:
                 return None, ()
-            case TrainingSpec(strategy=RetrainSettings()):
-                return None, [SpecViolation("/supernet/strategy", ONE_NETWORK)]
             case TrainingSpec() as training:
                 found = list(self._supernets.violations(training, "/supernet"))
                 if space is not None and not found:
@@ -170,12 +167,10 @@ class Admission:
                 return None, found
             case str() as supernet_id:
                 try:
-                    supernet = SupernetStore(tx).get_supernet(supernet_id)
+                    supernet = SupernetStore(tx).get_training(supernet_id)
                 except NotFoundError as error:
                     return None, [SpecViolation("/supernet", str(error))]
-                if isinstance(supernet.spec.strategy, RetrainSettings):
-                    return supernet, [SpecViolation("/supernet", ONE_NETWORK)]
-                if supernet.state in (SupernetState.FAILED, SupernetState.CANCELLED):
+                if supernet.state in (TrainingState.FAILED, TrainingState.CANCELLED):
                     message = f"supernet {supernet_id} is {supernet.state.value}: {supernet.reason}"
                     return supernet, [SpecViolation("/supernet", message)]
                 if space is None:

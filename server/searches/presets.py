@@ -61,7 +61,10 @@ _SPOS_EVALUATION = EvaluationSettings(
 
 
 def _supernet(name: str) -> TrainingSpec:
-    return training_preset(name).spec
+    spec = training_preset(name).spec
+    if not isinstance(spec, TrainingSpec):
+        raise TypeError(f"preset {name} trains a network, and a search needs a supernet")
+    return spec
 
 
 def _densenas(kind: str, algorithm: DenseNasSettings, *, name: str) -> SearchSpec:

@@ -193,7 +193,7 @@ class Searches:
         if report.supernet is None:
             return None, None
         # Locked, so that a version published meanwhile is either seen here or finds this search waiting.
-        supernet = SupernetStore(tx).lock_supernet(report.supernet.id)
+        supernet = SupernetStore(tx).lock_training(report.supernet.id)
         return supernet.id, supernet.latest_version_id
 
     def _start(self, tx: Transaction, search: Search) -> Search:

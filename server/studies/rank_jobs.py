@@ -21,7 +21,7 @@ from server.studies.payloads import RankPayload
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import Ranker, RankingResult, RankingStudy, StudyEntry
-from server.training.supernet import TrainingProgress
+from server.training.training import TrainingProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
 from nas_engine.settings.evaluation import SharedEvaluationSettings
-from nas_engine.settings.training import RetrainSettings, StandaloneSettings, TrainingSettings, TrainingSpec
+from nas_engine.settings.training import NetworkSpec, RetrainSettings, StandaloneSettings, TrainingSettings
 from server.core.spec_documents import parse_spec
 
 MAX_ARCHITECTURES = 1000
@@ -70,11 +70,11 @@ class RankingStudySpec(SpecPart):
             raise ValueError("one architecture has no order: give two or more")
         return self
 
-    def training_spec(self, space: SpaceSpec, dataset: str) -> TrainingSpec:
-        """Build the training spec of one of the architectures, as training jobs take it."""
+    def network_spec(self, space: SpaceSpec, dataset: str) -> NetworkSpec:
+        """Build the spec of one of the architectures as a network, as training jobs take it."""
         settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
         strategy = RetrainSettings(**{name: getattr(self.training, name) for name in StandaloneSettings.model_fields})
-        return TrainingSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})
+        return NetworkSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})
 
 
 def parse_ranking_study_spec(document: object) -> RankingStudySpec:

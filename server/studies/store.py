@@ -18,7 +18,7 @@ from server.spaces.store import ARCHITECTURES, ArchitectureStore
 from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.study import RankingResult, RankingStudy, StudyEntry, StudyQuery
-from server.training.supernet import TrainingProgress
+from server.training.training import TrainingProgress
 
 ranking_studies = sa.Table(
     "ranking_studies",

@@ -9,7 +9,6 @@ import numpy as np
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.settings.training import RetrainSettings
 from server.access.principal import NOBODY, Creator
 from server.candidates.states import DesiredState
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -126,8 +125,6 @@ class RankingStudies:
             InvalidSpecError: there are none, or they do not fit.
         """
         supernet, version = _version(tx, spec.supernet)
-        if isinstance(supernet.spec.strategy, RetrainSettings):
-            raise _violation("/supernet", f"{supernet.id} is one architecture trained stand-alone: it ranks nothing")
         training = training_spec_of(version, supernet.spec)
         name = spec.dataset or training.dataset
         dataset = self._datasets.describe(name)
@@ -239,8 +236,8 @@ def _version(tx: Transaction, name: str) -> tuple[Supernet, SupernetVersion]:
     try:
         if has_prefix(name, IdPrefix.SUPERNET_VERSION):
             version = SupernetStore(tx).get_supernet_version(name)
-            return SupernetStore(tx).get_supernet(version.supernet_id), version
-        supernet = SupernetStore(tx).get_supernet(name)
+            return SupernetStore(tx).get_training(version.supernet_id), version
+        supernet = SupernetStore(tx).get_training(name)
     except NotFoundError as error:
         raise _violation("/supernet", str(error)) from error
     if supernet.latest_version_id is None:

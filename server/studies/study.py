@@ -14,7 +14,7 @@ from server.candidates.states import DesiredState
 from server.spaces.architecture import ArchitectureRecord
 from server.studies.spec import RankingStudySpec
 from server.studies.states import StudyEntryState, StudyState
-from server.training.supernet import TrainingProgress
+from server.training.training import TrainingProgress
 
 
 class Ranker(Protocol):

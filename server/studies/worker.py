@@ -64,7 +64,7 @@ class RankHandler:
         study, spec = order.study, order.study.spec
         supernet = self._supernets.load(study.supernet_version_id)
         space = SpaceSpec(id=supernet.space.space_id, parameters=dict(supernet.space.parameters))
-        training = spec.training_spec(space, study.dataset)
+        training = spec.network_spec(space, study.dataset)
         resolution = training.resolution or supernet.spec.resolution
         dataset = limited(self._resources.dataset(study.dataset, supernet.space, resolution), training.max_train_images)
         with threads(training.num_threads):

@@ -31,7 +31,7 @@ class CalibrationDatasets:
             if payload.supernet_version_id is None:
                 return None
             version = SupernetStore(tx).get_supernet_version(payload.supernet_version_id)
-            return SupernetStore(tx).get_supernet(version.supernet_id).spec.dataset
+            return SupernetStore(tx).get_training(version.supernet_id).spec.dataset
 
         found = self._uow.read(look)
         if found is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nas_engine.domain.environment import Dtype
-from nas_engine.settings.training import RetrainSettings
 from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate
@@ -23,8 +22,9 @@ from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.measuring.payloads import ConvertPayload
-from server.training.store import SupernetStore
-from server.training.supernet import DeployableState, Supernet, SupernetVersion
+from server.training.networks.network import Network
+from server.training.networks.store import NetworkStore
+from server.training.training import DeployableState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +70,15 @@ class DeployableModels:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    def of_supernet(self, supernet_id: str) -> tuple[DeployableModel, ...]:
-        """Model files of a retraining; none for what trains a whole supernet. Raises NotFoundError."""
+    def of_network(self, network_id: str) -> tuple[DeployableModel, ...]:
+        """Model files of a network that was trained here. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[DeployableModel, ...]:
-            supernet = SupernetStore(tx).get_supernet(supernet_id)
-            if not isinstance(supernet.spec.strategy, RetrainSettings):
+            network = NetworkStore(tx).get_training(network_id)
+            if network.weights is None or network.onnx_sha256 is None:
                 return ()
-            versions = [v for v in SupernetStore(tx).versions_of_supernet(supernet_id) if _model_of(v) is not None]
-            onnx = [_onnx(str(_model_of(v)), WeightsOrigin.RETRAINED, v.created_at) for v in versions]
-            return (*onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), supernet_id=supernet_id)))
+            onnx = _onnx(network.onnx_sha256, WeightsOrigin.RETRAINED, network.weights.created_at)
+            return (onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), network_id=network_id)))
 
         return self._uow.read(look)
 
@@ -97,12 +96,10 @@ class DeployableModels:
         return self._uow.read(look)
 
 
-def order_retrained(
-    tx: Transaction, supernet: Supernet, version: SupernetVersion, model: RetrainedModel, max_attempts: int
-) -> None:
-    """Queue the conversion that a retraining asks for, if it asks for one."""
-    wanted = supernet.spec.strategy
-    if not isinstance(wanted, RetrainSettings) or not wanted.wants_rknn:
+def order_retrained(tx: Transaction, network: Network, model: RetrainedModel, max_attempts: int) -> None:
+    """Queue the conversion that a network's spec asks for, if it asks for one."""
+    wanted = network.spec.strategy
+    if not wanted.wants_rknn or network.weights is None:
         return
     payload = ConvertPayload(
         arch_id=model.arch_id,
@@ -112,13 +109,13 @@ def order_retrained(
         dtype=Dtype(wanted.rknn_dtype),
         batch=1,
         weights=WeightsOrigin.RETRAINED,
-        supernet_version_id=version.id,
+        supernet_version_id=network.weights.id,
         source_sha256=model.onnx_sha256,
-        calibration_dataset=supernet.spec.dataset,
+        calibration_dataset=network.spec.dataset,
         target_platform=wanted.rknn_target,
         deploys=True,
     )
-    _queue(tx, payload, max_attempts, owner=supernet.owner, supernet_id=supernet.id)
+    _queue(tx, payload, max_attempts, owner=network.owner, network_id=network.id)
 
 
 def order_deployable(tx: Transaction, search: Search, candidate: Candidate, max_attempts: int) -> None:
@@ -153,7 +150,7 @@ def _queue(
     max_attempts: int,
     *,
     owner: Principal | None,
-    supernet_id: str | None = None,
+    network_id: str | None = None,
     candidate_id: str | None = None,
     priority: int = 0,
 ) -> None:
@@ -161,24 +158,16 @@ def _queue(
         NewJob(
             kind=JobKind.CONVERT,
             payload=payload.to_json(),
-            dedupe_key=f"deploy:{supernet_id or candidate_id}:{payload.source_sha256}:{payload.dtype}",
+            dedupe_key=f"deploy:{network_id or candidate_id}:{payload.source_sha256}:{payload.dtype}",
             priority=priority,
             max_attempts=max_attempts,
             target=JobTarget(labels=converter_labels(ModelFormat.RKNN)),
-            supernet_id=supernet_id,
+            network_id=network_id,
             candidate_id=candidate_id,
             owner=owner,
         )
     )
     tx.wake(Topic.WORKER_JOBS)
-
-
-def _model_of(version: SupernetVersion) -> str | None:
-    match version.statistics:
-        case {"model_sha256": str(sha256)}:
-            return sha256
-        case _:
-            return None
 
 
 def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime) -> DeployableModel:

@@ -1,4 +1,4 @@
-"""The kind of jobs of training: supernets, and networks that are retrained."""
+"""The kind of jobs of training: supernets, and networks that are trained by themselves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
 from server.jobs.registry import HEAVY_LANE, KindOfJob
 from server.jobs.states import JobKind
-from server.training.lifecycle import end_supernet
-from server.training.supernet import SupernetState, TrainPayload
+from server.training.lifecycle import end_network, end_supernet
+from server.training.training import TrainingState, TrainPayload
 
 
 def training_kinds() -> tuple[KindOfJob, ...]:
@@ -16,6 +16,8 @@ def training_kinds() -> tuple[KindOfJob, ...]:
 
     def failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
         if job.supernet_id is not None:
-            end_supernet(tx, job.supernet_id, SupernetState.FAILED, f"{failure.type.value}: {failure.message}")
+            end_supernet(tx, job.supernet_id, TrainingState.FAILED, f"{failure.type.value}: {failure.message}")
+        elif job.network_id is not None:
+            end_network(tx, job.network_id, TrainingState.FAILED, f"{failure.type.value}: {failure.message}")
 
     return (KindOfJob(kind=JobKind.TRAIN, payload=TrainPayload, executor=HEAVY_LANE, failed=failed),)

@@ -1,15 +1,20 @@
-"""Supernets: training ordered, followed and cancelled; weights published."""
+"""Supernets: training ordered, followed and cancelled; weights published.
+
+To clients of the first release a network that is trained by itself was a supernet too: what they send and ask of one
+here is done to the network.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.settings.presets import TRAINING_PRESETS
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
@@ -31,6 +36,14 @@ from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
 from server.jobs.routes import ROOM_IN_QUEUE
+from server.training.networks.network import parse_network_spec
+from server.training.networks.routes import NetworksDep, cancelled, network_answer, network_path
+from server.training.networks.schemas import (
+    NetworkRegistrationBody,
+    NetworkResource,
+    network_resource,
+    weights_as_versions,
+)
 from server.training.presets import training_preset
 from server.training.schemas import (
     RegistrationBody,
@@ -40,28 +53,39 @@ from server.training.schemas import (
     TrainingPresetResource,
 )
 from server.training.spec import parse_training_spec
-from server.training.supernet import Supernet, SupernetQuery
+from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
+from server.training.training import TrainingQuery
 
 router = APIRouter(prefix="/api/v1", tags=["supernets"], dependencies=[LABELS_FIT])
 SupernetsDep = Annotated[Supernets, provided(Supernets)]
 PresetName = Annotated[str, Path(examples=["spos-imagenet"])]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+_MOVED: dict[int | str, dict[str, Any]] = {
+    308: {"model": NetworkResource, "description": "It is a network: go there. The body is what is found there."}
+}
 
 
 @router.post(
     "/supernets",
     status_code=202,
-    response_model=SupernetResource,
-    openapi_extra=json_body(TrainingSpec),
+    response_model=SupernetResource | NetworkResource,
+    openapi_extra=json_body(TrainingSpec, NetworkSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
     dependencies=[ROOM_IN_QUEUE],
 )
-def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: PermittedOnce) -> Response:
-    """Train a supernet. The answer names it at once; follow its events."""
+def create_supernet(
+    document: JsonDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
+) -> Response:
+    """Train a supernet. The answer names it at once; follow its events.
+
+    The spec of a network, as clients of the first release send it here, makes one as POST /api/v1/networks does.
+    """
 
     def action() -> StoredResponse:
         try:
+            if trains_network(document):
+                return network_answer(202, networks.create_network(parse_network_spec(document), once.caller.creator))
             supernet = supernets.create_supernet(parse_training_spec(document), once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
@@ -73,15 +97,24 @@ def create_supernet(document: JsonDocument, supernets: SupernetsDep, once: Permi
 @router.post(
     "/supernets:register",
     status_code=201,
-    response_model=SupernetResource,
-    openapi_extra=json_body(RegistrationBody),
+    response_model=SupernetResource | NetworkResource,
+    openapi_extra=json_body(RegistrationBody, NetworkRegistrationBody),
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
 )
-def register_supernet(document: JsonDocument, supernets: SupernetsDep, once: PermittedOnce) -> Response:
-    """Take in a supernet that was trained elsewhere; its weights are an artifact already."""
+def register_supernet(
+    document: JsonDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
+) -> Response:
+    """Take in a supernet that was trained elsewhere; its weights are an artifact already.
+
+    A network, as clients of the first release send it here, is taken in as POST /api/v1/networks:register does.
+    """
 
     def action() -> StoredResponse:
         try:
+            if isinstance(document, Mapping) and trains_network(document.get("spec")):
+                other = parse_spec(NetworkRegistrationBody, document)
+                weights = (other.weights_sha256, other.statistics)
+                return network_answer(201, networks.register(other.spec, *weights, once.caller.creator))
             body = parse_spec(RegistrationBody, document)
             version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
             supernet = supernets.register(body.spec, version, once.caller.creator)
@@ -96,10 +129,10 @@ def register_supernet(document: JsonDocument, supernets: SupernetsDep, once: Per
 def list_supernets(
     supernets: SupernetsDep, paging: PagingDep, _: Permitted, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
-    """List supernets and retrained networks, newest first."""
-    wanted = SupernetQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
-    page = supernets.page_of_supernets(wanted, paging.wanted(query))
-    total = supernets.count_supernets(wanted) if query.include_total else None
+    """List supernets, newest first."""
+    wanted = TrainingQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
+    page = supernets.page_of_trainings(wanted, paging.wanted(query))
+    total = supernets.count_trainings(wanted) if query.include_total else None
     items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
     return paging.listing(page, items, total)
 
@@ -107,11 +140,19 @@ def list_supernets(
 @router.get(
     "/supernets/{supernet_id:id}",
     response_model=SupernetResource,
-    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+    responses={**NOT_MODIFIED, **_MOVED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_supernet(supernet_id: SupernetId, request: Request, supernets: SupernetsDep, _: Permitted) -> Response:
-    """Read a supernet with the progress of its training."""
-    supernet = supernets.get_supernet(supernet_id)
+def get_supernet(
+    supernet_id: SupernetId, request: Request, supernets: SupernetsDep, networks: NetworksDep, _: Permitted
+) -> Response:
+    """Read a supernet with the progress of its training; the id of a network is redirected there."""
+    network = networks.find_training(supernet_id)
+    if network is not None:
+        # With the document as its body: the first release's client reads it and follows no redirects.
+        headers = {"Location": network_path(network), "ETag": version_etag(network.version)}
+        found = network_resource(network).model_dump_json()
+        return Response(found, 308, headers, media_type="application/json")
+    supernet = supernets.get_training(supernet_id)
     return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
 
 
@@ -120,29 +161,37 @@ def list_supernet_versions(
     supernet_id: SupernetId,
     paging: PagingDep,
     supernets: SupernetsDep,
+    networks: NetworksDep,
     _: Permitted,
     query: Annotated[ListQuery, Query()],
 ) -> Listing[SupernetVersionResource]:
-    """A supernet's weights over time, oldest first."""
+    """A supernet's weights over time, oldest first; of a network, its weights."""
     wanted = paging.wanted(query)
-    page = page_in_memory(supernets.versions_of_supernet(supernet_id), lambda version: version.id, wanted)
-    items = [SupernetVersionResource.of(version) for version in page.items]
-    return paging.listing(page, items)
+    network = networks.find_training(supernet_id)
+    if network is None:
+        versions = [SupernetVersionResource.of(version) for version in supernets.versions_of_supernet(supernet_id)]
+    else:
+        versions = weights_as_versions(network)
+    page = page_in_memory(versions, lambda version: version.id, wanted)
+    return paging.listing(page, list(page.items))
 
 
 @router.post(
     "/supernets/{supernet_id:id}:cancel",
     status_code=202,
-    response_model=SupernetResource,
+    response_model=SupernetResource | NetworkResource,
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
 )
 def cancel_supernet(
-    supernet_id: SupernetId, request: Request, supernets: SupernetsDep, once: PermittedOnce
+    supernet_id: SupernetId, request: Request, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
 ) -> Response:
     """Stop a training; it cannot be resumed, and searches that wait for it fail."""
 
     def action() -> StoredResponse:
-        check_if_match(request, version_etag(supernets.get_supernet(supernet_id).version))
+        network = networks.find_training(supernet_id)
+        if network is not None:
+            return cancelled(request, networks, network)
+        check_if_match(request, version_etag(supernets.get_training(supernet_id).version))
         supernet = supernets.cancel(supernet_id)
         return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
 

@@ -9,18 +9,18 @@ from pydantic import Field
 
 from nas_engine.domain.environment import Dtype
 from nas_engine.settings.base import one_of
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import AnyTrainingSpec, TrainingSpec
 from server.access.schemas import Owner, OwnerName
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
-from server.training.supernet import DeployableState, SupernetState
+from server.training.training import DeployableState, TrainingState
 
 
 class SupernetListQuery(CountedQuery):
     """Filters of a list of supernets."""
 
-    state: list[SupernetState] = Field(default_factory=list)
+    state: list[TrainingState] = Field(default_factory=list)
     """Supernets in any of these states."""
 
     space: Text | None = None
@@ -50,7 +50,7 @@ class TrainingProgressResource(Resource):
 
 
 class SupernetResource(Resource):
-    """A weight-sharing network or a retrained one, with its training."""
+    """A weight-sharing network with its training."""
 
     id: Id
     """Identifier of the supernet, `sup_...`, given by the server."""
@@ -58,7 +58,7 @@ class SupernetResource(Resource):
     name: str
     """Name for people, from the spec."""
 
-    state: SupernetState
+    state: TrainingState
     """State of its training as the server sees it."""
 
     desired_state: DesiredState
@@ -121,7 +121,7 @@ class SupernetVersionResource(Resource):
 
 
 class TrainingPresetResource(Resource):
-    """A recipe that can be launched unchanged: POST its spec to /api/v1/supernets."""
+    """A recipe that can be launched unchanged: POST its spec to /api/v1/supernets, or /api/v1/networks."""
 
     name: str
     """Name of the preset in paths and commands."""
@@ -129,8 +129,8 @@ class TrainingPresetResource(Resource):
     summary: str
     """What the recipe trains, in a sentence."""
 
-    spec: TrainingSpec
-    """The complete training spec."""
+    spec: AnyTrainingSpec
+    """The complete spec: of a supernet, or of a network where its strategy is `retrain`."""
 
 
 class RegistrationBody(Body):
@@ -167,7 +167,7 @@ class DeployableModelResource(Resource):
     """Chip an RKNN file is made for; null for ONNX."""
 
     weights: DeployedWeights
-    """Where its weights come from: inherited from the search's supernet, or retrained stand-alone."""
+    """Where its weights come from: inherited from the search's supernet, or trained stand-alone."""
 
     state: DeployableState
     """Whether the file is there; `converting` also while it waits for a worker that has the converter."""

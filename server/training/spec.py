@@ -1,4 +1,4 @@
-"""Training specs from JSON documents."""
+"""Training specs of supernets from JSON documents."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Tables of supernets and their versions, and their store."""
+"""Tables of supernets and their versions, their store, and what it shares with that of networks."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -17,27 +18,40 @@ from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.training.spec import parse_training_spec
-from server.training.supernet import Supernet, SupernetQuery, SupernetState, SupernetVersion, TrainingProgress
+from server.training.supernet import Supernet, SupernetVersion
+from server.training.training import Training, TrainingProgress, TrainingQuery, TrainingState
+
+T = TypeVar("T", bound=Training)
+
+TRAINING_PATHS = {"space_id": "spec.space.id", "dataset": "spec.dataset", **OWNER_PATH}
+
+
+def training_columns(spec: JsonOf) -> tuple[sa.Column[Any], ...]:
+    """The columns of whatever is trained."""
+    return (
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("spec", spec, nullable=False),
+        sa.Column("space_id", Label, nullable=False),
+        sa.Column("dataset", Label, nullable=False),
+        sa.Column("state", EnumText(TrainingState), nullable=False, index=True),
+        sa.Column("desired_state", EnumText(DesiredState), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("progress", JsonOf(TrainingProgress), nullable=False),
+        sa.Column("resume_artifact_sha256", Digest),
+        sa.Column("resume_step", sa.BigInteger, nullable=False),
+        sa.Column("created_by", Id),
+        owner_column(),
+        sa.Column("created_at", Timestamp, nullable=False),
+        sa.Column("finished_at", Timestamp),
+        sa.Column("version", sa.BigInteger, nullable=False),
+    )
+
 
 supernets = sa.Table(
     "supernets",
     metadata,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("spec", JsonOf(TrainingSpec, load=parse_training_spec), nullable=False),
-    sa.Column("space_id", Label, nullable=False),
-    sa.Column("dataset", Label, nullable=False),
-    sa.Column("state", EnumText(SupernetState), nullable=False, index=True),
-    sa.Column("desired_state", EnumText(DesiredState), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("progress", JsonOf(TrainingProgress), nullable=False),
+    *training_columns(JsonOf(TrainingSpec, load=parse_training_spec)),
     sa.Column("latest_version_id", Id),
-    sa.Column("resume_artifact_sha256", Digest),
-    sa.Column("resume_step", sa.BigInteger, nullable=False),
-    sa.Column("created_by", Id),
-    owner_column(),
-    sa.Column("created_at", Timestamp, nullable=False),
-    sa.Column("finished_at", Timestamp),
-    sa.Column("version", sa.BigInteger, nullable=False),
 )
 
 
@@ -56,42 +70,81 @@ supernet_versions = sa.Table(
 )
 
 
-SUPERNETS = Rows(
-    Supernet,
-    supernets,
-    paths={"space_id": "spec.space.id", "dataset": "spec.dataset", **OWNER_PATH},
-    joined=OWNER,
-)
+SUPERNETS = Rows(Supernet, supernets, paths=TRAINING_PATHS, joined=OWNER)
 SUPERNET_VERSIONS = Rows(SupernetVersion, supernet_versions)
 
 
-class SupernetStore(Store):
-    """Supernets as rows; the spec and the progress are JSON."""
+class Reference(TypedDict, total=False):
+    """What jobs and events are for."""
 
-    def add_supernet(self, supernet: Supernet) -> None:
+    supernet_id: str
+    network_id: str
+
+
+class TrainingStore(Store, ABC, Generic[T]):
+    """Supernets, or networks, as rows; the spec and the progress are JSON.
+
+    Attributes:
+        noun: what one is called in messages.
+    """
+
+    noun: ClassVar[str]
+    rows: ClassVar[Rows[Any]]
+
+    @abstractmethod
+    def reference(self, id: str) -> Reference:
+        """How jobs and events name one."""
+
+    def add_training(self, training: T) -> None:
         """Store a new one."""
-        self._insert(SUPERNETS, supernet)
+        self._insert(self.rows, training)
 
-    def get_supernet(self, supernet_id: str) -> Supernet:
-        """Read a supernet by its id. Raises NotFoundError."""
-        return self._one(SUPERNETS, SUPERNETS.select(supernets.c.id == supernet_id), "supernet", supernet_id)
+    def find_training(self, id: str) -> T | None:
+        """Look one up by its id; None where there is no such one."""
+        found: T | None = self._first(self.rows, self.rows.select(self.rows.table.c.id == id))
+        return found
 
-    def lock_supernet(self, supernet_id: str) -> Supernet:
+    def get_training(self, id: str) -> T:
+        """Read one by its id. Raises NotFoundError."""
+        found: T = self._one(self.rows, self.rows.select(self.rows.table.c.id == id), self.noun, id)
+        return found
+
+    def lock_training(self, id: str) -> T:
         """Read one and hold it until the transaction ends."""
-        statement = SUPERNETS.select(supernets.c.id == supernet_id).with_for_update(of=supernets)
-        return self._one(SUPERNETS, statement, "supernet", supernet_id)
+        table = self.rows.table
+        found: T = self._one(self.rows, self.rows.select(table.c.id == id).with_for_update(of=table), self.noun, id)
+        return found
 
-    def save_supernet(self, supernet: Supernet) -> Supernet:
+    def save_training(self, training: T) -> T:
         """Write a locked one with its version one higher."""
-        return self._save(SUPERNETS, supernet)
+        saved: T = self._save(self.rows, training)
+        return saved
 
-    def page_of_supernets(self, query: SupernetQuery, page: PageRequest) -> Page[Supernet]:
-        """List the supernets that a query selects, newest first."""
-        return self._page(SUPERNETS, _filtered(query), page, id_column=supernets.c.id, descending=True)
+    def page_of_trainings(self, query: TrainingQuery, page: PageRequest) -> Page[T]:
+        """List those that a query selects, newest first."""
+        return self._page(self.rows, self._filtered(query), page, id_column=self.rows.table.c.id, descending=True)
 
-    def count_supernets(self, query: SupernetQuery) -> int:
-        """How many `page` would list in all."""
-        return count_of(self._connection, _filtered(query))
+    def count_trainings(self, query: TrainingQuery) -> int:
+        """How many `page_of_trainings` would list in all."""
+        return count_of(self._connection, self._filtered(query))
+
+    def _filtered(self, query: TrainingQuery) -> sa.Select[Any]:
+        c = self.rows.table.c
+        wanted = where_given(
+            self.rows.select(), {c.state: query.states, c.space_id: query.space_id, c.dataset: query.dataset}
+        )
+        return owned_by(wanted, c.owner_id, query.owner)
+
+
+class SupernetStore(TrainingStore[Supernet]):
+    """Supernets and the versions of their weights."""
+
+    noun = "supernet"
+    rows = SUPERNETS
+
+    def reference(self, id: str) -> Reference:
+        """How jobs and events name one."""
+        return Reference(supernet_id=id)
 
     def add_supernet_version(self, version: SupernetVersion) -> None:
         """Store weights; ConflictError where the supernet has a version with this number."""
@@ -112,11 +165,3 @@ class SupernetStore(Store):
         """Every version, oldest first."""
         of_supernet = SUPERNET_VERSIONS.select(supernet_versions.c.supernet_id == supernet_id)
         return self._list(SUPERNET_VERSIONS, of_supernet.order_by(supernet_versions.c.number))
-
-
-def _filtered(query: SupernetQuery) -> sa.Select[Any]:
-    c = supernets.c
-    wanted = where_given(
-        SUPERNETS.select(), {c.state: query.states, c.space_id: query.space_id, c.dataset: query.dataset}
-    )
-    return owned_by(wanted, c.owner_id, query.owner)

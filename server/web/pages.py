@@ -45,9 +45,11 @@ from server.studies.routes import RankingStudiesDep
 from server.studies.schemas import RankingStudyResource
 from server.studies.study import StudyQuery
 from server.training.model_routes import DeployableModelsDep
+from server.training.networks.routes import NetworksDep
+from server.training.networks.schemas import network_resource
 from server.training.routes import SupernetsDep
 from server.training.schemas import DeployableModelResource, SupernetResource
-from server.training.supernet import SupernetQuery
+from server.training.training import TrainingQuery
 from server.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -64,14 +66,22 @@ Permitted = Annotated[Caller, Depends(_permitted)]
 
 @router.get("/")
 def show_searches(
-    request: Request, supernets: SupernetsDep, studies: RankingStudiesDep, searches: SearchesDep, _: Permitted
+    request: Request,
+    supernets: SupernetsDep,
+    networks: NetworksDep,
+    studies: RankingStudiesDep,
+    searches: SearchesDep,
+    _: Permitted,
 ) -> Response:
-    """Searches and supernets, newest first."""
+    """Searches, supernets, networks and ranking studies, newest first."""
     values = {
         "searches": _searches(searches),
         "supernets": [
             SupernetResource.of(one, one.spec)
-            for one in supernets.page_of_supernets(SupernetQuery(), PageRequest(20)).items
+            for one in supernets.page_of_trainings(TrainingQuery(), PageRequest(20)).items
+        ],
+        "networks": [
+            network_resource(one) for one in networks.page_of_trainings(TrainingQuery(), PageRequest(20)).items
         ],
         "studies": [
             RankingStudyResource.of(one, one.spec)

@@ -19,7 +19,7 @@ from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import Correlation, RankingResult, RankingStudy, StudyEntry, StudyQuery
-from server.training.supernet import TrainingProgress
+from server.training.training import TrainingProgress
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import World
 

@@ -13,7 +13,7 @@ from server.jobs.states import JobKind
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import ranking_entries, ranking_studies
 from server.training.store import supernets
-from server.training.supernet import SupernetState
+from server.training.training import TrainingState
 from tests.support.processes.fault_searches import TRAINING
 from tests.support.processes.rig import Installation
 
@@ -40,7 +40,7 @@ def test_training_processes_end_with_their_worker_and_studies_go_on_from_checkpo
     last_event = _last_event(nas)
     nas.until(lambda: not any(map(_lives, processes)), "nobody trains for a worker that is gone")
     nas.worker.start()
-    nas.until(lambda: _state(nas, supernet_id) == SupernetState.READY, "the supernet is trained")
+    nas.until(lambda: _state(nas, supernet_id) == TrainingState.READY, "the supernet is trained")
     assert min(_steps(nas, last_event)) >= resume_step
 
     spec = {"supernet": supernet_id, "architectures": [[0] * 6, [3] * 6], "training": ALONE}
@@ -60,8 +60,8 @@ def test_training_processes_end_with_their_worker_and_studies_go_on_from_checkpo
     assert result.overall.num == 2
 
 
-def _state(nas: Installation, supernet_id: str) -> SupernetState:
-    state: SupernetState = nas.rows(sa.select(supernets.c.state).where(supernets.c.id == supernet_id))[0].state
+def _state(nas: Installation, supernet_id: str) -> TrainingState:
+    state: TrainingState = nas.rows(sa.select(supernets.c.state).where(supernets.c.id == supernet_id))[0].state
     return state
 
 

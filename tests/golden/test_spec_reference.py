@@ -1,4 +1,4 @@
-"""The reference of the search spec lists every field there is, straight from the schema; its example runs.
+"""The references of specs list every field there is, straight from the schema; their examples are valid.
 
 Regenerate the tables after a change with ``python -m tests.golden.test_spec_reference``.
 """
@@ -8,14 +8,23 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from nas_engine.settings.training import NetworkSpec
 from server.candidates.spec import parse_search_spec, search_spec_schema
+from server.training.networks.network import parse_network_spec
 
-_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "search_spec.md"
+_FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+_PAGES: dict[str, tuple[str, Callable[[], dict[str, Any]], Callable[[object], object]]] = {
+    "search_spec.md": ("SearchSpec", search_spec_schema, parse_search_spec),
+    "network_spec.md": ("NetworkSpec", NetworkSpec.model_json_schema, parse_network_spec),
+}
+"""What each page is about, the schema that its tables come from, and what reads its examples."""
 _BEGIN, _END = "<!-- fields: begin -->", "<!-- fields: end -->"
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
 
@@ -65,14 +74,15 @@ def _section(title: str, model: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def _tables() -> str:
-    schema = search_spec_schema()
+def _tables(name: str) -> str:
+    title, schema_of, _ = _PAGES[name]
+    schema = schema_of()
     enums = {name: model for name, model in schema["$defs"].items() if "enum" in model}
     schema = _with_enums(schema, enums)
     definitions = {name: model for name, model in schema.pop("$defs").items() if name not in enums}
-    lines = _section("SearchSpec", schema)
-    for name in _in_order_of_use(schema, definitions):
-        lines += _section(name, definitions[name])
+    lines = _section(title, schema)
+    for definition in _in_order_of_use(schema, definitions):
+        lines += _section(definition, definitions[definition])
     return "\n".join(lines)
 
 
@@ -98,30 +108,28 @@ def _in_order_of_use(schema: dict[str, Any], definitions: dict[str, Any]) -> lis
     return names
 
 
-def _page_with_tables(page: str) -> str:
-    before, _, rest = page.partition(_BEGIN)
+def _page_with_tables(name: str) -> str:
+    before, _, rest = (_FOLDER / name).read_text(encoding="utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n\n{_tables()}{_END}{after}"
+    return f"{before}{_BEGIN}\n\n{_tables(name)}{_END}{after}"
 
 
-def _examples() -> list[str]:
-    return re.findall(r"```yaml\n(.*?)```", _PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-
-
-def test_the_reference_lists_every_field_there_is() -> None:
-    page = _PAGE.read_text(encoding="utf-8")
-    assert page == _page_with_tables(page), (
-        "the search spec has changed: run `python -m tests.golden.test_spec_reference`"
+@pytest.mark.parametrize("name", _PAGES)
+def test_the_reference_lists_every_field_there_is(name: str) -> None:
+    assert (_FOLDER / name).read_text(encoding="utf-8") == _page_with_tables(name), (
+        "the spec has changed: run `python -m tests.golden.test_spec_reference`"
     )
 
 
-def test_every_example_of_the_reference_is_a_valid_spec() -> None:
-    examples = _examples()
+@pytest.mark.parametrize("name", _PAGES)
+def test_every_example_of_the_reference_is_a_valid_spec(name: str) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", (_FOLDER / name).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert examples
     for example in examples:
-        parse_search_spec(yaml.safe_load(example))
+        _PAGES[name][2](yaml.safe_load(example))
 
 
 if __name__ == "__main__":
-    _PAGE.write_text(_page_with_tables(_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"wrote {_PAGE}\n")
+    for page in _PAGES:
+        (_FOLDER / page).write_text(_page_with_tables(page), encoding="utf-8")
+        sys.stdout.write(f"wrote {_FOLDER / page}\n")

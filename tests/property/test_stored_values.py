@@ -19,7 +19,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 
 from nas_engine.domain.environment import DeviceIdentity
 from nas_engine.domain.measurement import Validity, ValidityFlag
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access.principal import Principal
 from server.access.store import API_TOKENS, ENROLMENT_TOKENS, PRINCIPALS, SESSIONS
 from server.artifacts.store import ARTIFACTS, MODEL_EXPORTS
@@ -48,13 +48,14 @@ from server.spaces.store import ARCHITECTURES, SPACE_TABLES
 from server.studies.spec import RankingStudySpec
 from server.studies.store import ENTRIES, STUDIES
 from server.studies.study import StudyEntry
+from server.training.networks.store import NETWORKS
 from server.training.store import SUPERNET_VERSIONS, SUPERNETS
 from tests.support.worlds.service_world import SPEC, TRAINING
 
 STORED = (
     *(PRINCIPALS, API_TOKENS, SESSIONS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
     *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, ORDERS, MEASUREMENTS, CLASSIFICATIONS),
-    *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS),
+    *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS, NETWORKS),
     *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES),
 )
 BESIDE = {
@@ -86,6 +87,9 @@ PLAIN: Mapping[Any, SearchStrategy[Any]] = {
     SearchSpec: st.just(parse_search_spec(SPEC)),
     LatencyTableSpec: st.just(parse_latency_table_spec({"space": SPEC["space"], "device": SPEC["device"]})),
     TrainingSpec: st.just(TrainingSpec.model_validate(TRAINING)),
+    NetworkSpec: st.just(
+        NetworkSpec.model_validate({**TRAINING, "strategy": {"kind": "retrain", "architecture": [0, 0, 0]}})
+    ),
     RankingStudySpec: st.just(
         RankingStudySpec.model_validate({"supernet": "sup_1", "num_architectures": 3, "training": {"epochs": 1}})
     ),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
-from hilnas.cli.progress import follow_supernet
+from hilnas.cli.progress import follow_network
 from hilnas.cli.runner import run
 from hilnas.cli.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
@@ -19,10 +19,10 @@ from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.presets import TRAINING_PRESETS
-from nas_engine.settings.training import RetrainSettings
-from server.training.candidate_retraining_spec import CandidateRetrainingSpec
+from nas_engine.settings.training import NetworkSpec
+from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.schemas import DeployableModelResource
-from server.training.supernet import SupernetState
+from server.training.training import TrainingState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _console = make_console()
@@ -55,7 +55,7 @@ def retrain(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Train a candidate's architecture stand-alone: settings of a preset, a file, options; the later ones win."""
+    """Train a candidate's architecture by itself: settings of a preset, a file, options; the later ones win."""
     spec = _preset(preset)
     spec.update({} if file is None else read_spec_file(file))
     if epochs is not None or iterations is not None:
@@ -65,19 +65,19 @@ def retrain(
     if rknn is not None:
         spec.update({"formats": ["onnx", "rknn"], "rknn_dtype": rknn.value})
     with connect(server, token) as nas:
-        training = nas.candidates.retrain(candidate, spec)
+        network = nas.candidates.retrain(candidate, spec)
         if not follow and output is None:
-            print_json(training) if as_json else typer.echo(training.id)
+            print_json(network) if as_json else typer.echo(network.id)
             return
-        ended = follow_supernet(nas, training.id, _console)
-        if ended.state is not SupernetState.READY:
-            raise HilnasError(f"training {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
-        models = _finished_models(nas, training.id)
+        ended = follow_network(nas, network.id, _console)
+        if ended.state is not TrainingState.READY:
+            raise HilnasError(f"network {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
+        models = _finished_models(nas, network.id)
         for model in models:
-            _print(nas, model, training.id, output)
+            _print(nas, model, network.id, output)
     if failed := [model for model in models if model.sha256 is None]:
         raise HilnasError(f"{failed[0].format} file: {failed[0].reason or failed[0].state}")
-    typer.echo(training.id)
+    typer.echo(network.id)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,7 +89,7 @@ def _preset(name: str | None) -> dict[str, JsonValue]:
     """The settings of a retraining recipe that are not the network's own."""
     if name is None:
         return {}
-    known = [one for one, preset in TRAINING_PRESETS.items() if isinstance(preset.spec.strategy, RetrainSettings)]
+    known = [one for one, preset in TRAINING_PRESETS.items() if isinstance(preset.spec, NetworkSpec)]
     if name not in known:
         raise SpecFileError(f"{name!r} is no retraining recipe: known are {', '.join(known)}")
     document = TRAINING_PRESETS[name].spec.model_dump(mode="json")
@@ -98,23 +98,23 @@ def _preset(name: str | None) -> dict[str, JsonValue]:
     return {key: value for key, value in settings.items() if key in kept}
 
 
-def _finished_models(nas: Hilnas, training_id: str) -> list[DeployableModelResource]:
+def _finished_models(nas: Hilnas, network_id: str) -> list[DeployableModelResource]:
     """Every model file, once none is being converted any more."""
     while True:  # ends with the conversion's attempts
-        models = list(nas.supernets.models(training_id))
+        models = list(nas.networks.models(network_id))
         if all(model.state != "converting" for model in models):
             return models
         _console.print("waiting for the conversion", highlight=False)
         time.sleep(POLL_S)
 
 
-def _print(nas: Hilnas, model: DeployableModelResource, training_id: str, output: Path | None) -> None:
+def _print(nas: Hilnas, model: DeployableModelResource, network_id: str, output: Path | None) -> None:
     if model.sha256 is None:
         return
     place = model.sha256
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        path = output / f"{training_id}-{model.dtype}.{model.format}"
+        path = output / f"{network_id}-{model.dtype}.{model.format}"
         nas.artifacts.download(model.sha256, path)
         place = str(path)
     left = f", left to the CPU: {', '.join(model.cpu_operators)}" if model.cpu_operators else ""

@@ -1,4 +1,4 @@
-"""``hilnas train``: train a supernet on the server's worker."""
+"""``hilnas train``: train a supernet, or one network by itself, on the server's worker."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
-from hilnas.cli.progress import follow_supernet
+from hilnas.cli.progress import follow_network, follow_supernet
 from hilnas.cli.runner import run
 from hilnas.cli.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.presets import TRAINING_PRESETS
-from server.training.supernet import SupernetState
+from nas_engine.settings.training import trains_network
+from server.training.training import TrainingState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _console = make_console()
@@ -32,7 +33,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     strategy: Annotated[str | None, typer.Option(help="How subnets are drawn, e.g. uniform.")] = None,
     architecture: Annotated[
-        str | None, typer.Option("--architecture", "-a", help="Of a retraining: published name, or genotype as JSON.")
+        str | None, typer.Option("--architecture", "-a", help="Of one network: published name, or genotype as JSON.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Update steps, instead of epochs.")] = None,
@@ -43,7 +44,7 @@ def train(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Train a supernet: from a preset, a spec file, options, or these together: the later ones win."""
+    """Train a supernet, or one network (`--strategy retrain`): preset, spec file, options, the later ones win."""
     if preset == "list":
         for known in TRAINING_PRESETS.values():
             typer.echo(f"{known.name:32}{known.summary}")
@@ -71,13 +72,15 @@ def train(
     if not spec:
         raise SpecFileError("nothing to train: give a preset, a spec file, or at least --space, --dataset and --epochs")
     with connect(server, token) as nas:
-        supernet = nas.supernets.create(spec)
+        of_network = trains_network(spec)
+        made = nas.networks.create(spec) if of_network else nas.supernets.create(spec)
         if not follow:
-            print_json(supernet) if as_json else typer.echo(supernet.id)
+            print_json(made) if as_json else typer.echo(made.id)
             return
-        ended = follow_supernet(nas, supernet.id, _console)
-    if ended.state is not SupernetState.READY:
-        raise HilnasError(f"supernet {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
+        ended = (follow_network if of_network else follow_supernet)(nas, made.id, _console)
+    if ended.state is not TrainingState.READY:
+        reason = ended.reason or "no reason was given"
+        raise HilnasError(f"{'network' if of_network else 'supernet'} {ended.id} is {ended.state.value}: {reason}")
     typer.echo(ended.id)
 
 

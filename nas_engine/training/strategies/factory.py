@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.training import (
     FairSettings,
     MacsBinnedSettings,
-    RetrainSettings,
     SandwichSettings,
     StrategySettings,
     UniformSettings,
@@ -24,7 +22,7 @@ def create_strategy(space: SearchSpace, settings: StrategySettings, *, label_smo
     """Make the strategy of `settings`.
 
     Raises:
-        TrainingError: they are for retraining one architecture, or the strategy refuses the space.
+        TrainingError: the strategy refuses the space.
     """
     match settings:
         case UniformSettings() | MacsBinnedSettings():
@@ -33,7 +31,5 @@ def create_strategy(space: SearchSpace, settings: StrategySettings, *, label_smo
             return FairStrategy(space, label_smoothing=label_smoothing)
         case SandwichSettings():
             return SandwichStrategy(space, settings, label_smoothing=label_smoothing)
-        case RetrainSettings():
-            raise TrainingError("retraining trains one architecture, not a supernet: give the architecture")
         case _:
             assert_never(settings)

@@ -23,7 +23,7 @@ from server.bootstrap.demo.processes import Rig
 from server.bootstrap.demo.report import write_report
 from server.bootstrap.demo.specs import DEVICE_TYPE, search_spec, training_spec
 from server.candidates.states import SearchState
-from server.training.supernet import SupernetState
+from server.training.training import TrainingState
 
 FOLDER = Path("demo")
 
@@ -62,7 +62,7 @@ def _run(rig: Rig, arguments: argparse.Namespace, console: Console, started_s: f
         console.rule("2. supernet, trained on real images")
         supernet = nas.supernets.create(training_spec(arguments.epochs))
         trained = follow_supernet(nas, supernet.id, console)
-        if trained.state is not SupernetState.READY:
+        if trained.state is not TrainingState.READY:
             raise RuntimeError(f"the supernet is {trained.state.value}: {trained.reason}")
         console.rule("3. search on accuracy and measured latency")
         search_started_s = time.monotonic()

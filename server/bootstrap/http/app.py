@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from nas_engine.domain.measurement import LatencyStats
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access import routes as tokens
 from server.access.permissions import check_policy
 from server.artifacts import routes as artifacts
@@ -45,7 +45,9 @@ from server.studies.spec import RankingStudySpec
 from server.studies.study import Correlation, RankingResult
 from server.training import model_routes as models
 from server.training import routes as supernets
-from server.training.candidate_retraining_spec import CandidateRetrainingSpec
+from server.training.networks import routes as networks
+from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
+from server.training.networks.schemas import NetworkRegistrationBody
 from server.training.schemas import RegistrationBody
 
 _ROUTERS: tuple[APIRouter, ...] = (
@@ -58,6 +60,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     devices.router,
     canaries.router,
     supernets.router,
+    networks.router,
     models.router,
     ranking_studies.router,
     spaces.router,
@@ -71,10 +74,12 @@ _ROUTERS: tuple[APIRouter, ...] = (
 _SPECS = (
     SearchSpec,
     TrainingSpec,
+    NetworkSpec,
     ModelMeasurementSpec,
     LatencyTableSpec,
     CostReportSpec,
     RegistrationBody,
+    NetworkRegistrationBody,
     CandidateRetrainingSpec,
     RankingStudySpec,
 )

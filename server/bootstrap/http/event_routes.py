@@ -15,7 +15,7 @@ from server.access.auth import Caller, Permitted
 from server.bootstrap.http.schemas import EventListQuery, EventPage, EventResource
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
-from server.core.events import EventQuery, Events
+from server.core.events import Event, EventQuery, Events
 from server.core.http.event_stream import EVENT_STREAM_HEADERS, EventHub, Subject, stream_events
 from server.core.http.openapi import COMMON, problems
 from server.core.http.problem_types import NOT_ACCEPTABLE, NOT_FOUND, TOO_MANY_STREAMS
@@ -23,6 +23,7 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.requests import EVENT_STREAM, JSON, preferred
 from server.latency_tables.store import BatchStore
 from server.studies.store import StudyStore
+from server.training.networks.store import NetworkStore
 from server.training.store import SupernetStore
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
@@ -81,9 +82,7 @@ class _Asked:
         if preferred(self.request, JSON, EVENT_STREAM) == JSON:
             found = self.events.after(after_id, wanted, self.query.limit)
             last_id = found[-1].id if found else after_id
-            page = EventPage(
-                items=[EventResource.of(event, data=event.payload) for event in found], last_id=last_id, ended=over
-            )
+            page = EventPage(items=[_resource(event) for event in found], last_id=last_id, ended=over)
             return Response(page.model_dump_json(), media_type=JSON)
         if over and not self.events.after(after_id, wanted, 1):
             return Response(status_code=204)
@@ -94,9 +93,13 @@ class _Asked:
 
     def _read(self, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:
         return [
-            _Streamed(event.id, event.type.value, EventResource.of(event, data=event.payload).model_dump(mode="json"))
+            _Streamed(event.id, event.type.value, _resource(event).model_dump(mode="json"))
             for event in self.events.after(after_id, wanted, limit)
         ]
+
+
+def _resource(event: Event) -> EventResource:
+    return EventResource.of(event, data=event.payload, supernet_id=event.supernet_id or event.network_id)
 
 
 async def _asked(
@@ -136,10 +139,23 @@ def list_search_events(
 def list_supernet_events(
     supernet_id: Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])], asked: Asked, uow: UowDep
 ) -> Response:
-    """How a supernet's training goes; the stream ends with it."""
+    """How a supernet's training goes, or, as clients of the first release ask, a network's; the stream ends with it."""
+    if uow.read(lambda tx: NetworkStore(tx).find_training(supernet_id)) is not None:
+        return list_network_events(supernet_id, asked, uow)
     return asked.answer(
         EventQuery(supernet_id=supernet_id),
-        lambda: uow.read(lambda tx: SupernetStore(tx).get_supernet(supernet_id)).state.final,
+        lambda: uow.read(lambda tx: SupernetStore(tx).get_training(supernet_id)).state.final,
+    )
+
+
+@router.get("/networks/{network_id:id}/events", response_model=EventPage, responses=_RESPONSES)
+def list_network_events(
+    network_id: Annotated[str, Path(examples=["network_01jd3x5w8k2v7m4q9r6t1y0z3a"])], asked: Asked, uow: UowDep
+) -> Response:
+    """How a network's training goes; the stream ends with it."""
+    return asked.answer(
+        EventQuery(network_id=network_id),
+        lambda: uow.read(lambda tx: NetworkStore(tx).get_training(network_id)).state.final,
     )
 
 

@@ -28,7 +28,7 @@ class EventListQuery(BaseModel):
 
 
 class EventResource(Resource):
-    """An event of a search, supernet, device or study."""
+    """An event of a search, supernet, network, device or study."""
 
     id: int
     """Number that grows with every event; continue after it."""
@@ -43,7 +43,10 @@ class EventResource(Resource):
     """Search it concerns; null where it concerns none."""
 
     supernet_id: Id | None
-    """Supernet it concerns; null where it concerns none."""
+    """Supernet it concerns, or, as clients of the first release read it, the network; null where it concerns none."""
+
+    network_id: Id | None = None
+    """Network it concerns; null where it concerns none."""
 
     device_id: Id | None
     """Device it concerns; null where it concerns none."""

@@ -96,9 +96,10 @@ def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
     return {status: {_SLUGS: [kind.slug for kind in group]} for status, group in sorted(by_status.items())}
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` for a JSON body that the route reads by itself."""
-    schema = {"$ref": REF.format(model=model.__name__)}
+def json_body(*models: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` for a JSON body that the route reads by itself: a document of one of these models."""
+    references = [{"$ref": REF.format(model=model.__name__)} for model in models]
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

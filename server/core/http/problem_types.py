@@ -120,6 +120,12 @@ INVALID_SUPERNET_SPEC = ProblemType(
     "The supernet spec cannot be trained",
     "Correct the places listed in 'errors'.",
 )
+INVALID_NETWORK_SPEC = ProblemType(
+    "invalid-network-spec",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The network cannot be trained as asked",
+    "Correct the places listed in 'errors'.",
+)
 INVALID_RANKING_STUDY_SPEC = ProblemType(
     "invalid-ranking-study-spec",
     HTTPStatus.UNPROCESSABLE_ENTITY,

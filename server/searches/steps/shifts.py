@@ -172,7 +172,7 @@ def _add_versions(
     """Versions of the search's own: the supernet's newest version, for others, stays what it is."""
     if search.supernet_id is None:
         raise InvalidValueError(f"search {search.id} has no supernet to shift")
-    supernet = SupernetStore(tx).lock_supernet(search.supernet_id)
+    supernet = SupernetStore(tx).lock_training(search.supernet_id)
     number, parent_id = len(SupernetStore(tx).versions_of_supernet(supernet.id)), payload.supernet_version_id
     versions: list[SupernetVersion] = []
     for made in outcome.versions:

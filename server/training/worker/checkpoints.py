@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_engine.training.checkpoint import step_in
 from nas_engine.training.loop import Progress
 from server.artifacts.artifacts import Artifacts
-from server.training.supernet import TrainingProgress
+from server.training.training import TrainingProgress
 
 SAFETENSORS = "application/vnd.safetensors"
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import AnyTrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.spaces.catalog import SpaceCatalog
@@ -24,7 +24,7 @@ class TrainingOrder(BaseModel):
 
     Attributes:
         dataset_name, dataset: what the spec's data set is on this host.
-        inherited: safetensors file of the weights a retraining starts from.
+        inherited: safetensors file of the weights a network starts from.
         rendezvous: file by which the processes find each other; must not exist yet.
         num_threads: of each process.
         host_lock: timing lock shared with agents on this host.
@@ -32,7 +32,7 @@ class TrainingOrder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: TrainingSpec
+    spec: AnyTrainingSpec
     dataset_name: str
     dataset: DatasetSource
     inherited: Path | None

@@ -18,7 +18,7 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
-from nas_engine.settings.training import RetrainSettings, TrainingSpec
+from nas_engine.settings.training import NetworkSpec, RetrainSettings
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
@@ -28,7 +28,7 @@ from server.training.worker.supernets import LoadedSupernets
 
 
 def retrain_architecture(
-    spec: TrainingSpec,
+    spec: NetworkSpec,
     space: SearchSpace,
     architecture: Architecture,
     dataset: ImageDataset,
@@ -43,10 +43,8 @@ def retrain_architecture(
 
     Raises:
         InvalidArchitectureError: the space has no layer graphs.
-        TrainingError: training diverges, or the spec trains a supernet.
+        TrainingError: training diverges.
     """
-    if not isinstance(spec.strategy, RetrainSettings):
-        raise TrainingError(f"strategy {spec.strategy.kind} trains a supernet, not one architecture")
     return retrain(
         graph_of(space, architecture, Form.DEPLOYED),
         dataset,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.settings.training import RetrainSettings, TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from nas_engine.supernet.tensor_file import write_atomically
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
@@ -33,12 +33,12 @@ class TrainingRun:
 
     Attributes:
         dataset: brought to the space's channels and size; `limited` to the images the spec wants.
-        inherited: stored tensors of the DEPLOYED graph that a retraining starts from; None from scratch.
+        inherited: stored tensors of the DEPLOYED graph that a network starts from; None from scratch.
         checkpoint: file it is resumed from, rewritten as it goes on.
-        folder: exists; weights and, of a retraining, the ONNX model are written there.
+        folder: exists; weights and, of a network, the ONNX model are written there.
     """
 
-    spec: TrainingSpec
+    spec: TrainingSpec | NetworkSpec
     space: SearchSpace
     dataset: ImageDataset
     inherited: Mapping[str, NDArray[np.float32]] | None
@@ -65,10 +65,10 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
 
     Raises:
         TrainingError: training diverges, or the strategy refuses the space.
-        EngineError: the architecture of a retraining cannot be built or exported.
+        EngineError: the architecture of a network cannot be built or exported.
     """
-    if isinstance(run.spec.strategy, RetrainSettings):
-        return _retrain(run, run.spec.strategy, device, hooks, share)
+    if isinstance(run.spec, NetworkSpec):
+        return _train_network(run, run.spec, device, hooks, share)
     spec = run.spec
     rng = Randomness(spec.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     result = train(
@@ -103,10 +103,10 @@ def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset
     return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)
 
 
-def _retrain(run: TrainingRun, wanted: RetrainSettings, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
-    architecture = run.space.parse(wanted.architecture)
+def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
+    architecture = run.space.parse(spec.strategy.architecture)
     found = retrain_architecture(
-        run.spec,
+        spec,
         run.space,
         architecture,
         run.dataset,

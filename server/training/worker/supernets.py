@@ -47,7 +47,7 @@ class LoadedSupernets:
 
     def training_spec(self, version_id: str) -> TrainingSpec:
         """How the supernet of a version was trained. Raises NotFoundError."""
-        return self._supernets.get_supernet(self._supernets.get_supernet_version(version_id).supernet_id).spec
+        return self._supernets.get_training(self._supernets.get_supernet_version(version_id).supernet_id).spec
 
     def load(self, version_id: str) -> LoadedSupernet:
         """The weights of one supernet version. Raises NotFoundError, WeightsError."""
@@ -66,7 +66,7 @@ class LoadedSupernets:
 
     def _load(self, version_id: str) -> LoadedSupernet:
         version = self._supernets.get_supernet_version(version_id)
-        spec = self._supernets.get_supernet(version.supernet_id).spec
+        spec = self._supernets.get_training(version.supernet_id).spec
         trained = training_spec_of(version, spec).space
         space = self._resources.spaces.space(trained.id, trained.parameters)
         weights = WeightStore.load(self.weights_file(version.weights_sha256), space.supernet_graphs())

@@ -12,15 +12,20 @@ from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
-from nas_engine.settings.training import RetrainSettings, TrainingSettings
+from nas_engine.settings.training import NetworkSpec, TrainingSettings, TrainingSpec
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.loop import Hooks, StopReason
 from nas_engine.training.threads import threads
 from server.jobs.job import Job, LeaseRef
+from server.jobs.payloads import read_payload
 from server.spaces.worker import WorkerResources
 from server.training.deployables import RetrainedModel
+from server.training.networks.network import Network
+from server.training.networks.networks import Networks
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
+from server.training.training import TrainPayload
+from server.training.trainings import Trainings
 from server.training.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
 from server.training.worker.order import TrainingOrder
 from server.training.worker.processes import perform_in_processes
@@ -34,27 +39,32 @@ ONNX_MEDIA_TYPE = "application/onnx"
 class TrainHandler:
     """Does TRAIN jobs. A killed training goes on from its last checkpoint, on this worker or on another."""
 
-    def __init__(self, supernets: Supernets, resources: WorkerResources, loaded: LoadedSupernets) -> None:
+    def __init__(
+        self, supernets: Supernets, networks: Networks, resources: WorkerResources, loaded: LoadedSupernets
+    ) -> None:
         self._supernets = supernets
+        self._networks = networks
         self._loaded = loaded
         self._resources = resources
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train until done, cancelled, or the lease is lost."""
-        supernet = self._supernets.start_training(lease)
+        of_network = read_payload(TrainPayload, job.payload).network_id is not None
+        trainings: Trainings[Supernet] | Trainings[Network] = self._networks if of_network else self._supernets
+        training = trainings.start_training(lease)
         folder = self._resources.folder / "training"
         artifacts = self._resources.artifacts
-        checkpoint = local_checkpoint(folder / f"{supernet.id}.checkpoint", artifacts, supernet.resume_artifact_sha256)
+        checkpoint = local_checkpoint(folder / f"{training.id}.checkpoint", artifacts, training.resume_artifact_sha256)
         uploads = CheckpointUploads(
             artifacts,
             checkpoint,
-            report=lambda progress: self._supernets.record_progress(lease, progress),
-            keep=lambda sha256, step: self._supernets.save_checkpoint(lease, sha256, step),
+            report=lambda progress: trainings.record_progress(lease, progress),
+            keep=lambda sha256, step: trainings.save_checkpoint(lease, sha256, step),
         )
-        files = folder / supernet.id
+        files = folder / training.id
         files.mkdir(exist_ok=True)
         try:
-            run = self._run(supernet, checkpoint, files)
+            run = self._run(training.spec, checkpoint, files)
             end = self._perform(run, uploads, stopped)
             if end.ending is StopReason.CANCELLED:
                 uploads.upload()
@@ -64,11 +74,10 @@ class TrainHandler:
             shutil.rmtree(files, ignore_errors=True)
         checkpoint.unlink(missing_ok=True)
 
-    def _run(self, supernet: Supernet, checkpoint: Path, files: Path) -> TrainingRun:
-        spec = supernet.spec
+    def _run(self, spec: TrainingSpec | NetworkSpec, checkpoint: Path, files: Path) -> TrainingRun:
         space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
         inherited = None
-        if isinstance(spec.strategy, RetrainSettings):
+        if isinstance(spec, NetworkSpec):
             inherited = weights_to_inherit(spec.strategy, space, self._loaded)
         return TrainingRun(
             spec=spec,
@@ -111,18 +120,19 @@ class TrainHandler:
         )
 
     def _publish(self, lease: LeaseRef, run: TrainingRun, end: RunEnd) -> None:
-        files, statistics = run.folder, dict(end.statistics)
-        wanted, model = run.spec.strategy, None
-        if isinstance(wanted, RetrainSettings) and (files / MODEL_FILE).exists():
-            architecture = run.space.parse(wanted.architecture)
-            dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
-            stored = self._resources.artifacts.put((files / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
-            key = latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype)
-            model = RetrainedModel(arch_id=architecture.arch_id, onnx_sha256=stored.sha256, latency_key=key)
-            statistics["model_sha256"] = stored.sha256
-        with (files / WEIGHTS_FILE).open("rb") as source:
+        with (run.folder / WEIGHTS_FILE).open("rb") as source:
             weights = self._resources.artifacts.put(source, SAFETENSORS).sha256
-        self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=statistics), model)
+        if not isinstance(run.spec, NetworkSpec):
+            self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=dict(end.statistics)))
+            return
+        wanted = run.spec.strategy
+        architecture = run.space.parse(wanted.architecture)
+        dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
+        onnx = self._resources.artifacts.put((run.folder / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
+        key = latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype)
+        model = RetrainedModel(arch_id=architecture.arch_id, onnx_sha256=onnx.sha256, latency_key=key)
+        statistics = {**end.statistics, "model_sha256": onnx.sha256}
+        self._networks.finish_training(lease, weights, statistics, model)
 
 
 def training_device(spec: TrainingSettings, default: torch.device) -> torch.device:

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from server.access.permissions import POLICY, RULE_OF, Kind, Rule, check_policy
 from server.access.token import Role
 from tests.support.worlds.api_world import SMALL_PARAMETERS, World, cheap_spec
-from tests.support.worlds.owned_things import TABLE, TRAINING, OwnedThings
+from tests.support.worlds.owned_things import NETWORK, TABLE, TRAINING, OwnedThings
 
 CALLERS: Mapping[str, Role | None] = {
     "anonymous": None,
@@ -78,6 +78,8 @@ def bodies(things: OwnedThings) -> Mapping[str, dict[str, Any]]:
         "validate_search": cheap_spec(),
         "amend_search": {"labels": {"a": "b"}},
         "create_supernet": TRAINING,
+        "create_network": NETWORK,
+        "register_network": {"spec": NETWORK, "weights_sha256": things.weights.sha256},
         "register_supernet": {"spec": TRAINING, "weights_sha256": things.weights.sha256},
         "retrain_candidate": {"epochs": 1, "dataset": "fashion-mnist-12k"},
         "create_ranking_study": things.study_spec(),

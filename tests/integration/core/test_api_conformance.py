@@ -29,7 +29,7 @@ from tests.support.worlds.served_world import served
 _CONFIGURATION = ROOT / "tests/support/conformance/schemathesis.toml"
 _NUM_EXAMPLES = int(os.environ.get("CONFORMANCE_EXAMPLES", "0"))
 _LARGE_DOCUMENTS = (
-    r"(searches|:validate|supernets|:register|:retrain|ranking-studies|measurements|latency-tables|reports"
+    r"(searches|:validate|supernets|networks|:register|:retrain|ranking-studies|measurements|latency-tables|reports"
     r"|searches/\{search_id\})$"
 )
 """Operations of which the systematic cases alone are eight thousand."""

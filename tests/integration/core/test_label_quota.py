@@ -56,6 +56,8 @@ def test_every_kind_of_labelled_thing_is_among_them() -> None:
         "searches/{search_id}",
         "supernets",
         "supernets:register",
+        "networks",
+        "networks:register",
         "candidates/{candidate_id}:retrain",
         "ranking-studies",
         "latency-tables",

@@ -12,7 +12,7 @@ from nas_engine.training.checkpoint import Checkpoint, step_in
 from nas_engine.training.loop import Progress
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
-from server.training.supernet import TrainingProgress
+from server.training.training import TrainingProgress
 from server.training.worker.checkpoints import CheckpointUploads
 from tests.support.worlds.databases import TestDatabase
 

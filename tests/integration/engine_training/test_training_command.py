@@ -16,7 +16,7 @@ from nas_engine.domain.search_space import Form
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import RetrainSettings, StrategySettings, TrainingSettings, UniformSettings
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.command import Recipe, main
+from nas_engine.training.command import NetworkRecipe, SupernetRecipe, main
 from tests.support.samples.datasets import striped_images
 from tests.support.samples.training_run import changed, tiny_config, tiny_space
 
@@ -30,9 +30,10 @@ def _data(folder: Path) -> str:
     return str(path)
 
 
-def _recipe(folder: Path, strategy: StrategySettings, settings: TrainingSettings) -> str:
+def _recipe(folder: Path, strategy: StrategySettings | RetrainSettings, settings: TrainingSettings) -> str:
     space = SpaceSpec(id="spos", parameters=dict(tiny_space(0.0).parameters))
-    recipe = Recipe.model_validate({**dict(settings), "space": space, "dataset": "stripes", "strategy": strategy})
+    kind = NetworkRecipe if isinstance(strategy, RetrainSettings) else SupernetRecipe
+    recipe = kind.model_validate({**dict(settings), "space": space, "dataset": "stripes", "strategy": strategy})
     path = folder / f"{strategy.kind}.json"
     path.write_text(recipe.model_dump_json())
     return str(path)
@@ -89,7 +90,7 @@ def test_a_data_set_with_other_classes_than_the_recipe_is_refused(
 
 def test_a_preset_can_be_shown_as_a_recipe_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--show", "spos-imagenet"]) == 0
-    assert Recipe.model_validate_json(capsys.readouterr().out).iterations == 150_000
+    assert SupernetRecipe.model_validate_json(capsys.readouterr().out).iterations == 150_000
 
 
 def test_a_recipe_file_that_is_wrong_is_refused_where_it_is_wrong(

@@ -11,7 +11,7 @@ from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.search_space import Form
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.shifting import ShiftingSettings
-from nas_engine.settings.training import RetrainSettings, TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from nas_engine.training.loop import run_identity
 from nas_engine.training.randomness import Randomness
 from nas_engine.training.strategies.differentiable import DifferentiableStrategy, architecture_stream
@@ -68,8 +68,8 @@ def test_a_supernet_training_of_the_first_release_is_the_same_run(changes: dict[
 
 
 def test_a_retraining_of_the_first_release_is_the_same_run() -> None:
-    settings = spec(strategy={"kind": "retrain", "architecture": [1, 2], "dropout": 0.1})
-    assert isinstance(settings.strategy, RetrainSettings)
+    wanted = {"kind": "retrain", "architecture": [1, 2], "dropout": 0.1}
+    settings = NetworkSpec.model_validate({**BASE, "strategy": wanted})
     graph = SPACE.graph(SPACE.parse([1, 2]), Form.DEPLOYED)
     strategy = SinglePath(graph, settings.strategy, label_smoothing=0.1)
     stored = "ba7a7e372059504df941914c3c542cbec9c23bbb44a7933b37735893da32012e"

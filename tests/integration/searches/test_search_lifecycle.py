@@ -23,8 +23,8 @@ from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
 from server.searches.steps.step import StepVerdict
 from server.training.spec import parse_training_spec
-from server.training.supernet import SupernetState
 from server.training.supernets import NewVersion
+from server.training.training import TrainingState
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import TRAINING, World, job_states, lease_of, run_to_end
 
@@ -209,7 +209,7 @@ def test_a_training_that_is_cancelled_after_its_last_step_publishes_nothing(worl
     weights = world.artifacts.put(b"trained", "application/octet-stream")
     world.supernets.cancel(supernet.id)
     assert world.supernets.finish_training(lease_of(job), NewVersion(weights_sha256=weights.sha256)) is None
-    assert world.supernets.get_supernet(supernet.id).state is SupernetState.CANCELLED
+    assert world.supernets.get_training(supernet.id).state is TrainingState.CANCELLED
     assert world.supernets.versions_of_supernet(supernet.id) == ()
     assert world.uow.read(lambda tx: JobStore(tx).get_job(job.id)).state is JobState.CANCELLED
 

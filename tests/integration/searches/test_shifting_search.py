@@ -72,7 +72,7 @@ def test_every_generation_is_one_version_and_is_scored_with_it_alone(world: Work
 def test_others_still_get_the_supernet_as_it_was_trained(world: WorkerWorld) -> None:
     supernet = world.ready_supernet()
     world.ran(**shifting_spec(supernet))
-    assert world.supernets.get_supernet(supernet.id).latest_version_id == supernet.latest_version_id
+    assert world.supernets.get_training(supernet.id).latest_version_id == supernet.latest_version_id
 
 
 def test_weights_of_operators_that_a_generation_never_sampled_are_unchanged(world: WorkerWorld) -> None:

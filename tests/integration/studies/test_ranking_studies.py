@@ -23,6 +23,7 @@ from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.study import RankingStudy, StudyEntry
 from server.studies.worker import correlate
+from server.training.networks.network import parse_network_spec
 from server.training.spec import parse_training_spec
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.worker_world import TRAINING, WorkerWorld
@@ -262,6 +263,7 @@ def test_only_a_supernet_with_weights_can_be_studied(world: WorkerWorld) -> None
     waiting = world.supernets.create_supernet(parse_training_spec(TRAINING))
     with pytest.raises(InvalidSpecError, match="no weights yet"):
         ordered(world, supernet=waiting.id)
-    alone = world.ready_supernet(strategy={"kind": "retrain", "architecture": [0, 0, 0]})
-    with pytest.raises(InvalidSpecError, match="ranks nothing"):
-        ordered(world, supernet=alone.id)
+    alone = {**TRAINING, "strategy": {"kind": "retrain", "architecture": [0, 0, 0]}}
+    network = world.networks.create_network(parse_network_spec(alone))
+    with pytest.raises(InvalidSpecError, match="there is no supernet"):
+        ordered(world, supernet=network.id)

@@ -14,7 +14,7 @@ from hilnas.cli.commands import ranking
 from hilnas.client.errors import ProblemError
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
-from server.training.supernet import SupernetState
+from server.training.training import TrainingState
 from tests.support.processes.served_worker import Served
 from tests.support.worlds.worker_world import TRAINING
 
@@ -29,9 +29,9 @@ ALONE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def supernet_id(served: Served) -> str:
     made = served.nas.supernets.create(TRAINING)
-    states = (SupernetState.READY, SupernetState.FAILED)
+    states = (TrainingState.READY, TrainingState.FAILED)
     served.until(lambda: served.nas.supernets.get(made.id).state in states, "the supernet is trained")
-    assert served.nas.supernets.get(made.id).state is SupernetState.READY
+    assert served.nas.supernets.get(made.id).state is TrainingState.READY
     return made.id
 
 

@@ -13,7 +13,7 @@ from hilnas.cli.commands import retrain, train
 from hilnas.client.errors import ProblemError
 from server.candidates.states import SearchState
 from server.searches.candidate_schemas import CandidateResource
-from server.training.supernet import SupernetState
+from server.training.training import TrainingState
 from tests.support.processes.served_worker import Served
 from tests.support.worlds.worker_world import SPEC
 
@@ -34,14 +34,14 @@ def test_a_candidate_is_retrained_over_rest_and_its_model_is_found(
     nas = served.nas
     training = nas.candidates.retrain(candidate.id, {**SETTINGS, "dataset": "stripes"})
     assert training.name == f"retraining of {candidate.id}"
-    assert training.spec.strategy.architecture == candidate.genotype  # type: ignore[union-attr]
-    served.until(lambda: nas.supernets.get(training.id).state is SupernetState.READY, "it is trained")
-    (model,) = nas.supernets.models(training.id)
+    assert training.spec.strategy.architecture == candidate.genotype
+    served.until(lambda: nas.networks.get(training.id).state is TrainingState.READY, "it is trained")
+    (model,) = nas.networks.models(training.id)
     assert (model.format, model.weights, model.state, model.dtype) == ("onnx", "retrained", "ready", "fp32")
     assert list(nas.candidates.models(candidate.id)) == [], "it was no finalist"
     with pytest.raises(ProblemError, match="name one") as refused:
         nas.candidates.retrain(candidate.id, SETTINGS)
-    assert refused.value.slug == "invalid-supernet-spec"
+    assert refused.value.slug == "invalid-network-spec"
 
 
 def test_the_command_retrains_and_fetches_the_files(
@@ -63,7 +63,7 @@ def test_the_command_retrains_and_fetches_the_files(
     model = folder / f"{training_id}-fp32.onnx"
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == [1, 3]
-    assert served.nas.supernets.get(training_id).spec.iterations == 4
+    assert served.nas.networks.get(training_id).spec.iterations == 4
     assert retrain.main([candidate.id, "--preset", "spos-imagenet"]) == 1
     assert "no retraining recipe" in capsys.readouterr().err
 

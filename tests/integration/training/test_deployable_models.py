@@ -17,7 +17,6 @@ from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
 from nas_engine.export.rknn_table import parse_cycle_table
-from nas_engine.settings.training import RetrainSettings
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
@@ -36,11 +35,11 @@ from server.jobs.worker.handlers import failure_of
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.measuring.worker.rknn import RknnMaker
-from server.training.candidate_retraining import CandidateRetraining
-from server.training.candidate_retraining_spec import parse_candidate_retraining_spec
 from server.training.deployables import DeployableModel, DeployableModels
-from server.training.spec import parse_training_spec
-from server.training.supernet import DeployableState, Supernet, SupernetState
+from server.training.networks.candidate_retraining import CandidateRetraining
+from server.training.networks.candidate_retraining_spec import parse_candidate_retraining_spec
+from server.training.networks.network import Network, parse_network_spec
+from server.training.training import DeployableState, TrainingState
 from tests.support.fakes.converter import TABLE
 from tests.support.worlds.api_world import measurement
 from tests.support.worlds.databases import TestDatabase
@@ -86,7 +85,7 @@ class ConvertingWorld(WorkerWorld):
         super().__init__(database, folder)
         self.converter = FakeConverter()
         self.deployables = DeployableModels(self.uow)
-        self.retraining = CandidateRetraining(self.uow, self.supernets)
+        self.retraining = CandidateRetraining(self.uow, self.networks)
         maker = RknnMaker(self.converter, self.artifacts)  # type: ignore[arg-type]
         self.handlers = worker_process._handlers(self.settings, self.uow, self.dispatch.kinds, self.artifacts, maker)
 
@@ -110,18 +109,18 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> ConvertingWorld:
     return ConvertingWorld(sqlite_database, tmp_path)
 
 
-def retrained(world: ConvertingWorld, **strategy: Any) -> Supernet:
+def retrained(world: ConvertingWorld, **strategy: Any) -> Network:
     document = {**TRAINING, **FAST, "strategy": {"kind": "retrain", "architecture": ARCHITECTURE, **strategy}}
-    made = world.supernets.create_supernet(parse_training_spec(document))
+    made = world.networks.create_network(parse_network_spec(document))
     world.run()
-    done = world.supernets.get_supernet(made.id)
-    assert done.state is SupernetState.READY, done.reason
+    done = world.networks.get_training(made.id)
+    assert done.state is TrainingState.READY, done.reason
     return done
 
 
-def test_a_retraining_gives_an_onnx_file_to_be_found_at_its_supernet(world: ConvertingWorld) -> None:
+def test_a_network_gives_an_onnx_file_to_be_found_at_it(world: ConvertingWorld) -> None:
     done = retrained(world)
-    (model,) = world.deployables.of_supernet(done.id)
+    (model,) = world.deployables.of_network(done.id)
     assert (model.format, model.state, model.weights) == (
         ModelFormat.ONNX,
         DeployableState.READY,
@@ -135,18 +134,19 @@ def test_a_retraining_gives_an_onnx_file_to_be_found_at_its_supernet(world: Conv
 
 def test_rknn_waits_for_a_worker_with_the_converter(world: ConvertingWorld) -> None:
     done = retrained(world, formats=["onnx", "rknn"], rknn_target="rk3576")
-    onnx, waiting = world.deployables.of_supernet(done.id)
+    onnx, waiting = world.deployables.of_network(done.id)
     assert (onnx.state, waiting.state, waiting.sha256) == (DeployableState.READY, DeployableState.CONVERTING, None)
     assert world.convert() == 1
-    made = world.deployables.of_supernet(done.id)[1]
+    made = world.deployables.of_network(done.id)[1]
     assert (made.format, made.dtype, made.target) == (ModelFormat.RKNN, "fp16", "rk3576")
     said = json.loads(content(world, made).removeprefix(b"RKNN"))
+    assert done.weights is not None
     arch_id = str(statistics(world, done)["arch_id"])
     assert said == {"dtype": "fp16", "target": "rk3576", "arch_id": arch_id}
     exports = world.uow.read(lambda tx: ArtifactStore(tx).exports_of(arch_id))
     assert {(e.format, e.weights, e.supernet_version_id) for e in exports} == {
-        (ModelFormat.RKNN, WeightsOrigin.RETRAINED, done.latest_version_id),
-        (ModelFormat.RKNN_CYCLES, WeightsOrigin.RETRAINED, done.latest_version_id),
+        (ModelFormat.RKNN, WeightsOrigin.RETRAINED, done.weights.id),
+        (ModelFormat.RKNN_CYCLES, WeightsOrigin.RETRAINED, done.weights.id),
     }
 
 
@@ -156,22 +156,24 @@ def test_w8a8_is_calibrated_with_training_images_of_the_data_set(world: Converti
     (calibration,) = world.converter.calibrations
     assert calibration is not None
     assert calibration.images_NCHW.shape[1:] == (1, 8, 8)
-    assert world.deployables.of_supernet(done.id)[1].dtype == Dtype.W8A8.value
+    assert world.deployables.of_network(done.id)[1].dtype == Dtype.W8A8.value
 
 
 def test_a_conversion_that_is_refused_says_why_and_leaves_the_onnx_file(world: ConvertingWorld) -> None:
     world.converter.refuses = "unsupported operator Erf"
     done = retrained(world, formats=["rknn"])
     world.convert()
-    onnx, failed = world.deployables.of_supernet(done.id)
+    onnx, failed = world.deployables.of_network(done.id)
     assert onnx.state is DeployableState.READY
     assert (failed.state, failed.sha256) == (DeployableState.FAILED, None)
     assert "Erf" in failed.reason
-    assert world.supernets.get_supernet(done.id).state is SupernetState.READY
+    assert world.networks.get_training(done.id).state is TrainingState.READY
 
 
-def statistics(world: ConvertingWorld, supernet: Supernet) -> Any:
-    return world.supernets.versions_of_supernet(supernet.id)[-1].statistics
+def statistics(world: ConvertingWorld, network: Network) -> Any:
+    weights = world.networks.get_training(network.id).weights
+    assert weights is not None
+    return weights.statistics
 
 
 def content(world: ConvertingWorld, model: DeployableModel) -> bytes:
@@ -180,9 +182,8 @@ def content(world: ConvertingWorld, model: DeployableModel) -> bytes:
 
 
 def test_a_supernet_has_no_file_to_ship(world: ConvertingWorld) -> None:
-    assert world.deployables.of_supernet(world.ready_supernet().id) == ()
     with pytest.raises(NotFoundError):
-        world.deployables.of_supernet("sup_none")
+        world.deployables.of_network(world.ready_supernet().id)
 
 
 def searched(world: ConvertingWorld, **changes: Any) -> Search:
@@ -204,15 +205,14 @@ def test_a_candidate_is_retrained_without_copying_its_genotype(world: Converting
     wanted = {**FAST, "inherit": True, "dropout": 0.1, "formats": ["onnx", "rknn"], "labels": {"team": "vision"}}
     made = world.retraining.create(candidate.id, parse_candidate_retraining_spec(wanted))
     strategy = made.spec.strategy
-    assert isinstance(strategy, RetrainSettings)
     assert strategy.architecture == list(candidate.genotype)
     assert strategy.inherit_from == search.supernet_version_id
     assert (strategy.dropout, strategy.wants_rknn) == (0.1, True)
     assert (made.spec.dataset, made.spec.iterations) == ("stripes", 4)
     assert made.spec.labels == {"team": "vision", "search": search.id, "candidate": candidate.id}
     world.run()
-    done = world.supernets.get_supernet(made.id)
-    assert done.state is SupernetState.READY, done.reason
+    done = world.networks.get_training(made.id)
+    assert done.state is TrainingState.READY, done.reason
     assert statistics(world, done)["arch_id"] == candidate.arch_id
 
 

@@ -11,9 +11,9 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
 from server.candidates.states import SearchState
 from server.training.deployables import DeployableModel, DeployableModels
-from server.training.spec import parse_training_spec
-from server.training.supernet import DeployableState
-from server.training.supernets import Supernets
+from server.training.networks.network import parse_network_spec
+from server.training.networks.networks import Networks
+from server.training.training import DeployableState
 from tests.support.processes.rknn_installation import RknnInstallation
 from tests.support.samples.rknn_files import RKNN_PYTHON
 
@@ -69,13 +69,13 @@ def test_a_retrained_network_is_converted_by_the_toolkit(
         "rknn_dtype": dtype,
         "rknn_target": target,
     }
-    made = process.get(Supernets).create_supernet(parse_training_spec({**TRAINING, "strategy": strategy}))
+    made = process.get(Networks).create_network(parse_network_spec({**TRAINING, "strategy": strategy}))
     models = DeployableModels(process.uow)
-    installation.until(lambda: process.get(Supernets).get_supernet(made.id).state.final, 240.0)
+    installation.until(lambda: process.get(Networks).get_training(made.id).state.final, 240.0)
     installation.until(
-        lambda: all(m.state is not DeployableState.CONVERTING for m in models.of_supernet(made.id)), 240.0
+        lambda: all(m.state is not DeployableState.CONVERTING for m in models.of_network(made.id)), 240.0
     )
-    onnx, rknn = models.of_supernet(made.id)
+    onnx, rknn = models.of_network(made.id)
     assert (onnx.format, rknn.format) == (ModelFormat.ONNX, ModelFormat.RKNN)
     assert (rknn.dtype, rknn.target, rknn.weights) == (dtype, target, WeightsOrigin.RETRAINED)
     content = shipped(installation, rknn)

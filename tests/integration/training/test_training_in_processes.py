@@ -20,8 +20,10 @@ from nas_engine.training.data.source import DatasetSource
 from server.core.event_type import EventType
 from server.core.events import EventQuery, EventStore
 from server.jobs.job import Job
+from server.training.networks.network import Network, parse_network_spec
 from server.training.spec import parse_training_spec
-from server.training.supernet import Supernet, SupernetState
+from server.training.supernet import Supernet
+from server.training.training import TrainingState
 from server.training.worker.child import EXIT_ORPHANED
 from server.training.worker.order import TrainingOrder
 from server.training.worker.training import _num_processes
@@ -60,8 +62,8 @@ def ordered(world: WorkerWorld, **changes: Any) -> Supernet:
 def trained(world: WorkerWorld, **changes: Any) -> Supernet:
     supernet = ordered(world, **changes)
     world.run()
-    done = world.supernets.get_supernet(supernet.id)
-    assert done.state is SupernetState.READY, done.reason
+    done = world.supernets.get_training(supernet.id)
+    assert done.state is TrainingState.READY, done.reason
     return done
 
 
@@ -99,17 +101,17 @@ def test_a_cancelled_run_of_two_processes_goes_on_from_its_checkpoint(world: Wor
     job = leased(world)
     assert job.lease is not None
     world.handlers[job.kind](job, job.lease, after_step(world, supernet, 2))
-    stopped = world.supernets.get_supernet(supernet.id)
-    assert stopped.state is SupernetState.TRAINING
+    stopped = world.supernets.get_training(supernet.id)
+    assert stopped.state is TrainingState.TRAINING
     assert stopped.resume_artifact_sha256 is not None
     world.restart()
     world.do(job)
-    assert world.supernets.get_supernet(supernet.id).state is SupernetState.READY
+    assert world.supernets.get_training(supernet.id).state is TrainingState.READY
     assert_equal(weights(world, undisturbed), weights(world, supernet))
 
 
 def after_step(world: WorkerWorld, supernet: Supernet, step: int) -> Callable[[], bool]:
-    return lambda: world.supernets.get_supernet(supernet.id).progress.step >= step
+    return lambda: world.supernets.get_training(supernet.id).progress.step >= step
 
 
 def test_a_process_that_dies_fails_the_job_and_ends_the_others(world: WorkerWorld) -> None:
@@ -172,9 +174,16 @@ def test_a_training_process_ends_with_its_worker_even_while_it_waits_for_the_oth
 def test_two_processes_retrain_an_architecture(world: WorkerWorld) -> None:
     supernet = world.ready_supernet()
     strategy = {"kind": "retrain", "architecture": [0, 2, 1], "inherit_from": supernet.latest_version_id}
-    one, two = trained(world, strategy=strategy), trained(world, strategy=strategy, num_processes=2)
-    assert_equal(weights(world, one), weights(world, two))
-    reports: list[Any] = [world.supernets.versions_of_supernet(s.id)[-1].statistics for s in (one, two)]
+    networks: list[Network] = []
+    for num_processes in (1, 2):
+        spec = parse_network_spec({**SPEC, "strategy": strategy, "num_processes": num_processes})
+        made = world.networks.create_network(spec)
+        world.run()
+        networks.append(world.networks.get_training(made.id))
+    found = [network.weights for network in networks]
+    one, two = (load(world.artifacts.read(each.sha256)) for each in found if each is not None)
+    assert_equal(one, two)
+    reports: list[Any] = [each.statistics for each in found if each is not None]
     assert reports[1]["test_top1"] == pytest.approx(reports[0]["test_top1"], abs=0.05)
     assert world.artifacts.read(reports[1]["model_sha256"])
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from nas_engine.settings.presets import TRAINING_PRESETS
-from nas_engine.settings.training import MacsBinnedSettings, RetrainSettings, TrainingSpec
+from nas_engine.settings.training import MacsBinnedSettings, NetworkSpec, TrainingSpec, trains_network
 from server.core.errors import InvalidSpecError
+from server.training.networks.network import parse_network_spec
 from server.training.spec import parse_training_spec
 
 BASE: dict[str, Any] = {"space": {"id": "spos"}, "dataset": "fashion-mnist-12k", "iterations": 10}
@@ -20,7 +21,15 @@ def parsed(**changes: Any) -> TrainingSpec:
 
 def test_a_preset_is_a_valid_spec_document() -> None:
     for preset in TRAINING_PRESETS.values():
-        assert parse_training_spec(preset.spec.model_dump(mode="json")) == preset.spec
+        parse = parse_network_spec if trains_network(preset.spec) else parse_training_spec
+        assert parse(preset.spec.model_dump(mode="json")) == preset.spec
+
+
+def test_a_network_is_no_supernet_with_a_strategy() -> None:
+    with pytest.raises(InvalidSpecError, match="'retrain' found using 'kind' does not match"):
+        parsed(strategy={"kind": "retrain", "architecture": "spos-searched"})
+    with pytest.raises(InvalidSpecError, match="retrain"):
+        parse_network_spec({**BASE, "strategy": {"kind": "uniform"}})
 
 
 @pytest.mark.parametrize("kind", ["macs_binned", "flops_binned"])
@@ -39,7 +48,7 @@ def test_a_retraining_of_what_a_search_found_has_no_architecture_of_its_own() ->
     without = [
         name
         for name, preset in TRAINING_PRESETS.items()
-        if isinstance(preset.spec.strategy, RetrainSettings) and preset.spec.strategy.architecture is None
+        if isinstance(preset.spec, NetworkSpec) and preset.spec.strategy.architecture is None
     ]
     assert without == ["shifting-imagenet100-retrain"]
 

@@ -9,10 +9,13 @@ import onnxruntime
 import pytest
 
 from nas_engine.settings.base import SpaceSpec
+from nas_engine.settings.training import NetworkSpec
 from server.core.errors import InvalidSpecError
+from server.training.networks.network import Network, parse_network_spec
 from server.training.presets import training_preset
 from server.training.spec import parse_training_spec
-from server.training.supernet import Supernet, SupernetState
+from server.training.supernet import Supernet
+from server.training.training import TrainingState
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.worker_world import TINY_SPACE, TRAINING, WorkerWorld
 
@@ -28,11 +31,23 @@ def trained(world: WorkerWorld, **changes: Any) -> Supernet:
     spec = parse_training_spec({**TRAINING, "optimizer": {"learning_rate": 0.05}, **changes})
     supernet = world.supernets.create_supernet(spec)
     world.run()
-    return world.supernets.get_supernet(supernet.id)
+    return world.supernets.get_training(supernet.id)
 
 
 def statistics(world: WorkerWorld, supernet: Supernet) -> Any:
     return world.supernets.versions_of_supernet(supernet.id)[-1].statistics
+
+
+def retrained(world: WorkerWorld, **changes: Any) -> Network:
+    spec = parse_network_spec({**TRAINING, "optimizer": {"learning_rate": 0.05}, **changes})
+    network = world.networks.create_network(spec)
+    world.run()
+    return world.networks.get_training(network.id)
+
+
+def report_of(network: Network) -> Any:
+    assert network.weights is not None
+    return network.weights.statistics
 
 
 @pytest.mark.parametrize(
@@ -50,7 +65,7 @@ def statistics(world: WorkerWorld, supernet: Supernet) -> Any:
 )
 def test_a_strategy_of_the_spec_trains_a_supernet(world: WorkerWorld, strategy: dict[str, Any]) -> None:
     supernet = trained(world, strategy=strategy)
-    assert supernet.state is SupernetState.READY, supernet.reason
+    assert supernet.state is TrainingState.READY, supernet.reason
     assert supernet.progress.step == 4
     assert statistics(world, supernet)["num_parameters"] > 0
 
@@ -63,9 +78,9 @@ def test_fairness_is_refused_where_layers_differ_in_their_choices(world: WorkerW
 
 def test_an_architecture_is_retrained_with_its_test_accuracy_and_a_deployable_model(world: WorkerWorld) -> None:
     strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "num_calibration_batches": 2}
-    done = trained(world, strategy=strategy, iterations=60, augmentation="none")
-    assert done.state is SupernetState.READY, done.reason
-    report = statistics(world, done)
+    done = retrained(world, strategy=strategy, iterations=60, augmentation="none")
+    assert done.state is TrainingState.READY, done.reason
+    report = report_of(done)
     assert report["num_test_images"] == 60
     assert 1 / 3 < report["test_top1"] <= 1.0  # three classes, and the stripes can be learned
     model = world.artifacts.read(report["model_sha256"])
@@ -77,38 +92,37 @@ def test_an_architecture_is_retrained_with_its_test_accuracy_and_a_deployable_mo
 def test_a_retraining_may_inherit_the_weights_of_a_supernet(world: WorkerWorld) -> None:
     supernet = world.ready_supernet()
     strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "inherit_from": supernet.latest_version_id}
-    done = trained(world, strategy=strategy)
-    assert done.state is SupernetState.READY, done.reason
-    assert statistics(world, done)["model_sha256"]
+    done = retrained(world, strategy=strategy)
+    assert done.state is TrainingState.READY, done.reason
+    assert report_of(done)["model_sha256"]
 
 
 def test_an_unknown_architecture_cannot_be_retrained(world: WorkerWorld) -> None:
-    spec = parse_training_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": "nothing"}})
+    spec = parse_network_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": "nothing"}})
     with pytest.raises(InvalidSpecError, match="nothing"):
-        world.supernets.create_supernet(spec)
+        world.networks.create_network(spec)
 
 
 def test_a_retraining_preset_without_an_architecture_is_refused_until_one_is_given(world: WorkerWorld) -> None:
-    preset = training_preset("shifting-imagenet100-retrain").spec.model_copy(
-        update={"space": SpaceSpec.model_validate(TINY_SPACE), "dataset": "stripes"}
-    )
+    retraining = training_preset("shifting-imagenet100-retrain").spec
+    assert isinstance(retraining, NetworkSpec)
+    preset = retraining.model_copy(update={"space": SpaceSpec.model_validate(TINY_SPACE), "dataset": "stripes"})
     with pytest.raises(InvalidSpecError, match="which architecture"):
-        world.supernets.create_supernet(preset)
+        world.networks.create_network(preset)
     strategy = preset.strategy.model_copy(update={"architecture": ARCHITECTURE})
-    assert (
-        world.supernets.create_supernet(preset.model_copy(update={"strategy": strategy})).state is SupernetState.QUEUED
-    )
+    assert world.networks.create_network(preset.model_copy(update={"strategy": strategy})).state is TrainingState.QUEUED
 
 
 def test_weights_to_inherit_must_be_there(world: WorkerWorld) -> None:
     strategy = {"kind": "retrain", "architecture": ARCHITECTURE, "inherit_from": "supv_none"}
     with pytest.raises(InvalidSpecError, match="supv_none"):
-        world.supernets.create_supernet(parse_training_spec({**TRAINING, "strategy": strategy}))
+        world.networks.create_network(parse_network_spec({**TRAINING, "strategy": strategy}))
 
 
-def test_a_search_cannot_take_its_weights_from_a_retraining(world: WorkerWorld) -> None:
+def test_a_search_cannot_take_its_weights_from_a_network(world: WorkerWorld) -> None:
     strategy = {"kind": "retrain", "architecture": ARCHITECTURE}
-    done = trained(world, strategy=strategy)
-    for supernet in (done.id, {**TRAINING, "strategy": strategy}):
-        with pytest.raises(InvalidSpecError, match="whole supernet"):
-            world.search(supernet=supernet, objectives=[{"metric": "top1"}])
+    done = retrained(world, strategy=strategy)
+    with pytest.raises(InvalidSpecError, match="there is no supernet"):
+        world.search(supernet=done.id, objectives=[{"metric": "top1"}])
+    with pytest.raises(InvalidSpecError, match="expected tags"):
+        world.search(supernet={**TRAINING, "strategy": strategy}, objectives=[{"metric": "top1"}])

@@ -24,6 +24,7 @@ MEANINGS: Mapping[str, str] = {
     "invalid-page-token": "the token is bound by a MAC to the listing it came from: no schema says which one fits",
     "invalid-search-spec": "spaces, devices and bounds that exist, and sums over several fields",
     "invalid-supernet-spec": "as above",
+    "invalid-network-spec": "as above",
     "invalid-ranking-study-spec": "as above",
     "invalid-measurement-spec": "a model, data set and device that exist and fit each other",
     "invalid-model": "the bytes of an uploaded file",

@@ -27,6 +27,7 @@ TRAINING: dict[str, Any] = {
     "dataset": "fashion-mnist-12k",
     "epochs": 1,
 }
+NETWORK: dict[str, Any] = {**TRAINING, "strategy": {"kind": "retrain", "architecture": [0] * 4}}
 TABLE: dict[str, Any] = {"space": SMALL_SPACE, "device": {"device_type": "rk3588"}}
 FACTS = ModelFacts(input_shapes=((1, 3, 32, 32),), opset=17, size_bytes=10, dtype=Dtype.FP32)
 MODEL = b"a model"
@@ -80,6 +81,7 @@ class OwnedThings:
         makers: Mapping[Kind, Callable[[str], Mapping[str, str]]] = {
             Kind.SEARCH: lambda who: {"search_id": self._post(who, "searches", cheap_spec())},
             Kind.SUPERNET: lambda who: {"supernet_id": self._post(who, "supernets", TRAINING)},
+            Kind.NETWORK: lambda who: {"network_id": self._post(who, "networks", NETWORK)},
             Kind.STUDY: lambda who: {"study_id": self._post(who, "ranking-studies", self.study_spec())},
             Kind.TABLE: lambda who: {"table_id": self._post(who, "latency-tables", TABLE)},
             Kind.REPORT: self._report,

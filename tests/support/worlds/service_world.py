@@ -62,6 +62,7 @@ from server.searches.searches import Searches
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus, StepVerdict
 from server.searches.steps.steps import SearchSteps
 from server.studies.studies import RankingStudies
+from server.training.networks.networks import Networks
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from tests.support.fakes.service import NUM_CHOICES, NUM_GENES, FakeDatasets, FakeSpaces, toy_record
@@ -110,6 +111,7 @@ class World:
         self.conversions = ConversionResults(self.uow, searches)
         self.artifacts = Artifacts(self.uow, store)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets, searches)
+        self.networks = Networks(self.uow, self.spaces, self.datasets, searches)
         self.searches = Searches(
             self.uow, Admission(self.spaces, self.datasets, self.supernets), self.supernets, kinds, searches
         )

@@ -35,6 +35,7 @@ from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
 from server.studies.studies import RankingStudies
+from server.training.networks.networks import Networks
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from tests.support.samples.datasets import striped_images
@@ -77,6 +78,7 @@ class WorkerWorld:
         kinds = all_job_kinds()
         self.dispatch = Dispatch(self.uow, database.wakeups, kinds, settings.leases)
         self.supernets = Supernets(self.uow, self.spaces, self.datasets)
+        self.networks = Networks(self.uow, self.spaces, self.datasets)
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets)
         admission = Admission(self.spaces, self.datasets, self.supernets)
         self.searches = Searches(self.uow, admission, self.supernets, kinds)

@@ -34,7 +34,7 @@ from server.jobs.states import JOB_TRANSITIONS, JobState
 from server.measuring.payloads import MeasurePayload
 from server.searches.steps.step import SearchStepOutcome, StepStatus
 from server.spaces.architecture import ArchitectureRecord
-from server.training.supernet import SUPERNET_TRANSITIONS, TrainingProgress
+from server.training.training import TRAINING_TRANSITIONS, TrainingProgress
 from tests.support.fakes.service import toy_record
 from tests.support.worlds.service_world import IDENTITY
 
@@ -86,7 +86,7 @@ def test_page_sizes_have_limits(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [SEARCH_TRANSITIONS, CANDIDATE_TRANSITIONS, JOB_TRANSITIONS, DEVICE_TRANSITIONS, SUPERNET_TRANSITIONS]
+    "table", [SEARCH_TRANSITIONS, CANDIDATE_TRANSITIONS, JOB_TRANSITIONS, DEVICE_TRANSITIONS, TRAINING_TRANSITIONS]
 )
 def test_every_state_has_its_transitions_and_every_final_state_can_be_reached(table: Any) -> None:
     states: list[Enum] = list(type(next(iter(table))).__members__.values())

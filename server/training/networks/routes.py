@@ -1,0 +1,165 @@
+"""Networks: training ordered, followed and cancelled, of an architecture or of what a search found."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nas_engine.settings.training import NetworkSpec
+from server.access.auth import LABELS_FIT, Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.core.errors import InvalidSpecError
+from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
+from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.paging import PagingDep
+from server.core.http.problem_handlers import spec_problem
+from server.core.http.problem_types import (
+    INVALID_NETWORK_SPEC,
+    INVALID_PAGE_TOKEN,
+    INVALID_STATE_TRANSITION,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+from server.core.http.provide import provided
+from server.core.http.requests import JsonDocument
+from server.core.http.resources import Listing
+from server.core.idempotency import StoredResponse
+from server.core.spec_documents import parse_spec
+from server.jobs.routes import ROOM_IN_QUEUE
+from server.training.networks.candidate_retraining import CandidateRetraining
+from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
+from server.training.networks.network import Network, parse_network_spec
+from server.training.networks.networks import Networks
+from server.training.networks.schemas import (
+    NetworkListQuery,
+    NetworkRegistrationBody,
+    NetworkResource,
+    network_resource,
+)
+from server.training.training import TrainingQuery
+
+router = APIRouter(prefix="/api/v1", tags=["networks"], dependencies=[LABELS_FIT])
+NetworksDep = Annotated[Networks, provided(Networks)]
+CandidateRetrainingDep = Annotated[CandidateRetraining, provided(CandidateRetraining)]
+NetworkId = Annotated[str, Path(examples=["network_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+
+
+@router.post(
+    "/networks",
+    status_code=202,
+    response_model=NetworkResource,
+    openapi_extra=json_body(NetworkSpec),
+    responses=problems(*COMMON, *ONCE, INVALID_NETWORK_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
+)
+def create_network(document: JsonDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
+    """Train one architecture by itself. The answer names the network at once; follow its events."""
+
+    def action() -> StoredResponse:
+        try:
+            network = networks.create_network(parse_network_spec(document), once.caller.creator)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_NETWORK_SPEC) from error
+        return network_answer(202, network)
+
+    return once(action)
+
+
+@router.post(
+    "/networks:register",
+    status_code=201,
+    response_model=NetworkResource,
+    openapi_extra=json_body(NetworkRegistrationBody),
+    responses=problems(*COMMON, *ONCE, INVALID_NETWORK_SPEC, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
+)
+def register_network(document: JsonDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
+    """Take in a network that was trained elsewhere; its weights are an artifact already."""
+
+    def action() -> StoredResponse:
+        try:
+            body = parse_spec(NetworkRegistrationBody, document)
+            network = networks.register(body.spec, body.weights_sha256, body.statistics, once.caller.creator)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_NETWORK_SPEC) from error
+        return network_answer(201, network)
+
+    return once(action)
+
+
+@router.post(
+    "/candidates/{candidate_id:id}:retrain",
+    status_code=202,
+    response_model=NetworkResource,
+    openapi_extra=json_body(CandidateRetrainingSpec),
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_NETWORK_SPEC, UNSUPPORTED_MEDIA_TYPE),
+    dependencies=[ROOM_IN_QUEUE],
+)
+def retrain_candidate(
+    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: PermittedOnce
+) -> Response:
+    """Train a candidate's architecture by itself. The answer is the network, to be followed as any other."""
+
+    def action() -> StoredResponse:
+        try:
+            spec = parse_candidate_retraining_spec(document)
+            network = retraining.create(candidate_id, spec, once.caller.creator)
+        except InvalidSpecError as error:
+            raise spec_problem(error, INVALID_NETWORK_SPEC) from error
+        return network_answer(202, network)
+
+    return once(action)
+
+
+@router.get("/networks", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
+def list_networks(
+    networks: NetworksDep, paging: PagingDep, _: Permitted, query: Annotated[NetworkListQuery, Query()]
+) -> Listing[NetworkResource]:
+    """List networks that are trained by themselves, newest first."""
+    wanted = TrainingQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
+    page = networks.page_of_trainings(wanted, paging.wanted(query))
+    total = networks.count_trainings(wanted) if query.include_total else None
+    return paging.listing(page, [network_resource(network) for network in page.items], total)
+
+
+@router.get(
+    "/networks/{network_id:id}",
+    response_model=NetworkResource,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_network(network_id: NetworkId, request: Request, networks: NetworksDep, _: Permitted) -> Response:
+    """Read a network with the progress of its training."""
+    network = networks.get_training(network_id)
+    return tagged(request, network_resource(network), version_etag(network.version))
+
+
+@router.post(
+    "/networks/{network_id:id}:cancel",
+    status_code=202,
+    response_model=NetworkResource,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_STATE_TRANSITION, PRECONDITION_FAILED),
+)
+def cancel_network(network_id: NetworkId, request: Request, networks: NetworksDep, once: PermittedOnce) -> Response:
+    """Stop the training of a network; it cannot be resumed."""
+    return once(lambda: cancelled(request, networks, networks.get_training(network_id)))
+
+
+def cancelled(request: Request, networks: Networks, network: Network) -> StoredResponse:
+    """Cancel a network unless it has changed since the caller read it; the answer."""
+    check_if_match(request, version_etag(network.version))
+    return network_answer(202, networks.cancel(network.id))
+
+
+def network_answer(status: int, network: Network) -> StoredResponse:
+    """The answer to whoever changed a network."""
+    headers = {"Location": network_path(network), "ETag": version_etag(network.version)}
+    return stored_response(status, network_resource(network), headers)
+
+
+def network_path(network: Network) -> str:
+    """Where a network is read."""
+    return f"/api/v1/networks/{network.id}"
