@@ -37,7 +37,7 @@ def test_mistakes_on_the_command_line_are_explained(
     assert main(["--labels", "rack", *state]) == 1
     assert main(["--runtime", "rknnlite", *state]) == 1
     assert main(["--runtime", "onnxruntime", "--isolation", "none", *state]) == 1
-    assert main(["--runtime", "fake", *state, "--name", "bench-1"]) == 1
+    assert main(["--runtime", "fake", *state, "--name", "bench-1"]) == 2
     said = capsys.readouterr().err
     assert "bench-1 has not enrolled with localhost:50051 and has no enrolment token" in said
     assert "--cpus" in said
