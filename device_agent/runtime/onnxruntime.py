@@ -197,6 +197,14 @@ def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output
     rng = np.random.default_rng([settings.input_seed, index])
     if np.issubdtype(dtype, np.integer) or dtype is np.bool_:
         lowest, highest = settings.input_ranges.get(declared.name, (0, 1))
+        limits = np.iinfo(np.uint8 if dtype is np.bool_ else np.dtype(dtype).name)
+        smallest, largest = (0, 1) if dtype is np.bool_ else (limits.min, limits.max)
+        if not smallest <= lowest <= highest <= largest:
+            raise JobFailedError(
+                FailureType.MODEL_REJECTED,
+                f"input {declared.name} is of type {declared.type} and holds {smallest} to {largest}: it cannot carry "
+                f"{lowest} to {highest}",
+            )
         return rng.integers(lowest, highest, size=shape, endpoint=True).astype(dtype)
     return rng.standard_normal(size=shape).astype(dtype)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 INTEGERS = frozenset(
     (
@@ -44,7 +45,8 @@ def input_ranges(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     """The lowest and the highest number that each integer input may carry, both included.
 
     An input whose numbers index a table (Gather, GatherElements) or are spread over a depth (OneHot) stays below that
-    size; of several, below the smallest. Nothing known is said as 0 to 1.
+    size; of several, below the smallest, and no number is larger than the input's type holds. Nothing known is said as
+    0 to 1.
 
     Args:
         model: with static input shapes.
@@ -53,11 +55,11 @@ def input_ranges(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
         By name, integer inputs alone.
     """
     initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
-    inputs = [
-        value.name
+    inputs = {
+        value.name: value.type.tensor_type.elem_type
         for value in model.graph.input
         if value.name not in initialisers and value.type.tensor_type.elem_type in INTEGERS
-    ]
+    }
     if not inputs:
         return {}
     shapes = _shapes(model)
@@ -67,9 +69,9 @@ def input_ranges(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
         for name in node.input:
             users.setdefault(name, []).append(node)
     found: dict[str, tuple[int, int]] = {}
-    for name in inputs:
+    for name, element in inputs.items():
         sizes = [size for size in _bounds(name, users, shapes, constants) if size >= 1]
-        found[name] = (0, min(sizes) - 1) if sizes else UNKNOWN
+        found[name] = (0, min(min(sizes) - 1, _largest(element))) if sizes else UNKNOWN
     return found
 
 
@@ -97,6 +99,12 @@ def _bounds(
                 new = [output for output in node.output if output not in seen]
                 seen.update(new)
                 waiting += new
+
+
+def _largest(element: int) -> int:
+    """The largest number that an element type holds."""
+    dtype = helper.tensor_dtype_to_np_dtype(element)
+    return 1 if dtype == np.bool_ else int(np.iinfo(dtype).max)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

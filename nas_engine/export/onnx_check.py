@@ -14,6 +14,8 @@ from nas_engine.export.input_ranges import input_ranges
 from nas_engine.export.model_limits import ONNX_RUNTIME, STANDARD_DOMAINS, ModelLimits
 
 MAX_IR_VERSION = 13
+MAX_INPUTS = 64
+MAX_NAME_CHARACTERS = 256
 MAX_SIZE_BYTES = 512 * 1024 * 1024
 QUANTISING = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
@@ -81,10 +83,11 @@ def inspect_onnx(
     model = parse_onnx(data)
     if not 1 <= model.ir_version <= MAX_IR_VERSION:
         raise ExportError(f"IR version is {model.ir_version}: save it with {MAX_IR_VERSION} or lower")
-    for tensor in _tensors(model.graph):  # external weights would make the runtime read files named by the model
+    for tensor in _all_tensors(model):  # external weights would make the runtime read files named by the model
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file, {_SAVE_AS_ONE}")
     _check_operators(model)
+    _check_names(model)
     initialisers = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(value) for value in model.graph.input if value.name not in initialisers)
     try:
@@ -246,17 +249,45 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(inner.node)
 
 
+def _check_names(model: onnx.ModelProto) -> None:
+    """Bound what is stored of a model and sent to boards with each job."""
+    if len(model.graph.input) - len(model.graph.initializer) > MAX_INPUTS:
+        raise ExportError(f"the model has more than {MAX_INPUTS} inputs: boards are given that many at most")
+    for value in (*model.graph.input, *model.graph.output):
+        if len(value.name) > MAX_NAME_CHARACTERS:
+            raise ExportError(
+                f"{value.name[:40]!r}... is the name of an input or output and has {len(value.name)} characters: "
+                f"{MAX_NAME_CHARACTERS} at most are taken, rename it"
+            )
+
+
+def _all_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """The tensors of the graph, of the graphs inside it, and of the model's functions."""
+    tensors = _tensors(model.graph)
+    for function in model.functions:
+        tensors += _tensors_of_nodes(function.node)
+    return tensors
+
+
 def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     tensors: list[onnx.TensorProto] = [*graph.initializer]
     for sparse in graph.sparse_initializer:
         tensors += (sparse.values, sparse.indices)
-    for node in graph.node:
+    return tensors + _tensors_of_nodes(graph.node)
+
+
+def _tensors_of_nodes(nodes: Iterable[onnx.NodeProto]) -> list[onnx.TensorProto]:
+    tensors: list[onnx.TensorProto] = []
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 tensors.append(attribute.t)
             tensors += attribute.tensors
-            if attribute.HasField("sparse_tensor"):
-                tensors += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            for sparse in (
+                *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+                *attribute.sparse_tensors,
+            ):
+                tensors += (sparse.values, sparse.indices)
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 tensors += _tensors(inner)
     return tensors
@@ -267,7 +298,7 @@ def _dtype(model: onnx.ModelProto) -> Dtype:
         return Dtype.W8A8
     half = onnx.TensorProto.FLOAT16
     inputs = (value.type.tensor_type.elem_type for value in model.graph.input)
-    if any(element == half for element in (*inputs, *(tensor.data_type for tensor in _tensors(model.graph)))):
+    if any(element == half for element in (*inputs, *(tensor.data_type for tensor in _all_tensors(model)))):
         return Dtype.FP16
     return Dtype.FP32
 

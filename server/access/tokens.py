@@ -71,6 +71,7 @@ class Tokens:
             if not TokenStore(tx).lock_bootstrap():
                 return None
             admin = _token(tx, "first admin", made.admin_token, {Role.ADMIN})
+            now = tx.now()
             EnrolmentTokenStore(tx).add_enrolment_token(
                 EnrolmentToken(
                     id=new_id(IdPrefix.ENROLMENT),
@@ -79,8 +80,8 @@ class Tokens:
                     device_class=self._enrolment.first_class,
                     device_type=self._enrolment.first_type,
                     max_uses=self._enrolment.first_max_uses,
-                    created_at=tx.now(),
-                    expires_at=tx.now() + self._enrolment.first_lifetime,
+                    created_at=now,
+                    expires_at=now + self._enrolment.first_lifetime,
                     owner=admin.owner,
                 )
             )
@@ -210,6 +211,7 @@ class EnrolmentTokens:
         secret = new_secret("enr")
 
         def work(tx: Transaction) -> EnrolmentToken:
+            now = tx.now()
             token = EnrolmentToken(
                 id=new_id(IdPrefix.ENROLMENT),
                 name=name,
@@ -218,8 +220,8 @@ class EnrolmentTokens:
                 device_type=device_type,
                 max_uses=max_uses or self._defaults.max_uses,
                 labels=labels or {},
-                created_at=tx.now(),
-                expires_at=expires_at or tx.now() + self._defaults.lifetime,
+                created_at=now,
+                expires_at=expires_at or now + self._defaults.lifetime,
                 owner=creator.owner,
             )
             EnrolmentTokenStore(tx).add_enrolment_token(token)

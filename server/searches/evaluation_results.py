@@ -61,18 +61,8 @@ class EvaluationResults:
             payload = read_payload(EvaluatePayload, JobStore(tx).get_job(lease.job_id).payload)
             search = SearchStore(tx).lock_search(payload.search_id)
             job = JobStore(tx).lock_job_of_lease(lease)
-            evaluation = Evaluation(
-                id=new_id(IdPrefix.EVALUATION),
-                search_id=search.id,
-                candidate_id=payload.candidate_id,
-                metric=TEST_TOP1 if payload.split == "test" else TOP1,
-                value=accuracy.top1,
-                uncertainty=accuracy.standard_error,
-                source=EvaluationSource.EVALUATED,
-                attempt=payload.attempt,
-                supernet_version_id=payload.supernet_version_id,
-                created_at=tx.now(),
-            )
+            metric = TEST_TOP1 if payload.split == "test" else TOP1
+            evaluation = _evaluated(tx, payload, metric, accuracy.top1, accuracy.standard_error)
             complete_job(tx, job, {"top1": accuracy.top1})
             candidate = CandidateStore(tx).get_candidate(payload.candidate_id)
             if final_model is not None:
@@ -99,18 +89,7 @@ class EvaluationResults:
             payload = read_payload(EvaluatePayload, JobStore(tx).get_job(lease.job_id).payload)
             search = SearchStore(tx).lock_search(payload.search_id)
             job = JobStore(tx).lock_job_of_lease(lease)
-            evaluation = Evaluation(
-                id=new_id(IdPrefix.EVALUATION),
-                search_id=search.id,
-                candidate_id=payload.candidate_id,
-                metric=metric,
-                value=value,
-                uncertainty=uncertainty,
-                source=EvaluationSource.EVALUATED,
-                attempt=payload.attempt,
-                supernet_version_id=payload.supernet_version_id,
-                created_at=tx.now(),
-            )
+            evaluation = _evaluated(tx, payload, metric, value, uncertainty)
             complete_job(tx, job, {metric.name: value})
             candidate = CandidateStore(tx).get_candidate(payload.candidate_id)
             advance(tx, record_value(tx, search, candidate, evaluation), self._settings)
@@ -147,3 +126,20 @@ class EvaluationResults:
         store_compared(tx, record, reference.labels)
         images = ImageChoice(sha256=reference.images_sha256, num_images=len(reference.labels))
         self._classification.order(tx, search, candidate, images)
+
+
+def _evaluated(
+    tx: Transaction, payload: EvaluatePayload, metric: Metric, value: float, uncertainty: float | None
+) -> Evaluation:
+    return Evaluation(
+        id=new_id(IdPrefix.EVALUATION),
+        search_id=payload.search_id,
+        candidate_id=payload.candidate_id,
+        metric=metric,
+        value=value,
+        uncertainty=uncertainty,
+        source=EvaluationSource.EVALUATED,
+        attempt=payload.attempt,
+        supernet_version_id=payload.supernet_version_id,
+        created_at=tx.now(),
+    )

@@ -21,6 +21,7 @@ from server.candidates.candidate import (
 )
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.evaluations import next_attempt
 from server.candidates.search import Search, SearchQuery
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import parse_search_spec
@@ -170,6 +171,13 @@ class TestEvaluations:
         assert world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(second)) is False
         stored = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
         assert [e.id for e in stored if e.metric == TOP1] == [first.id]
+
+    def test_attempts_are_counted_by_metric_whoever_made_its_value(self, world: World) -> None:
+        _, candidate = self.one(world)
+        world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(self.evaluation(candidate, attempt=2)))
+        same = dataclasses.replace(TOP1)  # as read from a specification: equal, and another object
+        assert world.uow.read(lambda tx: next_attempt(tx, candidate, same)) == 3
+        assert world.uow.read(lambda tx: next_attempt(tx, candidate, LATENCY_US)) == 1
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_non_finite_values_are_refused_by_the_value_and_by_the_database(self, world: World, value: float) -> None:

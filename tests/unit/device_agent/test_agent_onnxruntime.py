@@ -111,6 +111,30 @@ def test_onnx_runtime_refuses_models_it_cannot_feed(tmp_path: Path, model: onnx.
     assert refused(caught) is FailureType.MODEL_REJECTED
 
 
+@pytest.mark.parametrize(
+    ("element", "said", "words"),
+    [
+        (TensorProto.UINT8, (0, 256), r"holds 0 to 255: it cannot carry 0 to 256"),
+        (TensorProto.INT8, (-129, 0), r"holds -128 to 127"),
+        (TensorProto.BOOL, (0, 2), r"holds 0 to 1"),
+    ],
+)
+def test_a_range_that_the_inputs_type_cannot_hold_is_refused(
+    tmp_path: Path, element: int, said: tuple[int, int], words: str
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["ids"], ["y"], to=TensorProto.FLOAT)],
+        "g",
+        [helper.make_tensor_value_info("ids", element, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = write(tmp_path, model.SerializeToString())
+    with pytest.raises(JobFailedError, match=words) as caught:
+        OnnxRuntime().load(path, SessionSettings(format="onnx", input_ranges={"ids": said}))
+    assert refused(caught) is FailureType.MODEL_REJECTED
+
+
 def test_a_graph_that_the_engine_does_not_know_fails_to_initialise(tmp_path: Path) -> None:
     model = small_model()
     model.graph.node[0].op_type = "NoSuchOperator"

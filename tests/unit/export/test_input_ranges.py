@@ -61,5 +61,14 @@ def test_numbers_of_which_nothing_is_known_are_nought_and_one(element: int) -> N
     assert input_ranges(made) == {"ids": (0, 1)}
 
 
+@pytest.mark.parametrize(("element", "highest"), [(TensorProto.INT8, 127), (TensorProto.UINT8, 255)])
+def test_no_number_is_larger_than_the_inputs_type_holds(element: int, highest: int) -> None:
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["wide"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "wide"], ["y"]),
+    ]
+    assert input_ranges(model(nodes, {"table": table(1000)}, element)) == {"ids": (0, highest)}
+
+
 def test_inputs_of_fractions_have_no_range() -> None:
     assert input_ranges(model([helper.make_node("Relu", ["ids"], ["y"])], {}, TensorProto.FLOAT)) == {}

@@ -49,6 +49,21 @@ def _strings(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
 
 
+def _external_in_a_function(model: onnx.ModelProto) -> None:
+    tensor = TensorProto(name="w", data_type=1, data_location=TensorProto.EXTERNAL)
+    body = [helper.make_node("Constant", [], ["c"], value=tensor), helper.make_node("Identity", ["c"], ["b"])]
+    model.opset_import.add(domain="own", version=1)
+    model.functions.append(helper.make_function("own", "Read", [], ["b"], body, [helper.make_opsetid("", 17)]))
+
+
+def _many_inputs(model: onnx.ModelProto) -> None:
+    model.graph.input.extend(helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, (1,)) for i in range(64))
+
+
+def _long_name(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("n" * 257, TensorProto.FLOAT, (1,)))
+
+
 def _unknown_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type = "Frobnicate"
 
@@ -72,6 +87,9 @@ def test_a_valid_model_is_summarised() -> None:
     [
         (_external, "external data"),
         (_external_in_attribute, "external data"),
+        (_external_in_a_function, "external data"),
+        (_many_inputs, "more than 64 inputs"),
+        (_long_name, "has 257 characters"),
         (_custom_domain, r"other domains are used \(com\.example\.Relu\)"),
         (_custom_domain_in_a_branch, r"other domains are used \(com\.example\.Odd\)"),
         (_strings, "input 'x' takes strings"),
