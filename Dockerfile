@@ -64,7 +64,7 @@ CMD ["worker"]
 # The converter's pins contradict ours: an environment of its own beside ours.
 FROM build AS rknn-build
 COPY scripts/make_rknn_env.sh scripts/rknn-requirements.txt scripts/
-COPY nas_engine/export/rknn_converter_main.py nas_engine/export/
+COPY nas_engine/export/rknn/converter_main.py nas_engine/export/rknn/
 RUN scripts/make_rknn_env.sh /opt/rknn
 
 FROM worker AS worker-rknn

@@ -27,13 +27,13 @@ from scipy.stats import pearsonr, spearmanr
 from zoo_networks import NETWORKS
 
 from nas_engine.cost.rank_correlation import kendall_tau
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError
 from nas_engine.domain.measuring.cycle_table import simulate_latency
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.onnx_check import inspect_onnx
-from nas_engine.export.rknn import RknnConverter, find_converter
-from nas_engine.export.rknn_process import PoolSettings
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.converter import RknnConverter, find_converter
+from nas_engine.export.rknn.process import PoolSettings
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
 
 FILE = "rknn_zoo_fps.json"
 COLUMN = "RK3588/@single_core"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.declarations import (
+from nas_engine.domain.metric import Goal, MetricDeclaration, MetricSource
+from nas_engine.domain.plugins.declarations import (
     AlgorithmDeclaration,
     DatasetDeclaration,
     ImageArrays,
@@ -10,8 +11,7 @@ from nas_engine.domain.declarations import (
     SpaceDeclaration,
     WantedImages,
 )
-from nas_engine.domain.doors import PluginError
-from nas_engine.domain.metric import Goal, MetricDeclaration, MetricSource
+from nas_engine.domain.plugins.doors import PluginError
 
 __all__ = [
     "AlgorithmDeclaration",

@@ -44,4 +44,4 @@ if ! "$folder/bin/python" -c 'import torch' 2>/dev/null; then
 fi
 "$folder/bin/python" -I -c 'from rknn.api import RKNN' >/dev/null
 cp "$requirements" "$stamp"
-echo "$folder: rknn-toolkit2 $("$folder/bin/python" -I "$root/nas_engine/export/rknn_converter_main.py" --version)"
+echo "$folder: rknn-toolkit2 $("$folder/bin/python" -I "$root/nas_engine/export/rknn/converter_main.py" --version)"

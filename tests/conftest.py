@@ -46,6 +46,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (TIERS.index(_tier(item)), item.get_closest_marker("xdist_group") is None))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where the distributor does not take the groups: each worker would make all that is shared."""
+    if getattr(session.config.option, "loadgroup", False) and os.environ.get("PYTEST_XDIST_WORKER"):
+        lost = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if lost:
+            raise pytest.UsageError(f"{len(lost)} tests lost their groups: these pytest and pytest-xdist do not fit")
+
+
 def _shares_with_its_file(item: pytest.Item) -> bool:
     info = getattr(item, "_fixtureinfo", None)
     found = () if info is None else info.name2fixturedefs.values()
@@ -59,6 +68,8 @@ def _tier(item: pytest.Item) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take the group's name from the end of a test's: else `--last-failed` would look for a test of that name."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # where it runs it keeps the name under which it was handed out
     name, _, group = report.nodeid.rpartition("@")
     if name and not group.endswith("]"):
         report.nodeid = name

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.measuring.telemetry import devfreq_name
-from nas_engine.domain.environment import PINNED_CLOCKS
+from nas_engine.domain.measuring.environment import PINNED_CLOCKS
 
 _log = logging.getLogger(__name__)
 PINNED, UNPINNED = PINNED_CLOCKS, "unpinned"

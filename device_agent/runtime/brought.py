@@ -26,11 +26,11 @@ from device_agent.runtime.base import (
     Session,
     SessionSettings,
 )
-from nas_engine.domain.declarations import RuntimeDeclaration
-from nas_engine.domain.doors import Brought, PluginError, described
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.guard import Guard
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.plugins.declarations import RuntimeDeclaration
+from nas_engine.domain.plugins.doors import Brought, PluginError, described
+from nas_engine.domain.plugins.guard import Guard
 
 T = TypeVar("T")
 BUILD_TIMEOUT_S = 60.0

@@ -13,9 +13,9 @@ from typing import Any
 from device_agent.failures import RuntimeUnavailableError
 from device_agent.runtime.base import Runtime
 from device_agent.runtime.brought import make_brought
-from nas_engine.domain.declarations import RuntimeDeclaration
-from nas_engine.domain.door_survey import called_in_process
-from nas_engine.domain.doors import Brought, Door, PluginError, declared, entries
+from nas_engine.domain.plugins.declarations import RuntimeDeclaration
+from nas_engine.domain.plugins.door_survey import called_in_process
+from nas_engine.domain.plugins.doors import Brought, Door, PluginError, declared, entries
 
 
 class RuntimeName(StrEnum):
@@ -102,7 +102,7 @@ def check_runtime(name: str) -> str:
     if name not in installed:
         known = ", ".join((*shipped, *installed))
         raise RuntimeUnavailableError(f"unknown runtime {name!r}: use one of {known}")
-    function = "nas_engine.domain.door_survey:import_implementation"
+    function = "nas_engine.domain.plugins.door_survey:import_implementation"
     try:
         called_in_process(Door.RUNTIMES, RuntimeDeclaration, function, name, None, shipped=shipped)
     except PluginError as error:

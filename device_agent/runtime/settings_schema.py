@@ -8,9 +8,9 @@ import typing
 from enum import Enum
 from typing import Any
 
-from nas_engine.domain.declarations import RuntimeDeclaration
-from nas_engine.domain.doors import Brought
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.plugins.declarations import RuntimeDeclaration
+from nas_engine.domain.plugins.doors import Brought
 
 _NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", types.NoneType: "null", dict: "object"}
 

@@ -19,9 +19,9 @@ from hilnas.wire import (
     measurement_to_proto,
     ranges_from_proto,
 )
-from nas_engine.domain.declarations import MAX_SCHEMA_CHARACTERS
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.measurement import InvalidMeasurementError, MeasurementProfile
+from nas_engine.domain.plugins.declarations import MAX_SCHEMA_CHARACTERS
 from nas_engine.domain.text import one_line
 
 

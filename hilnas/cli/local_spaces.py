@@ -12,10 +12,10 @@ import numpy as np
 
 from hilnas.cli.local_tables import SUFFIXES, open_table, row_document
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import Complexity, complexity
 from nas_engine.domain.views.latency_key import latency_key

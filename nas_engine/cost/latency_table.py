@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from nas_engine.cost.routing_costs import BlockCosts, RoutingCosts, Row
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from nas_engine.domain.door_survey import resolved
-from nas_engine.domain.doors import Door, PluginError, described
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.guard import Guard
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric, MetricDeclaration
 from nas_engine.domain.metrics import all_metrics, declaration_of, graph_metrics
+from nas_engine.domain.plugins.door_survey import resolved
+from nas_engine.domain.plugins.doors import Door, PluginError, described
+from nas_engine.domain.plugins.guard import Guard
 
 MetricSettings = Mapping[str, Any]
 """Settings of metrics by the metric's name, as their declarations type them; absent ones take the defaults."""

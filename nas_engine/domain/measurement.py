@@ -17,7 +17,9 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.domain.environment import (
+from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.json_value import AS_DOCUMENT, JsonValue
+from nas_engine.domain.measuring.environment import (
     ClockReading,
     DeviceClass,
     DeviceIdentity,
@@ -26,8 +28,6 @@ from nas_engine.domain.environment import (
     HardwareKey,
     ThermalReading,
 )
-from nas_engine.domain.errors import InvalidMeasurementError
-from nas_engine.domain.json_value import AS_DOCUMENT, JsonValue
 from nas_engine.domain.measuring.profile import MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
 

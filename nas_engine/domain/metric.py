@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
-from nas_engine.domain.doors import Declaration, PluginError
+from nas_engine.domain.plugins.doors import Declaration, PluginError
 
 
 class Goal(Enum):

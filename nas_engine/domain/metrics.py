@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from nas_engine.domain.doors import Declared, Door, PluginError, declared
 from nas_engine.domain.metric import Goal, Metric, MetricDeclaration, MetricSource
-from nas_engine.domain.plugin_survey import surveyed_door
+from nas_engine.domain.plugins.doors import Declared, Door, PluginError, declared
+from nas_engine.domain.plugins.survey import surveyed_door
 
 _COMPLEXITY = "nas_engine.domain.views.complexity"
 _ACCURACY = "nas_engine.evaluation.accuracy:evaluate"

@@ -15,9 +15,9 @@ from nas_engine.export.fixed_shapes import fix_shapes
 from nas_engine.export.model_limits import RKNN
 from nas_engine.export.model_metadata import ARCH_ID_KEY
 from nas_engine.export.onnx_check import inspect_onnx
-from nas_engine.export.rknn import RknnConverter, find_converter
-from nas_engine.export.rknn_process import PoolSettings
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.converter import RknnConverter, find_converter
+from nas_engine.export.rknn.process import PoolSettings
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
 
 CALIBRATION_KEY = "images"  # array of an .npz file that holds calibration images
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.input_ranges import input_ranges
 from nas_engine.export.model_limits import ONNX_RUNTIME, STANDARD_DOMAINS, ModelLimits
 

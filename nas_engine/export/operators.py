@@ -2,7 +2,7 @@
 
 Found by converting one graph per node type and setting with rknn-toolkit2 2.5.0 for RK3588 and
 reading the compiler's table: of everything a layer graph can hold, as the exporter writes it, only
-the cases below leave the NPU. The converter's own table (`rknn_table`) has the last word.
+the cases below leave the NPU. The converter's own table (`rknn.cycle_table`) has the last word.
 """
 
 from __future__ import annotations

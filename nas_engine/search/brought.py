@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError, SearchStateError
-from nas_engine.domain.guard import Guard
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.plugins.guard import Guard
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, Rejection, SearchAlgorithm, SearchProblem
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from nas_engine.domain.declarations import AlgorithmDeclaration, AlgorithmForm
-from nas_engine.domain.door_survey import resolved
-from nas_engine.domain.doors import Door
 from nas_engine.domain.errors import SearchStateError
-from nas_engine.domain.guard import Guard
+from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, AlgorithmForm
+from nas_engine.domain.plugins.door_survey import resolved
+from nas_engine.domain.plugins.doors import Door
+from nas_engine.domain.plugins.guard import Guard
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.brought import BroughtAlgorithm
 from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, declared_algorithms

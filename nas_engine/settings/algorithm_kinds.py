@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, cast
 
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapSerializer, WrapValidator, model_validator
 
-from nas_engine.domain.declarations import AlgorithmDeclaration, AlgorithmForm
-from nas_engine.domain.door_survey import Survey, called_in_process
-from nas_engine.domain.doors import Declaration, Declared, Door, PluginError, declared, entries
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.domain.plugin_survey import surveyed_door
+from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, AlgorithmForm
+from nas_engine.domain.plugins.door_survey import Survey, called_in_process
+from nas_engine.domain.plugins.doors import Declaration, Declared, Door, PluginError, declared, entries
+from nas_engine.domain.plugins.survey import surveyed_door
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
     Nsga2Settings,

@@ -9,11 +9,11 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import Any, cast
 
-from nas_engine.domain.declarations import DatasetDeclaration
-from nas_engine.domain.door_survey import Survey, called_in_process
-from nas_engine.domain.doors import Declared, Door, declared
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.domain.plugin_survey import surveyed_door
+from nas_engine.domain.plugins.declarations import DatasetDeclaration
+from nas_engine.domain.plugins.door_survey import Survey, called_in_process
+from nas_engine.domain.plugins.doors import Declared, Door, declared
+from nas_engine.domain.plugins.survey import surveyed_door
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
 
 

@@ -1,4 +1,4 @@
-"""Settings of what is declared (`nas_engine.domain.doors`): their JSON schema, and values read from documents."""
+"""Settings of what packages declare (`nas_engine.domain.plugins`): their JSON schema, and values from documents."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from nas_engine.domain.doors import Declaration
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.plugins.doors import Declaration
 
 Fault = tuple[tuple[str | int, ...], str]
 """Path of a wrong field in a settings document, and what is wrong with it."""

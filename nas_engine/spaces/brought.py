@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.doors import PluginError
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.guard import Guard
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.plugins.doors import PluginError
+from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
-from nas_engine.domain.declarations import SpaceDeclaration
-from nas_engine.domain.doors import Brought, Declared, Door, DoorProblem, Provider, declared
 from nas_engine.domain.errors import InvalidSpaceError
-from nas_engine.domain.guard import Guard
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.plugin_survey import surveyed_door
+from nas_engine.domain.plugins.declarations import SpaceDeclaration
+from nas_engine.domain.plugins.doors import Brought, Declared, Door, DoorProblem, Provider, declared
+from nas_engine.domain.plugins.guard import Guard
+from nas_engine.domain.plugins.survey import surveyed_door
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.declared import read_settings, settings_schema
 from nas_engine.spaces.attentive.parameters import AttentiveParameters

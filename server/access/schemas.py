@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.base import Labels
 from server.access.token import Role
 from server.core.http.resources import Body, Id, ListQuery, NameText, Resource, Text

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentToken
 from server.access.page_session import PageSession
 from server.access.principal import Principal

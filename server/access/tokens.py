@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentDefaults, EnrolmentToken
 from server.access.principal import NOBODY, Creator, Principal
 from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.training import TorchDevice
 from server.access.enrolment_token import EnrolmentDefaults
 from server.access.page_session import SessionSettings

@@ -26,10 +26,10 @@ import torch
 from pydantic import ValidationError
 
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.host_lock import HostLock
-from nas_engine.export.rknn import RknnConverter, find_converter, installed_converter
-from nas_engine.export.rknn_cache import ConversionCache
-from nas_engine.export.rknn_process import PoolSettings
+from nas_engine.domain.measuring.host_lock import HostLock
+from nas_engine.export.rknn.cache import ConversionCache
+from nas_engine.export.rknn.converter import RknnConverter, find_converter, installed_converter
+from nas_engine.export.rknn.process import PoolSettings
 from nas_engine.training.threads import use_threads
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts

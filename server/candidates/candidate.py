@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.doors import Provider
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import stored_metric
+from nas_engine.domain.plugins.doors import Provider
 from server.candidates.states import CandidateState, EvaluationSource
 from server.core.errors import InvalidValueError
 from server.spaces.architecture import ArchitectureRecord

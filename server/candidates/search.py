@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nas_engine.domain.doors import Door, Provider
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.plugins.doors import Door, Provider
 from server.access.principal import Principal
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, SearchState

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.json_value import AS_DOCUMENT, JsonValue
 from nas_engine.domain.measuring.classification import Predictions, Top1, decompress_predictions, paired_loss
+from nas_engine.domain.measuring.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measuring.image_set import Labels
 from server.candidates.states import EvaluationSource
 from server.core.errors import InvalidValueError

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nas_engine.domain.environment import DeviceClass, HardwareKey
 from nas_engine.domain.errors import DatasetError, InvalidMeasurementError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.classification import Classification, compress_predictions, top1
+from nas_engine.domain.measuring.environment import DeviceClass, HardwareKey
 from nas_engine.domain.measuring.image_set import ImageSetHeader, Labels
 from nas_engine.domain.metrics import DEVICE_TOP1
 from server.artifacts.artifacts import Artifacts

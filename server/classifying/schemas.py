@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from nas_engine.domain.environment import DeviceClass, Dtype
+from nas_engine.domain.measuring.environment import DeviceClass, Dtype
 from nas_engine.settings.base import one_of
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import Loss

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.core.database.metadata import metadata

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.settings.base import (
     Identifier,
     Labels,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from nas_engine.domain.environment import DeviceIdentity, Dtype
 from nas_engine.domain.measurement import HardwareKey
+from nas_engine.domain.measuring.environment import DeviceIdentity, Dtype
 from server.fleet.device import ClassSource, Device, HardwareProfile
 from server.fleet.enrolment.trust import believed
 from server.jobs.job import Job

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.base import Labels
 from server.access.schemas import Owner, OwnerName
 from server.core.http.resources import Body, Id, Json, LabelText, ListQuery, NameText, Resource, Text

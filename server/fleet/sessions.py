@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
-from nas_engine.domain.environment import DeviceIdentity
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
+from nas_engine.domain.measuring.environment import DeviceIdentity
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError

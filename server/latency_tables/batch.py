@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measurement import Validity
+from nas_engine.domain.measuring.environment import Dtype
 from server.access.principal import Principal
 from server.latency_tables.spec import LatencyTableSpec
 

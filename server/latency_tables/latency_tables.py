@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_engine.cost.latency_table import TableOperator
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.environment import Dtype
 from server.access.principal import NOBODY, Creator
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction, UnitOfWork

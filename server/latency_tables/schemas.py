@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from server.access.schemas import Owner
 from server.candidates.states import CandidateState, SearchState
 from server.core.http.resources import Id, Resource

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_engine.domain.environment import DeviceIdentity, EnvironmentRecord
 from nas_engine.domain.measurement import HardwareKey, Measurement, ValidityPolicy
+from nas_engine.domain.measuring.environment import DeviceIdentity, EnvironmentRecord
 from nas_engine.domain.measuring.plausibility import absurdity
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metrics import MACS

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measurement import ValidityPolicy
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.measuring.profile import ProfileName
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.jobs.payloads import Payload

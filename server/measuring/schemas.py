@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from nas_engine.domain.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measurement import LatencyStats, Validity
+from nas_engine.domain.measuring.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measuring.samples import BlockStatus
 from nas_engine.settings.base import one_of
 from server.core.http.resources import CountedQuery, Id, Json, Resource, Text

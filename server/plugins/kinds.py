@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from nas_engine.domain.door_survey import Survey
-from nas_engine.domain.doors import Declaration, Door, DoorProblem, Provider, entries, own_provider
 from nas_engine.domain.metrics import all_metrics
+from nas_engine.domain.plugins.door_survey import Survey
+from nas_engine.domain.plugins.doors import Declaration, Door, DoorProblem, Provider, entries, own_provider
 from nas_engine.settings import algorithm_kinds, dataset_kinds
 from nas_engine.settings.declared import settings_schema
 from nas_engine.spaces.registry import declared_spaces

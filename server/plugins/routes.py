@@ -7,9 +7,9 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query
 
-from nas_engine.domain.doors import Provider
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.metrics import all_metrics
+from nas_engine.domain.plugins.doors import Provider
 from nas_engine.settings.declared import settings_schema
 from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, problems

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_engine.domain.doors import Door, PluginError, own_provider
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
 from nas_engine.domain.objective import Constraint
+from nas_engine.domain.plugins.doors import Door, PluginError, own_provider
 from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
 from nas_engine.settings.declared import SettingsError
 from nas_engine.settings.densenas import DenseNasSettings

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.domain.doors import Door, own_provider
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, is_evaluated, metric_named
+from nas_engine.domain.plugins.doors import Door, own_provider
 from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore

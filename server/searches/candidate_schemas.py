@@ -11,8 +11,8 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJson
 from pydantic_core import CoreSchema, core_schema
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.environment import DeviceClass
 from nas_engine.domain.measurement import Validity
+from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import searched_names
 from nas_engine.settings.base import MetricName, OneOf

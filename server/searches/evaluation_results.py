@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.measuring.classification import compress_predictions, top1
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from server.artifacts.store import ArtifactStore

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Goal
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,

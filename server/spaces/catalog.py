@@ -9,11 +9,11 @@ from typing import cast
 
 from nas_engine.cost.latency_table import TableOperator, operator_graphs
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.graph_metrics import NO_SETTINGS, graph_values
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declaration_of, graph_metrics, is_cheap
 from nas_engine.domain.search_space import Form, SearchSpace

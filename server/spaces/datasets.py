@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from nas_engine.domain.doors import Door, PluginError, entries, own_provider
 from nas_engine.domain.errors import DatasetError
+from nas_engine.domain.plugins.doors import Door, PluginError, entries, own_provider
 from nas_engine.settings.base import Identifier
 from nas_engine.settings.dataset_kinds import BUILT_IN, BUILT_IN_NAMES, SourceKind, dataset_faults, surveyed_datasets
 from nas_engine.settings.field_docs import Documented

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas_engine.domain.doors import Provider
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
+from nas_engine.domain.plugins.doors import Provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.domain.doors import Provider
 from nas_engine.domain.errors import EngineError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
+from nas_engine.domain.plugins.doors import Provider
 from server.access.auth import Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import NotFoundError

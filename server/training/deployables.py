@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.settings.base import one_of
 from nas_engine.settings.training import AnyTrainingSpec, TrainingSpec
 from server.access.schemas import Owner, OwnerName

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.layer_graph import TRAINING_ONLY
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key

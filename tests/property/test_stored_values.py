@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from nas_engine.domain.environment import DeviceIdentity
 from nas_engine.domain.measurement import Validity, ValidityFlag
+from nas_engine.domain.measuring.environment import DeviceIdentity
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access.principal import Principal
 from server.access.store import API_TOKENS, ENROLMENT_TOKENS, PRINCIPALS, SESSIONS

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.convert_file import ConvertedFile, convert_file
-from nas_engine.export.rknn_settings import RknnSettings
+from nas_engine.export.rknn.settings import RknnSettings
 
 app = new_app("Convert an ONNX model for RKNN boards.")
 _console = make_console()

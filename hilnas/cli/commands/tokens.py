@@ -11,7 +11,7 @@ from rich.table import Table
 from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 from server.access.token import Role
 
 app = new_app("Make, list and revoke access tokens.")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.domain.environment import EnvironmentRecord, HardwareKey
 from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.measuring.environment import EnvironmentRecord, HardwareKey
 from nas_engine.domain.measuring.image_set import MAX_CLASSES, MAX_IMAGES
 
 Predictions = npt.NDArray[np.uint16]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_engine.domain.environment import DeviceClass
+from nas_engine.domain.measuring.environment import DeviceClass
 
 MARGIN = 10.0
 """A value is absurd when it claims this many times the peak rate."""

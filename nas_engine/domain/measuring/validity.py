@@ -12,13 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas_engine.domain.environment import (
-    PINNED_CLOCKS,
-    ClockReading,
-    DeviceClass,
-    DeviceIdentity,
-    EnvironmentRecord,
-)
 from nas_engine.domain.measurement import (
     CanaryReading,
     Measurement,
@@ -26,6 +19,13 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
     median_interval_us,
     usable_blocks,
+)
+from nas_engine.domain.measuring.environment import (
+    PINNED_CLOCKS,
+    ClockReading,
+    DeviceClass,
+    DeviceIdentity,
+    EnvironmentRecord,
 )
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK, MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import (
     Activation,
@@ -21,6 +20,7 @@ from nas_engine.domain.layer_graph import (
     Slice,
     WeightedSum,
 )
+from nas_engine.domain.measuring.environment import Dtype
 
 _SCHEMA = 1  # part of the hash: change it when the structure that is hashed changes
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from nas_engine.domain.declarations import DatasetDeclaration, ImageArrays, WantedImages
-from nas_engine.domain.door_survey import resolved
-from nas_engine.domain.doors import Brought, Door, PluginError
 from nas_engine.domain.errors import DatasetError
-from nas_engine.domain.guard import Guard
+from nas_engine.domain.plugins.declarations import DatasetDeclaration, ImageArrays, WantedImages
+from nas_engine.domain.plugins.door_survey import resolved
+from nas_engine.domain.plugins.doors import Brought, Door, PluginError
+from nas_engine.domain.plugins.guard import Guard
 from nas_engine.settings.dataset_kinds import FileSettings, FolderSettings, SourceKind, declared_datasets
 from nas_engine.settings.declared import SettingsError, read_settings
 from nas_engine.training.data.arrays import embedded, load_npz

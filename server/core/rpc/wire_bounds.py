@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nas_engine.domain.declarations import MAX_SCHEMA_CHARACTERS
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
+from nas_engine.domain.plugins.declarations import MAX_SCHEMA_CHARACTERS
 from server.core.rpc.bounds import Bound, Bounds
 
 MAX_CONTROL_BYTES = 1 << 20

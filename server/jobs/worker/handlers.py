@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from nas_engine.domain.doors import PluginError
 from nas_engine.domain.errors import (
     ConversionError,
     ConversionFailure,
@@ -18,6 +17,7 @@ from nas_engine.domain.errors import (
     InvalidSpaceError,
 )
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.plugins.doors import PluginError
 from nas_engine.settings.declared import SettingsError
 from server.core.errors import NotFoundError, ServiceError
 from server.jobs.failures import Failure

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError, InvalidArchitectureError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
-from nas_engine.export.rknn_settings import CalibrationImages
+from nas_engine.export.rknn.settings import CalibrationImages
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef

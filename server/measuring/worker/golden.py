@@ -6,8 +6,8 @@ import threading
 
 import structlog
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.measuring.environment import Dtype
 from server.artifacts.artifact import ModelExport, ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import Transaction, UnitOfWork

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
-from nas_engine.export.rknn import RknnConverter
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.export.rknn.converter import RknnConverter
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
 from nas_engine.training.data.dataset import ImageDataset
 from server.artifacts.artifacts import Artifacts
 

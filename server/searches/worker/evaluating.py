@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.domain.architecture import Architecture
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import FormsDifferError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metrics import metric_named
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.statistics import BatchStatistics

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nas_engine.domain.doors import Declared, Door, PluginError
 from nas_engine.domain.metrics import all_metrics
+from nas_engine.domain.plugins.doors import Declared, Door, PluginError
 from nas_engine.settings.algorithm_kinds import declared_algorithms
 from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.spaces.registry import declared_spaces

@@ -11,9 +11,9 @@ import torch
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError
-from nas_engine.domain.guard import PassingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
+from nas_engine.domain.plugins.guard import PassingError
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Evaluated, evaluate
 from nas_engine.evaluation.evaluated_metrics import evaluate_metric

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from nas_engine.domain.architecture import Architecture
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, TrainingError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.settings.training import NetworkSpec, TrainingSettings, TrainingSpec

@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import DatasetError, InvalidArchitectureError, InvalidSpaceError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1
 from nas_engine.domain.objective import Objective

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from nas_engine.cost.latency_table import operator_graphs
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.spaces.registry import create_space
 from tests.support.worlds.api_world import World
 from tests.support.worlds.table_world import BATCH, StepWorker

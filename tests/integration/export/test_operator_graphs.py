@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidGraphError
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import Input, LayerGraph
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.domain.views.operator_graphs import cut_operators

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measuring.cycle_table import simulate_latency
-from nas_engine.export.rknn import RknnConverter
-from nas_engine.export.rknn_cache import ConversionCache
-from nas_engine.export.rknn_process import PoolSettings
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.export.rknn.cache import ConversionCache
+from nas_engine.export.rknn.converter import RknnConverter
+from nas_engine.export.rknn.process import PoolSettings
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
 from tests.support.fakes import converter as fake_converter
 
 FP16 = RknnSettings(dtype=Dtype.FP16)

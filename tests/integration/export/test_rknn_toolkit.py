@@ -10,21 +10,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import LayerGraph, PoolKind
 from nas_engine.domain.measuring.cycle_table import CycleTable
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form, sample_genotype
 from nas_engine.evaluation.parity import run_onnx
 from nas_engine.export.convert_file import convert_file
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.export.random_weights import random_weights
-from nas_engine.export.rknn import RknnConverter, find_converter
-from nas_engine.export.rknn_cache import ConversionCache
-from nas_engine.export.rknn_process import PoolSettings
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.cache import ConversionCache
+from nas_engine.export.rknn.converter import RknnConverter, find_converter
+from nas_engine.export.rknn.process import PoolSettings
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
 from nas_engine.spaces.registry import create_space, space_ids
 from tests.support.samples.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
 from tests.support.samples.sample_graphs import INIT, every_node_graph, small_shufflenet

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import CanaryReading, DeviceClass
-from nas_engine.export.rknn_settings import CalibrationImages
+from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.export.rknn.settings import CalibrationImages
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts

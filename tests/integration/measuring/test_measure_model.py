@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from server.artifacts.model_check import ModelCheck

@@ -17,20 +17,20 @@ from device_agent.runtime.brought import make_brought
 from device_agent.runtime.settings_schema import settings_schema
 from hilnas.v1 import control_pb2
 from hilnas.wire import identity_to_proto
-from nas_engine.domain.declarations import (
+from nas_engine.domain.errors import InvalidGenotypeError
+from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype
+from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import MACS
+from nas_engine.domain.objective import Objective
+from nas_engine.domain.plugins.declarations import (
     AlgorithmDeclaration,
     DatasetDeclaration,
     ImageArrays,
     RuntimeDeclaration,
     WantedImages,
 )
-from nas_engine.domain.doors import Brought, PluginError, Provider
-from nas_engine.domain.errors import InvalidGenotypeError
-from nas_engine.domain.guard import Guard
-from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype
-from nas_engine.domain.metric import Goal
-from nas_engine.domain.metrics import MACS
-from nas_engine.domain.objective import Objective
+from nas_engine.domain.plugins.doors import Brought, PluginError, Provider
+from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.search_space import Form
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.random_search import RandomSearch

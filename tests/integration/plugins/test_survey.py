@@ -10,9 +10,9 @@ import pytest
 
 from device_agent.failures import RuntimeUnavailableError
 from device_agent.runtime.select import check_runtime
-from nas_engine.domain.declarations import AlgorithmDeclaration, SpaceDeclaration
-from nas_engine.domain.door_survey import Inspection, called_in_process, resolved, survey
-from nas_engine.domain.doors import Brought, Declared, Door, PluginError, Provider, declared
+from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, SpaceDeclaration
+from nas_engine.domain.plugins.door_survey import Inspection, called_in_process, resolved, survey
+from nas_engine.domain.plugins.doors import Brought, Declared, Door, PluginError, Provider, declared
 from tests.support.packages import lay_out
 
 DECLARE = (

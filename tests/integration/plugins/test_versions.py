@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.domain.doors import Door, Provider
+from nas_engine.domain.plugins.doors import Door, Provider
 from server.candidates.search import UsedPlugin
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from nas_engine.domain.doors import PluginError
 from nas_engine.domain.metrics import metric_named
+from nas_engine.domain.plugins.doors import PluginError
 from nas_engine.domain.search_space import Form
 from nas_engine.evaluation.evaluated_metrics import evaluate_metric
 from nas_engine.settings.evaluation import CalibrationMode

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from hilnas.cli.commands import search
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.settings.algorithms import BinnedEvolutionSettings, SposEvolutionSettings
 from nas_engine.settings.densenas import Alternation, DenseNasSettings
 from server.candidates.spec import parse_search_spec

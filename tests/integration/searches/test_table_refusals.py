@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.spaces.registry import create_space
 from server.fleet.device import Enrolment
 from server.fleet.devices import Devices

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1, is_cheap
 from nas_engine.domain.objective import Objective

@@ -11,12 +11,12 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from nas_engine.domain.environment import DeviceIdentity, Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.measuring.cycle_table import CycleTable
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings
-from nas_engine.export.rknn_table import parse_cycle_table
+from nas_engine.domain.measuring.environment import DeviceIdentity, Dtype
+from nas_engine.export.rknn.cycle_table import parse_cycle_table
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore

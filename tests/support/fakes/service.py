@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.doors import own_provider
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import MACS, PARAMS, PEAK_ACTIVATION_BYTES, TOP1
+from nas_engine.domain.plugins.doors import own_provider
 from server.spaces.architecture import ArchitectureRecord, KnownValue
 from server.spaces.descriptions import DatasetDescription, GeneDescription, MetricBounds, SpaceDescription
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from server.access.permissions import Kind
 from server.access.principal import Creator, Principal
 from server.access.token import ApiToken, Role

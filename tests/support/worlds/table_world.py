@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from nas_engine.cost.latency_table import operator_graphs
-from nas_engine.domain.environment import Dtype
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.operator_graphs import cut_operators

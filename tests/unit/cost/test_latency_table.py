@@ -15,8 +15,8 @@ from nas_engine.cost.latency_table import (
     operator_graphs,
     read_latency_table,
 )
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import InvalidMeasurementError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key

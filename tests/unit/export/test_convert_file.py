@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.convert_file import convert_file, read_calibration
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
-from nas_engine.export.rknn import find_converter, installed_converter
-from nas_engine.export.rknn_settings import RknnSettings
+from nas_engine.export.rknn.converter import find_converter, installed_converter
+from nas_engine.export.rknn.settings import RknnSettings
 from tests.support.samples.sample_graphs import small_shufflenet
 
 FP16 = RknnSettings(dtype=Dtype.FP16)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.measuring.cycle_table import CycleTable, Target, simulate_latency
-from nas_engine.export.rknn import one_line_cause
-from nas_engine.export.rknn_settings import CalibrationImages, RknnSettings, make_key
-from nas_engine.export.rknn_table import parse_cycle_table
+from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.export.rknn.converter import one_line_cause
+from nas_engine.export.rknn.cycle_table import parse_cycle_table
+from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings, make_key
 
 # Printed by rknn-toolkit2 2.5.0 (columns as they are, some rows left out and renumbered).
 LOG = """\

@@ -2,7 +2,7 @@
 
 Starting one costs 2 to 3 s (its imports), so a process takes many jobs; some models make the compiler
 die of a segmentation fault, so nothing of ours runs in it. It speaks the messages described in
-`rknn_converter_main`.
+`converter_main`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import IO, Self
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.json_value import JsonValue
 
-SCRIPT = Path(__file__).with_name("rknn_converter_main.py")
+SCRIPT = Path(__file__).with_name("converter_main.py")
 MAX_MESSAGE_BYTES = 1 << 20
 # Faults of the process itself; SIGKILL and SIGTERM come from outside (out of memory, an operator).
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}

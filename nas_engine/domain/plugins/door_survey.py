@@ -22,7 +22,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
-from nas_engine.domain.doors import (
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.plugins.doors import (
     Brought,
     D,
     Declaration,
@@ -36,7 +37,6 @@ from nas_engine.domain.doors import (
     read_entry,
     usable_entries,
 )
-from nas_engine.domain.json_value import JsonValue
 
 ANSWER_TIMEOUT_S = 30.0
 """Longest time one entry point may take to import and to be examined."""
@@ -298,6 +298,6 @@ def _attribute(place: str) -> Any:
 
 if __name__ == "__main__":
     # Imported under its own name, so that values made here and values made by packages have the same classes.
-    from nas_engine.domain import door_survey
+    from nas_engine.domain.plugins import door_survey
 
     raise SystemExit(door_survey.main(int(sys.argv[1]), sys.argv[2]))

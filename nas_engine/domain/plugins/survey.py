@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from nas_engine.domain.declarations import AlgorithmDeclaration, DatasetDeclaration, SpaceDeclaration
-from nas_engine.domain.door_survey import Inspection, Survey, survey
-from nas_engine.domain.doors import Door, DoorProblem, entries
 from nas_engine.domain.metric import MetricDeclaration
+from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, DatasetDeclaration, SpaceDeclaration
+from nas_engine.domain.plugins.door_survey import Inspection, Survey, survey
+from nas_engine.domain.plugins.doors import Door, DoorProblem, entries
 
 INSPECTIONS = (
     Inspection(door=Door.SPACES, kind=SpaceDeclaration, examiner="nas_engine.spaces.registry:examine_space"),

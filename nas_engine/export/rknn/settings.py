@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.domain.environment import Dtype
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.measuring.environment import Dtype
 
 MAX_CUSTOM_STRING_BYTES = 1024  # toolkit limit
 _SCHEMA = 1  # part of the cache key: change it when what is stored changes

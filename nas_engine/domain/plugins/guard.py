@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from nas_engine.domain.doors import Brought, D, PluginError, described
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.plugins.doors import Brought, D, PluginError, described
 
 T = TypeVar("T")
 CALL_TIMEOUT_S = 120.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measuring.cycle_table import CycleTable
-from nas_engine.export.rknn_settings import ConversionKey
+from nas_engine.export.rknn.settings import ConversionKey
 
 _MODEL, _TABLE, _FAILURE, _KEY = "model.rknn", "cycles.json", "failure.json", "key.json"
 

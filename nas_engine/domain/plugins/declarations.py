@@ -10,7 +10,7 @@ from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from nas_engine.domain.doors import Declaration, PluginError
+from nas_engine.domain.plugins.doors import Declaration, PluginError
 
 if TYPE_CHECKING:
     import numpy as np

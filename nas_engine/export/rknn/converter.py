@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.export import rknn_converter_main as converter
-from nas_engine.export.rknn_cache import Conversion, ConversionCache
-from nas_engine.export.rknn_process import ConverterPool, PoolSettings, converter_command, toolkit_version
-from nas_engine.export.rknn_settings import CalibrationImages, ConversionKey, RknnSettings, make_key
-from nas_engine.export.rknn_table import parse_cycle_table
+from nas_engine.export.rknn import converter_main as converter
+from nas_engine.export.rknn.cache import Conversion, ConversionCache
+from nas_engine.export.rknn.cycle_table import parse_cycle_table
+from nas_engine.export.rknn.process import ConverterPool, PoolSettings, converter_command, toolkit_version
+from nas_engine.export.rknn.settings import CalibrationImages, ConversionKey, RknnSettings, make_key
 
 PYTHON_VARIABLE = "HILNAS_RKNN_PYTHON"
 _MADE_PYTHON = Path(".venv-rknn/bin/python")  # what `make rknn` makes, in the repository's root
