@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau, spearmanr
 
 from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.errors import EngineError
@@ -63,6 +62,8 @@ def rank_correlation(estimates: Sequence[float], truths: Sequence[float]) -> Ran
         raise EngineError("a value to be ranked is not finite: leave out what was not evaluated")
     if len(estimates) < MIN_PAIRS or len(set(estimates)) < MIN_PAIRS or len(set(truths)) < MIN_PAIRS:
         return RankCorrelation(None, None, None, len(estimates))
+    from scipy.stats import kendalltau, spearmanr  # a second of every worker's start, and few rank anything
+
     return RankCorrelation(
         kendall_tau=kendall_tau(estimates, truths),
         p_value=float(kendalltau(estimates, truths).pvalue),

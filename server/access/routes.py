@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted, TokensDep
@@ -22,13 +22,13 @@ from server.access.schemas import (
 from server.access.token import Role
 from server.access.tokens import EnrolmentTokens, Principals
 from server.core.database.transaction import UnitOfWork
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Listing, ListQuery
 
-router = APIRouter(prefix="/api/v1", tags=["tokens"], dependencies=[LABELS_FIT])
+router = api_router("tokens", dependencies=[LABELS_FIT])
 PrincipalsDep = Annotated[Principals, provided(Principals)]
 EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
 TokenId = Annotated[

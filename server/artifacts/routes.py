@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import Header, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -20,7 +20,7 @@ from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.artifacts.scrub import ArtifactScrubs
 from server.artifacts.store import ArtifactStore
 from server.core.http.conditional import NOT_MODIFIED, not_modified
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import (
     ARTIFACT_DAMAGED,
@@ -36,7 +36,7 @@ from server.core.http.problems import Problem
 from server.core.http.provide import SettingsDep, UowDep, provided
 from server.core.http.resources import Listing
 
-router = APIRouter(prefix="/api/v1", tags=["artifacts"])
+router = api_router("artifacts")
 ArtifactsDep = Annotated[Artifacts, provided(Artifacts)]
 ScrubsDep = Annotated[ArtifactScrubs, provided(ArtifactScrubs)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the content, lower-case hex.")]

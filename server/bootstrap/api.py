@@ -123,7 +123,7 @@ def build(settings: Settings) -> ApiProcess:
 
     # Boards run the golden model; emulated and simulated devices would only show their host's noise, or nothing.
     artifacts = provided.get(Artifacts)
-    onnx = artifacts.put(golden_onnx(provided.get(SpaceCatalog)), "application/onnx")
+    onnx = artifacts.put(golden_onnx(), "application/onnx")
     golden = GoldenModel(sha256=onnx.sha256, size_bytes=onnx.size_bytes, format=ModelFormat.ONNX)
     canary_settings = CanarySettings(device_classes=frozenset({DeviceClass.BOARD}))
     canaries = Canaries(uow, [golden], canary_settings, GOLDEN_KEY)

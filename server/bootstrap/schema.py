@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,8 @@ def migrate(engine: sa.Engine, revision: str = "head") -> None:
             before = MigrationContext.configure(
                 connection, opts={"version_table": VERSION_TABLE}
             ).get_current_revision()
+            if before == (head_revision() if revision == "head" else revision):
+                return
             gone_back_to = {script.revision for script in _scripts().iterate_revisions(before or "base", "base")}
             older = revision != before and revision in gone_back_to
             (command.downgrade if older else command.upgrade)(config, revision)
@@ -205,7 +208,9 @@ def head_revision() -> str | None:
     return _scripts().get_current_head()
 
 
+@cache
 def _scripts() -> ScriptDirectory:
+    """Reads and compiles every migration, which takes longer than all else at a start: once a process."""
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     return ScriptDirectory.from_config(config)

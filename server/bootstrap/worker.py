@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 stack.callback(process.rknn.close)
                 stopped = threading.Event()
                 stack.callback(stopped.set)
-                golden = (process.uow, process.rknn, SpaceCatalog(), stopped)
+                golden = (process.uow, process.rknn, stopped)
                 threading.Thread(target=make_golden_when_needed, args=golden, daemon=True).start()
             process.wakeups.start()
             stack.callback(process.wakeups.close)

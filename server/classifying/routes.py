@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,14 +13,14 @@ from server.classifying.classification import ClassificationQuery, Classificatio
 from server.classifying.queries import Classifications
 from server.classifying.schemas import ClassificationDetail, ClassificationListQuery, ClassificationResource
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import provided
 from server.core.http.resources import Listing
 from server.measuring.measurement import kind_of
 
-router = APIRouter(prefix="/api/v1", tags=["classifications"])
+router = api_router("classifications")
 C = TypeVar("C", bound=ClassificationResource)
 ClassificationsDep = Annotated[Classifications, provided(Classifications)]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, labels_of, page_in_memory
 from server.core.http.problem_types import CONFLICT, INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
 from server.core.http.provide import UowDep, provided
@@ -40,7 +40,7 @@ from server.fleet.store import DeviceStore
 from server.jobs.schemas import JobResource
 from server.jobs.settings import LeaseSettings
 
-router = APIRouter(prefix="/api/v1", tags=["devices"], dependencies=[LABELS_FIT])
+router = api_router("devices", dependencies=[LABELS_FIT])
 DevicesDep = Annotated[Devices, provided(Devices)]
 DeviceId = Annotated[
     str, Path(description="Id of the device, as the server gave it.", examples=["dev_01jd3x5w8k2v7m4q9r6t1y0z3a"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 
 from server.access.auth import Permitted, QuotasDep
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
 from server.core.http.provide import UowDep, provided
@@ -18,7 +18,7 @@ from server.jobs.job import Job, JobQuery, QueuePlace
 from server.jobs.queue import JobStore
 from server.jobs.schemas import JobDetail, JobListQuery, JobResource
 
-router = APIRouter(prefix="/api/v1", tags=["jobs"])
+router = api_router("jobs")
 DispatchDep = Annotated[Dispatch, provided(Dispatch)]
 JobId = Annotated[
     str, Path(description="Id of the job, as the server gave it.", examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])

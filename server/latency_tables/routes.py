@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +14,7 @@ from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.schemas import OwnedListQuery
 from server.core.errors import NotFoundError
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
-from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
@@ -51,7 +51,7 @@ from server.latency_tables.spec import (
 
 T = TypeVar("T", bound=LatencyTableResource)
 R = TypeVar("R", bound=CostReportResource)
-router = APIRouter(prefix="/api/v1", tags=["latency tables"], dependencies=[LABELS_FIT])
+router = api_router("latency tables", dependencies=[LABELS_FIT])
 LatencyTablesDep = Annotated[LatencyTables, provided(LatencyTables)]
 BatchesDep = Annotated[Batches, provided(Batches)]
 KeeperDep = Annotated[BatchKeeper, provided(BatchKeeper)]

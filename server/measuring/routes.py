@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -23,7 +23,7 @@ from server.artifacts.routes import ArtifactsDep
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
-from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
@@ -46,7 +46,7 @@ from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
 from server.spaces.routes import DatasetCatalogDep
 
-router = APIRouter(prefix="/api/v1", tags=["measurements"], dependencies=[LABELS_FIT])
+router = api_router("measurements", dependencies=[LABELS_FIT])
 LatenciesDep = Annotated[Latencies, provided(Latencies)]
 ModelCheckDep = Annotated[ModelCheck, provided(ModelCheck)]
 MeasurementId = Annotated[str, Path(examples=["meas_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.metrics import all_metrics
 from nas_engine.domain.plugins.doors import Provider
 from nas_engine.settings.declared import settings_schema
 from server.access.auth import Permitted
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN
 from server.core.http.resources import Listing, ListQuery
@@ -25,7 +25,7 @@ from server.plugins.schemas import (
     ProvidedResource,
 )
 
-router = APIRouter(prefix="/api/v1", tags=["plug-ins"])
+router = api_router("plug-ins")
 R = TypeVar("R", bound=ProvidedResource)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,7 +28,7 @@ from server.classifying.store import ClassificationStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_handlers import architecture_problem
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_ACCEPTABLE, NOT_FOUND
@@ -51,7 +51,7 @@ from server.searches.schemas import UsedPluginResource
 from server.searches.searches import Searches
 from server.spaces.routes import SpaceCatalogDep
 
-router = APIRouter(prefix="/api/v1", tags=["candidates"])
+router = api_router("candidates")
 SearchesDep = Annotated[Searches, provided(Searches)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

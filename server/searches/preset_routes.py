@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from server.access.auth import Permitted
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.resources import Listing, ListQuery
 from server.searches.presets import SEARCH_PRESETS, SearchPreset, search_preset
 from server.searches.schemas import PresetNeedResource, SearchPresetResource
 
-router = APIRouter(prefix="/api/v1", tags=["searches"])
+router = api_router("searches")
 PresetName = Annotated[str, Path(examples=["spos-imagenet-evolution"])]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -23,7 +23,7 @@ from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.core.database.transaction import Transaction
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
-from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, labels_of
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
@@ -59,7 +59,7 @@ from server.searches.schemas import (
 from server.searches.searches import Searches
 from server.spaces.descriptions import MetricBounds
 
-router = APIRouter(prefix="/api/v1", tags=["searches"], dependencies=[LABELS_FIT])
+router = api_router("searches", dependencies=[LABELS_FIT])
 BatchesDep = Annotated[Batches, provided(Batches)]
 FrontsDep = Annotated[Fronts, provided(Fronts)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +17,7 @@ from server.access.auth import Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import NotFoundError
 from server.core.http.conditional import NOT_MODIFIED, tagged
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_handlers import architecture_problem
 from server.core.http.problem_types import CONFLICT, INVALID_ARCHITECTURE, INVALID_PAGE_TOKEN, INVALID_TABLE, NOT_FOUND
@@ -41,7 +41,7 @@ from server.spaces.schemas import (
     SpaceResource,
 )
 
-router = APIRouter(prefix="/api/v1", tags=["search spaces"])
+router = api_router("search spaces")
 S = TypeVar("S", bound=SpaceResource)
 OUTSIDE_NOTE = "outside the space's own choices: it decodes, but it is no genotype of the space"
 TABLE_NOTE = "the space is a table of results: its architectures cannot be drawn, exported or measured"

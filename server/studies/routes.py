@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,7 +12,7 @@ from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
-from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
@@ -33,7 +33,7 @@ from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.studies import RankingStudies
 from server.studies.study import RankingStudy, StudyQuery
 
-router = APIRouter(prefix="/api/v1", tags=["ranking studies"], dependencies=[LABELS_FIT])
+router = api_router("ranking studies", dependencies=[LABELS_FIT])
 RankingStudiesDep = Annotated[RankingStudies, provided(RankingStudies)]
 StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 

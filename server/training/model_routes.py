@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from server.access.auth import Permitted
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import Paging, PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import provided
@@ -18,7 +18,7 @@ from server.training.networks.routes import CandidateId, NetworkId, NetworksDep
 from server.training.routes import SupernetId, SupernetsDep
 from server.training.schemas import DeployableModelResource
 
-router = APIRouter(prefix="/api/v1", tags=["models"])
+router = api_router("models")
 DeployableModelsDep = Annotated[DeployableModels, provided(DeployableModels)]
 
 

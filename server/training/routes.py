@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,7 +19,7 @@ from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
-from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
@@ -57,7 +57,7 @@ from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
 from server.training.training import TrainingQuery
 
-router = APIRouter(prefix="/api/v1", tags=["supernets"], dependencies=[LABELS_FIT])
+router = api_router("supernets", dependencies=[LABELS_FIT])
 SupernetsDep = Annotated[Supernets, provided(Supernets)]
 PresetName = Annotated[str, Path(examples=["spos-imagenet"])]
 SupernetId = Annotated[str, Path(examples=["sup_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

@@ -28,10 +28,10 @@ class BareEnvironment:
 
     def __init__(self, folder: Path, extra: str) -> None:
         self.folder = folder
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=RUN_S)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=RUN_S)
         # Not editable: what is missing from the wheel would be found in the checkout.
-        install = [self.bin("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        install += ["-c", str(ROOT / "constraints.txt"), f"{ROOT}[{extra}]"]
+        install = [sys.executable, "-m", "pip", "--python", self.bin("python"), "install", "--quiet", "--no-compile"]
+        install += ["--disable-pip-version-check", "-c", str(ROOT / "constraints.txt"), f"{ROOT}[{extra}]"]
         done = subprocess.run(install, capture_output=True, text=True, timeout=INSTALL_S, cwd=folder)
         if done.returncode and any(word in done.stderr for word in _OFFLINE):
             pytest.skip(f"pip cannot reach a package index: {done.stderr.strip().splitlines()[-1]}")

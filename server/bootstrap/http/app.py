@@ -23,7 +23,7 @@ from server.classifying.classification import Loss
 from server.core.http.event_stream import EventHub
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
 from server.core.http.metrics import Metrics
-from server.core.http.openapi import install_openapi, operation_id
+from server.core.http.openapi import add_routes, install_openapi
 from server.core.http.patience import BodyPatienceGuard
 from server.core.http.problem_handlers import install_problem_handlers
 from server.core.http.provide import ApiSettings, Provided, install_provided
@@ -99,11 +99,9 @@ def create_app(provided: Provided) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         lifespan=_lifespan,
-        generate_unique_id_function=operation_id,
     )
     install_provided(app, provided)
-    for router in _ROUTERS:
-        app.include_router(router)
+    add_routes(app, _ROUTERS)
     check_policy(route.name for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
     install_problem_handlers(app)
     install_openapi(app, _SPECS, _VALUES)

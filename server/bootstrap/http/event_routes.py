@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import Depends, Header, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -17,7 +17,7 @@ from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
 from server.core.events import Event, EventQuery, Events
 from server.core.http.event_stream import EVENT_STREAM_HEADERS, EventHub, Subject, stream_events
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.problem_types import NOT_ACCEPTABLE, NOT_FOUND, TOO_MANY_STREAMS
 from server.core.http.provide import UowDep, provided
 from server.core.http.requests import EVENT_STREAM, JSON, preferred
@@ -26,7 +26,7 @@ from server.studies.store import StudyStore
 from server.training.networks.store import NetworkStore
 from server.training.store import SupernetStore
 
-router = APIRouter(prefix="/api/v1", tags=["events"])
+router = api_router("events")
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=20, pattern=r"^[0-9]{1,18}$", description="Id of the last event seen."),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import PlainTextResponse, Response
 
 from server.access.auth import Permitted
@@ -18,13 +18,13 @@ from server.bootstrap.http.schemas import (
     VersionResource,
 )
 from server.core.http.metrics import CONTENT_TYPE, Metrics
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.problem_types import INVALID_REQUEST, NOT_FOUND, PROBLEM_TYPES
 from server.core.http.problems import Problem
 from server.core.http.provide import SettingsDep, provided
 from server.core.http.resources import Listing
 
-router = APIRouter(tags=["system"])
+router = api_router("system", prefix="")
 Probe = Callable[[], ReadinessCheck]
 """Looks at one thing the server needs; does not raise."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -106,6 +108,23 @@ def json_body(*models: type[BaseModel]) -> dict[str, Any]:
 def operation_id(route: APIRoute) -> str:
     """Operations are called as their functions."""
     return route.name
+
+
+def api_router(tag: str, *, prefix: str = "/api/v1", dependencies: Sequence[Depends] = ()) -> APIRouter:
+    """A router whose operations are described under a tag and called as their functions."""
+    return APIRouter(
+        prefix=prefix, tags=[tag], dependencies=list(dependencies), generate_unique_id_function=operation_id
+    )
+
+
+def add_routes(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Let the application answer what the routers describe.
+
+    Their routes are taken as they are: `include_router` would build each of them anew, in the time of the first request
+    (0.7 s for a hundred of them).
+    """
+    for router in routers:
+        app.router.routes.extend(router.routes)
 
 
 def install_openapi(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[type[object], ...] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
@@ -16,12 +17,13 @@ GOLDEN_KEY = hashlib.sha256(b"hilnas golden model 1").hexdigest()
 _SEED = 0
 
 
-def golden_architecture(spaces: SpaceCatalog) -> Architecture:
+def golden_architecture() -> Architecture:
     """The first architecture of SPOS at 96 x 96: 54 million MACs, 2.1 million parameters."""
-    space = spaces.space(GOLDEN_SPACE, GOLDEN_PARAMETERS)
+    space = SpaceCatalog().space(GOLDEN_SPACE, GOLDEN_PARAMETERS)
     return space.decode((0,) * len(space.genes))
 
 
-def golden_onnx(spaces: SpaceCatalog) -> bytes:
+@cache
+def golden_onnx() -> bytes:
     """The golden model as ONNX: the same bytes every time."""
-    return spaces.export_onnx(golden_architecture(spaces), batch=1, seed=_SEED)
+    return SpaceCatalog().export_onnx(golden_architecture(), batch=1, seed=_SEED)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from server.access.auth import Permitted
-from server.core.http.openapi import COMMON, problems
+from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import UowDep
@@ -16,7 +16,7 @@ from server.fleet.routes import DevicesDep
 from server.measuring.canaries.store import CanaryStore
 from server.measuring.schemas import CanaryResource
 
-router = APIRouter(prefix="/api/v1", tags=["devices"])
+router = api_router("devices")
 
 
 @router.get("/devices/{device_id:id}/canaries", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))

@@ -16,14 +16,11 @@ from server.core.ids import IdPrefix, new_id
 from server.fleet.store import DeviceStore
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_architecture, golden_onnx
 from server.measuring.worker.rknn import RknnMaker
-from server.spaces.catalog import SpaceCatalog
 
 _log = structlog.get_logger("hilnas.worker")
 
 
-def make_golden_when_needed(
-    uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog, stopped: threading.Event, look_s: float = 2.0
-) -> None:
+def make_golden_when_needed(uow: UnitOfWork, rknn: RknnMaker, stopped: threading.Event, look_s: float = 2.0) -> None:
     """Make the golden model once there is a board that runs RKNN files: a converter takes seconds to start.
 
     Ends when that is done or `stopped` is set.
@@ -35,7 +32,7 @@ def make_golden_when_needed(
             _log.warning("devices could not be looked at", error=str(error))
             continue
         if needed:
-            make_golden(uow, rknn, spaces)
+            make_golden(uow, rknn)
             return
 
 
@@ -45,7 +42,7 @@ def _is_needed(tx: Transaction) -> bool:
     return any(ModelFormat.RKNN.value in device.capabilities.model_formats for device in devices)
 
 
-def make_golden(uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog) -> bool:
+def make_golden(uow: UnitOfWork, rknn: RknnMaker) -> bool:
     """Convert and file the golden model where there is none yet; True where this call did.
 
     A failure is logged and nothing else: boards then measure without canaries, as before.
@@ -53,8 +50,8 @@ def make_golden(uow: UnitOfWork, rknn: RknnMaker, spaces: SpaceCatalog) -> bool:
     try:
         if uow.read(lambda tx: ArtifactStore(tx).find_export(GOLDEN_KEY, ModelFormat.RKNN, tuple(WeightsOrigin), None)):
             return False
-        arch_id = golden_architecture(spaces).arch_id
-        made = rknn.make(golden_onnx(spaces), Dtype.FP16, calibration=None, arch_id=arch_id)
+        arch_id = golden_architecture().arch_id
+        made = rknn.make(golden_onnx(), Dtype.FP16, calibration=None, arch_id=arch_id)
     except (EngineError, ServiceError) as error:
         _log.warning("no golden model for RKNN boards", error=str(error))
         return False

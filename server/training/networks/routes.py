@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
-from server.core.http.openapi import COMMON, json_body, problems
+from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
@@ -42,7 +42,7 @@ from server.training.networks.schemas import (
 )
 from server.training.training import TrainingQuery
 
-router = APIRouter(prefix="/api/v1", tags=["networks"], dependencies=[LABELS_FIT])
+router = api_router("networks", dependencies=[LABELS_FIT])
 NetworksDep = Annotated[Networks, provided(Networks)]
 CandidateRetrainingDep = Annotated[CandidateRetraining, provided(CandidateRetraining)]
 NetworkId = Annotated[str, Path(examples=["network_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

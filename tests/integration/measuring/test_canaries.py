@@ -35,7 +35,6 @@ from server.measuring.payloads import MeasurePayload
 from server.measuring.rpc import MeasuringRpc
 from server.measuring.worker.golden import make_golden, make_golden_when_needed
 from server.measuring.worker.rknn import RknnFiles, RknnMaker
-from server.spaces.catalog import SpaceCatalog
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.farm import FAKE, Farm, fake_model
 from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World
@@ -288,30 +287,30 @@ class TestWiring:
     def test_boards_run_the_golden_model_and_emulators_do_not(self, process: api.ApiProcess) -> None:
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.ONNX)
         assert plan is not None
-        golden = golden_onnx(SpaceCatalog())
+        golden = golden_onnx()
         assert process.get(Artifacts).read(plan.model.sha256) == golden
         assert plan.model.size_bytes == len(golden)
         assert self.plan(process, DeviceClass.EMULATED, ModelFormat.ONNX) is None
         assert self.plan(process, DeviceClass.SIMULATED, ModelFormat.ONNX) is None
 
     def test_rknn_boards_run_the_golden_model_that_a_worker_made(self, process: api.ApiProcess) -> None:
-        uow, spaces = process.uow, SpaceCatalog()
+        uow = process.uow
         maker = FakeRknnMaker(process.get(Artifacts))
         maker.broken = True
-        assert not make_golden(uow, maker, spaces)
+        assert not make_golden(uow, maker)
         assert self.plan(process, DeviceClass.BOARD, ModelFormat.RKNN) is None
         maker.broken = False
-        assert make_golden(uow, maker, spaces)
+        assert make_golden(uow, maker)
         plan = self.plan(process, DeviceClass.BOARD, ModelFormat.RKNN)
         assert plan is not None
         assert plan.model.format is ModelFormat.RKNN
         assert process.get(Artifacts).read(plan.model.sha256).startswith(b"RKNN")
-        assert not make_golden(uow, maker, spaces)  # once per installation
-        assert maker.made == [golden_onnx(spaces)]
+        assert not make_golden(uow, maker)  # once per installation
+        assert maker.made == [golden_onnx()]
 
     def test_a_worker_makes_the_golden_model_once_a_board_needs_it(self, process: api.ApiProcess) -> None:
         uow, maker, stopped = process.uow, FakeRknnMaker(process.get(Artifacts)), threading.Event()
-        looks = threading.Thread(target=make_golden_when_needed, args=(uow, maker, SpaceCatalog(), stopped, 0.01))
+        looks = threading.Thread(target=make_golden_when_needed, args=(uow, maker, stopped, 0.01))
         looks.start()
         self.enrol(process, DeviceClass.BOARD, "onnx")
         looks.join(0.2)
@@ -321,10 +320,10 @@ class TestWiring:
         looks.join(30)
         assert len(maker.made) == 1
         stopped.set()
-        make_golden_when_needed(uow, maker, SpaceCatalog(), stopped, 0.01)  # ends at once
+        make_golden_when_needed(uow, maker, stopped, 0.01)  # ends at once
 
     def test_the_golden_model_is_no_candidates_latency(self, process: api.ApiProcess) -> None:
-        make_golden(process.uow, FakeRknnMaker(process.get(Artifacts)), SpaceCatalog())
+        make_golden(process.uow, FakeRknnMaker(process.get(Artifacts)))
         assert len(GOLDEN_KEY) == 64
         assert process.uow.read(lambda tx: EvaluationStore(tx).awaited_evaluations_under(GOLDEN_KEY, "3" * 64)) == ()
 
