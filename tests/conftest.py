@@ -27,11 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--unsteady", action="store_true", help="name what passes (with --last-failed)")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run more tests at a time than there are cores: those of real processes wait about as long as they compute."""
-    return 2 * (os.cpu_count() or 1)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     # Set before torch is imported, and inherited by every process that a test starts: all cores are busy with tests.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
