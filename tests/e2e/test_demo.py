@@ -1,4 +1,4 @@
-"""`hilnas demo` and the tutorial, run as a user runs them (with smaller budgets)."""
+"""`hilnas demo` and the tutorial, run as a user runs them (with smaller budgets and fewer images)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import onnx
 import pytest
+
+from tests.support.samples.datasets import small_embedded_set
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -29,11 +31,12 @@ WAIT_FOR_BOARD = "until hilnas devices list --json | grep -q bench-1; do sleep 0
 @pytest.mark.timeout(400)
 def test_the_demo_ends_with_a_front_its_files_and_a_report(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    command = [str(BIN / "hilnas"), "demo", "--folder", str(folder), "--epochs", "1", "--candidates", "18"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=390, check=False)
+    command = [str(BIN / "hilnas"), "demo", "--folder", str(folder), "--epochs", "1", "--candidates", "10"]
+    environment = os.environ | {"HILNAS_DATASETS_FILE": str(small_embedded_set(tmp_path))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=390, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((folder / "report.json").read_text())
-    assert report["num_candidates"] == 18
+    assert report["num_candidates"] == 10
     assert -1.0 <= report["kendall_tau"] <= 1.0
     assert report["seconds"] > 0
     assert report["front"]
@@ -57,7 +60,10 @@ def test_the_demo_ends_with_a_front_its_files_and_a_report(tmp_path: Path) -> No
 def test_the_tutorial_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
     script = tmp_path / "tutorial.sh"
     script.write_text(_tutorial_script(tmp_path / "home", *_free_ports()))
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HILNAS_DATASETS_FILE": str(small_embedded_set(tmp_path)),
+    }
     done = subprocess.run(
         ["bash", str(script)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=390, check=False
     )

@@ -24,6 +24,7 @@ from server.fleet.store import devices
 from server.jobs.states import JobKind, JobState
 from server.jobs.tables import jobs
 from tests.support.processes.machine import Program, free_port
+from tests.support.samples.datasets import small_embedded_set
 from tests.support.worlds.databases import place_migrated
 
 LEASE_TTL_S = 3.0
@@ -53,6 +54,7 @@ class Installation:
             "HILNAS_LEASE_ACCEPT_S": str(LEASE_ACCEPT_S),
             "HILNAS_WORKER_THREADS": "1",
             "HILNAS_WORKER_DEVICE": "cpu",
+            "HILNAS_DATASETS_FILE": str(small_embedded_set(folder)),
         }
         self._environment = environment
         self.server = Program("server", folder, ["server"], environment)

@@ -14,7 +14,7 @@ from hilnas.client.client import Hilnas
 from server.bootstrap import worker
 from server.bootstrap.settings import Settings
 from tests.support.processes.api_process import RunningServer, running_server
-from tests.support.worlds.worker_world import _write_datasets
+from tests.support.samples.datasets import write_registry
 
 TIMEOUT_S = 120.0
 
@@ -38,7 +38,7 @@ class Served:
 def served_worker(folder: Path, **settings: Any) -> Iterator[Served]:
     """Both, with the data sets ``stripes`` and ``bands``."""
     folder.mkdir(parents=True, exist_ok=True)
-    datasets = _write_datasets(folder)
+    datasets = write_registry(folder, {"stripes": 3, "bands": 2})
     home = folder / "home"
     with running_server(home, "--datasets-file", str(datasets)) as server:
         process = worker.build(Settings(home=home, datasets_file=datasets, worker_device="cpu", **settings))

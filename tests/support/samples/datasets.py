@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,27 @@ def striped_dataset(num_images: int = 120, *, size: int = 8, num_classes: int = 
         for n, s in ((num_images, 1), (num_images // 2, 2))
     )
     return make_dataset("stripes", train, test, tuple(f"stripe{i}" for i in range(num_classes)))
+
+
+def write_registry(folder: Path, sets: Mapping[str, int], num_images: int = 120, *, size: int = 8) -> Path:
+    """A file that registers striped data sets by name, with so many classes each; a name that ships is replaced."""
+    entries = {}
+    for name, num_classes in sets.items():
+        train, test = (
+            striped_images(n, size=size, num_classes=num_classes, seed=s)
+            for n, s in ((num_images, 1), (num_images // 2, 2))
+        )
+        path = folder / f"{name}.npz"
+        np.savez(path, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels)
+        entries[name] = {"kind": "npz", "path": str(path), "num_classes": num_classes}
+    registry = folder / "datasets.json"
+    registry.write_text(json.dumps(entries))
+    return registry
+
+
+def small_embedded_set(folder: Path) -> Path:
+    """A file that puts a tenth as many images in the place of the embedded data set, for what only wants some."""
+    return write_registry(folder, {"fashion-mnist-12k": 10}, 1_000, size=28)
 
 
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.registry import create_space
@@ -38,7 +35,7 @@ from server.studies.studies import RankingStudies
 from server.training.networks.networks import Networks
 from server.training.supernet import Supernet
 from server.training.supernets import NewVersion, Supernets
-from tests.support.samples.datasets import striped_images
+from tests.support.samples.datasets import write_registry
 from tests.support.worlds.databases import TestDatabase
 
 TINY_SPACE: dict[str, Any] = {
@@ -70,7 +67,9 @@ class WorkerWorld:
     def __init__(self, database: TestDatabase, folder: Path) -> None:
         self.database, self.uow = database, database.uow
         self.folder = folder
-        settings = Settings(home=folder, datasets_file=_write_datasets(folder), worker_device="cpu")
+        settings = Settings(
+            home=folder, datasets_file=write_registry(folder, {"stripes": 3, "bands": 2}), worker_device="cpu"
+        )
         self.artifacts = Artifacts(self.uow, FileByteStore(settings.effective_artifact_dir))
         self.space_tables = SpaceTables(self.uow, self.artifacts)
         self.spaces = SpaceCatalog(self.space_tables)
@@ -157,16 +156,3 @@ class WorkerWorld:
         weights.save(path)
         stored = self.artifacts.put(path.read_bytes(), "application/vnd.safetensors")
         return self.supernets.register(training, NewVersion(weights_sha256=stored.sha256))
-
-
-def _write_datasets(folder: Path) -> Path:
-    """Registers ``stripes`` (3 classes) and ``bands`` (2 classes)."""
-    entries = {}
-    for name, num_classes in (("stripes", 3), ("bands", 2)):
-        train, test = (striped_images(n, num_classes=num_classes, seed=s) for n, s in ((120, 1), (60, 2)))
-        path = folder / f"{name}.npz"
-        np.savez(path, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels)
-        entries[name] = {"kind": "npz", "path": str(path), "num_classes": num_classes}
-    registry = folder / "datasets.json"
-    registry.write_text(json.dumps(entries))
-    return registry
