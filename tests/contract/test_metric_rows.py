@@ -155,7 +155,7 @@ def test_a_sorted_page_is_read_by_the_index(
         plans = _plans(uow, database, lambda tx, page=page: CandidateStore(tx).page_of_candidates(query, page))
         assert len(plans) == 2  # the page, and the values of what is on it
         _require_index(plans[0], INDEX)
-        # PostgreSQL may find it cheaper to sort one search's values than to follow the index to pages all over the table.
+        # PostgreSQL may rather sort the values of one search than follow the index to pages all over the table.
         assert "TEMP B-TREE" not in plans[0], plans[0]
         for plan in plans:
             _refuse_scan(plan)
