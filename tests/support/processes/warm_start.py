@@ -21,9 +21,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from server.bootstrap.schema import head_revision
+from server.measuring.canaries.golden import golden_onnx
 from tests.support.paths import ROOT
 
-IMPORTED = ("hilnas.cli.main", "hilnas.cli.commands.server", "server.bootstrap.worker")
+IMPORTED = (
+    "hilnas.cli.main",
+    "hilnas.cli.commands.server",
+    "server.bootstrap.api",
+    "server.bootstrap.worker",
+    "torch._dynamo",  # as the first optimiser does
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+)
 
 
 class WarmProcess:
@@ -98,6 +110,8 @@ def main() -> None:
     """Fork a process for each order, and tell of each that is asked for how it ended."""
     for name in IMPORTED:
         importlib.import_module(name)
+    head_revision()  # compiles the migrations
+    golden_onnx()
     gc.collect()
     gc.freeze()  # what is imported stays shared: a collection in a child would copy every page of it
     living: set[int] = set()
