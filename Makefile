@@ -29,7 +29,7 @@ test: setup  ## every test that needs nothing beside this clone, on all cores
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures=none --unsteady $(PYTEST_ARGS); }
 
 test-fast: setup  ## the unit and property tiers (seconds)
-	$(BIN)/python -m pytest tests/unit tests/property $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(ON_ALL_CORES) tests/unit tests/property $(PYTEST_ARGS)
 
 conformance: setup  ## send the API about 100,000 requests of its own description, with every check (hours)
 	CONFORMANCE_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 0 --show-capture no tests/integration/core/test_api_conformance.py $(PYTEST_ARGS)

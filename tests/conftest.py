@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from hypothesis import settings
 
 from server.core.database.engine import open_engine
@@ -28,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # As the processes do it: rich's rendering of a traceback takes seconds.
+    structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
     # Set before torch is imported, and inherited by every process that a test starts: all cores are busy with tests.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # With one thread and AVX2, training a DenseNAS supernet was seen to corrupt its heap (oneDNN 3.12; suspected: the

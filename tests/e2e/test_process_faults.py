@@ -18,7 +18,7 @@ from tests.support.processes.fault_searches import TRAINING
 from tests.support.processes.rig import Installation
 
 ALONE: dict[str, Any] = {
-    "iterations": 400,
+    "iterations": 200,
     "batch_size": 16,
     "optimizer": {"learning_rate": 0.05},
     "augmentation": "none",
@@ -30,7 +30,7 @@ ALONE: dict[str, Any] = {
 
 def test_training_processes_end_with_their_worker_and_studies_go_on_from_checkpoints(nas: Installation) -> None:
     nas.start()
-    supernet_id = nas.api.supernets.create({**TRAINING, "iterations": 150, "num_processes": 2}).id
+    supernet_id = nas.api.supernets.create({**TRAINING, "iterations": 60, "num_processes": 2}).id
     nas.until(lambda: _resume_step(nas, supernet_id) > 0, "the first checkpoint is stored")
     processes = nas.worker.children()
     assert len(processes) >= 2
