@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def open_database(settings: Settings) -> sa.Engine:
     deadline = time.monotonic() + PATIENCE_S
     while True:  # ends at the deadline
         try:
-            _refuse_unusable(engine, name)
+            refuse_unusable(engine, name)
             migrate(engine)
             return engine
         except sa.exc.OperationalError as error:
@@ -89,27 +89,41 @@ def _remedy(engine: sa.Engine) -> str:
     return "see whether its file may be read and written, or restore a backup"
 
 
-def _refuse_unusable(engine: sa.Engine, name: str) -> None:
+def refuse_unusable(engine: sa.Engine, name: str) -> None:
     """Look, before anything is written, whether this code knows the database's schema.
 
     Raises:
         OSError: it does not.
     """
+    fault = _fault(engine, name)
+    if fault is None:
+        return
+    # What looked wrong may have been another process in the middle of its migration; a folder that cannot be written
+    # holds no lock, and nobody migrates there.
+    with suppress(OSError), _exclusive(engine):
+        fault = _fault(engine, name)
+    if fault is not None:
+        raise OSError(fault)
+
+
+def _fault(engine: sa.Engine, name: str) -> str | None:
+    """Say what is wrong with the database's schema, if anything."""
     current = current_revision(engine)
     known = {script.revision for script in _scripts().walk_revisions()}
     if current is not None and current not in known:
-        raise OSError(
+        return (
             f"database {name} has schema {current}, which this release does not know; its newest is {head_revision()}: "
             "run the release that made it, or a newer one; or restore a backup of before"
         )
     tables = set(sa.inspect(engine).get_table_names())
     if current is None and tables:
-        raise OSError(
+        return (
             f"database {name} holds tables but no schema version of hilnas ({', '.join(sorted(tables)[:3])}, ...): "
             "name another database, or restore a backup"
         )
     if current is not None and current == head_revision() and (missing := set(metadata.tables) - tables):
-        raise OSError(f"database {name} lacks tables ({', '.join(sorted(missing)[:3])}): restore a backup")
+        return f"database {name} lacks tables ({', '.join(sorted(missing)[:3])}): restore a backup"
+    return None
 
 
 VERSION_TABLE = "hilnas_schema_version"
@@ -144,7 +158,7 @@ TABLES_OF = (
 )
 
 
-__all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate"]
+__all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate", "refuse_unusable"]
 
 
 def migrate(engine: sa.Engine, revision: str = "head") -> None:

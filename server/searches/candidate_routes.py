@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -76,10 +76,11 @@ def list_candidates(
 ) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
     wanted = _query(search_id, query)
-    searches.get_search(search_id)
+    search = searches.get_search(search_id)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
-            return csv_response(_COLUMNS, _every(uow, wanted))
+            columns = (*_COLUMNS, *_columns_of(search.spec.metrics()))
+            return csv_response(columns, _every(uow, wanted))
         case "application/x-ndjson":
             return ndjson_response(_every(uow, wanted))
         case _:
@@ -127,6 +128,19 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     ("latency_key", lambda c: c.latency_key),
     ("model_sha256", lambda c: c.model_sha256),
 )
+
+
+def _columns_of(metrics: Iterable[Metric]) -> Iterator[Column[CandidateResource]]:
+    """Value and standard error of each metric of a search that has no columns of its own."""
+
+    def cell(name: str, member: str) -> Callable[[CandidateResource], object]:
+        return lambda c: next((getattr(one, member) for one in c.values if one.name == name), None)
+
+    named = {name for name, _ in _COLUMNS}
+    for metric in metrics:
+        if metric.name not in named and metric != LATENCY_US:
+            yield metric.name, cell(metric.name, "value")
+            yield f"{metric.name}_standard_error", cell(metric.name, "uncertainty")
 
 
 @router.get(

@@ -11,12 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import is_searched
 from server.access.auth import Caller, identify, permit
 from server.access.permissions import Owners
 from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
+from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
 from server.core.http.provide import UowDep, provided
@@ -125,13 +128,22 @@ def show_candidates(
     wanted = CandidateQuery(search_id=search_id, order=order, descending=descending)
     at = paging.wanted(query)
 
-    def look(tx: Transaction) -> tuple[list[CandidateResource], str | None]:
+    def look(tx: Transaction) -> tuple[list[CandidateResource], list[Metric], str | None]:
         found = CandidateStore(tx).page_of_candidates(wanted, at)
         known = CandidateContext.of(tx, found.items)
-        return [candidate_resource(one, known) for one in found.items], paging.next_token(found)
+        named = SearchStore(tx).get_search(search_id).spec.metrics()
+        others = (metric for one in found.items for metric in one.current if is_searched(metric))
+        shown = [candidate_resource(one, known) for one in found.items]
+        return shown, [*dict.fromkeys((*named, *others))], paging.next_token(found)
 
-    candidates, token = uow.read(look)
-    values = {"candidates": candidates, "search_id": search_id, "order_by": query.order_by, "next_page_token": token}
+    candidates, metrics, token = uow.read(look)
+    values = {
+        "candidates": candidates,
+        "metrics": metrics,
+        "search_id": search_id,
+        "order_by": query.order_by,
+        "next_page_token": token,
+    }
     return page(request, "_candidates.html", values)
 
 

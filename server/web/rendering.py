@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from nas_engine.domain.metric import Metric
 from server.access.auth import SESSION_COOKIE
 from server.core.http.problem_types import UNAUTHENTICATED
 from server.core.http.problems import Problem
@@ -69,6 +71,17 @@ def _millions(value: float | None) -> str:
     return "–" if value is None else f"{value / 1e6:.2f} M"
 
 
+def _heading(metric: Metric) -> tuple[str, str]:
+    """Name and label of a metric's column: the unit stands in brackets, not in the name too."""
+    symbol = {"us": "µs", "fraction": "", "macs": "", "params": ""}.get(metric.unit, metric.unit)
+    label = metric.name.removesuffix(f"_{metric.unit}").replace("_", " ")
+    return metric.name, f"{label} [{symbol}]" if symbol else label
+
+
+def _items_by(values: Iterable[Any], attribute: str) -> dict[str, Any]:
+    return {getattr(one, attribute): one for one in values}
+
+
 def _time(value: datetime | None) -> str:
     return "–" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -85,7 +98,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, millions=_millions, time=_time, short=_short)
+    environment.filters.update(
+        number=_number, millions=_millions, time=_time, short=_short, heading=_heading, items_by=_items_by
+    )
     return environment
 
 

@@ -73,6 +73,11 @@ def nas(environment: PluginEnvironment) -> Iterator[Hilnas]:
         yield found
 
 
+def _get(nas: Hilnas, path: str, media_type: str) -> str:
+    headers = {"Accept": media_type, "Authorization": f"Bearer {nas.token}"}
+    return str(httpx2.get(f"{nas.url}{path}", headers=headers, timeout=60.0).text)
+
+
 def finished(nas: Hilnas, spec: dict[str, Any]) -> Any:
     search = nas.searches.create(spec)
     for _ in nas.searches.events(search.id):
@@ -103,6 +108,9 @@ def test_a_search_runs_on_what_six_packages_bring(nas: Hilnas, environment: Plug
         assert values["noisy_top1"].uncertainty is not None
         assert 0 < values["widest_point_bytes"].value <= 1000
         assert values["latency_us"].value > 0
+    header, *rows = _get(nas, f"/api/v1/searches/{search.id}/candidates", "text/csv").splitlines()
+    assert header.endswith(",noisy_top1,noisy_top1_standard_error,widest_point_bytes,widest_point_bytes_standard_error")
+    assert len(rows) == 4
     evaluated = {one.metric: one for one in nas.searches.evaluations(point.candidate.id)}
     noisy, latency = evaluated["noisy_top1"], evaluated["latency_us"]
     assert (noisy.package, noisy.package_version) == ("hilnas-noisy-accuracy", "0.1.0")

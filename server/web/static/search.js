@@ -74,10 +74,16 @@
     return { type: "group", children: [line([x - 2 * dx, y], [x + 2 * dx, y]), line([x, y - 2 * dy], [x, y + 2 * dy])] };
   }
 
+  const shown = (value) => (Math.abs(value) >= 1e6 ? `${(value / 1e6).toFixed(2)} M` : String(Number(value.toPrecision(4))));
+
   function describe(item) {
     const { candidate } = item;
     const lines = [`no. ${candidate.seq}  ${candidate.arch_id.slice(0, 12)}`];
-    if (candidate.top1 !== null) lines.push(`top-1 ${candidate.top1.toFixed(4)}`);
+    for (const { name, value, uncertainty, unit } of candidate.values) {
+      if (name === "latency_us") continue; // below, with what kind of number it is
+      const spread = uncertainty === null ? "" : ` ± ${uncertainty.toPrecision(2)}`;
+      lines.push(`${name.replaceAll("_", " ")} ${shown(value)}${spread} ${unit === "fraction" || unit === name ? "" : unit}`);
+    }
     if (candidate.device_accuracy) {
       const found = candidate.device_accuracy;
       const loss = found.loss === null ? "" : `, ${(100 * found.loss).toFixed(2)} % lost`;
@@ -87,8 +93,6 @@
       const spread = candidate.latency.standard_error_us === null ? "" : ` ± ${candidate.latency.standard_error_us.toFixed(1)}`;
       lines.push(`${candidate.latency.kind} p50 ${candidate.latency.p50_us.toFixed(1)}${spread} µs (${candidate.latency.validity})`);
     }
-    const counts = [["macs", "MACs"], ["params", "params"]].filter(([name]) => candidate[name] !== null);
-    if (counts.length) lines.push(counts.map(([name, text]) => `${(candidate[name] / 1e6).toFixed(2)} M ${text}`).join(", "));
     return lines.join("\n");
   }
 

@@ -95,6 +95,8 @@ def test_a_search_is_shown_with_its_candidates_and_front(world: World) -> None:
     assert rows.count("/candidates/cand_") == 3
     assert "noisy" in rows
     assert "measured" in rows
+    headings = re.findall(r"<button[^>]*>([^<]+)</button>", rows)
+    assert headings == ["no.", "latency [µs]", "macs ↓", "params", "peak activation [bytes]"]  # what it searches, first
     candidate = re.findall(r"/candidates/(cand_\w+)", rows)[0]
     shown = client.get(f"/candidates/{candidate}").text
     assert "picture.svg" in shown
