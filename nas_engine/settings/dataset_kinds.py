@@ -77,6 +77,14 @@ BUILT_IN = (
 BUILT_IN_NAMES = tuple(declaration.name for declaration in BUILT_IN)
 
 
+def too_few_images(name: str, num_images: int, part: str, batch_size: int) -> str:
+    """Say that a part of a data set is smaller than a batch, and what batch fits."""
+    return (
+        f"batch_size {batch_size} exceeds the {num_images} {part} images of data set {name!r}: "
+        f"make batch_size {num_images} at most, or give more images"
+    )
+
+
 @cache
 def surveyed_datasets() -> Survey:
     """What the installed packages bring, each described by a document; none of them is imported here."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.dataset_kinds import too_few_images
 from nas_engine.training.data.problems import Problems
 from nas_engine.training.randomness import Randomness, Stream
 
@@ -209,6 +210,12 @@ def make_dataset(
         train, validation = train.subset(kept), train.subset(held_out)
     digest = hashlib.sha256("\n".join([*classes, train.digest(), validation.digest(), test.digest()]).encode())
     return ImageDataset(name, train, validation, test, classes, _normalisation(train), digest.hexdigest(), notices)
+
+
+def require_batch(dataset: ImageDataset, batch_size: int) -> None:
+    """Raise DatasetError where there are fewer training images than one batch takes."""
+    if batch_size > len(dataset.train):
+        raise DatasetError(too_few_images(dataset.name, len(dataset.train), "training", batch_size))
 
 
 def carve(labels: Labels, fraction: float, seed: int, name: str) -> tuple[Indices, Indices]:
