@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.training.data.dataset import (
@@ -93,7 +93,7 @@ class FileSplit:
         """Decode images in threads, in the order of `indices`."""
         seeds: Sequence[int | None] = [None] * len(indices) if crop_seeds is None else [int(s) for s in crop_seeds]
         paths = [self.paths[int(index)] for index in indices]
-        images = _decoders().map(decode, paths, [self.decoding] * len(paths), seeds)
+        images = decoders().map(decode, paths, [self.decoding] * len(paths), seeds)
         return np.stack(list(images))
 
     def subset(self, indices: Indices) -> FileSplit:
@@ -183,6 +183,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
             file.load()
             ImageOps.exif_transpose(file, in_place=True)
             yield file
+    except UnidentifiedImageError as error:  # its own text repeats the whole path
+        raise DatasetError(f"{path} cannot be decoded (no image format that is known): remove or replace it") from error
     except _UNREADABLE as error:
         raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
 
@@ -223,7 +225,7 @@ def _split(root: Path, split: FileSplit, in_memory_bytes: int, problems: Problem
             return error
 
     pixels = np.zeros((len(split), *split.image_shape), dtype=np.uint8)
-    for place, found in enumerate(_decoders().map(pixels_of, split.paths)):
+    for place, found in enumerate(decoders().map(pixels_of, split.paths)):
         if isinstance(found, DatasetError):
             problems.add(str(found).removeprefix(f"{root}/"))
         else:
@@ -253,6 +255,6 @@ def _random_box(size: tuple[int, int], seed: int) -> tuple[float, float, float, 
 
 
 @cache
-def _decoders() -> ThreadPoolExecutor:
+def decoders() -> ThreadPoolExecutor:
     """One pool per process; Pillow releases the interpreter lock while it decodes."""
     return ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")

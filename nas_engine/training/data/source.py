@@ -163,4 +163,4 @@ def brought_dataset(
     except PluginError:
         raise
     except Exception as error:  # arrays of any kind may have come
-        raise guard.fault(f"its images cannot be used: {error}") from error
+        raise guard.fault(f"its images cannot be used: {' '.join(str(error).split())}") from error
