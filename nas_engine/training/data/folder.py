@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.training.data.dataset import (
@@ -51,6 +51,17 @@ _UNREADABLE = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+
+# Orientation of EXIF 2.32, section 4.6.4: what brings a stored picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,10 @@ class FileSplit:
         seeds: Sequence[int | None] = [None] * len(indices) if crop_seeds is None else [int(s) for s in crop_seeds]
         paths = [self.paths[int(index)] for index in indices]
         images = decoders().map(decode, paths, [self.decoding] * len(paths), seeds)
-        return np.stack(list(images))
+        try:
+            return np.stack(list(images))
+        except DatasetError as error:
+            raise DatasetError(f"{error}; `hilnas datasets check` names every such file") from error
 
     def subset(self, indices: Indices) -> FileSplit:
         """A part of the files."""
@@ -181,12 +195,20 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             file.load()
-            ImageOps.exif_transpose(file, in_place=True)
-            yield file
+            yield _upright(file)
     except UnidentifiedImageError as error:  # its own text repeats the whole path
         raise DatasetError(f"{path} cannot be decoded (no image format that is known): remove or replace it") from error
     except _UNREADABLE as error:
         raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
+
+
+def _upright(loaded: Image.Image) -> Image.Image:
+    """Turned as its orientation says; as it is stored where its EXIF data are damaged, which viewers overlook too."""
+    try:
+        turn = _TURNS.get(loaded.getexif().get(ExifTags.Base.Orientation, 1))
+    except _UNREADABLE:
+        return loaded
+    return loaded if turn is None else loaded.transpose(turn)
 
 
 def _decoding(

@@ -11,6 +11,7 @@ from PIL import Image
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.dataset_kinds import SourceKind
 from nas_engine.training.data.dataset import ImageDataset, Split
+from nas_engine.training.data.folder import load_folder
 from nas_engine.training.data.source import DatasetSource, open_dataset
 
 GREY_LEVELS = {"cat": 40, "dog": 200}
@@ -163,6 +164,44 @@ def test_pictures_are_turned_as_their_exif_orientation_says(tmp_path: Path, suff
     ]
     # The centre square of 12 rows begins at the third: two white rows are left of four.
     assert shown == [[255, 255, 0, 0, 0, 0, 0, 0]] * 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_brought_upright(tmp_path: Path, orientation: int) -> None:
+    """The first row and column as stored are these sides of the scene: EXIF 2.32, section 4.6.4."""
+    sides = {1: "tl", 2: "tr", 3: "br", 4: "bl", 5: "lt", 6: "rt", 7: "rb", 8: "lb"}[orientation]
+    scene = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    stored = scene if sides[0] in "tb" else scene.T  # rows of the file run along the side that is named first
+    if sides[0] in "br":
+        stored = stored[::-1]
+    if sides[1] in "br":
+        stored = stored[:, ::-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in GREY_LEVELS:
+        for number in range(4):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name / f"{number}.png", exif=exif)
+    dataset = _open(tmp_path)
+    assert np.array_equal(dataset.test.load(np.array([0]))[0, :, :, 0], scene)
+
+
+def test_pictures_with_damaged_exif_data_are_read_as_they_are_stored(tmp_path: Path) -> None:
+    _write_classes(tmp_path)
+    Image.new("L", (8, 8), 77).save(tmp_path / "cat" / "x.jpg", exif=b"Exif\x00\x00no such thing")
+    dataset = _open(tmp_path)
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 9
+
+
+def test_of_sets_on_disk_the_first_fault_says_how_to_find_all(tmp_path: Path) -> None:
+    _write_classes(tmp_path)
+    options = {"image_size": 8, "channels": 3, "validation_fraction": 0.2, "seed": 0}
+    dataset = load_folder(tmp_path, **options, in_memory_bytes=0)  # type: ignore[arg-type]
+    for name in GREY_LEVELS:
+        for number in range(4):
+            (tmp_path / name / f"{name}{number}.png").write_bytes(b"gone since")
+    with pytest.raises(DatasetError, match=r"cannot be decoded .*`hilnas datasets check` names every such file"):
+        dataset.train.load(np.arange(2))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
