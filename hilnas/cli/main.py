@@ -48,6 +48,7 @@ COMMANDS = {
     "convert": _Command("hilnas.cli.commands.convert", "client,engine", "convert one ONNX file for RKNN boards"),
     "artifacts": _Command("hilnas.cli.commands.artifacts", "client", "check the stored files against their digests"),
     "images": _Command("hilnas.cli.commands.images", "client,engine", "pack labelled images that boards classify"),
+    "datasets": _Command("hilnas.cli.commands.datasets", "client,engine", "check a data set on this machine"),
     "certs": _Command("hilnas.cli.commands.certs", "server", "make certificates for the agents' endpoint"),
     "tokens": _Command("hilnas.cli.commands.tokens", "client", "make, list and revoke access tokens"),
     "version": _Command("hilnas.cli.commands.version", "client", "print the version"),

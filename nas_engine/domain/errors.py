@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -38,7 +39,17 @@ class InvalidMeasurementError(EngineError):
 
 
 class DatasetError(EngineError):
-    """A data set cannot be read, or its content is malformed."""
+    """A data set cannot be read, its content is malformed, or it is too small for what is asked of it.
+
+    Attributes:
+        problems: each thing that is wrong, the first twenty of them; one that stands by itself is the message.
+        num_problems: how many there are.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = (), num_problems: int | None = None) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
+        self.num_problems = num_problems or len(self.problems)
 
 
 class WeightsError(EngineError):

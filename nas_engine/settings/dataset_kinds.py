@@ -24,6 +24,7 @@ class SourceKind(StrEnum):
     FOLDER = "folder"
     NPZ = "npz"
     CIFAR10 = "cifar10"
+    CIFAR100 = "cifar100"
     FASHION_MNIST = "fashion-mnist"
     MNIST = "mnist"
 
@@ -67,12 +68,21 @@ BUILT_IN = (
     _ships(SourceKind.FOLDER, "Folders of images, one for each class", FolderSettings, "read_folder"),
     _ships(SourceKind.NPZ, "Images and labels in an .npz file", FileSettings, "read_npz"),
     _ships(SourceKind.CIFAR10, "CIFAR-10 in its published binary files", FileSettings, "read_cifar10"),
+    _ships(SourceKind.CIFAR100, "CIFAR-100 in its published binary files", FileSettings, "read_cifar100"),
     _ships(SourceKind.FASHION_MNIST, "Fashion-MNIST in its published files", FileSettings, "read_fashion_mnist"),
     _ships(SourceKind.MNIST, "MNIST in its published files", FileSettings, "read_mnist"),
 )
 """Kinds that ship with hilnas, in the order they are documented."""
 
 BUILT_IN_NAMES = tuple(declaration.name for declaration in BUILT_IN)
+
+
+def too_few_images(name: str, num_images: int, part: str, batch_size: int) -> str:
+    """Say that a part of a data set is smaller than a batch, and what batch fits."""
+    return (
+        f"batch_size {batch_size} exceeds the {num_images} {part} images of data set {name!r}: "
+        f"make batch_size {num_images} at most, or give more images"
+    )
 
 
 @cache

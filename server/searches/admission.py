@@ -95,6 +95,7 @@ class Admission:
         supernet, found = self._supernet(tx, spec, space)
         violations += found
         violations += self._dataset(spec, space)
+        violations += self._batches(spec, supernet)
         violations += _warm_start(tx, spec)
         fleet = _fleet(tx, spec)
         violations += fleet.violations
@@ -201,6 +202,23 @@ class Admission:
         found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
         if isinstance(spec.algorithm, DenseNasSettings):
             found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
+        return found
+
+    def _batches(self, spec: SearchSpec, supernet: Supernet | None) -> Sequence[SpecViolation]:
+        """Batches of what searches train that are larger than the data set; a supernet's own is checked with it."""
+        wanted: list[tuple[str, str, int]] = []
+        if isinstance(spec.algorithm, DenseNasSettings):
+            wanted.append(("/algorithm/batch_size", spec.algorithm.dataset, spec.algorithm.batch_size))
+        training = (
+            spec.supernet if isinstance(spec.supernet, TrainingSpec) else None if supernet is None else supernet.spec
+        )
+        if spec.shifting is not None and training is not None:
+            wanted.append(("/shifting/batch_size", spec.dataset or training.dataset, spec.shifting.batch_size))
+        found = []
+        for pointer, name, batch_size in wanted:
+            dataset = self._datasets.describe(name)
+            if dataset is not None and (too_few := dataset.batch_fault(batch_size)) is not None:
+                found.append(SpecViolation(pointer, too_few))
         return found
 
     def _dataset_named(self, name: str, pointer: str, space: SpaceDescription | None) -> list[SpecViolation]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Provider
+from nas_engine.settings.dataset_kinds import too_few_images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,3 +82,12 @@ class DatasetDescription:
     num_test: int | None = None
     kind: str
     provider: Provider
+
+    def batch_fault(self, batch_size: int) -> str | None:
+        """Why the training images make no batch of this size; None where they do, or where only a worker can tell.
+
+        Validation images are carved class by class: by rounding there may be one training image more in each.
+        """
+        if self.num_train is None or batch_size <= self.num_train + self.num_classes:
+            return None
+        return too_few_images(self.name, self.num_train, "training", batch_size)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 import torch
 
 from nas_engine.domain.errors import DatasetError
@@ -20,6 +21,7 @@ from server.artifacts.artifacts import Artifacts
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import EMBEDDED, DatasetCatalog
 
+_log = structlog.get_logger("hilnas.worker")
 T = TypeVar("T")
 MAX_DATASETS = 2
 Pause = Callable[[], AbstractContextManager[None]]
@@ -85,7 +87,10 @@ class WorkerResources:
                 yield batch
 
     def _open_dataset(self, name: str, image_size: int, channels: int) -> ImageDataset:
-        return replace(open_dataset(self._source(name, image_size, channels)), name=name)
+        dataset = replace(open_dataset(self._source(name, image_size, channels)), name=name)
+        for notice in dataset.notices:
+            _log.warning("data set", dataset=name, notice=notice)
+        return dataset
 
     def _source(self, name: str, image_size: int, channels: int) -> DatasetSource:
         registered = self._registered.registered(name)

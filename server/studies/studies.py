@@ -136,6 +136,8 @@ class RankingStudies:
         if dataset.num_classes != space.num_classes:
             message = f"the supernet has {space.num_classes} classes, data set {name!r} has {dataset.num_classes}"
             raise _violation("/dataset", f"{message}: name one with {space.num_classes}")
+        if (too_few := dataset.batch_fault(spec.training.batch_size)) is not None:
+            raise _violation("/training/batch_size", too_few)
         return _Subject(version, training.space, name)
 
     def _describe(self, space: SpaceSpec) -> SpaceDescription:

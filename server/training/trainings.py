@@ -207,4 +207,6 @@ class Trainings(ABC, Generic[T]):
                     f"set num_classes to {dataset.num_classes}",
                 )
             )
+        if dataset is not None and (too_few := dataset.batch_fault(spec.batch_size)) is not None:
+            found.append(SpecViolation(f"{pointer}/batch_size", too_few))
         return space if space is not None and space.has_graphs else None, found

@@ -64,6 +64,8 @@ def pack(
         channels=channels,
     )
     dataset = open_dataset(source)
+    for notice in dataset.notices:
+        typer.echo(notice, err=True)
     split = _split(dataset, part)
     # In a drawn order: folders are sorted by class, and whoever takes the first so many wants an even sample.
     chosen = np.random.default_rng(seed).permutation(len(split)).astype(np.int64)[:num_images]

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.training.data.dataset import ArraySplit, ImageDataset, Labels, Pixels, carve, make_dataset
+from nas_engine.training.data.dataset import FROM_ONE, ArraySplit, ImageDataset, Labels, Pixels, carve, make_dataset
 from nas_engine.training.data.files import fit_array, open_npz
+from nas_engine.training.data.problems import Problems
 
 EMBEDDED_FILE = "fashion_mnist_12k.npz"
 # Names under which people save images and labels, most common first.
 IMAGE_KEYS = ("x", "images", "data")
 LABEL_KEYS = ("y", "labels", "targets")
+WHOLE = "whole"
 MAX_CLASSES = 100_000  # several times ImageNet-21k; a label beyond it is no class index
 
 
@@ -47,17 +49,24 @@ def load_npz(
     ``x_val, y_val`` may hold validation images.
 
     Raises:
-        DatasetError: a key is missing, a type or shape is wrong, or the file cannot be read.
+        DatasetError: all that is wrong: a key is missing, a type or shape is wrong, labels leave classes empty, or
+            the file cannot be read.
     """
+    problems = Problems(str(path))
     with open_npz(path) as archive:
         classes: tuple[str, ...] = ()
         if "classes" in archive:
             names = archive["classes"]
             if names.ndim != 1 or names.dtype.kind != "U":
-                raise DatasetError(f"{path}: classes is {names.dtype} {names.shape}: it must be a list of strings")
-            classes = tuple(str(name) for name in names)
-        pairs = {part: _pair(archive, path, part) for part in ("train", "test", "val")}
-        whole = _pair(archive, path, None)
+                problems.add(f"classes is {names.dtype} {names.shape}: it must be a list of strings")
+            classes = tuple(str(name) for name in names.reshape(-1))
+        pairs: dict[str, tuple[Pixels, Labels] | None] = {}
+        for part in ("train", "test", "val", None):
+            with problems.gathered():
+                pairs[part or WHOLE] = None
+                pairs[part or WHOLE] = _pair(archive, part, problems)
+    whole = pairs.pop(WHOLE)
+    problems.refuse()
     if pairs["train"] is None:
         if whole is None:
             raise DatasetError(
@@ -69,14 +78,17 @@ def load_npz(
         pairs["train"], pairs["test"] = (pixels[kept], labels[kept]), (pixels[held_out], labels[held_out])
     if pairs["test"] is None:
         raise DatasetError(f"{path} has x_train but no x_test: a report needs test images that nothing else saw")
+    if not classes:
+        all_labels = np.concatenate([pair[1] for pair in pairs.values() if pair is not None])
+        lowest, highest = int(all_labels.min()), int(all_labels.max())
+        if lowest == 1:
+            raise DatasetError(f"{path}: labels run from 1 to {highest}: {FROM_ONE}; class 0 would be empty")
+        classes = tuple(str(label) for label in range(highest + 1))
     splits = {
         part: ArraySplit(fit_array(pair[0], image_size, channels), pair[1])
         for part, pair in pairs.items()
         if pair is not None
     }
-    if not classes:
-        highest = max(int(split.labels.max()) for split in splits.values() if len(split))
-        classes = tuple(str(label) for label in range(highest + 1))
     return make_dataset(
         name or path.stem,
         splits["train"],
@@ -88,8 +100,8 @@ def load_npz(
     )
 
 
-def _pair(archive: NpzFile, path: Path, part: str | None) -> tuple[Pixels, Labels] | None:
-    """Images and labels of one part (None: of the whole file); None where the file has neither."""
+def _pair(archive: NpzFile, part: str | None, problems: Problems) -> tuple[Pixels, Labels] | None:
+    """Images and labels of one part (None: of the whole file); None where the file has neither, or they are wrong."""
     suffix = "" if part is None else f"_{part}"
     image_key = next((key + suffix for key in IMAGE_KEYS if key + suffix in archive), None)
     label_key = next((key + suffix for key in LABEL_KEYS if key + suffix in archive), None)
@@ -97,36 +109,40 @@ def _pair(archive: NpzFile, path: Path, part: str | None) -> tuple[Pixels, Label
         return None
     if image_key is None or label_key is None:
         have = image_key or label_key
-        raise DatasetError(
-            f"{path}: {have} stands alone: images and labels come in pairs, e.g. x{suffix} and y{suffix}"
-        )
-    pixels, labels = _images(archive[image_key], path, image_key), _labels(archive[label_key], path, label_key)
+        raise DatasetError(f"{have} stands alone: images and labels come in pairs, e.g. x{suffix} and y{suffix}")
+    pixels, labels = None, None
+    with problems.gathered():
+        pixels = _images(archive[image_key], image_key)
+    with problems.gathered():
+        labels = _labels(archive[label_key], label_key)
+    if pixels is None or labels is None:
+        return None
     if len(pixels) != len(labels):
-        raise DatasetError(f"{path}: {image_key} holds {len(pixels)} images and {label_key} {len(labels)} labels")
+        raise DatasetError(f"{image_key} holds {len(pixels)} images and {label_key} {len(labels)} labels")
     return pixels, labels
 
 
-def _images(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path, key: str) -> Pixels:
+def _images(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], key: str) -> Pixels:
     if array.dtype != np.uint8:
-        raise DatasetError(f"{path}: {key} is {array.dtype}: save pixels as uint8 0..255")
+        raise DatasetError(f"{key} is {array.dtype}: save pixels as uint8 0..255")
     if array.ndim == 3:
         array = array[:, :, :, None]
     if array.ndim == 4 and array.shape[3] not in (1, 3) and array.shape[1] in (1, 3):
         array = array.transpose(0, 2, 3, 1)
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape:
         raise DatasetError(
-            f"{path}: {key} has shape {array.shape}: it must be (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W)"
+            f"{key} has shape {array.shape}: it must be (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W)"
         )
     return np.ascontiguousarray(array, dtype=np.uint8)
 
 
-def _labels(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path, key: str) -> Labels:
+def _labels(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], key: str) -> Labels:
     flat = array.reshape(len(array)) if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
-        raise DatasetError(f"{path}: {key} is {array.dtype} {array.shape}: labels must be integers of shape (N,)")
+        raise DatasetError(f"{key} is {array.dtype} {array.shape}: labels must be integers of shape (N,)")
     if flat.size and not (flat.min() >= 0 and flat.max() < MAX_CLASSES):
         raise DatasetError(
-            f"{path}: {key} runs from {flat.min()} to {flat.max()}: labels must be class indices 0, 1, 2, ... "
+            f"{key} runs from {flat.min()} to {flat.max()}: labels must be class indices 0, 1, 2, ... "
             f"below {MAX_CLASSES}"
         )
     return flat.astype(np.int64)

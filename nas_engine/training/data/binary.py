@@ -1,12 +1,13 @@
-"""CIFAR-10 and Fashion-MNIST (MNIST) in their published binary formats. No pickle is ever read.
+"""CIFAR-10, CIFAR-100 and Fashion-MNIST (MNIST) in their published binary formats. No pickle is ever read.
 
-Formats: https://www.cs.toronto.edu/~kriz/cifar.html (binary version: records of one label byte and
-3,072 pixel bytes, channel by channel) and the IDX format of the MNIST family (big-endian header).
+Formats: https://www.cs.toronto.edu/~kriz/cifar.html (binary version: records of one label byte, of CIFAR-100 two,
+and 3,072 pixel bytes, channel by channel) and the IDX format of the MNIST family (big-endian header).
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,39 +15,103 @@ import numpy as np
 from nas_engine.domain.errors import DatasetError
 from nas_engine.training.data.dataset import ArraySplit, ImageDataset, Labels, Pixels, make_dataset
 from nas_engine.training.data.files import fit_array, read_bytes, require_folder
+from nas_engine.training.data.problems import Problems
 
-CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
-CIFAR_TEST = "test_batch.bin"
-CIFAR_RECORD = 1 + 3 * 32 * 32
-CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION_CLASSES = (
     "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 IDX_UINT8 = 0x08
 
 
-def load_cifar10(
-    folder: Path, *, image_size: int | None, channels: int | None, validation_fraction: float, seed: int
+@dataclass(frozen=True, slots=True)
+class CifarFormat:
+    """One of the two CIFAR data sets in its binary version: records of label bytes and 3,072 pixel bytes.
+
+    Attributes:
+        title: as it is published.
+        train, test: names of the files.
+        label_bytes: before the pixels; the last one is the class (CIFAR-100: coarse, then fine label).
+        num_classes: of that label.
+        names_file: has a class name on each line.
+        python_file: of the pickled version, which is refused.
+        archive: to download instead.
+    """
+
+    title: str
+    train: tuple[str, ...]
+    test: str
+    label_bytes: int
+    num_classes: int
+    names_file: str
+    python_file: str
+    archive: str
+
+    @property
+    def record_bytes(self) -> int:
+        """Size of a label with its image."""
+        return self.label_bytes + 3 * 32 * 32
+
+
+CIFAR10 = CifarFormat(
+    title="CIFAR-10",
+    train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    test="test_batch.bin",
+    label_bytes=1,
+    num_classes=10,
+    names_file="batches.meta.txt",
+    python_file="test_batch",
+    archive="cifar-10-binary.tar.gz",
+)
+CIFAR100 = CifarFormat(
+    title="CIFAR-100",
+    train=("train.bin",),
+    test="test.bin",
+    label_bytes=2,
+    num_classes=100,
+    names_file="fine_label_names.txt",
+    python_file="test",
+    archive="cifar-100-binary.tar.gz",
+)
+
+
+def load_cifar(
+    folder: Path,
+    cifar: CifarFormat,
+    *,
+    image_size: int | None,
+    channels: int | None,
+    validation_fraction: float,
+    seed: int,
 ) -> ImageDataset:
-    """CIFAR-10, binary version: ``data_batch_1.bin`` ... ``data_batch_5.bin``, ``test_batch.bin``.
+    """CIFAR-10 or CIFAR-100 (by its fine labels), binary version.
 
     Raises:
-        DatasetError: a file is missing or malformed; the Python (pickle) version is named and refused.
+        DatasetError: all files that are missing or malformed; the Python (pickle) version is named and refused.
     """
     require_folder(folder)
-    if not (folder / CIFAR_TEST).exists() and (folder / "test_batch").exists():
+    if not (folder / cifar.test).exists() and (folder / cifar.python_file).is_file():
         raise DatasetError(
-            f"{folder} holds the Python version of CIFAR-10: it is pickled, and unpickling runs code from the file. "
-            "Download the binary version (cifar-10-binary.tar.gz) from the same page"
+            f"{folder} holds the Python version of {cifar.title}: it is pickled, and unpickling runs code from the "
+            f"file. Download the binary version ({cifar.archive}) from the same page"
         )
-    parts = [_cifar_file(folder / name) for name in CIFAR_TRAIN]
-    pixels, labels = np.concatenate([p for p, _ in parts]), np.concatenate([y for _, y in parts])
-    test_pixels, test_labels = _cifar_file(folder / CIFAR_TEST)
+    problems = Problems(str(folder))
+    parts: list[tuple[Pixels, Labels]] = []
+    for name in (*cifar.train, cifar.test):
+        with problems.gathered():
+            parts.append(_cifar_file(folder / name, cifar))
+    classes: tuple[str, ...] = ()
+    with problems.gathered():
+        classes = _cifar_classes(folder, cifar)
+    problems.refuse()
+    train = parts[:-1]
+    pixels, labels = np.concatenate([p for p, _ in train]), np.concatenate([y for _, y in train])
+    test_pixels, test_labels = parts[-1]
     return make_dataset(
-        "cifar10",
+        cifar.title.lower().replace("-", ""),
         ArraySplit(fit_array(pixels, image_size, channels), labels),
         ArraySplit(fit_array(test_pixels, image_size, channels), test_labels),
-        _cifar_classes(folder),
+        classes,
         validation_fraction=validation_fraction,
         seed=seed,
     )
@@ -67,39 +132,51 @@ def load_idx(
         DatasetError: a file is missing, is no IDX file, or its length disagrees with its header.
     """
     require_folder(folder)
-    splits = []
+    problems = Problems(str(folder))
+    arrays: dict[tuple[str, int], Pixels] = {}
     for part in ("train", "t10k"):
-        pixels = _read_idx(_idx_file(folder, f"{part}-images-idx3-ubyte"), 3)[:, :, :, None]
-        labels = _read_idx(_idx_file(folder, f"{part}-labels-idx1-ubyte"), 1).astype(np.int64)
-        if len(pixels) != len(labels):
-            raise DatasetError(f"{folder}: {part} has {len(pixels)} images and {len(labels)} labels")
-        splits.append(ArraySplit(fit_array(pixels, image_size, channels), labels))
+        for content, num_dimensions in (("images-idx3", 3), ("labels-idx1", 1)):
+            with problems.gathered():
+                file = _idx_file(folder, f"{part}-{content}-ubyte")
+                arrays[part, num_dimensions] = _read_idx(file, num_dimensions)
+        images, labels = arrays.get((part, 3)), arrays.get((part, 1))
+        if images is not None and labels is not None and len(images) != len(labels):
+            problems.add(f"{part} has {len(images)} images and {len(labels)} labels")
+    problems.refuse()
+    splits = [
+        ArraySplit(fit_array(arrays[part, 3][:, :, :, None], image_size, channels), arrays[part, 1].astype(np.int64))
+        for part in ("train", "t10k")
+    ]
     classes = FASHION_CLASSES if name == "fashion-mnist" else tuple(str(digit) for digit in range(10))
     return make_dataset(name, splits[0], splits[1], classes, validation_fraction=validation_fraction, seed=seed)
 
 
-def _cifar_file(path: Path) -> tuple[Pixels, Labels]:
-    content = read_bytes(path)
-    if not content or len(content) % CIFAR_RECORD:
+def _cifar_file(path: Path, cifar: CifarFormat) -> tuple[Pixels, Labels]:
+    content, size = read_bytes(path), cifar.record_bytes
+    if not content or len(content) % size:
         raise DatasetError(
-            f"{path} has {len(content)} bytes, which is no multiple of {CIFAR_RECORD} (one label and 32x32x3 pixels): "
-            "it is damaged or not the binary version of CIFAR-10"
+            f"{path} has {len(content)} bytes, which is no multiple of {size} (labels: {cifar.label_bytes}, and "
+            f"32x32x3 pixels): it is damaged or not the binary version of {cifar.title}"
         )
-    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, CIFAR_RECORD)
-    labels = records[:, 0].astype(np.int64)
-    if labels.max() > 9:
-        raise DatasetError(f"{path}: record {int(labels.argmax())} has label {labels.max()}, CIFAR-10 has 0 to 9")
-    pixels = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
+    labels = records[:, cifar.label_bytes - 1].astype(np.int64)
+    if labels.max() >= cifar.num_classes:
+        raise DatasetError(
+            f"{path}: record {int(labels.argmax())} has label {labels.max()}, "
+            f"{cifar.title} has 0 to {cifar.num_classes - 1}"
+        )
+    pixels = records[:, cifar.label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pixels), labels
 
 
-def _cifar_classes(folder: Path) -> tuple[str, ...]:
-    path = folder / "batches.meta.txt"
+def _cifar_classes(folder: Path, cifar: CifarFormat) -> tuple[str, ...]:
+    path = folder / cifar.names_file
     if not path.exists():
-        return CIFAR_CLASSES
+        numbers = tuple(str(label) for label in range(cifar.num_classes))
+        return CIFAR10_CLASSES if cifar is CIFAR10 else numbers
     names = tuple(line.strip() for line in read_bytes(path).decode("utf-8", "replace").splitlines() if line.strip())
-    if len(names) != 10:
-        raise DatasetError(f"{path} names {len(names)} classes, CIFAR-10 has 10")
+    if len(names) != cifar.num_classes:
+        raise DatasetError(f"{path} names {len(names)} classes, {cifar.title} has {cifar.num_classes}")
     return names
 
 

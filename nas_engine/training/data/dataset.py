@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.dataset_kinds import too_few_images
+from nas_engine.training.data.problems import Problems
 from nas_engine.training.randomness import Randomness, Stream
 
 Pixels = NDArray[np.uint8]
@@ -21,6 +23,8 @@ Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
 # Images that the normalisation constants are estimated from, at most (evenly spread over the split).
 NORMALISATION_IMAGES = 10_000
+FROM_ONE = "they count from 1, class indices from 0: subtract 1 from each"
+"""What is said of labels 1 to n."""
 
 
 class Split(Protocol):
@@ -132,6 +136,7 @@ class ImageDataset:
         classes: class names by index.
         normalisation: of the training images alone.
         fingerprint: sha256 (hex) of all three splits and the class names.
+        notices: what of the files is not read, and what else whoever brought them should know.
     """
 
     name: str
@@ -141,6 +146,7 @@ class ImageDataset:
     classes: tuple[str, ...]
     normalisation: Normalisation
     fingerprint: str
+    notices: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -157,6 +163,7 @@ def make_dataset(
     validation_fraction: float = 0.2,
     validation: Split | None = None,
     seed: int = 0,
+    notices: tuple[str, ...] = (),
 ) -> ImageDataset:
     """Check the splits, carve the validation images from the training images, estimate normalisation.
 
@@ -168,28 +175,47 @@ def make_dataset(
         validation_fraction: share of each class that is held out of training.
         validation: held-out images where the publisher gives them; nothing is carved then.
         seed: of the carving.
+        notices: of who read the files.
 
     Raises:
-        DatasetError: a split is empty, a label has no class, shapes differ, or a class is too small.
+        DatasetError: all that is wrong: a split is empty, a label has no class or a class no training image, shapes
+            differ, or a class is too small.
     """
+    problems = Problems(name)
     for part, split in (("training", train), ("test", test), *((("validation", validation),) if validation else ())):
         if len(split) == 0:
-            raise DatasetError(f"{name}: {part} images: there are none")
+            problems.add(f"{part} images: there are none")
+            continue
         lowest, highest = int(split.labels.min()), int(split.labels.max())
         if lowest < 0 or highest >= len(classes):
-            raise DatasetError(
-                f"{name}: {part} images: labels run from {lowest} to {highest}, there are {len(classes)} classes"
+            from_one = lowest == 1 and highest == len(classes)
+            hint = ": they count from 1, class indices from 0; subtract 1" if from_one else ""
+            problems.add(
+                f"{part} images: labels run from {lowest} to {highest}, there are {len(classes)} classes{hint}"
             )
         if split.image_shape != train.image_shape:
-            raise DatasetError(
-                f"{name}: {part} images are {split.image_shape}, training images {train.image_shape}: "
+            problems.add(
+                f"{part} images are {split.image_shape}, training images {train.image_shape}: "
                 "give image_size and channels so that both are brought to one shape"
             )
+    problems.refuse()
+    empty = sorted(set(range(len(classes))) - set(np.unique(train.labels).tolist()))
+    if empty:
+        named = ", ".join(f"{label} ({classes[label]})" for label in empty[:10])
+        more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
+        problems.add(f"no training image is of class {named}{more}: number the classes that there are 0, 1, 2, ...")
+    problems.refuse()
     if validation is None:
         kept, held_out = carve(train.labels, validation_fraction, seed, name)
         train, validation = train.subset(kept), train.subset(held_out)
     digest = hashlib.sha256("\n".join([*classes, train.digest(), validation.digest(), test.digest()]).encode())
-    return ImageDataset(name, train, validation, test, classes, _normalisation(train), digest.hexdigest())
+    return ImageDataset(name, train, validation, test, classes, _normalisation(train), digest.hexdigest(), notices)
+
+
+def require_batch(dataset: ImageDataset, batch_size: int) -> None:
+    """Raise DatasetError where there are fewer training images than one batch takes."""
+    if batch_size > len(dataset.train):
+        raise DatasetError(too_few_images(dataset.name, len(dataset.train), "training", batch_size))
 
 
 def carve(labels: Labels, fraction: float, seed: int, name: str) -> tuple[Indices, Indices]:
@@ -201,13 +227,16 @@ def carve(labels: Labels, fraction: float, seed: int, name: str) -> tuple[Indice
     if not 0.0 < fraction < 1.0:
         raise DatasetError(f"{name}: validation_fraction is {fraction}: it must lie between 0 and 1")
     held_out: list[Indices] = []
+    problems = Problems(name)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise DatasetError(f"{name}: class {label} has one training image: no validation image can be held out")
+            problems.add(f"class {label} has one training image: no validation image can be held out")
+            continue
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         rng = Randomness(seed).numpy(Stream.VALIDATION_SPLIT, int(label))
         held_out.append(rng.permutation(members)[:count])
+    problems.refuse()
     chosen = np.sort(np.concatenate(held_out))
     kept = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
     return kept.astype(np.int64), chosen.astype(np.int64)

@@ -18,6 +18,8 @@ from nas_engine.training.data.dataset import Pixels
 
 # Several times the largest published file; more is a decompression bomb.
 MAX_BYTES = 8 * 2**30
+BACKGROUND = (255, 255, 255)
+"""White, as a page: the colour that transparent pictures are laid on."""
 
 
 def require_folder(path: Path) -> None:
@@ -82,13 +84,17 @@ def fit_array(pixels: NDArray[np.uint8], image_size: int | None, channels: int |
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """A picture as grey (1) or RGB (3).
+    """A picture as grey (1) or RGB (3); where it is transparent, `BACKGROUND` shows through.
 
     Raises:
         ValueError: its pixels have more than 8 bits, which would be cut off at 255.
     """
     if image.mode[0] in "IF":
         raise ValueError(f"its pixels are of mode {image.mode}, more than 8 bits: save it with 8 bits")
+    if image.has_transparency_data:
+        whole = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        whole.alpha_composite(image.convert("RGBA"))
+        image = whole.convert("RGB")
     return image.convert("L" if channels == 1 else "RGB")
 
 

@@ -1,4 +1,4 @@
-"""ImageFolder-style data sets: one folder per class, under ``train/`` and ``test/`` (and ``val/``).
+"""Images in folders, decoded: turned as their EXIF orientation says, what is transparent laid on white.
 
 Small sets are decoded into memory once; large ones (ImageNet) stay on disk and are decoded batch by
 batch in threads, with training crops taken from the original files.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.training.data.dataset import (
@@ -29,14 +31,37 @@ from nas_engine.training.data.dataset import (
     carve,
     make_dataset,
 )
-from nas_engine.training.data.files import convert, require_folder
+from nas_engine.training.data.files import convert
+from nas_engine.training.data.folder_layout import WHOLE, read_layout
+from nas_engine.training.data.problems import MAX_LISTED, Problems
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm"})
-PARTS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 IN_MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
 DECODE_THREADS = 8
 # RandomResizedCrop of Inception-style training (Szegedy et al. 2015), the values SPOS and AttentiveNAS use.
 CROP_SCALE, CROP_RATIO, CROP_TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+
+# What Pillow's readers raise for files that are damaged, each its own.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+# Orientation of EXIF 2.32, section 4.6.4: what brings a stored picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +104,11 @@ class FileSplit:
         """Decode images in threads, in the order of `indices`."""
         seeds: Sequence[int | None] = [None] * len(indices) if crop_seeds is None else [int(s) for s in crop_seeds]
         paths = [self.paths[int(index)] for index in indices]
-        images = _decoders().map(decode, paths, [self.decoding] * len(paths), seeds)
-        return np.stack(list(images))
+        images = decoders().map(decode, paths, [self.decoding] * len(paths), seeds)
+        try:
+            return np.stack(list(images))
+        except DatasetError as error:
+            raise DatasetError(f"{error}; `hilnas datasets check` names every such file") from error
 
     def subset(self, indices: Indices) -> FileSplit:
         """A part of the files."""
@@ -104,37 +132,38 @@ def load_folder(
     centre_crop: float = 1.0,
     in_memory_bytes: int = IN_MEMORY_BYTES,
 ) -> ImageDataset:
-    """``root/train/<class>/*`` and ``root/test/<class>/*``; ``val/`` holds validation images.
+    """Images in the folders of their classes; `folder_layout` says which layouts are read.
 
-    Where there is ``val/`` and no ``test/`` (ImageNet), ``val/`` is the test set and validation images
+    Where there is ``val/`` and no ``test/`` with labels (ImageNet), ``val/`` is the test set and validation images
     are carved from training. Where the classes lie directly under the root, a fifth becomes test.
 
     Raises:
-        DatasetError: no class folder, an empty class, classes that differ between parts, a file that
-            cannot be decoded, or sizes that differ while image_size is not given.
+        DatasetError: all that is wrong: no class folder, an empty class, classes that differ between parts, files
+            that cannot be decoded (of sets that fit into memory), or no image_size where images are no squares.
     """
-    require_folder(root)
-    parts = {
-        part: next((root / name for name in names if (root / name).is_dir()), None) for part, names in PARTS.items()
+    if not 0.0 < centre_crop <= 1.0:
+        raise DatasetError(f"centre_crop is {centre_crop}: it must lie in (0, 1]")
+    problems = Problems(str(root))
+    layout = read_layout(root, problems)
+    first = next(iter(layout.parts.values()))
+    decoding = _decoding(root, first.paths, image_size, channels, centre_crop, problems)
+    splits = {
+        part: _split(root, FileSplit(files.paths, files.labels, decoding), in_memory_bytes, problems)
+        for part, files in layout.parts.items()
     }
-    if parts["train"] is None:
-        return _one_folder(root, image_size, channels, validation_fraction, seed, centre_crop, in_memory_bytes)
-    if parts["test"] is None:
-        parts["test"], parts["validation"] = parts["validation"], None
-    if parts["test"] is None:
-        raise DatasetError(f"{root} has train/ but neither test/ nor val/: a report needs images that nothing else saw")
-    classes = _classes(parts["train"])
-    listed = {part: _list_files(folder, classes) for part, folder in parts.items() if folder is not None}
-    decoding = _decoding(listed["train"][0], image_size, channels, centre_crop)
-    splits = {part: _split(*files, decoding, in_memory_bytes) for part, files in listed.items()}
+    problems.refuse()
+    if WHOLE in splits:
+        kept, held_out = carve(layout.parts[WHOLE].labels, 0.2, seed, str(root))
+        splits = {"train": splits[WHOLE].subset(kept), "test": splits[WHOLE].subset(held_out)}
     return make_dataset(
         root.name,
         splits["train"],
         splits["test"],
-        classes,
+        layout.classes,
         validation=splits.get("validation"),
         validation_fraction=validation_fraction,
         seed=seed,
+        notices=layout.notices,
     )
 
 
@@ -145,88 +174,85 @@ def decode(path: Path, decoding: Decoding, crop_seed: int | None = None) -> Pixe
         DatasetError: naming the file.
     """
     size = decoding.image_size
-    try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            box = _centre(file.size, decoding.centre_crop) if crop_seed is None else _random_box(file.size, crop_seed)
-            image = convert(file, decoding.channels)
-            whole = box == (0.0, 0.0, float(image.width), float(image.height))
-            if not whole or image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-            array: Pixels = np.asarray(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
+    with opened(path) as upright:
+        box = _centre(upright.size, decoding.centre_crop) if crop_seed is None else _random_box(upright.size, crop_seed)
+        image = convert(upright, decoding.channels)
+        whole = box == (0.0, 0.0, float(image.width), float(image.height))
+        if not whole or image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        array: Pixels = np.asarray(image, dtype=np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def _one_folder(
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture, turned as its EXIF orientation says.
+
+    Raises:
+        DatasetError: naming the file, also for what is found wrong while it is used.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            file.load()
+            yield _upright(file)
+    except UnidentifiedImageError as error:  # its own text repeats the whole path
+        raise DatasetError(f"{path} cannot be decoded (no image format that is known): remove or replace it") from error
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
+
+
+def _upright(loaded: Image.Image) -> Image.Image:
+    """Turned as its orientation says; as it is stored where its EXIF data are damaged, which viewers overlook too."""
+    try:
+        turn = _TURNS.get(loaded.getexif().get(ExifTags.Base.Orientation, 1))
+    except _UNREADABLE:
+        return loaded
+    return loaded if turn is None else loaded.transpose(turn)
+
+
+def _decoding(
     root: Path,
+    paths: Sequence[Path],
     image_size: int | None,
     channels: int | None,
-    validation_fraction: float,
-    seed: int,
     centre_crop: float,
-    in_memory_bytes: int,
-) -> ImageDataset:
-    classes = _classes(root)
-    paths, labels = _list_files(root, classes)
-    split = _split(paths, labels, _decoding(paths, image_size, channels, centre_crop), in_memory_bytes)
-    kept, held_out = carve(labels, 0.2, seed, str(root))
-    return make_dataset(
-        root.name,
-        split.subset(kept),
-        split.subset(held_out),
-        classes,
-        validation_fraction=validation_fraction,
-        seed=seed,
-    )
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
-    if len(names) < 2:
-        raise DatasetError(f"{folder} holds {len(names)} class folders: put each class's images in a folder of its own")
-    return names
-
-
-def _list_files(folder: Path, classes: tuple[str, ...]) -> tuple[tuple[Path, ...], Labels]:
-    unknown = {entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."} - set(classes)
-    if unknown:
-        raise DatasetError(f"{folder} has the classes {sorted(unknown)[:5]}, which are not among the training classes")
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in EXTENSIONS)
-        if not found:
-            known = " ".join(sorted(EXTENSIONS))
-            raise DatasetError(f"{folder / name} holds no image ({known}): every class needs some in every part")
-        paths += found
-        labels += [label] * len(found)
-    return tuple(paths), np.asarray(labels, dtype=np.int64)
-
-
-def _decoding(paths: Sequence[Path], image_size: int | None, channels: int | None, centre_crop: float) -> Decoding:
-    """Take what is not given from the first image."""
-    if not 0.0 < centre_crop <= 1.0:
-        raise DatasetError(f"centre_crop is {centre_crop}: it must lie in (0, 1]")
+    problems: Problems,
+) -> Decoding:
+    """Take what is not given from the first image that can be decoded."""
     if image_size is not None and channels is not None:
         return Decoding(image_size, channels, centre_crop)
-    first = paths[0]
-    try:
-        with Image.open(first) as file:
+    unreadable = Problems(str(root))
+    for path in paths[:MAX_LISTED]:
+        with unreadable.gathered(), opened(path) as file:
             (width, height), grey = file.size, file.mode in ("1", "L", "I", "F")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DatasetError(f"{first} cannot be decoded ({error}): remove or replace it") from error
-    if image_size is None and width != height:
-        raise DatasetError(f"{first} is {width}x{height}: give image_size, so that all images become squares of it")
-    return Decoding(image_size or width, channels or (1 if grey else 3), centre_crop)
+            if image_size is None and width != height:
+                place = path.relative_to(root).as_posix()
+                problems.add(f"{place} is {width}x{height}: give image_size, so that all images become squares of it")
+            return Decoding(image_size or min(width, height), channels or (1 if grey else 3), centre_crop)
+    unreadable.refuse()
+    raise DatasetError(f"{root} holds no image")
 
 
-def _split(paths: tuple[Path, ...], labels: Labels, decoding: Decoding, in_memory_bytes: int) -> Split:
-    split = FileSplit(paths, labels, decoding)
-    if len(paths) * decoding.image_size**2 * decoding.channels > in_memory_bytes:
+def _split(root: Path, split: FileSplit, in_memory_bytes: int, problems: Problems) -> Split:
+    """The images decoded, where they are few enough; what cannot be decoded goes to `problems`."""
+    decoding = split.decoding
+    if len(split) * decoding.image_size**2 * decoding.channels > in_memory_bytes:
         return split
-    return ArraySplit(split.load(np.arange(len(paths))), labels)
+
+    def pixels_of(path: Path) -> Pixels | DatasetError:
+        try:
+            return decode(path, decoding)
+        except DatasetError as error:
+            return error
+
+    pixels = np.zeros((len(split), *split.image_shape), dtype=np.uint8)
+    for place, found in enumerate(decoders().map(pixels_of, split.paths)):
+        if isinstance(found, DatasetError):
+            problems.add(str(found).removeprefix(f"{root}/"))
+        else:
+            pixels[place] = found
+    return ArraySplit(pixels, split.labels)
 
 
 def _centre(size: tuple[int, int], share: float) -> tuple[float, float, float, float]:
@@ -251,6 +277,6 @@ def _random_box(size: tuple[int, int], seed: int) -> tuple[float, float, float, 
 
 
 @cache
-def _decoders() -> ThreadPoolExecutor:
+def decoders() -> ThreadPoolExecutor:
     """One pool per process; Pillow releases the interpreter lock while it decodes."""
     return ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")

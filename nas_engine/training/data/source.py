@@ -17,7 +17,7 @@ from nas_engine.domain.plugins.guard import Guard
 from nas_engine.settings.dataset_kinds import FileSettings, FolderSettings, SourceKind, declared_datasets
 from nas_engine.settings.declared import SettingsError, read_settings
 from nas_engine.training.data.arrays import embedded, load_npz
-from nas_engine.training.data.binary import load_cifar10, load_idx
+from nas_engine.training.data.binary import CIFAR10, CIFAR100, load_cifar, load_idx
 from nas_engine.training.data.dataset import ArraySplit, ImageDataset, make_dataset
 from nas_engine.training.data.files import fit_array
 from nas_engine.training.data.folder import load_folder
@@ -103,7 +103,12 @@ def read_npz(settings: FileSettings, wanted: WantedImages) -> ImageDataset:
 
 def read_cifar10(settings: FileSettings, wanted: WantedImages) -> ImageDataset:
     """Read CIFAR-10's published files."""
-    return load_cifar10(Path(settings.path), **_preparation(wanted))
+    return load_cifar(Path(settings.path), CIFAR10, **_preparation(wanted))
+
+
+def read_cifar100(settings: FileSettings, wanted: WantedImages) -> ImageDataset:
+    """Read CIFAR-100's published files, with its fine labels."""
+    return load_cifar(Path(settings.path), CIFAR100, **_preparation(wanted))
 
 
 def read_fashion_mnist(settings: FileSettings, wanted: WantedImages) -> ImageDataset:
@@ -158,4 +163,4 @@ def brought_dataset(
     except PluginError:
         raise
     except Exception as error:  # arrays of any kind may have come
-        raise guard.fault(f"its images cannot be used: {error}") from error
+        raise guard.fault(f"its images cannot be used: {' '.join(str(error).split())}") from error

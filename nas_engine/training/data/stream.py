@@ -14,7 +14,7 @@ import torch
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.training.data.augmentation import ALONE, Augmentation, Augmenter, Share, normalise, to_float
-from nas_engine.training.data.dataset import ImageDataset, Indices, Normalisation, Pixels, Split
+from nas_engine.training.data.dataset import ImageDataset, Indices, Normalisation, Pixels, Split, require_batch
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.strategy import ImageBatch
 
@@ -35,13 +35,12 @@ class TrainingStream:
         """`batch_size` counts the images of all processes together.
 
         Raises:
-            TrainingError: the batch does not divide over the processes or is larger than the split, or
-                colours of grey images are to be changed.
+            DatasetError: there are fewer training images than a batch takes.
+            TrainingError: the batch does not divide over the processes, or colours of grey images are to be changed.
         """
         if batch_size < 1 or batch_size % share.num_processes:
             raise TrainingError(f"batch_size {batch_size} does not divide over {share.num_processes} processes")
-        if batch_size > len(dataset.train):
-            raise TrainingError(f"batch_size {batch_size} exceeds the {len(dataset.train)} training images")
+        require_batch(dataset, batch_size)
         channels = dataset.train.image_shape[2]
         if channels != 3 and (any(augmentation.colour_jitter) or augmentation.auto_augment):
             raise TrainingError(f"colour augmentation needs 3 channels, the images have {channels}: set channels to 3")

@@ -19,8 +19,9 @@ import torch.nn.functional as F  # noqa: N812
 
 from nas_engine.cost.chained import chained_cost
 from nas_engine.cost.routing_costs import RoutingCosts
-from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.settings.dataset_kinds import too_few_images
 from nas_engine.settings.densenas import Alternation, DenseNasSettings
 from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.densenas.routing_collapse import CollapseReport, collapse_report
@@ -67,7 +68,14 @@ class SearchReport:
 def architecture_stream(
     dataset: ImageDataset, settings: TrainingSettings, *, device: torch.device, share: Share = ALONE
 ) -> TrainingStream:
-    """Batches of the validation images for architecture steps, augmented like training images (reference)."""
+    """Batches of the validation images for architecture steps, augmented like training images (reference).
+
+    Raises:
+        DatasetError: there are fewer of them than a batch takes.
+    """
+    num_images = len(dataset.validation)
+    if settings.batch_size > num_images:
+        raise DatasetError(too_few_images(dataset.name, num_images, "validation", settings.batch_size))
     return TrainingStream(
         replace(dataset, train=dataset.validation),
         batch_size=settings.batch_size,

@@ -23,8 +23,6 @@ from server.core.errors import NotFoundError, ServiceError
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 
-MAX_MESSAGE = 500
-
 
 class Handler(Protocol):
     """Does jobs of one kind. It commits its result itself, under the lease; what it raises is reported."""
@@ -50,4 +48,4 @@ def failure_of(error: Exception) -> Failure:
             kind = FailureType.WORKER_ERROR
     expected = isinstance(error, EngineError | ServiceError)
     message = str(error) if expected else f"{type(error).__name__}: {error}"
-    return Failure(kind, message[:MAX_MESSAGE])
+    return Failure(kind, message)

@@ -14,6 +14,7 @@ from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.settings.training import NetworkSpec, TrainingSettings, TrainingSpec
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
+from nas_engine.training.data.dataset import require_batch
 from nas_engine.training.loop import Hooks, StopReason
 from nas_engine.training.threads import threads
 from server.jobs.job import Job, LeaseRef
@@ -79,10 +80,12 @@ class TrainHandler:
         inherited = None
         if isinstance(spec, NetworkSpec):
             inherited = weights_to_inherit(spec.strategy, space, self._loaded)
+        dataset = limited(self._resources.dataset(spec.dataset, space, spec.resolution), spec.max_train_images)
+        require_batch(dataset, spec.batch_size)  # known here already, before processes are started
         return TrainingRun(
             spec=spec,
             space=space,
-            dataset=limited(self._resources.dataset(spec.dataset, space, spec.resolution), spec.max_train_images),
+            dataset=dataset,
             inherited=inherited,
             checkpoint=checkpoint,
             folder=files,

@@ -72,6 +72,51 @@ class TestCifar10:
         with pytest.raises(DatasetError, match="not a folder"):
             _open(SourceKind.CIFAR10, tmp_path / "nowhere")
 
+    def test_all_that_is_wrong_with_the_files_is_said_at_once(self, tmp_path: Path) -> None:
+        write_cifar(tmp_path)
+        (tmp_path / "data_batch_2.bin").unlink()
+        (tmp_path / "data_batch_4.bin").write_bytes(b"cut")
+        (tmp_path / "batches.meta.txt").write_text("cat\ndog\n", encoding="utf-8")
+        with pytest.raises(DatasetError, match="has 3 problems") as refused:
+            _open(SourceKind.CIFAR10, tmp_path)
+        assert [problem.removeprefix(f"{tmp_path}/").split(" ")[0] for problem in refused.value.problems] == [
+            "data_batch_2.bin",
+            "data_batch_4.bin",
+            "batches.meta.txt",
+        ]
+
+
+class TestCifar100:
+    def _write(self, folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        for name, count in (("train.bin", 300), ("test.bin", 100)):
+            records = rng.integers(0, 256, size=(count, 3074), dtype=np.uint8)
+            records[:, 0], records[:, 1] = np.arange(count) % 20, np.arange(count) % 100
+            (folder / name).write_bytes(records.tobytes())
+
+    def test_the_binary_version_is_read_by_its_fine_labels(self, tmp_path: Path) -> None:
+        self._write(tmp_path)
+        names = [f"name{number}" for number in range(100)]
+        (tmp_path / "fine_label_names.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+        dataset = _open(SourceKind.CIFAR100, tmp_path)
+        assert (dataset.name, len(dataset.train) + len(dataset.validation), len(dataset.test)) == ("cifar100", 300, 100)
+        assert dataset.classes == tuple(names)
+        record = (tmp_path / "test.bin").read_bytes()[3074 * 42 : 3074 * 43]
+        assert dataset.test.labels[42] == record[1] == 42
+        image = dataset.test.load(np.array([42]))[0]
+        assert image[1, 0].tolist() == [record[2 + 32], record[2 + 1024 + 32], record[2 + 2048 + 32]]
+
+    def test_the_pickled_version_and_other_files_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "test").write_bytes(pickle.dumps({"data": []}))
+        with pytest.raises(DatasetError, match=r"CIFAR-100: it is pickled.*cifar-100-binary\.tar\.gz"):
+            _open(SourceKind.CIFAR100, tmp_path)
+        self._write(tmp_path)
+        content = bytearray((tmp_path / "train.bin").read_bytes())
+        content[3074 * 7 + 1] = 100
+        (tmp_path / "train.bin").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"record 7 has label 100, CIFAR-100 has 0 to 99"):
+            _open(SourceKind.CIFAR100, tmp_path)
+
 
 class TestIdx:
     @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -166,6 +211,31 @@ class TestNpz:
     def test_malformed_archives_are_refused(self, tmp_path: Path, arrays: dict[str, object], message: str) -> None:
         with pytest.raises(DatasetError, match=message):
             _open(SourceKind.NPZ, self._save(tmp_path / "d.npz", **arrays))
+
+    def test_labels_that_count_from_one_are_said_to_and_make_no_empty_class(self, tmp_path: Path) -> None:
+        images = np.zeros((12, 2, 2), np.uint8)
+        named = {"classes": np.array(["a", "b", "c"])}
+        for more in ({}, named):
+            path = self._save(tmp_path / "d.npz", x=images, y=np.arange(12) % 3 + 1, **more)
+            with pytest.raises(DatasetError, match=r"labels run from 1 to 3.*count from 1.*subtract 1"):
+                _open(SourceKind.NPZ, path)
+        path = self._save(tmp_path / "d.npz", x=images, y=np.arange(12) % 3 * 2)
+        with pytest.raises(DatasetError, match=r"no training image is of class 1 \(1\), 3 \(3\)"):
+            _open(SourceKind.NPZ, path)
+
+    def test_every_array_that_is_wrong_is_named_at_once(self, tmp_path: Path) -> None:
+        path = self._save(
+            tmp_path / "d.npz",
+            x_train=np.zeros((4, 2, 2)),
+            y_train=np.zeros(4),
+            x_test=np.zeros((3, 2, 2), np.uint8),
+            y_test=np.zeros(2, int),
+            x_val=np.zeros((3, 2, 2), np.uint8),
+        )
+        with pytest.raises(DatasetError, match="has 4 problems") as refused:
+            _open(SourceKind.NPZ, path)
+        beginnings = [problem.split(" ")[0] for problem in refused.value.problems]
+        assert beginnings == ["x_train", "y_train", "x_test", "x_val"]
 
     def test_an_archive_with_damaged_content_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "d.npz"

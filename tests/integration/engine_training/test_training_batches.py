@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.training.data.augmentation import ALONE, NO_AUGMENTATION, Augmentation, Augmenter, Share
 from nas_engine.training.data.dataset import ImageDataset, Normalisation
 from nas_engine.training.data.folder import load_folder
@@ -129,7 +129,7 @@ def test_impossible_batches_and_augmentations_are_refused() -> None:
         _stream(share=Share(0, 3))
     with pytest.raises(TrainingError, match="needs 3 channels"):
         _stream(augmentation=EVERYTHING)
-    with pytest.raises(TrainingError, match="exceeds the 96 training images"):
+    with pytest.raises(DatasetError, match="batch_size 97 exceeds the 96 training images of data set 'stripes'"):
         _stream(batch_size=97)
     for options, message in (
         ({"crop_padding": -1}, "crop_padding"),

@@ -74,7 +74,8 @@ def test_the_fingerprint_sees_pixels_labels_classes_and_the_split() -> None:
     ("change", "message"),
     [
         (lambda s: (ArraySplit(s.pixels[:0], s.labels[:0]), s), "there are none"),
-        (lambda s: (ArraySplit(s.pixels, s.labels + 1), s), "labels run from 1 to 3, there are 3 classes"),
+        (lambda s: (ArraySplit(s.pixels, s.labels + 1), s), "from 1 to 3, there are 3 classes: they count from 1"),
+        (lambda s: (ArraySplit(s.pixels, s.labels % 2), s), r"no training image is of class 2 \(c\)"),
         (lambda s: (ArraySplit(s.pixels, s.labels - 1), s), "labels run from -1"),
         (lambda s: (s, ArraySplit(s.pixels[:, :6], s.labels)), "brought to one shape"),
     ],

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import ValidationError
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.settings.training import (
@@ -257,7 +257,7 @@ def test_gradients_can_be_clipped_by_value_and_by_norm() -> None:
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(TrainingError, match="mixed precision is for CUDA"):
         _train(changed(tiny_config(2), precision=Precision.MIXED))
-    with pytest.raises(TrainingError, match="batch_size 1000 exceeds"):
+    with pytest.raises(DatasetError, match="batch_size 1000 exceeds"):
         _train(tiny_config(2, batch_size=1000))
     with pytest.raises(ValidationError, match="iterations"):
         tiny_config(0)

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from structlog.testing import capture_logs
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.settings.presets import IMAGENET, TRAINING_PRESETS
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.source import open_dataset
+from server.jobs.worker.handlers import failure_of
 from server.searches.presets import SEARCH_PRESETS
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.worker import WorkerResources
@@ -88,3 +91,33 @@ def test_centre_crops_that_cannot_be_are_refused(tmp_path: Path, change: dict[st
     registry.write_text(json.dumps({"x": entry}), encoding="utf-8")
     with pytest.raises(DatasetError, match="centre_crop"):
         DatasetCatalog.from_file(registry)
+
+
+def test_workers_say_what_they_do_not_read_and_report_every_problem(
+    sqlite_database: TestDatabase, tmp_path: Path
+) -> None:
+    root = tmp_path / "images"
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for number in range(15):
+            Image.new("L", (8, 8), number).save(root / name / f"{number}.png")
+    (root / "a" / "list.csv").write_text("x", encoding="utf-8")
+    registry = tmp_path / "datasets.json"
+    entry = {"kind": "folder", "path": str(root), "num_classes": 2}
+    registry.write_text(json.dumps({"mine": entry}), encoding="utf-8")
+    world = _world(sqlite_database, tmp_path)
+    with capture_logs() as logs:
+        _resources(world, registry).images("mine", 1, 8)
+    assert [(line["dataset"], line["notice"]) for line in logs] == [
+        ("mine", "not read: 1 file of other suffixes: 1 .csv (first a/list.csv)")
+    ]
+    for number in range(11):
+        for name in ("a", "b"):
+            (root / name / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DatasetError) as refused:
+        _resources(world, registry).images("mine", 1, 8)
+    failure = failure_of(refused.value)
+    assert failure.type is FailureType.INVALID_INPUT
+    assert f"{root} has 22 problems: - a/0.png cannot be decoded" in failure.message
+    assert failure.message.count("cannot be decoded") == 20
+    assert failure.message.endswith("- and 2 more")
