@@ -201,6 +201,7 @@ class Device:
         labels: the device's own; `admin_labels` are set by engineers and win.
         num_failures_in_a_row: jobs that blamed it since its last good result.
         last_seen_at: last authenticated call.
+        left_at: when its agent said goodbye; None once it speaks again.
         reserved_by, reserved_until: a person has it until then; it gets no jobs meanwhile.
         last_canary_ratio: median over baseline of its last canary.
         owner: of the enrolment token it came with; None where that was made without authentication.
@@ -226,6 +227,7 @@ class Device:
     num_failures_in_a_row: int = 0
     enrolled_at: datetime
     last_seen_at: datetime
+    left_at: datetime | None = None
     reserved_by: str | None = None
     reserved_until: datetime | None = None
     last_canary_at: datetime | None = None
@@ -248,8 +250,8 @@ class Device:
         return self.reserved_until is not None and self.reserved_until > now
 
     def online(self, now: datetime, timeout: timedelta) -> bool:
-        """Whether it was heard of within `timeout`."""
-        return now - self.last_seen_at <= timeout
+        """Whether it was heard of within `timeout`, and has not said goodbye since."""
+        return self.left_at is None and now - self.last_seen_at <= timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

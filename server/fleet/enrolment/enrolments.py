@@ -205,4 +205,5 @@ def _device(
         boot_id=new.boot_id,
         instance_epoch=new.instance_epoch,
         last_seen_at=now,
+        left_at=None,
     )
