@@ -69,7 +69,7 @@ def describe(error: grpc.RpcError) -> str:
     """Put a failed call's code and details on one line for the log."""
     ask = getattr(error, "details", None)
     details = ask() if callable(ask) else str(error)
-    return f"{status(error).name}: {' '.join(str(details).split())[:300]}"
+    return f"{status(error).name}: {' '.join(str(details).split())[:500]}"
 
 
 class Link:

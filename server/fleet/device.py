@@ -64,6 +64,10 @@ CLASSIFY_FEATURE = "classify"
 """Feature of agents that execute models on given images."""
 
 
+KNOWN_DEVICE_FEATURE = "known-device"
+"""Feature of agents that say at enrolment which device they are; those of earlier releases are known by name alone."""
+
+
 def pool_key(identity: DeviceIdentity, dtype: Dtype) -> str:
     """sha256 (hex) of a hardware key with the batch left out: what a device offers and a measuring job asks for."""
     document = HardwareKey(identity=identity, dtype=dtype).to_json()
@@ -266,7 +270,11 @@ class DeviceQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """What a device says when it enrols."""
+    """What a device says when it enrols.
+
+    Attributes:
+        device_id: of the device that its state directory, or its operator, says it is; empty for a new one.
+    """
 
     name: str
     device_type: str
@@ -275,6 +283,7 @@ class Enrolment:
     agent_version: str = ""
     boot_id: str = ""
     instance_epoch: int = 0
+    device_id: str = ""
 
     def __post_init__(self) -> None:
         check_device_text("name", self.name)
