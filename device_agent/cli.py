@@ -89,6 +89,13 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="the enrolled device that this is, where its state directory was lost (default: HILNAS_DEVICE_ID)",
     )
     server.add_argument("--insecure", action="store_true", help="no TLS: for loopback and private networks only")
+    server.add_argument(
+        "--proxy",
+        default="",
+        metavar="URL",
+        help="HTTP proxy on the way, http://HOST:PORT; none goes without (default: HILNAS_PROXY, else auto: as "
+        "grpc_proxy, https_proxy, http_proxy and no_proxy say, and never to a server on this machine)",
+    )
     server.add_argument("--ca", type=Path, help="certificate authority of the server")
     server.add_argument("--cert", type=Path, help="client certificate, where the server asks for one")
     server.add_argument("--key", type=Path, help="its private key")
@@ -215,6 +222,7 @@ def _probed(measuring: MeasuringSettings, golden: Path) -> MeasuringSettings:
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:
     from device_agent.failures import AgentError
+    from device_agent.server_link.proxy import proxy_to
     from device_agent.server_link.tls import LinkSettings
     from device_agent.settings import AgentSettings
 
@@ -230,6 +238,7 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
             ca_path=parsed.ca,
             certificate_path=parsed.cert,
             key_path=parsed.key,
+            proxy=proxy_to(parsed.server, parsed.proxy, os.environ),
         ),
         name=parsed.name,
         device_type=parsed.device_type or parsed.runtime,
