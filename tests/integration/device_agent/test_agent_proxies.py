@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from device_agent.cli import build_parser
+from device_agent.server_link.proxy import VARIABLES, proxy_to
 from device_agent.server_link.tls import LinkSettings, tls_fault
 from hilnas.proxies import Proxy
 from server.fleet.rpc_server import TlsFiles
 from server.jobs.states import JobState
+from tests.support.paths import ROOT
 from tests.support.processes.agent_process import AgentProcess
 from tests.support.processes.certificates import Authority
 from tests.support.processes.forward_proxy import ForwardProxy, forward_proxy
@@ -122,3 +127,23 @@ def test_a_malformed_proxy_option_ends_the_agent_in_one_line(farm: Farm, tmp_pat
     assert agent.wait() == 1
     (line,) = agent.log.strip().splitlines()
     assert line.startswith("hilnas agent: --proxy is 'socks5://proxy:1080', and no socks5:// proxy can be used here")
+
+
+PAGE = ROOT / "docs/how-to/boards_behind_nat_and_proxies.md"
+
+
+def test_the_how_to_page_s_commands_do_what_it_says(farm: Farm, tmp_path: Path, proxy: ForwardProxy) -> None:
+    page = PAGE.read_text()
+    lines = [shlex.split(line) for line in re.findall(r"^\$ hilnas agent (.*)$", page, re.MULTILINE)]
+    parsed = [build_parser().parse_args(line) for line in lines]
+    shared = {"http_proxy": "http://shared:1"}
+    found = [proxy_to(one.server, one.proxy, shared) for one in parsed]
+    assert [None if one is None else one.url for one in found] == [None, "http://proxy.example.org:3128", None]
+    # The one that names a proxy, for real: with this test's proxy and server in the places of the page's.
+    options = ["--proxy", proxy.url, "--name", parsed[1].name]
+    host, _, _ = parsed[1].server.rpartition(":")
+    start(farm, tmp_path, *options, host=host)
+    farm.device(parsed[1].name)
+    assert proxy.heads[0].startswith(f"CONNECT {host}:")
+    named = [*VARIABLES.naming[0], *VARIABLES.excluding, "HILNAS_PROXY"]
+    assert [name for name in named if f"`{name}`" not in page] == []
