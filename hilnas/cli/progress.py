@@ -55,7 +55,7 @@ def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> Supernet
         console,
         events=lambda: nas.supernets.events(supernet_id),
         read=lambda: nas.supernets.get(supernet_id),
-        render=training_view,
+        render=lambda training, _: training_view(training),
         line=training_line,
     )
 
@@ -66,7 +66,7 @@ def follow_network(nas: Hilnas, network_id: str, console: Console) -> NetworkRes
         console,
         events=lambda: nas.networks.events(network_id),
         read=lambda: nas.networks.get(network_id),
-        render=training_view,
+        render=lambda training, _: training_view(training),
         line=training_line,
     )
 
@@ -77,7 +77,7 @@ def follow_study(nas: Hilnas, study_id: str, console: Console) -> RankingStudyRe
         console,
         events=lambda: nas.ranking_studies.events(study_id),
         read=lambda: nas.ranking_studies.get(study_id),
-        render=lambda study: Text(study_line(study)),
+        render=lambda study, _: Text(study_line(study)),
         line=study_line,
     )
 
@@ -87,7 +87,7 @@ def _follow(
     *,
     events: Callable[[], Iterator[ReceivedEvent]],
     read: Callable[[], T],
-    render: Callable[[T], RenderableType],
+    render: Callable[[T, str], RenderableType],
     line: Callable[[T], str],
     waiting: Callable[[], str] = lambda: "",
     look_s: float = LOOK_S,
@@ -98,10 +98,9 @@ def _follow(
         waiting: says what it waits for that tells nothing by itself, such as a board that is away.
     """
     if console.is_terminal:
-        with Live(render(read()), console=console, refresh_per_second=4) as live:
+        with Live(render(read(), ""), console=console, refresh_per_second=4) as live:
             for current, reason in _changes(events, read, waiting, look_s):
-                shown = render(current)
-                live.update(Group(shown, Text(f"waiting: {reason}")) if reason else shown)
+                live.update(render(current, reason))
         return read()
     # A log gets a line where a terminal is redrawn.
     last_line = ""
@@ -154,8 +153,12 @@ def _search_waits_for(nas: Hilnas, search_id: str) -> str:
     return next((nas.jobs.get(job.id).waiting_for for job in queued), "")
 
 
-def search_view(search: SearchResource) -> RenderableType:
-    """Everything one wants to see of a running search."""
+def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType:
+    """Everything one wants to see of a running search.
+
+    Args:
+        waiting_for: what its measurements wait for; no end is promised meanwhile. Empty: nothing.
+    """
     progress = search.progress
     finished = progress.num_complete + progress.num_infeasible + progress.num_failed
     table = Table(title=f"{search.name}  {search.id}", show_header=False, title_justify="left", min_width=64)
@@ -175,7 +178,9 @@ def search_view(search: SearchResource) -> RenderableType:
         table.add_row("deriving", deriving)
     table.add_row("front size", str(progress.front_size))
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
-    table.add_row("time left", _eta(search, finished, datetime.now(UTC)))
+    table.add_row("time left", "-" if waiting_for else _eta(search, finished, datetime.now(UTC)))
+    if waiting_for:
+        table.add_row("waiting", Text(waiting_for))
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hilnas.cli.commands import measure, tables
+from hilnas.cli.commands import devices, measure, tables
 from hilnas.cli.progress import follow_search
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass
@@ -88,6 +89,8 @@ def test_a_followed_measurement_says_who_is_missed(
     said = capsys.readouterr().out
     job_id = said.split()[0]
     assert GONE in said.replace("\n", " ")
+    assert devices.main(["queue"]) == 0
+    assert f"{job_id}: {GONE}" in capsys.readouterr().out
     server.sdk().jobs.cancel(job_id)
 
 
@@ -112,12 +115,15 @@ def test_a_followed_table_says_who_is_missed(
     assert GONE in said()
 
 
-def test_a_followed_search_says_who_is_missed_although_nothing_happens(server: RunningServer, world: World) -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_followed_search_says_who_is_missed_although_nothing_happens(
+    server: RunningServer, world: World, terminal: bool
+) -> None:
     spec: dict[str, JsonValue] = latency_spec(1, device={"device_type": "away"})
     with server.sdk() as nas:
         search = nas.searches.create(spec)
         shown = io.StringIO()
-        console = Console(file=shown, width=300)
+        console = Console(file=shown, width=300, force_terminal=terminal)
 
         def order_and_wait() -> None:
             time.sleep(0.5)  # the follower has shown all that happened: from here on no event speaks of the board
@@ -129,4 +135,4 @@ def test_a_followed_search_says_who_is_missed_although_nothing_happens(server: R
         ended = follow_search(nas, search.id, console, look_s=0.2)
         waiting.join(PATIENCE_S)
     assert ended.state.value == "cancelled"
-    assert f"waiting: {GONE}" in shown.getvalue()
+    assert re.search(rf"waiting.*{GONE}", shown.getvalue())
