@@ -52,6 +52,7 @@ def test_an_agent_that_is_stopped_is_offline_at_once(farm: Farm) -> None:
         ("", "has no enrolment token"),
         (" ", "has no enrolment token"),
     ],
+    ids=["unknown", "of an admin", "revoked", "huge", "no text", "empty", "blank"],
 )
 def test_a_wrong_token_ends_the_agent_with_status_2_after_saying_so(
     farm: Farm, tmp_path: Path, capsys: pytest.CaptureFixture[str], token: str, reason: str
