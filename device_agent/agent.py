@@ -103,6 +103,7 @@ class Agent:
         self._taken_over = False
         self._last_message = ""
         self._heard = False  # whether this server has answered anything since the start
+        self._served = False  # whether it has taken this agent for its device since
         self._no_jobs_until = 0.0
         self._renew_every_s = DEFAULT_RENEW_EVERY_S
         self._interrupt: Callable[[], object] = lambda: None
@@ -121,7 +122,8 @@ class Agent:
         """Serve until it is stopped.
 
         Raises:
-            EnrolmentError: no credential, and none can be had: no token, or one that is refused from the start.
+            EnrolmentError: no credential that the server accepts, and none can be had: no token, or a refused one. An
+                agent that has served since its start waits for an admin instead.
             TlsError: this agent and the server cannot come to a secure connection, and never did.
         """
         try:
@@ -146,7 +148,7 @@ class Agent:
             self._health.probe_if_due()
             response = self._sync()
         except EnrolmentError as error:
-            if not self._heard:  # whoever starts it is there to read this; one that served before waits for an admin
+            if not self._served:  # whoever starts it is there to read this; one that served before waits for an admin
                 raise
             _log.error("%s", error)
             self._pause(self._backoff.refused_s())
@@ -159,7 +161,7 @@ class Agent:
             self._pause(self._backoff.refused_s())
             return
         if response is not None:
-            self._heard = True
+            self._heard = self._served = True
             self._backoff.succeeded(time.monotonic())
             self._returned.clear()
             self._follow(response)
@@ -269,6 +271,12 @@ class Agent:
             self._session.forget()
             self._pause(self._backoff.next_s())
             return
+        if kind is Trouble.UNAUTHENTICATED and not self._served:
+            raise EnrolmentError(
+                f"{self._settings.link.server} does not accept the credential of {self._settings.name} "
+                f"({describe(error)}), and there is no enrolment token to get another one with: pass "
+                "--enrolment-token-file or set HILNAS_ENROLMENT_TOKEN"
+            ) from error
         lasting = kind in (Trouble.UNAUTHENTICATED, Trouble.REFUSED, Trouble.INVALID)
         pause_s = self._backoff.refused_s() if lasting else self._backoff.next_s()
         _log.warning("server: %s; again in %.1f s", describe(error), pause_s)

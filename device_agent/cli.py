@@ -82,7 +82,20 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="file with the token (default: HILNAS_ENROLMENT_TOKEN_FILE)",
     )
+    server.add_argument(
+        "--device-id",
+        default=os.environ.get("HILNAS_DEVICE_ID", ""),
+        metavar="dev_...",
+        help="the enrolled device that this is, where its state directory was lost (default: HILNAS_DEVICE_ID)",
+    )
     server.add_argument("--insecure", action="store_true", help="no TLS: for loopback and private networks only")
+    server.add_argument(
+        "--proxy",
+        default="",
+        metavar="URL",
+        help="HTTP proxy on the way, http://HOST:PORT; none goes without (default: HILNAS_PROXY, else auto: as "
+        "grpc_proxy, https_proxy, http_proxy and no_proxy say, and never to a server on this machine)",
+    )
     server.add_argument("--ca", type=Path, help="certificate authority of the server")
     server.add_argument("--cert", type=Path, help="client certificate, where the server asks for one")
     server.add_argument("--key", type=Path, help="its private key")
@@ -209,6 +222,7 @@ def _probed(measuring: MeasuringSettings, golden: Path) -> MeasuringSettings:
 
 def _settings(parsed: argparse.Namespace) -> AgentSettings:
     from device_agent.failures import AgentError
+    from device_agent.server_link.proxy import proxy_to
     from device_agent.server_link.tls import LinkSettings
     from device_agent.settings import AgentSettings
 
@@ -224,13 +238,15 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
             ca_path=parsed.ca,
             certificate_path=parsed.cert,
             key_path=parsed.key,
+            proxy=proxy_to(parsed.server, parsed.proxy, os.environ),
         ),
         name=parsed.name,
         device_type=parsed.device_type or parsed.runtime,
         labels=labels,
         # Absolute: the measuring child works in a folder of its own.
         state_dir=(parsed.state_dir or state_home / "hilnas-agent" / parsed.name).absolute(),
-        enrolment_token=parsed.enrolment_token or _token_in(parsed.enrolment_token_file),
+        enrolment_token=parsed.enrolment_token.strip() or _token_in(parsed.enrolment_token_file),
+        device_id=parsed.device_id,
         measuring=_measuring_settings(parsed),
         isolate=parsed.isolation == "process",
         cache_bytes=parsed.cache_bytes,
@@ -240,13 +256,13 @@ def _settings(parsed: argparse.Namespace) -> AgentSettings:
 
 
 def _token_in(path: Path | None) -> str:
-    from device_agent.failures import AgentError
+    from device_agent.failures import EnrolmentError
 
     # A board that has enrolled needs no token any more: a file that is gone is no error.
     try:
         return "" if path is None or not path.exists() else path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise AgentError(f"enrolment token file {path} cannot be read: {error}") from error
+        raise EnrolmentError(f"enrolment token file {path} cannot be read: {error}") from error
 
 
 def _measuring_settings(parsed: argparse.Namespace) -> MeasuringSettings:

@@ -22,6 +22,7 @@ class AgentSettings:
         labels: free form.
         state_dir: its own directory.
         enrolment_token: used where there is no credential yet; empty for none.
+        device_id: which device this is, where the state directory that says so was lost; empty: what that says.
         measuring: the device's own settings, which its measuring processes need too.
         isolate: measure in child processes; only simulated runtimes may do without.
         cache_bytes: of artifacts kept on disk.
@@ -36,6 +37,7 @@ class AgentSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     state_dir: Path
     enrolment_token: str = ""
+    device_id: str = ""
     measuring: MeasuringSettings
     isolate: bool = True
     cache_bytes: int = 2 * 2**30

@@ -56,11 +56,15 @@ class StateDirectory:
 
     def enrolled(self, server: str) -> Enrolled | None:
         """Read the enrolment with this server; None without one."""
+        enrolment = self.last_enrolled()
+        return enrolment if enrolment is not None and enrolment.server == server else None
+
+    def last_enrolled(self) -> Enrolled | None:
+        """Read the last enrolment, with whatever server; None without one."""
         try:
-            enrolment = Enrolled(**json.loads((self.path / "enrolment.json").read_text()))
+            return Enrolled(**json.loads((self.path / "enrolment.json").read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        return enrolment if enrolment.server == server else None
 
     def wanted_credential(self) -> str:
         """The credential to enrol with: made once and kept until an enrolment is, so that an enrolment whose answer was

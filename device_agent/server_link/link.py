@@ -69,7 +69,7 @@ def describe(error: grpc.RpcError) -> str:
     """Put a failed call's code and details on one line for the log."""
     ask = getattr(error, "details", None)
     details = ask() if callable(ask) else str(error)
-    return f"{status(error).name}: {' '.join(str(details).split())[:300]}"
+    return f"{status(error).name}: {' '.join(str(details).split())[:500]}"
 
 
 class Link:
@@ -157,11 +157,14 @@ def _fetch_errors(sha256: str, token: StopToken) -> Iterator[None]:
 
 
 def _channel(settings: LinkSettings) -> grpc.Channel:
+    # Said outright: of itself gRPC takes a proxy from the environment for servers on this machine too.
+    way = ("grpc.enable_http_proxy", 0) if settings.proxy is None else ("grpc.http_proxy", settings.proxy.url)
+    options = (*CHANNEL_OPTIONS, way)
     if settings.insecure:
-        return grpc.insecure_channel(settings.server, options=CHANNEL_OPTIONS)
+        return grpc.insecure_channel(settings.server, options=options)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=settings.ca_path.read_bytes() if settings.ca_path else None,
         private_key=settings.key_path.read_bytes() if settings.key_path else None,
         certificate_chain=settings.certificate_path.read_bytes() if settings.certificate_path else None,
     )
-    return grpc.secure_channel(settings.server, credentials, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(settings.server, credentials, options=options)

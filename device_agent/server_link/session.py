@@ -92,8 +92,17 @@ class ServerSession:
         return bool(self._agent.agent_id)
 
     def resume(self) -> None:
-        """Take up the enrolment of an earlier start, if there is one with this server."""
-        known = self._state.enrolled(self._settings.link.server)
+        """Take up the enrolment of an earlier start, if there is one with this server.
+
+        Raises:
+            EnrolmentError: it is that of another device than this is said to be.
+        """
+        known, wanted = self._state.enrolled(self._settings.link.server), self._settings.device_id
+        if known is not None and wanted not in ("", known.agent_id):
+            raise EnrolmentError(
+                f"state directory {self._settings.state_dir} is that of device {known.agent_id}, not of {wanted}: give "
+                "another --state-dir, or leave --device-id out"
+            )
         if known is not None:
             self._take(known)
 
@@ -101,8 +110,12 @@ class ServerSession:
         """Waiting would not help a device that has neither credential nor token.
 
         Raises:
-            EnrolmentError: it has neither.
+            EnrolmentError: it has neither, or what it has cannot be a token.
         """
+        if not self._settings.enrolment_token.isascii() or not self._settings.enrolment_token.isprintable():
+            raise EnrolmentError(
+                "the enrolment token holds what no token does: it is one line, nas_enr_... (hilnas tokens enrolment)"
+            )
         if not self.enrolled and not self._settings.enrolment_token:
             raise EnrolmentError(
                 f"{self._settings.name} has not enrolled with {self._settings.link.server} and has no enrolment token: "
@@ -123,11 +136,15 @@ class ServerSession:
             grpc.RpcError: the server could not be asked.
         """
         self.require_way_in()
+        last = self._state.last_enrolled()
+        agent = control_pb2.AgentIdentity()
+        agent.CopyFrom(self._agent)
+        agent.agent_id = self._settings.device_id or ("" if last is None else last.agent_id)
         request = control_pb2.EnrollRequest(
             enrolment_token=self._settings.enrolment_token,
             name=self._settings.name,
             device_type=self._settings.device_type,
-            agent=self._agent,
+            agent=agent,
             capabilities=self._capabilities,
             labels=dict(self._settings.labels),
         )
@@ -143,6 +160,8 @@ class ServerSession:
         self._state.remember(enrolled)
         self._take(enrolled)
         _log.info("enrolled as %s (%s)", self._settings.name, answer.agent_id)
+        if self._settings.device_id not in ("", answer.agent_id):
+            _log.warning("this server had no device %s named %s: this is a new one", agent.agent_id, request.name)
 
     def sync_request(
         self,

@@ -7,13 +7,14 @@ the standard library, which says what is wrong; a fault that waiting does not me
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.failures import TlsError
+from device_agent.server_link.proxy import ProxyRefusalError, connected, host_and_port
+from hilnas.proxies import Proxy
 
 _TIMEOUT_S = 3.0
 _TWICE_PAUSE_S = 0.5
@@ -30,6 +31,7 @@ class LinkSettings:
         insecure: no TLS; for loopback and private networks of one host only.
         ca_path: certificate authority; None takes the system's.
         certificate_path, key_path: client certificate, where the server asks for one.
+        proxy: on the way there; None for the direct one.
     """
 
     server: str
@@ -37,6 +39,7 @@ class LinkSettings:
     ca_path: Path | None = None
     certificate_path: Path | None = None
     key_path: Path | None = None
+    proxy: Proxy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +61,19 @@ def check_files(settings: LinkSettings) -> None:
 
 
 def tls_fault(settings: LinkSettings) -> TlsFault | None:
-    """Find out by handshakes of this agent's own why calls do not reach the server; None for everything but TLS.
+    """Find out by handshakes of this agent's own why calls do not reach the server; None for everything but TLS and a
+    proxy on the way.
 
     A fault is reported only where two handshakes in a row agree: a server that ends just now is none.
     """
-    host, colon, port = settings.server.rpartition(":")
-    if not colon or not port.isdecimal() or "/" in host:
-        return None  # one of gRPC's other forms of a target
-    first = _one_fault(settings, host.strip("[]"), int(port))
+    where = host_and_port(settings.server)
+    if where is None:
+        return None
+    first = _one_fault(settings, *where)
     if first is None:
         return None
     time.sleep(_TWICE_PAUSE_S)
-    return first if _one_fault(settings, host.strip("[]"), int(port)) == first else None
+    return first if _one_fault(settings, *where) == first else None
 
 
 def _one_fault(settings: LinkSettings, host: str, port: int) -> TlsFault | None:
@@ -77,12 +81,14 @@ def _one_fault(settings: LinkSettings, host: str, port: int) -> TlsFault | None:
     context = _context(settings)
     try:
         with (
-            socket.create_connection((host, port), _TIMEOUT_S) as plain,
+            connected(host, port, settings.proxy, _TIMEOUT_S) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
             if settings.insecure:
                 return TlsFault(f"{server} speaks TLS: leave --insecure out and give its certificate authority as --ca")
             return None if _is_answered(secure) else _refused_client(settings)
+    except ProxyRefusalError as error:
+        return TlsFault(str(error), lasting=False)  # the next try may be let through
     except ssl.SSLCertVerificationError as error:
         return _distrusted_server(settings, host, error)
     except ssl.SSLError as error:

@@ -61,7 +61,7 @@ def capabilities_to_proto(
         has_npu_load=board.state().npu_load_percent is not None,
         timer_resolution_ns=device.environment().timer_resolution_ns or 0,
         core_masks=device.core_labels(),
-        features=["canary", *(["classify"] if facts.executes else [])],
+        features=["canary", "known-device", *(["classify"] if facts.executes else [])],
         runtime=control_pb2.RuntimeDescription(
             title=one_line(device.declared.declaration.title, 200),
             package=device.declared.provider.package,

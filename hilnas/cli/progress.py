@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,18 +27,25 @@ from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource
 
 _REFRESH_S = 0.5
+LOOK_S = 5.0
 _DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
 T = TypeVar("T", SearchResource, SupernetResource, NetworkResource, RankingStudyResource)
 
 
-def follow_search(nas: Hilnas, search_id: str, console: Console) -> SearchResource:
-    """Show a search until it ends (or is paused and stays so); returns its last state."""
+def follow_search(nas: Hilnas, search_id: str, console: Console, look_s: float = LOOK_S) -> SearchResource:
+    """Show a search until it ends (or is paused and stays so); returns its last state.
+
+    Args:
+        look_s: how often at least it is asked what the search waits for, seconds.
+    """
     return _follow(
         console,
         events=lambda: nas.searches.events(search_id),
         read=lambda: nas.searches.get(search_id),
         render=search_view,
         line=search_line,
+        waiting=lambda: _search_waits_for(nas, search_id),
+        look_s=look_s,
     )
 
 
@@ -46,7 +55,7 @@ def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> Supernet
         console,
         events=lambda: nas.supernets.events(supernet_id),
         read=lambda: nas.supernets.get(supernet_id),
-        render=training_view,
+        render=lambda training, _: training_view(training),
         line=training_line,
     )
 
@@ -57,7 +66,7 @@ def follow_network(nas: Hilnas, network_id: str, console: Console) -> NetworkRes
         console,
         events=lambda: nas.networks.events(network_id),
         read=lambda: nas.networks.get(network_id),
-        render=training_view,
+        render=lambda training, _: training_view(training),
         line=training_line,
     )
 
@@ -68,7 +77,7 @@ def follow_study(nas: Hilnas, study_id: str, console: Console) -> RankingStudyRe
         console,
         events=lambda: nas.ranking_studies.events(study_id),
         read=lambda: nas.ranking_studies.get(study_id),
-        render=lambda study: Text(study_line(study)),
+        render=lambda study, _: Text(study_line(study)),
         line=study_line,
     )
 
@@ -78,35 +87,78 @@ def _follow(
     *,
     events: Callable[[], Iterator[ReceivedEvent]],
     read: Callable[[], T],
-    render: Callable[[T], RenderableType],
+    render: Callable[[T, str], RenderableType],
     line: Callable[[T], str],
+    waiting: Callable[[], str] = lambda: "",
+    look_s: float = LOOK_S,
 ) -> T:
-    """Show what `read` gives whenever something happened, at most twice a second, and once more at the end."""
+    """Show what `read` gives whenever something happened, at most twice a second, and once more at the end.
+
+    Args:
+        waiting: says what it waits for that tells nothing by itself, such as a board that is away.
+    """
     if console.is_terminal:
-        with Live(render(read()), console=console, refresh_per_second=4) as live:
-            for current in _changes(events, read):
-                live.update(render(current))
+        with Live(render(read(), ""), console=console, refresh_per_second=4) as live:
+            for current, reason in _changes(events, read, waiting, look_s):
+                live.update(render(current, reason))
         return read()
     # A log gets a line where a terminal is redrawn.
     last_line = ""
-    for current in _changes(events, read):
-        if (text := line(current)) != last_line:
+    for current, reason in _changes(events, read, waiting, look_s):
+        if (text := line(current) + (reason and f"  waiting: {reason}")) != last_line:
             console.print(text, highlight=False, soft_wrap=True)
             last_line = text
     return read()
 
 
-def _changes(events: Callable[[], Iterator[ReceivedEvent]], read: Callable[[], T]) -> Iterator[T]:
-    next_read_s = 0.0
-    for _ in events():
-        if time.monotonic() >= next_read_s:
-            next_read_s = time.monotonic() + _REFRESH_S
-            yield read()
-    yield read()
+def _changes(
+    events: Callable[[], Iterator[ReceivedEvent]], read: Callable[[], T], waiting: Callable[[], str], look_s: float
+) -> Iterator[tuple[T, str]]:
+    """How it stands after every event, and every few seconds without any: a board that has gone says nothing."""
+    happened: queue.SimpleQueue[Exception | bool] = queue.SimpleQueue()
+
+    def listen() -> None:
+        try:
+            for _ in events():
+                happened.put(True)
+            happened.put(False)
+        except Exception as error:
+            happened.put(error)
+
+    threading.Thread(target=listen, name="events", daemon=True).start()
+    next_read_s = next_look_s = 0.0
+    reason = ""
+    while True:  # ends with the events of what it follows, or with their error
+        try:
+            more = happened.get(timeout=look_s)
+        except queue.Empty:
+            more = True
+        if isinstance(more, Exception):
+            raise more
+        if not more:
+            break
+        now_s = time.monotonic()
+        if now_s >= next_look_s:
+            next_look_s = now_s + look_s
+            reason = waiting()
+        if now_s >= next_read_s:
+            next_read_s = now_s + _REFRESH_S
+            yield read(), reason
+    yield read(), ""
 
 
-def search_view(search: SearchResource) -> RenderableType:
-    """Everything one wants to see of a running search."""
+def _search_waits_for(nas: Hilnas, search_id: str) -> str:
+    """What the measurements of a search wait for besides their turn; empty where there is nothing to say."""
+    queued = nas.jobs.all(states=["queued"], kinds=["measure", "classify"], search_id=search_id, limit=1)
+    return next((nas.jobs.get(job.id).waiting_for for job in queued), "")
+
+
+def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType:
+    """Everything one wants to see of a running search.
+
+    Args:
+        waiting_for: what its measurements wait for; no end is promised meanwhile. Empty: nothing.
+    """
     progress = search.progress
     finished = progress.num_complete + progress.num_infeasible + progress.num_failed
     table = Table(title=f"{search.name}  {search.id}", show_header=False, title_justify="left", min_width=64)
@@ -126,7 +178,9 @@ def search_view(search: SearchResource) -> RenderableType:
         table.add_row("deriving", deriving)
     table.add_row("front size", str(progress.front_size))
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
-    table.add_row("time left", _eta(search, finished, datetime.now(UTC)))
+    table.add_row("time left", "-" if waiting_for else _eta(search, finished, datetime.now(UTC)))
+    if waiting_for:
+        table.add_row("waiting", Text(waiting_for))
     return table
 
 

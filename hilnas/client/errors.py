@@ -4,6 +4,7 @@ HilnasError
   ServerUnreachableError        no connection, or no answer in time
   ProtocolError                 an answer that this version cannot read
   SpecFileError                 a spec file that cannot be read
+  ProxySettingsError            an environment variable names no proxy that can be used
   ProblemError                  the server refused; `slug` says why, `errors` where
     AuthenticationError         401
     PermissionDeniedError       403
@@ -36,6 +37,10 @@ class ProtocolError(HilnasError):
 
 class SpecFileError(HilnasError):
     """A spec file cannot be read: it is missing, or neither JSON nor YAML."""
+
+
+class ProxySettingsError(HilnasError):
+    """An environment variable names a proxy that cannot be used; the message names it, and how to go without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,10 +245,17 @@ class Jobs(Group):
         return read(JobDetail, self._transport.get(f"{API}/jobs/{job_id}"))
 
     def all(
-        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+        self,
+        *,
+        states: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        search_id: str | None = None,
+        owner: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[JobResource]:
-        """Iterate over jobs, or those of an owner (by name or id), newest first."""
-        return self.items(f"{API}/jobs", JobResource, {"state": list(states) or None, "owner": owner}, limit)
+        """Iterate over jobs, or those of a search or an owner (by name or id), newest first."""
+        wanted: Params = {"state": list(states) or None, "kind": list(kinds) or None, "search_id": search_id}
+        return self.items(f"{API}/jobs", JobResource, {**wanted, "owner": owner}, limit)
 
     def cancel(self, job_id: str) -> JobDetail:
         """Cancel the measurement of a model of one's own."""

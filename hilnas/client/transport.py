@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import cast
+from urllib.parse import urlsplit
 
 import httpx2
 
-from hilnas.client.errors import ProtocolError, ServerUnreachableError, problem_error
+from hilnas.client.errors import ProtocolError, ProxySettingsError, ServerUnreachableError, problem_error
+from hilnas.proxies import OWN_VARIABLE, Proxy, ProxyError, ProxyVariables, proxy_for
 from nas_engine.domain.json_value import JsonValue
 
 Params = Mapping[str, str | int | float | bool | Sequence[str] | None]
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _MAX_WAIT_S = 10.0
+WITHOUT_PROXY = f"{OWN_VARIABLE}=none goes without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,10 @@ class Transport:
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._retry = retry or RetryPolicy()
-        self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+        self._proxy = _proxy_to(base_url) if transport is None else None
+        # A transport of our own: of itself httpx2 takes a proxy from the environment for servers on this machine too.
+        way = transport or httpx2.HTTPTransport(proxy=None if self._proxy is None else self._proxy.url)
+        self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=way)
 
     def close(self) -> None:
         """Close the connections to the server."""
@@ -113,13 +121,13 @@ class Transport:
                 )
             except httpx2.TransportError as error:
                 if last:
-                    raise ServerUnreachableError(f"no answer from {self._http.base_url}: {error}") from error
+                    raise ServerUnreachableError(f"no answer from {self._server}: {error}") from error
                 self._retry.wait(attempt, None)
                 continue
             if last or response.status_code not in _RETRIED_STATUS:
                 break
             self._retry.wait(attempt, response.headers.get("retry-after"))
-        return _checked(response)
+        return self._checked(response)
 
     @contextmanager
     def stream(
@@ -138,9 +146,9 @@ class Transport:
             ) as response:
                 if response.is_error:
                     response.read()
-                yield _checked(response)
+                yield self._checked(response)
         except httpx2.TransportError as error:
-            raise ServerUnreachableError(f"connection to {self._http.base_url} lost: {error}") from error
+            raise ServerUnreachableError(f"connection to {self._server} lost: {error}") from error
 
     def download(self, path: str) -> Iterator[bytes]:
         """The chunks of a binary resource."""
@@ -151,15 +159,37 @@ class Transport:
         """Wait as before the next try of a request."""
         self._retry.wait(attempt, None)
 
+    @property
+    def _server(self) -> str:
+        """The server, and what stands before it, as errors name them."""
+        server = str(self._http.base_url)
+        return server if self._proxy is None else f"{server} through {self._proxy}; {WITHOUT_PROXY}"
+
+    def _checked(self, response: httpx2.Response) -> httpx2.Response:
+        if not response.is_error:
+            return response
+        document = _document(response)
+        if not document and self._proxy is not None:  # our servers say why
+            raise ServerUnreachableError(f"HTTP status {response.status_code} from {self._server}")
+        raise problem_error(response.status_code, document)
+
+
+def _proxy_to(base_url: str) -> Proxy | None:
+    """Find the proxy through which a server is reached. Raises ProxySettingsError."""
+    parts = urlsplit(base_url)
+    scheme = "https_proxy" if parts.scheme == "https" else "http_proxy"
+    variables = ProxyVariables(
+        naming=((scheme, scheme.upper()), ("all_proxy", "ALL_PROXY")),
+        schemes=("http", "https", *(("socks5", "socks5h") if find_spec("socksio") is not None else ())),
+    )
+    try:
+        return proxy_for(parts.hostname or "localhost", variables, os.environ)
+    except ProxyError as error:
+        raise ProxySettingsError(str(error)) from error
+
 
 def _clean(params: Params | None) -> dict[str, str | int | float | bool | Sequence[str]]:
     return {name: value for name, value in (params or {}).items() if value is not None}
-
-
-def _checked(response: httpx2.Response) -> httpx2.Response:
-    if response.is_error:
-        raise problem_error(response.status_code, _document(response))
-    return response
 
 
 def _document(response: httpx2.Response) -> Mapping[str, JsonValue]:

@@ -209,6 +209,7 @@ POLICY: tuple[Rule, ...] = (
         "show_searches_table",
         "show_search",
         "show_progress",
+        "show_waiting",
         "show_candidates",
         "show_candidate",
         "show_fleet",

@@ -89,6 +89,7 @@ def enrolment_from_proto(request: control_pb2.EnrollRequest) -> Enrolment:
         agent_version=request.agent.agent_version,
         boot_id=request.agent.boot_id,
         instance_epoch=request.agent.instance_epoch,
+        device_id=request.agent.agent_id,
     )
 
 

@@ -64,6 +64,10 @@ CLASSIFY_FEATURE = "classify"
 """Feature of agents that execute models on given images."""
 
 
+KNOWN_DEVICE_FEATURE = "known-device"
+"""Feature of agents that say at enrolment which device they are; those of earlier releases are known by name alone."""
+
+
 def pool_key(identity: DeviceIdentity, dtype: Dtype) -> str:
     """sha256 (hex) of a hardware key with the batch left out: what a device offers and a measuring job asks for."""
     document = HardwareKey(identity=identity, dtype=dtype).to_json()
@@ -201,6 +205,7 @@ class Device:
         labels: the device's own; `admin_labels` are set by engineers and win.
         num_failures_in_a_row: jobs that blamed it since its last good result.
         last_seen_at: last authenticated call.
+        left_at: when its agent said goodbye; None once it speaks again.
         reserved_by, reserved_until: a person has it until then; it gets no jobs meanwhile.
         last_canary_ratio: median over baseline of its last canary.
         owner: of the enrolment token it came with; None where that was made without authentication.
@@ -226,6 +231,7 @@ class Device:
     num_failures_in_a_row: int = 0
     enrolled_at: datetime
     last_seen_at: datetime
+    left_at: datetime | None = None
     reserved_by: str | None = None
     reserved_until: datetime | None = None
     last_canary_at: datetime | None = None
@@ -248,8 +254,8 @@ class Device:
         return self.reserved_until is not None and self.reserved_until > now
 
     def online(self, now: datetime, timeout: timedelta) -> bool:
-        """Whether it was heard of within `timeout`."""
-        return now - self.last_seen_at <= timeout
+        """Whether it was heard of within `timeout`, and has not said goodbye since."""
+        return self.left_at is None and now - self.last_seen_at <= timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +270,11 @@ class DeviceQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """What a device says when it enrols."""
+    """What a device says when it enrols.
+
+    Attributes:
+        device_id: of the device that its state directory, or its operator, says it is; empty for a new one.
+    """
 
     name: str
     device_type: str
@@ -273,6 +283,7 @@ class Enrolment:
     agent_version: str = ""
     boot_id: str = ""
     instance_epoch: int = 0
+    device_id: str = ""
 
     def __post_init__(self) -> None:
         check_device_text("name", self.name)

@@ -46,8 +46,9 @@ class Devices:
         once. (If every enrolment made a fresh one, a late one would replace the credential of its own repetition.)
 
         A name that is known enrols again (new credential, same id) once that device is offline, with a token for its
-        class; so an agent that lost its state comes back as itself. Nobody takes over a live one, and a retired one
-        stays so until an admin takes it back.
+        class, by an agent that says that it is this device: its state directory tells it, or the operator who lost
+        that. Agents of earlier releases cannot say so, and come back by their name. Nobody takes over a live one, and
+        a retired one stays so until an admin takes it back.
 
         Args:
             credential: what the agent wants to show from now on; None makes one.
@@ -55,7 +56,8 @@ class Devices:
         Raises:
             NotAuthenticatedError: the enrolment token is unknown, revoked, expired or used up.
             NotPermittedError: it is for devices of another class or type.
-            ConflictError: a live or retired device has that name, or one of another type or a more trusted class.
+            ConflictError: a live or retired device has that name, or one of another type or a more trusted class, or
+                one that the agent does not say it is.
             InvalidValueError: the credential is none of a device.
         """
         if credential is not None:

@@ -1,16 +1,18 @@
-"""Devices as those who do jobs: how many can take one, and what its end says of the device."""
+"""Devices as those who do jobs: which can take one, and what its end says of the device."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.fleet.device import DEVICE_TRANSITIONS, DeviceState
 from server.fleet.lifecycle import set_device_state
-from server.fleet.store import DeviceStore
+from server.fleet.store import DeviceStore, suits
+from server.fleet.takers import takers_of
 from server.jobs.failures import MAX_DEVICE_FAILURES, Failure
-from server.jobs.job import Job
+from server.jobs.job import Job, Takers
 from server.jobs.registry import Executor
 
 
@@ -20,11 +22,16 @@ class DeviceExecutor(Executor):
     def __init__(self) -> None:
         super().__init__("device", Topic.DEVICE_JOBS)
 
-    def num_takers(
-        self, tx: Transaction, job: Job, feature: str, *, excluding: str = "", reserved: bool = True
-    ) -> int | None:
-        """Count the devices that take jobs and could do this one."""
-        return DeviceStore(tx).num_able_devices(job.target, excluding, feature, reserved=reserved)
+    def has_other(self, tx: Transaction, job: Job, feature: str, excluding: str) -> bool:
+        """Whether another device could do this one, be it away or reserved now."""
+        return any(
+            device.id != excluding and device.state.takes_jobs and suits(device, job.target, feature)
+            for device in DeviceStore(tx).devices_for(job.target)
+        )
+
+    def takers(self, tx: Transaction, job: Job, feature: str, timeout: timedelta) -> Takers:
+        """Devices that are online and take this job."""
+        return takers_of(tx, job.target, feature, timeout)
 
     def note_contact(self, tx: Transaction, owner: str) -> None:
         """Set when the device was last heard of to now."""

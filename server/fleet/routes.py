@@ -37,8 +37,8 @@ from server.fleet.schemas import (
     RuntimeResource,
 )
 from server.fleet.store import DeviceStore
+from server.fleet.takers import ONLINE_TIMEOUT
 from server.jobs.schemas import JobResource
-from server.jobs.settings import LeaseSettings
 
 router = api_router("devices", dependencies=[LABELS_FIT])
 DevicesDep = Annotated[Devices, provided(Devices)]
@@ -47,7 +47,6 @@ DeviceId = Annotated[
 ]
 D = TypeVar("D", bound=DeviceResource)
 _DAY = timedelta(days=1)
-ONLINE_TIMEOUT = timedelta(seconds=LeaseSettings().device_timeout_s)
 _CHANGE = problems(*COMMON, NOT_FOUND, CONFLICT, INVALID_STATE_TRANSITION, *ONCE)
 
 

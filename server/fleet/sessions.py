@@ -244,6 +244,7 @@ class AgentSessions:
             capabilities=replace(report.capabilities, identity=identity),
             labels=dict(report.labels),
             last_canary_ratio=device.last_canary_ratio if report.canary_ratio is None else report.canary_ratio,
+            left_at=tx.now() if report.leaving else None,
         )
         DeviceStore(tx).touch_device(device.id)
         reported = (
@@ -296,6 +297,8 @@ class AgentSessions:
         return AgentOrders(session=session, assignments=tuple(assigned), message=message)
 
     def _session(self, tx: Transaction, device: Device, report: AgentReport) -> tuple[SessionState, str]:
+        if device.left_at is not None and not report.leaving:
+            return SessionState.DRAINING, "the agent has left"  # a poll from before its goodbye: no job for nobody
         if device.state is DeviceState.DRAINING:
             return SessionState.DRAINING, device.reason or "the device is draining"
         degraded = device.state is DeviceState.DEGRADED

@@ -51,6 +51,7 @@ devices = sa.Table(
     sa.Column("num_failures_in_a_row", sa.BigInteger, nullable=False),
     sa.Column("enrolled_at", Timestamp, nullable=False),
     sa.Column("last_seen_at", Timestamp, nullable=False),
+    sa.Column("left_at", Timestamp),
     sa.Column("reserved_by", Label),
     sa.Column("reserved_until", Timestamp),
     sa.Column("last_canary_at", Timestamp),
@@ -72,6 +73,15 @@ def reusable_from(device_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
         devices.c.class_limit == DeviceClass.BOARD,
     )
     return ~unconfirmed
+
+
+def suits(device: Device, target: JobTarget, feature: str = "") -> bool:
+    """Whether a device of the right type could do a job: its configuration, its labels, what its agent knows."""
+    return (
+        (not feature or feature in device.capabilities.features)
+        and (target.pool_key is None or target.pool_key in device.capabilities.pool_keys())
+        and target.labels.items() <= device.all_labels.items()
+    )
 
 
 class HardwareStore(Store):
@@ -153,22 +163,14 @@ class DeviceStore(Store):
         )
         return {str(device_type): int(number) for device_type, number in self._connection.execute(statement)}
 
-    def num_able_devices(self, target: JobTarget, excluding: str, feature: str = "", *, reserved: bool = True) -> int:
-        """Devices, other than `excluding`, that could do a job with this target, know a feature and take jobs."""
-        conditions: list[sa.ColumnElement[bool]] = [devices.c.id != excluding]
-        if not reserved:
-            conditions.append(sa.or_(devices.c.reserved_until.is_(None), devices.c.reserved_until <= now()))
+    def devices_for(self, target: JobTarget) -> tuple[Device, ...]:
+        """Devices of the type, or the very one, that a job asks for, by name; whatever their configuration."""
+        conditions: list[sa.ColumnElement[bool]] = [devices.c.state != DeviceState.RETIRED]
         if target.device_type is not None:
             conditions.append(devices.c.device_type == target.device_type)
         if target.device_id is not None:
             conditions.append(devices.c.id == target.device_id)
-        return sum(
-            device.state.takes_jobs
-            and (not feature or feature in device.capabilities.features)
-            and (target.pool_key is None or target.pool_key in device.capabilities.pool_keys())
-            and target.labels.items() <= device.all_labels.items()
-            for device in self._all(*conditions)
-        )
+        return self._all(*conditions)
 
     def _all(self, *conditions: sa.ColumnElement[bool]) -> tuple[Device, ...]:
         return self._list(DEVICES, DEVICES.select(*conditions).order_by(devices.c.name))

@@ -130,7 +130,7 @@ def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None
         bad = (LeaseOutcome.FAILED, LeaseOutcome.EXPIRED)
         num_failed = sum(one.owner == owner and one.outcome in bad for one in JobStore(tx).lease_history(job.id))
         # Only where another can take it: a job that nobody may do would wait for ever.
-        if num_failed >= EXCLUDE_AFTER_FAILURES and kind.executor.num_takers(tx, job, kind.feature, excluding=owner):
+        if num_failed >= EXCLUDE_AFTER_FAILURES and kind.executor.has_other(tx, job, kind.feature, owner):
             JobStore(tx).exclude_owner_from_job(job.id, owner)
     _append_event(tx, job, "requeued", failure)
     tx.wake(kind.executor.topic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.json_value import JsonValue
@@ -193,12 +194,22 @@ class Dispatch:
                 return None
             num_ahead, duration_s = JobStore(tx).num_jobs_ahead(job), JobStore(tx).mean_job_duration_s(job)
             kind = self.kinds[job.kind]
-            num_takers = kind.executor.num_takers(tx, job, kind.feature, reserved=False)
-            lanes = 1 if num_takers is None else num_takers
+            timeout = timedelta(seconds=self._leases.device_timeout_s)
+            takers = kind.executor.takers(tx, job, kind.feature, timeout)
+            lanes = 1 if takers is None else takers.num
             eta_s = duration_s * (num_ahead // lanes + 1) if duration_s is not None and lanes else None
-            return QueuePlace(position=num_ahead + 1, num_takers=num_takers, eta_s=eta_s)
+            return QueuePlace(position=num_ahead + 1, takers=takers, eta_s=eta_s)
 
         return self._uow.read(look)
+
+    def search_waits_for(self, search_id: str) -> str:
+        """In words, what the next device's job of a search waits for; empty where there is none, or nothing to say."""
+        waiting = self._uow.read(lambda tx: JobStore(tx).active_jobs_of_search(search_id))
+        for job in waiting:
+            if job.state is JobState.QUEUED and self.kinds[job.kind].executor.topic is Topic.DEVICE_JOBS:
+                place = self.place(job.id)
+                return "" if place is None or place.takers is None else place.takers.waiting_for
+        return ""
 
     def depths(self) -> tuple[QueueDepth, ...]:
         """How many jobs of each kind wait and run."""

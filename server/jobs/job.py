@@ -188,18 +188,38 @@ class JobQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Takers:
+    """Who takes a job now.
+
+    Attributes:
+        num: devices that are online and given such jobs.
+        last_seen_at: when one that fits was heard of last; None where none ever fitted.
+        waiting_for: in words, what it waits for beside its turn; empty where there is nothing to say.
+    """
+
+    num: int
+    last_seen_at: datetime | None = None
+    waiting_for: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePlace:
     """Where a queued job stands.
 
     Attributes:
         position: 1 for the next one of those that the same devices or workers do.
-        num_takers: devices that take such jobs now; None for workers, which are not registered.
+        takers: devices that take such jobs; None for workers, which are not registered.
         eta_s: until its likely end, from how long such jobs took lately; None before there was one, or without takers.
     """
 
     position: int
-    num_takers: int | None = None
+    takers: Takers | None = None
     eta_s: float | None = None
+
+    @property
+    def num_takers(self) -> int | None:
+        """Number of devices that take such jobs now; None for workers."""
+        return None if self.takers is None else self.takers.num
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

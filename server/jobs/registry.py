@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.jobs.failures import Failure, FinalFailure
-from server.jobs.job import Job
+from server.jobs.job import Job, Takers
 from server.jobs.payloads import Payload
 from server.jobs.states import JobKind
 
@@ -27,14 +28,20 @@ class Executor:
         self.name = name
         self.topic = topic
 
-    def num_takers(
-        self, tx: Transaction, job: Job, feature: str, *, excluding: str = "", reserved: bool = True
-    ) -> int | None:
-        """How many could do a job now, other than `excluding`; None where that is not known.
+    def has_other(self, tx: Transaction, job: Job, feature: str, excluding: str) -> bool:
+        """Whether a job could be done by another than `excluding`; False where that is not known.
 
         Args:
             feature: optional part of the protocol they must know; empty for none.
-            reserved: count those too that a person holds.
+        """
+        return False
+
+    def takers(self, tx: Transaction, job: Job, feature: str, timeout: timedelta) -> Takers | None:
+        """Who takes a job now; None where that is not known.
+
+        Args:
+            feature: optional part of the protocol they must know; empty for none.
+            timeout: whoever was not heard of for longer is away.
         """
         return None
 

@@ -72,10 +72,13 @@ def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
     # Named by the payload of a measuring job, and by the result of a conversion.
     documents = [document for document in (job.payload, job.result) if isinstance(document, Mapping)]
     classify_job_ids = [str(i) for document in documents if (i := document.get("classify_job_id")) is not None]
+    takers = None if place is None else place.takers
     return JobDetail.of_job(
         job,
         queue_position=None if place is None else place.position,
         num_takers=None if place is None else place.num_takers,
+        takers_last_seen_at=None if takers is None else takers.last_seen_at,
+        waiting_for="" if takers is None else takers.waiting_for,
         eta_s=None if place is None else place.eta_s,
         classify_job_id=classify_job_ids[0] if classify_job_ids else None,
     )

@@ -112,10 +112,19 @@ class JobDetail(JobResource):
     """Place in its queue, 1 for the next, counted by the server; null once it is not waiting."""
 
     num_takers: int | None
-    """Number of devices that take such jobs now, counted by the server; null for the workers' jobs."""
+    """Number of devices that are online and take such jobs now, counted by the server; null for the workers' jobs."""
 
     eta_s: float | None
-    """Seconds to its likely end, estimated from how long such jobs took lately; null where nothing is known."""
+    """Seconds to its likely end, estimated from how long such jobs took lately; null where nothing is known, or nobody
+    takes it now."""
+
+    takers_last_seen_at: datetime | None = None
+    """Time at which the server last heard of a device that could do it, RFC 3339 in UTC; null once it is not waiting,
+    for the workers' jobs, and where no device fits."""
+
+    waiting_for: str = ""
+    """What it waits for beside its turn, in words for people from the server: a board that is away, or one with another
+    configuration; empty where there is nothing to say."""
 
     classify_job_id: Id | None
     """Id of the job that classifies images with the same uploaded model; null without images, or before it is

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.schemas import OwnedListQuery
+from server.core.database.transaction import UnitOfWork
 from server.core.errors import NotFoundError
 from server.core.http.exports import EXPORTS, Column, csv_response, ndjson_response
 from server.core.http.openapi import COMMON, api_router, json_body, problems
@@ -24,12 +25,13 @@ from server.core.http.problem_types import (
     NOT_FOUND,
     UNSUPPORTED_MEDIA_TYPE,
 )
-from server.core.http.provide import provided
+from server.core.http.provide import UowDep, provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
+from server.fleet.takers import takers_of_spec
 from server.jobs.routes import ROOM_IN_QUEUE
-from server.latency_tables.batch import Batch
+from server.latency_tables.batch import Batch, BatchState
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReport, CostReports
 from server.latency_tables.keeper import BatchKeeper
@@ -134,9 +136,12 @@ def list_latency_tables(
     response_model=LatencyTableDetail,
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
-def get_latency_table(table_id: TableId, request: Request, latency_tables: LatencyTablesDep, _: Permitted) -> Response:
+def get_latency_table(
+    table_id: TableId, request: Request, latency_tables: LatencyTablesDep, uow: UowDep, _: Permitted
+) -> Response:
     """A latency table as it stands; with Accept text/csv or application/x-ndjson its rows."""
-    detail = _table_detail(latency_tables.get(table_id))
+    table = latency_tables.get(table_id)
+    detail = _table_detail(table, _waiting_for(uow, table.batch))
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_TABLE_COLUMNS, iter(detail.rows))
@@ -245,10 +250,11 @@ def list_cost_reports(
     responses={**EXPORTS, **problems(*COMMON, NOT_FOUND, NOT_ACCEPTABLE)},
 )
 def get_cost_report(
-    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, _: Permitted
+    table_id: TableId, report_id: ReportId, request: Request, cost_reports: CostReportsDep, uow: UowDep, _: Permitted
 ) -> Response:
     """A report as it stands; with Accept text/csv or application/x-ndjson its networks."""
-    detail = _report_detail(cost_reports.get(table_id, report_id))
+    report = cost_reports.get(table_id, report_id)
+    detail = _report_detail(report, _waiting_for(uow, report.batch))
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             return csv_response(_REPORT_COLUMNS, iter(detail.rows))
@@ -277,9 +283,16 @@ def _table(kind: type[T], batch: Batch, **members: object) -> T:
     )
 
 
-def _table_detail(table: MeasuredTable) -> LatencyTableDetail:
+def _waiting_for(uow: UnitOfWork, batch: Batch) -> str:
+    """What the measurements of a batch under way wait for; empty where there is nothing to say."""
+    if batch.state is not BatchState.RUNNING:
+        return ""
+    return uow.read(lambda tx: takers_of_spec(tx, batch.spec.device, batch.hardware_key)).waiting_for
+
+
+def _table_detail(table: MeasuredTable, waiting_for: str = "") -> LatencyTableDetail:
     rows = [LatencyTableRowResource.of(row.entry, label=row.label) for row in table.rows]
-    return _table(LatencyTableDetail, table.batch, rows=rows)
+    return _table(LatencyTableDetail, table.batch, rows=rows, waiting_for=waiting_for)
 
 
 def _report(kind: type[R], batch: Batch, **members: object) -> R:
@@ -288,11 +301,12 @@ def _report(kind: type[R], batch: Batch, **members: object) -> R:
     return kind.of(batch, batch.sampling, batch.spec, **members)
 
 
-def _report_detail(report: CostReport) -> CostReportDetail:
+def _report_detail(report: CostReport, waiting_for: str = "") -> CostReportDetail:
     rows = [
         CostReportRowResource.of(entry, candidate_id=entry.id, arch_id=entry.arch_id or "") for entry in report.entries
     ]
-    return _report(CostReportDetail, report.batch, agreements=report.agreements, rows=rows)
+    members = {"agreements": report.agreements, "rows": rows, "waiting_for": waiting_for}
+    return _report(CostReportDetail, report.batch, **members)
 
 
 _TABLE_COLUMNS: tuple[Column[LatencyTableRowResource], ...] = (

@@ -75,6 +75,10 @@ class LatencyTableDetail(LatencyTableResource):
     rows: list[LatencyTableRowResource]
     """Operators of the table with their latencies, in the space's order."""
 
+    waiting_for: str = ""
+    """What its measurements wait for, in words for people from the server: a board that is away, or one with another
+    configuration; empty where there is nothing to say."""
+
 
 class CostReportRowResource(Resource):
     """One sampled network: its estimates from the table, and its measured latency."""
@@ -169,3 +173,7 @@ class CostReportDetail(CostReportResource):
 
     rows: list[CostReportRowResource]
     """Sampled networks with their estimates and latencies."""
+
+    waiting_for: str = ""
+    """What its measurements wait for, in words for people from the server: a board that is away, or one with another
+    configuration; empty where there is nothing to say."""

@@ -19,10 +19,12 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.paging import Page, PageRequest
-from server.fleet.device import DeviceState, HardwareProfile
+from server.fleet.device import Device, DeviceState, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
+from server.fleet.enrolment.trust import TRUST
 from server.fleet.selection import converter_labels, format_for, misfit, no_compiler, none_classifies, profile_of
 from server.fleet.store import DeviceStore, HardwareStore
+from server.fleet.takers import ONLINE_TIMEOUT
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind
@@ -179,11 +181,24 @@ class Latencies:
 
     @staticmethod
     def _profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile:
-        devices = DeviceStore(tx).devices_of_type(wanted.device_type)
+        """The configuration that is measured: one of a device that can take the order now, where there is one.
+
+        Raises:
+            InvalidSpecError: no registered device could ever do this.
+        """
+        now, devices = tx.now(), DeviceStore(tx).devices_of_type(wanted.device_type)
         fitting = [(d, p) for d in devices if (p := profile_of(d, wanted)) is not None]
         if not fitting:
             raise InvalidSpecError([misfit(tx, wanted)])
-        return min(fitting, key=lambda pair: (pair[0].state is not DeviceState.ACTIVE, pair[1].hardware_key))[1]
+
+        def rank(pair: tuple[Device, HardwareProfile]) -> tuple[bool, int, bool, str]:
+            device, profile = pair
+            away = device.reserved(now) or not device.online(now, ONLINE_TIMEOUT)
+            # An emulator that is there never stands for a board that is away.
+            trust = -TRUST.index(device.device_class)
+            return device.state is not DeviceState.ACTIVE, trust, away, profile.hardware_key
+
+        return min(fitting, key=rank)[1]
 
 
 def _refuse_relabelled(spec: ModelMeasurementSpec, facts: ModelFacts, profile: HardwareProfile) -> None:

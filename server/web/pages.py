@@ -29,6 +29,7 @@ from server.fleet.device import Device, DeviceQuery
 from server.fleet.routes import DevicesDep, device_resource
 from server.fleet.store import DeviceStore
 from server.jobs.queue import JobStore
+from server.jobs.routes import DispatchDep
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.routes import LatenciesDep
 from server.measuring.schemas import MeasurementResource
@@ -101,10 +102,24 @@ def show_searches_table(request: Request, searches: SearchesDep, _: Permitted) -
 
 
 @router.get("/searches/{search_id:id}")
-def show_search(search_id: str, request: Request, searches: SearchesDep, _: Permitted) -> Response:
+def show_search(
+    search_id: str, request: Request, searches: SearchesDep, dispatch: DispatchDep, _: Permitted
+) -> Response:
     """One search: progress, front, candidates, controls."""
     search = searches.get_search(search_id)
-    return page(request, "search.html", {"search": search_resource(search), "final": search.state.final})
+    values = {"search": search_resource(search), "final": search.state.final, "waiting_for": ""}
+    if not search.state.final:
+        values["waiting_for"] = dispatch.search_waits_for(search_id)
+    return page(request, "search.html", values)
+
+
+@router.get("/fragments/searches/{search_id:id}/waiting")
+def show_waiting(
+    search_id: str, request: Request, searches: SearchesDep, dispatch: DispatchDep, _: Permitted
+) -> Response:
+    """The board that a search waits for, for refreshing: none of its own events says that one has gone."""
+    search = searches.get_search(search_id)
+    return page(request, "_waiting.html", {"waiting_for": dispatch.search_waits_for(search.id)})
 
 
 @router.get("/fragments/searches/{search_id:id}/progress")

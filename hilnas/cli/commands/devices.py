@@ -105,6 +105,9 @@ def queue(server: ServerOption = None, token: TokenOption = None) -> None:
             f"{job.attempt} of {job.max_attempts}",
         )
     _console.print(table)
+    for job in found:
+        if job.waiting_for:
+            _console.print(f"{job.id}: {job.waiting_for}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

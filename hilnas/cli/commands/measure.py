@@ -49,6 +49,10 @@ def measure(
         list[str] | None,
         typer.Option(metavar="NAME=0..999", help="Numbers an integer input may carry [what the model's tables admit]."),
     ] = None,
+    core_mask: Annotated[
+        str | None,
+        typer.Option(help="Cores and threads, as the board names them: 4-7x2, 0x1 [what a board of the type has]."),
+    ] = None,
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
     accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
@@ -71,7 +75,13 @@ def measure(
         spec: dict[str, JsonValue] = {
             "model_sha256": _uploaded(nas, model, batch, _shapes(input_shape or [])),
             "label": model.name,
-            "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
+            "device": {
+                "device_type": device_type,
+                "core_mask": core_mask,
+                "dtype": dtype,
+                "batch": batch,
+                "npu_only": npu_only,
+            },
             "measurement": {
                 "profile": profile,
                 "validity_policy": "accept_flagged" if accept_flagged else "require",
@@ -188,8 +198,10 @@ def _standing(job: JobDetail) -> str:
         phase = "" if job.phase is None else f" ({job.phase.value})"
         return f"{job.kind.value} {job.state.value}{phase}"
     eta = "" if job.eta_s is None else f", about {job.eta_s:.0f} s to go"
-    waiting = "" if job.num_takers != 0 else "; no board that can do it takes jobs now"
-    return f"{job.kind.value} queued, number {job.queue_position}{eta}{waiting}"
+    waiting = job.waiting_for
+    if job.num_takers == 0 and not waiting:  # a server of an earlier release
+        waiting = "no board that can do it takes jobs now"
+    return f"{job.kind.value} queued, number {job.queue_position}{eta}" + (waiting and f"; {waiting}")
 
 
 def _print_measurement(measured: MeasurementDetail) -> None:

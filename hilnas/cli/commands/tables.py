@@ -263,7 +263,8 @@ def _follow(read: Callable[[], T], progress: Callable[[T], str]) -> T:
     last_line = ""
     while True:  # ends with what it follows
         current = read()
-        line = f"{current.name}: {current.state.value}, {progress(current)} measured"
+        waiting = f"; {current.waiting_for}" if current.waiting_for else ""
+        line = f"{current.name}: {current.state.value}, {progress(current)} measured{waiting}"
         if line != last_line:
             _console.print(line, markup=False, highlight=False)
             last_line = line

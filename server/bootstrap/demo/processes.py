@@ -113,7 +113,7 @@ class Rig:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/readyz", timeout=2).status_code == httpx2.codes.OK
+        return httpx2.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == httpx2.codes.OK
     except httpx2.HTTPError:
         return False
 

@@ -16,7 +16,7 @@ from server.core.errors import ConflictError, InvalidValueError, NotAuthenticate
 from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
-from server.fleet.device import ClassSource, Device, DeviceState, Enrolment
+from server.fleet.device import KNOWN_DEVICE_FEATURE, ClassSource, Device, DeviceState, Enrolment
 from server.fleet.enrolment.trust import TRUST, admitted_class, believed, lowered_reason
 from server.fleet.store import DeviceStore
 
@@ -152,8 +152,16 @@ def _check_return(
     if known.online(tx.now(), timeout):
         raise ConflictError(
             f"a live device is named {known.name!r} already, and only its own credential speaks for it: choose another "
-            f"name; if this is that device without its state directory, try again {timeout.total_seconds():.0f} s "
-            "after its old agent has ended"
+            "name; if this is that device without its state directory, stop its old agent and try again (one that was "
+            f"killed counts as live for {timeout.total_seconds():.0f} s)"
+        )
+    # Agents of earlier releases cannot say which device they are: their name is all there is to go by.
+    says_which = KNOWN_DEVICE_FEATURE in enrolment.capabilities.features
+    if says_which and enrolment.device_id != known.id:
+        raise ConflictError(
+            f"a device named {known.name!r} is enrolled already, last seen {known.last_seen_at:%Y-%m-%d %H:%M:%S} UTC, "
+            "and this agent's state directory is not that device's: choose another --name, or start the agent with its "
+            f"--state-dir; if it is that very device and its state directory is lost, add --device-id {known.id}"
         )
 
 
@@ -205,4 +213,5 @@ def _device(
         boot_id=new.boot_id,
         instance_epoch=new.instance_epoch,
         last_seen_at=now,
+        left_at=None,
     )

@@ -1,0 +1,104 @@
+"""Who can take a job now, and what one waits for that nobody can: a board that is away, or one of another setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from nas_engine.domain.measuring.environment import DeviceIdentity
+from server.core.database.transaction import Transaction
+from server.fleet.device import Device, DeviceState
+from server.fleet.device_spec import DeviceSpec
+from server.fleet.store import DeviceStore, HardwareStore, suits
+from server.jobs.job import JobTarget, Takers
+from server.jobs.settings import LeaseSettings
+
+ONLINE_TIMEOUT = timedelta(seconds=LeaseSettings().device_timeout_s)
+MAX_NAMED = 3
+"""Boards that a sentence names; it counts the others."""
+
+
+def takers_of(tx: Transaction, target: JobTarget, feature: str = "", timeout: timedelta = ONLINE_TIMEOUT) -> Takers:
+    """Devices that take a job with this target now, and in words what keeps the others from it.
+
+    Args:
+        feature: optional part of the protocol they must know; empty for none.
+        timeout: a device not heard of for longer counts as offline.
+    """
+    now, devices = tx.now(), DeviceStore(tx).devices_for(target)
+    fitting = [device for device in devices if suits(device, target, feature)]
+    able = [device for device in fitting if _takes(device, now, timeout)]
+    others = [device for device in devices if device not in fitting and _takes(device, now, timeout)]
+    seen = max((device.last_seen_at for device in fitting), default=None)
+    if not able:
+        return Takers(num=0, last_seen_at=seen, waiting_for=_absence(target, fitting, others, now, timeout))
+    differing = [one for one in others if target.pool_key and target.pool_key not in one.capabilities.pool_keys()]
+    waiting_for = ""
+    if differing:
+        waiting_for = f"waits for the configuration of {_names(able)}; {_differing(differing, able[0])}"
+    return Takers(num=len(able), last_seen_at=seen, waiting_for=waiting_for)
+
+
+def takers_of_spec(tx: Transaction, wanted: DeviceSpec, hardware_key: str) -> Takers:
+    """Devices that measure for a device spec that was resolved to this hardware key."""
+    pool_key = HardwareStore(tx).get_hardware(hardware_key).pool_key
+    target = JobTarget(device_type=wanted.device_type, pool_key=pool_key, labels=wanted.labels)
+    return takers_of(tx, target)
+
+
+def _takes(device: Device, now: datetime, timeout: timedelta) -> bool:
+    return device.state.takes_jobs and device.online(now, timeout) and not device.reserved(now)
+
+
+def _absence(
+    target: JobTarget, fitting: Sequence[Device], others: Sequence[Device], now: datetime, timeout: timedelta
+) -> str:
+    """Why nobody takes a job now, and what could be done."""
+    kind = "board" if target.device_type is None else f"board of type {target.device_type!r}"
+    if not fitting:
+        lacking = f"no {kind} has the configuration, the labels and the features that this asks for"
+        return f"{lacking}; order again for one of those that are online: {_names(others)}" if others else lacking
+    away = [device for device in fitting if not device.online(now, timeout)]
+    if len(away) == len(fitting):
+        last = max(fitting, key=lambda device: device.last_seen_at)
+        seen = f"last seen {last.last_seen_at:%Y-%m-%d %H:%M:%S} UTC ({last.name})"
+        if others:
+            return f"waits for the configuration of {_names(fitting)}, {seen}; {_differing(others, last)}"
+        return f"no {kind} is online, {seen}"
+    present = [device for device in fitting if device not in away]
+    return f"no {kind} takes jobs now: " + "; ".join(_hindrance(device) for device in present[:MAX_NAMED])
+
+
+def _hindrance(device: Device) -> str:
+    if device.state is not DeviceState.ACTIVE:
+        return f"{device.name} is {device.state.value}" + (f" ({device.reason})" if device.reason else "")
+    return f"{device.name} is reserved by {device.reserved_by} until {device.reserved_until:%Y-%m-%d %H:%M} UTC"
+
+
+def _names(devices: Sequence[Device]) -> str:
+    named = ", ".join(device.name for device in devices[:MAX_NAMED])
+    return named if len(devices) <= MAX_NAMED else f"{named} and {len(devices) - MAX_NAMED} more"
+
+
+def _differing(others: Sequence[Device], than: Device) -> str:
+    """In what the boards that are there differ from the one whose configuration was ordered."""
+    shown = []
+    for other in others[:MAX_NAMED]:
+        here, there = _settings(than.capabilities.identity), _settings(other.capabilities.identity)
+        found = [f"{name} {there[name]}, not {here[name]}" for name in here if here[name] != there[name]]
+        shown.append(f"{other.name} has {' and '.join(found)}" if found else f"{other.name} lacks labels or features")
+    return (
+        f"online with another: {'; '.join(shown)} (an order for that core mask, or for a label of its own, goes there)"
+    )
+
+
+def _settings(identity: DeviceIdentity) -> dict[str, str]:
+    """What makes the hardware keys of boards of one type differ, by the names that device specs have for it."""
+    return {
+        "core_mask": identity.core_mask,
+        "clocks_profile": identity.clocks_profile,
+        "runtime": identity.runtime,
+        "versions": " ".join(f"{component} {version}" for component, version in identity.runtime_versions),
+        "class": identity.device_class.value,
+        "board model": identity.board_model,
+    }
