@@ -62,7 +62,7 @@ def _renamed(path: Path, content: bytes, columns: Sequence[str]) -> bytes:
     """A CSV file with other names in its header, and without the columns that are to be left out."""
     if path.suffix.lower() != ".csv":
         raise InvalidSpaceError(f"--column renames columns of .csv files, {path} is none: rename its members")
-    names = dict(one.split("=", 1) if "=" in one else (one, "") for one in columns)
+    names = {name: column for name, _, column in (one.partition("=") for one in columns)}
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     header = [cell.strip() for cell in rows[0]] if rows else []
     for name in names:

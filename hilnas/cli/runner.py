@@ -30,7 +30,8 @@ def new_app(help_text: str) -> typer.Typer:
 def run(app: typer.Typer, name: str, argv: Sequence[str]) -> int:
     """Run `app` as ``hilnas NAME ARGV`` and return the exit status.
 
-    A warning of the engine is one line on stderr. Wrong usage is 2 (typer's own); a failure that we foresaw is one line on stderr and 1; an interrupt is 130.
+    Wrong usage is 2 (typer's own); a failure that we foresaw is one line on stderr and 1; an interrupt is 130.
+    A warning of the engine is one line on stderr.
     """
     try:
         with warnings.catch_warnings():
@@ -55,7 +56,8 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
+    out = file or sys.stderr
     if issubclass(category, EngineWarning):
-        sys.stderr.write(f"warning: {message}\n")
+        out.write(f"warning: {message}\n")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+        out.write(warnings.formatwarning(message, category, filename, lineno, line))

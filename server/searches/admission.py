@@ -93,7 +93,9 @@ class Admission:
         if space is not None:
             bounds = self._bounds(spec)
             unreachable = _unreachable(spec.domain_constraints(), bounds)
-            violations += unreachable or self._unmet_by_table(spec)
+            violations += unreachable or (
+                [] if space.has_graphs or not spec.constraints else self._unmet_by_table(spec)
+            )
         violations += _algorithm(spec)
         violations += missing_sources(spec, space)
         supernet, found = self._supernet(tx, spec, space)

@@ -50,7 +50,12 @@ def measure(
         typer.Option(metavar="NAME=0..999", help="Numbers an integer input may carry [what the model's tables admit]."),
     ] = None,
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
-    accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
+    accept_flagged: Annotated[
+        bool,
+        typer.Option(
+            help="Take a noisy result too (emulated boards); never one cut short, nor of a board whose canary is off."
+        ),
+    ] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
     calibration_images: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Image set for w8a8, instead of a data set.")
