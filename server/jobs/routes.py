@@ -77,5 +77,6 @@ def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
         queue_position=None if place is None else place.position,
         num_takers=None if place is None else place.num_takers,
         eta_s=None if place is None else place.eta_s,
+        input_shapes=job.payload.get("input_shapes") or {},
         classify_job_id=classify_job_ids[0] if classify_job_ids else None,
     )

@@ -72,9 +72,10 @@ def measure(
     token: TokenOption = None,
 ) -> None:
     """Upload a model and queue its measurement; with images, its accuracy on the board too."""
+    shapes = _shapes(input_shape or [])
     with connect(server, token) as nas:
         spec: dict[str, JsonValue] = {
-            "model_sha256": _uploaded(nas, model, batch, _shapes(input_shape or [])),
+            "model_sha256": _uploaded(nas, model, batch, shapes),
             "label": model.name,
             "device": {"device_type": device_type, "dtype": dtype, "batch": batch, "npu_only": npu_only},
             "measurement": {
@@ -84,6 +85,8 @@ def measure(
             "calibration_dataset": calibration_dataset,
             "input_ranges": _ranges(input_range or []),
         }
+        if shapes:  # fixed here already; sent to be recorded
+            spec["input_shapes"] = {name: list(shape) for name, shape in shapes.items()}
         if images is not None:
             spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
         if calibration_images is not None:
