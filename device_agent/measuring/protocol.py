@@ -25,9 +25,8 @@ from nas_engine.domain.measurement import (
     usable_blocks,
 )
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
-from nas_engine.domain.measuring.validity import SLOW_BLOCK_FACTOR, SLOW_BLOCK_MIN_RUNS
+from nas_engine.domain.measuring.validity import HARD_CAP_FACTOR, SLOW_BLOCK_FACTOR, SLOW_BLOCK_MIN_RUNS
 
-HARD_CAP_FACTOR = 4.0  # sampling ends here even with too few blocks
 WARMUP_GROUP_RUNS = 2  # runs per median of the warm-up
 MAX_WARMUP_RUNS = 100_000
 

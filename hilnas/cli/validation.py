@@ -19,5 +19,6 @@ def validation_text(report: ValidationReport) -> str:
         f"valid: {budget} candidates of {size} genotypes in {report.spec.space.id}",
         f"  devices that can measure for it now: {report.num_devices}",
     ]
+    lines += [f"  warning: {warning}" for warning in report.warnings]
     lines += [f"  {r.metric}: {number_text(r.minimum)} to {number_text(r.maximum)}" for r in report.metric_ranges]
     return "\n".join(lines)

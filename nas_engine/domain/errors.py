@@ -10,6 +10,10 @@ class EngineError(Exception):
     """Base of every error the engine raises on purpose."""
 
 
+class EngineWarning(UserWarning):
+    """Something that was read otherwise than it says, and how."""
+
+
 class InvalidSpaceError(EngineError):
     """A search space is unknown, or its parameters are not ones it takes."""
 

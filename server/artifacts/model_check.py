@@ -29,6 +29,7 @@ class ModelFacts:
         dtype: arithmetic that its own operators and tensors ask for.
         input_ranges: lowest and highest number of each integer input, as far as the model's constants tell.
         rknn_refusal: why the RKNN converter does not take it; None: it may.
+        fixed: the model with the shapes that were asked for; empty where it had no open axes.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
@@ -37,6 +38,15 @@ class ModelFacts:
     dtype: Dtype = Dtype.FP32
     input_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rknn_refusal: str | None = None
+    fixed: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedShapes:
+    """What the open axes of a model are to be fixed to: its inputs by name; of others the first axis is the batch."""
+
+    batch: int
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 TIMEOUT_S = 90.0
@@ -74,15 +84,19 @@ class ModelCheck:
         self._turns = threading.BoundedSemaphore(num_at_once)
         self._places = threading.BoundedSemaphore(num_at_once + MAX_WAITING)
 
-    def check(self, source: BinaryIO, sha256: str) -> ModelFacts:
-        """What the model in an open file holds; the child reads it by the file's descriptor.
+    def check(self, source: BinaryIO, sha256: str, wanted: WantedShapes | None = None) -> ModelFacts:
+        """What the model in an open file holds, with its open axes fixed where shapes are wanted of it.
+
+        The child reads it by the file's descriptor.
 
         Raises:
             InvalidModelError: it is none that a board should be given.
             ArtifactDamagedError: the file's bytes have another digest.
             UnavailableError: other checks take up every place.
         """
-        command = (sys.executable, "-I", "-c", _CHILD, _CODE_FOLDER, sha256, str(self._memory_bytes))
+        shapes = None if wanted is None else {"batch": wanted.batch, "shapes": dict(wanted.shapes)}
+        given = (sha256, str(self._memory_bytes), json.dumps(shapes))
+        command = (sys.executable, "-I", "-c", _CHILD, _CODE_FOLDER, *given)
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         with self._turn():
             try:
@@ -100,20 +114,22 @@ class ModelCheck:
                 raise InvalidModelError(f"the model could not be checked within {self._timeout_s:g} s") from error
         if done.returncode != 0:
             raise InvalidModelError("checking the model ended its process: it is malformed, or far too large")
-        answer = json.loads(done.stdout)
+        line, _, fixed = done.stdout.partition(b"\n")
+        answer = json.loads(line)
         if "damaged" in answer:
             raise damaged(sha256, answer["damaged"])
         if "error" in answer:
             raise InvalidModelError(answer["error"])
         found = answer["ok"]
-        shapes = tuple(tuple(shape) for shape in found["input_shapes"])
+        input_shapes = tuple(tuple(shape) for shape in found["input_shapes"])
         return ModelFacts(
-            input_shapes=shapes,
+            input_shapes=input_shapes,
             opset=found["opset"],
             size_bytes=found["size_bytes"],
             dtype=Dtype(found["dtype"]),
             input_ranges={name: (low, high) for name, (low, high) in found["input_ranges"].items()},
             rknn_refusal=found["rknn_refusal"],
+            fixed=fixed,
         )
 
     @contextmanager

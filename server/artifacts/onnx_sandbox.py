@@ -11,6 +11,7 @@ import resource
 import sys
 
 from nas_engine.domain.errors import ExportError
+from nas_engine.export.fixed_shapes import fix_shapes
 from nas_engine.export.model_limits import RKNN
 from nas_engine.export.onnx_check import MAX_SIZE_BYTES, inspect_onnx, refusal
 
@@ -18,8 +19,13 @@ MAX_CPU_S = 60
 
 
 def main() -> int:
-    """Answer ``{"ok": ...}``, ``{"error": ...}`` or ``{"damaged": sha256}``; arguments: digest, bytes of memory."""
-    sha256, memory_bytes = sys.argv[-2], int(sys.argv[-1])
+    """Answer ``{"ok": ...}``, ``{"error": ...}`` or ``{"damaged": sha256}``.
+
+    Arguments: digest, bytes of memory, and what open axes are fixed to, as JSON: ``{"batch": 1, "shapes": {...}}``, or
+    null. A model in which axes were fixed follows the answer's line.
+    """
+    sha256, memory_bytes, wanted = sys.argv[-3], int(sys.argv[-2]), json.loads(sys.argv[-1])
+    fixed = b""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -30,6 +36,9 @@ def main() -> int:
         if len(content) <= MAX_SIZE_BYTES and digest != sha256:
             sys.stdout.write(json.dumps({"damaged": digest}) + "\n")
             return 0
+        if wanted is not None:
+            model = fix_shapes(content, wanted["batch"], wanted["shapes"])
+            fixed, content = (model.data if model.shapes else b""), model.data
         found = inspect_onnx(content)
     except ExportError as error:
         document: dict[str, object] = {"error": str(error)}
@@ -46,4 +55,7 @@ def main() -> int:
             }
         }
     sys.stdout.write(json.dumps(document) + "\n")
+    if "ok" in document:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(fixed)
     return 0

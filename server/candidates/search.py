@@ -11,7 +11,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.plugins.doors import Door, Provider
 from server.access.principal import Principal
 from server.candidates.spec import SearchSpec
-from server.candidates.states import DesiredState, SearchState
+from server.candidates.states import DesiredState, EndReason, SearchState
 from server.core.errors import InvalidValueError
 
 
@@ -28,6 +28,8 @@ class SearchProgress:
         hypervolume: against `reference_point`, in the objectives' own units; None before the first front.
         reference_point: one value per objective, fixed when first set, so that hypervolumes compare.
         report: what the algorithm says beside that, by topic (warm start, predictor quality, picked models).
+        end_reason: why it ended as FAILED, where that has a name.
+        warnings: what was known against the spec when the search was created.
     """
 
     generation: int = 0
@@ -40,6 +42,8 @@ class SearchProgress:
     hypervolume: float | None = None
     reference_point: tuple[float, ...] | None = None
     report: Mapping[str, JsonValue] = field(default_factory=dict)
+    end_reason: EndReason | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = (*(self.reference_point or ()), *(() if self.hypervolume is None else (self.hypervolume,)))

@@ -23,6 +23,12 @@ class SearchState(Enum):
         return not SEARCH_TRANSITIONS[self]
 
 
+class EndReason(Enum):
+    """Why a search ended otherwise than its owner hoped, for programs; its `reason` says the same to people."""
+
+    NO_FEASIBLE_CANDIDATE = "no_feasible_candidate"
+
+
 class DesiredState(Enum):
     """What the owner of a search or supernet wants of it."""
 

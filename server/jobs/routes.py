@@ -80,5 +80,6 @@ def job_detail(job: Job, place: QueuePlace | None) -> JobDetail:
         takers_last_seen_at=None if takers is None else takers.last_seen_at,
         waiting_for="" if takers is None else takers.waiting_for,
         eta_s=None if place is None else place.eta_s,
+        input_shapes=job.payload.get("input_shapes") or {},
         classify_job_id=classify_job_ids[0] if classify_job_ids else None,
     )

@@ -130,6 +130,9 @@ class JobDetail(JobResource):
     """Id of the job that classifies images with the same uploaded model; null without images, or before it is
     queued."""
 
+    input_shapes: dict[str, list[int]] = Field(default_factory=dict)
+    """Shapes that open axes of an uploaded model were fixed to, by input, for this measurement."""
+
     result: Json
     """Result as a small JSON document: `measurement_id` of a measuring job, `classification_id` of a classifying one,
     `next_job_id` of a conversion that a measurement follows."""

@@ -31,6 +31,7 @@ class MeasurePayload(Payload):
     num_threads: int = 0
     input_seed: int = 0
     input_ranges: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     cpu_operators: tuple[str, ...] = ()
     label: str = ""
     classify_job_id: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Annotated
 
 from pydantic import Field
 
@@ -69,6 +70,12 @@ class ModelMeasurementSpec(SpecPart):
 
     input_ranges: dict[str, tuple[int, int]] = Field(default_factory=dict, max_length=64)
     """Lowest and highest number of integer inputs by name; absent: what the model's tables admit, else 0 and 1."""
+
+    input_shapes: dict[str, tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...]] = Field(
+        default_factory=dict, max_length=64
+    )
+    """Shapes of inputs with open axes by name: the server fixes them, measures that model, and records these shapes
+    with the job; absent: the model is measured as it is."""
 
     images: ImagesSpec | None = None
     """Images that the device also classifies with the model; absent: none."""
@@ -288,6 +295,7 @@ def _payload(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasurePay
         validity_policy=spec.measurement.validity_policy,
         timeout_s=spec.measurement.timeout_s,
         label=spec.label,
+        input_shapes=dict(spec.input_shapes),
     )
 
 

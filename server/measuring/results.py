@@ -17,9 +17,11 @@ from nas_engine.domain.measurement import (
     MeasurementProfile,
     Validity,
     ValidityFlag,
+    ValidityPolicy,
     compress_blocks,
     usable_blocks,
 )
+from nas_engine.domain.measuring.slow_models import too_slow
 from nas_engine.domain.measuring.validity import recomputed_flags, united
 from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
@@ -49,6 +51,10 @@ from server.measuring.measurement import MeasurementRecord, kind_of
 from server.measuring.orders import record_latency, serves
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore
+
+WHAT_ACCEPT_FLAGGED_REFUSES = (
+    "accept_flagged takes noisy results, not those cut short (partial) or of a device whose canary is off"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +146,13 @@ class MeasurementResults:
         if payload.validity_policy.accepts(record.flags):
             return None
         reasons = "; ".join(f"{flag.validity.value}: {flag.reason}" for flag in record.flags)
+        if payload.validity_policy is ValidityPolicy.ACCEPT_FLAGGED:
+            reasons += f"; {WHAT_ACCEPT_FLAGGED_REFUSES}"
         if any(flag.validity is Validity.DEGRADED_DEVICE for flag in record.flags):
             return Failure(FailureType.DEVICE_DEGRADED, reasons)
+        run_s = record.stats.min_us / 1e6
+        if slow := too_slow(run_s, MeasurementProfile.named(payload.profile), payload.validity_policy):
+            return Failure(FailureType.UNSUPPORTED, slow)  # another try would end like this one
         return Failure(FailureType.INTERFERED, f"not valid in attempt {taken.job.attempt}: {reasons}")
 
     def result(self, record: MeasurementRecord) -> JsonValue:

@@ -18,7 +18,7 @@ from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
-from server.artifacts.model_check import ModelCheck
+from server.artifacts.model_check import ModelCheck, WantedShapes
 from server.artifacts.routes import ArtifactsDep
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.http.conditional import NOT_MODIFIED, tagged
@@ -110,8 +110,12 @@ def measure_model(
     except InvalidSpecError as error:
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
     check_priority(once.caller, spec.priority)
+    wanted = WantedShapes(batch=spec.device.batch, shapes=spec.input_shapes) if spec.input_shapes else None
     with artifacts.open_unverified(spec.model_sha256) as source:
-        facts = models.check(source, spec.model_sha256)
+        facts = models.check(source, spec.model_sha256, wanted)
+    if facts.fixed:
+        fixed = artifacts.put(facts.fixed, "application/onnx", owner=once.caller.creator.owner)
+        spec = spec.model_copy(update={"model_sha256": fixed.sha256})
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -87,6 +88,23 @@ MEASUREMENTS = Rows(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredLatency:
+    """Median latency of one architecture."""
+
+    arch_id: str
+    p50_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRange:
+    """What was measured of one search space under one hardware key."""
+
+    num_architectures: int
+    fastest: MeasuredLatency
+    slowest: MeasuredLatency
+
+
 class MeasurementStore(Store):
     """Measurements as rows; statistics that are sorted or filtered by have columns of their own."""
 
@@ -123,6 +141,25 @@ class MeasurementStore(Store):
     def count_measurements(self, query: MeasurementQuery) -> int:
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query).with_only_columns(measurements.c.id))
+
+    def measured_range(
+        self, hardware_key: str, space_id: str, parameters: str, kind: MeasurementKind
+    ) -> MeasuredRange | None:
+        """Read the fastest and the slowest architecture of a space, by its canonical parameters; None without any."""
+        of_space = sa.select(architectures.c.arch_id).where(
+            architectures.c.space_id == space_id, architectures.c.parameters == parameters
+        )
+        query = MeasurementQuery(hardware_key=hardware_key, kinds=(kind,))
+        arch_id, p50_us = measurements.c.arch_id, measurements.c.p50_us
+        counted = _filtered(query).where(arch_id.in_(of_space)).with_only_columns(arch_id, p50_us)
+        by_latency = counted.order_by(p50_us).limit(1), counted.order_by(p50_us.desc()).limit(1)
+        ends = [self._connection.execute(statement).one_or_none() for statement in by_latency]
+        fastest, slowest = (None if row is None else MeasuredLatency(row.arch_id, row.p50_us) for row in ends)
+        if fastest is None or slowest is None:
+            return None
+        return MeasuredRange(
+            count_of(self._connection, counted.with_only_columns(arch_id).distinct()), fastest, slowest
+        )
 
     def reusable_measurements(
         self,

@@ -27,6 +27,7 @@ from server.fleet.device import HardwareProfile
 from server.fleet.selection import format_for, misfit, most_common_profile, none_classifies, profile_of, relabelled
 from server.fleet.store import DeviceStore
 from server.latency_tables.checks import table_violations
+from server.searches.feasibility import asked_text, unmet_by_measurements
 from server.searches.value_sources import missing_sources
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
@@ -49,6 +50,7 @@ class SpecReport:
         num_devices: devices that can measure for it.
         supernet: the supernet it names; None for an inline one, or none.
         plugins: what of it comes from packages other than hilnas itself.
+        warnings: what speaks against it without forbidding it.
     """
 
     violations: tuple[SpecViolation, ...]
@@ -58,6 +60,7 @@ class SpecReport:
     num_devices: int = 0
     supernet: Supernet | None = None
     plugins: tuple[UsedPlugin, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,10 @@ class Admission:
         bounds: Mapping[Metric, MetricBounds] = {}
         if space is not None:
             bounds = self._bounds(spec)
-            violations += _unreachable(spec.domain_constraints(), bounds)
+            unreachable = _unreachable(spec.domain_constraints(), bounds)
+            violations += unreachable or (
+                [] if space.has_graphs or not spec.constraints else self._unmet_by_table(spec)
+            )
         violations += _algorithm(spec)
         violations += missing_sources(spec, space)
         supernet, found = self._supernet(tx, spec, space)
@@ -109,6 +115,9 @@ class Admission:
                 device=spec.device,
                 hardware=fleet.profile,
             )
+        warnings: tuple[str, ...] = ()
+        if space is not None and fleet.profile is not None:
+            warnings = unmet_by_measurements(tx, spec.domain_constraints(), space, fleet.profile)
         return SpecReport(
             violations=tuple(violations),
             bounds=bounds,
@@ -117,10 +126,23 @@ class Admission:
             num_devices=fleet.num_devices,
             supernet=supernet,
             plugins=() if violations else self._plugins(spec, supernet),
+            warnings=warnings,
         )
 
     def _bounds(self, spec: SearchSpec) -> Mapping[Metric, MetricBounds]:
         return self._spaces.bounds(spec.space.id, spec.space.parameters, spec.metric_documents())
+
+    def _unmet_by_table(self, spec: SearchSpec) -> Sequence[SpecViolation]:
+        """Bounds that no row of the table that is the space meets together."""
+        constraints = spec.domain_constraints()
+        missed = self._spaces.nearest_miss(spec.space.id, spec.space.parameters, constraints)
+        if missed is None:
+            return ()
+        genotype, values = missed
+        pointer = "/constraints/0" if len(constraints) == 1 else "/constraints"
+        nearest = ", ".join(f"{metric.name} {value:.6g}" for metric, value in values.items())
+        message = f"no row of the table meets {asked_text(constraints)}: nearest {nearest}, genotype {list(genotype)}"
+        return [SpecViolation(pointer, message)]
 
     def _plugins(self, spec: SearchSpec, supernet: Supernet | None) -> tuple[UsedPlugin, ...]:
         """What of the search comes from packages other than hilnas itself."""

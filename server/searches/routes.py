@@ -287,6 +287,8 @@ def search_resource(search: Search) -> SearchResource:
         search,
         search.spec,
         progress=ProgressResource.of(search.progress, search.spec.budget),
+        end_reason=search.progress.end_reason,
+        warnings=search.progress.warnings,
         plugins=[UsedPluginResource.of(used, used.provider, door=used.door.value) for used in search.plugins],
     )
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from nas_engine.settings.base import Labels, MetricName
 from server.access.schemas import Owner, OwnerName
 from server.candidates.spec import SearchSpec
-from server.candidates.states import DesiredState, SearchState
+from server.candidates.states import DesiredState, EndReason, SearchState
 from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, Resource, Text
 
 
@@ -150,6 +150,14 @@ class SearchResource(Resource):
     plugins: list[UsedPluginResource] = Field(default_factory=list)
     """What of it comes from packages other than hilnas itself: every evaluation of it was made with these versions."""
 
+    end_reason: EndReason | None = None
+    """Why it ended as failed, for programs: `no_feasible_candidate` where it has complete candidates and none of them
+    met the constraints; `reason` names the nearest. null otherwise."""
+
+    warnings: list[str] = Field(default_factory=list)
+    """What the database held against the spec when the search was created: bounds on latency that nothing of this
+    space measured on this hardware meets."""
+
 
 class SearchAmendmentBody(Body):
     """Changes to a search under way; absent members stay as they are."""
@@ -216,6 +224,10 @@ class ValidationReport(Resource):
 
     num_devices: int
     """Number of registered devices that can measure for it."""
+
+    warnings: list[str] = Field(default_factory=list)
+    """What speaks against the spec without forbidding it: bounds on latency that nothing of this space measured on this
+    hardware meets."""
 
 
 class CheckpointResource(Resource):

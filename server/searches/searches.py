@@ -7,7 +7,7 @@ from dataclasses import replace
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.candidates.lifecycle import advance, end_search, set_search_state
-from server.candidates.search import Search, SearchAmendment, SearchCheckpoint, SearchQuery
+from server.candidates.search import Search, SearchAmendment, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
@@ -82,6 +82,7 @@ class Searches:
                 owner=creator.owner,
                 created_at=tx.now(),
                 plugins=report.plugins,
+                progress=SearchProgress(warnings=report.warnings),
             )
             SearchStore(tx).add_search(search)
             return self._start(tx, search)

@@ -16,6 +16,7 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declaration_of, graph_metrics, is_cheap
+from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
 from nas_engine.domain.views.latency_key import latency_key
@@ -95,6 +96,13 @@ class SpaceCatalog:
             known = {metric: table.extremes(metric) for metric in table.metrics if is_cheap(metric)}
             return {metric: MetricBounds(minimum=ends[0], maximum=ends[1]) for metric, ends in known.items() if ends}
         return _bounds(space_id, canonical_json(dict(parameters)), canonical_json(dict(metric_settings or {})))
+
+    def nearest_miss(
+        self, space_id: str, parameters: Mapping[str, JsonValue], constraints: Sequence[Constraint]
+    ) -> tuple[Genotype, Mapping[Metric, float]] | None:
+        """The row of a table that comes nearest to bounds that none of its rows meets; None for every other space."""
+        table = self._tables.find(space_id, parameters)
+        return None if table is None else table.nearest_miss(constraints)
 
     def record(self, space_id: str, parameters: Mapping[str, JsonValue], document: JsonValue) -> ArchitectureRecord:
         """An architecture from a published name, a genotype or the space's own form."""

@@ -54,7 +54,12 @@ def measure(
         typer.Option(help="Cores and threads, as the board names them: 4-7x2, 0x1 [what a board of the type has]."),
     ] = None,
     profile: Annotated[str, typer.Option(help="quick, standard or audit.")] = "standard",
-    accept_flagged: Annotated[bool, typer.Option(help="Take a noisy result too (emulated boards).")] = False,
+    accept_flagged: Annotated[
+        bool,
+        typer.Option(
+            help="Take a noisy result too (emulated boards); never one cut short, nor of a board whose canary is off."
+        ),
+    ] = False,
     calibration_dataset: Annotated[str | None, typer.Option(help="Images for w8a8.")] = None,
     calibration_images: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Image set for w8a8, instead of a data set.")
@@ -71,9 +76,10 @@ def measure(
     token: TokenOption = None,
 ) -> None:
     """Upload a model and queue its measurement; with images, its accuracy on the board too."""
+    shapes = _shapes(input_shape or [])
     with connect(server, token) as nas:
         spec: dict[str, JsonValue] = {
-            "model_sha256": _uploaded(nas, model, batch, _shapes(input_shape or [])),
+            "model_sha256": _uploaded(nas, model, batch, shapes),
             "label": model.name,
             "device": {
                 "device_type": device_type,
@@ -89,6 +95,8 @@ def measure(
             "calibration_dataset": calibration_dataset,
             "input_ranges": _ranges(input_range or []),
         }
+        if shapes:  # fixed here already; sent to be recorded
+            spec["input_shapes"] = {name: list(shape) for name, shape in shapes.items()}
         if images is not None:
             spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
         if calibration_images is not None:

@@ -85,6 +85,8 @@ def create(
             print_json(report) if as_json else typer.echo(validation_text(report))
             raise typer.Exit(0 if report.valid else EXIT_FAILED)
         search = nas.searches.create(spec)
+        for warning in search.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         if not follow:
             print_json(search) if as_json else typer.echo(search.id)
             return

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
-from hilnas.cli.local_tables import open_table, table_content
+from hilnas.cli.local_tables import table_content
 from hilnas.cli.options import connect, print_json
 from hilnas.cli.terminal import make_console
+from nas_engine.spaces.tables.document import parse_table
 
 
-def register_table(file: Path, space_id: str, *, as_json: bool, server: str | None, token: str | None) -> None:
+def register_table(
+    file: Path,
+    space_id: str,
+    *,
+    columns: Sequence[str],
+    genes_from: int,
+    as_json: bool,
+    server: str | None,
+    token: str | None,
+) -> None:
     """Upload a table and make it a search space."""
-    open_table(file)  # what is malformed is said before anything is sent
+    content = table_content(file, columns, genes_from)
+    found = parse_table(content, file.stem)  # what is malformed is said before anything is sent
+    if found.lacks_choice_0:
+        sys.stderr.write(
+            f"warning: no gene of {file.name} is ever 0: choices count from 0, and {found.missing_rows:,} of "
+            f"{found.size:,} genotypes have no row; if yours count from 1, say --genes-from 1\n"
+        )
+    is_csv = content.lstrip()[:1] != b"{"
     with TemporaryDirectory() as folder, connect(server, token) as nas:
         path = Path(folder) / "table"
-        path.write_bytes(table_content(file))
-        stored = nas.artifacts.upload(path, "text/csv" if file.suffix.lower() == ".csv" else "application/json")
+        path.write_bytes(content)
+        stored = nas.artifacts.upload(path, "text/csv" if is_csv else "application/json")
         space = nas.spaces.register_table(space_id, stored.sha256)
     if as_json:
         print_json(space)

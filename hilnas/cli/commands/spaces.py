@@ -140,6 +140,15 @@ def sample(
 def register(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Table of results: .json, .csv or .npz.")],
     space_id: Annotated[str, typer.Option("--id", help="Name of the new space, as search specs will use it.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN",
+            help="Read the column NAME of a .csv as COLUMN (gene1, top1, macs, ...); NAME= leaves it out. "
+            "May be repeated.",
+        ),
+    ] = None,
+    genes_from: Annotated[int, typer.Option(min=0, max=1, help="What the file counts choices from.")] = 0,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -148,7 +157,9 @@ def register(
     # Imported here: looking at a space must not need what asking a server needs.
     from hilnas.cli.commands.space_tables import register_table
 
-    register_table(file, space_id, as_json=as_json, server=server, token=token)
+    register_table(
+        file, space_id, columns=column or (), genes_from=genes_from, as_json=as_json, server=server, token=token
+    )
 
 
 @app.command("tables")

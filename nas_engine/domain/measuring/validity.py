@@ -30,6 +30,7 @@ from nas_engine.domain.measuring.environment import (
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK, MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock
 
+HARD_CAP_FACTOR = 4.0  # [ours] of a profile's cap: sampling ends here even with too few blocks
 SLOW_BLOCK_FACTOR = 5.0
 """A block of slow runs ends after this many times its length ..."""
 

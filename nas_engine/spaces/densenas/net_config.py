@@ -7,20 +7,22 @@ Source: JaminFong/DenseNAS, models/model_derived.py. Entries are separated by ``
 that is ``[[input width, output width], head operator, [stack operators], number of stack layers, stride]``;
 an MBConv network ends with its 1x1 convolution, a ResNet-based one has none. Widths of ``bottle_neck``
 entries are the widths inside the bottleneck; its output is four times as wide. ``skip_connect`` among the
-stack operators does nothing and is left out when reading.
+stack operators does nothing and is left out when reading. Where the number of stack layers is not that of the
+listed operators, the list counts, with a `EngineWarning`: the published code never reads the number.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import cast
 
-from nas_engine.domain.errors import InvalidArchitectureError
+from nas_engine.domain.errors import EngineWarning, InvalidArchitectureError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.spaces.densenas.routing import SKIP
 
@@ -166,9 +168,16 @@ def _read_block(row: JsonValue, number: int) -> BlockEntry:
                 f"net_config entry {number}: stack operator {position} is {_shown(operator)}: "
                 f"allowed are {_ALLOWED}, {SKIP}"
             )
-    if num_layers is True or num_layers is False or num_layers != len(operators):
+    if type(num_layers) is not int or num_layers < 0:
         raise InvalidArchitectureError(
-            f"net_config entry {number}: number of stack layers is {_shown(num_layers)}, {len(operators)} are listed"
+            f"net_config entry {number}: number of stack layers is {_shown(num_layers)}, not a whole number from 0"
+        )
+    if num_layers != len(operators):
+        warnings.warn(
+            f"net_config entry {number}: number of stack layers is {num_layers}, {len(operators)} are listed: the list "
+            "counts, as in the published code, which ignores the number",
+            EngineWarning,
+            stacklevel=2,
         )
     if isinstance(stride, bool) or stride not in (1, 2):
         raise InvalidArchitectureError(f"net_config entry {number}: stride is {_shown(stride)}, allowed are 1 and 2")

@@ -1,4 +1,4 @@
-"""What a table of results must hold to be a search space; what it does not is refused with the row named."""
+"""What a table of results must hold to be a search space; what it does not is refused with its row, from 1."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def checked_genotypes(name: str, genotypes: NDArray[np.generic]) -> NDArray[np.i
             f"table {name!r} has {len(rows):,} rows of {rows.shape[1]} genes: {MAX_ROWS:,} of {MAX_GENES} are allowed"
         )
     if (rows < 0).any():
-        raise InvalidSpaceError(f"table {name!r}, row {int(np.argwhere(rows < 0)[0, 0])}: a choice index is negative")
+        raise InvalidSpaceError(f"table {name!r}, row {_first(rows < 0)}: a choice index is negative")
     if (rows >= MAX_CHOICES).any():
-        row = int(np.argwhere(rows >= MAX_CHOICES)[0, 0])
+        row = _first(rows >= MAX_CHOICES)
         raise InvalidSpaceError(f"table {name!r}, row {row}: a choice index is above {MAX_CHOICES - 1}")
     return rows
 
@@ -62,7 +62,9 @@ def rows_by_genotype(name: str, rows: NDArray[np.int64]) -> dict[Genotype, int]:
     for row, genes in enumerate(rows.tolist()):
         first = rows_by_genotype.setdefault(tuple(genes), row)
         if first != row:
-            raise InvalidSpaceError(f"table {name!r}, row {row}: genotype {genes} is that of row {first} already")
+            raise InvalidSpaceError(
+                f"table {name!r}, row {row + 1}: genotype {genes} is that of row {first + 1} already"
+            )
     return rows_by_genotype
 
 
@@ -75,7 +77,7 @@ def checked_runs(name: str, column: TableColumn, num_rows: int) -> NDArray[np.fl
             f"table {name!r}: column {column.metric.name} has shape {column.values.shape} for {num_rows} rows"
         )
     if not np.isfinite(values).all():
-        row = int(np.argwhere(~np.isfinite(values))[0, 0])
+        row = _first(~np.isfinite(values))
         raise InvalidSpaceError(f"table {name!r}, row {row}: {column.metric.name} is not finite")
     _check_range(name, column.metric, values)
     return values
@@ -101,7 +103,7 @@ def _check_range(name: str, metric: Metric, values: NDArray[np.float64]) -> None
         wrong, allowed = values <= declaration.minimum, f"above {declaration.minimum:g}"
     if wrong.any():
         row, run = (int(place) for place in np.argwhere(wrong)[0])
-        raise InvalidSpaceError(f"table {name!r}, row {row}: {metric.name} is {values[row, run]:g}, not {allowed}")
+        raise InvalidSpaceError(f"table {name!r}, row {row + 1}: {metric.name} is {values[row, run]:g}, not {allowed}")
 
 
 def named_choices(name: str, num_choices: Sequence[int], options: Sequence[str] | None) -> list[int]:
@@ -145,6 +147,11 @@ def shared_genes(
         )
         for position, (count, stage) in enumerate(zip(num_choices, stages, strict=True))
     )
+
+
+def _first(wrong: NDArray[np.bool_]) -> int:
+    """Number of the first row that is wrong somewhere, from 1."""
+    return int(np.argwhere(wrong)[0, 0]) + 1
 
 
 def digest_of(rows: NDArray[np.int64], columns: Sequence[TableColumn]) -> str:

@@ -7,7 +7,8 @@ JSON::
      "rows": [{"genotype": [0, 2, 1], "top1": [0.912, 0.915], "latency_us": 830.5, "macs": 7713280}, ...]}
 
 Only ``rows`` is needed. A metric is a number, or a list with one number per run. CSV has the columns ``gene1``,
-``gene2``, ... in genotype order and one per metric.
+``gene2``, ... in genotype order and one per metric; blank last lines are left out. Choices are counted from 0, rows in
+messages from 1.
 """
 
 from __future__ import annotations
@@ -89,14 +90,14 @@ def _from_json(text: str, name: str, sha256: str) -> TableSpace:
     if not isinstance(rows, list) or not rows or len(rows) > MAX_ROWS:
         raise InvalidSpaceError(f"table {name!r} needs rows: a list of 1 to {MAX_ROWS:,} objects")
     if not isinstance(rows[0], dict) or "genotype" not in rows[0]:
-        raise InvalidSpaceError(f"table {name!r}, row 0: an object with genotype and metrics is needed")
+        raise InvalidSpaceError(f"table {name!r}, row 1: an object with genotype and metrics is needed")
     labels = [label for label in rows[0] if label != "genotype"]
-    genotypes = [_genotype(row, labels, name, number) for number, row in enumerate(rows)]
+    genotypes = [_genotype(row, labels, name, number) for number, row in enumerate(rows, start=1)]
     widths = {len(genotype) for genotype in genotypes}
     if len(widths) != 1:
-        number = next(i for i, genotype in enumerate(genotypes) if len(genotype) != len(genotypes[0]))
+        number = next(i for i, genotype in enumerate(genotypes, start=1) if len(genotype) != len(genotypes[0]))
         raise InvalidSpaceError(
-            f"table {name!r}, row {number}: {len(genotypes[number])} genes, row 0 has {len(genotypes[0])}"
+            f"table {name!r}, row {number}: {len(genotypes[number - 1])} genes, row 1 has {len(genotypes[0])}"
         )
     return TableSpace(
         _title(document.get("title", name), name),
@@ -113,7 +114,7 @@ def _genotype(row: JsonValue, labels: Sequence[str], name: str, number: int) -> 
     if not isinstance(row, dict) or set(row) != {"genotype", *labels}:
         members = ", ".join(row) if isinstance(row, dict) else str(row)[:80]
         raise InvalidSpaceError(
-            f"table {name!r}, row {number}: members are {members}; row 0 has genotype, {', '.join(labels)}"
+            f"table {name!r}, row {number}: members are {members}; row 1 has genotype, {', '.join(labels)}"
         )
     unknown = [label for label in labels if label not in _LABELS]
     if unknown:
@@ -133,7 +134,7 @@ def _genotype(row: JsonValue, labels: Sequence[str], name: str, number: int) -> 
 def _values(rows: Sequence[Mapping[str, JsonValue]], label: str, name: str) -> NDArray[np.float64]:
     first = rows[0][label]
     num_runs = len(first) if isinstance(first, list) else 0
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, start=1):
         value = row[label]
         runs = value if isinstance(value, list) else [value]
         if not runs or not all(type(run) in (int, float) for run in runs):
@@ -142,7 +143,7 @@ def _values(rows: Sequence[Mapping[str, JsonValue]], label: str, name: str) -> N
             )
         if (len(value) if isinstance(value, list) else 0) != num_runs:
             raise InvalidSpaceError(
-                f"table {name!r}, row {number}: {label} has another number of runs than in row 0: give the same number"
+                f"table {name!r}, row {number}: {label} has another number of runs than in row 1: give the same number"
             )
     try:
         return np.asarray([row[label] for row in rows], dtype=np.float64)
@@ -196,6 +197,8 @@ def _from_csv(text: str, name: str, sha256: str) -> TableSpace:
         lines = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise InvalidSpaceError(f"table {name!r} cannot be read as CSV: {error}") from error
+    while lines and not any(cell.strip() for cell in lines[-1]):
+        lines.pop()  # blank last lines, which editors and spreadsheets leave
     if len(lines) < 2:
         raise InvalidSpaceError(f"table {name!r} needs a header line and at least one row")
     header = [cell.strip() for cell in lines[0]]
@@ -205,14 +208,14 @@ def _from_csv(text: str, name: str, sha256: str) -> TableSpace:
             f"table {name!r}: columns must be gene1, gene2, ... and {', '.join(_LABELS)}, each once; "
             f"found {', '.join(header)[:200]}"
         )
-    cells = np.asarray([_numbers(name, header, number, line) for number, line in enumerate(lines[1:], start=2)])
+    cells = np.asarray([_numbers(name, header, number, line) for number, line in enumerate(lines[1:], start=1)])
     genes = [i for i, cell in enumerate(header) if cell.startswith("gene")]
     genotypes = cells[:, genes]
     whole = np.isfinite(genotypes) & (genotypes == np.round(genotypes)) & (np.abs(genotypes) < MAX_CHOICES)
     if not whole.all():
-        line = int(np.argwhere(~whole)[0, 0]) + 2
+        number = int(np.argwhere(~whole)[0, 0]) + 1
         raise InvalidSpaceError(
-            f"table {name!r}, line {line}: gene columns must hold whole numbers below {MAX_CHOICES}"
+            f"table {name!r}, {_csv_row(number)}: gene columns must hold whole numbers below {MAX_CHOICES}"
         )
     columns = [TableColumn(_LABELS[cell], cells[:, i]) for i, cell in enumerate(header) if cell in _LABELS]
     return TableSpace(name, genotypes.astype(np.int64), columns, sha256=sha256)
@@ -220,13 +223,17 @@ def _from_csv(text: str, name: str, sha256: str) -> TableSpace:
 
 def _numbers(name: str, header: list[str], number: int, line: list[str]) -> list[float]:
     if len(line) != len(header):
-        raise InvalidSpaceError(f"table {name!r}, line {number}: {len(line)} cells, the header has {len(header)}")
+        raise InvalidSpaceError(f"table {name!r}, {_csv_row(number)}: {len(line)} cells, the header has {len(header)}")
     values = []
     for column, cell in zip(header, line, strict=True):
         try:
             values.append(float(cell))
         except ValueError as error:
             raise InvalidSpaceError(
-                f"table {name!r}, line {number}, column {column}: {cell[:80]!r} is not a number"
+                f"table {name!r}, {_csv_row(number)}, column {column}: {cell[:80]!r} is not a number"
             ) from error
     return values
+
+
+def _csv_row(number: int) -> str:
+    return f"row {number} (line {number + 1})"

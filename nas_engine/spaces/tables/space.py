@@ -20,6 +20,7 @@ from nas_engine.domain.errors import InvalidArchitectureError, InvalidGenotypeEr
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
+from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, validate_genotype
 from nas_engine.spaces.parameters import require_own
 from nas_engine.spaces.tables.checks import (
@@ -214,6 +215,31 @@ class TableSpace:
             return None
         mean, _ = self._columns[metric]
         return float(mean.min()), float(mean.max())
+
+    def nearest_miss(self, constraints: Sequence[Constraint]) -> tuple[Genotype, Mapping[Metric, float]] | None:
+        """The row nearest to bounds that no row meets together, with its values of these metrics.
+
+        Returns:
+            None where a row meets them, or the table lacks one of the columns.
+        """
+        if not constraints or any(one.metric not in self._columns for one in constraints):
+            return None
+        columns = [self._columns[one.metric][0].tolist() for one in constraints]
+        distances = [
+            sum(one.violation(value) for one, value in zip(constraints, values, strict=True))
+            for values in zip(*columns, strict=True)
+        ]
+        nearest = distances.index(min(distances))
+        if distances[nearest] == 0:
+            return None
+        return self.rows[nearest], {
+            one.metric: float(column[nearest]) for one, column in zip(constraints, columns, strict=True)
+        }
+
+    @property
+    def lacks_choice_0(self) -> bool:
+        """Whether no gene of any row is 0: the choices were probably counted from 1."""
+        return all(min(genotype) > 0 for genotype in self._row_of)
 
     def _row(self, genotype: Sequence[int]) -> int:
         canonical = self.canonical(genotype)

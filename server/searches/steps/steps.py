@@ -19,7 +19,7 @@ from server.candidates.lifecycle import advance, end_search, finish_candidate, s
 from server.candidates.payloads import SearchStepPayload
 from server.candidates.search import Search, SearchCheckpoint
 from server.candidates.search_store import CheckpointStore, SearchStore
-from server.candidates.states import CandidateState, DesiredState, EvaluationSource, SearchState
+from server.candidates.states import CandidateState, DesiredState, EndReason, EvaluationSource, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, LeaseLostError
 from server.core.event_type import EventType
@@ -37,6 +37,7 @@ from server.measuring.measurement import MeasurementQuery, kind_of
 from server.measuring.orders import LatencyScheduler
 from server.measuring.store import MeasurementStore
 from server.searches.accuracy_orders import AccuracyScheduler
+from server.searches.feasibility import nothing_feasible
 from server.searches.steps.long_jobs import finished_long_job, order_long_job
 from server.searches.steps.step import (
     CurrentVersionAccuracies,
@@ -139,6 +140,10 @@ class SearchSteps:
                 advance(tx, search, self._settings)
             case StepStatus.COMPLETED if EvaluationStore(tx).num_awaited_evaluations(search.id) > 0:
                 pass  # results became suspect meanwhile: the search ends once they have been measured again
+            case StepStatus.COMPLETED if (unmet := nothing_feasible(tx, search)) is not None:
+                progress = replace(search.progress, end_reason=EndReason.NO_FEASIBLE_CANDIDATE)
+                search = SearchStore(tx).save_search(replace(search, progress=progress))
+                end_search(tx, search, SearchState.FAILED, unmet)
             case StepStatus.COMPLETED:
                 end_search(tx, search, SearchState.COMPLETED, outcome.reason)
             case StepStatus.FAILED:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 
@@ -135,6 +136,31 @@ def test_a_search_is_cancelled_and_its_follower_fails(
     assert "cancelled" in _run(search.main, capsys, "cancel", search_id)
     assert search.main(["follow", search_id]) == 1
     assert "is cancelled" in capsys.readouterr().err
+
+
+def test_a_search_whose_bound_nothing_meets_is_warned_of_and_fails_with_the_nearest(
+    server: RunningServer, hands: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = hands.enrol("bench-limits", "rk-limits")
+    device: dict[str, JsonValue] = {"device_type": "rk-limits"}
+    _run(search.main, capsys, "create", str(_spec_file(tmp_path, latency_spec(device=device))))
+    _finish(hands, board, ())
+    spec = _spec_file(tmp_path, latency_spec(device=device, constraints=[{"metric": "latency_us", "maximum": 0.5}]))
+    assert "warning: none of the 3 architectures" in _run(search.main, capsys, "create", str(spec), "--validate")
+    assert search.main(["create", str(spec)]) == 0
+    assert capsys.readouterr().err.startswith("warning: none of the 3 architectures of ")
+    hands.step(_GENOTYPES)
+    hands.step(last=True)  # every latency is known
+    (failed,) = _json(search.main, capsys, "list", "--state", "failed")
+    assert search.main(["follow", failed["id"]]) == 1
+    assert "is failed: no candidate met latency_us <= 0.5: nearest " in capsys.readouterr().err
+    assert failed["end_reason"] == "no_feasible_candidate"
+    assert len(_json(search.main, capsys, "candidates", failed["id"])) == 3
+    with httpx2.Client(base_url=server.url) as browser:
+        browser.post("/login", data={"token": server.token})
+        page = browser.get(f"/searches/{failed['id']}").text
+    assert "no candidate met latency_us &lt;= 0.5" in page
+    assert "Nothing met the constraints" in page
 
 
 def test_an_impossible_spec_is_refused_with_every_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

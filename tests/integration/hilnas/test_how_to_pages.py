@@ -110,7 +110,7 @@ def test_search_your_own_table(shell: Shell) -> None:
         assert nas.spaces.get("my-table").num_rows == 9
     assert "already: what an id stands for" in shell.fails("spaces register results.json --id my-table")
     Path("bad.csv").write_text("gene1,top1\n0,0.5\n1,70\n")
-    assert "row 1: top1 is 70, not a fraction" in shell.fails("spaces register bad.csv --id bad")
+    assert "row 2: top1 is 70, not a fraction" in shell.fails("spaces register bad.csv --id bad")
 
 
 def test_a_table_over_http_says_what_it_cannot_do(shell: Shell) -> None:

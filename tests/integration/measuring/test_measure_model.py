@@ -19,6 +19,7 @@ from nas_engine.export.random_weights import random_weights
 from server.artifacts.model_check import ModelCheck
 from server.core.errors import InvalidModelError
 from tests.support.samples.model_files import check_model
+from tests.support.samples.odd_models import relu
 from tests.support.samples.sample_graphs import small_shufflenet
 from tests.support.worlds.api_world import World
 
@@ -130,6 +131,25 @@ def test_a_model_is_queued_measured_and_found_by_its_job(world: World) -> None:
         third = client.post("/api/v1/measurements", json=spec(upload(client, model_bytes()))).json()
         assert third["eta_s"] >= 0
         assert client.post(f"/api/v1/jobs/{third['id']}:cancel").json()["state"] == "cancelled"
+
+
+def test_open_axes_are_fixed_to_the_shapes_given_which_the_job_says(world: World) -> None:
+    world.enrol("bench-1", device_type="bench")
+    with world.client() as client:
+        uploaded = upload(client, relu((1, 3, "height", "width")))
+        refused = client.post("/api/v1/measurements", json=spec(uploaded))
+        assert refused.status_code == 422
+        shapes = {"x": [1, 3, 32, 48]}
+        answer = client.post("/api/v1/measurements", json={**spec(uploaded), "input_shapes": shapes})
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["input_shapes"] == shapes
+        assert client.get(f"/api/v1/jobs/{answer.json()['id']}").json()["input_shapes"] == shapes
+        job = world.dispatch.get(answer.json()["id"])
+        measured = client.get(f"/api/v1/artifacts/{job.payload['model_sha256']}").content
+        assert job.payload["model_sha256"] != uploaded
+        assert check_model(measured).input_shapes == ((1, 3, 32, 48),)
+        wrong = client.post("/api/v1/measurements", json={**spec(uploaded), "input_shapes": {"z": [1]}})
+        assert (wrong.status_code, "no input 'z'" in wrong.text) == (422, True)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_registering_is_idempotent_and_an_id_never_changes_its_meaning(world: Wo
         with pytest.raises(ConflictError, match="built-in"):
             world.space_tables.register(taken, other.sha256, world.spaces)
     bad = world.artifacts.put(b"gene1,top1\n0,0.5\n1,57", "text/csv")
-    with pytest.raises(InvalidSpaceError, match="row 1: top1 is 57"):
+    with pytest.raises(InvalidSpaceError, match="row 2: top1 is 57"):
         world.space_tables.register("bad", bad.sha256, world.spaces)
     with pytest.raises(InvalidSpaceError, match="was uploaded"):
         world.space_tables.register("bad", "0" * 64, world.spaces)
@@ -255,3 +255,21 @@ def test_nas_bench_macro_is_searched_through_the_server_as_by_the_engine_alone(w
     assert [c.genotype for c in world.candidates(search)] == [observation.genotype for observation in alone.results]
     front = world.fronts.of_search(search.id)
     assert {c.genotype for c in front.points} == {observation.genotype for observation in alone.front()}
+
+
+def test_a_bound_that_no_row_meets_is_refused_at_once_with_the_nearest(world: WorkerWorld) -> None:
+    table = register(world, table_bytes())
+    best = max(table.rows, key=lambda genotype: table.lookup(genotype)[TOP1].value)
+    reached = table.lookup(best)[TOP1].value
+    bounds = [{"metric": "top1", "minimum": (reached + 1) / 2}]
+    with pytest.raises(InvalidSpecError) as caught:
+        table_search(world, constraints=bounds)
+    (found,) = caught.value.violations
+    assert found.pointer == "/constraints/0"
+    assert found.message == (
+        f"no row of the table meets top1 >= {bounds[0]['minimum']:.6g}: nearest top1 {reached:.6g}, "
+        f"genotype {list(best)}"
+    )
+    document = {"space": {"id": "mine"}, "objectives": OBJECTIVES, "budget": {"num_candidates": 1}}
+    met = parse_search_spec({**document, "constraints": [{"metric": "top1", "minimum": reached}]})
+    assert world.searches.validate(met).violations == ()

@@ -100,3 +100,15 @@ def test_every_published_model_is_read_in_the_spaces_own_form_too(
     assert isinstance(by_name, dict)
     assert {"arch_id", "macs", "params", "input_shape"} <= set(by_name)
     assert ("note" in by_name) == (by_name["genotype"] is None)
+
+
+def test_a_warning_of_the_engine_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    named = create_space("densenas-mbv2").named
+    name, published = next((name, one) for name, one in named.items() if isinstance(one.document, str))
+    contradicting = published.document.replace("], 1, ", "], 7, ", 1).replace("], 2, ", "], 7, ", 1)  # type: ignore[union-attr]
+    assert contradicting != published.document
+    assert spaces.main(["decode", "densenas-mbv2", "-a", contradicting, "--json"]) == 0
+    warned = capsys.readouterr()
+    assert warned.err.startswith("warning: net_config entry ")
+    assert "number of stack layers is 7" in warned.err
+    assert _json(["decode", "densenas-mbv2", "-a", name], capsys) == json.loads(warned.out)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from nas_engine.domain.errors import InvalidArchitectureError
-from nas_engine.spaces.densenas.net_config import MAX_TEXT_LENGTH, Ending, parse_net_config, read_net_config
+from nas_engine.domain.errors import EngineWarning, InvalidArchitectureError
+from nas_engine.spaces.densenas.net_config import (
+    MAX_TEXT_LENGTH,
+    Ending,
+    parse_net_config,
+    read_net_config,
+)
 from nas_engine.spaces.densenas.published import MBV2_MODELS, RESNET_MODELS
 
 A = "[[16, 24], 'mbconv_k3_t3', [], 0, 2]"
@@ -30,6 +35,14 @@ def test_skips_among_the_stack_operators_are_left_out() -> None:
     assert parse_net_config(text, Ending.NONE).text() == "[[32, 64], 'basic_block', ['basic_block'], 1, 2]"
 
 
+@pytest.mark.parametrize("stated", [0, 1, 7])
+def test_a_stated_number_of_layers_that_contradicts_the_list_is_warned_of_and_ignored(stated: int) -> None:
+    text = f"[[16, 24], 'mbconv_k3_t3', ['mbconv_k3_t3', 'skip_connect'], {stated}, 2]|{END}"
+    with pytest.warns(EngineWarning, match=f"entry 1: number of stack layers is {stated}, 2 are listed"):
+        network = parse_net_config(text, Ending.CONV1)
+    assert network.text() == f"[[16, 24], 'mbconv_k3_t3', ['mbconv_k3_t3'], 1, 2]|{END}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -47,7 +60,8 @@ def test_skips_among_the_stack_operators_are_left_out() -> None:
         (f"[[16, 24], 'skip_connect', [], 0, 2]|{END}", "entry 1: head operator 'skip_connect' is none of"),
         (f"[[16, 24], 'mbconv_k3_t3', ['x'], 1, 2]|{END}", "entry 1: stack operator 1 is 'x': allowed are"),
         (f"[[16, 24], 'mbconv_k3_t3', 'x', 1, 2]|{END}", "entry 1: stack operators are 'x', not a list"),
-        (f"[[16, 24], 'mbconv_k3_t3', ['mbconv_k3_t3'], 2, 2]|{END}", "number of stack layers is 2, 1 are listed"),
+        (f"[[16, 24], 'mbconv_k3_t3', [], -1, 2]|{END}", "number of stack layers is -1, not a whole number"),
+        (f"[[16, 24], 'mbconv_k3_t3', [], true, 2]|{END}", "number of stack layers is True, not a whole number"),
         (f"[[16, 24], 'mbconv_k3_t3', [], 0, 3]|{END}", "entry 1: stride is 3, allowed are 1 and 2"),
         (f"[[16, 24], 'mbconv_k3_t3', [], 0, true]|{END}", "entry 1: stride is True"),
         (f"[[16, 0], 'mbconv_k3_t3', [], 0, 2]|{END}", r"entry 1: widths are \[16, 0\]"),

@@ -66,24 +66,24 @@ def test_a_table_of_any_origin_can_be_written_and_read_again() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (with_row(2, top1=[0.7]), "row 2: top1 has another number of runs than in row 0"),
-        (with_row(1, top1=None), "row 1: members are genotype, latency_us, macs"),
-        (with_row(1, params=4), "row 1: members are .*params"),
-        (with_row(1, latency_us="fast"), "row 1: latency_us is fast: give a number"),
-        (with_row(1, latency_us=True), "row 1: latency_us is True"),
-        (with_row(2, latency_us=0), "row 2: latency_us is 0, not above 0"),
-        (with_row(2, top1=[71, 72]), "row 2: top1 is 71, not a fraction from 0 to 1"),
-        (with_row(1, macs=1.5), "row 1: macs is 1.5, not a whole number"),
-        (with_row(1, macs=float("nan")), "row 1: macs is not finite"),
+        (with_row(2, top1=[0.7]), "row 3: top1 has another number of runs than in row 1"),
+        (with_row(1, top1=None), "row 2: members are genotype, latency_us, macs"),
+        (with_row(1, params=4), "row 2: members are .*params"),
+        (with_row(1, latency_us="fast"), "row 2: latency_us is fast: give a number"),
+        (with_row(1, latency_us=True), "row 2: latency_us is True"),
+        (with_row(2, latency_us=0), "row 3: latency_us is 0, not above 0"),
+        (with_row(2, top1=[71, 72]), "row 3: top1 is 71, not a fraction from 0 to 1"),
+        (with_row(1, macs=1.5), "row 2: macs is 1.5, not a whole number"),
+        (with_row(1, macs=float("nan")), "row 2: macs is not finite"),
         (with_row(1, macs=10**400), "macs is too large"),
-        (with_row(2, genotype=[0, 0]), r"row 2: genotype \[0, 0\] is that of row 0 already"),
-        (with_row(1, genotype=[0, 1, 0]), "row 1: 3 genes, row 0 has 2"),
-        (with_row(1, genotype=[0, 0.5]), "row 1: genotype is .* not a list"),
-        (with_row(1, genotype=[0, -1]), "row 1: choices of genotype"),
-        (with_row(1, genotype=[0, 10**30]), "row 1: choices of genotype"),
-        (as_bytes({"rows": [{"genotype": [0], "speed": 1}]}), "row 0: unknown metric 'speed'"),
+        (with_row(2, genotype=[0, 0]), r"row 3: genotype \[0, 0\] is that of row 1 already"),
+        (with_row(1, genotype=[0, 1, 0]), "row 2: 3 genes, row 1 has 2"),
+        (with_row(1, genotype=[0, 0.5]), "row 2: genotype is .* not a list"),
+        (with_row(1, genotype=[0, -1]), "row 2: choices of genotype"),
+        (with_row(1, genotype=[0, 10**30]), "row 2: choices of genotype"),
+        (as_bytes({"rows": [{"genotype": [0], "speed": 1}]}), "row 1: unknown metric 'speed'"),
         (as_bytes({"rows": []}), "needs rows"),
-        (as_bytes({"rows": [3]}), "row 0: an object"),
+        (as_bytes({"rows": [3]}), "row 1: an object"),
         (as_bytes({"rows": ROWS, "path": "/etc/passwd"}), "unknown members path"),
         (as_bytes({"rows": ROWS, "genes": GENES[:1]}), "describes 1 genes, its genotypes have 2"),
         (as_bytes({"rows": ROWS, "genes": [GENES[0], GENES[0]]}), "names a gene twice"),
@@ -95,8 +95,8 @@ def test_a_table_of_any_origin_can_be_written_and_read_again() -> None:
         (b'{"rows": [', "not valid JSON"),
         (b'{"rows": ' + b"[" * 100_000, "not valid JSON"),
         (b"\xff\xfe\x00", "not UTF-8"),
-        (b"gene1,macs\n0,1\n0.5,2", "line 3: gene columns must hold whole numbers"),
-        (b"gene1,macs\n0,1\n0,2", r"row 1: genotype \[0\] is that of row 0"),
+        (b"gene1,macs\n0,1\n0.5,2", r"row 2 \(line 3\): gene columns must hold whole numbers"),
+        (b"gene1,macs\n0,1\n0,2", r"row 2: genotype \[0\] is that of row 1"),
         (b"macs\n1", "genotypes are"),
         (b"", "needs a header line"),
     ],
@@ -119,3 +119,20 @@ def test_a_filter_keeps_a_search_among_the_rows_and_within_the_columns_bounds() 
     assert set(check((1, 0)).violations) == {"macs"}
     assert check((1, 1)).violations == {"table_row": 1.0}
     assert np.isclose(TableFilter(table, [])((1, 0)).total_violation, 0.0)
+
+
+def test_blank_last_lines_are_left_out_and_one_in_between_is_named() -> None:
+    table = parse_table(b"gene1,macs\n0,1\n1,2\n\n , \n,\n", "upload")
+    assert table.rows == ((0,), (1,))
+    with pytest.raises(InvalidSpaceError, match=r"row 2 \(line 3\): 0 cells, the header has 2"):
+        parse_table(b"gene1,macs\n0,1\n\n1,2\n", "upload")
+
+
+def test_the_row_nearest_to_bounds_that_none_meets_is_found() -> None:
+    table = parse_table(as_bytes({"rows": ROWS}), "upload")
+    accurate, small = Constraint(TOP1, minimum=0.7), Constraint(MACS, maximum=2500.0)
+    assert table.nearest_miss([accurate]) is None
+    assert table.nearest_miss([small]) is None
+    assert table.nearest_miss([Constraint(PARAMS, maximum=1.0)]) is None, "the table does not hold it"
+    assert table.nearest_miss([accurate, small]) == ((0, 1), {TOP1: pytest.approx(0.61), MACS: 2000.0})
+    assert table.nearest_miss([Constraint(TOP1, minimum=0.9)]) == ((1, 0), {TOP1: pytest.approx(0.71)})

@@ -93,16 +93,16 @@ def test_a_genotype_without_a_row_is_refused_and_a_filter_keeps_a_search_among_t
     ("changes", "message"),
     [
         ({"genotypes": GENOTYPES.astype(float)}, "integers"),
-        ({"genotypes": GENOTYPES - 1}, "row 0: a choice index is negative"),
+        ({"genotypes": GENOTYPES - 1}, "row 1: a choice index is negative"),
         (
             {"genotypes": np.concatenate([GENOTYPES[:-1], GENOTYPES[:1]])},
-            r"row 11: genotype \[0, 0, 0\] is that of row 0 already",
+            r"row 12: genotype \[0, 0, 0\] is that of row 1 already",
         ),
         ({"columns": []}, "no metric column"),
         ({"columns": [TableColumn(MACS, np.arange(11.0))]}, "macs has shape"),
         (
             {"columns": [TableColumn(MACS, np.where(np.arange(12) == 4, np.nan, 1.0))]},
-            "row 4: macs is not finite",
+            "row 5: macs is not finite",
         ),
         ({"options": ["a", "b"]}, "names only 2 options"),
         ({"stage_sizes": [1, 1]}, "do not add up to 3 genes"),
@@ -128,12 +128,12 @@ def test_reads_the_same_table_from_npz_and_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gene0,macs\n0,1\n1", "line 3: 1 cells"),
-        ("gene0,macs\n0,1\n1,much", "line 3, column macs: 'much' is not a number"),
+        ("gene0,macs\n0,1\n1", r"row 2 \(line 3\): 1 cells"),
+        ("gene0,macs\n0,1\n1,much", r"row 2 \(line 3\), column macs: 'much' is not a number"),
         ("gene0,speed\n0,1", "found gene0, speed"),
         ("gene0,macs", "at least one row"),
         ("gene0,macs\n0.5,1", "whole numbers"),
-        ("gene0,macs\n0,nan", "row 0: macs is not finite"),
+        ("gene0,macs\n0,nan", "row 1: macs is not finite"),
     ],
 )
 def test_malformed_csv_files_are_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,89 @@
+"""Constraints that nothing meets: how near a search came, and what the database says before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.objective import Constraint
+from server.candidates.candidate import Candidate
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.search import Search
+from server.core.database.transaction import Transaction
+from server.fleet.device import HardwareProfile
+from server.measuring.measurement import kind_of
+from server.measuring.store import MeasurementStore
+from server.spaces.descriptions import SpaceDescription
+
+
+def nothing_feasible(tx: Transaction, search: Search) -> str | None:
+    """Say how near the candidates of a search that would end came to its constraints.
+
+    Returns:
+        None where a candidate meets all of them, or none is complete.
+    """
+    constraints = search.spec.domain_constraints()
+    if not constraints:
+        return None
+    if search.spec.shifting is not None and search.progress.front_size:
+        return None  # judged by accuracies of one version of the weights, which are not the candidates' own
+    complete = CandidateStore(tx).all_complete_candidates(search.id)
+    distances = [_distance(constraints, candidate.values) for candidate in complete]
+    if not complete or not all(distances):
+        return None
+    nearest = complete[distances.index(min(distances))]
+    return f"no candidate met {asked_text(constraints)}: {_nearest(constraints, nearest)}; {len(complete)} infeasible"
+
+
+def unmet_by_measurements(
+    tx: Transaction, constraints: Sequence[Constraint], space: SpaceDescription, hardware: HardwareProfile
+) -> tuple[str, ...]:
+    """Warn of bounds on latency that nothing of a space that was measured under a hardware key meets."""
+    warnings = []
+    kind = kind_of(hardware.key.identity.device_class)
+    for constraint in constraints:
+        if constraint.metric != LATENCY_US:
+            continue
+        found = MeasurementStore(tx).measured_range(
+            hardware.hardware_key, space.id, canonical_json(dict(space.parameters)), kind
+        )
+        if found is None:
+            continue
+        if constraint.maximum is not None and found.fastest.p50_us > constraint.maximum:
+            nearest = found.fastest
+        elif constraint.minimum is not None and found.slowest.p50_us < constraint.minimum:
+            nearest = found.slowest
+        else:
+            continue
+        warnings.append(
+            f"none of the {found.num_architectures} architectures of {space.id} that were {kind.value} on this "
+            f"hardware meets {asked_text([constraint])}: nearest {nearest.p50_us:.6g}, arch {nearest.arch_id[:12]}"
+        )
+    return tuple(warnings)
+
+
+def _distance(constraints: Sequence[Constraint], values: Mapping[Metric, float]) -> float:
+    """How far values are outside all bounds together, each relative to its bound; 0 inside."""
+    return sum(one.violation(values[one.metric]) for one in constraints if one.metric in values)
+
+
+def asked_text(constraints: Sequence[Constraint]) -> str:
+    """Write bounds for people: ``latency_us <= 10 and top1 >= 0.9``."""
+    bounds = []
+    for one in constraints:
+        if one.minimum is not None:
+            bounds.append(f"{one.metric.name} >= {one.minimum:.6g}")
+        if one.maximum is not None:
+            bounds.append(f"{one.metric.name} <= {one.maximum:.6g}")
+    return " and ".join(bounds)
+
+
+def _nearest(constraints: Sequence[Constraint], candidate: Candidate) -> str:
+    values = candidate.values
+    metrics = list(dict.fromkeys(one.metric for one in constraints if one.metric in values))
+    if len(metrics) == 1:
+        return f"nearest {values[metrics[0]]:.6g}, arch {candidate.arch_id[:12]}"
+    shown = ", ".join(f"{metric.name} {values[metric]:.6g}" for metric in metrics)
+    return f"nearest {shown}, arch {candidate.arch_id[:12]}"

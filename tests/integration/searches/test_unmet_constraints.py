@@ -1,0 +1,76 @@
+"""Constraints that nothing meets: how a search ends, and what is said before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_engine.domain.metrics import LATENCY_US
+from server.artifacts.files import FileByteStore
+from server.candidates.states import CandidateState, EndReason, SearchState
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import SPEC, World, run_to_end
+
+TOO_FAST = [{"metric": "latency_us", "maximum": 10}]
+
+
+@pytest.fixture
+def world(database: TestDatabase, tmp_path: Path) -> World:
+    return World(database, FileByteStore(tmp_path / "artifacts"))
+
+
+def test_a_search_that_nothing_satisfied_fails_and_names_the_nearest(world: World) -> None:
+    device = world.enrol()
+    search = run_to_end(world, device, world.search(constraints=TOO_FAST))
+    assert search.state is SearchState.FAILED
+    assert search.progress.end_reason is EndReason.NO_FEASIBLE_CANDIDATE
+    nearest = min(world.candidates(search), key=lambda candidate: candidate.values[LATENCY_US])
+    assert search.reason == (
+        f"no candidate met latency_us <= 10: nearest {nearest.values[LATENCY_US]:.6g}, arch {nearest.arch_id[:12]}; "
+        "6 infeasible"
+    )
+    assert world.states(search) == [CandidateState.COMPLETE] * 6, "what was measured stays"
+    front = world.fronts.of_search(search.id, with_dominated=True)
+    assert (front.num_complete, front.num_feasible, len(front.dominated)) == (6, 0, 6)
+
+
+def test_of_two_bounds_both_are_named_with_what_the_nearest_has(world: World) -> None:
+    device = world.enrol()
+    bounds = [*TOO_FAST, {"metric": "macs", "maximum": 22_000}]
+    search = run_to_end(world, device, world.search(constraints=bounds))
+    assert search.reason.startswith("no candidate met latency_us <= 10 and macs <= 22000: nearest latency_us ")
+    assert ", macs " in search.reason
+
+
+def test_one_that_meets_the_bound_completes_the_search(world: World) -> None:
+    device = world.enrol()
+    first = run_to_end(world, device, world.search())
+    fastest = min(candidate.values[LATENCY_US] for candidate in world.candidates(first))
+    bounds = [{"metric": "latency_us", "maximum": fastest}]
+    search = run_to_end(world, device, world.search(constraints=bounds))
+    assert (search.state, search.progress.end_reason) == (SearchState.COMPLETED, None)
+    assert (search.reason, search.progress.warnings) == ("", ())
+
+
+def test_what_was_measured_warns_of_a_bound_before_the_search_starts(world: World) -> None:
+    device = world.enrol()
+    assert world.searches.validate(world.spec(constraints=TOO_FAST)).warnings == (), "nothing is known yet"
+    measured = {c.arch_id: c.values[LATENCY_US] for c in world.candidates(run_to_end(world, device, world.search()))}
+    fastest, slowest = min(measured, key=measured.__getitem__), max(measured, key=measured.__getitem__)
+    begun = "none of the 6 architectures of toy that were measured on this hardware meets"
+    (warning,) = world.searches.validate(world.spec(constraints=TOO_FAST)).warnings
+    assert warning == f"{begun} latency_us <= 10: nearest {measured[fastest]:.6g}, arch {fastest[:12]}"
+    assert world.search(constraints=TOO_FAST).progress.warnings == (warning,)
+    slow = [{"metric": "latency_us", "minimum": 1e6}]
+    (warning,) = world.searches.validate(world.spec(constraints=slow)).warnings
+    assert warning == f"{begun} latency_us >= 1e+06: nearest {measured[slowest]:.6g}, arch {slowest[:12]}"
+
+
+def test_a_space_with_other_parameters_warns_of_nothing(world: World) -> None:
+    device = world.enrol()
+    run_to_end(world, device, world.search())
+    space = {"id": SPEC["space"]["id"], "parameters": {"num_classes": 37}}
+    report = world.searches.validate(world.spec(constraints=TOO_FAST, space=space, dataset=None, supernet=None))
+    assert report.violations == ()
+    assert report.warnings == ()
