@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.candidates.completion import fail_evaluation, mark_evaluating
 from server.candidates.lifecycle import affected_searches
 from server.fleet.device import CLASSIFY_FEATURE
-from server.fleet.executor import DEVICES
+from server.fleet.takers import DEVICES
 from server.jobs.registry import KindOfJob
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind

@@ -6,7 +6,7 @@ from server.candidates.completion import fail_awaited, fail_evaluation, mark_eva
 from server.candidates.lifecycle import affected_searches
 from server.candidates.search import Search
 from server.core.database.transaction import Transaction
-from server.fleet.executor import DEVICES
+from server.fleet.takers import DEVICES
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
 from server.jobs.registry import CONVERT_LANE, KindOfJob

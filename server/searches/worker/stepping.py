@@ -6,14 +6,20 @@ from collections.abc import Callable, Mapping
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import SearchSpace
+from nas_engine.search.factory import create_algorithm
+from nas_engine.settings.densenas import DenseNasSettings
+from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
 from server.searches.steps.steps import SearchSteps
+from server.searches.worker.derivation_procedure import DerivationProcedure
+from server.searches.worker.engine_terms import search_problem
+from server.searches.worker.evaluating_procedure import EvaluatingProcedure
 from server.searches.worker.final_orders import FinalOrders, final_orders
 from server.searches.worker.new_candidates import describe_candidate
 from server.searches.worker.procedure import Procedure, Proposal
-from server.searches.worker.procedures import create_procedure
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
 from server.searches.worker.used_plugins import check_plugins
@@ -104,3 +110,17 @@ class StepHandler:
         if source is not None:
             provenance = {"operator": "warm_start", "source": source}
         return describe_candidate(self._spaces, given.search.spec, genotype, provenance)
+
+
+def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
+    """Make the procedure of a spec, as it is before its first step.
+
+    Raises:
+        InvalidSpaceError: the space is none that this kind searches.
+        PluginError: no installed package brings its algorithm, or it cannot be used.
+    """
+    match spec.algorithm:
+        case DenseNasSettings() as settings:
+            return DerivationProcedure(spec, settings, space)
+        case settings:
+            return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))

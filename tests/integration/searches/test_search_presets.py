@@ -18,7 +18,7 @@ from server.fleet.device import Enrolment
 from server.fleet.devices import Devices
 from server.searches.admission import Admission
 from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
-from server.searches.worker.procedures import create_procedure
+from server.searches.worker.stepping import create_procedure
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.training.supernets import Supernets
