@@ -83,7 +83,7 @@ def inspect_onnx(
     model = parse_onnx(data)
     if not 1 <= model.ir_version <= MAX_IR_VERSION:
         raise ExportError(f"IR version is {model.ir_version}: save it with {MAX_IR_VERSION} or lower")
-    for tensor in _all_tensors(model):  # external weights would make the runtime read files named by the model
+    for tensor in all_tensors(model):  # external weights would make the runtime read files named by the model
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file, {_SAVE_AS_ONE}")
     _check_operators(model)
@@ -261,7 +261,7 @@ def _check_names(model: onnx.ModelProto) -> None:
             )
 
 
-def _all_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+def all_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     """The tensors of the graph, of the graphs inside it, and of the model's functions."""
     tensors = _tensors(model.graph)
     for function in model.functions:
@@ -298,7 +298,7 @@ def _dtype(model: onnx.ModelProto) -> Dtype:
         return Dtype.W8A8
     half = onnx.TensorProto.FLOAT16
     inputs = (value.type.tensor_type.elem_type for value in model.graph.input)
-    if any(element == half for element in (*inputs, *(tensor.data_type for tensor in _all_tensors(model)))):
+    if any(element == half for element in (*inputs, *(tensor.data_type for tensor in all_tensors(model)))):
         return Dtype.FP16
     return Dtype.FP32
 

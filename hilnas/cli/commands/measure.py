@@ -20,6 +20,7 @@ from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.image_set import MEDIA_TYPE
 from nas_engine.export.fixed_shapes import fix_shapes
+from nas_engine.export.one_file import read_model
 from server.classifying.schemas import ClassificationDetail
 from server.jobs.schemas import JobDetail
 from server.measuring.schemas import MeasurementDetail
@@ -33,7 +34,12 @@ _progress = make_console(stderr=True)
 
 @app.command()
 def measure(
-    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="ONNX file with static shapes.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="ONNX file, its weights in it or beside it; or a .zip of both."
+        ),
+    ],
     device_type: Annotated[
         str, typer.Option("--device-type", help="Kind of board; `hilnas devices types` lists them.")
     ],
@@ -147,11 +153,10 @@ def _ranges(given: Sequence[str]) -> dict[str, JsonValue]:
 
 def _uploaded(nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Digest of the model as it is measured. Raises ExportError: it is none, or cannot run with those shapes."""
-    fixed = fix_shapes(model.read_bytes(), batch, shapes)
-    if not fixed.shapes:
-        return nas.artifacts.upload(model, MODEL_MEDIA_TYPE).sha256
-    shown = ", ".join(f"{name} {shape}" for name, shape in fixed.shapes.items())
-    _progress.print(f"{model.name} leaves axes of its inputs open: measured with {shown}")
+    fixed = fix_shapes(read_model(model), batch, shapes)
+    if fixed.shapes:
+        shown = ", ".join(f"{name} {shape}" for name, shape in fixed.shapes.items())
+        _progress.print(f"{model.name} leaves axes of its inputs open: measured with {shown}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.name
         file.write_bytes(fixed.data)

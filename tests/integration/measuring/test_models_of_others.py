@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,8 +78,10 @@ def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Mea
         (odd_models.shifted_embedding(5), ("--input-range", "ids=1000..1004")),
         (odd_models.relu((1, 8), **{"": 7}), ()),
         (odd_models.relu((1, 8), **{"": 23}), ()),
+        (odd_models.half(), ("--dtype", "fp16")),
+        (odd_models.quantised(), ("--dtype", "w8a8")),
     ],
-    ids=["import", "open-output", "open-axes", "state", "table", "range", "opset-7", "opset-23"],
+    ids=["import", "open-output", "open-axes", "state", "table", "range", "opset-7", "opset-23", "fp16", "qdq"],
 )
 def test_a_sound_model_is_measured(measure: Measure, data: bytes, options: tuple[str, ...]) -> None:
     status, shown, said = measure(data, *options)
@@ -94,13 +98,31 @@ def test_a_sound_model_is_measured(measure: Measure, data: bytes, options: tuple
         (odd_models.found_places(), "depends on the data (NonZero)"),
         (odd_models.words(), "takes strings"),
         (odd_models.relu((1, 3, "height", 8)), "--input-shape x="),
+        (odd_models.half(), "in fp16; the spec says fp32: say fp16"),
+        (odd_models.quantised(), "in w8a8; the spec says fp32: say w8a8"),
     ],
-    ids=["empty", "lfs", "html", "data-dependent", "strings", "open-axis"],
+    ids=["empty", "lfs", "html", "data-dependent", "strings", "open-axis", "fp16", "qdq"],
 )
 def test_what_no_board_can_run_is_refused_at_once_with_the_reason(measure: Measure, data: bytes, reason: str) -> None:
     status, _, said = measure(data)
     assert status == 1
     assert reason in " ".join(said.split())
+
+
+def test_a_model_is_measured_with_the_weights_beside_it_and_from_an_archive(measure: Measure, tmp_path: Path) -> None:
+    model = odd_models.with_weights_outside(tmp_path)
+    for data in (model.read_bytes(), _zipped(model, tmp_path / "weights.bin")):
+        status, shown, said = measure(data)
+        assert status == 0, said
+        assert json.loads(shown)["stats"]["p50_us"] > 0
+
+
+def _zipped(*files: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+    return buffer.getvalue()
 
 
 def test_a_failure_over_numbers_that_the_board_drew_says_whose_they_were(measure: Measure) -> None:

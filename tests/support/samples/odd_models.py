@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -96,3 +97,40 @@ def words() -> bytes:
         {"x": (TensorProto.STRING, (1, 8))},
         {"y": (TensorProto.STRING, (1, 8))},
     )
+
+
+def with_weights_outside(folder: Path) -> Path:
+    """A model of one product in a folder, its weights in ``weights.bin`` beside it."""
+    product = helper.make_node("MatMul", ["x", "w"], ["y"])
+    shapes = dict.fromkeys("xy", (TensorProto.FLOAT, (1, 576)))
+    weights = {"w": np.ones((576, 576), np.float32)}
+    model = onnx.load_from_string(odd_model([product], {"x": shapes["x"]}, {"y": shapes["y"]}, weights))
+    path = folder / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def half() -> bytes:
+    """A product in float16."""
+    shape = (TensorProto.FLOAT16, (1, 64))
+    weights = {"w": np.ones((64, 64), np.float16)}
+    return odd_model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": shape}, {"y": shape}, weights)
+
+
+def quantised() -> bytes:
+    """A convolution between QuantizeLinear and DequantizeLinear, as quantisers of ONNX Runtime leave it."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "scale", "zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["wq", "scale", "zero"], ["wd"]),
+        helper.make_node("Conv", ["xd", "wd"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("QuantizeLinear", ["c", "scale", "zero"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "scale", "zero"], ["y"]),
+    ]
+    constants = {
+        "scale": np.array(0.05, np.float32),
+        "zero": np.array(0, np.int8),
+        "wq": np.ones((8, 3, 3, 3), np.int8),
+    }
+    x, y = (TensorProto.FLOAT, (1, 3, 32, 32)), (TensorProto.FLOAT, (1, 8, 32, 32))
+    return odd_model(nodes, {"x": x}, {"y": y}, constants)
