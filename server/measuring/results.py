@@ -152,7 +152,7 @@ class MeasurementResults:
             return Failure(FailureType.DEVICE_DEGRADED, reasons)
         run_s = record.stats.min_us / 1e6
         if slow := too_slow(run_s, MeasurementProfile.named(payload.profile), payload.validity_policy):
-            return Failure(FailureType.UNSUPPORTED, slow)  # another try would end like this one
+            return Failure(FailureType.UNSUPPORTED, f"{slow} ({reasons})")  # another try would end like this one
         return Failure(FailureType.INTERFERED, f"not valid in attempt {taken.job.attempt}: {reasons}")
 
     def result(self, record: MeasurementRecord) -> JsonValue:

@@ -86,7 +86,7 @@ PARTS = {
     "classifications": ("",),
 }
 PAGES = ("/", "/fleet", "/latencies", "/fragments/searches", "/fragments/fleet")
-NUM_BODIES, NUM_MESSAGES = 60, 40
+NUM_BODIES, NUM_MESSAGES = 60, 20
 
 
 class Place:

@@ -20,7 +20,7 @@ from server.measuring.store import measurements
 from tests.support.worlds.agent_bench import Bench, RawAgent
 from tests.support.worlds.databases import TestDatabase
 
-NUM_AGENTS, NUM_JOBS = 20, 200
+NUM_AGENTS, NUM_JOBS = 20, 100
 
 
 @pytest.fixture

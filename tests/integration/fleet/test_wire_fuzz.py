@@ -31,7 +31,7 @@ from tests.support.worlds.api_world import ENROLMENT
 
 PUT_RESULT = "/hilnas.v1.AgentControl/PutResult"
 OUR_FAULT = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
-CASES = dict.fromkeys(REQUESTS, 600) | {PUT_RESULT: 500}
+CASES = dict.fromkeys(REQUESTS, 300) | {PUT_RESULT: 300}
 CHECK_EVERY = 200
 pytestmark = pytest.mark.xdist_group("wire-fuzz")
 

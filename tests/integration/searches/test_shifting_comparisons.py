@@ -12,7 +12,7 @@ from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.metrics import TOP1
 from server.candidates.payloads import EvaluatePayload, ShiftPayload
 from server.candidates.search import Search
-from server.candidates.states import CandidateState, SearchState
+from server.candidates.states import CandidateState, EndReason, SearchState
 from server.core.errors import InvalidSpecError
 from server.core.paging import PageRequest
 from server.jobs.failures import Failure
@@ -80,7 +80,10 @@ def test_what_waits_for_its_generation_to_be_full_is_scored_again_too(world: Wor
     # Chance is a third: about half of the candidates are refused, so that a generation takes several batches.
     bound = {"constraints": [{"metric": "top1", "minimum": 0.34}], "budget": {"num_candidates": 12}}
     search, num_waited = world.ran(**spec_of(world, "scarlet_nsga2", **bound)), 0
-    assert search.state is SearchState.COMPLETED, search.reason
+    # Whether any candidate is above chance is luck, and nothing that is waited for here.
+    assert search.state is SearchState.COMPLETED or search.progress.end_reason is EndReason.NO_FEASIBLE_CANDIDATE, (
+        search.reason
+    )
     waited: set[tuple[int, ...]] = set()
     for checkpoint in checkpoints(world, search):
         assert waited <= compared(checkpoint).keys(), "it was scored again with the version of the next batch"
