@@ -12,7 +12,13 @@ import httpx2
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass
+from server.candidates.candidate import CandidateQuery
+from server.candidates.candidate_store import CandidateStore
+from server.core.database.transaction import Transaction
+from server.core.paging import PageRequest
 from server.fleet.device import Device
+from server.searches.candidate_routes import CandidateContext, candidate_resource
+from server.searches.candidate_schemas import CandidateResource
 from tests.support.worlds.api_world import NOISY, World, latency_spec
 
 _GENOTYPES = ([0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2])
@@ -67,6 +73,31 @@ def test_flagged_latencies_can_be_left_out(world: World, client: httpx2.Client) 
     assert len(_items(client, "measurements", validity="noisy")) == 3
     assert _items(client, "measurements", validity="valid") == []
     assert _items(client, "measurements")[0]["flags"] == [{"validity": "noisy", "reason": "the interval did not close"}]
+
+
+def test_a_resource_that_is_made_unchecked_is_the_one_that_a_check_makes(world: World, client: httpx2.Client) -> None:
+    board = world.enrol()
+    client.post("/api/v1/searches", json=latency_spec(measurement={"validity_policy": "accept_flagged"}))
+    world.step(_GENOTYPES)
+    world.convert_all()
+    world.measure_all(board, flags=NOISY)
+    search_id = client.get("/api/v1/searches").json()["items"][0]["id"]
+
+    def look(tx: Transaction) -> list[CandidateResource]:
+        page = CandidateStore(tx).page_of_candidates(CandidateQuery(search_id=search_id), PageRequest(50))
+        known = CandidateContext.of(tx, page.items)
+        return [candidate_resource(candidate, known) for candidate in page.items]
+
+    made = world.process.uow.read(look)
+    assert len(made) == len(_GENOTYPES)
+    for one in made:
+        checked = CandidateResource.model_validate_json(one.model_dump_json())
+        assert one == checked
+        assert one.latency is not None
+        values = zip(one.values, checked.values, strict=True)
+        for unchecked, other in ((one, checked), (one.latency, checked.latency), *values):
+            found = {name: type(value) for name, value in vars(unchecked).items()}
+            assert found == {name: type(value) for name, value in vars(other).items()}
 
 
 def test_a_measurement_shows_environment_and_samples(world: World, client: httpx2.Client) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from hilnas.v1 import control_pb2, measurement_pb2
+from hilnas.v1 import control_pb2
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     ClockReading,
@@ -31,11 +27,9 @@ from server.fleet.device import DeviceState
 from server.jobs.states import JobState
 from server.spaces.store import ArchitectureStore
 from tests.support.fakes.service import toy_record
-from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.liar import (
     BOARD,
     ENVIRONMENT,
-    EVERYTHING,
     GOLDEN_US,
     KEY,
     Liar,
@@ -48,26 +42,6 @@ from tests.support.worlds.service_world import PlayedDevice
 ACCEPTED, REJECTED = control_pb2.RESULT_STATUS_ACCEPTED, control_pb2.RESULT_STATUS_REJECTED
 LENIENT = ValidityPolicy.ACCEPT_FLAGGED
 many = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def liar(sqlite_database: TestDatabase, tmp_path: Path) -> Iterator[Liar]:
-    opened = Liar(sqlite_database, tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def board(liar: Liar) -> PlayedDevice:
-    return liar.enrol()
-
-
-@pytest.fixture
-def known_board(liar: Liar, board: PlayedDevice) -> PlayedDevice:
-    """One with a baseline, from an honest first job."""
-    order = liar.order(board)
-    assert liar.put(board, order, liar.honest(order)).status == ACCEPTED
-    return board
 
 
 def test_an_honest_board_is_believed(liar: Liar, known_board: PlayedDevice) -> None:
@@ -341,63 +315,6 @@ def test_a_liar_that_comes_first_does_not_make_an_honest_board_the_outlier(liar:
     assert liar.reusable(third) is not None
 
 
-def wrong(**fields: Any) -> Callable[[measurement_pb2.Measurement], None]:
-    def spoil(message: measurement_pb2.Measurement) -> None:
-        for name, value in fields.items():
-            *path, last = name.split("__")
-            target: Any = message
-            for part in path:
-                target = getattr(target, part)
-            setattr(target, last, value)
-
-    return spoil
-
-
-NOT_NUMBERS = [
-    wrong(load_us=math.nan),
-    wrong(init_us=-math.inf),
-    wrong(first_run_us=-1e-9),
-    wrong(canary_before__median_us=math.nan),
-    wrong(canary_after__median_us=-5.0),
-    wrong(canary_after__ratio=math.inf),
-    wrong(environment_json='{"agent_version":"1","protocol_version":1,"timer_resolution_ns":NaN}'),
-    wrong(environment_json='{"agent_version":"1","protocol_version":1,"npu_load_percent":["none"]}'),
-    wrong(environment_json='{"agent_version":"1","protocol_version":1,"clocks":[{"name":"npu","effective_khz":"x"}]}'),
-]
-
-
-@pytest.mark.parametrize("spoil", NOT_NUMBERS)
-def test_what_is_no_number_is_refused_and_the_job_goes_on(
-    liar: Liar, known_board: PlayedDevice, spoil: Callable[[measurement_pb2.Measurement], None]
-) -> None:
-    order = liar.order(known_board)
-    assert liar.put(known_board, order, liar.honest(order), spoil).status == REJECTED
-    assert_refused(liar, order)
-
-
-@pytest.mark.parametrize("block", [(-1, 5), (0,), (2**62,), (-(2**63), 2**63 - 1)])
-def test_times_that_cannot_be_are_refused_and_the_job_goes_on(
-    liar: Liar, known_board: PlayedDevice, block: tuple[int, ...]
-) -> None:
-    order = liar.order(known_board)
-    packed = packed_block(block)
-    assert liar.put(known_board, order, liar.honest(order), wrong(samples=packed)).status == REJECTED
-    assert_refused(liar, order)
-
-
-@pytest.mark.parametrize("counters", [(-7, -1), (-1, -9)])
-def test_counters_below_zero_are_refused(liar: Liar, known_board: PlayedDevice, counters: tuple[int, int]) -> None:
-    order = liar.order(known_board)
-    packed = packed_block((5_000_000,), *counters)
-    assert liar.put(known_board, order, liar.honest(order), wrong(samples=packed)).status == REJECTED
-    assert_refused(liar, order)
-
-
-def packed_block(runs: tuple[int, ...], switches: int = -1, cpu_time_ns: int = -1) -> bytes:
-    words = (1, 1, 0, len(runs), 0, switches, cpu_time_ns, *runs)
-    return zlib.compress(struct.pack(f"<{len(words)}q", *words))
-
-
 def canaries(liar: Liar, device: PlayedDevice) -> tuple[Any, ...]:
     return liar.world.latencies.page_of_canaries(device.id, PageRequest(100)).items
 
@@ -414,10 +331,3 @@ def assert_steers_nothing(
     record = liar.record(order)
     assert (order.job.id in liar.listed()) == (not record.suspect)
     assert record.suspect or record.validity is not Validity.VALID
-
-
-def assert_refused(liar: Liar, order: Order) -> None:
-    job = liar.world.dispatch.get(order.job.id)
-    assert (job.state, job.failure_type) == (JobState.QUEUED, FailureType.INVALID_RESULT)
-    page = liar.world.latencies.page_of_measurements(EVERYTHING, PageRequest(1000))
-    assert order.job.id not in {one.job_id for one in page.items}
