@@ -78,7 +78,8 @@ def _fix(value: onnx.ValueInfoProto, batch: int, wanted: tuple[int, ...] | None,
                 f"axis {axis} of input {value.name!r} is {dim.dim_value} in the model, {wanted[axis]} in the one given"
             )
         if is_open and size is not None:
-            if dim.dim_param and symbols.setdefault(dim.dim_param, size) != size:
+            named = any(letter.isalnum() for letter in dim.dim_param)  # Paddle writes ? for any axis it does not know
+            if named and symbols.setdefault(dim.dim_param, size) != size:
                 raise ExportError(
                     f"{dim.dim_param!r} is {symbols[dim.dim_param]} and {size} at once: axes of one name have one size"
                 )

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nas_engine.domain.errors import ExportError
 from nas_engine.export.fixed_shapes import FixedModel, fix_shapes
 from nas_engine.export.onnx_check import inspect_onnx
+from tests.support.samples.odd_models import relu
 
 
 def model(input_shape: list[int | str], target: list[int] | None = None) -> bytes:
@@ -64,6 +65,11 @@ def test_open_axes_get_the_shape_that_is_given() -> None:
     summary = inspect_onnx(fixed.data)
     assert fixed.shapes == {"x": (1, 3, 2, 2)}
     assert summary.outputs[0].shape == (1, 5)
+
+
+def test_axes_that_nobody_named_are_no_one_size() -> None:
+    fixed = fix_shapes(relu(("?", 3, "?", "?")), 1, {"x": (1, 3, 48, 192)})
+    assert fixed.shapes == {"x": (1, 3, 48, 192)}
 
 
 def test_one_symbol_is_one_size_in_every_input() -> None:
