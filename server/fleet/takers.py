@@ -13,8 +13,9 @@ from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.lifecycle import set_device_state
 from server.fleet.store import DeviceStore, HardwareStore, suits
-from server.jobs.failures import MAX_DEVICE_FAILURES, Failure
+from server.jobs.failures import MAX_DEVICE_FAILURES, Failure, policy_of
 from server.jobs.job import Job, JobTarget, Takers
+from server.jobs.queue import JobStore
 from server.jobs.registry import Executor
 from server.jobs.settings import LeaseSettings
 
@@ -133,7 +134,10 @@ class DeviceExecutor(Executor):
         DeviceStore(tx).touch_device(owner)
 
     def note_failure(self, tx: Transaction, owner: str, job: Job, failure: Failure) -> None:
-        """Count it against the device; too many in a row quarantine it."""
+        """Count it against the device, once a job however often it is tried; too many in a row quarantine it."""
+        types = [one.failure_type for one in JobStore(tx).lease_history(job.id) if one.device_id == owner]
+        if sum(policy_of(type).penalise_device for type in types if type is not None) > 1:
+            return
         device = DeviceStore(tx).lock_device(owner)
         count = device.num_failures_in_a_row + 1
         device = replace(device, num_failures_in_a_row=count)

@@ -72,6 +72,20 @@ def test_a_device_that_three_jobs_blame_is_quarantined(world: World) -> None:
     assert bad.take() is not None
 
 
+def test_one_job_that_fails_again_and_again_counts_once_against_its_device(world: World) -> None:
+    device = world.enrol()
+    measuring(world)
+    job = taken(device)
+    device.fail(job, FailureType.INIT_FAILED, "the engine cannot load it")
+    for _ in range(2):
+        world.database.skip_backoff()
+        again = taken(device)
+        assert again.id == job.id
+        device.fail(again, FailureType.INIT_FAILED, "the engine cannot load it")
+    found = world.devices.get(device.id)
+    assert (found.state, found.num_failures_in_a_row) == (DeviceState.ACTIVE, 1)
+
+
 def test_a_good_result_forgives_a_device(world: World) -> None:
     device = world.enrol()
     measuring(world, num_candidates=3)
