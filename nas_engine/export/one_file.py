@@ -52,23 +52,21 @@ def _whole(path: Path) -> bytes:
     outside = [one for one in all_tensors(model) if one.data_location == onnx.TensorProto.EXTERNAL]
     if not outside:
         return data
-    places = {one.name: _place(one) for one in outside}
-    missing = sorted({place for place in places.values() if not (path.parent / place).is_file()})
+    places = [_place(one) for one in outside]
+    missing = sorted({place for place in places if not (path.parent / place).is_file()})
     if missing:
         raise ExportError(
             f"{path.name} keeps weights in {_listed(missing)}, which {'is' if len(missing) == 1 else 'are'} not beside "
             "it: put both into one folder, or into one .zip"
         )
-    size = len(data) + sum((path.parent / place).stat().st_size for place in set(places.values()))
+    size = len(data) + sum((path.parent / place).stat().st_size for place in set(places))
     if size > MAX_SIZE_BYTES:
         raise ExportError(f"{path.name} and its weights have {size} bytes: at most {MAX_SIZE_BYTES} are measured")
-    for tensor in outside:
+    for tensor, place in zip(outside, places, strict=True):
         try:
             load_external_data_for_tensor(tensor, str(path.parent))
         except (onnx.checker.ValidationError, OSError, ValueError) as error:
-            raise ExportError(
-                f"weights of {tensor.name!r} cannot be read from {places[tensor.name]}: {error}"
-            ) from error
+            raise ExportError(f"weights of {tensor.name!r} cannot be read from {place}: {error}") from error
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
     return bytes(model.SerializeToString())

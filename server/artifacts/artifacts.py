@@ -66,6 +66,10 @@ class Artifacts:
         self._store.require_room(announced_bytes)
         return self._store.incoming(limit_bytes=limit_bytes, keeps_floor=True)
 
+    def scratch(self) -> BinaryIO:
+        """An empty file that nobody else sees, on the disk of what is stored; gone when it is closed."""
+        return self._store.scratch()
+
     def adopt(self, stored: StoredBytes, media_type: str, owner: Principal | None = None) -> Artifact:
         """Record a content that lies in the store; what is recorded already keeps its first owner."""
 

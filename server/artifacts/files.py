@@ -100,6 +100,10 @@ class FileByteStore:
             if partial is not None:
                 partial.unlink(missing_ok=True)
 
+    def scratch(self) -> BinaryIO:
+        """An empty file that nobody else sees, beside what is stored; gone when it is closed."""
+        return tempfile.TemporaryFile(dir=self._incoming)
+
     def put(
         self, source: BinaryIO, *, expected_sha256: str | None = None, limit_bytes: int | None = None
     ) -> StoredBytes:

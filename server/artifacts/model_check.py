@@ -29,7 +29,7 @@ class ModelFacts:
         dtype: arithmetic that its own operators and tensors ask for.
         input_ranges: lowest and highest number of each integer input, as far as the model's constants tell.
         rknn_refusal: why the RKNN converter does not take it; None: it may.
-        fixed: the model with the shapes that were asked for; empty where it had no open axes.
+        is_fixed: whether axes were open, and were fixed to what was asked for.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
@@ -38,7 +38,7 @@ class ModelFacts:
     dtype: Dtype = Dtype.FP32
     input_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rknn_refusal: str | None = None
-    fixed: bytes = b""
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +84,17 @@ class ModelCheck:
         self._turns = threading.BoundedSemaphore(num_at_once)
         self._places = threading.BoundedSemaphore(num_at_once + MAX_WAITING)
 
-    def check(self, source: BinaryIO, sha256: str, wanted: WantedShapes | None = None) -> ModelFacts:
+    def check(
+        self, source: BinaryIO, sha256: str, wanted: WantedShapes | None = None, into: BinaryIO | None = None
+    ) -> ModelFacts:
         """What the model in an open file holds, with its open axes fixed where shapes are wanted of it.
 
-        The child reads it by the file's descriptor.
+        The child reads it by the file's descriptor, and writes what it fixed by that of another: neither is ever in
+        this process.
+
+        Args:
+            wanted: shapes for open axes.
+            into: an empty file for the model with these shapes; left where it begins. Goes with `wanted`.
 
         Raises:
             InvalidModelError: it is none that a board should be given.
@@ -103,7 +110,7 @@ class ModelCheck:
                 done = subprocess.run(
                     command,
                     stdin=source,
-                    stdout=subprocess.PIPE,
+                    stdout=subprocess.PIPE if into is None else into,
                     stderr=subprocess.DEVNULL,
                     timeout=self._timeout_s,
                     env={**environment, "OMP_NUM_THREADS": "1"},
@@ -114,8 +121,9 @@ class ModelCheck:
                 raise InvalidModelError(f"the model could not be checked within {self._timeout_s:g} s") from error
         if done.returncode != 0:
             raise InvalidModelError("checking the model ended its process: it is malformed, or far too large")
-        line, _, fixed = done.stdout.partition(b"\n")
-        answer = json.loads(line)
+        if into is not None:
+            into.seek(0)
+        answer = json.loads(done.stdout if into is None else into.readline())
         if "damaged" in answer:
             raise damaged(sha256, answer["damaged"])
         if "error" in answer:
@@ -129,7 +137,7 @@ class ModelCheck:
             dtype=Dtype(found["dtype"]),
             input_ranges={name: (low, high) for name, (low, high) in found["input_ranges"].items()},
             rknn_refusal=found["rknn_refusal"],
-            fixed=fixed,
+            is_fixed=found["is_fixed"],
         )
 
     @contextmanager

@@ -36,6 +36,8 @@ from server.measuring.measurement import MeasurementQuery, MeasurementRecord
 from server.measuring.payloads import ClassifyPayload, ConvertPayload, MeasurePayload, MeasureTarget
 from server.measuring.store import MeasurementStore
 
+Dimension = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
 
 class ImagesSpec(SpecPart):
     """Which images a model is to classify."""
@@ -71,8 +73,8 @@ class ModelMeasurementSpec(SpecPart):
     input_ranges: dict[str, tuple[int, int]] = Field(default_factory=dict, max_length=64)
     """Lowest and highest number of integer inputs by name; absent: what the model's tables admit, else 0 and 1."""
 
-    input_shapes: dict[str, tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...]] = Field(
-        default_factory=dict, max_length=64
+    input_shapes: dict[Annotated[str, Field(max_length=256)], Annotated[tuple[Dimension, ...], Field(max_length=8)]] = (
+        Field(default_factory=dict, max_length=64)
     )
     """Shapes of inputs with open axes by name: the server fixes them, measures that model, and records these shapes
     with the job; absent: the model is measured as it is."""

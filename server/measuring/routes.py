@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import Path, Query
@@ -111,11 +112,12 @@ def measure_model(
         raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
     check_priority(once.caller, spec.priority)
     wanted = WantedShapes(batch=spec.device.batch, shapes=spec.input_shapes) if spec.input_shapes else None
-    with artifacts.open_unverified(spec.model_sha256) as source:
-        facts = models.check(source, spec.model_sha256, wanted)
-    if facts.fixed:
-        fixed = artifacts.put(facts.fixed, "application/onnx", owner=once.caller.creator.owner)
-        spec = spec.model_copy(update={"model_sha256": fixed.sha256})
+    room = nullcontext() if wanted is None else artifacts.scratch()
+    with artifacts.open_unverified(spec.model_sha256) as source, room as fixed:
+        facts = models.check(source, spec.model_sha256, wanted, fixed)
+        if fixed is not None and facts.is_fixed:
+            stored = artifacts.put(fixed, "application/onnx", owner=once.caller.creator.owner)
+            spec = spec.model_copy(update={"model_sha256": stored.sha256})
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:

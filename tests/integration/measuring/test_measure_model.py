@@ -148,6 +148,10 @@ def test_open_axes_are_fixed_to_the_shapes_given_which_the_job_says(world: World
         measured = client.get(f"/api/v1/artifacts/{job.payload['model_sha256']}").content
         assert job.payload["model_sha256"] != uploaded
         assert check_model(measured).input_shapes == ((1, 3, 32, 48),)
+        for given, where in (({"x" * 257: [1]}, "input_shapes"), ({"x": [1] * 9}, "/input_shapes/x")):
+            odd = client.post("/api/v1/measurements", json={**spec(uploaded), "input_shapes": given})
+            assert odd.status_code == 422
+            assert where in odd.json()["errors"][0]["pointer"]
         wrong = client.post("/api/v1/measurements", json={**spec(uploaded), "input_shapes": {"z": [1]}})
         assert (wrong.status_code, "no input 'z'" in wrong.text) == (422, True)
 
