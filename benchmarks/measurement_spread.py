@@ -25,8 +25,8 @@ from device_agent.runtime.golden import golden_onnx
 from device_agent.runtime.onnxruntime import OnnxRuntime
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.stop import StopToken
+from nas_engine.domain.host.host_lock import default_lock_path
 from nas_engine.domain.measurement import Dtype, LatencyStats, MeasurementProfile
-from nas_engine.domain.measuring.host_lock import default_lock_path
 
 USUAL_RUNS = 10  # rknn_benchmark's default loop
 SETTINGS = SessionSettings(format="onnx")

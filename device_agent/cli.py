@@ -269,7 +269,7 @@ def _measuring_settings(parsed: argparse.Namespace) -> MeasuringSettings:
     from device_agent.failures import AgentError
     from device_agent.measuring.device import MeasuringSettings
     from device_agent.runtime.select import RuntimeOptions, check_runtime
-    from nas_engine.domain.measuring.host_lock import default_lock_path
+    from nas_engine.domain.host.host_lock import default_lock_path
 
     try:
         cpus = parse_cpus(parsed.cpus)

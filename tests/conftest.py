@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import structlog
 from hypothesis import settings
 
 from server.core.database.engine import open_engine
-from tests.support.worlds.databases import PostgresServer, TestDatabase, migrated_file, opened, why_no_postgres
+from tests.support.worlds.databases import PostgresServer, TestDatabase, migrated_file, opened, running_postgres
 
 # Timings never decide: a property must not fail because the machine is busy.
 settings.register_profile("hilnas", deadline=None)
@@ -88,16 +87,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL for the whole session."""
-    reason = why_no_postgres()
-    if reason is not None:
-        pytest.skip(reason)
-    # Not below pytest's own folder: PostgreSQL runs as another user, who could not get in there.
-    folder = Path(tempfile.mkdtemp(prefix="hilnas-postgres-"))
-    server = PostgresServer(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

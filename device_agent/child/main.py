@@ -23,9 +23,9 @@ from device_agent.measuring.messages import failure_to_proto
 from device_agent.measuring.procedure import Phase
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
 from hilnas.wire import classification_to_proto, measurement_to_proto
+from nas_engine.domain.host.host_lock import HostBusyError, HostLock
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import InvalidMeasurementError
-from nas_engine.domain.measuring.host_lock import HostBusyError, HostLock
 
 _PREPARE_WAIT_S = 5.0
 

@@ -13,7 +13,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
 from device_agent.stop import StopToken
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
 from hilnas.wire import classification_from_proto, known, measurement_from_proto
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
 from nas_engine.domain.measuring.classification import Classification
@@ -207,8 +207,9 @@ class _Child:
 
     def __init__(self, command: tuple[str, ...], settings: MeasuringSettings) -> None:
         self._events: queue.SimpleQueue[ProcessEvent | _NoEvent] = queue.SimpleQueue()
-        self._folder = tempfile.TemporaryDirectory(prefix="hilnas-measure-")
-        self._stderr_path = Path(self._folder.name) / "stderr"
+        self._stack = contextlib.ExitStack()
+        folder = self._stack.enter_context(scratch_folder("hilnas-measure-"))
+        self._stderr_path = folder / "stderr"
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
         try:
@@ -219,7 +220,7 @@ class _Child:
                     stdin=subprocess.DEVNULL,
                     stdout=stderr,  # engines print to descriptor 1
                     stderr=stderr,
-                    cwd=self._folder.name,
+                    cwd=folder,
                     env=_environment(),
                     start_new_session=True,
                 )
@@ -271,7 +272,7 @@ class _Child:
                 break
             except subprocess.TimeoutExpired:
                 _log.warning("measuring process %d does not end: killing it", self._process.pid)
-        self._folder.cleanup()
+        self._stack.close()
 
     def _listen(self, answers: BinaryIO) -> None:
         with answers:

@@ -14,8 +14,8 @@ from device_agent.measuring.clocks import PINNED, ClockPinner
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.telemetry import BoardTelemetry
 from device_agent.runtime.select import RuntimeName
+from nas_engine.domain.host.host_lock import HostBusyError, HostLock
 from nas_engine.domain.measurement import DeviceClass, MeasurementProfile
-from nas_engine.domain.measuring.host_lock import HostBusyError, HostLock
 
 _MIN_FREE_BYTES = 2 * 2**30
 _MAX_TIMER_NS = 1000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +15,7 @@ from device_agent.measuring.procedure import MeasureRequest
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.golden import golden_model
 from device_agent.stop import StopToken
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     DeviceClass,
@@ -99,8 +99,8 @@ def selftest(settings: MeasuringSettings, golden: Path | None, out: TextIO, *, a
         AgentError: there is no golden model, or it cannot be read.
     """
     data, model_format = golden_model(settings.runtime) if golden is None else _read(golden, settings)
-    with tempfile.TemporaryDirectory(prefix="hilnas-selftest-") as folder:
-        model = Path(folder) / "golden"
+    with scratch_folder("hilnas-selftest-") as folder:
+        model = folder / "golden"
         model.write_bytes(data)
         request = MeasureRequest(
             model=model,

@@ -18,10 +18,10 @@ from device_agent.measuring.telemetry import BoardTelemetry, SilentTelemetry
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions, create_runtime, declared_runtime
 from device_agent.version import agent_version
+from nas_engine.domain.host.host_lock import HostBusyError, HostLock
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, EnvironmentRecord, Measurement
 from nas_engine.domain.measuring.classification import Classification
-from nas_engine.domain.measuring.host_lock import HostBusyError, HostLock
 
 LOCK_WAIT_S = 120.0  # a timed block takes a second or so
 

@@ -26,7 +26,7 @@ import torch
 from pydantic import ValidationError
 
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.measuring.host_lock import HostLock
+from nas_engine.domain.host.host_lock import HostLock
 from nas_engine.export.rknn.cache import ConversionCache
 from nas_engine.export.rknn.converter import RknnConverter, find_converter, installed_converter
 from nas_engine.export.rknn.process import PoolSettings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from tests.support.processes.fault_searches import LATENCY, NUM_CANDIDATES
 from tests.support.processes.records import Asked, asked, assert_intact
 from tests.support.processes.rig import Installation
-from tests.support.worlds.databases import PostgresServer, why_no_postgres
+from tests.support.worlds.databases import PostgresServer, running_postgres
 
 
 @pytest.fixture
@@ -40,16 +38,8 @@ def nas_on_either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[In
 @pytest.fixture
 def postgres_of_its_own() -> Iterator[PostgresServer]:
     """A PostgreSQL that a test may stop."""
-    reason = why_no_postgres()
-    if reason is not None:
-        pytest.skip(reason)
-    # Not below pytest's own folder: PostgreSQL runs as another user, who could not get in there.
-    folder = Path(tempfile.mkdtemp(prefix="hilnas-postgres-"))
-    server = PostgresServer(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,23 +18,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.job_protocol import FailureType
 from server.bootstrap.job_kinds import all_job_kinds
-from server.bootstrap.schema import migrate
-from server.core.database.engine import open_engine
 from server.core.errors import LeaseLostError
 from server.jobs.dispatch import Dispatch
 from server.jobs.failures import Failure, policy_of
 from server.jobs.job import LeaseRef, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState, LeaseOutcome
-from tests.support.worlds.databases import TestDatabase, opened
+from tests.support.worlds.databases import TestDatabase, opened, place_migrated
 from tests.support.worlds.service_world import lease_of
 
 MAX_ATTEMPTS = 3
 FAILURES = (FailureType.WORKER_ERROR, FailureType.INVALID_INPUT, FailureType.AGENT_SHUTDOWN)
-_folder = Path(tempfile.mkdtemp(prefix="hilnas-lease-table-"))
-_template = _folder / "template.sqlite"
 
 
 @dataclass
@@ -59,23 +54,17 @@ class LeaseTable(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         """A fresh database with a few jobs."""
-        path = _folder / "hilnas.sqlite"
-        for old in _folder.glob("hilnas.sqlite*"):
-            old.unlink()
-        if not _template.exists():
-            engine = open_engine(f"sqlite:///{_template}")
-            migrate(engine)
-            engine.dispose()
-        shutil.copy(_template, path)
-        self._opened = opened(f"sqlite:///{path}")
-        self.database: TestDatabase = self._opened.__enter__()
+        self._stack = ExitStack()
+        path = self._stack.enter_context(scratch_folder("hilnas-lease-table-")) / "hilnas.sqlite"
+        place_migrated(path)
+        self.database: TestDatabase = self._stack.enter_context(opened(f"sqlite:///{path}"))
         self.dispatch = Dispatch(self.database.uow, self.database.wakeups, all_job_kinds())
         self.jobs: dict[str, Expected] = {}
 
     def teardown(self) -> None:
         """Close the database."""
-        if hasattr(self, "_opened"):
-            self._opened.__exit__(None, None, None)
+        if hasattr(self, "_stack"):
+            self._stack.close()
 
     @rule(priority=st.integers(0, 2))
     def add(self, priority: int) -> None:
@@ -193,8 +182,3 @@ def test_no_order_of_events_loses_or_doubles_a_job() -> None:
         max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
     run_state_machine_as_test(LeaseTable, settings=quick)
-
-
-def teardown_module() -> None:
-    """Remove the files."""
-    shutil.rmtree(_folder, ignore_errors=True)

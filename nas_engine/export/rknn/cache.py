@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.export.rknn.settings import ConversionKey
@@ -75,20 +75,18 @@ class ConversionCache:
     def _write(self, key: ConversionKey, files: Mapping[str, bytes]) -> None:
         entry = self._entry(key)
         entry.parent.mkdir(exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self._folder))
         try:
-            for name, data in {**files, _KEY: canonical_json(key.document()).encode()}.items():
-                with (scratch / name).open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            if entry.exists() and not (entry / _KEY).is_file():
-                shutil.rmtree(entry)  # left half-made by a damaged disk: never read, so replaced
-            os.rename(scratch, entry)
+            with scratch_folder(".new-", self._folder) as scratch:
+                for name, data in {**files, _KEY: canonical_json(key.document()).encode()}.items():
+                    with (scratch / name).open("wb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                if entry.exists() and not (entry / _KEY).is_file():
+                    shutil.rmtree(entry)  # left half-made by a damaged disk: never read, so replaced
+                os.rename(scratch, entry)
         except FileExistsError:
             pass  # somebody else converted the same model meanwhile
         except OSError as error:
             if not entry.exists():
                 raise ExportError(f"cannot store a conversion in {self._folder}: {error.strerror}") from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)

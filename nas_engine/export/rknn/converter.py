@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.export.rknn import converter_main as converter
 from nas_engine.export.rknn.cache import Conversion, ConversionCache
@@ -110,8 +110,7 @@ class RknnConverter:
         calibration: CalibrationImages | None,
         probe_NCHW: NDArray[np.float32] | None,
     ) -> tuple[Conversion, NDArray[np.float32] | None]:
-        with tempfile.TemporaryDirectory(prefix="hilnas-rknn-") as name:
-            folder = Path(name)
+        with scratch_folder("hilnas-rknn-") as folder:
             (folder / converter.MODEL).write_bytes(onnx)
             if key.settings.is_quantised and calibration is not None:
                 # One .npy file per image, batch axis kept, and the list of them that the toolkit reads.
@@ -123,7 +122,7 @@ class RknnConverter:
                 np.save(folder / converter.PROBE, probe_NCHW, allow_pickle=False)
             job: dict[str, JsonValue] = {
                 "job": uuid.uuid4().hex,
-                "directory": name,
+                "directory": str(folder),
                 "config": {**key.settings.toolkit_options(), "custom_string": key.custom_string()},
                 "quantise": key.settings.is_quantised,
                 "probe": probe_NCHW is not None,

@@ -6,13 +6,13 @@ they are committed with the versions or not at all: after a crash the generation
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import SearchStateError
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
@@ -147,8 +147,8 @@ class ShiftHandler:
         """A path that nobody else writes to: a worker that lost this job may be at it still."""
         folder = self._resources.folder / "shifting"
         folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as own:
-            yield Path(own) / "state.safetensors"
+        with scratch_folder("state-", folder) as own:
+            yield own / "state.safetensors"
 
 
 def _statistics(spec: SearchSpec, number: int, losses: list[float]) -> dict[str, JsonValue]:

@@ -21,8 +21,8 @@ import torch
 import torch.distributed as dist
 
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.host.host_lock import HostLock
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measuring.host_lock import HostLock
 from nas_engine.training.data.augmentation import Share
 from nas_engine.training.loop import Hooks, Progress
 from server.training.worker.order import CANCEL_LINE, TrainingOrder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.domain.measuring.host_lock import HostBusyError, HostLock
+from nas_engine.domain.host.host_lock import HostBusyError, HostLock
 
 
 def _hold(

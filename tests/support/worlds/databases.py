@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
+from nas_engine.domain.host.scratch import scratch_folder
 from server.bootstrap.schema import metadata, migrate
 from server.core.database.engine import open_engine
 from server.core.database.transaction import UnitOfWork
@@ -78,6 +80,22 @@ def place_migrated(path: Path) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.copy(migrated_file(), path)
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of one's own; the test that asks for it is skipped where none can be started, saying why."""
+    reason = why_no_postgres()
+    if reason is not None:
+        pytest.skip(reason)
+    # Not below pytest's own folder: PostgreSQL runs as another user, who could not get in there.
+    with scratch_folder("hilnas-postgres-") as folder:
+        server = PostgresServer(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 class PostgresServer:

@@ -14,10 +14,10 @@ from device_agent.measuring.procedure import MeasureRequest, OnPhase, run_measur
 from device_agent.runtime.base import SessionSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions, check_runtime, create_runtime
 from device_agent.stop import StopToken
+from nas_engine.domain.host.host_lock import HostLock
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import Measurement
 from nas_engine.domain.measuring.classification import Classification
-from nas_engine.domain.measuring.host_lock import HostLock
 from tests.support.fakes.board import ScriptedRuntime, ScriptedTelemetry, setup_of
 from tests.support.samples.model_files import ONNX, refused, write
 
