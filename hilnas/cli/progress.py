@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hilnas.cli.fronts import metric_cell
 from hilnas.cli.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.event_source import ReceivedEvent
-from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
-from server.searches.candidate_schemas import CandidateResource, FrontResource
 from server.searches.schemas import SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.training.networks.schemas import NetworkResource
@@ -28,7 +27,6 @@ from server.training.schemas import SupernetResource
 
 _REFRESH_S = 0.5
 LOOK_S = 5.0
-_DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
 T = TypeVar("T", SearchResource, SupernetResource, NetworkResource, RankingStudyResource)
 
 
@@ -257,74 +255,14 @@ def study_line(study: RankingStudyResource) -> str:
 
 def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
     """The architectures of a ranking study, the best by stand-alone accuracy first."""
-    table = Table("number", "architecture", "state", "shared top1", "alone top1", "MACs", "step")
+    table = Table("number", "architecture", "state", "shared top1 [%]", "alone top1 [%]", "MACs", "step")
     for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
         accuracies = [
-            "-" if accuracy is None else f"{accuracy.top1:.4f} ± {accuracy.standard_error:.2g}"
+            "-" if accuracy is None else metric_cell("top1", accuracy.top1, accuracy.standard_error)
             for accuracy in (one.shared, one.alone)
         ]
         step = f"{one.progress.step}/{one.progress.num_steps}"
         state = f"{one.state.value}: {one.reason}" if one.reason else one.state.value
-        table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, _count(one.macs), step)
+        macs = "-" if one.macs is None else f"{one.macs:,}"
+        table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, macs, step)
     return table
-
-
-def front_table(front: FrontResource) -> RenderableType:
-    """The front with every value's spread, and what its latencies are."""
-    kind = ""
-    if front.latency_kind is not None:
-        device = _DEVICES.get(front.device_class or "", "devices of several classes")
-        kind = f" ({front.latency_kind} latency on {device})"
-    if front.latency_kind == "table":
-        kind = " (latency from a table of results)"
-    if front.dominance is Dominance.CONFIDENT:
-        kind += ", nothing dominated beyond its 95 % confidence interval"
-    table = Table()
-    table.add_column("architecture")
-    for objective in front.objectives:
-        table.add_column(f"{objective.metric} [{objective.unit}]", justify="right")
-    # What is an objective has its column already.
-    told = {objective.metric for objective in front.objectives}
-    others = [name for name, metric in (("MACs", "macs"), ("params", "params")) if metric not in told]
-    for name in others:
-        table.add_column(name, justify="right")
-    on_device = any(point.candidate.device_accuracy is not None for point in front.points)
-    for name in _ACCURACIES if on_device else ():
-        table.add_column(name, justify="right")
-    table.add_column("flags")
-    for point in front.points:
-        candidate = point.candidate
-        values = [
-            number_text(value) + ("" if spread is None else f" ± {spread:.2g}")
-            for value, spread in zip(point.values, point.uncertainties, strict=True)
-        ]
-        flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
-        counts = {"MACs": _count(candidate.macs), "params": _count(candidate.params)}
-        accuracies = _accuracies(candidate) if on_device else ()
-        table.add_row(candidate.arch_id[:12], *values, *(counts[name] for name in others), *accuracies, flags)
-    # Not the table's own title: that would be broken into lines as narrow as the table.
-    return Group(Text(f"Pareto front of {front.search_id}{kind}", style="bold"), table)
-
-
-_ACCURACIES = ("test_top1", "device_top1", "loss on the device")
-
-
-def _accuracies(candidate: CandidateResource) -> tuple[str, str, str]:
-    """Top-1 on test images in float and on the device, and what is lost on the same images."""
-    test = "-" if candidate.test_top1 is None else f"{candidate.test_top1:.4f}"
-    found = candidate.device_accuracy
-    if found is None:
-        return test, "-", "-"
-    device = f"{found.top1:.4f} ± {found.standard_error:.2g}"
-    if found.kind == "simulated":
-        device += " (simulated)"
-    return test, device, "-" if found.loss is None else f"{found.loss:+.4f} ± {found.loss_standard_error or 0.0:.2g}"
-
-
-def number_text(value: float) -> str:
-    """A value for people: whole numbers with separators, others with five digits."""
-    return f"{int(value):,}" if value == int(value) and abs(value) >= 1000 else f"{value:.5g}"
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"

@@ -23,6 +23,7 @@ from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
+from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
 from server.searches.schemas import SearchResource, ValidationReport
 
@@ -154,6 +155,23 @@ class SearchGroup(Group):
         """The non-dominated candidates; compared as the search's spec says, or by `dominance`."""
         params: Params = {"dominance": dominance}
         return read(FrontResource, self._transport.get(f"{API}/searches/{search_id}/front", params))
+
+    def answer(
+        self,
+        search_id: str,
+        *,
+        latency_ms: float | None = None,
+        latency_us: float | None = None,
+        bounds: Sequence[str] = (),
+    ) -> AnswerResource:
+        """Which candidate to ship within bounds, what it beats, and how sure that is.
+
+        Args:
+            latency_ms, latency_us: most that the median latency may be.
+            bounds: on other metrics, such as ``macs:le:3e8``.
+        """
+        params: Params = {"latency_ms": latency_ms, "latency_us": latency_us, "bound": list(bounds)}
+        return read(AnswerResource, self._transport.get(f"{API}/searches/{search_id}/answer", params))
 
     def events(self, search_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """What happens to a search, from the start or after an event, until it ends."""

@@ -111,6 +111,7 @@ POLICY: tuple[Rule, ...] = (
         "list_searches",
         "get_search",
         "get_front",
+        "get_answer",
         "list_checkpoints",
         "list_search_events",
     ),

@@ -102,6 +102,9 @@ class SearchResource(Resource):
     id: Id
     """Identifier of the search, `srch_...`, given by the server."""
 
+    short_id: str = ""
+    """The end of the id, taken wherever the id is."""
+
     name: str
     """Name for people, from the spec."""
 

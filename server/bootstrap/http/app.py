@@ -39,6 +39,7 @@ from server.plugins import routes as plugins
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
+from server.searches.answers import routes as answers
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
 from server.studies.spec import RankingStudySpec
@@ -53,6 +54,7 @@ from server.training.schemas import RegistrationBody
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     search_presets.router,
+    answers.router,
     candidates.router,
     measurements.router,
     classifications.router,
