@@ -18,6 +18,7 @@ from rich.text import Text
 from hilnas.cli.fronts import metric_cell
 from hilnas.cli.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
+from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent
 from nas_engine.domain.json_value import JsonValue
 from server.searches.schemas import SearchResource
@@ -53,8 +54,9 @@ def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> Supernet
         console,
         events=lambda: nas.supernets.events(supernet_id),
         read=lambda: nas.supernets.get(supernet_id),
-        render=lambda training, _: training_view(training),
+        render=training_view,
         line=training_line,
+        waiting=lambda: _no_worker(nas),
     )
 
 
@@ -64,8 +66,9 @@ def follow_network(nas: Hilnas, network_id: str, console: Console) -> NetworkRes
         console,
         events=lambda: nas.networks.events(network_id),
         read=lambda: nas.networks.get(network_id),
-        render=lambda training, _: training_view(training),
+        render=training_view,
         line=training_line,
+        waiting=lambda: _no_worker(nas),
     )
 
 
@@ -77,6 +80,7 @@ def follow_study(nas: Hilnas, study_id: str, console: Console) -> RankingStudyRe
         read=lambda: nas.ranking_studies.get(study_id),
         render=lambda study, _: Text(study_line(study)),
         line=study_line,
+        waiting=lambda: _no_worker(nas),
     )
 
 
@@ -147,8 +151,20 @@ def _changes(
 
 def _search_waits_for(nas: Hilnas, search_id: str) -> str:
     """What the measurements of a search wait for besides their turn; empty where there is nothing to say."""
+    search = nas.searches.get(search_id)
+    if search.waiting_for:
+        return search.waiting_for
     queued = nas.jobs.all(states=["queued"], kinds=["measure", "classify"], search_id=search_id, limit=1)
     return next((nas.jobs.get(job.id).waiting_for for job in queued), "")
+
+
+def _no_worker(nas: Hilnas) -> str:
+    """In words, that no worker lives; empty where one does, and with a server that does not know its workers."""
+    try:
+        alive = any(worker.is_alive for worker in nas.workers.all())
+    except NotFoundError:
+        return ""
+    return "" if alive else "no worker lives: start one with 'hilnas worker'"
 
 
 def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType:
@@ -217,8 +233,8 @@ def _eta(search: SearchResource, finished: int, now: datetime) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def training_view(training: SupernetResource | NetworkResource) -> RenderableType:
-    """Everything one wants to see of a training."""
+def training_view(training: SupernetResource | NetworkResource, waiting_for: str = "") -> RenderableType:
+    """Everything one wants to see of a training, and what it waits for."""
     progress = training.progress
     table = Table(title=f"{training.name}  {training.id}", show_header=False, title_justify="left", min_width=64)
     table.add_column(style="bold")
@@ -231,6 +247,8 @@ def training_view(training: SupernetResource | NetworkResource) -> RenderableTyp
     table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
     for name, value in sorted(progress.metrics.items()):
         table.add_row(name, f"{value:.4g}")
+    if waiting_for:
+        table.add_row("waiting", Text(waiting_for))
     return table
 
 

@@ -22,6 +22,7 @@ from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
+from server.jobs.workers.schemas import WorkerResource
 from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
 from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
@@ -278,6 +279,14 @@ class Jobs(Group):
     def cancel(self, job_id: str) -> JobDetail:
         """Cancel the measurement of a model of one's own."""
         return read(JobDetail, self._transport.post(f"{API}/jobs/{job_id}:cancel"))
+
+
+class WorkerGroup(Group):
+    """Workers, which do what no device does."""
+
+    def all(self) -> Iterator[WorkerResource]:
+        """Iterate over workers with what they do, those that died lately among them."""
+        return self.items(f"{API}/workers", WorkerResource, {})
 
 
 class TokenGroup(Group):

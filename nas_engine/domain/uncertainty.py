@@ -93,8 +93,10 @@ def number_text(interval: Interval, *, signed: bool = False) -> str:
     if not math.isfinite(interval.value):
         return str(interval.value)
     plus = "+" if signed else ""
-    if half_width is None or half_width == 0.0:
+    if half_width is None:
         return _plain_text(interval.value, plus)
+    if half_width == 0.0:  # finer than what was measured with
+        return f"{_plain_text(interval.value, plus)} ± 0"
     decimals = _decimals(half_width)
     if interval.is_lopsided:
         low, high = (_rounded(end, decimals) for end in (interval.low or 0.0, interval.high or 0.0))

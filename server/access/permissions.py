@@ -166,7 +166,7 @@ POLICY: tuple[Rule, ...] = (
     _create(Kind.MEASUREMENT, "measure_model"),
     _read(Kind.MEASUREMENT, "list_measurements", "get_measurement", "get_measurement_samples"),
     _read(Kind.CLASSIFICATION, "list_classifications", "get_classification"),
-    _read(Kind.JOB, "list_jobs", "get_job"),
+    _read(Kind.JOB, "list_jobs", "get_job", "list_workers"),
     _own(Kind.JOB, Action.CANCEL, "job_id", "cancel_job"),
     _create(Kind.ARTIFACT, "put_artifact"),
     _read(Kind.ARTIFACT, "list_artifacts", "get_artifact", "get_artifact_scrub"),

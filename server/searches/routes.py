@@ -21,6 +21,7 @@ from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
@@ -37,7 +38,8 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.jobs.routes import ROOM_IN_QUEUE
+from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep
+from server.jobs.states import JobKind
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport
@@ -147,14 +149,25 @@ def list_searches(
     responses={**NOT_MODIFIED, **_MOVED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
+    search_id: SearchId,
+    request: Request,
+    searches: SearchesDep,
+    batches: BatchesDep,
+    dispatch: DispatchDep,
+    _: Permitted,
 ) -> Response:
     """One search; the id of a latency table or of its report is redirected there."""
     batch = batches.find(search_id)
     if batch is not None:
         return RedirectResponse(batch_path(batch), status_code=308)
     search = searches.get_search(search_id)
-    return tagged(request, search_resource(search), version_etag(search.version))
+    resource = search_resource(search)
+    if not search.state.final:
+        reason = dispatch.search_waits_for(search_id)
+        if not reason and search.state is SearchState.QUEUED:  # for its supernet, which a worker trains
+            reason = dispatch.no_worker_for(JobKind.TRAIN)
+        resource = resource.model_copy(update={"waiting_for": reason})
+    return tagged(request, resource, version_etag(search.version))
 
 
 @router.patch(

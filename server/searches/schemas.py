@@ -161,6 +161,10 @@ class SearchResource(Resource):
     """What the database held against the spec when the search was created: bounds on latency that nothing of this
     space measured on this hardware meets."""
 
+    waiting_for: str = ""
+    """What stands in its way besides its turn, where one search is read: that no worker lives, that its board is away;
+    empty where there is nothing to say."""
+
 
 class SearchAmendmentBody(Body):
     """Changes to a search under way; absent members stay as they are."""

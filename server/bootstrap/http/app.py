@@ -30,6 +30,7 @@ from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
 from server.jobs import routes as jobs
+from server.jobs.workers import routes as workers
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 from server.measuring import routes as measurements
@@ -70,6 +71,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     artifacts.router,
     events.router,
     jobs.router,
+    workers.router,
     tokens.router,
     system.router,
 )

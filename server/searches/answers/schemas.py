@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.base import MetricName
 from server.candidates.states import SearchState
-from server.core.http.resources import Body, Id, Resource
+from server.core.http.resources import Id, Resource
 from server.searches.answers.verdict import Verdict
 from server.searches.candidate_schemas import BoundText, LatencySourceName
 
 
-class AnswerQuery(Body):
+class AnswerQuery(BaseModel):
     """What the network must keep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     latency_us: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Most that its median latency may be, microseconds."""

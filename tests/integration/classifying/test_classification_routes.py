@@ -168,7 +168,7 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
         console = Console(width=200, file=StringIO())
         with console.capture() as shown:
             console.print(front_table(read(FrontResource, front)))
-        assert "+0.1000 ± 0.03" in shown.get()
+        assert "+10 ± 6" in shown.get()
 
 
 def _record(search_id: str, candidate_id: str) -> ClassificationRecord:

@@ -67,7 +67,7 @@ def test_what_nothing_meets_is_answered_with_the_nearest(nas: Hilnas, search: Se
     assert answer.ship is None
     assert answer.nearest is not None
     assert answer.headline == (
-        f"At <= 10 us on rk3588: nothing meets that; the nearest is {answer.nearest.short_id}, latency 1 ms"
+        f"At <= 10 us on rk3588: nothing meets that; the nearest is {answer.nearest.short_id}, latency 1 ± 0 ms"
     )
 
 
