@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -97,10 +98,10 @@ def latencies_text(kind: str | None, device_class: str | None) -> str:
 
 
 def column_title(metric: str, unit: str) -> str:
-    """A metric above its column, with the unit that its values are shown in."""
+    """A metric above its column, with the unit that its values are shown in; brackets are no markup."""
     shown = unit_text(unit)
     title = _TITLES.get(metric, metric)
-    return f"{title} [{shown}]" if shown else title
+    return escape(f"{title} [{shown}]") if shown else title
 
 
 def cell(interval: Interval, unit: str) -> str:

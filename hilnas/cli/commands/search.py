@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli.fronts import answer_view, front_table, metric_cell
+from hilnas.cli.fronts import answer_view, column_title, front_table, metric_cell
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -178,9 +178,8 @@ def candidates(
     if as_json:
         print_json(found)
         return
-    table = Table(
-        "candidate", "architecture", "state", "top1 [%]", "latency p50 [us]", "kind", "MACs", "params", "flags"
-    )
+    values = ("top1 [%]", column_title("latency_us", "us"), "kind", "MACs", "params", "flags")
+    table = Table("candidate", "architecture", "state", *values)
     for one in found:
         latency = one.latency
         errors = {value.name: value.uncertainty for value in one.values}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
@@ -24,7 +25,7 @@ def workers(as_json: JsonOption = False, server: ServerOption = None, token: Tok
     if as_json:
         print_json(found)
         return
-    table = Table("worker", "host", "pid", "version", "state", "last heard of [s ago]", "does")
+    table = Table("worker", "host", "pid", "version", "state", escape("last heard of [s ago]"), "does")
     now = datetime.now(UTC)
     for one in found:
         state = "alive" if one.is_alive else "stopped" if one.left_at is not None else "dead"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.candidates.states import SearchState
@@ -66,9 +66,9 @@ def sentences(answer: Answer) -> list[str]:
             f"The latency of {ship.short_id} lies on two levels: its median may be of either. Measure it again on a "
             "quiet device before you rely on it."
         )
-    if TOP1 in ship.intervals and TEST_TOP1 not in ship.intervals:
-        said.append("No accuracy on test images yet: that of the front is taken when the search is over.")
-    if answer.compared:
+    if not search.state.final and search.supernet_id is not None:
+        said.append("Accuracy on test images is taken of the front when the search is over.")
+    if any(one.interval.half_width is not None for other in answer.compared for one in other.differences):
         said.append(
             "Intervals are 95 %. Differences are of independent values; networks that answered the same images "
             "differ more surely than that."
@@ -169,12 +169,17 @@ def _beats(answer: Answer) -> list[str]:
     """What is beaten beyond noise in what was judged, and what that costs."""
     said = []
     judged = answer.judged.metric
-    for verdict, how in ((Verdict.BETTER, "beats"), (Verdict.WORSE, "is worse than")):
-        found = [one for one in answer.compared if _verdict(one, judged) is verdict]
-        if found:
-            texts = [f"{one.member.short_id} by {_difference(one, judged)}" for one in found[:_MAX_NAMED]]
-            more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
-            said.append(f"In {metric_name(judged)} it {how} {', '.join(texts)}{more}, which is more than noise.")
+    name = metric_name(judged)
+    beaten = [one for one in answer.compared if _verdict(one, judged) is Verdict.BETTER]
+    if beaten:
+        known = all(_interval(one, judged).half_width is not None for one in beaten)
+        noise = "which is more than noise" if known else "of values whose uncertainty is not known"
+        said.append(f"In {name} it beats {_by(beaten, judged)}, {noise}.")
+    better = [one for one in answer.compared if _verdict(one, judged) is Verdict.WORSE]
+    beyond = [one for one in better if not one.member.meets]
+    if beyond:
+        verb = "is" if len(beyond) == 1 else "are"
+        said.append(f"{_by(beyond, judged)} {verb} better in {name}, beyond the bound.")
     on_test = [one for one in answer.compared if _verdict(one, TEST_TOP1) is Verdict.WORSE and one.member.meets]
     for one in on_test[:1]:
         said.append(f"On test images {one.member.short_id} is better than it by more than noise: look at both.")
@@ -185,10 +190,16 @@ def _verdict(beaten: Beaten, metric: Metric) -> Verdict | None:
     return next((one.verdict for one in beaten.differences if one.metric == metric), None)
 
 
-def _difference(beaten: Beaten, metric: Metric) -> str:
-    interval = next(one.interval for one in beaten.differences if one.metric == metric)
-    points = "fraction" if metric.unit == "fraction" else metric.unit
-    return quantity_text(interval.absolute, points)
+def _by(compared: Sequence[Beaten], metric: Metric) -> str:
+    """Names of other members, each with the size of the difference."""
+    named = compared[:_MAX_NAMED]
+    texts = [f"{one.member.short_id} by {quantity_text(_interval(one, metric).absolute, metric.unit)}" for one in named]
+    more = f" and {len(compared) - _MAX_NAMED} more" if len(compared) > _MAX_NAMED else ""
+    return ", ".join(texts) + more
+
+
+def _interval(beaten: Beaten, metric: Metric) -> Interval:
+    return next(one.interval for one in beaten.differences if one.metric == metric)
 
 
 def _listed(names: Sequence[str]) -> str:
