@@ -104,15 +104,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        number=_number,
-        interval=_interval,
-        millions=_millions,
-        time=_time,
-        short=_short,
-        heading=_heading,
-        items_by=_items_by,
-    )
+    numbers = {"number": _number, "interval": _interval, "millions": _millions}
+    environment.filters.update(numbers, time=_time, short=_short, heading=_heading, items_by=_items_by)
     return environment
 
 

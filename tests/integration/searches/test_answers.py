@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import ConflictError, NotFoundError
+from nas_engine.domain.metrics import TOP1
+from server.artifacts.files import FileByteStore
+from server.searches.answers.answer import Answers
+from server.searches.answers.wording import headline, sentences
 from server.searches.schemas import SearchResource
+from tests.support.worlds import service_world
 from tests.support.worlds.api_world import ADMIN, World, latency_spec
+from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.served_world import served
 
 GENOTYPES = [(0, 0, 0, 0), (1, 0, 0, 0), (2, 1, 0, 0)]
@@ -129,3 +136,23 @@ def test_what_names_nothing_is_not_found_and_nobody_unknown_is_told_names(
             nas.searches.get(reference)
     with Hilnas(url, "nas_wrong") as stranger, pytest.raises(Exception, match="unauthenticated"):
         stranger.searches.get("twice")
+
+
+def test_what_noise_does_not_tell_apart_is_said_so(database: TestDatabase, tmp_path: Path) -> None:
+    played = service_world.World(database, FileByteStore(tmp_path / "artifacts"))
+    objectives = [{"metric": "top1"}, {"metric": "latency_us"}]
+    device = played.enrol()
+    asked = played.search(objectives=objectives, supernet=played.ready_supernet().id)
+    done = service_world.run_to_end(played, device, asked)
+    answer = Answers(played.uow, played.fronts).of_search(done.id)
+    assert answer.ship is not None
+    best = max(c.values[TOP1] for c in played.candidates(done))
+    assert answer.ship.candidate.values[TOP1] == best
+    tied = {one.candidate.id for one in answer.tied}
+    for one in answer.compared:
+        (difference,) = [d for d in one.differences if d.metric == TOP1]
+        assert difference.interval.value >= 0
+        assert (one.member.candidate.id in tied) == (not difference.interval.excludes_zero)
+    said = " ".join(sentences(answer))
+    assert ("cannot be told apart by validation accuracy" in said) == bool(tied)
+    assert headline(answer).startswith("The best validation accuracy, whatever it costs on ")
