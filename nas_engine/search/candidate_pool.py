@@ -50,7 +50,7 @@ class WholeSpace:
 
 
 def evolved(
-    ledger: CandidateLedger, parents: Sequence[Genotype], judge: Judge, admissible: bool, rng: np.random.Generator
+    ledger: CandidateLedger, parents: Sequence[Genotype], judge: Judge, widen: Callable[[Floats], None], admissible: bool, rng: np.random.Generator
 ) -> Genotypes:
     """New genotypes that evolution on predictions visits, those that are predicted to add most among them.
 
@@ -58,6 +58,7 @@ def evolved(
         ledger: tells what is new.
         parents: what breeds first, best first.
         judge: what is predicted.
+        widen: has `judge` look as far as the predicted objectives reach.
         admissible: whether the cheap filter is asked of each.
         rng: of the evolution.
     """
@@ -87,6 +88,7 @@ def evolved(
     asked = np.asarray(parents[:NUM_PARENTS], dtype=np.int64).reshape(-1, len(encoding.num_choices))
     visit(rng.integers(encoding.num_choices, size=(CHILDREN_PER_ROUND, len(encoding.num_choices))))
     for _ in range(NUM_ROUNDS):
+        widen(objectives)
         best = found[_promising(gains, objectives)]
         visit(_children(np.vstack([asked, best]), encoding, rng))
     if len(found):

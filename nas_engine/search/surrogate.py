@@ -21,7 +21,10 @@ MAX_SHORTLIST = 250
 """Candidates among which a batch is chosen one after the other."""
 
 REFERENCE = 1.1
-"""Coordinate of the reference point, where the evaluated candidates span 0 to 1."""
+"""Coordinate of the reference point, where the evaluated candidates and the predicted front span 0 to 1."""
+
+MAX_WIDENING = 1.0
+"""Largest part by which the predicted front widens the frame on a side, in units of what was evaluated."""
 
 _NEVER = 1e-9
 
@@ -57,18 +60,38 @@ class Surrogate:
             for o, row in zip(learned_from, values, strict=True)
         ]
         feasible = [o for o in trusted if problem.violation(o) == 0.0]
-        points = archive.points(feasible or trusted)
-        self._frame = HypervolumeReference.spanning(points)
-        self._front = self._frame.scaled(points[non_dominated(points)]) if feasible else points[:0]
+        self._points = archive.points(feasible or trusted)
+        self._has_feasible = bool(feasible)
+        self._frame = self._observed = HypervolumeReference.spanning(self._points)
+
+    @property
+    def _front(self) -> Floats:
+        """Feasible points that none dominates, in units of the frame."""
+        points = self._points[non_dominated(self._points)] if self._has_feasible else self._points[:0]
+        return self._frame.scaled(points)
+
+    def widen(self, points: Floats) -> None:
+        """Widen the frame over the predicted front of `points`: ends of the front lie beyond what was evaluated.
+
+        Args:
+            points: predicted objectives, minimised.
+        """
+        if not len(points):
+            return
+        scaled = np.clip(self._observed.scaled(points[non_dominated(points)]), -MAX_WIDENING, 1.0 + MAX_WIDENING)
+        low, high = np.asarray(self._observed.ideal), np.asarray(self._observed.nadir)
+        ends = np.vstack([self._points, low + scaled * (high - low)])
+        self._frame = HypervolumeReference.spanning(ends)
 
     def judge(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
-        """Expected gain per genotype, roughly, and its predicted objectives."""
+        """Expected gain per genotype, roughly, and its predicted objectives, minimised."""
         rough = {metric: predictor.rough(genotypes) for metric, predictor in self._predictors.items()}
         means = {metric: found.mean for metric, found in rough.items()}
         deviations = {metric: found.standard_deviation for metric, found in rough.items()}
         means |= self._known(genotypes)
         points, errors = self._scaled(means, deviations)
-        return self._gains(points, errors, means, deviations, self._front), points
+        low, high = np.asarray(self._frame.ideal), np.asarray(self._frame.nadir)
+        return self._gains(points, errors, means, deviations, self._front), low + points * (high - low)
 
     def chosen(self, genotypes: Genotypes, gains: Floats, num: int, under_way: Genotypes) -> list[tuple[int, float]]:
         """Places of up to `num` genotypes, each with the gain that is expected of it beside those before it.

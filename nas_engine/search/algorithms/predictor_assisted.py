@@ -98,9 +98,10 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             pool = self._whole.left(self.ledger)
         else:
             parents = self._parents()
-            pool = evolved(self.ledger, parents, surrogate.judge, self._filter_is_instant, self._rng)
+            pool = evolved(self.ledger, parents, surrogate.judge, surrogate.widen, self._filter_is_instant, self._rng)
         batch: list[Genotype] = []
         if len(pool):
+            surrogate.widen(surrogate.judge(pool)[1])
             gains, _ = surrogate.judge(pool)
             under_way = np.asarray(self.pending, dtype=np.int64).reshape(-1, pool.shape[1])
             wanted = num if self._filter_is_instant else MAX_SHORTLIST
