@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_engine.cost.cells import Cell
 from nas_engine.domain.search_space import Gene
 
 Floats = NDArray[np.float64]
@@ -26,12 +27,14 @@ class Encoding(Enum):
     """Which choices of one gene are taken to be alike.
 
     `choices`: none. `ordered`: neighbours in the order of the options (depths, widths, kernel sizes). `operators`:
-    those whose labels share words, as k3_e6 and k3_e3 do.
+    those whose labels share words, as k3_e6 and k3_e3 do. `cell`: genes are the edges of a cell, one operator breaks
+    an edge, and edges on no path from input to output have no effect (`nas_engine.cost.cells`).
     """
 
     CHOICES = "choices"
     ORDERED = "ordered"
     OPERATORS = "operators"
+    CELL = "cell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +84,36 @@ class GenotypeFeatures:
         else:
             self._to_coarse = self._to_label
         self._num_genes = len(genes)
+        self._cell = Cell.of(genes) if encoding is Encoding.CELL else None
 
     def of(self, genotypes: Genotypes) -> Features:
         """Compute the features of valid genotypes, (num, num_genes)."""
+        genotypes = self.effective(genotypes)
         one_hot = np.zeros((len(genotypes), int(self._offsets[-1])))
         np.put_along_axis(one_hot, genotypes + self._offsets[:-1], 1.0, axis=1)
+        coarse = one_hot @ (self._to_coarse / math.sqrt(self._num_genes))
+        if self._cell is not None:
+            coarse = np.hstack([coarse, self._cell.longest(genotypes)])
         return Features(
             one_hot @ self._mix,
             one_hot @ (self._to_label / math.sqrt(self._num_genes)),
             one_hot @ (self._to_smooth / math.sqrt(self._num_genes)),
-            one_hot @ (self._to_coarse / math.sqrt(self._num_genes)),
+            coarse,
         )
+
+    def effective(self, genotypes: Genotypes) -> Genotypes:
+        """Genotypes with genes that the encoding knows to have no effect put to one choice."""
+        return genotypes if self._cell is None else self._cell.effective(genotypes)
 
 
 def distinct_encodings(genes: Sequence[Gene]) -> tuple[Encoding, ...]:
     """List the encodings that differ on these genes, `choices` first."""
     kept: list[Encoding] = []
     for encoding in Encoding:
+        if encoding is Encoding.CELL:
+            if Cell.of(genes) is not None:
+                kept.append(encoding)
+            continue
         likeness = [_likeness(gene, encoding) for gene in genes]
         earlier = [[_likeness(gene, other) for gene in genes] for other in kept]
         if not any(all(np.allclose(a, b) for a, b in zip(likeness, other, strict=True)) for other in earlier):

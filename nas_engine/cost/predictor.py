@@ -306,7 +306,7 @@ class MetricPredictor:
 
     def _made(self, choice: ModelChoice) -> GaussianProcess | Trees:
         if choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
-            return Trees(self._genes, choice.family)
+            return Trees(self._genes, choice.family, choice.encoding)
         process = GaussianProcess(self._genes, choice.encoding, interactions=choice.family is not Family.RIDGE)
         process.covariance = Covariance.of(choice.covariance)
         return process
@@ -333,9 +333,10 @@ class MetricPredictor:
             return best
         limit = TREES_MUST_SAVE * best.left_out_error
         for family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
-            trees = Trees(self._genes, family)
+            encoding = best.encoding if best.encoding is Encoding.CELL else Encoding.CHOICES
+            trees = Trees(self._genes, family, encoding)
             trees.fit(*data)
-            choice = _judged(ModelChoice(family, Encoding.CHOICES, (), num, 0.0, 1.0), trees.left_out(), *data[1:])
+            choice = _judged(ModelChoice(family, encoding, (), num, 0.0, 1.0), trees.left_out(), *data[1:])
             if choice.left_out_error < limit:
                 best, limit = choice, choice.left_out_error
         return best

@@ -127,8 +127,8 @@ class GaussianProcess:
 class Trees:
     """Ensembles of trees from scikit-learn, on choices as numbers and counts of operators."""
 
-    def __init__(self, genes: Sequence[Gene], family: Family) -> None:
-        self._features = GenotypeFeatures(genes, Encoding.CHOICES)
+    def __init__(self, genes: Sequence[Gene], family: Family, encoding: Encoding) -> None:
+        self._features = GenotypeFeatures(genes, encoding)
         self._family = family
         self._num_choices = sum(gene.num_choices for gene in genes)
         self._spread = 0.0
@@ -196,7 +196,7 @@ class Trees:
 
     def _columns(self, genotypes: Genotypes) -> NDArray[np.float32]:
         features = self._features.of(genotypes)
-        columns = [genotypes, features.counts]
+        columns = [self._features.effective(genotypes), features.counts, features.coarse]
         if self._num_choices <= 64:
             columns.append(features.choices)
         return np.hstack(columns).astype(np.float32)
