@@ -25,6 +25,9 @@ MAX_LIKELIHOOD_STEPS = 50
 JITTER = 1e-8
 """Added to the diagonal, in units of the standardised variance, against rounding."""
 
+NEGLIGIBLE = 1e-3
+"""Share of the variance below which a part is not computed."""
+
 WEIGHT_SPREAD = 1.0
 """Standard deviation, before the data, of the logarithm of how much more one gene matters than another."""
 
@@ -116,25 +119,37 @@ class ChoiceKernel:
 
     def between(self, a: Features, b: Features, hyper: Covariance) -> Floats:
         """Compute the covariance matrix, (len(a), len(b))."""
-        scale = np.repeat(_shares(np.asarray(hyper.weights)), self._widths)
+        kind = a.choices.dtype
+        scale = np.repeat(_shares(np.asarray(hyper.weights)), self._widths).astype(kind)
         agreement = (a.choices * scale) @ b.choices.T
         linear = np.hstack([hyper.counts * a.counts, hyper.smooth * a.smooth])
         total = linear @ np.hstack([b.counts, b.smooth]).T
         if not self._interactions:
             total += hyper.linear * agreement
             return np.asarray(total)
-        total += agreement * (hyper.linear + hyper.pairs * agreement)
+        part = hyper.pairs * agreement
+        part += hyper.linear
+        part *= agreement
+        total += part
         agreement -= 1.0
-        agreement /= hyper.length
-        total += hyper.interaction * np.exp(agreement, out=agreement)
-        total += hyper.coarse * np.exp(_squared_distance(a.coarse, b.coarse) / (-2.0 * hyper.coarse_length**2))
+        agreement *= 1.0 / hyper.length
+        np.exp(agreement, out=agreement)
+        agreement *= hyper.interaction
+        total += agreement
+        if hyper.coarse > NEGLIGIBLE:
+            distance = _squared_distance(a.coarse, b.coarse)
+            distance *= -0.5 / hyper.coarse_length**2
+            np.exp(distance, out=distance)
+            distance *= hyper.coarse
+            total += distance
         return np.asarray(total)
 
     def variance(self, a: Features, hyper: Covariance) -> Floats:
         """Compute the diagonal of `between(a, a)`, (len(a),)."""
         diagonal: Floats = hyper.counts * (a.counts**2).sum(axis=1) + hyper.smooth * (a.smooth**2).sum(axis=1)
         diagonal += hyper.linear
-        return diagonal + hyper.pairs + hyper.interaction + hyper.coarse if self._interactions else diagonal
+        coarse = hyper.coarse if hyper.coarse > NEGLIGIBLE else 0.0
+        return diagonal + hyper.pairs + hyper.interaction + coarse if self._interactions else diagonal
 
     def most_likely(
         self, known: Features, targets: Floats, error_variance: Floats, start: Covariance | None = None
@@ -229,5 +244,7 @@ def _shares(weights: NDArray[np.float64]) -> Floats:
 
 
 def _squared_distance(a: Floats, b: Floats) -> Floats:
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None]
-    return np.maximum(squares - 2.0 * a @ b.T, 0.0)
+    distance = a @ (-2.0 * b.T)
+    distance += (a**2).sum(axis=1)[:, None]
+    distance += (b**2).sum(axis=1)[None]
+    return np.asarray(np.maximum(distance, 0.0, out=distance))

@@ -54,6 +54,11 @@ class Features:
     smooth: Floats
     coarse: Floats
 
+    def short(self) -> Features:
+        """In half the precision, which is enough to compare many."""
+        columns = (self.choices, self.counts, self.smooth, self.coarse)
+        return Features(*(column.astype(np.float32) for column in columns))
+
     def take(self, rows: NDArray[np.int64] | slice) -> Features:
         """Keep the genotypes at `rows`."""
         return Features(self.choices[rows], self.counts[rows], self.smooth[rows], self.coarse[rows])

@@ -36,6 +36,9 @@ GOOD_ENOUGH = 0.1
 TREES_MUST_SAVE = 0.95
 """Trees are taken where their left-out error is below this share of the Gaussian process's."""
 
+BOOSTING_WITHIN = 1.3
+"""Boosted trees are tried where random trees come this near to the error that is to be undercut."""
+
 MIN_TREE_SAMPLES = 20
 
 
@@ -332,11 +335,13 @@ class MetricPredictor:
         if self._model is not PredictorModel.BEST or best.left_out_error < GOOD_ENOUGH or num < MIN_TREE_SAMPLES:
             return best
         limit = TREES_MUST_SAVE * best.left_out_error
-        for family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
+        for family in (Family.RANDOM_TREES, Family.BOOSTED_TREES):
             encoding = best.encoding if best.encoding is Encoding.CELL else Encoding.CHOICES
             trees = Trees(self._genes, family, encoding)
             trees.fit(*data)
             choice = _judged(ModelChoice(family, encoding, (), num, 0.0, 1.0), trees.left_out(), *data[1:])
+            if choice.left_out_error > BOOSTING_WITHIN * limit:
+                break
             if choice.left_out_error < limit:
                 best, limit = choice, choice.left_out_error
         return best

@@ -62,6 +62,7 @@ class Surrogate:
         feasible = [o for o in trusted if problem.violation(o) == 0.0]
         self._points = archive.points(feasible or trusted)
         self._has_feasible = bool(feasible)
+        self._last: tuple[Genotypes, dict[Metric, Floats], dict[Metric, Floats]] | None = None
         self._frame = self._observed = HypervolumeReference.spanning(self._points)
 
     @property
@@ -85,10 +86,12 @@ class Surrogate:
 
     def judge(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
         """Expected gain per genotype, roughly, and its predicted objectives, minimised."""
-        rough = {metric: predictor.rough(genotypes) for metric, predictor in self._predictors.items()}
-        means = {metric: found.mean for metric, found in rough.items()}
-        deviations = {metric: found.standard_deviation for metric, found in rough.items()}
-        means |= self._known(genotypes)
+        if self._last is None or self._last[0] is not genotypes:
+            rough = {metric: predictor.rough(genotypes) for metric, predictor in self._predictors.items()}
+            means = {metric: found.mean for metric, found in rough.items()} | self._known(genotypes)
+            deviations = {metric: found.standard_deviation for metric, found in rough.items()}
+            self._last = genotypes, means, deviations
+        _, means, deviations = self._last
         points, errors = self._scaled(means, deviations)
         low, high = np.asarray(self._frame.ideal), np.asarray(self._frame.nadir)
         return self._gains(points, errors, means, deviations, self._front), low + points * (high - low)

@@ -29,7 +29,7 @@ from nas_engine.settings.algorithms import PredictorAssistedSettings, PredictorK
 QUALITY_WINDOW = 200
 """Fresh evaluations the predictor quality looks back on."""
 
-CHOOSE_ANEW = 1.4
+CHOOSE_ANEW = 1.6
 """Models are chosen anew when there are this many times as many results as when they were chosen last."""
 
 
