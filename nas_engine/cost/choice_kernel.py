@@ -164,7 +164,7 @@ class ChoiceKernel:
         """
         num = len(targets)
         rows = np.unique(np.linspace(0, num - 1, min(num, MAX_LIKELIHOOD_SAMPLES)).round().astype(np.int64))
-        posterior = _Posterior(self, known.take(rows), targets[rows], error_variance[rows])
+        posterior = Posterior(self, known.take(rows), targets[rows], error_variance[rows])
         begin = posterior.packed(start or Covariance.start(self.num_genes))
         bounds = (*LOG_BOUNDS, *(((-4.0, 4.0),) * self.num_genes))
         low, high = np.asarray(bounds).T
@@ -179,7 +179,7 @@ class ChoiceKernel:
         return posterior.unpacked(outcome.x), -float(outcome.fun) / len(rows)
 
 
-class _Posterior:
+class Posterior:
     """Negative logarithm of the hyper-parameters' posterior probability and its gradient, for the optimiser."""
 
     def __init__(self, kernel: ChoiceKernel, known: Features, targets: Floats, error_variance: Floats) -> None:

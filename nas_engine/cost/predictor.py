@@ -140,9 +140,7 @@ class _Samples:
 class MetricPredictor:
     """Predicts one metric over the genotypes of one encoding."""
 
-    def __init__(
-        self, genes: Sequence[Gene], metric: Metric, model: PredictorModel = PredictorModel.BEST
-    ) -> None:
+    def __init__(self, genes: Sequence[Gene], metric: Metric, model: PredictorModel = PredictorModel.BEST) -> None:
         """See class.
 
         Args:

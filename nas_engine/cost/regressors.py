@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
-from nas_engine.cost.encodings import Encoding, Features, Floats, Genotypes, GenotypeFeatures
+from nas_engine.cost.encodings import Encoding, Features, Floats, GenotypeFeatures, Genotypes
 from nas_engine.domain.search_space import Gene
 
 NUM_FOLDS = 4
@@ -118,9 +118,7 @@ class GaussianProcess:
         cross = self._kernel.between(features, self._known, self.covariance)
         prior = self._kernel.between(features, features, self.covariance)
         covariance = prior - (cross @ self._precision) @ cross.T
-        covariance[np.diag_indices_from(covariance)] = (
-            np.maximum(np.diag(covariance), 0.0) + self.covariance.noise
-        )
+        covariance[np.diag_indices_from(covariance)] = np.maximum(np.diag(covariance), 0.0) + self.covariance.noise
         return cross @ self._weights, covariance
 
     def left_out(self) -> LeftOut:
@@ -149,7 +147,7 @@ class Trees:
         self._sample_weights = 1.0 / (0.1 + error_variance)
         self._model = self._fitted(np.arange(len(targets)))
         self._left_out: LeftOut | None = None
-        
+
     def mean(self, genotypes: Genotypes) -> Floats:
         """The mean alone."""
         return np.asarray(self._model.predict(self._columns(genotypes)))

@@ -7,6 +7,7 @@ to add most to it) breed for a few rounds on the predictions, and then every nei
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -22,13 +23,11 @@ from nas_engine.spaces.tables.space import TableSpace
 MAX_WALKED = 50_000
 """Spaces up to this many genotypes are judged whole."""
 
-NUM_ROUNDS = 6
-CHILDREN_PER_ROUND = 220
 NUM_PARENTS = 60
-NUM_NEIGHBOURS = 900
+"""Genotypes of the largest expected gain that breed, and of the evaluated ones; half as many of the best rank."""
 
-Judge = Callable[[Genotypes], tuple[Floats, Floats]]
-"""Expected gain per genotype, and its predicted objectives (minimised)."""
+NUM_NEIGHBOURS = 900
+"""Genotypes one gene beside the best that are judged at the end."""
 
 
 class WholeSpace:
@@ -49,17 +48,37 @@ class WholeSpace:
         return self._rows[free]
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What is predicted of genotypes.
+
+    Attributes:
+        of: expected gain per genotype, and its predicted objectives (minimised).
+        widen: has `of` look as far as predicted objectives reach.
+        is_filtered: whether the cheap filter is asked of each genotype; a layer graph takes too long for it.
+    """
+
+    of: Callable[[Genotypes], tuple[Floats, Floats]]
+    widen: Callable[[Floats], None]
+    is_filtered: bool
+
+
 def evolved(
-    ledger: CandidateLedger, parents: Sequence[Genotype], judge: Judge, widen: Callable[[Floats], None], admissible: bool, rng: np.random.Generator
+    ledger: CandidateLedger,
+    parents: Sequence[Genotype],
+    judge: Judge,
+    num_rounds: int,
+    num_children: int,
+    rng: np.random.Generator,
 ) -> Genotypes:
-    """New genotypes that evolution on predictions visits, those that are predicted to add most among them.
+    """New genotypes that evolution on predictions visits.
 
     Args:
         ledger: tells what is new.
-        parents: what breeds first, best first.
+        parents: evaluated genotypes that breed, best first.
         judge: what is predicted.
-        widen: has `judge` look as far as the predicted objectives reach.
-        admissible: whether the cheap filter is asked of each.
+        num_rounds: rounds of breeding.
+        num_children: genotypes per round, of which those that were seen are dropped.
         rng: of the evolution.
     """
     encoding = ledger.encoding
@@ -74,23 +93,23 @@ def evolved(
             genotype = encoding.canonical(child)
             if genotype in seen or not ledger.is_new(genotype):
                 continue
-            if admissible and not ledger.check(genotype).feasible:
+            if judge.is_filtered and not ledger.check(genotype).feasible:
                 continue
             seen[genotype] = None
             fresh.append(genotype)
         if not fresh:
             return
         rows = np.asarray(fresh, dtype=np.int64)
-        more, points = judge(rows)
+        more, points = judge.of(rows)
         found, gains = np.vstack([found, rows]), np.concatenate([gains, more])
         objectives = np.vstack([objectives, points]) if len(objectives) else points
 
     asked = np.asarray(parents[:NUM_PARENTS], dtype=np.int64).reshape(-1, len(encoding.num_choices))
-    visit(rng.integers(encoding.num_choices, size=(CHILDREN_PER_ROUND, len(encoding.num_choices))))
-    for _ in range(NUM_ROUNDS):
-        widen(objectives)
+    visit(rng.integers(encoding.num_choices, size=(2 * num_children, len(encoding.num_choices))))
+    for _ in range(num_rounds):
+        judge.widen(objectives)
         best = found[_promising(gains, objectives)]
-        visit(_children(np.vstack([asked, best]), encoding, rng))
+        visit(_children(np.vstack([asked, best]), num_children, encoding, rng))
     if len(found):
         visit(_neighbours(found[np.argsort(-gains, kind="stable")[:12]], encoding, rng))
     return found
@@ -105,14 +124,14 @@ def _promising(gains: Floats, objectives: Floats) -> NDArray[np.int64]:
     return np.unique(np.concatenate([by_gain, by_rank]))
 
 
-def _children(parents: Genotypes, encoding: Encoding, rng: np.random.Generator) -> Genotypes:
+def _children(parents: Genotypes, num: int, encoding: Encoding, rng: np.random.Generator) -> Genotypes:
     """Crossed pairs and mutated copies."""
     choices = np.asarray(encoding.num_choices)
-    size = (CHILDREN_PER_ROUND, len(choices))
-    first, second = parents[rng.integers(len(parents), size=(2, CHILDREN_PER_ROUND))]
-    crossed = rng.random(CHILDREN_PER_ROUND) < 0.6
+    size = (num, len(choices))
+    first, second = parents[rng.integers(len(parents), size=(2, num))]
+    crossed = rng.random(num) < 0.6
     children: Genotypes = np.where((rng.random(size) < 0.5) & crossed[:, None], second, first)
-    num_changed = rng.poisson(0.8, CHILDREN_PER_ROUND) + ~crossed
+    num_changed = rng.poisson(0.8, num) + ~crossed
     variable = choices > 1
     chance = num_changed[:, None] / max(int(variable.sum()), 1)
     changed = (rng.random(size) < chance) & variable
@@ -137,7 +156,5 @@ def _neighbours(genotypes: Genotypes, encoding: Encoding, rng: np.random.Generat
 
 def balanced(encoding: Encoding, num: int, rng: np.random.Generator) -> list[Genotype]:
     """Draw `num` genotypes in which every choice of a gene comes about as often as any other."""
-    columns = [
-        rng.permutation(np.resize(rng.permutation(choices), num)) for choices in encoding.num_choices
-    ]
+    columns = [rng.permutation(np.resize(rng.permutation(choices), num)) for choices in encoding.num_choices]
     return [encoding.canonical(row) for row in np.stack(columns, axis=1).tolist()]

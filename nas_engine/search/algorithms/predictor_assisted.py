@@ -1,8 +1,8 @@
-"""Predictor-assisted search: surrogates of the told metrics, an inner NSGA-II on them, the chosen few for real.
+"""Predictor-assisted search: predictors of the observed metrics say which candidates add most to the front.
 
-The predictors are a function of the archive alone and are fitted anew whenever it changes, so a checkpoint holds none
-of their state. What was predicted for each candidate when it was asked is kept and compared with what is told:
-`quality` is Kendall's tau on fresh evaluations only.
+The predictors are a function of the archive and of the models that left-out samples chose; the choices are in the
+checkpoint, the rest is fitted anew. What was predicted for each candidate when it was asked is kept and compared with
+what is observed: `quality` is Kendall's tau on fresh evaluations only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nas_engine.domain.metric import Metric
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import BaseSearchAlgorithm
-from nas_engine.search.candidate_pool import MAX_WALKED, WholeSpace, balanced, evolved
+from nas_engine.search.candidate_pool import MAX_WALKED, Judge, WholeSpace, balanced, evolved
 from nas_engine.search.cheap_filter import GraphFilter
 from nas_engine.search.pareto import pareto_ranks
 from nas_engine.search.surrogate import MAX_SHORTLIST, Surrogate
@@ -83,6 +83,10 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             }
             for metric, quality in self.quality.items()
         }
+        for name, choice in self._choices.items():
+            entry = metrics.get(name)
+            if isinstance(entry, dict):
+                entry["model"] = f"{choice.family.value}, encoding {choice.encoding.value}"
         return {"predictors": metrics} if metrics else {}
 
     def _propose(self, num: int) -> list[Genotype]:
@@ -97,9 +101,10 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             self._whole = self._whole or WholeSpace(self.ledger)
             pool = self._whole.left(self.ledger)
         else:
-            parents = self._parents()
-            pool = evolved(self.ledger, parents, surrogate.judge, surrogate.widen, self._filter_is_instant, self._rng)
-        batch: list[Genotype] = []
+            judge = Judge(surrogate.judge, surrogate.widen, self._filter_is_instant)
+            rounds, children = self._settings.inner_generations, self._settings.inner_population
+            pool = evolved(self.ledger, self._parents(), judge, rounds, children, self._rng)
+        batch = []
         if len(pool):
             surrogate.widen(surrogate.judge(pool)[1])
             gains, _ = surrogate.judge(pool)
