@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,12 +104,12 @@ def study(
         lower, upper = predictor.intervals(architectures[unseen].tolist(), COVERAGE)
         predictions: dict[str, Floats] = {
             "ours": predictor.predict(architectures[unseen].tolist()).mean,
-            "linear per-operator table": RidgeCV(np.logspace(-3, 3, 13)).fit(one_hot[known], target).predict(
-                one_hot[unseen]
-            ),
-            "random forest": RandomForestRegressor(200, random_state=0).fit(one_hot[known], target).predict(
-                one_hot[unseen]
-            ),
+            "linear per-operator table": RidgeCV(np.logspace(-3, 3, 13))
+            .fit(one_hot[known], target)
+            .predict(one_hot[unseen]),
+            "random forest": RandomForestRegressor(200, random_state=0)
+            .fit(one_hot[known], target)
+            .predict(one_hot[unseen]),
         }
         found[num] = {who: kendall_tau(values, truth) or 0.0 for who, values in predictions.items()}
         found[num]["coverage"] = float(((lower <= 1000.0 * truth) & (1000.0 * truth <= upper)).mean())
@@ -140,7 +140,10 @@ def main() -> int:
         for device in range(min(arguments.devices, len(names)))
     ]
     made = {name: study(name, architectures, ms, genes, 0) for name, ms in generated(architectures, options)}
-    mean: Callable[[int, str], float] = lambda num, key: float(np.mean([result[num][key] for result in fbnet]))
+
+    def mean(num: int, key: str) -> float:
+        return float(np.mean([result[num][key] for result in fbnet]))
+
     rows, missed = [], []
     for num, wanted in WANTED_TAU.items():
         tau = mean(num, "ours")
@@ -150,7 +153,9 @@ def main() -> int:
         if tau < wanted:
             missed.append(f"tau after {num} is {tau:.3f}, wanted {wanted}")
         for name, coverage in [("FBNet", mean(num, "coverage")), *((n, r[num]["coverage"]) for n, r in made.items())]:
-            rows.append(Row(f"coverage, {num}, {name}, vs {COVERAGE}", coverage, COVERAGE, coverage / COVERAGE, "share"))
+            rows.append(
+                Row(f"coverage, {num}, {name}, vs {COVERAGE}", coverage, COVERAGE, coverage / COVERAGE, "share")
+            )
             if not WANTED_COVERAGE[0] <= coverage <= WANTED_COVERAGE[1]:
                 missed.append(f"intervals of {COVERAGE:.0%} after {num} on {name} hold for {coverage:.1%}")
     report(rows, arguments.json)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nas_engine.cost.choice_kernel import Covariance
 from nas_engine.cost.encodings import Encoding, Floats, Genotypes, distinct_encodings
-from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees
+from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees, folds
 from nas_engine.cost.target_scale import TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
@@ -233,17 +233,33 @@ class MetricPredictor:
             EngineError: as predict; too few samples for this coverage.
         """
         samples, regressor = self._fitted()
-        left_out = regressor.left_out()
+        left_out = self._cross_fitted()
         num = len(samples.values)
         place = math.ceil((num + 1) * coverage)
         if place > num:
             raise EngineError(f"predictor: intervals of {coverage:.0%} need more than the {num} samples there are")
-        spread = np.sqrt(left_out.variance + samples.error_variance)
-        quantile = float(np.sort(np.abs(left_out.mean - samples.targets) / spread)[place - 1])
-        mean, variance = regressor.predict(self._valid(genotypes))
-        reach = quantile * np.sqrt(variance + float(np.median(samples.error_variance)))
+        # Not in units of the predicted deviations: those of models that saw all samples are smaller.
+        reach = float(np.sort(np.abs(left_out - samples.targets))[place - 1])
+        mean, _ = regressor.predict(self._valid(genotypes))
         ends = samples.scale.backward(mean - reach), samples.scale.backward(mean + reach)
         return np.minimum(*ends), np.maximum(*ends)
+
+    def _cross_fitted(self) -> Floats:
+        """The samples as predicted from other folds, by hyper-parameters that did not see them either."""
+        samples, regressor = self._fitted()
+        if isinstance(regressor, Trees):
+            return regressor.left_out().mean
+        num = len(samples.values)
+        mean = np.zeros(num)
+        for fold in folds(num):
+            rest = np.setdiff1d(np.arange(num), fold)
+            data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
+            process = self._made(self.choice)
+            assert isinstance(process, GaussianProcess)
+            process.learn_covariance(*data)
+            process.fit(*data)
+            mean[fold], _ = process.predict(samples.genotypes[fold])
+        return mean
 
     def believed(self) -> Floats:
         """Values of the samples after what the others say of each: told errors are weighed against predictions."""
