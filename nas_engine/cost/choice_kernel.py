@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,8 @@ class Covariance:
     @classmethod
     def of(cls, values: Sequence[float]) -> Covariance:
         """Read what `values` gives."""
-        return cls(*values[:9], weights=tuple(values[9:]))
+        numbers: tuple[Any, ...] = (*values[:9], tuple(values[9:]))
+        return cls(*numbers)
 
     @classmethod
     def start(cls, num_genes: int) -> Covariance:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,10 @@ class Features:
 
     def short(self) -> Features:
         """In half the precision, which is enough to compare many."""
-        columns = (self.choices, self.counts, self.smooth, self.coarse)
-        return Features(*(column.astype(np.float32) for column in columns))
+        columns: list[Any] = [
+            column.astype(np.float32) for column in (self.choices, self.counts, self.smooth, self.coarse)
+        ]
+        return Features(*columns)
 
     def take(self, rows: NDArray[np.int64] | slice) -> Features:
         """Keep the genotypes at `rows`."""

@@ -173,7 +173,7 @@ class MetricPredictor:
 
     def fit(
         self,
-        genotypes: Sequence[Sequence[int]],
+        genotypes: Sequence[Sequence[int]] | Genotypes,
         values: Sequence[float],
         standard_errors: Sequence[float] | None = None,
         *,
@@ -368,7 +368,7 @@ class MetricPredictor:
 
     def _checked(
         self,
-        genotypes: Sequence[Sequence[int]],
+        genotypes: Sequence[Sequence[int]] | Genotypes,
         values: Sequence[float],
         standard_errors: Sequence[float] | None,
     ) -> _Samples:

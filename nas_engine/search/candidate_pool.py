@@ -136,7 +136,8 @@ def _children(parents: Genotypes, num: int, encoding: Encoding, rng: np.random.G
     chance = num_changed[:, None] / max(int(variable.sum()), 1)
     changed = (rng.random(size) < chance) & variable
     shift = 1 + (rng.random(size) * np.maximum(choices - 1, 1)).astype(np.int64)
-    return np.where(changed, (children + shift) % choices, children)
+    moved: Genotypes = np.where(changed, (children + shift) % choices, children)
+    return moved
 
 
 def _neighbours(genotypes: Genotypes, encoding: Encoding, rng: np.random.Generator) -> Genotypes:

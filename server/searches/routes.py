@@ -117,7 +117,7 @@ def _check_quotas(
 )
 def validate_search(document: JsonDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
-    spec, _ = searches.requested(document)
+    spec = searches.requested(document)[0]
     return _report(spec, searches.validate(spec))
 
 
