@@ -149,7 +149,7 @@ def _neighbours(genotypes: Genotypes, encoding: Encoding, rng: np.random.Generat
     if not pairs:
         return genotypes[:0]
     rows, genes, shifts = np.asarray(pairs).T
-    neighbours = genotypes[rows].copy()
+    neighbours: Genotypes = genotypes[rows].copy()
     places = np.arange(len(rows))
     neighbours[places, genes] = (neighbours[places, genes] + shifts) % np.asarray(encoding.num_choices)[genes]
     return neighbours
