@@ -9,7 +9,7 @@ import pytest
 
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Posterior
 from nas_engine.cost.encodings import Encoding, GenotypeFeatures, distinct_encodings
-from nas_engine.cost.predictor import MetricPredictor, PredictorModel
+from nas_engine.cost.predictor import MetricPredictor, ModelChoice, PredictorModel
 from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.cost.regressors import Family
 from nas_engine.cost.target_scale import Scale, TargetScale
@@ -143,15 +143,25 @@ def test_a_cell_is_known_by_its_edges_and_helps_where_an_operator_breaks_paths()
     assert np.abs(predictor.predict(unseen.tolist()).mean - accuracy(unseen)).mean() < 0.02
 
 
-def test_trees_are_chosen_where_they_leave_less_error() -> None:
-    def stepped(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return 500.0 + 1000.0 * ((genotypes[:, 0] >= 2) & (genotypes[:, 1] >= 2) & (genotypes[:, 2] >= 1))
+@pytest.mark.parametrize("family", [Family.BOOSTED_TREES, Family.RANDOM_TREES])
+def test_trees_learn_conditions_and_come_back_from_their_state(family: Family) -> None:
+    """Which gene matters depends on the genes before, as where an operator sends the rest to another unit."""
 
-    known, unseen = sample(150, 20), sample(200, 21)
+    def stepped(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        x = genotypes
+        fast = np.where(x[:, 1] == 0, 500.0 + 40.0 * x[:, 2], 900.0 + 150.0 * (x[:, 3] == 1))
+        slow = np.where(x[:, 4] == 0, 2500.0 + 500.0 * (x[:, 5] > 1), 4000.0 - 800.0 * (x[:, 6] > 2))
+        return np.where(x[:, 0] > 1, slow, fast)
+
+    known, unseen = sample(200, 20), sample(200, 21)
     predictor = MetricPredictor(GENES, LATENCY_US)
-    predictor.fit(known.tolist(), stepped(known).tolist())
-    assert predictor.choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES)
-    assert np.abs(predictor.predict(unseen.tolist()).mean - stepped(unseen)).mean() < 60.0
+    choice = ModelChoice(family, Encoding.CHOICES, (), 200, 0.2, 1.0)
+    predictor.fit(known.tolist(), stepped(known).tolist(), choice=choice)
+    predicted = predictor.predict(unseen.tolist())
+    assert np.abs(predicted.mean - stepped(unseen)).mean() < 0.15 * stepped(unseen).std()
+    restored = MetricPredictor.from_state(GENES, json.loads(canonical_json(predictor.state())))
+    assert restored.choice == choice
+    assert (restored.predict(unseen.tolist()).mean == predicted.mean).all()
 
 
 def test_intervals_hold_about_as_often_as_they_say() -> None:
