@@ -99,8 +99,7 @@ class ModelChoice:
     def of(cls, document: JsonValue) -> ModelChoice:
         """Inverse of `document`.
 
-        Raises:
-            EngineError: the document is damaged.
+        Raises EngineError where it is damaged.
         """
         try:
             if not isinstance(document, Mapping):
@@ -162,11 +161,7 @@ class MetricPredictor:
 
     @property
     def choice(self) -> ModelChoice:
-        """The model in use.
-
-        Raises:
-            EngineError: not fitted yet.
-        """
+        """The model in use. Raises EngineError before the first fit."""
         if self._choice is None:
             raise EngineError("predictor: fit it before asking what was chosen")
         return self._choice

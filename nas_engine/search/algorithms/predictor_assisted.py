@@ -20,10 +20,10 @@ from nas_engine.domain.metric import Metric
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import BaseSearchAlgorithm
-from nas_engine.search.candidate_pool import MAX_WALKED, Judge, WholeSpace, balanced, evolved
 from nas_engine.search.cheap_filter import GraphFilter
 from nas_engine.search.pareto import pareto_ranks
-from nas_engine.search.surrogate import MAX_SHORTLIST, Surrogate
+from nas_engine.search.predicting.candidate_pool import MAX_WALKED, Judge, WholeSpace, balanced, evolved
+from nas_engine.search.predicting.surrogate import MAX_SHORTLIST, Surrogate
 from nas_engine.settings.algorithms import PredictorAssistedSettings, PredictorKind
 
 QUALITY_WINDOW = 200

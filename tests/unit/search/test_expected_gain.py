@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.search.expected_gain import expected_gains
 from nas_engine.search.pareto import HypervolumeReference
+from nas_engine.search.predicting.expected_gain import expected_gains
 
 
 @pytest.mark.parametrize("num_objectives", [1, 2, 3])

@@ -14,8 +14,8 @@ from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.objective import Constraint
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
-from nas_engine.search.expected_gain import expected_gains
 from nas_engine.search.pareto import HypervolumeReference, non_dominated
+from nas_engine.search.predicting.expected_gain import expected_gains
 
 MAX_SHORTLIST = 250
 """Candidates among which a batch is chosen one after the other."""

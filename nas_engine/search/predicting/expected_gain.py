@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from nas_engine.search.pareto import Floats, non_dominated
+from nas_engine.search.pareto import Floats, HypervolumeReference, non_dominated
 
 MAX_EXACT_OBJECTIVES = 3
 """With more objectives the gain is taken at an optimistic point."""
@@ -40,8 +40,6 @@ def expected_gains(mean_NM: Floats, deviation_NM: Floats, front_PM: Floats, refe
         return _steps(mean_NM, deviation_NM, front, reference)
     if num_objectives == MAX_EXACT_OBJECTIVES:
         return _slices(mean_NM, deviation_NM, front, reference)
-    from nas_engine.search.pareto import HypervolumeReference
-
     frame = HypervolumeReference((0.0,) * num_objectives, (1.0,) * num_objectives, reference - 1.0)
     before = frame.hypervolume(front)
     optimistic = mean_NM - deviation_NM
