@@ -186,6 +186,8 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     table.add_row("in flight", str(progress.num_in_flight))
     table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
     table.add_row("measured before", str(progress.num_reused))
+    if (algorithm := algorithm_text(progress.report)) is not None:
+        table.add_row("algorithm", algorithm)
     if (warm := warm_start_text(progress.report)) is not None:
         table.add_row("warm start", warm)
     if (deriving := deriving_text(progress.report)) is not None:
@@ -209,6 +211,15 @@ def search_line(search: SearchResource) -> str:
         f"in flight {progress.num_in_flight}  front {progress.front_size}  hypervolume {hypervolume}"
         + ("" if deriving is None else f"  deriving: {deriving}")
     )
+
+
+def algorithm_text(report: Mapping[str, JsonValue]) -> str | None:
+    """Which algorithm the server chose, and why; None where the spec named one."""
+    match report.get("algorithm"):
+        case {"kind": str(kind), "because": str(because)}:
+            return f"{kind}, chosen: {because}"
+        case _:
+            return None
 
 
 def deriving_text(report: Mapping[str, JsonValue]) -> str | None:

@@ -242,7 +242,7 @@ class BinnedEvolutionSettings(CheckpointedSettings):
 
 
 class PredictorAssistedSettings(CheckpointedSettings):
-    """Predictors learned from what has been evaluated, an inner NSGA-II on them, real evaluation of the chosen few."""
+    """Predictors learned from what has been evaluated, evolution on them, real evaluation of those that add most."""
 
     NO_SHIFTING = "its predictor would learn accuracies of several versions of the supernet"
 
@@ -250,22 +250,23 @@ class PredictorAssistedSettings(CheckpointedSettings):
     """Name of the algorithm; it selects these settings."""
 
     num_initial: int = Field(default=25, ge=3, le=100_000)
-    """Number of random candidates before predictors are first fitted."""
+    """Number of candidates, drawn so that every choice comes about as often, before predictors are first fitted."""
 
     num_chosen: int = Field(default=10, ge=1, le=10_000)
     """Number of candidates per generation after that."""
 
     predictor: PredictorKind = PredictorKind.GAUSSIAN_PROCESS
-    """Model of each metric that must be evaluated."""
+    """Models of each metric that must be evaluated: linear ones (`ridge`) alone, or Gaussian processes and ensembles of
+    trees, among which left-out samples choose."""
 
     inner_population: int = Field(default=60, ge=2, le=10_000)
-    """Population size of the inner NSGA-II."""
+    """Number of children per round of evolution on predictions, in spaces too large to predict whole."""
 
     inner_generations: int = Field(default=15, ge=1, le=10_000)
-    """Number of generations of the inner NSGA-II."""
+    """Number of rounds of evolution on predictions, in spaces too large to predict whole."""
 
     exploration: float = Field(default=1.0, ge=0, le=100)
-    """Standard deviations by which a prediction is taken better than its mean when candidates are chosen."""
+    """Factor of the predicted standard deviations in the expected gain; 0 believes the means, more explores more."""
 
 
 class WarmStartSettings(SpecPart):

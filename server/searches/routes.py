@@ -20,7 +20,7 @@ from server.access.store import PrincipalStore
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
 from server.candidates.search_store import SearchStore
-from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
@@ -84,13 +84,13 @@ def create_search(
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
-        spec = parse_search_spec(document)
+        spec, because = searches.requested(document)
         check_priority(once.caller, spec.priority)
         searches.look_ahead(spec)
 
         def work(tx: Transaction) -> Search:
             _check_quotas(tx, quotas, once.caller, spec)
-            return searches.create_search(spec, once.caller.creator)
+            return searches.create_search(spec, once.caller.creator, because)
 
         search = uow.write(work)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
@@ -119,7 +119,7 @@ def _check_quotas(
 )
 def validate_search(document: JsonDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
-    spec = parse_search_spec(document)
+    spec = searches.requested(document)[0]
     return _report(spec, searches.validate(spec))
 
 

@@ -77,7 +77,8 @@ class ProgressResource(Resource):
     compare."""
 
     report: dict[str, Json]
-    """What the algorithm reports of itself, by topic: `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
+    """What is to be said of the algorithm, by topic: `algorithm` (which was chosen, and because of what, where the spec
+    left it open), `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
 
 
 class UsedPluginResource(Resource):

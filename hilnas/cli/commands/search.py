@@ -24,7 +24,7 @@ from hilnas.cli.options import (
     print_json,
     write_bytes,
 )
-from hilnas.cli.progress import follow_search
+from hilnas.cli.progress import algorithm_text, follow_search
 from hilnas.cli.runner import EXIT_FAILED, new_app, run
 from hilnas.cli.search_documents import SearchOptions, search_document
 from hilnas.cli.terminal import make_console
@@ -88,6 +88,8 @@ def create(
         search = nas.searches.create(spec)
         for warning in search.warnings:
             typer.echo(f"warning: {warning}", err=True)
+        if (algorithm := algorithm_text(search.progress.report)) is not None:
+            typer.echo(f"algorithm: {algorithm}", err=True)
         if not follow:
             print_json(search) if as_json else typer.echo(search.id)
             return
