@@ -80,8 +80,19 @@ class Nsga2(BaseSearchAlgorithm):
     @property
     def batch_size(self) -> int:
         """Candidates that complete the current generation: the initial sample first, then the offspring."""
-        size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
-        return max(1, size - len(self._waiting))
+        return max(1, self._generation_size - len(self._waiting))
+
+    @property
+    def _generation_size(self) -> int:
+        num_objectives = len(self._weights)
+        if self._pymoo.is_initialized:
+            return self._settings.offspring(self.num_observed, num_objectives)
+        return self._settings.initial_sample(self.problem.space.size, num_objectives)
+
+    @property
+    def _num_survivors(self) -> int:
+        """Follows what was told, so that a checkpoint needs no state of it and a search may be extended."""
+        return self._settings.survivors(self.num_observed, len(self._weights))
 
     @property
     def population(self) -> tuple[Genotype, ...]:
@@ -126,8 +137,8 @@ class Nsga2(BaseSearchAlgorithm):
             n_max_iterations=MAX_MATING_ROUNDS,
         )
         algorithm = NSGA2(
-            pop_size=self._settings.population_size,
-            n_offsprings=self._settings.offspring,
+            pop_size=self._settings.survivors(0, len(self._weights)),
+            n_offsprings=self._settings.offspring(0, len(self._weights)),
             sampling=None,
             mating=mating,
             survival=_WeightedSurvival(self._weights, self._errors if self._confident else None),
@@ -148,7 +159,8 @@ class Nsga2(BaseSearchAlgorithm):
     def _propose(self, num: int) -> list[Genotype]:
         if self._num_rejected > self._settings.rejection_limit:
             raise self._constraint_unmet()
-        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < self._settings.population_size
+        sample = self._settings.initial_sample(self.problem.space.size, len(self._weights))
+        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < sample
         if initial or not self.population:
             return self.ledger.immigrants(num, self._rng)
         self._pymoo.n_offsprings = num
@@ -164,12 +176,12 @@ class Nsga2(BaseSearchAlgorithm):
         kept = [observation.genotype for observation in results if self.problem.violation(observation) == 0.0]
         self._num_rejected += len(results) - len(kept)
         self._waiting.extend(kept)
-        size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
-        if len(self._waiting) >= size:
+        if len(self._waiting) >= self._generation_size:
             self._advance(self._waiting)
             self._waiting, self._num_rejected = [], 0
 
     def _advance(self, genotypes: Sequence[Genotype]) -> None:
+        self._pymoo.pop_size = self._num_survivors
         self._pymoo.tell(infills=self._individuals(genotypes))
         self._generation += 1
 
