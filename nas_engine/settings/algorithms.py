@@ -43,13 +43,16 @@ class RandomSearchSettings(CheckpointedSettings):
     """Number of candidates asked at once."""
 
 
-AUTO_SAMPLE = 20
+AUTO_SAMPLE = 16
 """Initial sample of NSGA-II with two objectives where no population is given."""
 
-AUTO_SURVIVORS = 16
+AUTO_SURVIVORS = 10
 """Survivors that NSGA-II starts with there; one more for every `AUTO_OBSERVED_PER_SURVIVOR` candidates evaluated."""
 
-AUTO_OBSERVED_PER_SURVIVOR = 50
+AUTO_OBSERVED_PER_SURVIVOR = 30
+
+AUTO_MATES = 3
+"""Candidates for a second parent there, the one nearest to the first in the objectives being taken."""
 
 AUTO_PER_OBJECTIVE = 8
 """Further candidates in the initial sample, and further survivors, for each objective beyond two."""
@@ -79,6 +82,10 @@ class Nsga2Settings(CheckpointedSettings):
 
     mutation_probability: float = Field(default=0.5, ge=0, le=1)
     """Probability that a child is mutated (benchmarks/search_quality.py; the first release had 0.8)."""
+
+    num_mates: int | None = later(None, ge=1, le=100)
+    """Number of tournament winners among which the one nearest to the first parent, in the objectives, becomes the
+    second; absent: 1 where `population_size` is given, which is the classical algorithm, else 3."""
 
     structural_probability: float = Field(default=0.3, ge=0, le=1)
     """Probability that a mutation changes a structural gene (depth, resolution), where the space has one."""
@@ -121,6 +128,13 @@ class Nsga2Settings(CheckpointedSettings):
             return self.num_offspring
         num = self.survivors(num_observed, num_objectives)
         return num if self.population_size is not None else max(1, num // 2)
+
+    @property
+    def mates(self) -> int:
+        """Number of candidates for a second parent."""
+        if self.num_mates is not None:
+            return self.num_mates
+        return AUTO_MATES if self.population_size is None else 1
 
     @property
     def rejection_limit(self) -> int:

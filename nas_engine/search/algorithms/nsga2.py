@@ -128,7 +128,7 @@ class Nsga2(BaseSearchAlgorithm):
         num_genes = len(self.encoding.num_choices)
         settings = self._settings
         mating = Mating(
-            TournamentSelection(func_comp=binary_tournament),
+            _Parents(settings.mates),
             _PairCrossover(
                 StageBlockCrossover(self.encoding, settings.block_probability), settings.crossover_probability
             ),
@@ -274,6 +274,38 @@ class Nsga2(BaseSearchAlgorithm):
 
 def _genotype(individual: Any) -> Genotype:
     return tuple(int(value) for value in individual.X)
+
+
+class _Parents(TournamentSelection):  # type: ignore[misc]
+    """Winners of tournaments; the second parent is, of several winners, the nearest to the first in the objectives.
+
+    Parents from distant parts of a front make children of the middle, which few fronts need.
+    """
+
+    def __init__(self, num_mates: int) -> None:
+        super().__init__(func_comp=binary_tournament)
+        self._num_mates = num_mates
+
+    def _do(
+        self,
+        problem: Problem,
+        pop: Population,
+        n_select: int,
+        n_parents: int = 2,
+        random_state: np.random.Generator | None = None,
+        **kwargs: Any,
+    ) -> NDArray[np.int64]:
+        winners = super()._do(problem, pop, n_select, self._num_mates + 1, random_state=random_state, **kwargs)
+        if self._num_mates == 1:
+            return np.asarray(winners, dtype=np.int64)
+        points = pop.get("F")
+        span = np.ptp(points, axis=0)
+        scaled = points / np.where(span > 0, span, 1.0)
+        first, mates = winners[:, 0], winners[:, 1:]
+        distance = np.abs(scaled[mates] - scaled[first][:, None, :]).sum(axis=2)
+        distance[mates == first[:, None]] = np.inf  # nothing to cross with
+        nearest = mates[np.arange(len(mates)), distance.argmin(axis=1)]
+        return np.stack([first, nearest], axis=1).astype(np.int64)
 
 
 class _PairCrossover(PymooCrossover):  # type: ignore[misc]
