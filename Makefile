@@ -8,7 +8,7 @@ EXTRAS := demo,postgres,dev
 ON_ALL_CORES := -n auto --dist loadgroup --no-loadscope-reorder
 PROTOS := $(wildcard proto/hilnas/v1/*.proto)
 
-.PHONY: help setup demo test test-fast conformance lint types imports check proto proto-check bench docs rknn clean
+.PHONY: help setup demo test test-long test-fast conformance lint types imports check proto proto-check bench docs rknn clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,9 +24,16 @@ demo: setup  ## train, search and measure on this machine; KEEP=1 leaves the ser
 	$(BIN)/hilnas demo $(if $(KEEP),--keep)
 
 # What failed runs once more, alone: what passes then is named UNSTEADY, failing twice is failing.
-test: setup  ## every test that needs nothing beside this clone, on all cores
-	$(BIN)/python -m pytest $(ON_ALL_CORES) --durations=20 $(PYTEST_ARGS) || { test $$? = 1 && \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures=none --unsteady $(PYTEST_ARGS); }
+define TESTED
+$(BIN)/python -m pytest $(ON_ALL_CORES) -m "$(1)" --durations=20 $(PYTEST_ARGS) || { test $$? = 1 && \
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures=none --unsteady $(PYTEST_ARGS); }
+endef
+
+test: setup  ## every test that needs nothing beside this clone, on all cores; but for those of `make test-long`
+	$(call TESTED,not long)
+
+test-long: setup  ## the fuzzers, and the longest faults in real processes
+	$(call TESTED,long)
 
 test-fast: setup  ## the unit and property tiers (seconds)
 	$(BIN)/python -m pytest $(ON_ALL_CORES) tests/unit tests/property $(PYTEST_ARGS)

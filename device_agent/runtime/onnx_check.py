@@ -7,10 +7,10 @@ point anywhere on the device's disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from device_agent.failures import JobFailedError
+from hilnas.protobuf_fields import fields_on_the_wire
 from nas_engine.domain.job_protocol import FailureType
 
 MAX_DEPTH = 32
@@ -60,7 +60,7 @@ def _walk(data: memoryview, kind: str, facts: OnnxFacts, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise _rejected(f"graphs are nested deeper than {MAX_DEPTH} levels")
     children = _CHILDREN.get(kind, {})
-    for number, value in _fields(data):
+    for number, value in fields_on_the_wire(data):
         match kind, number, value:
             case "model", 1, int():
                 facts.ir_version = value
@@ -77,7 +77,7 @@ def _walk(data: memoryview, kind: str, facts: OnnxFacts, depth: int) -> None:
 def _descend(data: memoryview, kind: str, facts: OnnxFacts, depth: int) -> None:
     if kind == "opset":
         domain, version = "", 0
-        for number, value in _fields(data):
+        for number, value in fields_on_the_wire(data):
             match number, value:
                 case 1, memoryview():
                     domain = bytes(value).decode()
@@ -90,42 +90,6 @@ def _descend(data: memoryview, kind: str, facts: OnnxFacts, depth: int) -> None:
     if kind == "graph":
         facts.has_graph = True
     _walk(data, kind, facts, depth + 1)
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, value) pairs of one message: varints as int, length-delimited ones as views."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        match tag & 7:
-            case 0:
-                number, at = _varint(data, at)
-                yield tag >> 3, number
-            case 1:
-                at += 8
-            case 2:
-                size, at = _varint(data, at)
-                if at + size > len(data):
-                    raise ValueError("a field reaches beyond the end")
-                yield tag >> 3, data[at : at + size]
-                at += size
-            case 5:
-                at += 4
-            case other:
-                raise ValueError(f"wire type {other}")
-    if at != len(data):
-        raise ValueError("a field reaches beyond the end")
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number is too long")
 
 
 def _rejected(message: str) -> JobFailedError:

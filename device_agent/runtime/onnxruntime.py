@@ -39,6 +39,8 @@ _NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(uint64)": np.uint64,
     "tensor(int64)": np.int64,
 }
+# What ONNX Runtime raises for a model that it does not take: types, shapes, operators. It would say the same again.
+_REFUSALS = frozenset({"Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented"})
 _MEMORY_WORDS = ("bad_alloc", "Failed to allocate", "out of memory")
 
 
@@ -120,7 +122,9 @@ class OnnxRuntime:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             return self._engine.InferenceSession(data, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise JobFailedError(_failure(error, FailureType.INIT_FAILED), f"onnxruntime: {error}") from error
+            refused = type(error).__name__ in _REFUSALS
+            otherwise = FailureType.MODEL_REJECTED if refused else FailureType.INIT_FAILED
+            raise JobFailedError(_failure(error, otherwise), f"onnxruntime: {error}") from error
 
 
 class _OnnxSession:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from nas_engine.domain.errors import ExportError
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.export.onnx_check import MAX_SIZE_BYTES, all_tensors, parse_onnx
 
 MAX_FILES = 1000
@@ -28,7 +28,14 @@ def read_model(path: Path) -> bytes:
     """
     if not zipfile.is_zipfile(path):
         return _whole(path)
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+    try:
+        return _from_archive(path)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise ExportError(f"{path.name} cannot be unpacked: {error}") from error
+
+
+def _from_archive(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive, scratch_folder("hilnas-model-") as folder:
         files = [one for one in archive.infolist() if not one.is_dir()]
         if len(files) > MAX_FILES or sum(one.file_size for one in files) > MAX_SIZE_BYTES:
             raise ExportError(
@@ -39,11 +46,8 @@ def read_model(path: Path) -> bytes:
         if len(models) != 1:
             found = _listed(models or [one.filename for one in files])
             raise ExportError(f"{path.name} holds {len(models)} .onnx files ({found}): give one, or an archive of one")
-        try:
-            archive.extractall(folder)  # keeps within the folder
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise ExportError(f"{path.name} cannot be unpacked: {error}") from error
-        return _whole(Path(folder) / models[0])
+        archive.extractall(folder)  # keeps within the folder
+        return _whole(folder / models[0])
 
 
 def _whole(path: Path) -> bytes:

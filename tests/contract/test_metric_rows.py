@@ -83,6 +83,7 @@ def uow(database: sa.Engine) -> UnitOfWork:
     return UnitOfWork(database, Wakeups(database))
 
 
+@pytest.mark.long
 def test_every_value_is_there_after_the_upgrade(database: sa.Engine, before: Rows) -> None:
     after = first_release.rows_of(database)
     current = {(row["candidate_id"], row["metric"]): row for row in after["evaluations"] if row["current"]}

@@ -20,7 +20,7 @@ from tests.support.processes.records import lease_outcomes, measured_by_lease
 from tests.support.processes.rig import Installation, OtherServer
 from tests.support.worlds.databases import PostgresServer
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.long]
 
 
 @dataclass

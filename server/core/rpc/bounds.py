@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from hilnas.protobuf_fields import fields_on_the_wire
 from server.core.errors import InvalidValueError
 
 MAX_FIELDS = 5000
@@ -151,36 +152,12 @@ def _count_fields(data: memoryview, kind: Descriptor, before: int) -> int:
     Raises:
         IndexError, ValueError: the bytes are cut short or malformed.
     """
-    count, at, fields = before, 0, kind.fields_by_number
-    while at < len(data) and count <= MAX_FIELDS:
-        tag, at = _varint(data, at)
+    count = before
+    for number, value in fields_on_the_wire(data):
         count += 1
-        match tag & 7:
-            case 0:
-                _, at = _varint(data, at)
-            case 1:
-                at += 8
-            case 2:
-                length, at = _varint(data, at)
-                field = fields.get(tag >> 3)
-                if field is not None and field.message_type is not None:
-                    count = _count_fields(data[at : at + length], field.message_type, count)
-                at += length
-            case 5:
-                at += 4
-            case other:
-                raise ValueError(f"wire type {other} is not used here")
-    if at > len(data):
-        raise ValueError("cut short")
+        if count > MAX_FIELDS:
+            break
+        field = kind.fields_by_number.get(number)
+        if field is not None and field.message_type is not None and isinstance(value, memoryview):
+            count = _count_fields(value, field.message_type, count)
     return count
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number has more than ten bytes")

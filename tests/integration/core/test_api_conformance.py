@@ -26,6 +26,8 @@ from tests.support.worlds.api_world import ADMIN, World, cheap_spec, latency_spe
 from tests.support.worlds.owned_things import OwnedThings
 from tests.support.worlds.served_world import served
 
+pytestmark = pytest.mark.long
+
 _CONFIGURATION = ROOT / "tests/support/conformance/schemathesis.toml"
 _NUM_EXAMPLES = int(os.environ.get("CONFORMANCE_EXAMPLES", "0"))
 _LARGE_DOCUMENTS = (

@@ -198,6 +198,7 @@ def test_a_body_with_any_text_or_document_is_refused_or_can_be_read_again(place:
     assert len(taken) > 2, taken
 
 
+@pytest.mark.long
 def test_a_message_with_anything_in_it_is_refused_or_what_it_left_can_be_read(place: Place) -> None:
     lease = control_pb2.LeaseRef()
     identity = honest_envelope(lease).measurement.identity

@@ -68,6 +68,7 @@ def test_a_result_that_comes_after_another_device_did_the_job_is_kept_but_not_us
     assert authoritative[0].device_id == farm.device("bench-2").id
 
 
+@pytest.mark.long
 def test_a_connection_that_dies_without_a_word_is_found_out_by_keepalive(
     farm: Farm, wire: CutWire, tmp_path: Path
 ) -> None:

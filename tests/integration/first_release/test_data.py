@@ -246,6 +246,7 @@ def test_every_resource_is_read_over_rest(upgraded: Upgraded) -> None:
         assert found["agreements"]
 
 
+@pytest.mark.long
 def test_what_was_paused_or_queued_goes_on_with_the_same_candidates(tmp_path: Path) -> None:
     first_release.unpack(tmp_path)
     names = first_release.document("names.json")

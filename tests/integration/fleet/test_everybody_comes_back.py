@@ -20,6 +20,8 @@ from server.measuring.store import measurements
 from tests.support.worlds.agent_bench import Bench, RawAgent
 from tests.support.worlds.databases import TestDatabase
 
+pytestmark = pytest.mark.long
+
 NUM_AGENTS, NUM_JOBS = 20, 100
 
 

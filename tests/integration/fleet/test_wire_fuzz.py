@@ -33,7 +33,7 @@ PUT_RESULT = "/hilnas.v1.AgentControl/PutResult"
 OUR_FAULT = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 CASES = dict.fromkeys(REQUESTS, 300) | {PUT_RESULT: 300}
 CHECK_EVERY = 200
-pytestmark = pytest.mark.xdist_group("wire-fuzz")
+pytestmark = [pytest.mark.xdist_group("wire-fuzz"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,7 @@ def test_a_suspect_measurement_of_a_table_under_way_is_taken_again(
     assert num_measured(world) == table["num_operators"] + 1
 
 
+@pytest.mark.long
 def test_a_report_of_many_networks_is_drawn_bit_by_bit_and_ends_where_the_space_does(
     world: World, client: httpx.Client, worker: StepWorker, board: Device
 ) -> None:

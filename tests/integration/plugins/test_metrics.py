@@ -91,6 +91,7 @@ def test_one_at_fault_is_listed_with_the_reason_and_the_others_stay(
     assert declaration_of(MACS).title == "Multiply-accumulate operations of one inference."
 
 
+@pytest.mark.long
 def test_a_metric_and_a_space_that_hang_are_given_up_and_the_others_stay(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

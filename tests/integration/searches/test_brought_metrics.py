@@ -116,6 +116,7 @@ def test_a_fault_is_named_with_the_package(name: str, message: str) -> None:
         _evaluated(name, timeout_s=0.5 if name == "hangs" else 60.0)
 
 
+@pytest.mark.long
 def test_one_from_the_graph_at_fault_is_named_where_a_search_is_launched(tmp_path: Path) -> None:
     world = World.open(tmp_path)
     spec = {"space": {"id": "spos"}, "objectives": [{"metric": "macs"}], "budget": {"num_candidates": 2}}
@@ -146,6 +147,7 @@ def test_one_from_the_graph_at_fault_is_named_where_a_search_is_launched(tmp_pat
         world.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "reason"), [("broken", "gave nan"), ("stuck", "did not return within 10 s")])
 def test_one_from_the_graph_at_fault_fails_its_own_search_in_the_worker(
     world: WorkerWorld, name: str, reason: str

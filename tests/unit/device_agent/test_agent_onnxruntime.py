@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +136,35 @@ def test_a_range_that_the_inputs_type_cannot_hold_is_refused(
     assert refused(caught) is FailureType.MODEL_REJECTED
 
 
-def test_a_graph_that_the_engine_does_not_know_fails_to_initialise(tmp_path: Path) -> None:
-    model = small_model()
+def _unknown_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type = "NoSuchOperator"
-    with pytest.raises(JobFailedError) as caught:
+
+
+def _missing_input(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input[0] = "nowhere"
+
+
+def _newer_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+@pytest.mark.parametrize("damage", [_unknown_operator, _missing_input, _newer_opset])
+def test_a_model_that_the_engine_does_not_take_is_not_tried_again(
+    tmp_path: Path, damage: Callable[[onnx.ModelProto], None]
+) -> None:
+    model = small_model()
+    damage(model)
+    with pytest.raises(JobFailedError, match="onnxruntime: ") as caught:
         OnnxRuntime().load(write(tmp_path, model.SerializeToString()), ONNX)
+    assert refused(caught) is FailureType.MODEL_REJECTED
+
+
+def test_an_engine_that_cannot_start_is_not_the_models_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_threads(*_: object, **__: object) -> None:
+        raise RuntimeError("pthread_create failed")
+
+    runtime = OnnxRuntime()
+    monkeypatch.setattr(runtime._engine, "InferenceSession", no_threads)
+    with pytest.raises(JobFailedError) as caught:
+        runtime.load(write(tmp_path, small_model().SerializeToString()), ONNX)
     assert refused(caught) is FailureType.INIT_FAILED
