@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from worlds.function_space import FunctionSpace
-from worlds.world import Floats, Ints, World
 
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import LATENCY_US, PARAMS, TOP1
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.search_space import Gene
+from worlds.function_space import FunctionSpace
+from worlds.world import Floats, Ints, World
 
 ACCURACY = Objective(TOP1, Goal.MAXIMIZE)
 LATENCY = Objective(LATENCY_US, Goal.MINIMIZE)

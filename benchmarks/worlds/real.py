@@ -16,21 +16,23 @@ from scipy.stats import kendalltau
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import Ridge
-from worlds.function_space import FunctionSpace
-from worlds.generated import ACCURACY, LATENCY
-from worlds.world import Floats, Ints, World
 
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import MACS, TOP1
 from nas_engine.domain.objective import Objective
 from nas_engine.domain.search_space import Gene, GeneKind
 from nas_engine.spaces.tables.files import nas_bench_macro
+from worlds.function_space import FunctionSpace
+from worlds.generated import ACCURACY, LATENCY
+from worlds.world import Floats, Ints, World
 
 MACRO_FILE = "nasbench_macro_cifar10.npz"
 OFA_FILE = "ofa_mbv3_imagenet_accuracy.csv"
 FBNET_FILE = "fbnet_latency.npz"
 FBNET_STAGES = (1, 4, 4, 4, 4, 4, 1)
 """Searchable layers per stage of FBNet (Wu et al. 2019, Table 1)."""
+KINDS = np.asarray([0, 0, 1, 2, 0, 0, 1, 2, 3])
+"""Expansion of each operator of FBNet as a class: 1, 3, 6, or none where the layer is skipped."""
 FEWER_MACS = Objective(MACS, Goal.MINIMIZE)
 NUM_HELD_OUT = 400
 
@@ -40,7 +42,7 @@ def data_folder() -> Path:
     return Path(os.environ.get("HILNAS_DATA") or "/none")
 
 
-def macro_world(instance: int) -> World:
+def macro_world() -> World:
     """NAS-Bench-Macro (CIFAR-10): all 6,561 networks of 8 layers and 3 operators, accuracy against MACs."""
     table = nas_bench_macro(data_folder() / MACRO_FILE)
     rows = {g: [table.lookup(g)[m].value for m in (TOP1, MACS)] for g in table.rows}
@@ -52,7 +54,7 @@ def macro_world(instance: int) -> World:
     )
 
 
-def ofa_world(instance: int) -> World:
+def ofa_world() -> World:
     """OFA-MobileNetV3 (ImageNet): 20 kernels, 20 expansions, 5 depths; accuracy against MACs, both surrogates."""
     accuracy, macs = _ofa_surrogates(0)
     genes = tuple(
@@ -165,16 +167,18 @@ def _ofa_surrogates(num_held_out: int):  # type: ignore[no-untyped-def]  # two f
     features = _ofa_features(x)
     mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
     linear = Ridge(1e-6).fit(features[fitted], macs[fitted])
-    chosen = fitted[:1200]
+    sample = fitted[:500]
     kernel = ConstantKernel(1.0) * RBF(20.0, (1, 1e3)) + WhiteKernel(0.01)
     scaled, usual = (features - mean) / deviation, float(top1[fitted].mean())
-    process = GaussianProcessRegressor(kernel, random_state=0).fit(
-        scaled[chosen[:500]], 100 * (top1[chosen[:500]] - usual)
-    )
+    process = GaussianProcessRegressor(kernel, random_state=0).fit(scaled[sample], 100 * (top1[sample] - usual))
     final = GaussianProcessRegressor(process.kernel_, optimizer=None).fit(scaled[fitted], 100 * (top1[fitted] - usual))
+    amplitude, length = final.kernel_.k1.k1.constant_value, final.kernel_.k1.k2.length_scale
+    known = scaled[fitted] / length
 
     def accuracy(genotypes: Ints) -> Floats:
-        return np.asarray(final.predict((_ofa_features(genotypes) - mean) / deviation)) / 100 + usual
+        asked = (_ofa_features(genotypes) - mean) / deviation / length
+        squared = (asked**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2.0 * asked @ known.T
+        return np.asarray(amplitude * np.exp(-0.5 * squared) @ final.alpha_) / 100 + usual
 
     def cost(genotypes: Ints) -> Floats:
         return np.round(np.asarray(linear.predict(_ofa_features(genotypes))))
@@ -197,10 +201,20 @@ def _fbnet_latency(architectures: Ints, latency_ms: Floats, num_options: int):  
 
     def features(x: Ints) -> Floats:
         one_hot = np.eye(num_options)[x].reshape(len(x), -1)
-        kinds = np.asarray([0, 0, 1, 2, 0, 0, 1, 2, 3])[x]
+        kinds = KINDS[x]
         pairs = np.eye(16)[4 * kinds[:, :-1] + kinds[:, 1:]].reshape(len(x), -1)
         return np.concatenate([one_hot, 0.3 * pairs], axis=1)
 
     model = Ridge(1.0).fit(features(architectures), latency_ms)
-    lowest = 0.5 * latency_ms.min()
-    return lambda x: np.maximum(np.asarray(model.predict(features(x))), lowest)
+    num_layers, lowest = architectures.shape[1], 0.5 * latency_ms.min()
+    per_layer = model.coef_[: num_layers * num_options].reshape(num_layers, num_options)
+    per_pair = 0.3 * model.coef_[num_layers * num_options :].reshape(num_layers - 1, 16)
+    layers, joints = np.arange(num_layers), np.arange(num_layers - 1)
+
+    def latency(x: Ints) -> Floats:
+        kinds = KINDS[x]
+        total = model.intercept_ + per_layer[layers, x].sum(axis=1)
+        total += per_pair[joints, 4 * kinds[:, :-1] + kinds[:, 1:]].sum(axis=1)
+        return np.maximum(total, lowest)
+
+    return latency

@@ -13,16 +13,16 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from worlds.generated import all_genotypes
-from worlds.registry import FAMILIES, is_there
-from worlds.world import Family, Floats, Frame, Ints, World
 
 from nas_engine.search.pareto import HypervolumeReference, non_dominated
+from worlds.generated import all_genotypes
+from worlds.registry import FAMILIES, is_there
+from worlds.world import Floats, Frame, Ints, World
 
 FILE = Path(__file__).with_name("references.json")
 MAX_WALKED = 400_000
 """Spaces up to this many genotypes are walked through."""
-NUM_ROUNDS, CHILDREN, SAMPLE, MAX_FRONT = 250, 4000, 20_000, 1500
+NUM_ROUNDS, NUM_NEIGHBOUR_ROUNDS, CHILDREN, SAMPLE, MAX_FRONT = 120, 6, 4000, 20_000, 800
 
 
 @cache
@@ -77,9 +77,10 @@ def best_found(world: World, seed: int = 0) -> Frame:
         children[::2] = parents[0][::2]
         hit = rng.random(children.shape) < rng.choice([1.0, 2.0, 4.0], size=(CHILDREN, 1)) / len(choices)
         children = np.where(hit, rng.integers(choices, size=children.shape), children)
-        if round_ >= NUM_ROUNDS - 20:
-            children = _neighbours(front, choices)
-        front = _merged(world, np.concatenate([front, _canonical(world, children)]), rng)
+        if round_ >= NUM_ROUNDS - NUM_NEIGHBOUR_ROUNDS:
+            neighbours = _neighbours(front, choices)
+            children = neighbours[rng.permutation(len(neighbours))[: 5 * CHILDREN]]
+        front = _merged(world, np.concatenate([front, _canonical(world, children)]))
     points, _ = _evaluated(world, front)
     reference = HypervolumeReference.spanning(np.concatenate([sample, points]))
     return Frame(reference, reference.hypervolume(points), is_exact=False)
@@ -95,7 +96,7 @@ def _neighbours(front: Ints, choices: Ints) -> Ints:
     return np.concatenate(found)
 
 
-def _merged(world: World, x: Ints, rng: np.random.Generator) -> Ints:
+def _merged(world: World, x: Ints) -> Ints:
     x = np.unique(x, axis=0)
     points, feasible = _evaluated(world, x)
     x, points = x[feasible], points[feasible]
@@ -120,7 +121,7 @@ def main(names: list[str]) -> None:
                     frame.hypervolume,
                 ]
                 print(family.name, instance, frame.hypervolume, flush=True)
-    FILE.write_text(json.dumps(stored, indent=1) + "\n")
+                FILE.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from worlds.function_space import FunctionSpace
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.metrics import is_cheap
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import CheapCheck, Observation, SearchProblem
 from nas_engine.search.pareto import HypervolumeReference
+from worlds.function_space import FunctionSpace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
