@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,8 +64,8 @@ class EvaluationStore(Store):
         for ids in chunks(candidate_ids):
             rows = self._connection.execute(sa.select(*columns).where(e.candidate_id.in_(ids), e.current)).all()
             for id, value, uncertainty, *said in rows:
-                alike = _value_of_texts(*said)
-                found[id][alike.metric] = replace(alike, value=value, uncertainty=uncertainty)
+                metric, with_value = _value_of_texts(*said)
+                found[id][metric] = with_value(value=value, uncertainty=uncertainty)
         return found
 
     def values_of_search(
@@ -163,14 +163,14 @@ class EvaluationStore(Store):
 
 
 @lru_cache(maxsize=1000)
-def _value_of_texts(metric: str, unit: str, goal: str, validity: str, flags: str, source: str) -> MetricValue:
-    """Read a value of 0 from the texts of its row: nearly every row of a page says the same as another."""
-    return MetricValue(
-        metric=Metric(metric, unit, Goal(goal)),
-        value=0.0,
-        validity=Validity(validity),
-        flags=tuple(Validity(flag) for flag in json.loads(flags)),
-        source=EvaluationSource(source),
+def _value_of_texts(
+    name: str, unit: str, goal: str, validity: str, flags: str, source: str
+) -> tuple[Metric, Callable[..., MetricValue]]:
+    """Read all but the number from the texts of a row: nearly every row of a page says the same as another."""
+    metric = Metric(name, unit, Goal(goal))
+    said = tuple(Validity(flag) for flag in json.loads(flags))
+    return metric, partial(
+        MetricValue, metric=metric, validity=Validity(validity), flags=said, source=EvaluationSource(source)
     )
 
 

@@ -19,7 +19,7 @@ from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.search import UsedPlugin
+from server.candidates.search import Search, UsedPlugin
 from server.candidates.search_store import SearchStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord
@@ -80,27 +80,29 @@ def list_candidates(
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             columns = (*_COLUMNS, *_columns_of(search.spec.metrics()))
-            return csv_response(columns, _every(uow, wanted))
+            return csv_response(columns, _every(uow, wanted, search))
         case "application/x-ndjson":
-            return ndjson_response(_every(uow, wanted))
+            return ndjson_response(_every(uow, wanted, search))
         case _:
-            page, items = _page(uow, wanted, paging.wanted(query))
+            page, items = _page(uow, wanted, paging.wanted(query), search)
             total = uow.read(lambda tx: CandidateStore(tx).count_candidates(wanted)) if query.include_total else None
             return paging.answer(page, items, total)
 
 
-def _page(uow: UnitOfWork, wanted: CandidateQuery, at: PageRequest) -> tuple[Page[Candidate], list[CandidateResource]]:
+def _page(
+    uow: UnitOfWork, wanted: CandidateQuery, at: PageRequest, search: Search
+) -> tuple[Page[Candidate], list[CandidateResource]]:
     def look(tx: Transaction) -> tuple[Page[Candidate], CandidateContext]:
         page = CandidateStore(tx).page_of_candidates(wanted, at)
-        return page, CandidateContext.of(tx, page.items)
+        return page, CandidateContext.of(tx, page.items, search)
 
     page, known = uow.read(look)
     return page, [candidate_resource(candidate, known) for candidate in page.items]
 
 
-def _every(uow: UnitOfWork, wanted: CandidateQuery) -> Iterator[CandidateResource]:
+def _every(uow: UnitOfWork, wanted: CandidateQuery, search: Search) -> Iterator[CandidateResource]:
     def fetch(at: PageRequest) -> Page[CandidateResource]:
-        page, items = _page(uow, wanted, at)
+        page, items = _page(uow, wanted, at, search)
         return Page(tuple(items), page.next)
 
     return every(fetch)
@@ -223,12 +225,15 @@ class CandidateContext:
     classifications: Mapping[str, ClassificationRecord]
 
     @classmethod
-    def of(cls, transaction: Transaction, candidates: Sequence[Candidate]) -> CandidateContext:
-        """Read it for some candidates, in one query per kind of thing."""
+    def of(
+        cls, transaction: Transaction, candidates: Sequence[Candidate], read_search: Search | None = None
+    ) -> CandidateContext:
+        """Read it for some candidates, in one query per kind of thing; `read_search` is not read again."""
+        searches = {} if read_search is None else {read_search.id: read_search}
         hardware: dict[str, HardwareProfile | None] = {}
         plugins: dict[str, tuple[UsedPlugin, ...]] = {}
         for search_id in {candidate.search_id for candidate in candidates}:
-            search = SearchStore(transaction).get_search(search_id)
+            search = searches.get(search_id) or SearchStore(transaction).get_search(search_id)
             key, plugins[search_id] = search.hardware_key, search.plugins
             hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
         classified_ids = [candidate.id for candidate in candidates if DEVICE_TOP1 in candidate.current]

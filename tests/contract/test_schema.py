@@ -77,7 +77,7 @@ def test_a_look_in_the_middle_of_anothers_migration_refuses_nothing(tmp_path: Pa
 
 def test_a_migration_may_take_longer_than_other_statements(postgres_server: PostgresServer) -> None:
     with postgres_server.database(migrated=False) as url:
-        impatient = "-c statement_timeout=300 -c idle_in_transaction_session_timeout=300"
+        impatient = "-c statement_timeout=1500 -c idle_in_transaction_session_timeout=1500"
         engine = sa.create_engine(
             url.replace("postgresql:", "postgresql+psycopg:"), connect_args={"options": impatient}
         )
@@ -85,12 +85,12 @@ def test_a_migration_may_take_longer_than_other_statements(postgres_server: Post
         @sa.event.listens_for(engine, "after_cursor_execute")
         def _delay(_c: Any, cursor: Any, statement: str, _p: Any, _context: Any, _many: bool) -> None:
             if "CREATE TABLE candidates" in statement:
-                cursor.execute("SELECT pg_sleep(0.6)")
+                cursor.execute("SELECT pg_sleep(2.0)")
 
         migrate(engine)
         assert current_revision(engine) == head_revision()
         with engine.connect() as connection:
-            assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "300ms"
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "1500ms"
         engine.dispose()
 
 
