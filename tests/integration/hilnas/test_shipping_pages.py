@@ -66,7 +66,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
         try:
             yield _searched(nas, Found(server, folder, agent, token, "", "", ""))
         finally:
-            agent.stop()
+            agent.end()
             process.worker.stop()
             thread.join(60.0)
             process.wakeups.close()
@@ -172,6 +172,7 @@ def test_explained_differences_are_those_of_the_candidates(shell: Found, capsys:
 def test_what_was_timed_is_called_a_probe_and_never_the_model(shell: Found) -> None:
     headers = {"Authorization": f"Bearer {shell.server.token}"}
     with httpx2.Client(base_url=shell.server.url, headers=headers) as http, shell.server.sdk() as nas:
+        http.post("/login", data={"token": shell.server.token})
         page = http.get(f"/candidates/{shell.front}").text
         assert "Latency probe (random weights)" in page
         assert "Measured model" not in page
@@ -204,9 +205,8 @@ def test_is_it_really_faster(shell: Found, capsys: pytest.CaptureFixture[str]) -
         measurement = next(name for name in names if name.endswith("measurement.json"))
         samples = json.loads(archive.read(measurement.replace("measurement.json", "samples.json")))
         assert sum(len(block["e2e_ns"]) for block in samples["blocks"]) > 10
-        assert json.loads(
-            archive.read(measurement.replace("measurement", "environment", 2).replace("environments", "measurements"))
-        )
+        folder = measurement.rpartition("/")[0]
+        assert json.loads(archive.read(f"{folder}/environment.json"))
         assert json.loads(archive.read("search.json"))["spec"]["budget"]["num_candidates"] == 10
         assert [name for name in names if name.startswith("probe/")] != []
     run("candidates bundle " + shell.front + " --out again.zip", capsys)
@@ -216,7 +216,7 @@ def test_is_it_really_faster(shell: Found, capsys: pytest.CaptureFixture[str]) -
     Path("changed.zip").write_bytes(changed)
     assert "not intact" in run("verify changed.zip", capsys, status=1)
     # A second board of the type, the first one gone.
-    shell.agent.stop()
+    shell.agent.end()
     port = int(shell.server.grpc_address.rpartition(":")[2])
     shell.agent = AgentProcess(shell.folder, port, *BOARD, name="bench-2", token=shell.token)
     printed = run(again.replace("25", "1000"), capsys)
