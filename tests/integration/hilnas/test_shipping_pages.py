@@ -156,7 +156,7 @@ def test_explained_differences_are_those_of_the_candidates(shell: Found, capsys:
     measured = [one for one in explained.neighbours if one.candidate_id is not None]
     assert measured, "ten of some dozen candidates: some differ in one choice"
     for one in measured:
-        other = candidates[one.candidate_id]
+        other = candidates[str(one.candidate_id)]
         differing = [a != b for a, b in zip(own.genotype, one.genotype, strict=True)]
         assert sum(differing) == 1
         assert other.latency is not None

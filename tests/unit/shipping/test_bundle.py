@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import stat
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_engine.domain.json_value import canonical_json, parse_json
+from nas_engine.domain.json_value import canonical_json
 from server.shipping.bundle.archive import ArchiveWriter, BundleError
 from server.shipping.bundle.manifest import BundleWriter
 from server.shipping.bundle.signing import (
@@ -26,7 +28,7 @@ from server.shipping.bundle.signing import (
     pin,
     pinned,
 )
-from server.shipping.bundle.verifying import Signer, extract, verify_bundle
+from server.shipping.bundle.verifying import Signer, VerifiedBundle, extract, verify_bundle
 
 KEY, OTHER = SigningKey(new_key_pem()), SigningKey(new_key_pem())
 
@@ -44,7 +46,7 @@ def written(key: SigningKey = KEY) -> bytes:
 BUNDLE = written()
 
 
-def check(tmp_path: Path, content: bytes, **options: object) -> object:
+def check(tmp_path: Path, content: bytes, **options: Any) -> VerifiedBundle:
     path = tmp_path / "bundle.zip"
     path.write_bytes(content)
     return verify_bundle(path, **options)
@@ -226,7 +228,7 @@ def test_pinned_signers_are_kept_once_each(tmp_path: Path) -> None:
 
 
 def test_the_manifest_lists_every_file_with_its_digest(tmp_path: Path) -> None:
-    manifest = parse_json(zipfile.ZipFile(io.BytesIO(BUNDLE)).read("manifest.json"))
+    manifest = json.loads(zipfile.ZipFile(io.BytesIO(BUNDLE)).read("manifest.json"))
     assert [one["path"] for one in manifest["files"]] == [
         "models/spos-29520446bbb1-fp32.onnx",
         "candidate.json",
