@@ -29,13 +29,16 @@ class WeightOrigin(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetadata:
-    """What an exported file says about itself (ONNX metadata_props ``hilnas.*``), beside the product's version.
+    """What an exported file says about itself (ONNX metadata_props ``hilnas.*``).
+
+    A file to ship also says which version of this product wrote it; one with random weights does not, since equal
+    architectures give equal files, whichever version makes them: conversions and canaries are remembered by the hash.
 
     Attributes:
         arch_id: architecture it was made from.
         latency_key: what its measurements are filed under.
         weights: where the weights come from.
-        space: id of the search space; empty where it is an operator of one.
+        space: id of the search space; empty for operators and the golden model, whose bytes never change.
         search: id of the search that found the architecture; empty where no search did, and for random weights,
             whose file every search with that architecture shares.
     """
@@ -48,14 +51,15 @@ class ModelMetadata:
 
     def entries(self) -> dict[str, str]:
         """Keys and values as they stand in the file; what is not known is left out."""
+        is_probe = self.weights is WeightOrigin.RANDOM
         known = {
             ARCH_ID_KEY: self.arch_id,
             LATENCY_KEY_KEY: self.latency_key,
             WEIGHTS_KEY: self.weights.value,
             SPACE_KEY: self.space,
             SEARCH_KEY: self.search,
-            VERSION_KEY: product_version(),
-            PURPOSE_KEY: LATENCY_PROBE if self.weights is WeightOrigin.RANDOM else "",
+            VERSION_KEY: "" if is_probe else product_version(),
+            PURPOSE_KEY: LATENCY_PROBE if is_probe and self.space else "",
         }
         return {key: value for key, value in known.items() if value}
 

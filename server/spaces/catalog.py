@@ -178,7 +178,11 @@ class SpaceCatalog:
 
     def export_operator(self, operator: TableOperator, *, batch: int, seed: int) -> bytes:
         """ONNX of an operator as a network of its own; see `export_onnx`."""
-        return _export(operator.graph, operator.key, batch, seed)
+        return self.export_graph(operator.graph, operator.key, batch=batch, seed=seed)
+
+    def export_graph(self, graph: LayerGraph, arch_id: str, *, batch: int, seed: int) -> bytes:
+        """ONNX of a layer graph that belongs to no search; its bytes are the same in every version of this product."""
+        return _export(graph, arch_id, batch, seed)
 
     def space(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SearchSpace:
         """The space itself, for adapters and workers."""

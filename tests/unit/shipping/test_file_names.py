@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin, product_version, provenance_text
 from server.artifacts.artifact import FILE_NAME, ModelFormat, WeightsOrigin
 from server.artifacts.file_names import model_file_name, title_of
+from server.measuring.canaries.golden import golden_onnx
 
 ARCH = "29520446bbb1" + "0" * 52
 
@@ -41,7 +43,12 @@ def test_random_weights_are_called_a_latency_probe_everywhere() -> None:
     assert title_of(WeightsOrigin.RANDOM) == "latency probe (random weights)"
     metadata = ModelMetadata(arch_id=ARCH, latency_key="k", weights=WeightOrigin.RANDOM, space="spos").entries()
     assert metadata["hilnas.purpose"] == "latency probe (random weights)"
-    assert "hilnas.search" not in metadata
+    assert {"hilnas.search", "hilnas.version"} & metadata.keys() == set(), "equal networks share the file"
+
+
+def test_the_golden_model_has_the_bytes_of_the_first_release() -> None:
+    digest = "1c6a858764a236c40d850695e910eca522cd427645fe651be00adad8d8cb4d37"
+    assert hashlib.sha256(golden_onnx()).hexdigest() == digest, "baselines of boards are filed under it"
 
 
 def test_one_line_says_where_a_converted_file_comes_from() -> None:
