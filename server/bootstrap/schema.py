@@ -109,7 +109,7 @@ def refuse_unusable(engine: sa.Engine, name: str) -> None:
 def _fault(engine: sa.Engine, name: str) -> str | None:
     """Say what is wrong with the database's schema, if anything."""
     current = current_revision(engine)
-    known = {script.revision for script in _scripts().walk_revisions()}
+    known = all_revisions()
     if current is not None and current not in known:
         return (
             f"database {name} has schema {current}, which this release does not know; its newest is {head_revision()}: "
@@ -158,7 +158,15 @@ TABLES_OF = (
 )
 
 
-__all__ = ["VERSION_TABLE", "current_revision", "head_revision", "metadata", "migrate", "refuse_unusable"]
+__all__ = [
+    "VERSION_TABLE",
+    "all_revisions",
+    "current_revision",
+    "head_revision",
+    "metadata",
+    "migrate",
+    "refuse_unusable",
+]
 
 
 def migrate(engine: sa.Engine, revision: str = "head") -> None:
@@ -220,6 +228,11 @@ def current_revision(engine: sa.Engine) -> str | None:
 def head_revision() -> str | None:
     """The newest revision this code knows."""
     return _scripts().get_current_head()
+
+
+def all_revisions() -> tuple[str, ...]:
+    """Every revision this code knows, the newest first."""
+    return tuple(script.revision for script in _scripts().walk_revisions())
 
 
 @cache

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from nas_engine.domain.measurement import DeviceClass
 from server.artifacts.files import FileByteStore
 from server.bootstrap.schema import migrate
-from server.core.database.engine import open_engine
 from server.core.paging import PageRequest
 from server.measuring.evidence import origin_holds
 from server.measuring.measurement import MeasurementQuery, MeasurementRecord
-from tests.support.worlds.databases import PostgresServer, TestDatabase, opened
+from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import World, run_to_end
 
 EVERYTHING = MeasurementQuery(kinds=(), include_superseded=True, include_suspect=True)
@@ -28,19 +24,6 @@ TAMPERING = {
     "a job for other hardware": f"UPDATE jobs SET hardware_key = '{'0' * 64}' WHERE id = {_JOB}",
     "another class": "UPDATE measurements SET device_class = 'board' WHERE id = :id",
 }
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def own_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestDatabase]:
-    """A database of the test's own: it is downgraded and upgraded."""
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path / 'hilnas.sqlite3'}"
-        if request.param == "postgresql":
-            server: PostgresServer = request.getfixturevalue("postgres_server")
-            url = stack.enter_context(server.database(migrated=False))
-        engine = open_engine(url)
-        migrate(engine)
-        yield stack.enter_context(opened(engine))
 
 
 def records(world: World) -> dict[str, MeasurementRecord]:

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from server.artifacts.files import FileByteStore
 from server.bootstrap.schema import migrate
-from server.core.database.engine import open_engine
 from server.core.paging import PageRequest
 from server.jobs.job import Job, JobQuery
 from server.jobs.queue import JobStore
 from server.training.networks.network import Network, parse_network_spec
 from server.training.supernet import Supernet
 from server.training.training import TrainingQuery
-from tests.support.worlds.databases import PostgresServer, TestDatabase, opened
+from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import TRAINING, World
 
 NETWORK = parse_network_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": [0, 0, 0]}})
 BEFORE = "0014_search_plugins"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def own_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestDatabase]:
-    """A database of the test's own: it is downgraded and upgraded."""
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path / 'hilnas.sqlite3'}"
-        if request.param == "postgresql":
-            server: PostgresServer = request.getfixturevalue("postgres_server")
-            url = stack.enter_context(server.database(migrated=False))
-        engine = open_engine(url)
-        migrate(engine)
-        yield stack.enter_context(opened(engine))
 
 
 def known(world: World) -> tuple[tuple[Network, ...], tuple[Supernet, ...], tuple[Job, ...]]:

@@ -11,7 +11,15 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from server.bootstrap.schema import VERSION_TABLE, current_revision, head_revision, metadata, migrate, refuse_unusable
+from server.bootstrap.schema import (
+    VERSION_TABLE,
+    all_revisions,
+    current_revision,
+    head_revision,
+    metadata,
+    migrate,
+    refuse_unusable,
+)
 from server.core.database.engine import open_engine
 from tests.support.worlds.databases import PostgresServer, TestDatabase
 
@@ -55,16 +63,24 @@ def test_processes_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
     assert failures == []
 
 
-@pytest.mark.postgres
+def test_every_revision_is_left_downwards_and_reached_again(own_database: TestDatabase) -> None:
+    engine = own_database.engine
+    before = set(sa.inspect(engine).get_table_names())
+    for revision in all_revisions()[1:]:
+        migrate(engine, revision)
+        assert current_revision(engine) == revision
+    migrate(engine)
+    assert set(sa.inspect(engine).get_table_names()) == before
+    test_migrations_and_tables_are_the_same(own_database)
+
+
 def test_a_look_in_the_middle_of_anothers_migration_refuses_nothing(tmp_path: Path) -> None:
     url, left = f"sqlite:///{tmp_path / 'new.sqlite'}", [1]
     look, other = open_engine(url), open_engine(url)
 
     def migrate_first(_c: Any, _cursor: Any, statement: str, _p: Any, _context: Any, _many: bool) -> None:
         # The revision is read, the tables are not.
-        if (
-            left and "sqlite_master" in statement and VERSION_TABLE not in statement
-        ):  # the revision is read, tables are not
+        if left and "sqlite_master" in statement and VERSION_TABLE not in statement:
             left.clear()
             migrate(other)
 
@@ -75,6 +91,7 @@ def test_a_look_in_the_middle_of_anothers_migration_refuses_nothing(tmp_path: Pa
     other.dispose()
 
 
+@pytest.mark.postgres
 def test_a_migration_may_take_longer_than_other_statements(postgres_server: PostgresServer) -> None:
     with postgres_server.database(migrated=False) as url:
         impatient = "-c statement_timeout=1500 -c idle_in_transaction_session_timeout=1500"

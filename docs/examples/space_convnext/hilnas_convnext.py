@@ -1,14 +1,8 @@
-"""A search space like ConvNeXt (Liu et al., 2022), with BatchNorm for its LayerNorm and swish for its GELU.
-
-Each block chooses the kernel of its depthwise convolution and its expansion, or is left out.
-"""
-
-from __future__ import annotations
+"""A search space like ConvNeXt (Liu et al., 2022), with BatchNorm for its LayerNorm and swish for its GELU."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
 from typing import ClassVar, cast
 
 from hilnas import SpaceDeclaration
@@ -22,7 +16,7 @@ from nas_engine.spaces.documents import resolve_name
 from nas_engine.spaces.parameters import check, require_own
 
 CHOICES = {"k3e2": (3, 2), "k3e4": (3, 4), "k7e2": (7, 2), "k7e4": (7, 4), "skip": None}  # kernel, expansion
-STAGES, BLOCKS = 2, 2
+STAGES, BLOCKS, INIT = 2, 2, Init(InitKind.NORMAL, 0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +36,16 @@ class ConvNextParameters:
 
 
 class ConvNextSpace(ChoiceSpace[ConvNextParameters]):
-    """`SearchSpace`: one gene for each block. The base has what spaces of independent choices share."""
+    """`SearchSpace`: a gene for each block, its depthwise kernel and its expansion, or that it is left out."""
 
     space_id = "convnext"
     named: ClassVar = {"convnext-plain": NamedArchitecture("convnext-plain", [3, 3, 3, 3], "arXiv 2201.03545")}
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
-        places = [(f"stage{s}", f"stage{s}.block{b}") for s in range(STAGES) for b in range(BLOCKS)]
-        return tuple(Gene(name, tuple(CHOICES), stage) for stage, name in places)
+        return tuple(
+            Gene(f"stage{s}.block{b}", tuple(CHOICES), f"stage{s}") for s in range(STAGES) for b in range(BLOCKS)
+        )
 
     def decode(self, genotype: Sequence[int]) -> Architecture:
         return Architecture.of(self.space_id, self.parameters, list(self.canonical(genotype)))
@@ -68,12 +63,11 @@ class ConvNextSpace(ChoiceSpace[ConvNextParameters]):
         for position, (gene, choice) in enumerate(zip(self.genes, genotype, strict=True)):
             if position and position % BLOCKS == 0:
                 x = _conv_bn(g, x, f"{gene.group}.downsample", 2 * g.channels(x), kernel=2, stride=2)
-            label = gene.options[choice]
-            with g.labelled(gene.name, label):
+            with g.labelled(gene.name, label := gene.options[choice]):
                 x = _block(g, x, f"{gene.name}.{label}", CHOICES[label], form)
         with g.labelled("head", "linear"):
             x = g.flatten(g.global_avg_pool(x, "head.pool"), "head.flatten")
-            x = g.linear(x, "head.linear", out=self.num_classes, init=_init(g.channels(x)), bias=ZEROS)
+            x = g.linear(x, "head.linear", out=self.num_classes, init=INIT, bias=ZEROS)
         return g.build(x)
 
     def supernet_graphs(self) -> Iterator[LayerGraph]:
@@ -86,21 +80,16 @@ def _block(g: GraphBuilder, x: int, name: str, choice: tuple[int, int] | None, f
         return x
     (kernel, expansion), channels = choice, g.channels(x)
     y = _conv_bn(g, x, f"{name}.depthwise", channels, kernel=kernel, groups=channels)
-    y = g.conv(y, f"{name}.expand", out=expansion * channels, kernel=1, init=_init(channels))
+    y = g.conv(y, f"{name}.expand", out=expansion * channels, kernel=1, init=INIT)
     y = g.activation(y, f"{name}.swish", ActivationKind.SWISH)
-    y = g.conv(y, f"{name}.project", out=channels, kernel=1, init=_init(expansion * channels))
+    y = g.conv(y, f"{name}.project", out=channels, kernel=1, init=INIT)
     y = g.drop_connect(y, f"{name}.drop", 0.1) if form is Form.SUPERNET else y  # training only
     return g.add((x, y), f"{name}.add")
 
 
 def _conv_bn(g: GraphBuilder, x: int, name: str, out: int, *, kernel: int, stride: int = 1, groups: int = 1) -> int:
-    init = _init(kernel**2 * g.channels(x) // groups)
-    x = g.conv(x, f"{name}.conv", out=out, kernel=kernel, stride=stride, groups=groups, init=init)
+    x = g.conv(x, f"{name}.conv", out=out, kernel=kernel, stride=stride, groups=groups, init=INIT)
     return g.batch_norm(x, f"{name}.bn", affine=True)
-
-
-def _init(fan_in: int) -> Init:
-    return Init(InitKind.NORMAL, sqrt(2.0 / fan_in))
 
 
 SPACE = SpaceDeclaration(

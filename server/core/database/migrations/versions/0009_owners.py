@@ -61,9 +61,8 @@ def _drop_reference(table: str, column: str) -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.drop_column(table, column)
         return
-    # SQLite drops no column that refers to another table: the column goes with its reference in a copy.
+    # SQLite drops no column that refers to another table: a copy of the table leaves out both.
     with op.batch_alter_table(table, schema=None) as batch_op:
-        batch_op.drop_constraint(f"fk_{table}_{column}", type_="foreignkey")
         batch_op.drop_column(column)
 
 
