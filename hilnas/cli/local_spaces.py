@@ -168,5 +168,6 @@ def export_with_random_weights(space: SearchSpace, architecture: Architecture, s
         arch_id=architecture.arch_id,
         latency_key=latency_key(graph, batch=1, dtype=Dtype.FP32),
         weights=WeightOrigin.RANDOM,
+        space=architecture.space_id,
     )
     return export_onnx(graph, weights, statistics, metadata=metadata)

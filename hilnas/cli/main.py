@@ -36,6 +36,10 @@ COMMANDS = {
     "search": _Command("hilnas.cli.commands.search", "client", "create, follow and read searches"),
     "train": _Command("hilnas.cli.commands.train", "client", "train a supernet, or one network"),
     "retrain": _Command("hilnas.cli.commands.retrain", "client", "train a candidate stand-alone; fetch the files"),
+    "candidates": _Command(
+        "hilnas.cli.commands.candidates", "client", "fetch a candidate's model or its evidence; explain its latency"
+    ),
+    "verify": _Command("hilnas.cli.commands.verify", "client", "check an evidence bundle; measure it again"),
     "ranking": _Command(
         "hilnas.cli.commands.ranking", "client", "compare a supernet's order with stand-alone training"
     ),

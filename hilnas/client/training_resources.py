@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.resources import API, Document, Group, read, spec_document
 from hilnas.client.transport import Params
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
+from server.jobs.schemas import JobDetail
+from server.shipping.schemas import EvidenceKeyResource, ExplanationResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
@@ -19,8 +24,38 @@ class Candidates(Group):
     """What becomes of candidates after their search."""
 
     def models(self, candidate_id: str) -> Iterator[DeployableModelResource]:
-        """Model files of a front member, with the supernet's weights."""
+        """Model files with the supernet's weights: of front members, and of what was exported."""
         return self.items(f"{API}/candidates/{candidate_id}/models", DeployableModelResource, {})
+
+    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> JobDetail:
+        """Have its model exported with the supernet's weights; once the job is done, `models` lists it."""
+        path = f"{API}/candidates/{candidate_id}:export"
+        return read(JobDetail, self._transport.post(path, idempotency_key=idempotency_key))
+
+    def bundle(self, candidate_id: str, path: Path) -> str:
+        """Fetch its evidence bundle into a file, or into a folder under the server's name for it; returns the path.
+
+        It appears whole or not at all; `hilnas verify` checks it.
+        """
+        with self._transport.stream(f"{API}/candidates/{candidate_id}/bundle", {}, timeout_s=600.0) as response:
+            name = re.search(
+                r'filename="([A-Za-z0-9][A-Za-z0-9._+-]*)"', response.headers.get("content-disposition", "")
+            )
+            target = path / (f"{candidate_id}-evidence.zip" if name is None else name[1]) if path.is_dir() else path
+            partial = target.with_name(target.name + ".part")
+            with partial.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        os.replace(partial, target)
+        return str(target)
+
+    def evidence_key(self) -> EvidenceKeyResource:
+        """Read the key with which the server signs evidence bundles."""
+        return read(EvidenceKeyResource, self._transport.get(f"{API}/evidence-key"))
+
+    def explain(self, candidate_id: str) -> ExplanationResource:
+        """Read what each single change of its architecture would do to latency and accuracy."""
+        return read(ExplanationResource, self._transport.get(f"{API}/candidates/{candidate_id}/neighbours"))
 
     def retrain(
         self,

@@ -125,7 +125,12 @@ POLICY: tuple[Rule, ...] = (
         "list_evaluations",
         "get_candidate_picture",
         "list_candidate_models",
+        "get_candidate_bundle",
+        "explain_candidate",
+        "get_evidence_key",
     ),
+    # The file is made of the supernet's weights, which whoever may export could read as they are.
+    _create(Kind.CANDIDATE, "export_candidate"),
     _create(Kind.SUPERNET, "create_supernet", "register_supernet"),
     _read(
         Kind.SUPERNET,

@@ -47,6 +47,21 @@ class Artifact:
     owner: Principal | None = None
 
 
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$"
+"""What a file may be called that somebody downloads: nothing a shell, a header or a file system reads otherwise."""
+_EXTENSIONS = {
+    "application/onnx": ".onnx",
+    "application/vnd.rockchip.rknn": ".rknn",
+    "application/vnd.hilnas.rknn-cycles+json": ".cycles.json",
+    "application/json": ".json",
+}
+
+
+def default_name(artifact: Artifact) -> str:
+    """Name for whoever saves a content of which only the digest is known."""
+    return artifact.sha256[:16] + _EXTENSIONS.get(artifact.media_type, "")
+
+
 class WeightsOrigin(StrEnum):
     """Which weights an exported model carries."""
 

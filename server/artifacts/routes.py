@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from server.access.auth import Caller, Permitted, QuotasDep
 from server.access.quotas import Quotas
 from server.access.schemas import OwnedListQuery
-from server.artifacts.artifact import Artifact
+from server.artifacts.artifact import FILE_NAME, Artifact, default_name
 from server.artifacts.artifacts import Artifacts, check_media_type
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.artifacts.scrub import ArtifactScrubs
@@ -85,6 +85,10 @@ def get_artifact(
     request: Request,
     artifacts: ArtifactsDep,
     _: Permitted,
+    name: Annotated[
+        str | None,
+        Query(pattern=FILE_NAME, description="Name of the file for whoever saves it; absent: made of the digest."),
+    ] = None,
     range_header: Annotated[str | None, Header(alias="Range", description="One range: `bytes=FIRST-LAST`.")] = None,
 ) -> Response:
     """Download the content. Resumable: ask for the rest with Range, and check the sha256 at the end.
@@ -101,7 +105,7 @@ def get_artifact(
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
         # Whoever opens an upload in a browser must download it, not run it.
-        "Content-Disposition": f'attachment; filename="{artifact.sha256[:16]}"',
+        "Content-Disposition": f'attachment; filename="{name or default_name(artifact)}"',
         "X-Content-Type-Options": "nosniff",
     }
     # Whoever holds a part of something else (If-Range, RFC 9110) gets everything.

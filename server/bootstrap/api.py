@@ -49,7 +49,7 @@ from server.bootstrap.logs import configure_logging
 from server.bootstrap.owners import all_owners
 from server.bootstrap.references import all_references
 from server.bootstrap.schema import current_revision, head_revision, open_database
-from server.bootstrap.secret_files import PendingSecret, secret_key
+from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
 from server.bootstrap.settings import Settings
 from server.classifying.queries import Classifications
 from server.core.database.transaction import UnitOfWork
@@ -80,6 +80,9 @@ from server.searches.admission import Admission
 from server.searches.answers.answer import Answers
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
+from server.shipping.bundles import EvidenceBundles
+from server.shipping.exports import CandidateExports
+from server.shipping.neighbours import Neighbourhoods
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
@@ -190,12 +193,18 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
 
     supernets = Supernets(uow, spaces, datasets)
     networks = Networks(uow, spaces, datasets)
-    training = (supernets, networks, CandidateRetraining(uow, networks), DeployableModels(uow))
+    models_to_ship = DeployableModels(uow)
+    training = (supernets, networks, CandidateRetraining(uow, networks), models_to_ship)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
     fronts = Fronts(uow, FrontMaths())
     searching = (searches, fronts, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
 
-    return Provided(*core, *access_and_jobs, *what_is_searched, *boards, *latency_tables, *training, *searching)
+    bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))
+    shipping = (CandidateExports(uow), bundles, Neighbourhoods(uow, spaces, tables))
+
+    return Provided(
+        *core, *access_and_jobs, *what_is_searched, *boards, *latency_tables, *training, *searching, *shipping
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -242,7 +251,7 @@ def run(settings: Settings) -> None:
             tls = TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
         rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
         stack.callback(rpc.stop, settings.shutdown_s)
-        _announce(stack, settings, listener, rpc)
+        _announce(stack, settings, listener, rpc, process.get(EvidenceBundles).key.fingerprint)
         _serve(process, listener, settings)
 
 
@@ -312,11 +321,12 @@ def _is_known(tokens: Tokens, secret: str) -> bool:
     return True
 
 
-def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer) -> None:
+def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer, signer: str) -> None:
     """Say where we listen: in the log, and in a file for programs that start a server on a free port."""
     http_address = _address(settings.http_host, listener.getsockname()[1])
     grpc_address = _address(settings.grpc_host, rpc.port)
     _log.info("serving", http=f"http://{http_address}", grpc=grpc_address, auth=not settings.insecure_no_auth)
+    _log.info("evidence bundles are signed", key=signer)
     path = settings.home / SERVER_FILE
     document = {"pid": os.getpid(), "http_url": f"http://{http_address}", "grpc_address": grpc_address}
     partial = path.with_name(f"{path.name}.part")

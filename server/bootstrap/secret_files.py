@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
+from server.shipping.bundle.signing import SigningKey, SigningKeyError, new_key_pem
+
 SECRET_KEY_FILE = "secret.key"
+SIGNING_KEY_FILE = "evidence.key"
 
 
 class PendingSecret:
@@ -50,7 +54,25 @@ def secret_key(home: Path, given: str) -> bytes:
     """The key that signs page tokens: as given, else from its file in `home`, which is made once."""
     if given:
         return given.encode()
-    path = home / SECRET_KEY_FILE
+    return _made_once(home / SECRET_KEY_FILE, lambda: secrets.token_hex(32).encode())
+
+
+def signing_key(home: Path, given: Path | None) -> SigningKey:
+    """The key that signs evidence bundles: of the given file, else of the one in `home`, which is made once.
+
+    Raises:
+        OSError: the file cannot be read, or holds no such key.
+    """
+    path = home / SIGNING_KEY_FILE if given is None else given
+    content = path.read_bytes() if given is not None else _made_once(path, new_key_pem)
+    try:
+        return SigningKey(content)
+    except SigningKeyError as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of a secret file, readable by its owner alone; made where there is none."""
     if path.exists() and path.stat().st_size == 0:  # a start of an earlier release that a full disk ended
         path.unlink()
     if not path.exists():
@@ -58,7 +80,7 @@ def secret_key(home: Path, given: str) -> bytes:
         aside = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(secrets.token_hex(32).encode())
+                file.write(make())
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):  # a second server in the same folder was faster

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
             (emulated; board needs a type), of this type only; an empty type means every type without boards.
         enrolment_token_file: where the first enrolment token is written; absent means `home`. A place of its own
             lets agents of one deployment read it and nothing else.
+        evidence_key_file: Ed25519 private key (PEM) that signs evidence bundles; absent means one in `home`, made once.
+            Servers of one deployment share one.
         max_artifact_bytes: largest upload.
         min_free_bytes: floor of free space on the disks of the artifacts and of the embedded database: below it uploads
             are refused and the server reports that it is not ready.
@@ -116,6 +118,7 @@ class Settings(BaseSettings):
     enrolment_device_class: DeviceClass = DeviceClass.EMULATED
     enrolment_device_type: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")
     enrolment_token_file: Path | None = None
+    evidence_key_file: Path | None = None
     max_artifact_bytes: int = Field(default=2 << 30, ge=1)
     min_free_bytes: int = Field(default=256 << 20, ge=0)
     model_checks: int = Field(default=2, ge=1, le=64)

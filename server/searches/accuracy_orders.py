@@ -11,7 +11,7 @@ from server.candidates.search import Search
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
-from server.jobs.job import NewJob
+from server.jobs.job import Job, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
@@ -24,7 +24,7 @@ class AccuracyScheduler:
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
 
-    def order(self, tx: Transaction, search: Search, candidate: Candidate, metric: Metric = TOP1) -> None:
+    def order(self, tx: Transaction, search: Search, candidate: Candidate, metric: Metric = TOP1) -> Job:
         """Have a candidate evaluated with the search's current supernet version, as the next attempt.
 
         Raises:
@@ -43,7 +43,7 @@ class AccuracyScheduler:
             metric=None if metric in (TOP1, TEST_TOP1) else metric.name,
             split="test" if metric == TEST_TOP1 else "validation",
         )
-        JobStore(tx).add_job(
+        job = JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.EVALUATE,
                 payload=payload.to_json(),
@@ -56,3 +56,4 @@ class AccuracyScheduler:
             )
         )
         tx.wake(Topic.WORKER_JOBS)
+        return job

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 
 from nas_engine.domain.measuring.environment import Dtype
 from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
+from server.artifacts.file_names import model_file_name
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
@@ -25,6 +27,9 @@ from server.measuring.payloads import ConvertPayload
 from server.training.networks.network import Network
 from server.training.networks.store import NetworkStore
 from server.training.training import DeployableState
+
+_MadeOf = tuple[str, str]
+"""Id of the search space, and of the architecture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ class DeployableModel:
         sha256: artifact; None unless READY.
         cpu_operators: operators the converter left on the processor.
         job_id: that makes or made it; None for ONNX, which comes with the training or evaluation.
+        space_id, arch_id: what it is a network of.
     """
 
     format: ModelFormat
@@ -62,6 +68,18 @@ class DeployableModel:
     cpu_operators: tuple[str, ...] = ()
     job_id: str | None = None
     created_at: datetime
+    space_id: str
+    arch_id: str
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called for whoever saves it."""
+        return model_file_name(self.space_id, self.arch_id, self.dtype, self.format, self.weights, self.target)
+
+    @property
+    def download_path(self) -> str | None:
+        """Where it is downloaded under its name; None unless READY."""
+        return None if self.sha256 is None else f"/api/v1/artifacts/{self.sha256}?name={quote(self.file_name)}"
 
 
 class DeployableModels:
@@ -77,21 +95,23 @@ class DeployableModels:
             network = NetworkStore(tx).get_training(network_id)
             if network.weights is None or network.onnx_sha256 is None:
                 return ()
-            onnx = _onnx(network.onnx_sha256, WeightsOrigin.RETRAINED, network.weights.created_at)
-            return (onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), network_id=network_id)))
+            made_of = (network.spec.space.id, network.arch_id or network.onnx_sha256)
+            onnx = _onnx(network.onnx_sha256, WeightsOrigin.RETRAINED, network.weights.created_at, made_of)
+            return (onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), network_id=network_id), made_of))
 
         return self._uow.read(look)
 
     def of_candidate(self, candidate_id: str) -> tuple[DeployableModel, ...]:
-        """List model files of a front member with inherited weights; none for others. Raises NotFoundError."""
+        """List model files with inherited weights: of front members, and of what was exported. Raises NotFoundError."""
 
         def look(tx: Transaction) -> tuple[DeployableModel, ...]:
             candidate = CandidateStore(tx).get_candidate(candidate_id)
             if candidate.final_model_sha256 is None:
                 return ()
             made_at = candidate.finished_at or candidate.created_at
-            onnx = _onnx(candidate.final_model_sha256, WeightsOrigin.INHERITED, made_at)
-            return (onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), candidate_id=candidate_id)))
+            made_of = (candidate.record.architecture.space_id, candidate.arch_id)
+            onnx = _onnx(candidate.final_model_sha256, WeightsOrigin.INHERITED, made_at, made_of)
+            return (onnx, *_converted(tx, JobQuery(kinds=(JobKind.CONVERT,), candidate_id=candidate_id), made_of))
 
         return self._uow.read(look)
 
@@ -170,7 +190,7 @@ def _queue(
     tx.wake(Topic.WORKER_JOBS)
 
 
-def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime) -> DeployableModel:
+def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime, made_of: _MadeOf) -> DeployableModel:
     return DeployableModel(
         format=ModelFormat.ONNX,
         dtype="fp32",
@@ -178,21 +198,23 @@ def _onnx(sha256: str, weights: WeightsOrigin, created_at: datetime) -> Deployab
         state=DeployableState.READY,
         sha256=sha256,
         created_at=created_at,
+        space_id=made_of[0],
+        arch_id=made_of[1],
     )
 
 
-def _converted(tx: Transaction, query: JobQuery) -> Sequence[DeployableModel]:
+def _converted(tx: Transaction, query: JobQuery, made_of: _MadeOf) -> Sequence[DeployableModel]:
     """What conversions of trained networks gave, oldest first; those made only for measuring are left out."""
     jobs = reversed(JobStore(tx).page_of_jobs(query, PageRequest(MAX_PAGE_SIZE)).items)
     pairs = [(job, read_payload(ConvertPayload, job.payload)) for job in jobs]
     return [
-        _of_job(job, payload)
+        _of_job(job, payload, made_of)
         for job, payload in pairs
         if payload.source_sha256 is not None and payload.format is ModelFormat.RKNN
     ]
 
 
-def _of_job(job: Job, payload: ConvertPayload) -> DeployableModel:
+def _of_job(job: Job, payload: ConvertPayload, made_of: _MadeOf) -> DeployableModel:
     state, sha256 = DeployableState.CONVERTING, None
     operators: tuple[str, ...] = ()
     match job.state:
@@ -215,6 +237,8 @@ def _of_job(job: Job, payload: ConvertPayload) -> DeployableModel:
         cpu_operators=operators,
         job_id=job.id,
         created_at=job.finished_at or job.created_at,
+        space_id=made_of[0],
+        arch_id=made_of[1],
     )
 
 

@@ -186,3 +186,10 @@ class DeployableModelResource(Resource):
 
     created_at: datetime
     """Time at which the file was made, or else its conversion was ordered, RFC 3339."""
+
+    file_name: str = ""
+    """Name for the file, such as spos-29520446bbb1-fp32.onnx: space, architecture, data type, chip; empty from servers
+    of the first release."""
+
+    download_path: str | None = None
+    """Path on this server that downloads the file under its name; null unless ready."""

@@ -20,6 +20,7 @@ from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import SearchQuery
 from server.candidates.search_store import SearchStore
+from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
 from server.core.http.provide import UowDep, provided
@@ -44,6 +45,7 @@ from server.searches.candidate_schemas import CandidateListQuery, CandidateResou
 from server.searches.routes import search_resource
 from server.searches.schemas import SearchResource
 from server.searches.searches import Searches
+from server.shipping.bundles import probe_of
 from server.spaces.routes import SpaceCatalogDep
 from server.studies.routes import RankingStudiesDep
 from server.studies.schemas import RankingStudyResource
@@ -173,17 +175,27 @@ def show_candidate(
 ) -> Response:
     """One candidate: picture, values, evaluations, downloads."""
 
-    def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource]]:
+    def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource], bool]:
         candidate = CandidateStore(tx).get_candidate(candidate_id)
         evaluations = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
         known = CandidateContext.of(tx, [candidate])
         shown = candidate_resource(candidate, known)
-        return candidate, shown, [evaluation_resource(one, known) for one in evaluations]
+        has_supernet = SearchStore(tx).get_search(candidate.search_id).supernet_version_id is not None
+        return candidate, shown, [evaluation_resource(one, known) for one in evaluations], has_supernet
 
-    candidate, shown, evaluations = uow.read(look)
+    candidate, shown, evaluations, has_supernet = uow.read(look)
     has_picture = spaces.input_shape(candidate.record.architecture) is not None
     models = [DeployableModelResource.of(one) for one in deployables.of_candidate(candidate_id)]
-    values = {"candidate": shown, "evaluations": evaluations, "has_picture": has_picture, "models": models}
+    probe = probe_of(uow, candidate)
+    can_export = not models and candidate.state is CandidateState.COMPLETE and has_supernet
+    values = {
+        "candidate": shown,
+        "evaluations": evaluations,
+        "has_picture": has_picture,
+        "models": models,
+        "can_export": can_export,
+        "probe": probe,
+    }
     return page(request, "candidate.html", values)
 
 

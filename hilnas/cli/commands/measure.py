@@ -111,7 +111,7 @@ def measure(
         if not follow:
             print_json(job) if as_json else _console.print(f"{job.id}  {_standing(job)}")
             return
-        measured, classified = _followed(nas, job)
+        measured, classified = followed(nas, job)
     if as_json and classified is not None:
         both = {"measurement": measured.model_dump(mode="json"), "classification": classified.model_dump(mode="json")}
         typer.echo(json.dumps(both))
@@ -163,7 +163,7 @@ def _uploaded(nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[i
         return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256
 
 
-def _followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:
+def followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:
     """The measurement once it is there, and the answers to images where they were asked for.
 
     Raises:

@@ -11,6 +11,7 @@ import re
 import sys
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
 from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.export.model_metadata import ARCH_ID_KEY, provenance_text
+from nas_engine.export.onnx_check import parse_onnx
 from nas_engine.export.rknn import converter_main as converter
 from nas_engine.export.rknn.cache import Conversion, ConversionCache
 from nas_engine.export.rknn.cycle_table import parse_cycle_table
@@ -110,6 +113,7 @@ class RknnConverter:
         calibration: CalibrationImages | None,
         probe_NCHW: NDArray[np.float32] | None,
     ) -> tuple[Conversion, NDArray[np.float32] | None]:
+        key = replace(key, provenance=_provenance(onnx))
         with scratch_folder("hilnas-rknn-") as folder:
             (folder / converter.MODEL).write_bytes(onnx)
             if key.settings.is_quantised and calibration is not None:
@@ -129,6 +133,15 @@ class RknnConverter:
             }
             _raise_unless_done(self._pool.run(job))
             return _read_result(folder, key, has_probe=probe_NCHW is not None)
+
+
+def _provenance(onnx: bytes) -> str:
+    """What a model of ours says about itself; empty for others, and for what is no model (the toolkit says so)."""
+    try:
+        metadata = {entry.key: entry.value for entry in parse_onnx(onnx).metadata_props}
+    except ExportError:
+        return ""
+    return provenance_text(metadata) if ARCH_ID_KEY in metadata else ""
 
 
 def installed_converter() -> Path | None:

@@ -122,6 +122,10 @@ class ConversionKey:
 
     The toolkit's files differ from run to run for equal inputs, so this, and never the hash of the
     result, says whether two conversions are the same.
+
+    Attributes:
+        provenance: what the ONNX file says about itself; written into the result, no part of the key: it follows from
+            the file's hash.
     """
 
     onnx_sha256: str
@@ -129,6 +133,7 @@ class ConversionKey:
     calibration_digest: str | None
     toolkit_version: str
     arch_id: str | None
+    provenance: str = ""
 
     def document(self) -> Mapping[str, JsonValue]:
         """Settings and versions the cache key is the digest of."""
@@ -148,7 +153,8 @@ class ConversionKey:
 
     def custom_string(self) -> str:
         """Provenance that is stored in the model file and can be read on the board."""
-        text = f"hilnas;arch_id={self.arch_id or '-'};onnx={self.onnx_sha256};conversion={self.sha256}"
+        said = self.provenance or f"arch_id={self.arch_id or '-'}"
+        text = f"hilnas;{said};onnx={self.onnx_sha256};conversion={self.sha256}"
         if len(text.encode()) > MAX_CUSTOM_STRING_BYTES:
             raise ExportError(f"the provenance is longer than {MAX_CUSTOM_STRING_BYTES} bytes: arch_id is not a hash")
         return text

@@ -41,6 +41,7 @@ from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
 from server.searches.answers import routes as answers
+from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
 from server.studies.spec import RankingStudySpec
@@ -65,6 +66,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     supernets.router,
     networks.router,
     models.router,
+    shipping.router,
     ranking_studies.router,
     spaces.router,
     plugins.router,

@@ -20,7 +20,7 @@ from nas_engine.spaces.els import inherited_weights
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.payloads import EvaluatePayload
-from server.candidates.spec import SearchSpec
+from server.candidates.search import Search
 from server.classifying.worker import FinalImages
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
@@ -87,7 +87,7 @@ class EvaluateHandler:
         if found is None:
             return
         accuracy = HeldOutAccuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
-        final = self._export(architecture, supernet, found.statistics, spec) if payload.split == "test" else None
+        final = self._export(architecture, supernet, found.statistics, search) if payload.split == "test" else None
         if final is None or not spec.final.on_device_accuracy:
             self._results.record(lease, accuracy, final)
             return
@@ -107,7 +107,7 @@ class EvaluateHandler:
         architecture: Architecture,
         supernet: LoadedSupernet,
         statistics: Mapping[str, BatchStatistics],
-        spec: SearchSpec,
+        search: Search,
     ) -> ConvertedModel | None:
         """The stand-alone network as ONNX; None where the two forms differ, so that nothing can be inherited."""
         space = supernet.space
@@ -119,9 +119,16 @@ class EvaluateHandler:
             weights = inherited_weights(trained, deployed, arrays)
         except FormsDifferError:
             return None
-        batch = 1 if spec.device is None else spec.device.batch
+        device = search.spec.device
+        batch = 1 if device is None else device.batch
         key = latency_key(deployed, batch=batch, dtype=Dtype.FP32)
-        metadata = ModelMetadata(arch_id=architecture.arch_id, latency_key=key, weights=WeightOrigin.INHERITED)
+        metadata = ModelMetadata(
+            arch_id=architecture.arch_id,
+            latency_key=key,
+            weights=WeightOrigin.INHERITED,
+            space=architecture.space_id,
+            search=search.id,
+        )
         model = export_onnx(deployed, weights, statistics, batch=batch, metadata=metadata)
         stored = self._resources.artifacts.put(model, ONNX_MEDIA_TYPE)
         return ConvertedModel(

@@ -41,6 +41,15 @@ class Network(Training):
     weights: NetworkWeights | None = None
 
     @property
+    def arch_id(self) -> str | None:
+        """Identity of its architecture; None before it is trained, and where it was trained elsewhere."""
+        match self.weights:
+            case NetworkWeights(statistics={"arch_id": str(arch_id)}):
+                return arch_id
+            case _:
+                return None
+
+    @property
     def onnx_sha256(self) -> str | None:
         """The ONNX file of its training; None before that is done, and where it was trained elsewhere."""
         match self.weights:

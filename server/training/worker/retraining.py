@@ -71,13 +71,15 @@ def retraining_report(found: Retrained, architecture: Architecture) -> dict[str,
     }
 
 
-def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architecture) -> bytes:
-    """The trained network as a board runs it."""
+def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architecture, *, search: str = "") -> bytes:
+    """The trained network as a board runs it; the file names the search that found it, where one did."""
     deployed = graph_of(space, architecture, Form.DEPLOYED)
     metadata = ModelMetadata(
         arch_id=architecture.arch_id,
         latency_key=latency_key(deployed, batch=1, dtype=Dtype.FP32),
         weights=WeightOrigin.RETRAINED,
+        space=architecture.space_id,
+        search=search,
     )
     return export_onnx(deployed, found.weights.arrays(), found.statistics, batch=1, metadata=metadata)
 

@@ -119,7 +119,8 @@ def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, ho
     if found.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(found.ending, found.steps, {})
     found.weights.save(run.folder / WEIGHTS_FILE)
-    write_atomically(run.folder / MODEL_FILE, deployable_onnx(found, run.space, architecture))
+    search = spec.labels.get("search", "")  # as retraining a candidate labels it
+    write_atomically(run.folder / MODEL_FILE, deployable_onnx(found, run.space, architecture, search=search))
     statistics = {
         **retraining_report(found, architecture),
         "steps": found.steps,

@@ -1,0 +1,130 @@
+"""Measuring again what an evidence bundle says was measured: the same or not, with the interval of the difference."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hilnas.cli.commands.measure import followed
+from hilnas.client.client import Hilnas
+from hilnas.client.errors import HilnasError
+from nas_engine.domain.json_value import JsonValue, parse_json
+from server.measuring.schemas import MeasurementDetail
+from server.shipping.bundle.manifest import Manifest, paths_of
+from server.shipping.bundle.verifying import extract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two measurements of one network.
+
+    Attributes:
+        before_us, after_us: medians.
+        difference_us: after - before.
+        interval_us: half of the 95 % interval of the difference, from both medians' intervals.
+        within_us: how far two measurements may lie apart and count as the same.
+        remarks: in what the hardware differs.
+    """
+
+    before_us: float
+    after_us: float
+    difference_us: float
+    interval_us: float
+    within_us: float
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether the interval of the difference reaches what counts as the same."""
+        return abs(self.difference_us) - self.interval_us <= self.within_us
+
+    def text(self) -> str:
+        """For people."""
+        verdict = "same" if self.same else "NOT the same"
+        line = (
+            f"measured again: {verdict}: {self.after_us:.1f} us, in the bundle {self.before_us:.1f} us; difference "
+            f"{self.difference_us:+.1f} ± {self.interval_us:.1f} us (95 %), up to {self.within_us:.1f} us is the same"
+        )
+        return "\n  ".join((line, *self.remarks))
+
+    def document(self) -> Mapping[str, JsonValue]:
+        """For programs."""
+        return {
+            "same": self.same,
+            "before_us": self.before_us,
+            "after_us": self.after_us,
+            "difference_us": self.difference_us,
+            "interval_us": self.interval_us,
+            "within_us": self.within_us,
+            "remarks": list(self.remarks),
+        }
+
+
+def measure_again(
+    nas: Hilnas, bundle: Path, manifest: Manifest, device_type: str, within_percent: float, folder: Path
+) -> Comparison:
+    """Measure a verified bundle's network on a board of a type, and compare.
+
+    Raises:
+        HilnasError: the bundle holds no measurement or no ONNX file, or the new one fails.
+    """
+    place = manifest.subject.get("measurement")
+    if not isinstance(place, str):
+        raise HilnasError("the bundle holds no measurement that could be repeated")
+    before = MeasurementDetail.model_validate(_document(bundle, place))
+    hardware = before.hardware
+    file = folder / "model.onnx"
+    with file.open("wb") as target:
+        extract(bundle, _onnx(manifest), target)
+    board = device_type == before.device_type
+    job = nas.measurements.measure(
+        {
+            "model_sha256": nas.artifacts.upload(file, "application/onnx").sha256,
+            "label": f"bundle {manifest.subject.get('arch_id', '')}"[:60],
+            "device": {
+                "device_type": device_type,
+                "dtype": hardware.dtype,
+                "batch": hardware.batch,
+                "core_mask": hardware.core_mask if board else None,
+            },
+            "measurement": {"profile": before.profile, "validity_policy": "accept_flagged"},
+        }
+    )
+    after, _ = followed(nas, job)
+    return compare(before, after, within_percent)
+
+
+def compare(before: MeasurementDetail, after: MeasurementDetail, within_percent: float) -> Comparison:
+    """Compare two medians by their 95 % intervals."""
+    halves = [(one.stats.ci95_high_us - one.stats.ci95_low_us) / 2 for one in (before, after)]
+    was, now = before.hardware.model_dump(mode="json"), after.hardware.model_dump(mode="json")
+    remarks = [f"{part}: {was[part]} in the bundle, {now[part]} now" for part in was if was[part] != now[part]]
+    if before.device_type != after.device_type:
+        remarks.append(f"device type: {before.device_type} in the bundle, {after.device_type} now")
+    remarks += [f"{flag.validity} now: {flag.reason}" for flag in after.flags]
+    return Comparison(
+        before_us=before.stats.p50_us,
+        after_us=after.stats.p50_us,
+        difference_us=after.stats.p50_us - before.stats.p50_us,
+        interval_us=math.hypot(*halves),
+        within_us=before.stats.p50_us * within_percent / 100,
+        remarks=tuple(remarks),
+    )
+
+
+def _onnx(manifest: Manifest) -> str:
+    """The file that was timed where it is ONNX, else the model itself. Raises HilnasError."""
+    files = [one for one in paths_of(manifest.files) if one.endswith(".onnx")]
+    found = [one for one in files if one.startswith("probe/")] or [one for one in files if one.startswith("models/")]
+    if not found:
+        raise HilnasError("the bundle holds no ONNX file that could be measured")
+    return found[0]
+
+
+def _document(bundle: Path, name: str) -> JsonValue:
+    content = io.BytesIO()
+    extract(bundle, name, content)
+    return parse_json(content.getvalue())

@@ -1,0 +1,95 @@
+"""``hilnas verify``: an evidence bundle checked without a server, and measured again where a board is named."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilnas.cli.again import Comparison, measure_again
+from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect
+from hilnas.cli.runner import EXIT_FAILED, run
+from hilnas.client.errors import HilnasError
+from server.shipping.bundle.archive import BundleError
+from server.shipping.bundle.signing import PINS_FILE, SigningKeyError, named_fingerprint, pin, pinned
+from server.shipping.bundle.verifying import Signer, VerifiedBundle, verify_bundle
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+EXIT_UNKNOWN_SIGNER = 4
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False, help="The .zip file.")],
+    key: Annotated[
+        str | None,
+        typer.Option(help="Who must have signed it: a fingerprint, sha256:..., or a file with the public key (PEM)."),
+    ] = None,
+    pin_it: Annotated[
+        bool, typer.Option("--pin", help=f"Believe that key from now on ({PINS_FILE} in the home folder).")
+    ] = False,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="DEVICE_TYPE", help="Measure it again on such a board, and compare.")
+    ] = None,
+    within_percent: Annotated[
+        float, typer.Option(min=0, help="How far two measurements of one network may lie apart and count as the same.")
+    ] = 3.0,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Check every byte of a bundle and its signature.
+
+    The exit status is 0 where it is intact and its signer is known, 4 where it is intact and anybody may have signed
+    it, 1 where it is not intact, or not the same when measured again.
+    """
+    if pin_it and key is None:
+        raise HilnasError("--pin goes with --key")
+    try:
+        named = None if key is None else named_fingerprint(key)
+        found = verify_bundle(file, named=named, trusted=pinned())
+        if pin_it and named is not None:
+            pin(named)
+    except (BundleError, SigningKeyError) as error:
+        raise HilnasError(f"{file}: not intact: {error}" if isinstance(error, BundleError) else str(error)) from error
+    compared = None
+    if on is not None:
+        with connect(server, token) as nas, tempfile.TemporaryDirectory() as folder:
+            compared = measure_again(nas, file, found.manifest, on, within_percent, Path(folder))
+    _print(found, compared, as_json)
+    if compared is not None and not compared.same:
+        raise typer.Exit(EXIT_FAILED)
+    if found.signer is Signer.UNKNOWN:
+        raise typer.Exit(EXIT_UNKNOWN_SIGNER)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of ``hilnas verify``."""
+    return run(app, "verify", argv)
+
+
+def _print(found: VerifiedBundle, compared: Comparison | None, as_json: bool) -> None:
+    if as_json:
+        document = {
+            "intact": True,
+            "signer": found.signer.value,
+            "fingerprint": found.fingerprint,
+            "subject": dict(found.manifest.subject),
+            "files": len(found.manifest.files),
+            "measured_again": None if compared is None else compared.document(),
+        }
+        typer.echo(json.dumps(document, allow_nan=False))
+        return
+    if found.signer is Signer.KNOWN:
+        typer.echo(f"intact, signed by {found.fingerprint}")
+    else:
+        typer.echo(f"intact, signer unknown: {found.fingerprint}")
+        typer.echo("  anybody may have made it: compare that with what the server printed at its start, then --key")
+    subject = found.manifest.subject
+    typer.echo(f"  {subject.get('model')}, {subject.get('weights')} weights, {len(found.manifest.files)} files")
+    if compared is not None:
+        typer.echo(compared.text())

@@ -1,0 +1,133 @@
+"""Shipping a candidate: its model exported on demand, the evidence behind it, and the key that signs that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+
+from fastapi import Path
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from nas_engine.domain.metrics import LATENCY_US
+from server.access.auth import Permitted
+from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.core.http.conditional import NOT_MODIFIED, not_modified
+from server.core.http.openapi import COMMON, api_router, problems
+from server.core.http.problem_types import ARTIFACT_DAMAGED, CONFLICT, INSUFFICIENT_STORAGE, NOT_FOUND
+from server.core.http.provide import provided
+from server.core.idempotency import StoredResponse
+from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
+from server.jobs.schemas import JobDetail
+from server.shipping.bundle.archive import CHUNK_BYTES
+from server.shipping.bundle.manifest import ALGORITHM
+from server.shipping.bundles import EvidenceBundles
+from server.shipping.exports import CandidateExports
+from server.shipping.neighbours import Neighbour, Neighbourhoods
+from server.shipping.schemas import EvidenceKeyResource, ExplanationResource, NeighbourResource
+
+router = api_router("shipping")
+ExportsDep = Annotated[CandidateExports, provided(CandidateExports)]
+NeighbourhoodsDep = Annotated[Neighbourhoods, provided(Neighbourhoods)]
+BundlesDep = Annotated[EvidenceBundles, provided(EvidenceBundles)]
+CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+_ZIP = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+@router.post(
+    "/candidates/{candidate_id:id}:export",
+    status_code=202,
+    response_model=JobDetail,
+    responses=problems(*COMMON, *ONCE, NOT_FOUND, CONFLICT),
+    dependencies=[ROOM_IN_QUEUE],
+)
+def export_candidate(
+    candidate_id: CandidateId, exports: ExportsDep, dispatch: DispatchDep, once: PermittedOnce
+) -> Response:
+    """Have a candidate exported with its supernet's weights. The answer is the job; once it is done, the candidate's
+    models list the file, and its test accuracy is known.
+    """
+
+    def action() -> StoredResponse:
+        job = exports.order(candidate_id)
+        headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
+        return stored_response(202, job_detail(job, dispatch.place(job.id)), headers)
+
+    return once(action)
+
+
+@router.get(
+    "/candidates/{candidate_id:id}/bundle",
+    response_class=StreamingResponse,
+    responses={
+        200: {**_ZIP, "description": "The bundle, a ZIP file."},
+        **NOT_MODIFIED,
+        **problems(*COMMON, NOT_FOUND, CONFLICT, ARTIFACT_DAMAGED, INSUFFICIENT_STORAGE),
+    },
+)
+def get_candidate_bundle(candidate_id: CandidateId, request: Request, bundles: BundlesDep, _: Permitted) -> Response:
+    """Download the evidence behind a network in one signed file: models, raw samples, circumstances, spec.
+
+    `hilnas verify` checks it without a server.
+    """
+    made = bundles.make(candidate_id)
+    etag = f'"{made.manifest_sha256}"'
+    if (unchanged := not_modified(request, etag)) is not None:
+        made.file.close()
+        return unchanged
+    headers = {
+        "ETag": etag,
+        "Content-Length": str(made.size_bytes),
+        "Content-Disposition": f'attachment; filename="{made.file_name}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_chunks(made.file), media_type="application/zip", headers=headers)
+
+
+@router.get("/evidence-key", responses=problems(*COMMON))
+def get_evidence_key(bundles: BundlesDep, _: Permitted) -> EvidenceKeyResource:
+    """Read the key that signs evidence bundles: compare its fingerprint with the one the server printed at start."""
+    key = bundles.key
+    return EvidenceKeyResource(algorithm=ALGORITHM, fingerprint=key.fingerprint, public_key_pem=key.public_pem)
+
+
+@router.get("/candidates/{candidate_id:id}/neighbours", responses=problems(*COMMON, NOT_FOUND))
+def explain_candidate(
+    candidate_id: CandidateId, neighbourhoods: NeighbourhoodsDep, _: Permitted
+) -> ExplanationResource:
+    """Read what each single change of the architecture would do to latency, accuracy and size, and who says so.
+
+    Nothing is measured for it: figures are measured, summed from a latency table, or predicted, and say which.
+    """
+    found = neighbourhoods.explain(candidate_id)
+    own = found.candidate.current.get(LATENCY_US)
+    return ExplanationResource(
+        candidate_id=candidate_id,
+        latency_us=None if own is None else own.value,
+        device_type=found.device_type,
+        neighbours=[_neighbour(one) for one in found.neighbours],
+        notes=list(found.notes),
+    )
+
+
+def _neighbour(one: Neighbour) -> NeighbourResource:
+    return NeighbourResource(
+        gene=one.gene.name,
+        change=one.change,
+        genotype=list(one.genotype),
+        arch_id=one.record.arch_id,
+        candidate_id=None if one.candidate is None else one.candidate.id,
+        latency_difference_us=None if one.latency is None else one.latency.value,
+        latency_interval_us=None if one.latency is None else one.latency.interval,
+        latency_source=None if one.source is None else one.source.value,
+        top1_difference=None if one.top1 is None else one.top1.value,
+        top1_interval=None if one.top1 is None else one.top1.interval,
+        macs_difference=one.macs,
+        params_difference=one.params,
+    )
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
