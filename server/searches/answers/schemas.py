@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas_engine.domain.measuring.environment import DeviceClass
-from nas_engine.settings.base import MetricName
 from server.candidates.states import SearchState
 from server.core.http.resources import Id, Resource
 from server.searches.answers.verdict import Verdict
@@ -51,7 +50,7 @@ class IntervalResource(Resource):
 class AnswerValueResource(Resource):
     """One metric of a member of the answer."""
 
-    metric: MetricName
+    metric: str
     """Name of the metric."""
 
     unit: str
@@ -100,7 +99,7 @@ class AnswerMemberResource(Resource):
 class DifferenceResource(Resource):
     """What is to be shipped, less another member, in one metric."""
 
-    metric: MetricName
+    metric: str
     """Name of the metric."""
 
     interval: IntervalResource
@@ -126,7 +125,7 @@ class ComparedResource(Resource):
 class BoundResource(Resource):
     """A bound that was asked for."""
 
-    metric: MetricName
+    metric: str
     """Name of the bounded metric."""
 
     minimum: float | None
@@ -158,7 +157,7 @@ class AnswerResource(Resource):
     bounds: list[BoundResource]
     """Bounds that were asked for; all hold for what is to be shipped."""
 
-    judged: MetricName
+    judged: str
     """Metric by which the best within the bounds is chosen."""
 
     headline: str
