@@ -1,314 +1,232 @@
-"""Search quality on a real table (NAS-Bench-Macro), and latency prediction on real devices (FBNet, 27 settings).
+"""Search quality: our algorithms and their peers in a family of worlds (benchmarks/worlds).
 
-    python benchmarks/search_quality.py --data DIR [--seeds 20] [--json FILE]
+    python benchmarks/search_quality.py [--worlds a,b] [--algorithms x,y] [--seeds 30] [--slow-seeds 10]
+        [--processes 2] [--runs FILE] [--tuning] [--list]
 
-DIR (or HILNAS_DATA) holds nasbench_macro_cifar10.npz and fbnet_latency.npz: NAS-Bench-Macro from
-https://github.com/xiusu/NAS-Bench-Macro (Apache-2.0), the FBNet latencies from https://github.com/HayeonLee/HELP (MIT).
-The peers need the extra `bench` (optuna).
+HILNAS_DATA holds the published tables (`worlds/real.py` names them); worlds without their file are left out, with a
+word. The peers need the extra `bench` (optuna). Searches of one seed are paired: they see the same world and the same
+noise. With ``--runs FILE`` every run is appended to that file and none in it is run again, so that parts can be run
+alone and printed together. Optuna's GP sampler is left out unless it is named:
 
-Hypervolume: accuracy and MACs scaled by the table's minimum and maximum, reference point 1.1, as a share of the true
-front's. Only distinct architectures count as evaluations, for everyone: a peer that repeats itself pays nothing for it.
+    python benchmarks/search_quality.py --worlds macro,cells,pairs --algorithms "Optuna GP" --slow-seeds 5 --budget 200
+
 Exit status 1 when a claim at the end does not hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import optuna
-from comparison import Row, report
 from numpy.typing import NDArray
-from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.problem import Problem
-from pymoo.core.termination import NoTermination
-from pymoo.operators.crossover.sbx import SBX
-from pymoo.operators.mutation.pm import PM
-from pymoo.operators.repair.rounding import RoundingRepair
-from pymoo.operators.sampling.rnd import IntegerRandomSampling
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import RidgeCV
+from worlds.peers import GP_PEERS, NSGA2_PEERS, SLOW_PEERS, Stream, evaluated, ours
+from worlds.real import held_out_errors
+from worlds.references import frame_of, world_of
+from worlds.registry import FAMILIES, is_there
+from worlds.statistics import holm, mean_ranks, p_below, standard_error
+from worlds.world import MARKS, Family, Role
 
-from nas_engine.cost.predictor import MetricPredictor, PredictorModel
-from nas_engine.cost.rank_correlation import kendall_tau
-from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1
-from nas_engine.domain.objective import Constraint, Objective
-from nas_engine.domain.search_space import Gene
-from nas_engine.search.algorithm import CheapFilter, Observation, SearchProblem
-from nas_engine.search.cheap_filter import filter_of
-from nas_engine.search.factory import create_algorithm
-from nas_engine.search.pareto import HypervolumeReference
-from nas_engine.settings.algorithms import (
-    BinnedEvolutionSettings,
-    Nsga2Settings,
-    PredictorAssistedSettings,
-    RandomSearchSettings,
-    ScarletNsga2Settings,
-    SposEvolutionSettings,
-)
-from nas_engine.settings.base import CheckpointedSettings
-from nas_engine.spaces.tables.files import nas_bench_macro
-from nas_engine.spaces.tables.space import TableSpace
+from nas_engine.settings.algorithms import Nsga2Settings, PredictorAssistedSettings, RandomSearchSettings
 
-OBJECTIVES = (Objective(TOP1, Goal.MAXIMIZE), Objective(MACS, Goal.MINIMIZE))
-MARKS = (100, 125, 250, 500)
-POPULATION = 20
-FBNET_STAGES = (1, 4, 4, 4, 4, 4, 1)
-"""Searchable layers per stage (Wu et al. 2019, Table 1)."""
-MAX_REPEATS = 20
-"""Bound on a peer that keeps proposing what it already evaluated: calls per evaluation of the budget."""
+NSGA2 = "NSGA-II"
+OURS: dict[str, Stream] = {NSGA2: ours(Nsga2Settings()), "random search": ours(RandomSearchSettings())}
+OURS_SLOW: dict[str, Stream] = {"predictor-assisted": ours(PredictorAssistedSettings())}
+"""Every one with the defaults that REST gives."""
 
+CHEAP: dict[str, Stream] = {**OURS, **NSGA2_PEERS}
+SLOW: dict[str, Stream] = {**OURS_SLOW, **SLOW_PEERS}
+STREAMS: dict[str, Stream] = {**CHEAP, **SLOW, **GP_PEERS}
+TOLERATED = 0.001
+"""Mean share by which NSGA-II may be below a peer after 250 and 500 evaluations."""
+
+SIGNIFICANT = 0.05
 Floats = NDArray[np.float64]
-Stream = Iterator[Genotype]
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """The table as a lookup."""
+class Run:
+    """One search: shares of the best hypervolume at the marks, and the seconds it took, evaluation included."""
 
-    table: TableSpace
-    values: dict[Genotype, dict[Metric, float]]
-    reference: HypervolumeReference
-    true_hypervolume: float
-
-    @classmethod
-    def of(cls, table: TableSpace) -> World:
-        """Read every row once; scale by the table's own extremes."""
-        values = {g: {m: v.value for m, v in table.lookup(g).items()} for g in table.rows}
-        points = np.asarray([_point(row) for row in values.values()])
-        reference = HypervolumeReference.spanning(points)
-        return cls(table, values, reference, reference.hypervolume(points))
-
-    def observe(self, genotype: Genotype) -> Observation:
-        """A row as a result."""
-        row = self.values[genotype]
-        return Observation(genotype=genotype, objectives={metric: row[metric] for metric in (TOP1, MACS)})
-
-    def cheap(self, maximum_macs: float | None = None) -> CheapFilter:
-        """MACs are known before evaluation, as for any architecture."""
-        bounds = [] if maximum_macs is None else [Constraint(MACS, maximum=maximum_macs)]
-        return filter_of(self.table, bounds)
-
-    def shares(self, stream: Stream) -> list[float]:
-        """Hypervolume share after each of `MARKS` distinct evaluations."""
-        distinct: dict[Genotype, None] = {}
-        for genotype in islice(stream, MAX_REPEATS * MARKS[-1]):
-            distinct[genotype] = None
-            if len(distinct) >= MARKS[-1]:
-                break
-        points = np.asarray([_point(self.values[genotype]) for genotype in distinct])
-        return [self.reference.hypervolume(points[:mark]) / self.true_hypervolume for mark in MARKS]
+    world: str
+    algorithm: str
+    seed: int
+    shares: tuple[float, ...]
+    seconds: float
 
 
-def _point(row: dict[Metric, float]) -> tuple[float, ...]:
-    return tuple(objective.minimized(row[objective.metric]) for objective in OBJECTIVES)
+def search(world_name: str, algorithm: str, seed: int, budget: int) -> Run:
+    """Run one search."""
+    instance = seed % FAMILIES[world_name].num_instances
+    world, frame = world_of(world_name, instance), frame_of(world_name, instance)
+    start = time.process_time()
+    genotypes = evaluated(STREAMS[algorithm], world, seed, budget)
+    seconds = time.process_time() - start
+    marks = [mark for mark in MARKS if mark <= budget] or [budget]
+    return Run(world_name, algorithm, seed, tuple(world.shares(genotypes, frame, marks)), seconds)
 
 
-def our_stream(config: CheckpointedSettings, world: World, seed: int) -> Stream:
-    """What one of our algorithms evaluates."""
-    algorithm = create_algorithm(
-        config, SearchProblem(space=world.table, objectives=OBJECTIVES, cheap_filter=world.cheap()), seed
-    )
-    while batch := algorithm.ask(algorithm.batch_size):
-        algorithm.tell([world.observe(genotype) for genotype in batch])
-        yield from batch
+class Runs:
+    """The runs of a table, kept in a file where one is given."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        lines = file.read_text().splitlines() if file is not None and file.is_file() else []
+        found = [Run(**{**json.loads(line), "shares": tuple(json.loads(line)["shares"])}) for line in lines]
+        self._runs = {(run.world, run.algorithm, run.seed): run for run in found}
+
+    def missing(self, wanted: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+        """What of `wanted` was not run."""
+        return [one for one in wanted if one not in self._runs]
+
+    def add(self, run: Run) -> None:
+        """Keep a run."""
+        self._runs[run.world, run.algorithm, run.seed] = run
+        if self._file is not None:
+            with self._file.open("a") as out:
+                out.write(json.dumps({name: getattr(run, name) for name in Run.__slots__}) + "\n")
+
+    def shares(self, world: str, algorithm: str, seeds: Sequence[int]) -> Floats:
+        """(seeds, marks)."""
+        return np.asarray([self._runs[world, algorithm, seed].shares for seed in seeds])
+
+    def seconds(self, world: str, algorithm: str, seeds: Sequence[int]) -> float:
+        """Mean of a run."""
+        return float(np.mean([self._runs[world, algorithm, seed].seconds for seed in seeds]))
+
+    def seeds(self, world: str, *algorithms: str) -> list[int]:
+        """Seeds that all of `algorithms` were run with."""
+        found = [{s for w, a, s in self._runs if (w, a) == (world, algorithm)} for algorithm in algorithms]
+        return sorted(set.intersection(*found))
 
 
-def pymoo_stream(world: World, seed: int) -> Stream:
-    """pymoo's NSGA-II with its documented operators for integers."""
-    num_choices = np.asarray([gene.num_choices for gene in world.table.genes])
-    problem = Problem(n_var=len(num_choices), n_obj=2, xl=0, xu=num_choices - 1, vtype=int)
-    algorithm = NSGA2(
-        pop_size=POPULATION,
-        sampling=IntegerRandomSampling(),
-        crossover=SBX(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair()),
-        mutation=PM(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair()),
-        eliminate_duplicates=True,
-    )
-    algorithm.setup(problem, termination=NoTermination(), seed=seed)
-    while (offspring := algorithm.ask()) is not None:
-        genotypes = [tuple(int(v) for v in row) for row in offspring.get("X")]
-        offspring.set("F", np.asarray([_point(world.values[genotype]) for genotype in genotypes]))
-        algorithm.tell(infills=offspring)
-        yield from genotypes
-
-
-def optuna_stream(world: World, seed: int) -> Stream:
-    """Optuna's NSGA-II sampler on categorical parameters."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-    while True:
-        trial = study.ask()
-        genotype = tuple(
-            int(trial.suggest_categorical(gene.name, list(range(gene.num_choices)))) for gene in world.table.genes
+def print_table(runs: Runs, worlds: Sequence[Family], algorithms: Sequence[str]) -> None:
+    """Mean share and its standard error, per world and algorithm."""
+    for family in worlds:
+        frame = frame_of(family.name, 0)
+        print(
+            f"\n{family.name}: {family.about}; {'exact' if frame.is_exact else 'best-known'} hypervolume of "
+            f"instance 0 {frame.hypervolume:.5f}, {family.num_instances} instances"
         )
-        study.tell(trial, _point(world.values[genotype]))
-        yield genotype
+        for algorithm in algorithms:
+            seeds = runs.seeds(family.name, algorithm)
+            if len(seeds) < 2:
+                continue
+            shares = runs.shares(family.name, algorithm, seeds)
+            cells = [f"{column.mean():9.4f} +-{standard_error(column):.4f}" for column in shares.T]
+            seconds = runs.seconds(family.name, algorithm, seeds)
+            print(f"  {algorithm:20}" + "".join(cells) + f"{seconds:8.2f} s  {len(seeds)} seeds")
 
 
-OURS: dict[str, CheckpointedSettings] = {
-    "NSGA-II": Nsga2Settings(population_size=POPULATION),
-    "SCARLET NSGA-II": ScarletNsga2Settings(population_size=POPULATION),
-    "binned evolution": BinnedEvolutionSettings(population_size=50, num_mutation=10, num_crossover=10),
-    "predictor-assisted": PredictorAssistedSettings(),
-}
+def print_ranks(runs: Runs, worlds: Sequence[Family], algorithms: Sequence[str]) -> dict[str, list[float]]:
+    """Mean rank over the worlds after each mark, of the mean shares."""
+    present = [a for a in algorithms if all(len(runs.seeds(w.name, a)) > 1 for w in worlds)]
+    ranks: dict[str, list[float]] = {algorithm: [] for algorithm in present}
+    for mark in range(len(MARKS)):
+        means = {
+            a: [float(runs.shares(w.name, a, runs.seeds(w.name, a))[:, mark].mean()) for w in worlds] for a in present
+        }
+        for algorithm, rank in mean_ranks(means).items():
+            ranks[algorithm].append(rank)
+    print("\nmean rank over the worlds" + "".join(f"{mark:>10}" for mark in MARKS))
+    for algorithm, values in ranks.items():
+        print(f"  {algorithm:23}" + "".join(f"{value:10.2f}" for value in values))
+    return ranks
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One requirement, and where it is missed."""
-
-    text: str
-    missed: tuple[str, ...]
-
-
-def hypervolume_study(world: World, num_seeds: int) -> tuple[list[Row], list[Claim]]:
-    """Every algorithm and peer for every seed: rows, and what is required of them."""
-    makers: dict[str, Callable[[int], Stream]] = {
-        name: (lambda seed, config=config: our_stream(config, world, seed))  # type: ignore[misc]
-        for name, config in OURS.items()
-    }
-    peers = {
-        "random search": lambda seed: our_stream(RandomSearchSettings(), world, seed),
-        "pymoo NSGA-II": lambda seed: pymoo_stream(world, seed),
-        "Optuna NSGA-II": lambda seed: optuna_stream(world, seed),
-    }
-    shares: dict[str, Floats] = {}
-    print(f"hypervolume as a share of the true front's, mean +- standard error, {num_seeds} seeds")
-    print(f"{'':20}" + "".join(f"{mark:>18}" for mark in MARKS) + f"{'s per seed':>14}")
-    for name, maker in {**makers, **peers}.items():
-        start = time.perf_counter()
-        shares[name] = np.asarray([world.shares(maker(seed)) for seed in range(num_seeds)])
-        seconds = (time.perf_counter() - start) / num_seeds
-        cells = zip(shares[name].mean(axis=0), _standard_error(shares[name]), strict=True)
-        print(f"{name:20}" + "".join(f"{m:10.4f} +-{e:.4f}" for m, e in cells) + f"{seconds:14.2f}", flush=True)
-    rows = [
-        Row(f"{ours}, {mark} evaluations, vs {peer}", a, b, a / b, "share of the true hypervolume")
-        for ours in OURS
-        for peer in peers
-        for mark, a, b in zip(MARKS, shares[ours].mean(axis=0), shares[peer].mean(axis=0), strict=True)
-    ]
-    nsga2, assisted = shares["NSGA-II"].mean(axis=0), shares["predictor-assisted"].mean(axis=0)
-    early, late = assisted[MARKS.index(125)], nsga2[MARKS.index(500)]
-    rows.append(Row("predictor-assisted, 125, vs our NSGA-II, 500", early, late, early / late, "share"))
-    return rows, _claims(shares, list(peers))
-
-
-def _standard_error(shares: Floats) -> Floats:
-    error: Floats = shares.std(axis=0, ddof=1) / np.sqrt(len(shares))
-    return error
-
-
-def _claims(shares: dict[str, Floats], peers: Sequence[str]) -> list[Claim]:
-    """What is required of us: not below any peer by more than one standard error; 125 with predictors for 500."""
-    claims = []
-    ours, our_error = shares["NSGA-II"].mean(axis=0), _standard_error(shares["NSGA-II"])
-    for peer in peers:
-        means = shares[peer].mean(axis=0)
-        below = [
-            f"after {mark}: {a:.4f} is more than one standard error ({error:.4f}) below {b:.4f}"
-            for mark, a, b, error in zip(MARKS, ours, means, our_error, strict=True)
-            if a < b - error
-        ]
-        claims.append(Claim(f"NSGA-II is not below {peer} by more than one standard error", tuple(below)))
-    early, late = shares["predictor-assisted"].mean(axis=0)[MARKS.index(125)], ours[MARKS.index(500)]
-    missed = () if early >= late else (f"{early:.4f} is below {late:.4f}",)
-    claims.append(Claim("predictor-assisted reaches NSGA-II's hypervolume of 500 evaluations within 125", missed))
-    return claims
-
-
-def single_objective_study(world: World, num_seeds: int) -> list[Row]:
-    """SPOS's evolution: best accuracy under a MACs limit (the table's median), next to random search."""
-    limit = float(np.median([row[MACS] for row in world.values.values()]))
-    top1 = (OBJECTIVES[0],)
-    best = max(row[TOP1] for row in world.values.values() if row[MACS] <= limit)
-    means = []
-    for config in (SposEvolutionSettings(), RandomSearchSettings()):
-        found = []
-        for seed in range(num_seeds):
-            algorithm = create_algorithm(
-                config, SearchProblem(space=world.table, objectives=top1, cheap_filter=world.cheap(limit)), seed
+def nsga2_misses(runs: Runs, worlds: Sequence[Family], ranks: dict[str, list[float]]) -> list[str]:
+    """Where our NSGA-II does not keep what is claimed of it, next to each peer's."""
+    misses = []
+    for peer in (peer for peer in NSGA2_PEERS if all(runs.seeds(w.name, NSGA2, peer) for w in worlds)):
+        for place, mark in enumerate(MARKS):
+            pairs = {}
+            for family in worlds:
+                seeds = runs.seeds(family.name, NSGA2, peer)
+                pairs[family.name] = tuple(runs.shares(family.name, a, seeds)[:, place] for a in (NSGA2, peer))
+            corrected = holm({name: p_below(*pair) for name, pair in pairs.items()})
+            lowest = min(corrected, key=corrected.__getitem__)
+            print(
+                f"  below {peer} after {mark}: smallest p (Holm, one-sided) {corrected[lowest]:.3f} in {lowest}; "
+                f"smallest difference of means {min(a.mean() - b.mean() for a, b in pairs.values()):+.4f}"
             )
-            while algorithm.num_asked < MARKS[-1]:
-                batch = algorithm.ask(min(algorithm.batch_size, MARKS[-1] - algorithm.num_asked))
-                algorithm.tell([world.observe(genotype) for genotype in batch])
-            found.append(max(observation.objectives[TOP1] for observation in algorithm.results))
-        means.append(float(np.mean(found)))
-    print(f"best top-1 under {limit / 1e6:.1f} M MACs in the table: {best:.5f}")
-    return [Row("SPOS evolution, 500, vs random search", means[0], means[1], means[0] / means[1], "best top-1")]
+            misses += [f"{n}, {mark}: below {peer}, p {p:.4f}" for n, p in corrected.items() if p < SIGNIFICANT]
+            if mark >= 250:
+                misses += [
+                    f"{name}, {mark}: {a.mean():.4f} is below {peer}'s {b.mean():.4f} by more than {TOLERATED}"
+                    for name, (a, b) in pairs.items()
+                    if a.mean() < b.mean() - TOLERATED
+                ]
+            if peer in ranks and ranks[NSGA2][place] >= ranks[peer][place]:
+                misses.append(f"mean rank after {mark}: {ranks[NSGA2][place]:.2f}, {peer} {ranks[peer][place]:.2f}")
+    return misses
 
 
-def latency_study(path: Path) -> list[Row]:
-    """Kendall's tau on unseen FBNet networks, mean over the 27 device settings."""
-    with np.load(path, allow_pickle=False) as file:
-        architectures, latency_ms = file["arch"].astype(np.int64), file["latency_ms"].astype(np.float64)
-        options = tuple(str(name) for name in file["op_names"])
-    stages = [stage for stage, num_layers in enumerate(FBNET_STAGES) for _ in range(num_layers)]
-    genes = tuple(Gene(f"layer{i}", options, f"stage{stage}") for i, stage in enumerate(stages))
-    one_hot = np.eye(len(options))[architectures].reshape(len(architectures), -1)
-    rows = []
-    for num in (50, 100, 300):
-        taus: dict[str, list[float]] = {"ours": [], "linear per-operator table": [], "random forest": []}
-        for device in range(latency_ms.shape[1]):
-            order = np.random.default_rng(device).permutation(len(architectures))
-            known, unseen = order[:num], order[num : num + 1000]
-            target, truth = latency_ms[known, device], latency_ms[unseen, device]
-            predictor = MetricPredictor(genes, LATENCY_US, PredictorModel.GAUSSIAN_PROCESS)
-            predictor.fit(architectures[known].tolist(), (1000.0 * target).tolist())
-            linear = RidgeCV(np.logspace(-3, 3, 13)).fit(one_hot[known], target)
-            forest = RandomForestRegressor(200, random_state=0).fit(one_hot[known], target)
-            predictions = {
-                "ours": predictor.predict(architectures[unseen].tolist()).mean,
-                "linear per-operator table": linear.predict(one_hot[unseen]),
-                "random forest": forest.predict(one_hot[unseen]),
-            }
-            for name, predicted in predictions.items():
-                taus[name].append(kendall_tau(predicted.tolist(), truth.tolist()) or 0.0)
-        means = {name: float(np.mean(values)) for name, values in taus.items()}
-        rows += [
-            Row(f"latency predictor, {num} measurements, vs {peer}", means["ours"], tau, means["ours"] / tau, "tau")
-            for peer, tau in means.items()
-            if peer != "ours"
-        ]
-    return rows
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
-def _num_seeds(text: str) -> int:
-    num = int(text)
-    if num < 2:
-        raise argparse.ArgumentTypeError("a standard error needs at least 2 seeds")
-    return num
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", help="names, comma between [all that are reported]")
+    parser.add_argument("--algorithms", help="names, semicolon between [all but Optuna GP]")
+    parser.add_argument("--seeds", type=int, default=30, help="of the cheap algorithms [30]")
+    parser.add_argument("--slow-seeds", type=int, default=10, help="of the others [10]")
+    parser.add_argument("--budget", type=int, default=MARKS[-1], help="evaluations per search [500]")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--runs", type=Path, help="file that runs are read from and appended to")
+    parser.add_argument("--tuning", action="store_true", help="the worlds that settings are chosen on")
+    parser.add_argument("--list", action="store_true", help="print worlds and algorithms")
+    arguments = parser.parse_args()
+    role = Role.TUNING if arguments.tuning else Role.REPORTED
+    chosen = _names(arguments.worlds) if arguments.worlds else [f.name for f in FAMILIES.values() if f.role is role]
+    names = [a.strip() for a in arguments.algorithms.split(";")] if arguments.algorithms else [*CHEAP, *SLOW]
+    for known, asked in ((FAMILIES, chosen), (STREAMS, names)):
+        if unknown := [name for name in asked if name not in known]:
+            parser.error(f"unknown {', '.join(unknown)}: known are {'; '.join(known)}")
+    arguments.worlds, arguments.algorithms = [FAMILIES[name] for name in chosen], names
+    return arguments
 
 
 def main() -> int:
-    """Run all studies; 1 when a claim does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("HILNAS_DATA") or "/none"))
-    parser.add_argument("--seeds", type=_num_seeds, default=20, help="at least 2 [20]")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    macro, fbnet = arguments.data / "nasbench_macro_cifar10.npz", arguments.data / "fbnet_latency.npz"
-    for path in (macro, fbnet):
-        if not path.is_file():
-            parser.error(f"{path} is missing: give --data DIR (or HILNAS_DATA) with the tables named in --help")
-    world = World.of(nas_bench_macro(macro))
-    rows, claims = hypervolume_study(world, arguments.seeds)
-    rows += single_objective_study(world, arguments.seeds)
-    rows += latency_study(fbnet)
-    report(rows, arguments.json)
-    for claim in claims:
-        print(f"{'DOES NOT HOLD' if claim.missed else 'holds'}: {claim.text}", *claim.missed, sep="\n    ")
-    return 1 if any(claim.missed for claim in claims) else 0
+    """Run what is missing, print the table; 1 when a claim does not hold."""
+    arguments = _arguments()
+    if arguments.list:
+        print("\n".join([*(f"{f.name}: {f.about} ({f.role.value})" for f in FAMILIES.values()), *STREAMS]))
+        return 0
+    worlds = [family for family in arguments.worlds if is_there(family)]
+    for family in arguments.worlds:
+        if not is_there(family):
+            print(f"{family.name} is left out: HILNAS_DATA holds no {family.needs}")
+    runs = Runs(arguments.runs)
+    missing = runs.missing(
+        (family.name, algorithm, seed)
+        for family in worlds
+        for algorithm in arguments.algorithms
+        for seed in range(arguments.seeds if algorithm in CHEAP else arguments.slow_seeds)
+    )
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        for run in (
+            pool.map(search, *zip(*((*one, arguments.budget) for one in missing), strict=True), chunksize=5)
+            if missing
+            else ()
+        ):
+            runs.add(run)
+    print(f"hypervolume as a share of the best, mean +- standard error, after {', '.join(map(str, MARKS))} evaluations")
+    print_table(runs, worlds, arguments.algorithms)
+    print("", *held_out_errors(), sep="\n")
+    if arguments.budget < MARKS[-1] or NSGA2 not in arguments.algorithms:
+        return 0
+    ranks = print_ranks(runs, worlds, arguments.algorithms)
+    misses = nsga2_misses(runs, worlds, ranks)
+    print("NSGA-II is below no peer's NSGA-II: " + ("holds" if not misses else "DOES NOT HOLD"), *misses, sep="\n    ")
+    return 1 if misses else 0
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ COMMANDS = {
     "spaces": _Command("hilnas.cli.commands.spaces", "client,engine", "list, show, decode and sample search spaces"),
     "plugins": _Command("hilnas.cli.commands.plugins", "client", "list what packages bring, and algorithms' settings"),
     "devices": _Command("hilnas.cli.commands.devices", "client", "list boards; drain, quarantine, resume them"),
+    "workers": _Command("hilnas.cli.commands.workers", "client", "list workers: whether they live, what they do"),
     "measurements": _Command("hilnas.cli.commands.measurements", "client", "query measured latencies"),
     "tables": _Command("hilnas.cli.commands.tables", "client", "measure a space's operators; report how they add up"),
     "measure": _Command("hilnas.cli.commands.measure", "client", "measure a model of one's own on a board"),

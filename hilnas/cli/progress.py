@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hilnas.cli.fronts import metric_cell
 from hilnas.cli.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
+from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent
-from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
-from server.searches.candidate_schemas import CandidateResource, FrontResource
 from server.searches.schemas import SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.training.networks.schemas import NetworkResource
@@ -28,7 +28,6 @@ from server.training.schemas import SupernetResource
 
 _REFRESH_S = 0.5
 LOOK_S = 5.0
-_DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
 T = TypeVar("T", SearchResource, SupernetResource, NetworkResource, RankingStudyResource)
 
 
@@ -55,8 +54,9 @@ def follow_supernet(nas: Hilnas, supernet_id: str, console: Console) -> Supernet
         console,
         events=lambda: nas.supernets.events(supernet_id),
         read=lambda: nas.supernets.get(supernet_id),
-        render=lambda training, _: training_view(training),
+        render=training_view,
         line=training_line,
+        waiting=lambda: _no_worker(nas),
     )
 
 
@@ -66,8 +66,9 @@ def follow_network(nas: Hilnas, network_id: str, console: Console) -> NetworkRes
         console,
         events=lambda: nas.networks.events(network_id),
         read=lambda: nas.networks.get(network_id),
-        render=lambda training, _: training_view(training),
+        render=training_view,
         line=training_line,
+        waiting=lambda: _no_worker(nas),
     )
 
 
@@ -79,6 +80,7 @@ def follow_study(nas: Hilnas, study_id: str, console: Console) -> RankingStudyRe
         read=lambda: nas.ranking_studies.get(study_id),
         render=lambda study, _: Text(study_line(study)),
         line=study_line,
+        waiting=lambda: _no_worker(nas),
     )
 
 
@@ -149,8 +151,20 @@ def _changes(
 
 def _search_waits_for(nas: Hilnas, search_id: str) -> str:
     """What the measurements of a search wait for besides their turn; empty where there is nothing to say."""
+    search = nas.searches.get(search_id)
+    if search.waiting_for:
+        return search.waiting_for
     queued = nas.jobs.all(states=["queued"], kinds=["measure", "classify"], search_id=search_id, limit=1)
     return next((nas.jobs.get(job.id).waiting_for for job in queued), "")
+
+
+def _no_worker(nas: Hilnas) -> str:
+    """In words, that no worker lives; empty where one does, and with a server that does not know its workers."""
+    try:
+        alive = any(worker.is_alive for worker in nas.workers.all())
+    except NotFoundError:
+        return ""
+    return "" if alive else "no worker lives: start one with 'hilnas worker'"
 
 
 def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType:
@@ -172,6 +186,8 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     table.add_row("in flight", str(progress.num_in_flight))
     table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
     table.add_row("measured before", str(progress.num_reused))
+    if (algorithm := algorithm_text(progress.report)) is not None:
+        table.add_row("algorithm", algorithm)
     if (warm := warm_start_text(progress.report)) is not None:
         table.add_row("warm start", warm)
     if (deriving := deriving_text(progress.report)) is not None:
@@ -197,6 +213,15 @@ def search_line(search: SearchResource) -> str:
     )
 
 
+def algorithm_text(report: Mapping[str, JsonValue]) -> str | None:
+    """Which algorithm the server chose, and why; None where the spec named one."""
+    match report.get("algorithm"):
+        case {"kind": str(kind), "because": str(because)}:
+            return f"{kind}, chosen: {because}"
+        case _:
+            return None
+
+
 def deriving_text(report: Mapping[str, JsonValue]) -> str | None:
     """How far the derivation of a DenseNAS search is, as of its last checkpoint; None where none is under way."""
     match report.get("deriving"):
@@ -219,8 +244,8 @@ def _eta(search: SearchResource, finished: int, now: datetime) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def training_view(training: SupernetResource | NetworkResource) -> RenderableType:
-    """Everything one wants to see of a training."""
+def training_view(training: SupernetResource | NetworkResource, waiting_for: str = "") -> RenderableType:
+    """Everything one wants to see of a training, and what it waits for."""
     progress = training.progress
     table = Table(title=f"{training.name}  {training.id}", show_header=False, title_justify="left", min_width=64)
     table.add_column(style="bold")
@@ -233,6 +258,8 @@ def training_view(training: SupernetResource | NetworkResource) -> RenderableTyp
     table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
     for name, value in sorted(progress.metrics.items()):
         table.add_row(name, f"{value:.4g}")
+    if waiting_for:
+        table.add_row("waiting", Text(waiting_for))
     return table
 
 
@@ -257,74 +284,14 @@ def study_line(study: RankingStudyResource) -> str:
 
 def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
     """The architectures of a ranking study, the best by stand-alone accuracy first."""
-    table = Table("number", "architecture", "state", "shared top1", "alone top1", "MACs", "step")
+    table = Table("number", "architecture", "state", "shared top1 [%]", "alone top1 [%]", "MACs", "step")
     for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
         accuracies = [
-            "-" if accuracy is None else f"{accuracy.top1:.4f} ± {accuracy.standard_error:.2g}"
+            "-" if accuracy is None else metric_cell("top1", accuracy.top1, accuracy.standard_error)
             for accuracy in (one.shared, one.alone)
         ]
         step = f"{one.progress.step}/{one.progress.num_steps}"
         state = f"{one.state.value}: {one.reason}" if one.reason else one.state.value
-        table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, _count(one.macs), step)
+        macs = "-" if one.macs is None else f"{one.macs:,}"
+        table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, macs, step)
     return table
-
-
-def front_table(front: FrontResource) -> RenderableType:
-    """The front with every value's spread, and what its latencies are."""
-    kind = ""
-    if front.latency_kind is not None:
-        device = _DEVICES.get(front.device_class or "", "devices of several classes")
-        kind = f" ({front.latency_kind} latency on {device})"
-    if front.latency_kind == "table":
-        kind = " (latency from a table of results)"
-    if front.dominance is Dominance.CONFIDENT:
-        kind += ", nothing dominated beyond its 95 % confidence interval"
-    table = Table()
-    table.add_column("architecture")
-    for objective in front.objectives:
-        table.add_column(f"{objective.metric} [{objective.unit}]", justify="right")
-    # What is an objective has its column already.
-    told = {objective.metric for objective in front.objectives}
-    others = [name for name, metric in (("MACs", "macs"), ("params", "params")) if metric not in told]
-    for name in others:
-        table.add_column(name, justify="right")
-    on_device = any(point.candidate.device_accuracy is not None for point in front.points)
-    for name in _ACCURACIES if on_device else ():
-        table.add_column(name, justify="right")
-    table.add_column("flags")
-    for point in front.points:
-        candidate = point.candidate
-        values = [
-            number_text(value) + ("" if spread is None else f" ± {spread:.2g}")
-            for value, spread in zip(point.values, point.uncertainties, strict=True)
-        ]
-        flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
-        counts = {"MACs": _count(candidate.macs), "params": _count(candidate.params)}
-        accuracies = _accuracies(candidate) if on_device else ()
-        table.add_row(candidate.arch_id[:12], *values, *(counts[name] for name in others), *accuracies, flags)
-    # Not the table's own title: that would be broken into lines as narrow as the table.
-    return Group(Text(f"Pareto front of {front.search_id}{kind}", style="bold"), table)
-
-
-_ACCURACIES = ("test_top1", "device_top1", "loss on the device")
-
-
-def _accuracies(candidate: CandidateResource) -> tuple[str, str, str]:
-    """Top-1 on test images in float and on the device, and what is lost on the same images."""
-    test = "-" if candidate.test_top1 is None else f"{candidate.test_top1:.4f}"
-    found = candidate.device_accuracy
-    if found is None:
-        return test, "-", "-"
-    device = f"{found.top1:.4f} ± {found.standard_error:.2g}"
-    if found.kind == "simulated":
-        device += " (simulated)"
-    return test, device, "-" if found.loss is None else f"{found.loss:+.4f} ± {found.loss_standard_error or 0.0:.2g}"
-
-
-def number_text(value: float) -> str:
-    """A value for people: whole numbers with separators, others with five digits."""
-    return f"{int(value):,}" if value == int(value) and abs(value) >= 1000 else f"{value:.5g}"
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"

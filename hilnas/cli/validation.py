@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hilnas.cli.progress import number_text
+from nas_engine.domain.uncertainty import Interval, number_text
 from server.searches.schemas import ValidationReport
 
 
@@ -20,5 +20,8 @@ def validation_text(report: ValidationReport) -> str:
         f"  devices that can measure for it now: {report.num_devices}",
     ]
     lines += [f"  warning: {warning}" for warning in report.warnings]
-    lines += [f"  {r.metric}: {number_text(r.minimum)} to {number_text(r.maximum)}" for r in report.metric_ranges]
+    lines += [
+        f"  {r.metric}: {number_text(Interval(r.minimum))} to {number_text(Interval(r.maximum))}"
+        for r in report.metric_ranges
+    ]
     return "\n".join(lines)

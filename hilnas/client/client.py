@@ -18,7 +18,16 @@ from urllib.parse import urlsplit
 import httpx2
 
 from hilnas.client.classification_resources import ClassificationGroup
-from hilnas.client.resources import ArtifactFiles, DeviceGroup, Jobs, Measurements, SearchGroup, TokenGroup, read
+from hilnas.client.resources import (
+    ArtifactFiles,
+    DeviceGroup,
+    Jobs,
+    Measurements,
+    SearchGroup,
+    TokenGroup,
+    WorkerGroup,
+    read,
+)
 from hilnas.client.space_resources import Spaces
 from hilnas.client.table_resources import LatencyTableGroup
 from hilnas.client.training_resources import Candidates, NetworkGroup, RankingStudyGroup, SupernetGroup
@@ -62,6 +71,7 @@ class Hilnas:
         self.latency_tables = LatencyTableGroup(self._transport)
         self.classifications = ClassificationGroup(self._transport)
         self.jobs = Jobs(self._transport)
+        self.workers = WorkerGroup(self._transport)
         self.spaces = Spaces(self._transport)
         self.tokens = TokenGroup(self._transport)
         self.artifacts = ArtifactFiles(self._transport)

@@ -22,7 +22,9 @@ from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
+from server.jobs.workers.schemas import WorkerResource
 from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
+from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
 from server.searches.schemas import SearchResource, ValidationReport
 
@@ -155,6 +157,23 @@ class SearchGroup(Group):
         params: Params = {"dominance": dominance}
         return read(FrontResource, self._transport.get(f"{API}/searches/{search_id}/front", params))
 
+    def answer(
+        self,
+        search_id: str,
+        *,
+        latency_ms: float | None = None,
+        latency_us: float | None = None,
+        bounds: Sequence[str] = (),
+    ) -> AnswerResource:
+        """Which candidate to ship within bounds, what it beats, and how sure that is.
+
+        Args:
+            latency_ms, latency_us: most that the median latency may be.
+            bounds: on other metrics, such as ``macs:le:3e8``.
+        """
+        params: Params = {"latency_ms": latency_ms, "latency_us": latency_us, "bound": list(bounds)}
+        return read(AnswerResource, self._transport.get(f"{API}/searches/{search_id}/answer", params))
+
     def events(self, search_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
         """What happens to a search, from the start or after an event, until it ends."""
         return follow(self._transport, f"{API}/searches/{search_id}/events", after_id)
@@ -260,6 +279,14 @@ class Jobs(Group):
     def cancel(self, job_id: str) -> JobDetail:
         """Cancel the measurement of a model of one's own."""
         return read(JobDetail, self._transport.post(f"{API}/jobs/{job_id}:cancel"))
+
+
+class WorkerGroup(Group):
+    """Workers, which do what no device does."""
+
+    def all(self) -> Iterator[WorkerResource]:
+        """Iterate over workers with what they do, those that died lately among them."""
+        return self.items(f"{API}/workers", WorkerResource, {})
 
 
 class TokenGroup(Group):

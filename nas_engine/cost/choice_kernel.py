@@ -1,4 +1,4 @@
-"""Covariance of a metric between genotypes, and the hyper-parameters that maximise its marginal likelihood.
+"""Covariance of a metric between genotypes, and the hyper-parameters of largest posterior probability.
 
 Source: Rasmussen & Williams, Gaussian Processes for Machine Learning (2006): posterior eq. 2.25-2.26, likelihood 2.30,
 its gradient 5.9.
@@ -6,30 +6,38 @@ its gradient 5.9.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from nas_engine.domain.search_space import Gene
+from nas_engine.cost.encodings import Features, Floats
 
-Floats = NDArray[np.float64]
-
-MAX_LIKELIHOOD_SAMPLES = 150
+MAX_LIKELIHOOD_SAMPLES = 200
 """The likelihood is maximised on evenly spaced samples beyond this: its cost is cubic, its gain is not."""
 
-MAX_LIKELIHOOD_STEPS = 60
+MAX_LIKELIHOOD_STEPS = 50
 """Bound on the optimiser's iterations."""
 
 JITTER = 1e-8
 """Added to the diagonal, in units of the standardised variance, against rounding."""
 
-LOG_BOUNDS = ((-7.0, 4.0), (-7.0, 4.0), (-7.0, 2.0), (-3.0, 2.0), (-7.0, 2.0), (-3.0, 2.0), (-12.0, 0.0))
-"""Of the logarithm of each hyper-parameter, in the order of `Covariance`."""
+NEGLIGIBLE = 1e-3
+"""Share of the variance below which a part is not computed."""
+
+WEIGHT_SPREAD = 1.0
+"""Standard deviation, before the data, of the logarithm of how much more one gene matters than another."""
+
+_SMALL, _LARGE = -9.0, 4.0
+LOG_BOUNDS = (*(((_SMALL, _LARGE),) * 6), (-3.0, 1.5), (-3.0, 2.0), (-12.0, 0.5))
+"""Of the logarithm of each number of a `Covariance`, weights apart."""
+
+_START = (0.4, 0.1, 0.3, 0.1, 0.1, 0.1, 0.3, 0.5, 0.02)
+_PRIOR_SPREAD = np.asarray([3.0] * 6 + [1.0, 1.0, 3.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,161 +46,207 @@ class Covariance:
 
     Attributes:
         linear: variance explained by a sum of one term per gene and choice.
+        pairs: variance explained by one term per pair of genes and their choices.
+        interaction: variance explained by interactions of any order.
         counts: variance explained by how often each operator is used.
-        interaction: variance of the interaction of genes.
-        length: share of differing genes over which the interaction decays by e.
-        stage: variance of a smooth function of how often each operator is used in each stage (gene group).
-        stage_length: its length scale, in the unit of `Features.stages`.
+        smooth: variance explained by where each operator is used, about.
+        coarse: variance of a smooth function of how often each operator is used in each group of genes.
+        length: weighted share of differing genes over which `interaction` decays by e.
+        coarse_length: length scale of `coarse`.
         noise: variance that nothing above explains, told standard errors apart.
+        weights: logarithm of how much each gene matters.
     """
 
-    linear: float = 0.1
-    counts: float = 0.1
-    interaction: float = 0.1
-    length: float = 0.3
-    stage: float = 0.1
-    stage_length: float = 0.5
-    noise: float = 0.01
-
-    def values(self) -> tuple[float, ...]:
-        """List the parameters in the order they are declared in."""
-        return (
-            self.linear,
-            self.counts,
-            self.interaction,
-            self.length,
-            self.stage,
-            self.stage_length,
-            self.noise,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Genotypes as numbers.
-
-    Attributes:
-        one_hot: (n, num_choices), rows of norm 1.
-        counts: (n, num_labels), share of the genes that hold each option label.
-        stages: (n, num_groups * num_labels), share of the genes that lie in the group and hold the label, times the
-            square root of the number of groups.
-    """
-
-    one_hot: Floats
-    counts: Floats
-    stages: Floats
-
-    def take(self, rows: NDArray[np.int64]) -> Features:
-        """Keep the genotypes at `rows`."""
-        return Features(self.one_hot[rows], self.counts[rows], self.stages[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class _Likeness:
-    """How alike pairs of genotypes are: agreeing share, product of operator counts, squared stage distance."""
-
-    agreement: Floats
-    counts: Floats
-    stage_distance: Floats
+    linear: float
+    pairs: float
+    interaction: float
+    counts: float
+    smooth: float
+    coarse: float
+    length: float
+    coarse_length: float
+    noise: float
+    weights: tuple[float, ...]
 
     @classmethod
-    def between(cls, a: Features, b: Features) -> _Likeness:
-        """Every pair of `a` and `b`: three (len(a), len(b)) matrices."""
-        squares = (a.stages**2).sum(axis=1)[:, None] + (b.stages**2).sum(axis=1)[None]
-        distance = np.maximum(squares - 2.0 * a.stages @ b.stages.T, 0.0)
-        return cls(a.one_hot @ b.one_hot.T, a.counts @ b.counts.T, distance)
+    def of(cls, values: Sequence[float]) -> Covariance:
+        """Read what `values` gives."""
+        numbers: tuple[Any, ...] = (*values[:9], tuple(values[9:]))
+        return cls(*numbers)
+
+    @classmethod
+    def start(cls, num_genes: int) -> Covariance:
+        """Return what is assumed before any data."""
+        return cls(*_START, weights=(0.0,) * num_genes)
+
+    def values(self) -> tuple[float, ...]:
+        """List all numbers, the genes' weights last."""
+        return (
+            self.linear,
+            self.pairs,
+            self.interaction,
+            self.counts,
+            self.smooth,
+            self.coarse,
+            self.length,
+            self.coarse_length,
+            self.noise,
+            *self.weights,
+        )
 
 
 class ChoiceKernel:
-    """A sum of parts: per gene and choice, per operator count [, interaction of genes, smooth in the stages' counts].
+    """A sum of parts over the weighted share s of agreeing genes, and over how often operators are used.
 
-    k(a, b) = linear * agreeing genes + counts * (operator counts . operator counts)
-    [+ interaction * exp(-differing share / length) + stage * exp(-stage distance^2 / (2 stage_length^2))]
+    k(a, b) = linear * s + pairs * s^2 + interaction * exp((s - 1) / length)
+    + counts * (counts . counts) + smooth * (smooth . smooth) + coarse * exp(-coarse distance^2 / (2 coarse_length^2))
     """
 
-    def __init__(self, genes: Sequence[Gene], *, interactions: bool) -> None:
-        self._num_genes = len(genes)
-        self._interactions = interactions
-        self._offsets = np.cumsum([0, *(gene.num_choices for gene in genes)])
-        pairs = [(gene.group, label) for gene in genes for label in gene.options]
-        labels = sorted({label for _, label in pairs})
-        groups = sorted({group for group, _ in pairs})
-        self._to_label = np.eye(len(labels))[[labels.index(label) for _, label in pairs]]
-        cells = [groups.index(group) * len(labels) + labels.index(label) for group, label in pairs]
-        self._to_stage = np.eye(len(groups) * len(labels))[cells] * math.sqrt(len(groups))
+    def __init__(self, blocks: Sequence[slice], *, interactions: bool) -> None:
+        """See class.
 
-    def features(self, genotypes: Sequence[Sequence[int]]) -> Features:
-        """Compute the features of valid genotypes."""
-        chosen = np.asarray(genotypes, dtype=np.int64).reshape(len(genotypes), self._num_genes)
-        root = math.sqrt(self._num_genes)
-        one_hot = np.zeros((len(genotypes), int(self._offsets[-1])))
-        np.put_along_axis(one_hot, chosen + self._offsets[:-1], 1.0 / root, axis=1)
-        return Features(one_hot, one_hot @ self._to_label / root, one_hot @ self._to_stage / root)
+        Args:
+            blocks: columns of each gene in `Features.choices`.
+            interactions: without them only the parts that are linear in choices and counts are taken.
+        """
+        self._blocks = tuple(blocks)
+        self._starts = np.asarray([block.start for block in self._blocks])
+        self._widths = np.asarray([block.stop - block.start for block in self._blocks])
+        self._interactions = interactions
+
+    @property
+    def num_genes(self) -> int:
+        """Number of genes."""
+        return len(self._blocks)
 
     def between(self, a: Features, b: Features, hyper: Covariance) -> Floats:
         """Compute the covariance matrix, (len(a), len(b))."""
-        return np.asarray(sum(self._parts(_Likeness.between(a, b), hyper)))
+        kind = a.choices.dtype
+        scale = np.repeat(_shares(np.asarray(hyper.weights)), self._widths).astype(kind)
+        agreement = (a.choices * scale) @ b.choices.T
+        linear = np.hstack([hyper.counts * a.counts, hyper.smooth * a.smooth])
+        total = linear @ np.hstack([b.counts, b.smooth]).T
+        if not self._interactions:
+            total += hyper.linear * agreement
+            return np.asarray(total)
+        part = hyper.pairs * agreement
+        part += hyper.linear
+        part *= agreement
+        total += part
+        agreement -= 1.0
+        agreement *= 1.0 / hyper.length
+        np.exp(agreement, out=agreement)
+        agreement *= hyper.interaction
+        total += agreement
+        if hyper.coarse > NEGLIGIBLE:
+            distance = _squared_distance(a.coarse, b.coarse)
+            distance *= -0.5 / hyper.coarse_length**2
+            np.exp(distance, out=distance)
+            distance *= hyper.coarse
+            total += distance
+        return np.asarray(total)
 
     def variance(self, a: Features, hyper: Covariance) -> Floats:
         """Compute the diagonal of `between(a, a)`, (len(a),)."""
-        diagonal: Floats = self._num_genes * (hyper.linear + hyper.counts * (a.counts**2).sum(axis=1))
-        return diagonal + hyper.interaction + hyper.stage if self._interactions else diagonal
+        diagonal: Floats = hyper.counts * (a.counts**2).sum(axis=1) + hyper.smooth * (a.smooth**2).sum(axis=1)
+        diagonal += hyper.linear
+        coarse = hyper.coarse if hyper.coarse > NEGLIGIBLE else 0.0
+        return diagonal + hyper.pairs + hyper.interaction + coarse if self._interactions else diagonal
 
-    def gram(self, known: Features, hyper: Covariance, error_variance: Floats) -> Floats:
-        """Covariance of what was told: `between` plus noise, told error variances and jitter on the diagonal."""
-        kernel: Floats = self.between(known, known, hyper) + np.diag(hyper.noise + JITTER + error_variance)
-        return kernel
+    def most_likely(
+        self, known: Features, targets: Floats, error_variance: Floats, start: Covariance | None = None
+    ) -> tuple[Covariance, float]:
+        """Hyper-parameters of largest posterior probability, and its logarithm per sample; deterministic.
 
-    def _parts(self, likeness: _Likeness, hyper: Covariance) -> tuple[Floats, ...]:
-        """The summands: linear, counts[, interaction, stage]."""
-        linear: Floats = self._num_genes * hyper.linear * likeness.agreement
-        counts: Floats = self._num_genes * hyper.counts * likeness.counts
-        if not self._interactions:
-            return linear, counts
-        interaction: Floats = hyper.interaction * np.exp((likeness.agreement - 1.0) / hyper.length)
-        stage: Floats = hyper.stage * np.exp(-likeness.stage_distance / (2.0 * hyper.stage_length**2))
-        return linear, counts, interaction, stage
-
-    def most_likely(self, known: Features, targets: Floats, error_variance: Floats) -> Covariance:
-        """Hyper-parameters of largest marginal likelihood; deterministic."""
+        Args:
+            known: features of the samples.
+            targets: standardised values.
+            error_variance: of the targets.
+            start: where the optimiser begins; None for what is assumed before any data.
+        """
         num = len(targets)
         rows = np.unique(np.linspace(0, num - 1, min(num, MAX_LIKELIHOOD_SAMPLES)).round().astype(np.int64))
-        known, targets, error_variance = known.take(rows), targets[rows], error_variance[rows]
-        likeness = _Likeness.between(known, known)
-
-        def negative_log_likelihood(log_values: Floats) -> tuple[float, Floats]:
-            hyper = Covariance(*(float(v) for v in np.exp(log_values)))
-            parts = self._parts(likeness, hyper)
-            gram = sum(parts, start=np.diag(hyper.noise + JITTER + error_variance))
-            try:
-                factor = cho_factor(gram, lower=True)
-            except LinAlgError:
-                return 1e12, np.zeros(len(log_values))
-            solved, precision = cho_solve(factor, targets), cho_solve(factor, np.eye(len(targets)))
-            value = 0.5 * float(targets @ solved) + float(np.log(np.diag(factor[0])).sum())
-            # eq. 5.9: half the trace of (K^-1 - a a^T) dK.
-            return value, _slopes(precision - np.outer(solved, solved), parts, likeness, hyper)
-
-        start = np.log(Covariance().values())
-        options = {"maxiter": MAX_LIKELIHOOD_STEPS}
+        posterior = Posterior(self, known.take(rows), targets[rows], error_variance[rows])
+        begin = posterior.packed(start or Covariance.start(self.num_genes))
+        bounds = (*LOG_BOUNDS, *(((-4.0, 4.0),) * self.num_genes))
+        low, high = np.asarray(bounds).T
         outcome = minimize(
-            negative_log_likelihood, start, jac=True, method="L-BFGS-B", bounds=LOG_BOUNDS, options=options
+            posterior,
+            np.clip(begin, low, high),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": MAX_LIKELIHOOD_STEPS, "ftol": 1e-5},
         )
-        return Covariance(*(float(v) for v in np.exp(outcome.x)))
+        return posterior.unpacked(outcome.x), -float(outcome.fun) / len(rows)
 
 
-def _slopes(inner: Floats, parts: Sequence[Floats], likeness: _Likeness, hyper: Covariance) -> Floats:
-    """Derivatives of the negative log likelihood by the logarithm of each hyper-parameter, in declaration order.
+class Posterior:
+    """Negative logarithm of the hyper-parameters' posterior probability and its gradient, for the optimiser."""
 
-    By its variance, a summand's derivative is the summand itself; absent summands have none.
-    """
-    slopes = np.zeros(len(LOG_BOUNDS))
-    slopes[[0, 1]] = [float((inner * part).sum()) for part in parts[:2]]
-    slopes[6] = hyper.noise * float(np.trace(inner))
-    if len(parts) == 4:
-        interaction, stage = parts[2:]
-        slopes[2] = float((inner * interaction).sum())
-        slopes[3] = float((inner * interaction * (1.0 - likeness.agreement)).sum()) / hyper.length
-        slopes[4] = float((inner * stage).sum())
-        slopes[5] = float((inner * stage * likeness.stage_distance).sum()) / hyper.stage_length**2
-    return 0.5 * slopes
+    def __init__(self, kernel: ChoiceKernel, known: Features, targets: Floats, error_variance: Floats) -> None:
+        self._kernel, self._known, self._targets, self._error_variance = kernel, known, targets, error_variance
+        self._counts = known.counts @ known.counts.T
+        self._smooth = known.smooth @ known.smooth.T
+        self._distance = _squared_distance(known.coarse, known.coarse)
+        self._prior = np.log(_START)
+
+    def packed(self, hyper: Covariance) -> Floats:
+        """The optimiser's variables: logarithms, then the genes' weights."""
+        values = np.asarray(hyper.values())
+        return np.concatenate([np.log(values[:9]), values[9:]])
+
+    def unpacked(self, variables: Floats) -> Covariance:
+        """Inverse of `packed`."""
+        return Covariance.of([*(float(v) for v in np.exp(variables[:9])), *(float(v) for v in variables[9:])])
+
+    def __call__(self, variables: Floats) -> tuple[float, Floats]:
+        hyper, kernel, choices = self.unpacked(variables), self._kernel, self._known.choices
+        shares = _shares(variables[9:])
+        scale = np.repeat(shares, kernel._widths)
+        agreement = (choices * scale) @ choices.T
+        parts = {0: hyper.linear * agreement, 3: hyper.counts * self._counts, 4: hyper.smooth * self._smooth}
+        if kernel._interactions:
+            parts[1] = hyper.pairs * agreement**2
+            parts[2] = hyper.interaction * np.exp((agreement - 1.0) / hyper.length)
+            parts[5] = hyper.coarse * np.exp(self._distance / (-2.0 * hyper.coarse_length**2))
+        gram = sum(parts.values(), start=np.diag(hyper.noise + JITTER + self._error_variance))
+        try:
+            factor = cho_factor(gram, lower=True)
+        except LinAlgError:
+            return 1e12, np.zeros(len(variables))
+        solved, precision = cho_solve(factor, self._targets), cho_solve(factor, np.eye(len(gram)))
+        value = 0.5 * float(self._targets @ solved) + float(np.log(np.diag(factor[0])).sum())
+        # eq. 5.9: half the trace of (K^-1 - a a^T) dK.
+        inner = precision - np.outer(solved, solved)
+        slopes = np.zeros(len(variables))
+        for place, part in parts.items():
+            slopes[place] = float((inner * part).sum())
+        slopes[8] = hyper.noise * float(np.trace(inner))
+        by_agreement = hyper.linear * inner
+        if kernel._interactions:
+            decay = inner * parts[2]
+            slopes[6] = float((decay * (1.0 - agreement)).sum()) / hyper.length
+            slopes[7] = float((inner * parts[5] * self._distance).sum()) / hyper.coarse_length**2
+            by_agreement += 2.0 * hyper.pairs * inner * agreement + decay / hyper.length
+        per_column = (choices * (by_agreement @ choices)).sum(axis=0)
+        per_gene = np.add.reduceat(per_column, kernel._starts)
+        slopes[9:] = shares * (per_gene - float(shares @ per_gene))
+        slopes *= 0.5
+        off = (variables[:9] - self._prior) / _PRIOR_SPREAD
+        value += 0.5 * float(off @ off) + 0.5 * float(variables[9:] @ variables[9:]) / WEIGHT_SPREAD**2
+        slopes[:9] += off / _PRIOR_SPREAD
+        slopes[9:] += variables[9:] / WEIGHT_SPREAD**2
+        return value, slopes
+
+
+def _shares(weights: NDArray[np.float64]) -> Floats:
+    powers = np.exp(weights - weights.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _squared_distance(a: Floats, b: Floats) -> Floats:
+    distance = a @ (-2.0 * b.T)
+    distance += (a**2).sum(axis=1)[:, None]
+    distance += (b**2).sum(axis=1)[None]
+    return np.asarray(np.maximum(distance, 0.0, out=distance))

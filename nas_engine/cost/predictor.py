@@ -1,91 +1,53 @@
 """Predictors of a metric (latency, accuracy) from the genotype, learned from few evaluations, with uncertainty.
 
-A prediction is an estimate and never stands where a measurement is asked for. Both models are Gaussian posteriors in
-closed form, so every prediction has a standard deviation, and a checkpoint is the training data and five numbers:
-
-- ridge: Bayesian linear regression on the choices (a term per gene and choice, and per-operator counts). With many
-  data it tends to a per-operator latency table.
-- gaussian process: the same plus interactions between genes.
+A prediction is an estimate and never stands where a measurement is asked for. Which family of models and which
+encoding of the genotypes predict best is found by leaving samples out; the spread of the left-out errors is what the
+intervals are made of, so that they hold as often as they say.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
-from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Features, Floats
-from nas_engine.domain.architecture import Genotype
+from nas_engine.cost.choice_kernel import Covariance
+from nas_engine.cost.encodings import Encoding, Floats, Genotypes, distinct_encodings
+from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees, folds
+from nas_engine.cost.target_scale import TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import metric_named
 from nas_engine.domain.search_space import Gene, validate_genotype
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MIN_SAMPLES = 3
-LOGARITHMIC_SPAN = 3.0
-"""Positive metrics that span more than this factor are learned on a logarithmic scale: errors are relative there."""
 
+MAX_CHOICE_SAMPLES = 250
+"""Families are compared on evenly spaced samples beyond this."""
 
-class Scale(Enum):
-    """The scale a metric is learned on.
+GOOD_ENOUGH = 0.1
+"""Left-out error, in standard deviations of the values, below which the Gaussian process is not compared with trees."""
 
-    LOG_ERROR is minus the logarithm of what a fraction (accuracy) lacks to 1: accuracies saturate, and the step from
-    92 % to 93 % is as hard to make as many an earlier larger one.
-    """
+TREES_MUST_SAVE = 0.95
+"""Trees are taken where their left-out error is below this share of the Gaussian process's."""
 
-    LINEAR = "linear"
-    LOG = "log"
-    LOG_ERROR = "log_error"
+BOOSTING_WITHIN = 1.3
+"""Boosted trees are tried where random trees come this near to the error that is to be undercut."""
 
-    @classmethod
-    def fitting(cls, metric: Metric, values: Floats) -> Scale:
-        """The scale for these values of a metric."""
-        if metric.unit == "fraction":
-            return cls.LOG_ERROR if values.max() < 1.0 else cls.LINEAR
-        spans = values.min() > 0 and values.max() > LOGARITHMIC_SPAN * values.min()
-        return cls.LOG if spans else cls.LINEAR
-
-    def forward(self, values: Floats) -> Floats:
-        """Bring metric values onto the scale the process is fitted on."""
-        match self:
-            case Scale.LINEAR:
-                return values
-            case Scale.LOG:
-                return np.asarray(np.log(values))
-            case Scale.LOG_ERROR:
-                return np.asarray(-np.log1p(-values))
-
-    def backward(self, values: Floats) -> Floats:
-        """Bring values of the fitted scale back to the metric's unit."""
-        match self:
-            case Scale.LINEAR:
-                return values
-            case Scale.LOG:
-                return np.asarray(np.exp(values))
-            case Scale.LOG_ERROR:
-                return np.asarray(-np.expm1(-values))
-
-    def step(self, values: Floats) -> Floats:
-        """How far the metric moves per unit of this scale, at metric values `values`."""
-        match self:
-            case Scale.LINEAR:
-                return np.ones_like(values)
-            case Scale.LOG:
-                return values
-            case Scale.LOG_ERROR:
-                return 1.0 - values
+MIN_TREE_SAMPLES = 20
 
 
 class PredictorModel(Enum):
-    """Covariance of the predictor: linear in genes and operator counts (ridge), or with their interactions as well."""
+    """Which models are tried: Bayesian linear regression, Gaussian processes, or trees as well."""
 
     RIDGE = "ridge"
     GAUSSIAN_PROCESS = "gaussian_process"
+    BEST = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,65 +65,115 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class _Posterior:
-    """What prediction needs of the training data: features, the solved system, the standardisation."""
+class ModelChoice:
+    """What was chosen by leaving samples out; with the samples it makes the same predictor again.
 
-    known: Features
-    weights: Floats
-    precision: Floats
-    centre: float
-    scale: float
+    Attributes:
+        family: of models.
+        encoding: of the genotypes, for families that use it.
+        covariance: hyper-parameters of a Gaussian process; empty for trees.
+        num_samples: it was chosen on.
+        left_out_error: root mean square, in standard deviations of the values.
+        widening: factor that makes predicted standard deviations agree with left-out errors.
+    """
+
+    family: Family
+    encoding: Encoding
+    covariance: tuple[float, ...]
+    num_samples: int
+    left_out_error: float
+    widening: float
+
+    def document(self) -> JsonValue:
+        """As JSON."""
+        return {
+            "family": self.family.value,
+            "encoding": self.encoding.value,
+            "covariance": list(self.covariance),
+            "num_samples": self.num_samples,
+            "left_out_error": self.left_out_error,
+            "widening": self.widening,
+        }
+
+    @classmethod
+    def of(cls, document: JsonValue) -> ModelChoice:
+        """Inverse of `document`.
+
+        Raises EngineError where it is damaged.
+        """
+        try:
+            if not isinstance(document, Mapping):
+                raise TypeError(f"expected an object, found {document!r}")
+            numbers = [_numbers([document[name]])[0] for name in ("num_samples", "left_out_error", "widening")]
+            return cls(
+                Family(document["family"]),
+                Encoding(document["encoding"]),
+                tuple(_numbers(document["covariance"])),
+                int(numbers[0]),
+                *numbers[1:],
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise EngineError(f"chosen model is damaged: {error}; choose it anew") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Samples:
     """Training data in the metric's unit, and the scale they are learned on."""
 
-    genotypes: tuple[Genotype, ...]
+    genotypes: Genotypes
     values: Floats
     standard_errors: Floats
-    learned_on: Scale
+    scale: TargetScale
 
-    def standardised(self) -> tuple[Floats, Floats, float, float]:
-        """Targets of mean 0 and variance 1, their error variances, and the centre and scale to undo it."""
-        values = self.learned_on.forward(self.values)
-        errors = self.standard_errors / self.learned_on.step(self.values)
-        centre, spread = float(values.mean()), float(values.std())
-        scale = spread if spread > 0 else 1.0
-        return (values - centre) / scale, (errors / scale) ** 2, centre, scale
+    @property
+    def targets(self) -> Floats:
+        """Standardised values."""
+        return self.scale.forward(self.values)
+
+    @property
+    def error_variance(self) -> Floats:
+        """Of the targets."""
+        return (self.standard_errors / self.scale.step(self.values)) ** 2
 
 
 class MetricPredictor:
     """Predicts one metric over the genotypes of one encoding."""
 
-    def __init__(
-        self, genes: Sequence[Gene], metric: Metric, model: PredictorModel = PredictorModel.GAUSSIAN_PROCESS
-    ) -> None:
+    def __init__(self, genes: Sequence[Gene], metric: Metric, model: PredictorModel = PredictorModel.BEST) -> None:
         """See class.
 
         Args:
             genes: of the search space.
             metric: what is predicted; decides the scale it is learned on.
-            model: which posterior.
+            model: which models are tried.
         """
         self._genes = tuple(genes)
         self._metric = metric
         self._model = model
-        self._kernel = ChoiceKernel(self._genes, interactions=model is PredictorModel.GAUSSIAN_PROCESS)
         self._samples: _Samples | None = None
-        self._covariance = Covariance()
-        self._posterior: _Posterior | None = None
+        self._choice: ModelChoice | None = None
+        self._regressor: GaussianProcess | Trees | None = None
 
     @property
     def num_samples(self) -> int:
-        """Number of evaluations the posterior is conditioned on."""
-        return 0 if self._samples is None else len(self._samples.genotypes)
+        """Number of evaluations it has learned from."""
+        return 0 if self._samples is None else len(self._samples.values)
+
+    @property
+    def choice(self) -> ModelChoice:
+        """The model in use. Raises EngineError before the first fit."""
+        if self._choice is None:
+            raise EngineError("predictor: fit it before asking what was chosen")
+        return self._choice
 
     def fit(
         self,
-        genotypes: Sequence[Sequence[int]],
+        genotypes: Sequence[Sequence[int]] | Genotypes,
         values: Sequence[float],
         standard_errors: Sequence[float] | None = None,
+        *,
+        choice: ModelChoice | None = None,
+        near: ModelChoice | None = None,
     ) -> None:
         """Learn from evaluations, replacing earlier ones.
 
@@ -169,37 +181,90 @@ class MetricPredictor:
             genotypes: what was evaluated.
             values: what was found.
             standard_errors: of the values; None takes them as exact.
+            choice: the model to use; None chooses one.
+            near: an earlier choice, from whose hyper-parameters a new choice sets out.
 
         Raises:
             EngineError: fewer than `MIN_SAMPLES`, unequal lengths, a value that is not finite, a negative error.
         """
-        samples = self._checked(genotypes, values, standard_errors)
-        targets, error_variance, _, _ = samples.standardised()
-        self._covariance = self._kernel.most_likely(self._kernel.features(samples.genotypes), targets, error_variance)
-        self._samples = samples
-        self._posterior = None
+        self._samples = self._checked(genotypes, values, standard_errors)
+        self._choice = choice or self._chosen(self._samples, near)
+        self._regressor = None
 
-    def predict(self, genotypes: Sequence[Sequence[int]]) -> Prediction:
+    def predict(self, genotypes: Sequence[Sequence[int]] | Genotypes) -> Prediction:
         """Mean and standard deviation per genotype.
 
         Raises:
             EngineError: not fitted yet, or a genotype of another space.
         """
-        if self._samples is None:
-            raise EngineError("predictor: fit it before asking for predictions")
-        if self._posterior is None:
-            known = self._kernel.features(self._samples.genotypes)
-            targets, error_variance, centre, scale = self._samples.standardised()
-            factor = cho_factor(self._kernel.gram(known, self._covariance, error_variance), lower=True)
-            precision = cho_solve(factor, np.eye(len(targets)))
-            self._posterior = _Posterior(known, cho_solve(factor, targets), precision, centre, scale)
-        posterior, hyper = self._posterior, self._covariance
-        features = self._kernel.features([validate_genotype(self._genes, genotype) for genotype in genotypes])
-        cross = self._kernel.between(features, posterior.known, hyper)
-        explained = (cross @ posterior.precision * cross).sum(axis=1)
-        variance = np.maximum(self._kernel.variance(features, hyper) - explained, 0.0) + hyper.noise
-        mean = self._samples.learned_on.backward(cross @ posterior.weights * posterior.scale + posterior.centre)
-        return Prediction(mean, np.sqrt(variance) * posterior.scale * self._samples.learned_on.step(mean))
+        samples, regressor = self._fitted()
+        mean, variance = regressor.predict(self._valid(genotypes))
+        values = samples.scale.backward(mean)
+        return Prediction(values, self.choice.widening * np.sqrt(variance) * samples.scale.step(values))
+
+    def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Expected values and their covariance with one another; genotypes are taken to be valid."""
+        samples, regressor = self._fitted()
+        mean, covariance = regressor.joint(genotypes)
+        values = samples.scale.backward(mean)
+        step = self.choice.widening * samples.scale.step(values)
+        return values, covariance * step[:, None] * step[None, :]
+
+    def rough(self, genotypes: Genotypes) -> Prediction:
+        """Expected values, with the error that samples had when they were left out: cheaper than `predict`."""
+        samples, regressor = self._fitted()
+        values = samples.scale.backward(regressor.mean(genotypes))
+        return Prediction(values, self.choice.left_out_error * np.abs(samples.scale.step(values)))
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """Expected values alone, which cost less; genotypes are taken to be valid."""
+        samples, regressor = self._fitted()
+        return samples.scale.backward(regressor.mean(genotypes))
+
+    def intervals(self, genotypes: Sequence[Sequence[int]], coverage: float = 0.9) -> tuple[Floats, Floats]:
+        """Lower and upper bounds that hold for this share of new evaluations: by the quantile of left-out errors.
+
+        Raises:
+            EngineError: as predict; too few samples for this coverage.
+        """
+        samples, regressor = self._fitted()
+        left_out = self._cross_fitted()
+        num = len(samples.values)
+        place = math.ceil((num + 1) * coverage)
+        if place > num:
+            raise EngineError(f"predictor: intervals of {coverage:.0%} need more than the {num} samples there are")
+        # Not in units of the predicted deviations: those of models that saw all samples are smaller.
+        reach = float(np.sort(np.abs(left_out - samples.targets))[place - 1])
+        mean, _ = regressor.predict(self._valid(genotypes))
+        ends = samples.scale.backward(mean - reach), samples.scale.backward(mean + reach)
+        return np.minimum(*ends), np.maximum(*ends)
+
+    def _cross_fitted(self) -> Floats:
+        """The samples as predicted from other folds, by hyper-parameters that did not see them either."""
+        samples, regressor = self._fitted()
+        if isinstance(regressor, Trees):
+            return regressor.left_out().mean
+        num = len(samples.values)
+        mean = np.zeros(num)
+        for fold in folds(num):
+            rest = np.setdiff1d(np.arange(num), fold)
+            data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
+            process = self._made(self.choice)
+            assert isinstance(process, GaussianProcess)
+            process.learn_covariance(*data)
+            process.fit(*data)
+            mean[fold], _ = process.predict(samples.genotypes[fold])
+        return mean
+
+    def believed(self) -> Floats:
+        """Values of the samples after what the others say of each: told errors are weighed against predictions."""
+        samples, regressor = self._fitted()
+        if not samples.standard_errors.any():
+            return samples.values
+        left_out = regressor.left_out()
+        variance = left_out.variance * self.choice.widening**2
+        trust = variance / (variance + samples.error_variance)
+        return samples.scale.backward(left_out.mean + trust * (samples.targets - left_out.mean))
 
     def state(self) -> JsonValue:
         """Training data and hyper-parameters as JSON; `from_state` predicts exactly the same."""
@@ -208,11 +273,11 @@ class MetricPredictor:
             "state_version": STATE_VERSION,
             "metric": self._metric.name,
             "model": self._model.value,
-            "covariance": list(self._covariance.values()),
+            "choice": None if self._choice is None else self._choice.document(),
             "samples": None
             if samples is None
             else {
-                "genotypes": [list(genotype) for genotype in samples.genotypes],
+                "genotypes": samples.genotypes.tolist(),
                 "values": samples.values.tolist(),
                 "standard_errors": samples.standard_errors.tolist(),
             },
@@ -229,21 +294,76 @@ class MetricPredictor:
             raise EngineError(f"predictor state is damaged or not of version {STATE_VERSION}: fit the predictor anew")
         try:
             predictor = cls(genes, metric_named(str(state["metric"])), PredictorModel(state["model"]))
-            predictor._covariance = Covariance(*_numbers(state["covariance"]))
             samples = state["samples"]
             if samples is not None:
                 if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
                     raise TypeError("samples must be an object with genotypes, values and standard_errors")
                 genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
                 values, errors = _numbers(samples["values"]), _numbers(samples["standard_errors"])
-                predictor._samples = predictor._checked(genotypes, values, errors)
+                predictor.fit(genotypes, values, errors, choice=ModelChoice.of(state["choice"]))
         except (KeyError, ValueError, TypeError) as error:
             raise EngineError(f"predictor state is damaged: {error}; fit the predictor anew") from error
         return predictor
 
+    def _fitted(self) -> tuple[_Samples, GaussianProcess | Trees]:
+        if self._samples is None:
+            raise EngineError("predictor: fit it before asking for predictions")
+        if self._regressor is None:
+            self._regressor = self._made(self.choice)
+            samples = self._samples
+            self._regressor.fit(samples.genotypes, samples.targets, samples.error_variance)
+            if isinstance(self._regressor, Trees):
+                self._regressor.assume_variance(self.choice.left_out_error**2)
+        return self._samples, self._regressor
+
+    def _made(self, choice: ModelChoice) -> GaussianProcess | Trees:
+        if choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
+            return Trees(self._genes, choice.family, choice.encoding)
+        process = GaussianProcess(self._genes, choice.encoding, interactions=choice.family is not Family.RIDGE)
+        process.covariance = Covariance.of(choice.covariance)
+        return process
+
+    def _chosen(self, samples: _Samples, near: ModelChoice | None) -> ModelChoice:
+        """Compare encodings, then families, by the errors of left-out samples."""
+        num = len(samples.values)
+        rows = np.unique(np.linspace(0, num - 1, min(num, MAX_CHOICE_SAMPLES)).round().astype(np.int64))
+        data = samples.genotypes[rows], samples.targets[rows], samples.error_variance[rows]
+        family = Family.RIDGE if self._model is PredictorModel.RIDGE else Family.GAUSSIAN_PROCESS
+        best: ModelChoice | None = None
+        for encoding in distinct_encodings(self._genes):
+            process = GaussianProcess(self._genes, encoding, interactions=family is not Family.RIDGE)
+            start = Covariance.of(near.covariance) if near is not None and near.covariance else None
+            process.learn_covariance(*data, start)
+            process.fit(*data)
+            choice = _judged(
+                ModelChoice(family, encoding, process.covariance.values(), num, 0.0, 1.0), process.left_out(), *data[1:]
+            )
+            if best is None or choice.left_out_error < best.left_out_error:
+                best = choice
+        assert best is not None
+        if self._model is not PredictorModel.BEST or best.left_out_error < GOOD_ENOUGH or num < MIN_TREE_SAMPLES:
+            return best
+        limit = TREES_MUST_SAVE * best.left_out_error
+        for family in (Family.RANDOM_TREES, Family.BOOSTED_TREES):
+            encoding = best.encoding if best.encoding is Encoding.CELL else Encoding.CHOICES
+            trees = Trees(self._genes, family, encoding)
+            trees.fit(*data)
+            choice = _judged(ModelChoice(family, encoding, (), num, 0.0, 1.0), trees.left_out(), *data[1:])
+            if choice.left_out_error > BOOSTING_WITHIN * limit:
+                break
+            if choice.left_out_error < limit:
+                best, limit = choice, choice.left_out_error
+        return best
+
+    def _valid(self, genotypes: Sequence[Sequence[int]] | Genotypes) -> Genotypes:
+        if isinstance(genotypes, np.ndarray):
+            return genotypes
+        valid = [validate_genotype(self._genes, genotype) for genotype in genotypes]
+        return np.asarray(valid, dtype=np.int64).reshape(len(valid), len(self._genes))
+
     def _checked(
         self,
-        genotypes: Sequence[Sequence[int]],
+        genotypes: Sequence[Sequence[int]] | Genotypes,
         values: Sequence[float],
         standard_errors: Sequence[float] | None,
     ) -> _Samples:
@@ -257,8 +377,16 @@ class MetricPredictor:
         sound = np.isfinite(targets) & np.isfinite(errors) & (errors >= 0)
         if not sound.all():
             raise EngineError(f"predictor: value or standard error {int(np.argmin(sound))} is not finite or negative")
-        valid = tuple(validate_genotype(self._genes, genotype) for genotype in genotypes)
-        return _Samples(valid, targets, errors, Scale.fitting(self._metric, targets))
+        return _Samples(self._valid(genotypes), targets, errors, TargetScale.fitting(self._metric, targets))
+
+
+def _judged(choice: ModelChoice, left_out: LeftOut, targets: Floats, error_variance: Floats) -> ModelChoice:
+    """With the left-out error, and the factor that makes the predicted spread agree with it."""
+    squares = (left_out.mean - targets) ** 2
+    weights = 1.0 / (1.0 + error_variance)
+    error = math.sqrt(float(np.average(squares, weights=weights)))
+    ratio = float(np.mean(squares / (left_out.variance + error_variance)))
+    return replace(choice, left_out_error=error, widening=min(max(math.sqrt(ratio), 0.5), 3.0))
 
 
 def _numbers(value: JsonValue) -> list[float]:

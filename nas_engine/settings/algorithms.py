@@ -43,6 +43,21 @@ class RandomSearchSettings(CheckpointedSettings):
     """Number of candidates asked at once."""
 
 
+AUTO_SAMPLE = 16
+"""Initial sample of NSGA-II with two objectives where no population is given."""
+
+AUTO_SURVIVORS = 10
+"""Survivors that NSGA-II starts with there; one more for every `AUTO_OBSERVED_PER_SURVIVOR` candidates evaluated."""
+
+AUTO_OBSERVED_PER_SURVIVOR = 30
+
+AUTO_MATES = 3
+"""Candidates for a second parent there, the one nearest to the first in the objectives being taken."""
+
+AUTO_PER_OBJECTIVE = 8
+"""Further candidates in the initial sample, and further survivors, for each objective beyond two."""
+
+
 class Nsga2Settings(CheckpointedSettings):
     """NSGA-II (Deb et al. 2002) on the space's integer encoding."""
 
@@ -51,11 +66,13 @@ class Nsga2Settings(CheckpointedSettings):
     kind: Literal["nsga2"] = "nsga2"
     """Name of the algorithm; it selects these settings."""
 
-    population_size: int = Field(default=20, ge=2, le=10_000)
-    """Number of survivors per generation, and size of the initial sample."""
+    population_size: int | None = later(None, ge=2, le=10_000)
+    """Number of survivors per generation, and size of the initial sample; absent: it follows from the space and the
+    objectives and grows with the number of candidates that were evaluated."""
 
     num_offspring: int | None = Field(default=None, ge=1, le=10_000)
-    """Number of candidates per generation; absent: as many as survive."""
+    """Number of candidates per generation; absent: as many as survive where `population_size` is given, else half as
+    many."""
 
     crossover_probability: float = Field(default=0.9, ge=0, le=1)
     """Probability that a pair of parents is crossed at all."""
@@ -63,8 +80,12 @@ class Nsga2Settings(CheckpointedSettings):
     block_probability: float = Field(default=0.5, ge=0, le=1)
     """Probability that a crossover exchanges whole stages instead of single genes."""
 
-    mutation_probability: float = Field(default=0.8, ge=0, le=1)
-    """Probability that a child is mutated (benchmarks/search_quality.py: 0.8 finds better fronts than 1.0)."""
+    mutation_probability: float = Field(default=0.5, ge=0, le=1)
+    """Probability that a child is mutated (benchmarks/search_quality.py; the first release had 0.8)."""
+
+    num_mates: int | None = later(None, ge=1, le=100)
+    """Number of tournament winners among which the one nearest to the first parent, in the objectives, becomes the
+    second; absent: 1 where `population_size` is given, which is the classical algorithm, else 3."""
 
     structural_probability: float = Field(default=0.3, ge=0, le=1)
     """Probability that a mutation changes a structural gene (depth, resolution), where the space has one."""
@@ -80,15 +101,45 @@ class Nsga2Settings(CheckpointedSettings):
     """With `reject`: number of candidates of one generation that may violate a constraint before the search reports
     that it cannot be met; absent: 20 times the population."""
 
+    def initial_sample(self, num_architectures: int, num_objectives: int) -> int:
+        """Number of random candidates before any are bred.
+
+        Args:
+            num_architectures: size of the space; a small one is not spent on the sample.
+            num_objectives: of the search; more of them need more candidates for a first front.
+        """
+        if self.population_size is not None:
+            return self.population_size
+        return max(4, min(AUTO_SAMPLE + AUTO_PER_OBJECTIVE * (num_objectives - 2), num_architectures // 10))
+
+    def survivors(self, num_observed: int, num_objectives: int) -> int:
+        """Number of survivors once `num_observed` candidates were evaluated.
+
+        It follows the search instead of a budget that may be extended: few survivors make a short search quick, more
+        of them hold a front that gets long.
+        """
+        if self.population_size is not None:
+            return self.population_size
+        return AUTO_SURVIVORS + AUTO_PER_OBJECTIVE * (num_objectives - 2) + num_observed // AUTO_OBSERVED_PER_SURVIVOR
+
+    def offspring(self, num_observed: int, num_objectives: int) -> int:
+        """Number of candidates per generation once `num_observed` candidates were evaluated."""
+        if self.num_offspring is not None:
+            return self.num_offspring
+        num = self.survivors(num_observed, num_objectives)
+        return num if self.population_size is not None else max(1, num // 2)
+
     @property
-    def offspring(self) -> int:
-        """Number of candidates per generation."""
-        return self.population_size if self.num_offspring is None else self.num_offspring
+    def mates(self) -> int:
+        """Number of candidates for a second parent."""
+        if self.num_mates is not None:
+            return self.num_mates
+        return AUTO_MATES if self.population_size is None else 1
 
     @property
     def rejection_limit(self) -> int:
         """Number of infeasible candidates per generation that `reject` allows."""
-        return 20 * self.population_size if self.max_rejections is None else self.max_rejections
+        return 20 * (self.population_size or AUTO_SAMPLE) if self.max_rejections is None else self.max_rejections
 
     def identity(self) -> dict[str, JsonValue]:
         """Return the document that a checkpoint names: how children are made is a part of its own there."""
@@ -242,7 +293,7 @@ class BinnedEvolutionSettings(CheckpointedSettings):
 
 
 class PredictorAssistedSettings(CheckpointedSettings):
-    """Predictors learned from what has been evaluated, an inner NSGA-II on them, real evaluation of the chosen few."""
+    """Predictors learned from what has been evaluated, evolution on them, real evaluation of those that add most."""
 
     NO_SHIFTING = "its predictor would learn accuracies of several versions of the supernet"
 
@@ -250,22 +301,23 @@ class PredictorAssistedSettings(CheckpointedSettings):
     """Name of the algorithm; it selects these settings."""
 
     num_initial: int = Field(default=25, ge=3, le=100_000)
-    """Number of random candidates before predictors are first fitted."""
+    """Number of candidates, drawn so that every choice comes about as often, before predictors are first fitted."""
 
     num_chosen: int = Field(default=10, ge=1, le=10_000)
     """Number of candidates per generation after that."""
 
     predictor: PredictorKind = PredictorKind.GAUSSIAN_PROCESS
-    """Model of each metric that must be evaluated."""
+    """Models of each metric that must be evaluated: linear ones (`ridge`) alone, or Gaussian processes and ensembles of
+    trees, among which left-out samples choose."""
 
     inner_population: int = Field(default=60, ge=2, le=10_000)
-    """Population size of the inner NSGA-II."""
+    """Number of children per round of evolution on predictions, in spaces too large to predict whole."""
 
     inner_generations: int = Field(default=15, ge=1, le=10_000)
-    """Number of generations of the inner NSGA-II."""
+    """Number of rounds of evolution on predictions, in spaces too large to predict whole."""
 
     exploration: float = Field(default=1.0, ge=0, le=100)
-    """Standard deviations by which a prediction is taken better than its mean when candidates are chosen."""
+    """Factor of the predicted standard deviations in the expected gain; 0 believes the means, more explores more."""
 
 
 class WarmStartSettings(SpecPart):

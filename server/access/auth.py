@@ -21,6 +21,7 @@ from server.core.errors import NotAuthenticatedError
 from server.core.http.problem_types import FORBIDDEN, UNAUTHENTICATED
 from server.core.http.problems import Problem
 from server.core.http.provide import ApiSettings, provided, provided_of
+from server.core.http.references import resolve_references
 
 SESSION_COOKIE = "hilnas_session"
 CSRF_HEADER = "X-Hilnas-Page"
@@ -152,6 +153,7 @@ def _who_may(rule: Rule) -> list[str]:
 def _permitted(
     request: Request, caller: Annotated[Caller, Depends(_caller)], owners: Annotated[Owners, provided(Owners)]
 ) -> Caller:
+    resolve_references(request)  # before anything reads the ids of the path and the filters, and for callers alone
     return permit(request, caller, owners)
 
 

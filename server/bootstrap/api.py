@@ -47,6 +47,7 @@ from server.bootstrap.http.system_routes import Probes
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.owners import all_owners
+from server.bootstrap.references import all_references
 from server.bootstrap.schema import current_revision, head_revision, open_database
 from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
 from server.bootstrap.settings import Settings
@@ -76,6 +77,7 @@ from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenM
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.queries import Latencies
 from server.searches.admission import Admission
+from server.searches.answers.answer import Answers
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.shipping.bundles import EvidenceBundles
@@ -171,7 +173,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     files = FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes)
     probes = Probes((lambda: _database_check(engine, settings.min_free_bytes), lambda: _artifacts_check(files)))
     health = (Metrics((lambda: _job_depths(dispatch),)), probes)
-    core = (api_settings, uow, Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
+    core = (api_settings, uow, all_references(uow), Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
     artifacts = Artifacts(uow, files)
     scrubs = ArtifactScrubs(uow, files, timedelta(hours=settings.scrub_every_h))
@@ -194,7 +196,8 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     models_to_ship = DeployableModels(uow)
     training = (supernets, networks, CandidateRetraining(uow, networks), models_to_ship)
     searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
-    searching = (searches, Fronts(uow, FrontMaths()), RankingStudies(uow, spaces, datasets))
+    fronts = Fronts(uow, FrontMaths())
+    searching = (searches, fronts, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
 
     bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))
     shipping = (CandidateExports(uow), bundles, Neighbourhoods(uow, spaces, tables))

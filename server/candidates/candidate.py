@@ -15,6 +15,7 @@ from nas_engine.domain.metrics import stored_metric
 from nas_engine.domain.plugins.doors import Provider
 from server.candidates.states import CandidateState, EvaluationSource
 from server.core.errors import InvalidValueError
+from server.core.ids import short_id
 from server.spaces.architecture import ArchitectureRecord
 
 
@@ -84,6 +85,11 @@ class Candidate:
     def arch_id(self) -> str:
         """Identity of its architecture."""
         return self.record.arch_id
+
+    @property
+    def short_id(self) -> str:
+        """Short name of it: the search's, and its number there."""
+        return f"{short_id(self.search_id)}.{self.seq}"
 
     @property
     def values(self) -> Mapping[Metric, float]:

@@ -13,6 +13,7 @@ from server.access.principal import Principal
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, EndReason, SearchState
 from server.core.errors import InvalidValueError
+from server.core.ids import short_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,11 @@ class Search:
     version: int = 1
     moved_to: str | None = None
     plugins: tuple[UsedPlugin, ...] = ()
+
+    @property
+    def short_id(self) -> str:
+        """Short name of it, taken wherever its id is."""
+        return short_id(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

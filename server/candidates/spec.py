@@ -120,7 +120,8 @@ class SearchSpec(SpecPart):
     """Bounds that a candidate must meet to be feasible, all of them."""
 
     algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings)
-    """Search algorithm that proposes candidates, with its settings."""
+    """Search algorithm that proposes candidates, with its settings; absent or `{"kind": "auto"}`: the server chooses by
+    the budget, the space and the objectives, and says why in the search's progress, `report.algorithm`."""
 
     budget: BudgetSpec
     """Number of evaluations after which the search ends."""
@@ -224,16 +225,26 @@ class SearchSpec(SpecPart):
         return tuple(metric for metric in self.metrics() if not is_cheap(metric))
 
 
+_AUTO = {"kind": "auto"}
+
+
 def parse_search_spec(document: object) -> SearchSpec:
-    """A search spec from a JSON document.
+    """A search spec from a JSON document; NSGA-II stands for an algorithm that is yet to be chosen.
 
     Raises:
         InvalidSpecError: one violation per place that is wrong.
     """
+    if isinstance(document, dict) and names_no_algorithm(document):
+        document = {name: value for name, value in document.items() if name != "algorithm"}
     if (table := _reported_table(document)) is not None:
         message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
         raise InvalidSpecError([SpecViolation("/algorithm/kind", message)])
     return parse_spec(SearchSpec, document)
+
+
+def names_no_algorithm(document: object) -> bool:
+    """Whether the choice of the algorithm is left to the server: none is named, or `auto`."""
+    return isinstance(document, dict) and document.get("algorithm", _AUTO) == _AUTO
 
 
 def stored_search_spec(document: object) -> SearchSpec:

@@ -2,6 +2,7 @@
 
 ServiceError
   NotFoundError                  there is no such thing
+  AmbiguousReferenceError        a name or the beginning of an id means several things
   InvalidSpecError               a spec cannot be run; one violation per place, with the feasible range
   InvalidModelError              an uploaded model is none that a board should be given
   InvalidValueError              a value is non-finite, out of range or malformed
@@ -44,6 +45,22 @@ class NotFoundError(ServiceError):
         super().__init__(f"there is no {kind} {id!r}: check its id")
         self.kind = kind
         self.id = id
+
+
+class AmbiguousReferenceError(ServiceError):
+    """A name, or a part of an id, means several things.
+
+    Attributes:
+        kind: what was looked for, e.g. ``search``.
+        reference: as it was given.
+        matches: what it may mean, each by something that means it alone.
+    """
+
+    def __init__(self, kind: str, reference: str, matches: Sequence[str]) -> None:
+        super().__init__(f"{reference!r} is more than one {kind}: use one of {', '.join(matches)}")
+        self.kind = kind
+        self.reference = reference
+        self.matches = tuple(matches)
 
 
 @dataclass(frozen=True, slots=True)

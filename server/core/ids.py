@@ -11,6 +11,8 @@ from ulid import ULIDGenerator
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _NUM_CHARACTERS = 26
+SHORT_CHARACTERS = 8
+"""Of a short id: the end of an id, random where its beginning is the time, so that it differs from others' at once."""
 
 
 class IdPrefix(Enum):
@@ -70,3 +72,13 @@ def has_prefix(id: str, prefix: IdPrefix) -> bool:
     """Whether `id` is shaped like an id of that kind."""
     head, _, tail = id.partition("_")
     return head == prefix.value and len(tail) == _NUM_CHARACTERS and all(c in _CROCKFORD for c in tail)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is shaped like a whole id of any kind."""
+    return any(has_prefix(text, prefix) for prefix in IdPrefix)
+
+
+def short_id(id: str) -> str:
+    """The end of an id: short to type, and taken wherever the id is."""
+    return id[-SHORT_CHARACTERS:]

@@ -15,11 +15,13 @@ from server.core.errors import InvalidStateTransitionError
 from server.core.paging import Page, PageRequest
 from server.jobs.completion import cancel_job, complete_job, expire_lease, fail_attempt
 from server.jobs.failures import MAX_BACKOFF_S, Failure
-from server.jobs.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace
+from server.jobs.job import ClaimRequest, Job, JobQuery, LeaseRecord, LeaseRef, QueueDepth, QueuePlace, Takers
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
+from server.jobs.workers.registered import RegisteredWorker, absence, death
+from server.jobs.workers.store import WorkerStore
 
 CLOCK_SLACK_S = 60.0
 """Leases and back-offs that end this much later than they could: the database's clock was set back."""
@@ -196,15 +198,35 @@ class Dispatch:
             kind = self.kinds[job.kind]
             timeout = timedelta(seconds=self._leases.device_timeout_s)
             takers = kind.executor.takers(tx, job, kind.feature, timeout)
+            if takers is None and (no_worker := self._no_worker(tx, job)):
+                takers = Takers(num=0, waiting_for=no_worker)
             lanes = 1 if takers is None else takers.num
             eta_s = duration_s * (num_ahead // lanes + 1) if duration_s is not None and lanes else None
             return QueuePlace(position=num_ahead + 1, takers=takers, eta_s=eta_s)
 
         return self._uow.read(look)
 
+    def beat(self, worker: RegisteredWorker) -> None:
+        """Note that a worker lives; its first beat registers it."""
+        self._uow.write(lambda tx: WorkerStore(tx).beat(worker))
+
+    def leave(self, worker_id: str) -> None:
+        """Note that a worker ends."""
+        self._uow.write(lambda tx: WorkerStore(tx).leave(worker_id))
+
     def search_waits_for(self, search_id: str) -> str:
-        """In words, what the next device's job of a search waits for; empty where there is none, or nothing to say."""
-        waiting = self._uow.read(lambda tx: JobStore(tx).active_jobs_of_search(search_id))
+        """In words, what stands in the way of a search besides its turn: that no worker lives, or what the next
+        device's job waits for; empty where there is no job, or nothing to say.
+        """
+
+        def look(tx: Transaction) -> tuple[tuple[Job, ...], str]:
+            active = tuple(JobStore(tx).active_jobs_of_search(search_id))
+            reasons = (self._no_worker(tx, job) for job in active)
+            return active, next((reason for reason in reasons if reason), "")
+
+        waiting, no_worker = self._uow.read(look)
+        if no_worker:
+            return no_worker
         for job in waiting:
             if job.state is JobState.QUEUED and self.kinds[job.kind].executor.topic is Topic.DEVICE_JOBS:
                 place = self.place(job.id)
@@ -235,6 +257,19 @@ class Dispatch:
                 JobStore(tx).request_cancel_of_job(job.id)
 
         self._uow.write(work)
+
+    def no_worker_for(self, kind: JobKind) -> str:
+        """In words, that no worker lives that does jobs of a kind; empty where one does."""
+        return self._uow.read(lambda tx: absence(WorkerStore(tx).all_workers(), kind, tx.now()))
+
+    def _no_worker(self, tx: Transaction, job: Job) -> str:
+        """In words, that no worker lives for a job, or that the one that has it died; empty for devices' jobs."""
+        if self.kinds[job.kind].executor.topic is not Topic.WORKER_JOBS:
+            return ""
+        workers, now = WorkerStore(tx).all_workers(), tx.now()
+        if job.state is JobState.QUEUED:
+            return absence(workers, job.kind, now)
+        return "" if job.lease_owner is None else death(workers, job.lease_owner, now)
 
     def _expire(self, tx: Transaction, seen: Job) -> JobState:
         lock_first(tx, self.kinds, seen)

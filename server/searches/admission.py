@@ -85,6 +85,11 @@ class Admission:
         if space is not None:
             _unreachable(spec.domain_constraints(), self._bounds(spec))
 
+    def space_size(self, spec: SearchSpec) -> int | None:
+        """Number of genotypes of the space; None where the space cannot be made."""
+        space, _ = self._space(spec)
+        return None if space is None else space.size
+
     def examine(self, tx: Transaction, spec: SearchSpec) -> SpecReport:
         """Everything that can be said of a spec; never raises for what is wrong with it."""
         space, found = self._space(spec)

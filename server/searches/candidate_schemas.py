@@ -152,6 +152,9 @@ class CandidateResource(Resource):
     id: Id
     """Identifier of the candidate, `cand_...`, given by the server."""
 
+    short_id: str = ""
+    """Short name of it, taken wherever its id is: the end of the search's id, and its number there."""
+
     search_id: Id
     """Search that proposed it."""
 

@@ -20,7 +20,8 @@ from server.access.store import PrincipalStore
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery
 from server.candidates.search_store import SearchStore
-from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.spec import SearchSpec
+from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
@@ -37,7 +38,8 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.jobs.routes import ROOM_IN_QUEUE
+from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep
+from server.jobs.states import JobKind
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport
@@ -82,13 +84,13 @@ def create_search(
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
     def action() -> StoredResponse:
-        spec = parse_search_spec(document)
+        spec, because = searches.requested(document)
         check_priority(once.caller, spec.priority)
         searches.look_ahead(spec)
 
         def work(tx: Transaction) -> Search:
             _check_quotas(tx, quotas, once.caller, spec)
-            return searches.create_search(spec, once.caller.creator)
+            return searches.create_search(spec, once.caller.creator, because)
 
         search = uow.write(work)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
@@ -117,7 +119,7 @@ def _check_quotas(
 )
 def validate_search(document: JsonDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
-    spec = parse_search_spec(document)
+    spec = searches.requested(document)[0]
     return _report(spec, searches.validate(spec))
 
 
@@ -147,14 +149,25 @@ def list_searches(
     responses={**NOT_MODIFIED, **_MOVED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_search(
-    search_id: SearchId, request: Request, searches: SearchesDep, batches: BatchesDep, _: Permitted
+    search_id: SearchId,
+    request: Request,
+    searches: SearchesDep,
+    batches: BatchesDep,
+    dispatch: DispatchDep,
+    _: Permitted,
 ) -> Response:
     """One search; the id of a latency table or of its report is redirected there."""
     batch = batches.find(search_id)
     if batch is not None:
         return RedirectResponse(batch_path(batch), status_code=308)
     search = searches.get_search(search_id)
-    return tagged(request, search_resource(search), version_etag(search.version))
+    resource = search_resource(search)
+    if not search.state.final:
+        reason = dispatch.search_waits_for(search_id)
+        if not reason and search.state is SearchState.QUEUED:  # for its supernet, which a worker trains
+            reason = dispatch.no_worker_for(JobKind.TRAIN)
+        resource = resource.model_copy(update={"waiting_for": reason})
+    return tagged(request, resource, version_etag(search.version))
 
 
 @router.patch(

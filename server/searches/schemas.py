@@ -77,7 +77,8 @@ class ProgressResource(Resource):
     compare."""
 
     report: dict[str, Json]
-    """What the algorithm reports of itself, by topic: `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
+    """What is to be said of the algorithm, by topic: `algorithm` (which was chosen, and because of what, where the spec
+    left it open), `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
 
 
 class UsedPluginResource(Resource):
@@ -101,6 +102,9 @@ class SearchResource(Resource):
 
     id: Id
     """Identifier of the search, `srch_...`, given by the server."""
+
+    short_id: str = ""
+    """The end of the id, taken wherever the id is."""
 
     name: str
     """Name for people, from the spec."""
@@ -157,6 +161,10 @@ class SearchResource(Resource):
     warnings: list[str] = Field(default_factory=list)
     """What the database held against the spec when the search was created: bounds on latency that nothing of this
     space measured on this hardware meets."""
+
+    waiting_for: str = ""
+    """What stands in its way besides its turn, where one search is read: that no worker lives, that its board is away;
+    empty where there is nothing to say."""
 
 
 class SearchAmendmentBody(Body):

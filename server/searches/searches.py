@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nas_engine.settings.auto_algorithm import choose_algorithm
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.candidates.lifecycle import advance, end_search, set_search_state
 from server.candidates.search import Search, SearchAmendment, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
-from server.candidates.spec import SearchSpec, parse_search_spec
+from server.candidates.spec import SearchSpec, names_no_algorithm, parse_search_spec
 from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import (
@@ -52,12 +53,36 @@ class Searches:
         self.look_ahead(spec)
         return self._uow.read(lambda tx: self._admission.examine(tx, spec))
 
+    def requested(self, document: object) -> tuple[SearchSpec, str | None]:
+        """A spec as it was sent, with an algorithm chosen where it leaves that open, and why that one.
+
+        Raises:
+            InvalidSpecError: one violation per place that is wrong.
+        """
+        spec = parse_search_spec(document)
+        if not names_no_algorithm(document):
+            return spec, None
+        chosen = choose_algorithm(
+            spec.budget.num_candidates,
+            len(spec.objectives),
+            self._admission.space_size(spec),
+            is_shifting=spec.shifting is not None,
+        )
+        return parse_search_spec({**spec.model_dump(mode="json"), "algorithm": chosen.settings.model_dump()}), (
+            chosen.because
+        )
+
     def look_ahead(self, spec: SearchSpec) -> None:
         """Ask packages about a spec before a transaction begins that would have to wait for them."""
         self._admission.look_ahead(spec)
 
-    def create_search(self, spec: SearchSpec, creator: Creator = NOBODY) -> Search:
+    def create_search(self, spec: SearchSpec, creator: Creator = NOBODY, because: str | None = None) -> Search:
         """Start a search; its first step is queued at once, or as soon as its supernet is trained.
+
+        Args:
+            spec: what is searched.
+            creator: who asked.
+            because: why this algorithm, where the server chose it.
 
         Raises:
             InvalidSpecError: it cannot be run; every reason is given, with the feasible range.
@@ -82,7 +107,10 @@ class Searches:
                 owner=creator.owner,
                 created_at=tx.now(),
                 plugins=report.plugins,
-                progress=SearchProgress(warnings=report.warnings),
+                progress=SearchProgress(
+                    warnings=report.warnings,
+                    report={} if because is None else {"algorithm": {"kind": spec.algorithm.kind, "because": because}},
+                ),
             )
             SearchStore(tx).add_search(search)
             return self._start(tx, search)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.metric import Metric
+from nas_engine.domain.uncertainty import Interval, number_text
 from server.access.auth import SESSION_COOKIE
 from server.core.http.problem_types import UNAUTHENTICATED
 from server.core.http.problems import Problem
@@ -67,6 +68,11 @@ def _number(value: float | None) -> str:
     return text.replace(",", "\u202f")
 
 
+def _interval(value: float | None, standard_error: float | None) -> str:
+    """A value with its 95 % interval, in its own unit."""
+    return "–" if value is None else number_text(Interval.of_error(value, standard_error))
+
+
 def _millions(value: float | None) -> str:
     return "–" if value is None else f"{value / 1e6:.2f} M"
 
@@ -98,9 +104,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        number=_number, millions=_millions, time=_time, short=_short, heading=_heading, items_by=_items_by
-    )
+    numbers = {"number": _number, "interval": _interval, "millions": _millions}
+    environment.filters.update(numbers, time=_time, short=_short, heading=_heading, items_by=_items_by)
     return environment
 
 

@@ -268,6 +268,15 @@ class TestNsga2(SearchAlgorithmContract):
         return Nsga2(problem, Nsga2Settings(population_size=10), seed)
 
 
+class TestNsga2WithDefaults(SearchAlgorithmContract):
+    """The population grows and the second parent is a near one: both must follow from the checkpoint."""
+
+    num_generations = 12
+
+    def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
+        return Nsga2(problem, Nsga2Settings(), seed)
+
+
 class TestNsga2WithConfidentDominance(SearchAlgorithmContract):
     def make(self, problem: SearchProblem, seed: int) -> SearchAlgorithm:
         return Nsga2(replace(problem, dominance=Dominance.CONFIDENT), Nsga2Settings(population_size=10), seed)

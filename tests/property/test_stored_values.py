@@ -37,6 +37,7 @@ from server.core.idempotency import RESPONSES
 from server.fleet.device import HardwareProfile
 from server.fleet.store import DEVICES, HARDWARE
 from server.jobs.tables import JOBS, LEASES
+from server.jobs.workers.store import WORKERS
 from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
 from server.latency_tables.store import BATCHES
 from server.latency_tables.store import ENTRIES as BATCH_ENTRIES
@@ -56,7 +57,7 @@ STORED = (
     *(PRINCIPALS, API_TOKENS, SESSIONS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
     *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, ORDERS, MEASUREMENTS, CLASSIFICATIONS),
     *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS, NETWORKS),
-    *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES),
+    *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES, WORKERS),
 )
 BESIDE = {
     "evaluations": {"recorded_step": 0, "current": True},

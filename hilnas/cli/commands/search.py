@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from hilnas.cli.fronts import answer_view, column_title, front_table, metric_cell
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -23,7 +24,7 @@ from hilnas.cli.options import (
     print_json,
     write_bytes,
 )
-from hilnas.cli.progress import follow_search, front_table, number_text
+from hilnas.cli.progress import algorithm_text, follow_search
 from hilnas.cli.runner import EXIT_FAILED, new_app, run
 from hilnas.cli.search_documents import SearchOptions, search_document
 from hilnas.cli.terminal import make_console
@@ -37,7 +38,7 @@ from server.searches.schemas import SearchResource
 
 app = new_app("Create, follow and read searches.")
 _console = make_console()
-SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, srch_...")]
+SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, srch_..., a part of it, or a name.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
 
 WarmStartOption = Annotated[
@@ -87,6 +88,8 @@ def create(
         search = nas.searches.create(spec)
         for warning in search.warnings:
             typer.echo(f"warning: {warning}", err=True)
+        if (algorithm := algorithm_text(search.progress.report)) is not None:
+            typer.echo(f"algorithm: {algorithm}", err=True)
         if not follow:
             print_json(search) if as_json else typer.echo(search.id)
             return
@@ -177,16 +180,17 @@ def candidates(
     if as_json:
         print_json(found)
         return
-    table = Table("seq", "architecture", "state", "top1", "latency p50 [us]", "kind", "MACs", "params", "flags")
+    values = ("top1 [%]", column_title("latency_us", "us"), "kind", "MACs", "params", "flags")
+    table = Table("candidate", "architecture", "state", *values)
     for one in found:
         latency = one.latency
-        spread = "" if latency is None or latency.standard_error_us is None else f" ± {latency.standard_error_us:.2g}"
+        errors = {value.name: value.uncertainty for value in one.values}
         table.add_row(
-            str(one.seq),
+            one.short_id or str(one.seq),
             one.arch_id[:12],
             one.state.value,
-            "-" if one.top1 is None else f"{one.top1:.4f}",
-            "-" if latency is None else number_text(latency.p50_us) + spread,
+            metric_cell("top1", one.top1, errors.get("top1")),
+            "-" if latency is None else metric_cell("latency_us", latency.p50_us, latency.standard_error_us),
             "-" if latency is None else latency.kind,
             "-" if one.macs is None else f"{one.macs:,}",
             "-" if one.params is None else f"{one.params:,}",
@@ -221,6 +225,30 @@ def front(
     with connect(server, token) as nas:
         found = nas.searches.front(search_id, dominance=None if dominance is None else dominance.value)
     print_json(found) if as_json else _console.print(front_table(found))
+
+
+@app.command()
+def answer(
+    search_id: SearchArgument,
+    latency_ms: Annotated[
+        float | None, typer.Option(min=0, help="Most that the median latency may be, milliseconds.")
+    ] = None,
+    latency_us: Annotated[
+        float | None, typer.Option(min=0, help="Most that the median latency may be, microseconds.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Another bound, such as macs:le:3e8.", metavar="METRIC:le|ge:NUMBER")
+    ] = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Say which network to ship within a latency, what it beats, and how sure that is."""
+    with connect(server, token) as nas:
+        found = nas.searches.answer(search_id, latency_ms=latency_ms, latency_us=latency_us, bounds=where or ())
+    print_json(found) if as_json else _console.print(answer_view(found), soft_wrap=False)
+    if found.ship is None:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

@@ -23,12 +23,12 @@ from hilnas.cli.options import (
     print_json,
     write_bytes,
 )
-from hilnas.cli.progress import number_text
 from hilnas.cli.runner import new_app, run
 from hilnas.cli.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.uncertainty import Interval, number_text
 from server.candidates.states import SearchState
 from server.latency_tables.schemas import CostReportDetail, LatencyTableDetail
 
@@ -235,7 +235,7 @@ def _print_table(found: LatencyTableDetail) -> None:
     title = f"{found.name}: {found.num_measured} of {found.num_operators} operators, batch {found.batch}, {found.dtype}"
     table = Table("operator", "latency [us]", "state", "flags", title=title, title_justify="left")
     for row in found.rows:
-        latency = "-" if row.latency_us is None else number_text(row.latency_us)
+        latency = "-" if row.latency_us is None else number_text(Interval(row.latency_us))
         table.add_row(row.label, latency, row.state.value, ", ".join(row.flags))
     _console.print(table)
 

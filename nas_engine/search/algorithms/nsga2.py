@@ -80,8 +80,19 @@ class Nsga2(BaseSearchAlgorithm):
     @property
     def batch_size(self) -> int:
         """Candidates that complete the current generation: the initial sample first, then the offspring."""
-        size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
-        return max(1, size - len(self._waiting))
+        return max(1, self._generation_size - len(self._waiting))
+
+    @property
+    def _generation_size(self) -> int:
+        num_objectives = len(self._weights)
+        if self._pymoo.is_initialized:
+            return self._settings.offspring(self.num_observed, num_objectives)
+        return self._settings.initial_sample(self.problem.space.size, num_objectives)
+
+    @property
+    def _num_survivors(self) -> int:
+        """Follows what was told, so that a checkpoint needs no state of it and a search may be extended."""
+        return self._settings.survivors(self.num_observed, len(self._weights))
 
     @property
     def population(self) -> tuple[Genotype, ...]:
@@ -117,7 +128,7 @@ class Nsga2(BaseSearchAlgorithm):
         num_genes = len(self.encoding.num_choices)
         settings = self._settings
         mating = Mating(
-            TournamentSelection(func_comp=binary_tournament),
+            _Parents(settings.mates),
             _PairCrossover(
                 StageBlockCrossover(self.encoding, settings.block_probability), settings.crossover_probability
             ),
@@ -126,8 +137,8 @@ class Nsga2(BaseSearchAlgorithm):
             n_max_iterations=MAX_MATING_ROUNDS,
         )
         algorithm = NSGA2(
-            pop_size=self._settings.population_size,
-            n_offsprings=self._settings.offspring,
+            pop_size=self._settings.survivors(0, len(self._weights)),
+            n_offsprings=self._settings.offspring(0, len(self._weights)),
             sampling=None,
             mating=mating,
             survival=_WeightedSurvival(self._weights, self._errors if self._confident else None),
@@ -148,7 +159,8 @@ class Nsga2(BaseSearchAlgorithm):
     def _propose(self, num: int) -> list[Genotype]:
         if self._num_rejected > self._settings.rejection_limit:
             raise self._constraint_unmet()
-        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < self._settings.population_size
+        sample = self._settings.initial_sample(self.problem.space.size, len(self._weights))
+        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < sample
         if initial or not self.population:
             return self.ledger.immigrants(num, self._rng)
         self._pymoo.n_offsprings = num
@@ -164,12 +176,12 @@ class Nsga2(BaseSearchAlgorithm):
         kept = [observation.genotype for observation in results if self.problem.violation(observation) == 0.0]
         self._num_rejected += len(results) - len(kept)
         self._waiting.extend(kept)
-        size = self._settings.offspring if self._pymoo.is_initialized else self._settings.population_size
-        if len(self._waiting) >= size:
+        if len(self._waiting) >= self._generation_size:
             self._advance(self._waiting)
             self._waiting, self._num_rejected = [], 0
 
     def _advance(self, genotypes: Sequence[Genotype]) -> None:
+        self._pymoo.pop_size = self._num_survivors
         self._pymoo.tell(infills=self._individuals(genotypes))
         self._generation += 1
 
@@ -262,6 +274,38 @@ class Nsga2(BaseSearchAlgorithm):
 
 def _genotype(individual: Any) -> Genotype:
     return tuple(int(value) for value in individual.X)
+
+
+class _Parents(TournamentSelection):  # type: ignore[misc]
+    """Winners of tournaments; the second parent is, of several winners, the nearest to the first in the objectives.
+
+    Parents from distant parts of a front make children of the middle, which few fronts need.
+    """
+
+    def __init__(self, num_mates: int) -> None:
+        super().__init__(func_comp=binary_tournament)
+        self._num_mates = num_mates
+
+    def _do(
+        self,
+        problem: Problem,
+        pop: Population,
+        n_select: int,
+        n_parents: int = 2,
+        random_state: np.random.Generator | None = None,
+        **kwargs: Any,
+    ) -> NDArray[np.int64]:
+        winners = super()._do(problem, pop, n_select, self._num_mates + 1, random_state=random_state, **kwargs)
+        if self._num_mates == 1:
+            return np.asarray(winners, dtype=np.int64)
+        points = pop.get("F")
+        span = np.ptp(points, axis=0)
+        scaled = points / np.where(span > 0, span, 1.0)
+        first, mates = winners[:, 0], winners[:, 1:]
+        distance = np.abs(scaled[mates] - scaled[first][:, None, :]).sum(axis=2)
+        distance[mates == first[:, None]] = np.inf  # nothing to cross with
+        nearest = mates[np.arange(len(mates)), distance.argmin(axis=1)]
+        return np.stack([first, nearest], axis=1).astype(np.int64)
 
 
 class _PairCrossover(PymooCrossover):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hilnas.client.client import Hilnas
+from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.evaluation.ranking import rank_correlation
 from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.searches.candidate_schemas import CandidateResource
@@ -75,12 +76,11 @@ def _table(front: Sequence[CandidateResource]) -> Table:
         table.add_column(heading, justify="left" if heading in ("architecture", "flags") else "right")
     for c in front:
         assert c.latency is not None
-        spread = c.latency.standard_error_us or 0.0
         table.add_row(
             "-".join(map(str, c.genotype)),
             _percent(c.top1),
             _percent(c.test_top1),
-            f"{c.latency.p50_us:,.0f} ± {1.96 * spread:,.0f} us",
+            quantity_text(Interval.of_error(c.latency.p50_us, c.latency.standard_error_us), "us"),
             f"{(c.macs or 0) / 1e6:.2f} M",
             f"{(c.params or 0) / 1e3:.0f} k",
             ", ".join(str(flag) for flag in c.latency.flags[:MAX_FLAGS]),

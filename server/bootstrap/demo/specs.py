@@ -21,13 +21,13 @@ def training_spec(epochs: int | None = None) -> Document:
 
 
 def search_spec(supernet_id: str, num_candidates: int | None = None) -> Document:
-    """NSGA-II on validation accuracy and measured latency; this host's noise is accepted and shown."""
+    """Validation accuracy against measured latency, by the algorithm that the server chooses; this host's noise is
+    accepted and shown."""
     return {
         "name": "demo search",
         "space": _PRESET.space.model_dump(mode="json"),
         "supernet": supernet_id,
         "objectives": [{"metric": "top1"}, {"metric": "latency_us"}],
-        "algorithm": {"kind": "nsga2", "population_size": 16},
         "budget": {"num_candidates": num_candidates or NUM_CANDIDATES},
         "device": {"device_type": DEVICE_TYPE},
         "measurement": {"profile": "quick", "validity_policy": "accept_flagged"},

@@ -30,6 +30,7 @@ from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
 from server.jobs import routes as jobs
+from server.jobs.workers import routes as workers
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 from server.measuring import routes as measurements
@@ -39,6 +40,7 @@ from server.plugins import routes as plugins
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
+from server.searches.answers import routes as answers
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
@@ -54,6 +56,7 @@ from server.training.schemas import RegistrationBody
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     search_presets.router,
+    answers.router,
     candidates.router,
     measurements.router,
     classifications.router,
@@ -70,6 +73,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     artifacts.router,
     events.router,
     jobs.router,
+    workers.router,
     tokens.router,
     system.router,
 )

@@ -24,6 +24,7 @@ COMMON = (
     types.UNAUTHENTICATED,
     types.FORBIDDEN,
     types.FOREIGN_ORIGIN,
+    types.AMBIGUOUS_REFERENCE,
     types.QUOTA_EXCEEDED,
     types.TOO_MANY_REQUESTS,
     types.UNKNOWN_HOST,

@@ -120,6 +120,9 @@ def problem_of(error: errors.ServiceError) -> Problem:
     match error:
         case errors.NotFoundError():
             return Problem(types.NOT_FOUND, detail, members={"kind": error.kind, "id": error.id})
+        case errors.AmbiguousReferenceError():
+            meant: dict[str, JsonValue] = {"reference": error.reference, "matches": [*error.matches]}
+            return Problem(types.AMBIGUOUS_REFERENCE, detail, members={"kind": error.kind, **meant})
         case errors.InvalidSpecError():
             return spec_problem(error, types.INVALID_SEARCH_SPEC)
         case errors.InvalidValueError():

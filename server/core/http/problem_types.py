@@ -72,6 +72,12 @@ CONFLICT = ProblemType(
     "The resource is in the way of the request",
     "Read the resource again and decide anew.",
 )
+AMBIGUOUS_REFERENCE = ProblemType(
+    "ambiguous-reference",
+    HTTPStatus.CONFLICT,
+    "The name or the part of an id means several things",
+    "Use one of 'matches', which mean one thing each.",
+)
 INVALID_STATE_TRANSITION = ProblemType(
     "invalid-state-transition",
     HTTPStatus.CONFLICT,

@@ -25,7 +25,7 @@ class _IdConvertor(Convertor[str]):
     of custom verbs (``/searches/{id}:pause``) never becomes part of an id.
     """
 
-    regex = "[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+    regex = "[A-Za-z0-9][A-Za-z0-9_. -]{0,99}"
 
     def convert(self, value: str) -> str:
         return value

@@ -19,6 +19,7 @@ STATUS: Mapping[type[Exception], grpc.StatusCode] = {
     # Agents send no specs: it is a stored one that this version cannot read. INTERNAL lets an agent keep its result.
     errors.InvalidSpecError: grpc.StatusCode.INTERNAL,
     errors.InvalidValueError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.AmbiguousReferenceError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidModelError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidStateTransitionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConflictError: grpc.StatusCode.FAILED_PRECONDITION,

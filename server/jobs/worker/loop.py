@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
 
 import structlog
 
@@ -16,6 +20,8 @@ from server.jobs.registry import Executor
 from server.jobs.states import JobKind
 from server.jobs.worker.handlers import Handler, failure_of
 from server.jobs.worker.lease_keeper import LeaseKeeper
+from server.jobs.workers.beats import Beats
+from server.jobs.workers.registered import RegisteredWorker
 
 _log = structlog.get_logger("hilnas.worker")
 CLAIM_WAIT_S = 10.0
@@ -51,14 +57,30 @@ class Worker:
         threads = [
             threading.Thread(target=self._run_lane, args=(lane, kinds), name=lane.name) for lane, kinds in lanes.items()
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        registered = self._registered()
+        with Beats(lambda: self._dispatch.beat(registered), lambda: self._dispatch.leave(registered.id)):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
 
     def stop(self) -> None:
         """Take no more jobs; training stops at its next step and keeps its checkpoint."""
         self._stop.set()
+
+    def _registered(self) -> RegisteredWorker:
+        """What the server is told of this worker."""
+        lanes = self._dispatch.kinds.lanes(self._handlers.keys())
+        now = datetime.now(UTC)  # the database's clock replaces it
+        return RegisteredWorker(
+            id=self._owner,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version("hilnas"),
+            kinds=tuple(kind for of_lane in lanes.values() for kind in of_lane),
+            started_at=now,
+            beat_at=now,
+        )
 
     def _run_lane(self, lane: Executor, kinds: tuple[JobKind, ...]) -> None:
         self._begin_lane(lane)

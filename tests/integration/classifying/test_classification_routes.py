@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from hilnas.cli.progress import front_table
+from hilnas.cli.fronts import front_table
 from hilnas.client.resources import read
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, compress_predictions
@@ -168,7 +168,7 @@ def test_a_front_shows_what_its_devices_answer_beside_float(world: World, device
         console = Console(width=200, file=StringIO())
         with console.capture() as shown:
             console.print(front_table(read(FrontResource, front)))
-        assert "+0.1000 ± 0.03" in shown.get()
+        assert "+10 ± 6" in shown.get()
 
 
 def _record(search_id: str, candidate_id: str) -> ClassificationRecord:

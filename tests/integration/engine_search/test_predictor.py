@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance
-from nas_engine.cost.predictor import MetricPredictor, PredictorModel, Scale
+from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Posterior
+from nas_engine.cost.encodings import Encoding, GenotypeFeatures, distinct_encodings
+from nas_engine.cost.predictor import MetricPredictor, ModelChoice, PredictorModel
 from nas_engine.cost.rank_correlation import kendall_tau
+from nas_engine.cost.regressors import Family
+from nas_engine.cost.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.metrics import LATENCY_US, TOP1
@@ -93,22 +95,85 @@ def test_scales_are_chosen_by_metric_and_span_and_undo_themselves() -> None:
         assert scale.step(values).tolist() == pytest.approx(slope.tolist(), rel=1e-4)
 
 
-def test_the_likelihood_is_at_a_maximum_where_the_optimiser_stops() -> None:
-    kernel = ChoiceKernel(GENES, interactions=True)
-    known = kernel.features(sample(60, 11).tolist())
+def test_the_posterior_is_at_a_maximum_where_the_optimiser_stops() -> None:
+    computed = GenotypeFeatures(GENES, Encoding.CHOICES)
+    kernel, known = ChoiceKernel(computed.blocks, interactions=True), computed.of(sample(60, 11))
     targets = (additive(sample(60, 11)) - 1500.0) / 300.0
-    best = kernel.most_likely(known, targets, np.zeros(60))
+    posterior = Posterior(kernel, known, targets, np.zeros(60))
+    best, _ = kernel.most_likely(known, targets, np.zeros(60))
+    variables = posterior.packed(best)
+    assert posterior(variables)[0] < posterior(posterior.packed(Covariance.start(8)))[0]
+    for point in (variables, posterior.packed(Covariance.start(8))):
+        value, slopes = posterior(point)
+        for place in range(len(point)):
+            moved = point.copy()
+            moved[place] += 1e-5
+            assert (posterior(moved)[0] - value) / 1e-5 == pytest.approx(slopes[place], abs=2e-2, rel=2e-2)
+    for place in range(9, len(variables)):
+        for step in (-0.3, 0.3):
+            moved = variables.copy()
+            moved[place] += step
+            assert posterior(moved)[0] >= posterior(variables)[0] - 1.5  # its steps are bounded
 
-    def log_likelihood(hyper: Covariance) -> float:
-        gram = kernel.gram(known, hyper, np.zeros(60))
-        return float(-0.5 * targets @ np.linalg.solve(gram, targets) - 0.5 * np.linalg.slogdet(gram)[1])
 
-    assert log_likelihood(best) > log_likelihood(Covariance())
-    for factor in (0.8, 1.25):
-        for name in ("linear", "counts", "interaction", "length", "stage", "stage_length"):
-            nearby = replace(best, **{name: getattr(best, name) * factor})
-            at_bound = getattr(best, name) < 2e-3 or getattr(best, name) > 7.0
-            assert at_bound or log_likelihood(best) >= log_likelihood(nearby) - 1e-2
+def test_bad_outliers_are_drawn_together_and_come_back_unchanged() -> None:
+    values = np.concatenate([[0.1, 0.1, 0.3], np.linspace(0.85, 0.94, 40)])
+    scale = TargetScale.fitting(TOP1, values)
+    targets = scale.forward(values)
+    assert (np.diff(targets[2:]) > 0).all()
+    assert targets[3:].std() > 0.4
+    assert scale.backward(targets).tolist() == pytest.approx(values.tolist())
+    slope = (scale.backward(targets + 1e-6) - values) / 1e-6
+    assert scale.step(values).tolist() == pytest.approx(slope.tolist(), rel=1e-3)
+
+
+def test_a_cell_is_known_by_its_edges_and_helps_where_an_operator_breaks_paths() -> None:
+    edges = tuple(Gene(f"edge{i}", ("none", "skip", "conv"), "cell") for i in range(6))
+    assert Encoding.CELL in distinct_encodings(edges)
+    assert Encoding.CELL not in distinct_encodings(GENES)
+
+    def accuracy(cells: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        used = GenotypeFeatures(edges, Encoding.CELL).effective(cells)
+        return np.where((used == 0).all(axis=1), 0.1, 0.8 + 0.02 * (used == 2).sum(axis=1))
+
+    known, unseen = (np.random.default_rng(seed).integers(3, size=(num, 6)) for seed, num in ((1, 80), (2, 200)))
+    predictor = MetricPredictor(edges, TOP1)
+    predictor.fit(known.tolist(), accuracy(known).tolist())
+    assert predictor.choice.encoding is Encoding.CELL
+    assert np.abs(predictor.predict(unseen.tolist()).mean - accuracy(unseen)).mean() < 0.02
+
+
+@pytest.mark.parametrize("family", [Family.BOOSTED_TREES, Family.RANDOM_TREES])
+def test_trees_learn_conditions_and_come_back_from_their_state(family: Family) -> None:
+    """Which gene matters depends on the genes before, as where an operator sends the rest to another unit."""
+
+    def stepped(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        x = genotypes
+        fast = np.where(x[:, 1] == 0, 500.0 + 40.0 * x[:, 2], 900.0 + 150.0 * (x[:, 3] == 1))
+        slow = np.where(x[:, 4] == 0, 2500.0 + 500.0 * (x[:, 5] > 1), 4000.0 - 800.0 * (x[:, 6] > 2))
+        return np.where(x[:, 0] > 1, slow, fast)
+
+    known, unseen = sample(200, 20), sample(200, 21)
+    predictor = MetricPredictor(GENES, LATENCY_US)
+    choice = ModelChoice(family, Encoding.CHOICES, (), 200, 0.2, 1.0)
+    predictor.fit(known.tolist(), stepped(known).tolist(), choice=choice)
+    predicted = predictor.predict(unseen.tolist())
+    assert np.abs(predicted.mean - stepped(unseen)).mean() < 0.15 * stepped(unseen).std()
+    restored = MetricPredictor.from_state(GENES, json.loads(canonical_json(predictor.state())))
+    assert restored.choice == choice
+    assert (restored.predict(unseen.tolist()).mean == predicted.mean).all()
+
+
+def test_intervals_hold_about_as_often_as_they_say() -> None:
+    noise = np.random.default_rng(30).normal(0.0, 40.0, 700)
+    known, unseen = sample(100, 31), sample(600, 32)
+    predictor = MetricPredictor(GENES, LATENCY_US)
+    predictor.fit(known.tolist(), (additive(known) + noise[:100]).tolist())
+    lower, upper = predictor.intervals(unseen.tolist(), 0.9)
+    found = additive(unseen) + noise[100:]
+    assert 0.85 < ((lower <= found) & (found <= upper)).mean() < 0.97
+    with pytest.raises(EngineError, match="need more than"):
+        predictor.intervals(unseen.tolist(), 0.999)
 
 
 def test_a_predictor_round_trips_through_json_exactly() -> None:
@@ -132,7 +197,7 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
         predictor.fit(sample(4, 0).tolist(), [1.0, float("nan"), 1.0, 1.0])
     with pytest.raises(EngineError, match="gene 0"):
         predictor.fit([[9] * 8] * 4, [1.0, 2.0, 3.0, 4.0])
-    for damaged in (None, {"state_version": 99}, {"state_version": 1, "model": "oracle"}):
+    for damaged in (None, {"state_version": 99}, {"state_version": 2, "model": "oracle"}):
         with pytest.raises(EngineError, match="fit the predictor anew"):
             MetricPredictor.from_state(GENES, damaged)
 

@@ -178,3 +178,19 @@ def test_start_warm(shell: Shell) -> None:
     assert "takes one search" in shell.fails("search create search.yaml --warm-start srch_a --warm-start srch_b")
     assert "goes with --warm-start" in shell.fails("search create search.yaml --warm-start-max 3")
     assert "table of results" in shell.fails("search create search.yaml --warm-start measured")
+
+
+def test_ship_a_network(shell: Shell) -> None:
+    printed = [shell.run(line) for line in commands_of("ship_a_network.md")]
+    assert len(printed) == 5
+    answer, bounded, front = printed[2:]
+    assert "At <= 600 us: ship " in answer
+    assert "validation accuracy 70.2 %, latency 588 us" in answer
+    assert "At <= 600 us and MACs <= 2,000,000: ship " in bounded
+    assert "validation accuracy 65.5 %" in bounded
+    assert "latency from a table of results" in front
+    with shell.server.sdk() as nas:
+        for found in (nas.searches.answer("ship-it", latency_us=600), nas.searches.answer("ship-it", latency_ms=0.1)):
+            assert found.next_steps
+            for step in found.next_steps:
+                shell.run(f"$ {step.command}")

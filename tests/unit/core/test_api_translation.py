@@ -18,6 +18,7 @@ _EXAMPLES: dict[type[errors.ServiceError], errors.ServiceError] = {
     errors.InvalidSpecError: errors.InvalidSpecError([errors.SpecViolation("/a", "no", 1.0, 2.0)]),
     errors.InvalidStateTransitionError: errors.InvalidStateTransitionError("search", "s", "a", "b", ["c"]),
     errors.PreconditionFailedError: errors.PreconditionFailedError("search", "s", 1, 2),
+    errors.AmbiguousReferenceError: errors.AmbiguousReferenceError("search", "spos", ["spos.1", "spos.2"]),
     errors.LeaseLostError: errors.LeaseLostError("job_x", 1),
     errors.IdempotencyKeyReusedError: errors.IdempotencyKeyReusedError("k"),
     errors.DigestMismatchError: errors.DigestMismatchError("a", "b"),

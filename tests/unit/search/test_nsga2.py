@@ -275,3 +275,46 @@ def test_a_revised_error_ranks_the_survivors_anew() -> None:
     algorithm.tell(noisy(batch, space, 0.0))
     algorithm.revise(noisy(batch, space, 100.0))
     assert {int(individual.get("rank")) for individual in algorithm._pymoo.pop} == {0}
+
+
+def test_without_a_population_the_survivors_grow_with_what_was_evaluated() -> None:
+    space = StagedSpace(num_stages=5)
+    algorithm = Nsga2(problem(space), Nsga2Settings(), 0)
+    sizes, survivors = [], []
+    while algorithm.num_asked < 200:
+        sizes.append(len(generation(algorithm, space)))
+        survivors.append(len(algorithm.population))
+    assert sizes[:3] == [16, 5, 5]
+    assert sizes[-1] == survivors[-2] // 2 == 8
+    assert survivors[1] == 10
+    assert survivors[-1] == 10 + algorithm.num_asked // 30
+
+
+def test_a_small_space_is_not_spent_on_the_initial_sample_and_more_objectives_need_a_larger_one() -> None:
+    settings = Nsga2Settings()
+    assert settings.initial_sample(num_architectures=60, num_objectives=2) == 6
+    assert settings.initial_sample(num_architectures=10**9, num_objectives=3) == 24
+    assert settings.survivors(num_observed=0, num_objectives=3) == 18
+
+
+def test_a_named_population_stays_as_it_is_and_breeds_as_many() -> None:
+    settings = Nsga2Settings(population_size=12)
+    assert settings.initial_sample(num_architectures=60, num_objectives=3) == 12
+    assert settings.survivors(500, 3) == settings.offspring(500, 3) == 12
+    assert settings.mates == 1
+
+
+def test_the_second_parent_is_the_nearest_of_several() -> None:
+    space = StagedSpace(num_stages=5)
+    gaps = []
+    for num_mates in (1, 10):
+        algorithm = Nsga2(problem(space), Nsga2Settings(population_size=20, num_mates=num_mates), 0)
+        for _ in range(5):
+            generation(algorithm, space)
+        points = algorithm._pymoo.pop.get("F")
+        pymoo = algorithm._pymoo
+        pairs = pymoo.mating.selection._do(
+            None, pymoo.pop, 50, 2, random_state=np.random.default_rng(0), algorithm=pymoo
+        )
+        gaps.append(np.abs(np.diff(points[pairs], axis=1) / np.ptp(points, axis=0)).sum(axis=2).mean())
+    assert gaps[1] < 0.5 * gaps[0]

@@ -1,0 +1,151 @@
+"""Encodings of genotypes for predictors: which choices of a gene are alike, and how often each operator is used."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_engine.cost.cells import Cell
+from nas_engine.domain.search_space import Gene
+
+Floats = NDArray[np.float64]
+Genotypes = NDArray[np.int64]
+
+SMOOTHING_GENES = 3.0
+"""Genes over which the cost of an operator is taken to stay alike (`Features.smooth`)."""
+
+_WORDS = re.compile(r"[A-Za-z]+\d*|\d+")
+
+
+class Encoding(Enum):
+    """Which choices of one gene are taken to be alike.
+
+    `choices`: none. `ordered`: neighbours in the order of the options (depths, widths, kernel sizes). `operators`:
+    those whose labels share words, as k3_e6 and k3_e3 do. `cell`: genes are the edges of a cell, one operator breaks
+    an edge, and edges on no path from input to output have no effect (`nas_engine.cost.cells`).
+    """
+
+    CHOICES = "choices"
+    ORDERED = "ordered"
+    OPERATORS = "operators"
+    CELL = "cell"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Genotypes as numbers, one row each.
+
+    Attributes:
+        choices: one block of columns per gene; the product of two rows within a block is the likeness of two choices.
+        counts: share of the genes that hold each option label.
+        smooth: the same, weighted by how near a gene is, once per gene: products are high where two genotypes use an
+            operator at about the same place.
+        coarse: share of the genes that lie in each group and hold each label; of all groups where each gene is one.
+    """
+
+    choices: Floats
+    counts: Floats
+    smooth: Floats
+    coarse: Floats
+
+    def short(self) -> Features:
+        """In half the precision, which is enough to compare many."""
+        columns: list[Any] = [
+            column.astype(np.float32) for column in (self.choices, self.counts, self.smooth, self.coarse)
+        ]
+        return Features(*columns)
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Features:
+        """Keep the genotypes at `rows`."""
+        return Features(self.choices[rows], self.counts[rows], self.smooth[rows], self.coarse[rows])
+
+
+class GenotypeFeatures:
+    """Computes the features of the genotypes of one space."""
+
+    def __init__(self, genes: Sequence[Gene], encoding: Encoding) -> None:
+        self._offsets = np.cumsum([0, *(gene.num_choices for gene in genes)])
+        self.blocks = tuple(slice(int(a), int(b)) for a, b in zip(self._offsets, self._offsets[1:], strict=False))
+        self._mix = np.zeros((int(self._offsets[-1]),) * 2)
+        for gene, block in zip(genes, self.blocks, strict=True):
+            self._mix[block, block] = np.linalg.cholesky(_likeness(gene, encoding) + 1e-9 * np.eye(gene.num_choices))
+        pairs = [(position, gene.group, label) for position, gene in enumerate(genes) for label in gene.options]
+        labels = sorted({label for _, _, label in pairs})
+        groups = sorted({group for _, group, _ in pairs})
+        column = np.asarray([labels.index(label) for _, _, label in pairs])
+        self._to_label = np.eye(len(labels))[column]
+        distance = np.abs(np.subtract.outer(np.arange(len(genes)), np.arange(len(genes))))
+        nearness = np.linalg.cholesky(np.exp(-distance / SMOOTHING_GENES) + 1e-9 * np.eye(len(genes)))
+        self._to_smooth = (
+            nearness[[position for position, _, _ in pairs]][:, :, None] * self._to_label[:, None, :]
+        ).reshape(len(pairs), -1)
+        if len(groups) < len(genes):
+            group = np.asarray([groups.index(name) for _, name, _ in pairs])
+            self._to_coarse = np.eye(len(groups) * len(labels))[group * len(labels) + column] * math.sqrt(len(groups))
+        else:
+            self._to_coarse = self._to_label
+        self._num_genes = len(genes)
+        self._cell = Cell.of(genes) if encoding is Encoding.CELL else None
+
+    def of(self, genotypes: Genotypes) -> Features:
+        """Compute the features of valid genotypes, (num, num_genes)."""
+        genotypes = self.effective(genotypes)
+        one_hot = np.zeros((len(genotypes), int(self._offsets[-1])))
+        np.put_along_axis(one_hot, genotypes + self._offsets[:-1], 1.0, axis=1)
+        coarse = one_hot @ (self._to_coarse / math.sqrt(self._num_genes))
+        if self._cell is not None:
+            coarse = np.hstack([coarse, self._cell.longest(genotypes)])
+        return Features(
+            one_hot @ self._mix,
+            one_hot @ (self._to_label / math.sqrt(self._num_genes)),
+            one_hot @ (self._to_smooth / math.sqrt(self._num_genes)),
+            coarse,
+        )
+
+    def effective(self, genotypes: Genotypes) -> Genotypes:
+        """Genotypes with genes that the encoding knows to have no effect put to one choice."""
+        return genotypes if self._cell is None else self._cell.effective(genotypes)
+
+
+def distinct_encodings(genes: Sequence[Gene]) -> tuple[Encoding, ...]:
+    """List the encodings that differ on these genes, `choices` first."""
+    kept: list[Encoding] = []
+    for encoding in Encoding:
+        if encoding is Encoding.CELL:
+            if Cell.of(genes) is not None:
+                kept.append(encoding)
+            continue
+        likeness = [_likeness(gene, encoding) for gene in genes]
+        earlier = [[_likeness(gene, other) for gene in genes] for other in kept]
+        if not any(all(np.allclose(a, b) for a, b in zip(likeness, other, strict=True)) for other in earlier):
+            kept.append(encoding)
+    return tuple(kept)
+
+
+def _likeness(gene: Gene, encoding: Encoding) -> Floats:
+    num = gene.num_choices
+    same = np.eye(num)
+    if encoding is Encoding.ORDERED and num > 2:
+        places = np.arange(num) / (num - 1)
+        return np.asarray(0.2 * same + 0.8 * np.exp(-2.0 * np.abs(np.subtract.outer(places, places))))
+    if encoding is Encoding.OPERATORS and num > 2:
+        words = [_words(label) for label in gene.options]
+        every = sorted(set().union(*words))
+        table = np.asarray([[word in have for word in every] for have in words], dtype=np.float64)
+        table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+        shared = table @ table.T
+        if np.allclose(shared[~same.astype(bool)], 0.0):
+            return same
+        return np.asarray(0.4 * same + 0.6 * shared)
+    return same
+
+
+def _words(label: str) -> set[str]:
+    return set(_WORDS.findall(label)) or {label}

@@ -1,0 +1,221 @@
+"""Families of models that predict standardised targets from genotypes: Gaussian processes and ensembles of trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
+from nas_engine.cost.encodings import Encoding, Features, Floats, GenotypeFeatures, Genotypes
+from nas_engine.domain.search_space import Gene
+
+NUM_FOLDS = 4
+"""Parts in which the samples are left out in turn."""
+
+NUM_BOOSTING_FOLDS = 3
+"""The same for boosted trees, which are dear."""
+
+NUM_BOOSTED_TREES = 50
+NUM_RANDOM_TREES = 40
+
+CHUNK = 4096
+"""Genotypes that are predicted at once: their covariances stay in the processor's cache."""
+
+TREE_LENGTH = 0.15
+"""Share of differing genes over which errors of trees are taken to become independent."""
+
+
+class Family(Enum):
+    """Kind of model."""
+
+    RIDGE = "ridge"
+    GAUSSIAN_PROCESS = "gaussian_process"
+    BOOSTED_TREES = "boosted_trees"
+    RANDOM_TREES = "random_trees"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Predictions of samples by models that did not see them.
+
+    Attributes:
+        mean: per sample.
+        variance: that the model gives them.
+    """
+
+    mean: Floats
+    variance: Floats
+
+
+class Regressor(Protocol):
+    """A model of standardised targets, fitted."""
+
+    def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Mean and variance of the true values."""
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """The mean alone, which costs less."""
+
+    def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Mean, and the covariance of the true values with one another."""
+
+    def left_out(self) -> LeftOut:
+        """The samples, each predicted from those of the other folds."""
+
+
+class GaussianProcess:
+    """Posterior in closed form under a `ChoiceKernel`; without interactions it is Bayesian linear regression."""
+
+    def __init__(self, genes: Sequence[Gene], encoding: Encoding, *, interactions: bool = True) -> None:
+        self._features = GenotypeFeatures(genes, encoding)
+        self._kernel = ChoiceKernel(self._features.blocks, interactions=interactions)
+        self.covariance = Covariance.start(len(genes))
+        self.evidence = -np.inf
+
+    def learn_covariance(
+        self, genotypes: Genotypes, targets: Floats, error_variance: Floats, start: Covariance | None = None
+    ) -> None:
+        """Choose the hyper-parameters."""
+        features = self._features.of(genotypes)
+        self.covariance, self.evidence = self._kernel.most_likely(features, targets, error_variance, start)
+
+    def fit(self, genotypes: Genotypes, targets: Floats, error_variance: Floats) -> None:
+        """Condition on samples, with the hyper-parameters as they are."""
+        self._known: Features = self._features.of(genotypes)
+        self._targets = targets
+        gram = self._kernel.between(self._known, self._known, self.covariance)
+        gram[np.diag_indices_from(gram)] += self.covariance.noise + JITTER + error_variance
+        factor = cho_factor(gram, lower=True, overwrite_a=True)
+        self._precision: Floats = cho_solve(factor, np.eye(len(targets)), overwrite_b=True)
+        self._weights: Floats = self._precision @ targets
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """The mean alone, which costs less, in single precision."""
+        known, weights = self._known.short(), self._weights.astype(np.float32)
+        parts = []
+        for first in range(0, len(genotypes), CHUNK):
+            features = self._features.of(genotypes[first : first + CHUNK]).short()
+            parts.append(self._kernel.between(features, known, self.covariance) @ weights)
+        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+
+    def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Mean and variance of the true values."""
+        features = self._features.of(genotypes)
+        cross = self._kernel.between(features, self._known, self.covariance)
+        explained = ((cross @ self._precision) * cross).sum(axis=1)
+        prior = self._kernel.variance(features, self.covariance)
+        return cross @ self._weights, np.maximum(prior - explained, 0.0) + self.covariance.noise
+
+    def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Mean, and the covariance of the true values with one another."""
+        features = self._features.of(genotypes)
+        cross = self._kernel.between(features, self._known, self.covariance)
+        prior = self._kernel.between(features, features, self.covariance)
+        covariance = prior - (cross @ self._precision) @ cross.T
+        covariance[np.diag_indices_from(covariance)] = np.maximum(np.diag(covariance), 0.0) + self.covariance.noise
+        return cross @ self._weights, covariance
+
+    def left_out(self) -> LeftOut:
+        """The samples, each predicted from those of the other folds (Rasmussen & Williams, 5.10-5.12, by blocks)."""
+        num = len(self._targets)
+        mean, variance = np.zeros(num), np.zeros(num)
+        for fold in folds(num):
+            inverse = np.linalg.inv(self._precision[np.ix_(fold, fold)])
+            mean[fold] = self._targets[fold] - inverse @ self._weights[fold]
+            variance[fold] = np.diag(inverse)
+        return LeftOut(mean, variance)
+
+
+class Trees:
+    """Ensembles of trees from scikit-learn, on choices as numbers and counts of operators."""
+
+    def __init__(self, genes: Sequence[Gene], family: Family, encoding: Encoding) -> None:
+        self._features = GenotypeFeatures(genes, encoding)
+        self._family = family
+        self._num_choices = sum(gene.num_choices for gene in genes)
+        self._spread = 0.0
+
+    def fit(self, genotypes: Genotypes, targets: Floats, error_variance: Floats) -> None:
+        """Learn from samples."""
+        self._genotypes, self._targets = genotypes, targets
+        self._sample_weights = 1.0 / (0.1 + error_variance)
+        self._model = self._fitted(np.arange(len(targets)))
+        self._left_out: LeftOut | None = None
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """The mean alone."""
+        return np.asarray(self._model.predict(self._columns(genotypes)))
+
+    def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Mean, and the variance of left-out residuals."""
+        mean = self.mean(genotypes)
+        return mean, np.full(len(mean), self._residual_variance())
+
+    def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
+        """Mean, and a covariance that falls with the share of differing genes."""
+        mean, variance = self.predict(genotypes)
+        differing = np.mean(genotypes[:, None, :] != genotypes[None, :, :], axis=2)
+        return mean, float(variance[0]) * np.exp(-differing / TREE_LENGTH)
+
+    def assume_variance(self, variance: float) -> None:
+        """Take the variance of left-out residuals as known, which saves fitting the folds."""
+        self._spread = variance
+
+    def left_out(self) -> LeftOut:
+        """The samples, each predicted from those of the other folds."""
+        if self._left_out is None:
+            every = np.arange(len(self._targets))
+            if self._family is Family.RANDOM_TREES:
+                # Every tree has left out a third of the samples already.
+                mean = np.where(np.isfinite(self._model.oob_prediction_), self._model.oob_prediction_, 0.0)
+            else:
+                mean = np.zeros(len(self._targets))
+                for fold in folds(len(self._targets), NUM_BOOSTING_FOLDS):
+                    model = self._fitted(np.setdiff1d(every, fold))
+                    mean[fold] = model.predict(self._columns(self._genotypes[fold]))
+            variance = np.full(len(mean), float(np.mean((mean - self._targets) ** 2)))
+            self._left_out = LeftOut(mean, variance)
+        return self._left_out
+
+    def _residual_variance(self) -> float:
+        return self._spread or float(self.left_out().variance[0])
+
+    def _fitted(self, rows: NDArray[np.int64]) -> Any:
+        # Imported where it is used: it takes a second, and only searches with predictors need it.
+        from sklearn import config_context
+        from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
+
+        if self._family is Family.BOOSTED_TREES:
+            model = GradientBoostingRegressor(
+                n_estimators=NUM_BOOSTED_TREES,
+                max_depth=4,
+                learning_rate=0.15,
+                subsample=0.7,
+                max_features=0.5,
+                random_state=0,
+            )
+        else:
+            model = ExtraTreesRegressor(
+                NUM_RANDOM_TREES, max_features=0.6, bootstrap=True, oob_score=True, random_state=0
+            )
+        columns, weights = self._columns(self._genotypes[rows]), self._sample_weights[rows]
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            return model.fit(columns, self._targets[rows], sample_weight=weights)
+
+    def _columns(self, genotypes: Genotypes) -> NDArray[np.float32]:
+        features = self._features.of(genotypes)
+        columns = [self._features.effective(genotypes), features.counts, features.coarse]
+        if self._num_choices <= 64:
+            columns.append(features.choices)
+        return np.hstack(columns).astype(np.float32)
+
+
+def folds(num: int, num_folds: int = NUM_FOLDS) -> list[NDArray[np.int64]]:
+    """Split indices into interleaved parts; samples that were asked together are spread over them."""
+    return [np.arange(first, num, num_folds) for first in range(min(num_folds, num))]

@@ -1,0 +1,132 @@
+"""How an uncertain value is written everywhere: the value and its 95 % interval, with the digits that the interval
+leaves meaning to, and the unit. A standard error is never shown bare.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nas_engine.domain.dominance import CONFIDENCE_Z
+
+LOPSIDED = 3.0  # one side of an interval so many times the other: its samples lie on two levels, not around one
+_LOPSIDED_FROM = 0.02  # of the value; narrower intervals are lopsided by chance
+_US_PER_MS = 1000.0
+_SHOWN_AS = {"us": "us", "fraction": "%", "macs": "", "params": "", "bytes": "bytes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with the ends of its 95 % interval, in its own unit; the ends are None where nothing is known of them."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of_error(cls, value: float, standard_error: float | None) -> Interval:
+        """The interval of a value whose error is about normal."""
+        if standard_error is None:
+            return cls(value)
+        half_width = CONFIDENCE_Z * standard_error
+        return cls(value, value - half_width, value + half_width)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the distance of its ends; None where they are not known."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2.0
+
+    @property
+    def is_lopsided(self) -> bool:
+        """Whether the value lies near one end of a wide interval, as the median of samples on two levels does."""
+        if self.low is None or self.high is None or self.high - self.low < _LOPSIDED_FROM * abs(self.value):
+            return False
+        sides = sorted((self.value - self.low, self.high - self.value))
+        return sides[1] > LOPSIDED * sides[0]
+
+    def scaled(self, factor: float) -> Interval:
+        """The same in another unit."""
+        ends = [None if end is None else end * factor for end in (self.low, self.high)]
+        return Interval(self.value * factor, *ends)
+
+    def minus(self, other: Interval) -> Interval:
+        """The difference of two independent values; its ends are known where both theirs are."""
+        one, two, value = self.half_width, other.half_width, self.value - other.value
+        if one is None or two is None:
+            return Interval(value)
+        half_width = math.hypot(one, two)
+        return Interval(value, value - half_width, value + half_width)
+
+    @property
+    def absolute(self) -> Interval:
+        """Its size, without its sign."""
+        if self.value >= 0.0:
+            return self
+        ends = [None if end is None else -end for end in (self.high, self.low)]
+        return Interval(-self.value, *ends)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the value differs from zero beyond its interval; where no interval is known, whether it differs."""
+        if self.low is None or self.high is None:
+            return self.value != 0.0
+        return self.low > 0.0 or self.high < 0.0
+
+
+def unit_text(unit: str) -> str:
+    """How a metric's unit is written above a column: fractions are shown as percents."""
+    return _SHOWN_AS.get(unit, unit)
+
+
+def shown_in(interval: Interval, unit: str) -> Interval:
+    """The numbers of an interval as they stand in a column headed by `unit_text`."""
+    return interval.scaled(100.0) if unit == "fraction" else interval
+
+
+def number_text(interval: Interval, *, signed: bool = False) -> str:
+    """Write a value with its interval, without a unit: ``73.95 ± 0.09``, ``93.6 (73.4 to 98.9, on two levels)``.
+
+    Args:
+        signed: whether positive values get a plus, as differences do.
+    """
+    half_width = interval.half_width
+    if not math.isfinite(interval.value):
+        return str(interval.value)
+    plus = "+" if signed else ""
+    if half_width is None:
+        return _plain_text(interval.value, plus)
+    if half_width == 0.0:  # finer than what was measured with
+        return f"{_plain_text(interval.value, plus)} ± 0"
+    decimals = _decimals(half_width)
+    if interval.is_lopsided:
+        low, high = (_rounded(end, decimals) for end in (interval.low or 0.0, interval.high or 0.0))
+        return f"{_rounded(interval.value, decimals, plus)} ({low} to {high}, on two levels)"
+    return f"{_rounded(interval.value, decimals, plus)} ± {_rounded(half_width, decimals)}"
+
+
+def quantity_text(interval: Interval, unit: str, *, signed: bool = False) -> str:
+    """Write a value with its interval and unit: ``73.95 ± 0.09 us``, ``12.35 ± 0.04 ms``, ``79.6 ± 0.9 %``."""
+    shown, name = shown_in(interval, unit), unit_text(unit)
+    if unit == "us" and abs(interval.value) >= _US_PER_MS:
+        shown, name = interval.scaled(1.0 / _US_PER_MS), "ms"
+    return f"{number_text(shown, signed=signed)} {name}".rstrip()
+
+
+def _plain_text(value: float, plus: str) -> str:
+    """A value of which no interval is known: whole numbers with separators, others with five digits."""
+    if value == int(value) and abs(value) >= 1000:
+        return f"{int(value):{plus},}"
+    return f"{value:{plus}.5g}"
+
+
+def _decimals(half_width: float) -> int:
+    """Decimal places of an interval's first digit that counts; of the second where the first is a 1."""
+    exponent = math.floor(math.log10(half_width))
+    leading = round(half_width / 10.0**exponent, 1)
+    return -exponent + (1 if leading < 2.0 else 0)
+
+
+def _rounded(value: float, decimals: int, plus: str = "") -> str:
+    if decimals >= 0:
+        return f"{value:{plus},.{decimals}f}"
+    return f"{round(value, decimals):{plus},.0f}"

@@ -1,0 +1,53 @@
+"""What each kind of thing can be named by, and which parameter of a path or a query names which kind."""
+
+from __future__ import annotations
+
+from server.access.store import api_tokens
+from server.candidates.search_store import searches
+from server.candidates.tables import candidates
+from server.classifying.store import classifications
+from server.core.database.references import Numbered, References, Referent
+from server.core.database.transaction import UnitOfWork
+from server.fleet.store import devices, hardware
+from server.jobs.tables import jobs
+from server.latency_tables.store import latency_batches
+from server.measuring.store import measurements
+from server.spaces.store import architectures
+from server.studies.store import ranking_studies
+from server.training.networks.store import networks
+from server.training.store import supernets
+
+_REFERENTS = {
+    "search": Referent.with_spec("search", searches),
+    "candidate": Referent(
+        noun="candidate",
+        id=candidates.c.id,
+        digests=(candidates.c.arch_id,),
+        numbered=Numbered(within="search", owner_id=candidates.c.search_id, number=candidates.c.seq),
+    ),
+    "supernet": Referent.with_spec("supernet", supernets),
+    "network": Referent.with_spec("network", networks),
+    "study": Referent.with_spec("ranking study", ranking_studies),
+    "batch": Referent.with_spec("latency table or report", latency_batches),
+    "device": Referent(noun="device", id=devices.c.id, names=(devices.c.name,)),
+    "job": Referent(noun="job", id=jobs.c.id),
+    "measurement": Referent(noun="measurement", id=measurements.c.id),
+    "classification": Referent(noun="classification", id=classifications.c.id),
+    "token": Referent(noun="token", id=api_tokens.c.id, names=(api_tokens.c.name,)),
+    "architecture": Referent(noun="architecture", id=architectures.c.arch_id),
+    "hardware": Referent(noun="hardware key", id=hardware.c.hardware_key),
+}
+_PARAMETERS = {
+    **{f"{kind}_id": kind for kind in ("search", "candidate", "supernet", "network", "study", "device", "job")},
+    **{f"{kind}_id": kind for kind in ("measurement", "classification", "token")},
+    "table_id": "batch",
+    "report_id": "batch",
+    "compared_with": "candidate",
+    "arch_id": "architecture",
+    "hardware_key": "hardware",
+}
+
+
+def all_references(uow: UnitOfWork) -> References:
+    """What the routes find references with."""
+    return References(uow, _REFERENTS, _PARAMETERS)

@@ -1,0 +1,50 @@
+"""The answer of a search: which network to ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nas_engine.domain.metrics import LATENCY_US, metric_named
+from nas_engine.domain.objective import Constraint
+from server.access.auth import Permitted
+from server.core.http.conditional import NOT_MODIFIED, tagged
+from server.core.http.openapi import COMMON, api_router, problems
+from server.core.http.problem_types import NOT_FOUND
+from server.core.http.provide import provided
+from server.searches.answers.answer import Answers
+from server.searches.answers.resources import answer_resource
+from server.searches.answers.schemas import AnswerQuery, AnswerResource
+from server.searches.candidate_routes import latency_kind
+
+router = api_router("searches")
+AnswersDep = Annotated[Answers, provided(Answers)]
+SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
+
+
+@router.get(
+    "/searches/{search_id:id}/answer",
+    response_model=AnswerResource,
+    responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
+)
+def get_answer(
+    search_id: SearchId, request: Request, answers: AnswersDep, _: Permitted, query: Annotated[AnswerQuery, Query()]
+) -> Response:
+    """Which candidate to ship, what it beats, and how sure that is; also while the search runs."""
+    answer = answers.of_search(search_id, tuple(_bounds(query)))
+    kind = latency_kind(answer.front.hardware) if LATENCY_US in answer.front.search.spec.metrics() else None
+    return tagged(request, answer_resource(answer, kind))
+
+
+def _bounds(query: AnswerQuery) -> Iterator[Constraint]:
+    for limit_us in (query.latency_us, None if query.latency_ms is None else query.latency_ms * 1000.0):
+        if limit_us is not None:
+            yield Constraint(LATENCY_US, maximum=limit_us)
+    for label, operator, number in (text.split(":") for text in query.bound):
+        metric, value = metric_named(label), float(number)
+        lower, upper = (value, None) if operator == "ge" else (None, value)
+        yield Constraint(metric, minimum=lower, maximum=upper)

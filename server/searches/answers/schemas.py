@@ -1,0 +1,192 @@
+"""Answers on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas_engine.domain.measuring.environment import DeviceClass
+from nas_engine.settings.base import MetricName
+from server.candidates.states import SearchState
+from server.core.http.resources import Id, Resource
+from server.searches.answers.verdict import Verdict
+from server.searches.candidate_schemas import BoundText, LatencySourceName
+
+
+class AnswerQuery(BaseModel):
+    """What the network must keep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    latency_us: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    """Most that its median latency may be, microseconds."""
+
+    latency_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Most that its median latency may be, milliseconds."""
+
+    bound: list[BoundText] = Field(default_factory=list, max_length=10)
+    """Bounds on other metrics, as `metric:le:number` or `metric:ge:number`; all must hold."""
+
+
+class IntervalResource(Resource):
+    """A value with its 95 % interval."""
+
+    value: float
+    """Value in the metric's unit."""
+
+    low: float | None
+    """Lower end of the 95 % interval; null where it is not known."""
+
+    high: float | None
+    """Upper end of the 95 % interval; null where it is not known."""
+
+    is_lopsided: bool
+    """Whether the value lies near one end of a wide interval, as the median of samples on two levels does."""
+
+    text: str
+    """The same as people write it, with sensible digits and the unit: `73.95 ± 0.09 us`, `79.6 ± 0.9 %`."""
+
+
+class AnswerValueResource(Resource):
+    """One metric of a member of the answer."""
+
+    metric: MetricName
+    """Name of the metric."""
+
+    unit: str
+    """Unit of the value and its interval; empty for plain numbers."""
+
+    interval: IntervalResource
+    """The value with its interval."""
+
+
+class AnswerFileResource(Resource):
+    """A file of a member."""
+
+    weights: str
+    """Weights that it holds: `supernet` for the model to ship as it is; `timing-only` for the one that was measured,
+    whose weights say nothing unless the same file holds both."""
+
+    sha256: str
+    """SHA-256 of the file: GET /api/v1/artifacts/{sha256}."""
+
+
+class AnswerMemberResource(Resource):
+    """A candidate that may be shipped."""
+
+    candidate_id: Id
+    """Identifier of the candidate."""
+
+    short_id: str
+    """Short name of the candidate, taken wherever its id is: the end of the search's id, and its number there."""
+
+    arch_id: str
+    """Digest of the canonical architecture, the same in every search."""
+
+    meets: bool
+    """Whether it keeps the bounds."""
+
+    is_sure: bool
+    """Whether its whole interval lies on the same side of every bound as its value."""
+
+    values: list[AnswerValueResource]
+    """Every metric that is known of it, accuracy on test images among them where that was taken."""
+
+    files: list[AnswerFileResource]
+    """Files of it that there are."""
+
+
+class DifferenceResource(Resource):
+    """What is to be shipped, less another member, in one metric."""
+
+    metric: MetricName
+    """Name of the metric."""
+
+    interval: IntervalResource
+    """The difference with its 95 % interval, of two independent values."""
+
+    verdict: Verdict
+    """Whether what is to be shipped is better or worse beyond the interval; `undecided` where it holds zero."""
+
+
+class ComparedResource(Resource):
+    """Another member, compared with what is to be shipped."""
+
+    short_id: str
+    """Short name of the other member."""
+
+    candidate_id: Id
+    """Identifier of the other member."""
+
+    differences: list[DifferenceResource]
+    """What is to be shipped, less the other member, metric by metric."""
+
+
+class BoundResource(Resource):
+    """A bound that was asked for."""
+
+    metric: MetricName
+    """Name of the bounded metric."""
+
+    minimum: float | None
+    """Least that it may be, in the metric's unit; null without."""
+
+    maximum: float | None
+    """Most that it may be, in the metric's unit; null without."""
+
+
+class NextStepResource(Resource):
+    """What to do next."""
+
+    title: str
+    """What it does."""
+
+    command: str
+    """Command that does it, to be copied as it is."""
+
+
+class AnswerResource(Resource):
+    """Which candidate of a search to ship under bounds, what it beats, and how sure that is."""
+
+    search_id: Id
+    """Search that is answered for."""
+
+    state: SearchState
+    """State of the search; before it is completed the answer may change."""
+
+    bounds: list[BoundResource]
+    """Bounds that were asked for; all hold for what is to be shipped."""
+
+    judged: MetricName
+    """Metric by which the best within the bounds is chosen."""
+
+    headline: str
+    """What to ship, in one sentence; or why nothing can be named."""
+
+    sentences: list[str]
+    """What else must be known before one acts upon it."""
+
+    ship: AnswerMemberResource | None
+    """The best candidate within the bounds, by the value that the search went by; null where nothing keeps them."""
+
+    tied: list[str]
+    """Short ids of what is within the bounds and cannot be told apart from it by the judged metric."""
+
+    nearest: AnswerMemberResource | None
+    """What comes nearest to the bounds, where nothing keeps them; null elsewhere."""
+
+    members: list[AnswerMemberResource]
+    """Members of the front, by the first objective, best first."""
+
+    compared: list[ComparedResource]
+    """Every other member, compared with what is to be shipped."""
+
+    latency_kind: LatencySourceName | None
+    """Kind of every latency; null where latency is not wanted."""
+
+    device_class: DeviceClass | None
+    """Class of the devices that gave the latencies; null where latency is not wanted."""
+
+    next_steps: list[NextStepResource]
+    """Commands that come next."""

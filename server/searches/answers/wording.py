@@ -1,0 +1,208 @@
+"""An answer in sentences, and the commands that come next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1
+from nas_engine.domain.objective import Constraint
+from nas_engine.domain.uncertainty import Interval, quantity_text
+from server.candidates.states import SearchState
+from server.core.ids import short_id
+from server.measuring.measurement import kind_of
+from server.searches.answers.answer import Answer, Beaten, Member
+from server.searches.answers.verdict import Verdict
+
+_NAMES = {"top1": "validation accuracy", "test_top1": "test accuracy", "latency_us": "latency", "macs": "MACs"}
+_MAX_NAMED = 5  # members that a sentence names one by one
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """What to do next, and the command that does it."""
+
+    title: str
+    command: str
+
+
+def headline(answer: Answer) -> str:
+    """What to ship, in one sentence; or why that cannot be said."""
+    at = _at(answer)
+    if answer.unknown:
+        names = ", ".join(metric_name(metric) for metric in answer.unknown)
+        known = ", ".join(metric_name(one.metric) for one in answer.front.objectives)
+        return f"{at}: this search has no values of {names}; it looked at {known}, so bound one of these"
+    if answer.ship is not None:
+        return f"{at}: ship {answer.ship.short_id}, {_described(answer, answer.ship)}"
+    if answer.nearest is None:
+        return f"{at}: nothing yet, the search has no complete candidate that meets its constraints"
+    values = ", ".join(f"{metric_name(bound.metric)} {_value(answer.nearest, bound.metric)}" for bound in answer.bounds)
+    return f"{at}: nothing meets that; the nearest is {answer.nearest.short_id}, {values}"
+
+
+def sentences(answer: Answer) -> list[str]:
+    """What else must be known before one acts upon the headline."""
+    said = []
+    search = answer.front.search
+    if not search.state.final:
+        progress = search.progress
+        said.append(
+            f"The search is {search.state.value}: {progress.num_finished} of {search.spec.budget.num_candidates} "
+            "candidates are done, and the answer may change."
+        )
+    elif search.state is not SearchState.COMPLETED:
+        said.append(f"The search is {search.state.value}" + (f": {search.reason}." if search.reason else "."))
+    ship = answer.ship
+    if ship is None:
+        return said
+    said += _sureness(answer, ship)
+    said += _ties(answer, ship)
+    said += _beats(answer)
+    latency = ship.intervals.get(LATENCY_US)
+    if latency is not None and latency.is_lopsided:
+        said.append(
+            f"The latency of {ship.short_id} lies on two levels: its median may be of either. Measure it again on a "
+            "quiet device before you rely on it."
+        )
+    if not search.state.final and search.supernet_id is not None:
+        said.append("Accuracy on test images is taken of the front when the search is over.")
+    if any(one.interval.half_width is not None for other in answer.compared for one in other.differences):
+        said.append(
+            "Intervals are 95 %. Differences are of independent values; networks that answered the same images "
+            "differ more surely than that."
+        )
+    return said
+
+
+def next_steps(answer: Answer) -> list[NextStep]:
+    """Commands to copy."""
+    search = answer.front.search
+    name, steps = short_id(search.id), []
+    chosen = answer.ship
+    if chosen is None:
+        bound = next((one for one in answer.bounds if one.metric not in answer.unknown), None)
+        order = "seq" if bound is None else ("-" if bound.maximum is None else "") + bound.metric.name
+        steps.append(NextStep("what comes nearest", f"hilnas search candidates {name} --order-by {order} --limit 5"))
+        steps.append(NextStep("the front as it is", f"hilnas search front {name}"))
+        return steps
+    if chosen.candidate.final_model_sha256 is not None:
+        title = "its file, with the supernet's weights"
+        steps.append(NextStep(title, f"hilnas candidates download {chosen.short_id} --format onnx"))
+    if search.supernet_id is not None:
+        command = f"hilnas retrain {chosen.short_id} --epochs 30 --output {chosen.short_id}"
+        steps.append(NextStep("train it by itself, which makes it better, and fetch the files", command))
+    if LATENCY_US in chosen.intervals and answer.front.hardware is not None:
+        arch_id = chosen.candidate.arch_id[:12]
+        steps.append(NextStep("what its latency rests on", f"hilnas measurements list --arch-id {arch_id}"))
+    steps.append(NextStep("beside the rest of the front", f"hilnas search front {name}"))
+    return steps
+
+
+def metric_name(metric: Metric) -> str:
+    """What people call a metric."""
+    return _NAMES.get(metric.name, metric.name)
+
+
+def _at(answer: Answer) -> str:
+    device = answer.front.search.spec.device
+    where = "" if device is None else f" on {device.device_type}"
+    if not answer.bounds:
+        return f"The best {metric_name(answer.judged.metric)}, whatever it costs{where}"
+    return "At " + " and ".join(_bound_text(bound) for bound in answer.bounds) + where
+
+
+def _bound_text(bound: Constraint) -> str:
+    name = "" if bound.metric == LATENCY_US else f"{metric_name(bound.metric)} "
+    texts = [
+        f"{name}{sign} {quantity_text(Interval(limit), bound.metric.unit)}"
+        for sign, limit in (("<=", bound.maximum), (">=", bound.minimum))
+        if limit is not None
+    ]
+    return " and ".join(texts)
+
+
+def _described(answer: Answer, member: Member) -> str:
+    wanted = dict.fromkeys((answer.judged.metric, TEST_TOP1, *(one.metric for one in answer.front.objectives)))
+    texts = [f"{metric_name(one)} {_value(member, one)}" for one in wanted if one in member.intervals]
+    hardware = answer.front.hardware
+    if LATENCY_US in member.intervals and hardware is not None:
+        device_class = hardware.key.identity.device_class
+        texts[-1] += f" ({kind_of(device_class).value} on {device_class.value})"
+    return ", ".join(texts)
+
+
+def _value(member: Member, metric: Metric) -> str:
+    return quantity_text(member.intervals[metric], metric.unit)
+
+
+def _sureness(answer: Answer, ship: Member) -> list[str]:
+    if not answer.bounds or ship.is_sure:
+        return []
+    bounds = " and ".join(_bound_text(bound) for bound in answer.bounds)
+    surer = [one.member for one in answer.compared if one.member.meets and one.member.is_sure]
+    sign = answer.judged.minimized
+    best = min(surer, key=lambda one: sign(one.candidate.values[answer.judged.metric]), default=None)
+    beside = "" if best is None else f"; {best.short_id} keeps it for sure: {_described(answer, best)}"
+    return [f"Its interval reaches beyond {bounds}{beside}."]
+
+
+def _ties(answer: Answer, ship: Member) -> list[str]:
+    if not answer.tied:
+        return []
+    name = metric_name(answer.judged.metric)
+    everything = len(answer.tied) + 1
+    names = _listed([one.short_id for one in (ship, *answer.tied)])
+    within = sum(1 for one in answer.compared if one.member.meets) + 1
+    who = f"All {everything}" if everything == within and everything > 2 else f"These {everything}"
+    said = [f"{who} cannot be told apart by {name}: {names}. More validation images would tell them apart."]
+    costs = [one.metric for one in answer.front.objectives if one.goal is Goal.MINIMIZE]
+    for cost in costs[:1]:
+        cheapest = min((ship, *answer.tied), key=lambda one: one.candidate.values[cost])
+        if cheapest is not ship:
+            said.append(f"Of these {cheapest.short_id} has the least {metric_name(cost)}: {_value(cheapest, cost)}.")
+    return said
+
+
+def _beats(answer: Answer) -> list[str]:
+    """What is beaten beyond noise in what was judged, and what that costs."""
+    said = []
+    judged = answer.judged.metric
+    name = metric_name(judged)
+    beaten = [one for one in answer.compared if _verdict(one, judged) is Verdict.BETTER]
+    if beaten:
+        known = all(_interval(one, judged).half_width is not None for one in beaten)
+        noise = "which is more than noise" if known else "of values whose uncertainty is not known"
+        said.append(f"In {name} it beats {_by(beaten, judged)}, {noise}.")
+    better = [one for one in answer.compared if _verdict(one, judged) is Verdict.WORSE]
+    beyond = [one for one in better if not one.member.meets]
+    if beyond:
+        verb = "is" if len(beyond) == 1 else "are"
+        said.append(f"{_by(beyond, judged)} {verb} better in {name}, beyond the bound.")
+    on_test = [one for one in answer.compared if _verdict(one, TEST_TOP1) is Verdict.WORSE and one.member.meets]
+    for one in on_test[:1]:
+        said.append(f"On test images {one.member.short_id} is better than it by more than noise: look at both.")
+    return said
+
+
+def _verdict(beaten: Beaten, metric: Metric) -> Verdict | None:
+    return next((one.verdict for one in beaten.differences if one.metric == metric), None)
+
+
+def _by(compared: Sequence[Beaten], metric: Metric) -> str:
+    """Names of other members, each with the size of the difference."""
+    named = compared[:_MAX_NAMED]
+    texts = [f"{one.member.short_id} by {quantity_text(_interval(one, metric).absolute, metric.unit)}" for one in named]
+    more = f" and {len(compared) - _MAX_NAMED} more" if len(compared) > _MAX_NAMED else ""
+    return ", ".join(texts) + more
+
+
+def _interval(beaten: Beaten, metric: Metric) -> Interval:
+    return next(one.interval for one in beaten.differences if one.metric == metric)
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > _MAX_NAMED:
+        return f"{', '.join(names[:_MAX_NAMED])} and {len(names) - _MAX_NAMED} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,158 @@
+"""Which network to ship: over REST, by the SDK and the command; and what ids can be replaced by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hilnas.cli import main as cli
+from hilnas.client.client import Hilnas
+from hilnas.client.errors import ConflictError, NotFoundError
+from nas_engine.domain.metrics import TOP1
+from server.artifacts.files import FileByteStore
+from server.searches.answers.answer import Answers
+from server.searches.answers.wording import headline, sentences
+from server.searches.schemas import SearchResource
+from tests.support.worlds import service_world
+from tests.support.worlds.api_world import ADMIN, World, latency_spec
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.served_world import served
+
+GENOTYPES = [(0, 0, 0, 0), (1, 0, 0, 0), (2, 1, 0, 0)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    opened = World.open(tmp_path_factory.mktemp("answers") / "home")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def url(world: World) -> Iterator[str]:
+    with served(world) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def nas(url: str) -> Iterator[Hilnas]:
+    with Hilnas(url, ADMIN) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def search(world: World, nas: Hilnas) -> SearchResource:
+    """A search of three candidates, measured at 1000, 1010 and 1020.1 us, each to 0.01 us."""
+    device = world.enrol()
+    made = nas.searches.create(latency_spec(len(GENOTYPES), name="lat-1"))
+    world.step(GENOTYPES)
+    world.convert_all()
+    assert world.measure_all(device) == len(GENOTYPES)
+    world.step(last=True)
+    return nas.searches.get(made.id)
+
+
+def test_the_answer_names_what_to_ship_within_a_latency(nas: Hilnas, search: SearchResource) -> None:
+    candidates = list(nas.searches.candidates(search.id))
+    answer = nas.searches.answer(search.id, latency_ms=1.015)
+    within = [one for one in candidates if one.latency is not None and one.latency.p50_us <= 1015.0]
+    best = min(within, key=lambda one: one.macs or 0)
+    assert answer.ship is not None
+    assert (answer.ship.candidate_id, answer.ship.meets, answer.judged) == (best.id, True, "macs")
+    assert answer.headline.startswith(f"At <= 1.015 ms on rk3588: ship {best.short_id}, MACs ")
+    latency = next(one.interval for one in answer.ship.values if one.metric == "latency_us")
+    assert latency.low is not None
+    assert latency.low <= latency.value
+    assert latency.text.endswith(" ms")
+    assert {file.weights for file in answer.ship.files} == {"timing-only"}
+
+
+def test_what_nothing_meets_is_answered_with_the_nearest(nas: Hilnas, search: SearchResource) -> None:
+    answer = nas.searches.answer(search.id, latency_us=10)
+    assert answer.ship is None
+    assert answer.nearest is not None
+    assert answer.headline == (
+        f"At <= 10 us on rk3588: nothing meets that; the nearest is {answer.nearest.short_id}, latency 1 ± 0 ms"
+    )
+
+
+def test_a_bound_on_what_the_search_has_no_values_of_says_what_it_looked_at(
+    nas: Hilnas, search: SearchResource
+) -> None:
+    answer = nas.searches.answer(search.id, bounds=["top1:ge:0.5"])
+    assert answer.ship is None
+    assert answer.headline.endswith(
+        "has no values of validation accuracy; it looked at latency, MACs, so bound one of these"
+    )
+
+
+def test_every_command_of_the_answer_works_as_printed(
+    nas: Hilnas, url: str, search: SearchResource, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HILNAS_URL", url)
+    monkeypatch.setenv("HILNAS_TOKEN", ADMIN)
+    for latency_us, status in ((1015.0, 0), (10.0, 1)):
+        assert cli.main(["search", "answer", search.short_id, "--latency-us", str(latency_us)]) == status
+        printed = capsys.readouterr().out
+        answer = nas.searches.answer(search.id, latency_us=latency_us)
+        assert answer.headline in " ".join(printed.split())
+        assert answer.next_steps
+        for step in answer.next_steps:
+            assert step.command in printed
+            assert cli.main(step.command.split()[1:]) == 0, step.command
+        chosen = answer.ship or answer.nearest
+        assert chosen is not None
+        assert chosen.arch_id[:12] in capsys.readouterr().out
+
+
+def test_names_numbers_and_parts_of_ids_stand_for_ids(nas: Hilnas, search: SearchResource) -> None:
+    for reference in (search.short_id, "lat-1", search.id[5:], search.id[:28]):
+        assert nas.searches.get(reference).id == search.id, reference
+    second = next(one for one in nas.searches.candidates("lat-1") if one.seq == 2)
+    assert second.short_id == f"{search.short_id}.2"
+    for reference in (second.short_id, "lat-1.2", second.arch_id[:12], f"lat-1.{second.arch_id[:6]}"):
+        assert nas.searches.candidate(reference).id == second.id, reference
+    assert nas.devices.get("bench-1").name == "bench-1"
+    found = list(nas.measurements.all({"arch_id": second.arch_id[:12]}))
+    assert [one.arch_id for one in found] == [second.arch_id]
+
+
+def test_what_means_several_things_is_refused_with_what_it_may_mean(nas: Hilnas, search: SearchResource) -> None:
+    first, second = (nas.searches.create(latency_spec(name="twice")) for _ in range(2))
+    with pytest.raises(ConflictError, match="'twice' is more than one search") as refused:
+        nas.searches.get("twice")
+    assert refused.value.members["matches"] == [second.id, first.id]
+    for made in (first, second):
+        nas.searches.cancel(made.short_id)
+
+
+def test_what_names_nothing_is_not_found_and_nobody_unknown_is_told_names(
+    url: str, nas: Hilnas, search: SearchResource
+) -> None:
+    for reference in ("lat-2", "zzzzzzzz", "lat-1.99", "ab"):
+        with pytest.raises(NotFoundError):
+            nas.searches.get(reference)
+    with Hilnas(url, "nas_wrong") as stranger, pytest.raises(Exception, match="unauthenticated"):
+        stranger.searches.get("twice")
+
+
+def test_what_noise_does_not_tell_apart_is_said_so(database: TestDatabase, tmp_path: Path) -> None:
+    played = service_world.World(database, FileByteStore(tmp_path / "artifacts"))
+    objectives = [{"metric": "top1"}, {"metric": "latency_us"}]
+    device = played.enrol()
+    asked = played.search(objectives=objectives, supernet=played.ready_supernet().id)
+    done = service_world.run_to_end(played, device, asked)
+    answer = Answers(played.uow, played.fronts).of_search(done.id)
+    assert answer.ship is not None
+    best = max(c.values[TOP1] for c in played.candidates(done))
+    assert answer.ship.candidate.values[TOP1] == best
+    tied = {one.candidate.id for one in answer.tied}
+    for one in answer.compared:
+        (difference,) = [d for d in one.differences if d.metric == TOP1]
+        assert difference.interval.value >= 0
+        assert (one.member.candidate.id in tied) == (not difference.interval.excludes_zero)
+    said = " ".join(sentences(answer))
+    assert ("cannot be told apart by validation accuracy" in said) == bool(tied)
+    assert headline(answer).startswith("The best validation accuracy, whatever it costs on ")
