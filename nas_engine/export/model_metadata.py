@@ -38,7 +38,8 @@ class ModelMetadata:
         arch_id: architecture it was made from.
         latency_key: what its measurements are filed under.
         weights: where the weights come from.
-        space: id of the search space; empty for operators and the golden model, whose bytes never change.
+        space: id of the search space; empty in what a server has timed: equal layers have given equal bytes since the
+            first release.
         search: id of the search that found the architecture; empty where no search did, and for random weights,
             whose file every search with that architecture shares.
     """

@@ -164,7 +164,7 @@ class SpaceCatalog:
     def export_onnx(self, architecture: Architecture, *, batch: int, seed: int) -> bytes:
         """ONNX with seeded random weights: a pure function of its arguments, good for latency only."""
         graph = _require_graph(self.graph(architecture), architecture)
-        return _export(graph, architecture.arch_id, batch, seed, space=architecture.space_id)
+        return _export(graph, architecture.arch_id, batch, seed)
 
     def operators(
         self, space_id: str, parameters: Mapping[str, JsonValue], *, batch: int, dtype: Dtype
@@ -178,11 +178,7 @@ class SpaceCatalog:
 
     def export_operator(self, operator: TableOperator, *, batch: int, seed: int) -> bytes:
         """ONNX of an operator as a network of its own; see `export_onnx`."""
-        return self.export_graph(operator.graph, operator.key, batch=batch, seed=seed)
-
-    def export_graph(self, graph: LayerGraph, arch_id: str, *, batch: int, seed: int) -> bytes:
-        """ONNX of a layer graph that belongs to no search; its bytes are the same in every version of this product."""
-        return _export(graph, arch_id, batch, seed)
+        return _export(operator.graph, operator.key, batch, seed)
 
     def space(self, space_id: str, parameters: Mapping[str, JsonValue]) -> SearchSpace:
         """The space itself, for adapters and workers."""
@@ -254,10 +250,10 @@ def _record(space_id: str, parameters: str, architecture: Architecture) -> Archi
     return ArchitectureRecord(architecture=architecture, genotype=genotype, values=known)
 
 
-def _export(graph: LayerGraph, arch_id: str, batch: int, seed: int, *, space: str = "") -> bytes:
+def _export(graph: LayerGraph, arch_id: str, batch: int, seed: int) -> bytes:
     weights, statistics = random_weights(graph, seed)
     key = latency_key(graph, batch=batch, dtype=Dtype.FP32)
-    metadata = ModelMetadata(arch_id=arch_id, latency_key=key, weights=WeightOrigin.RANDOM, space=space)
+    metadata = ModelMetadata(arch_id=arch_id, latency_key=key, weights=WeightOrigin.RANDOM)
     return export_onnx(graph, weights, statistics, batch=batch, metadata=metadata)
 
 
