@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from ulid import ULIDGenerator
+if TYPE_CHECKING:
+    from ulid import ULIDGenerator
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _NUM_CHARACTERS = 26
@@ -49,13 +51,19 @@ class Ulids:
 
     def __init__(self, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._clock_ms = clock_ms
-        self._generator = ULIDGenerator()  # counts on within one millisecond, but takes an older time as it comes
+        self._generator: ULIDGenerator | None = None
         self._lock = threading.Lock()
         self._newest_ms = 0
 
     def next(self) -> str:
         """26 lower-case Crockford base32 digits."""
+        from ulid import ULIDGenerator  # clients read ids and make none: they have no such package
+
         with self._lock:
+            if self._generator is None:
+                self._generator = (
+                    ULIDGenerator()
+                )  # counts on within one millisecond, but takes an older time as it comes
             self._newest_ms = max(self._newest_ms, self._clock_ms())
             return str(self._generator.generate(self._newest_ms)).lower()
 
