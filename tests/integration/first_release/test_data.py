@@ -279,7 +279,7 @@ def test_what_was_paused_or_queued_goes_on_with_the_same_candidates(tmp_path: Pa
 TRAINED = frozenset({"shifting", "waiting_search", "queued_densenas"})
 """Searches whose gradients differ in their last digits between processors."""
 
-IMPROVED = frozenset({"predictor"})
+IMPROVED = frozenset({"predictor", "ridge"})
 """Searches that go on from what was evaluated, and with better predictors than the first release had."""
 
 
