@@ -128,7 +128,7 @@ def test_everything_is_listed_with_the_schemas_of_its_settings(nas: Hilnas, envi
     algorithms = {algorithm.name: algorithm for algorithm in nas.spaces.algorithms()}
     assert list(algorithms)[:2] == ["nsga2", "random"]
     assert algorithms["nsga2"].package == "hilnas"
-    assert algorithms["nsga2"].settings_schema["properties"]["population_size"]["minimum"] == 2
+    assert algorithms["nsga2"].settings_schema["properties"]["mutation_probability"]["maximum"] == 1
     climb = algorithms["hill_climb"]
     assert (climb.package, climb.version) == ("hilnas-hill-climb", "0.1.0")
     assert climb.settings_schema["properties"]["batch_size"]["description"].startswith("Number of neighbours")
