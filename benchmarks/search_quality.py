@@ -94,7 +94,7 @@ class Runs:
                 out.write(json.dumps({name: getattr(run, name) for name in Run.__slots__}) + "\n")
 
     def shares(self, world: str, algorithm: str, seeds: Sequence[int]) -> Floats:
-        """(seeds, marks)."""
+        """Shares of the best hypervolume, (seeds, marks), of one algorithm in one world."""
         return np.asarray([self._runs[world, algorithm, seed].shares for seed in seeds])
 
     def seconds(self, world: str, algorithm: str, seeds: Sequence[int]) -> float:

@@ -12,6 +12,7 @@ from hilnas.cli.commands.measure import followed
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue, parse_json
+from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.measuring.schemas import MeasurementDetail
 from server.shipping.bundle.manifest import Manifest, paths_of
 from server.shipping.bundle.verifying import extract
@@ -42,16 +43,18 @@ class Comparison:
         return abs(self.difference_us) - self.interval_us <= self.within_us
 
     def text(self) -> str:
-        """For people."""
+        """Write verdict, both medians and the difference with its interval in one line, and a line for each remark."""
         verdict = "same" if self.same else "NOT the same"
+        low, high = self.difference_us - self.interval_us, self.difference_us + self.interval_us
+        difference = Interval(self.difference_us, low, high)
         line = (
             f"measured again: {verdict}: {self.after_us:.1f} us, in the bundle {self.before_us:.1f} us; difference "
-            f"{self.difference_us:+.1f} ± {self.interval_us:.1f} us (95 %), up to {self.within_us:.1f} us is the same"
+            f"{quantity_text(difference, 'us', signed=True)} (95 %), up to {self.within_us:.1f} us is the same"
         )
         return "\n  ".join((line, *self.remarks))
 
     def document(self) -> Mapping[str, JsonValue]:
-        """For programs."""
+        """Give the members of `--json`."""
         return {
             "same": self.same,
             "before_us": self.before_us,

@@ -85,7 +85,7 @@ class ModelChoice:
     widening: float
 
     def document(self) -> JsonValue:
-        """As JSON."""
+        """Say which model it is, for a checkpoint or a report."""
         return {
             "family": self.family.value,
             "encoding": self.encoding.value,
@@ -127,7 +127,7 @@ class _Samples:
 
     @property
     def targets(self) -> Floats:
-        """Standardised values."""
+        """What the models are fitted to: the values on their scale, standardised."""
         return self.scale.forward(self.values)
 
     @property

@@ -116,7 +116,7 @@ class TargetScale:
         return np.asarray(self.scale.step(values) * slope * self.spread * self.deviation)
 
     def document(self) -> Mapping[str, float | str]:
-        """As JSON."""
+        """Say how values are turned, for a checkpoint or a report."""
         return {
             "scale": self.scale.value,
             "sign": self.sign,

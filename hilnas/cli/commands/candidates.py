@@ -16,6 +16,7 @@ from hilnas.cli.runner import new_app, run
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
+from nas_engine.domain.uncertainty import Interval, number_text
 from server.jobs.states import JobState
 from server.shipping.bundle.signing import pin
 from server.shipping.schemas import NeighbourResource
@@ -179,15 +180,18 @@ def _difference(one: NeighbourResource) -> str:
     """Value and 95 % interval."""
     if one.latency_difference_us is None:
         return "-"
-    error = "" if one.latency_interval_us is None else f" ± {one.latency_interval_us:.1f}"
-    return f"{one.latency_difference_us:+.1f}{error}"
+    return _with_interval(one.latency_difference_us, one.latency_interval_us)
 
 
 def _accuracy(one: NeighbourResource) -> str:
     if one.top1_difference is None:
         return "-"
-    error = "" if one.top1_interval is None else f" ± {100 * one.top1_interval:.1f}"
-    return f"{100 * one.top1_difference:+.1f}{error}"
+    return _with_interval(100 * one.top1_difference, None if one.top1_interval is None else 100 * one.top1_interval)
+
+
+def _with_interval(difference: float, half_width: float | None) -> str:
+    ends = (None, None) if half_width is None else (difference - half_width, difference + half_width)
+    return number_text(Interval(difference, *ends), signed=True)
 
 
 def _percent(one: NeighbourResource) -> str:

@@ -30,7 +30,7 @@ class SigningKey:
     """
 
     def __init__(self, pem: bytes) -> None:
-        """Raises SigningKeyError."""
+        """Read the key. Raises SigningKeyError: it cannot be read, or is of another kind."""
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
