@@ -65,9 +65,12 @@ def _renamed(path: Path, content: bytes, columns: Sequence[str]) -> bytes:
     names = {name: column for name, _, column in (one.partition("=") for one in columns)}
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     header = [cell.strip() for cell in rows[0]] if rows else []
-    for name in names:
+    for name, column in names.items():
         if name not in header:
-            raise InvalidSpaceError(f"table {path} has no column {name!r}: its columns are {', '.join(header)[:500]}")
+            turned = f" (turned round? --column {column}={name})" if column in header else ""
+            raise InvalidSpaceError(
+                f"table {path} has no column {name!r}{turned}: its columns are {', '.join(header)[:500]}"
+            )
     kept = [place for place, cell in enumerate(header) if names.get(cell, cell)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -46,7 +46,9 @@ class _Bound:
 
     def _check(self, text: str) -> str:
         if len(text) > 300 or not re.match(self._pattern(), text):
-            raise ValueError(f"{text[:100]!r} is no bound: write metric:le:number or metric:ge:number")
+            name = text.partition(":")[0]
+            wrong = "" if name in searched_names() else f" of a metric that there is ({', '.join(searched_names())})"
+            raise ValueError(f"{text[:100]!r} is no bound{wrong}: write metric:le:number or metric:ge:number")
         return text
 
     def _pattern(self) -> str:

@@ -47,3 +47,5 @@ def test_a_choice_below_the_first_is_named_with_its_row(file: Path) -> None:
 def test_a_column_that_is_not_there_is_named_with_those_that_are(file: Path) -> None:
     with pytest.raises(InvalidSpaceError, match="has no column 'accuracy': its columns are id, op_a, op_b, acc, macs"):
         table_content(file, ["accuracy=top1"])
+    with pytest.raises(InvalidSpaceError, match=r"has no column 'top1' \(turned round\? --column acc=top1\)"):
+        table_content(file, ["top1=acc"])
