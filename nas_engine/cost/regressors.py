@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,22 +51,6 @@ class LeftOut:
 
     mean: Floats
     variance: Floats
-
-
-class Regressor(Protocol):
-    """A model of standardised targets, fitted."""
-
-    def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
-        """Mean and variance of the true values."""
-
-    def mean(self, genotypes: Genotypes) -> Floats:
-        """The mean alone, which costs less."""
-
-    def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
-        """Mean, and the covariance of the true values with one another."""
-
-    def left_out(self) -> LeftOut:
-        """The samples, each predicted from those of the other folds."""
 
 
 class GaussianProcess:
