@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 
 
@@ -12,6 +15,29 @@ class EngineError(Exception):
 
 class EngineWarning(UserWarning):
     """Something that was read otherwise than it says, and how."""
+
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected warnings", default=None)
+
+
+def warn(message: str) -> None:
+    """Warn with an `EngineWarning`, or keep the message for whoever collects warnings."""
+    found = _collected.get()
+    if found is None:
+        warnings.warn(message, EngineWarning, stacklevel=3)
+    else:
+        found.append(message)
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect what the engine warns of inside the block, in this thread alone (`warnings.catch_warnings` is not)."""
+    found: list[str] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
 
 
 class InvalidSpaceError(EngineError):

@@ -9,7 +9,7 @@ from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.domain.errors import EngineError, InvalidSpaceError
+from nas_engine.domain.errors import EngineError, InvalidSpaceError, collected_warnings
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Provider
@@ -116,7 +116,8 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
         raise NotFoundError("search space", space_id)
     try:
         space = spaces.describe(space_id, body.parameters)
-        record = spaces.record(space_id, body.parameters, _plain(body.architecture))
+        with collected_warnings() as warned:
+            record = spaces.record(space_id, body.parameters, _plain(body.architecture))
         layers = spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
         svg = spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
         row = None
@@ -133,7 +134,7 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
         input_shape=spaces.input_shape(record.architecture),
         layers=layers,
         svg=svg,
-        note=_note(record, space, row),
+        note="; ".join([*warned, *_notes(record, space, row)]) or None,
         row={metric.name: RowValueResource.of(known) for metric, known in row.items()} if row else None,
     )
 
@@ -168,10 +169,10 @@ def _dataset(dataset: DatasetDescription) -> DatasetResource:
     )
 
 
-def _note(record: ArchitectureRecord, space: SpaceDescription, row: Mapping[Metric, KnownValue] | None) -> str | None:
+def _notes(record: ArchitectureRecord, space: SpaceDescription, row: Mapping[Metric, KnownValue] | None) -> list[str]:
     if not space.has_graphs:
-        return TABLE_NOTE if row else f"{NO_ROW_NOTE}; {TABLE_NOTE}"
-    return OUTSIDE_NOTE if record.genotype is None else None
+        return [TABLE_NOTE] if row else [NO_ROW_NOTE, TABLE_NOTE]
+    return [OUTSIDE_NOTE] if record.genotype is None else []
 
 
 def _plain(value: object) -> JsonValue:

@@ -174,7 +174,8 @@ class DecodedResource(Resource):
     """Channels, height and width of its input; null for a space that is only a table of results."""
 
     note: str | None = None
-    """Remark of the server on what cannot be done with it; null where there is none."""
+    """Remarks of the server: what was read otherwise than it says, and what cannot be done with it; null where there
+    are none."""
 
     row: dict[MetricLabel, RowValueResource] | None = None
     """Values that the table of results holds for it, by metric; null for a space with graphs, and where there is no

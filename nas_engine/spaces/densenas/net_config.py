@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import cast
 
-from nas_engine.domain.errors import EngineWarning, InvalidArchitectureError
+from nas_engine.domain.errors import InvalidArchitectureError, warn
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.spaces.densenas.routing import SKIP
 
@@ -173,11 +172,9 @@ def _read_block(row: JsonValue, number: int) -> BlockEntry:
             f"net_config entry {number}: number of stack layers is {_shown(num_layers)}, not a whole number from 0"
         )
     if num_layers != len(operators):
-        warnings.warn(
+        warn(
             f"net_config entry {number}: number of stack layers is {num_layers}, {len(operators)} are listed: the list "
-            "counts, as in the published code, which ignores the number",
-            EngineWarning,
-            stacklevel=2,
+            "counts, as in the published code, which ignores the number"
         )
     if isinstance(stride, bool) or stride not in (1, 2):
         raise InvalidArchitectureError(f"net_config entry {number}: stride is {_shown(stride)}, allowed are 1 and 2")

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.spaces.registry import create_space
 from server.candidates.candidate import CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.core.database.transaction import Transaction
@@ -163,6 +164,18 @@ def test_spaces_decode_published_names_and_genotypes(client: httpx2.Client) -> N
     assert named["svg"].startswith("<svg")
     by_genes = client.post("/api/v1/search-spaces/spos:decode", json={"architecture": named["genotype"]}).json()
     assert by_genes["arch_id"] == named["arch_id"]
+
+
+def test_what_is_read_otherwise_than_it_says_is_noted(client: httpx2.Client) -> None:
+    published = create_space("densenas-mbv2").named["densenas-a"].document
+    assert isinstance(published, str)
+    contradicting = published.replace("], 1, 2]", "], 7, 2]", 1)
+    assert contradicting != published
+    decode = "/api/v1/search-spaces/densenas-mbv2:decode"
+    noted = client.post(decode, json={"architecture": contradicting}).json()
+    plain = client.post(decode, json={"architecture": published}).json()
+    assert (noted["arch_id"], plain["note"]) == (plain["arch_id"], None)
+    assert "number of stack layers is 7, 1 are listed: the list counts" in noted["note"]
 
 
 @pytest.mark.parametrize("architecture", ["nobody", [1], [9] * 20, {"a": 1}, None, 7])
