@@ -90,7 +90,8 @@ def known_ids(described: World) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def url(described: World, known_ids: dict[str, str]) -> Iterator[str]:
-    """Where the server is reached."""
+    """Where the server is reached; its description is made beforehand, since schemathesis waits 10 s for it."""
+    described.client().get("/api/v1/openapi.json")
     with served(described) as found:
         yield found
 

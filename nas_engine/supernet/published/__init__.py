@@ -1,0 +1,1 @@
+"""Checkpoints that the papers' authors published, read without running anything in them."""
