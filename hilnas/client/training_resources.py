@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hilnas.client.event_source import ReceivedEvent, follow
@@ -72,6 +72,23 @@ class Candidates(Group):
 
 class SupernetGroup(Group):
     """Supernets and their training."""
+
+    def register(
+        self,
+        spec: TrainingSpec | Document,
+        weights_sha256: str,
+        *,
+        statistics: Mapping[str, float] | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> SupernetResource:
+        """Take in a supernet that was trained elsewhere; its weights are an uploaded artifact."""
+        body: Document = {
+            "spec": spec_document(spec),
+            "weights_sha256": weights_sha256,
+            "statistics": dict(statistics or {}),
+            "provenance": dict(provenance or {}),
+        }
+        return read(SupernetResource, self._transport.post(f"{API}/supernets:register", body))
 
     def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
         """Queue the training of a supernet."""

@@ -116,7 +116,7 @@ def register_supernet(
                 weights = (other.weights_sha256, other.statistics)
                 return network_answer(201, networks.register(other.spec, *weights, once.caller.creator))
             body = parse_spec(RegistrationBody, document)
-            version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.statistics)
+            version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.recorded_statistics())
             supernet = supernets.register(body.spec, version, once.caller.creator)
         except InvalidSpecError as error:
             raise spec_problem(error, INVALID_SUPERNET_SPEC) from error

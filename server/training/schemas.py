@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.settings.base import one_of
 from nas_engine.settings.training import AnyTrainingSpec, TrainingSpec
@@ -108,7 +109,7 @@ class SupernetVersionResource(Resource):
     """SHA-256 of the weights, a safetensors file: GET /api/v1/artifacts/{sha256}."""
 
     statistics: Json
-    """Figures of the training that made it, as the worker reported them."""
+    """Figures of the training that made it, as the worker reported them; `provenance` where it was imported."""
 
     search_id: Id | None
     """The search that shifted it; null for a training's result."""
@@ -144,6 +145,13 @@ class RegistrationBody(Body):
 
     statistics: dict[str, float] = Field(default_factory=dict, max_length=100)
     """Losses and further figures of the training, by name, for people."""
+
+    provenance: dict[Text, Text] = Field(default_factory=dict, max_length=20)
+    """Where the weights come from, by name: layout, source, licence, file; kept with the version's statistics."""
+
+    def recorded_statistics(self) -> JsonValue:
+        """Return what is kept with the version: the figures, and the provenance under its name."""
+        return {**self.statistics, **({"provenance": dict(self.provenance)} if self.provenance else {})}
 
 
 if TYPE_CHECKING:

@@ -115,3 +115,14 @@ def test_a_network_of_somebody_elses_is_cancelled_by_neither_path(things: OwnedT
     for path in ("networks", "supernets"):
         assert things.client("bob").post(f"{API}/{path}/{network['id']}:cancel").status_code == 403
     assert client.get(f"{API}/networks/{network['id']}").json()["state"] == "queued"
+
+
+def test_where_imported_weights_come_from_is_kept_with_the_version(things: OwnedThings, client: httpx.Client) -> None:
+    provenance = {"layout": "attentivenas", "licence": "CC-BY-NC 4.0", "file": "alphanet.pth"}
+    document = {"spec": TRAINING, "weights_sha256": things.weights.sha256, "statistics": {"loss": 0.5}}
+    supernet = client.post(f"{API}/supernets:register", json={**document, "provenance": provenance}).json()
+    (version,) = client.get(f"{API}/supernets/{supernet['id']}/versions").json()["items"]
+    assert version["statistics"] == {"loss": 0.5, "provenance": provenance}
+    for refused in ({"": "x"}, {"file": "x" * 201}, {str(number): "x" for number in range(21)}):
+        answer = client.post(f"{API}/supernets:register", json={**document, "provenance": refused})
+        assert answer.status_code == 422, refused
