@@ -98,6 +98,7 @@ def search_architecture(
         weight_steps_per_epoch=max(1, len(dataset.train) // settings.batch_size),
         randomness=randomness,
         share=share,
+        micro_batch=training.micro_batch,
     )
     weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))
 

@@ -56,6 +56,10 @@ class DenseNasSettings(CheckpointedSettings):
     batch_size: int = Field(default=352, ge=1, le=65_536)
     """Number of images per step."""
 
+    micro_batch: int | None = later(None, ge=1, le=65_536)
+    """Number of images that pass through the supernet at once, in both kinds of steps, and that batch normalisation
+    takes its statistics over (published: 88, the part of each of four GPUs); absent: the whole batch."""
+
     learning_rate: float = Field(default=0.2, gt=0, le=100)
     """Learning rate of the weights at the start of a cosine."""
 
@@ -104,7 +108,7 @@ class DenseNasSettings(CheckpointedSettings):
     def weight_training(self, seed: int) -> TrainingSettings:
         """The training of the weights that these fields describe: all weights are decayed, and the cosine ends above 0
         (supplementary A.1 and A.4)."""
-        same = {"epochs", "batch_size", "synchronised_norm", "checkpoint_every_steps", "augmentation"}
+        same = {"epochs", "batch_size", "synchronised_norm", "checkpoint_every_steps", "augmentation", "micro_batch"}
         optimizer = OptimizerSettings(
             **self.model_dump(include={"learning_rate", "momentum", "weight_decay"}),
             decay_all=True,

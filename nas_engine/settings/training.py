@@ -303,6 +303,11 @@ class TrainingSettings(SpecPart):
     """Number of processes that train together on the worker's host, each on its part of every batch; on CUDA each has
     a GPU of its own. `gpus`: one for each GPU of the worker."""
 
+    micro_batch: int | None = later(None, ge=1, le=65_536)
+    """Number of images that pass through the network at once, and that batch normalisation takes its statistics over;
+    the gradients of a step's micro-batches are averaged, as those of as many processes would be. Absent: a process's
+    whole part of the batch."""
+
     synchronised_norm: bool = False
     """Whether batch normalisation takes its statistics over all processes, so that N of them equal one; off, as in the
     papers, each takes its own."""
@@ -313,6 +318,15 @@ class TrainingSettings(SpecPart):
             raise ValueError("give exactly one of epochs and iterations")
         if isinstance(self.num_processes, int) and self.batch_size % self.num_processes:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.num_processes} processes")
+        if self.micro_batch is not None:
+            processes = self.num_processes if isinstance(self.num_processes, int) else 1
+            if self.batch_size // processes % self.micro_batch:
+                raise ValueError(
+                    f"micro_batch {self.micro_batch} does not divide the {self.batch_size // processes} images of a "
+                    "process: choose one that does, or change batch_size"
+                )
+            if self.synchronised_norm and self.micro_batch < self.batch_size // processes:
+                raise ValueError("synchronised_norm takes statistics over the whole batch, micro_batch over its parts")
         if self.max_train_images is not None and self.batch_size > self.max_train_images:
             raise ValueError(
                 f"batch_size {self.batch_size} is above max_train_images {self.max_train_images}: lower it"

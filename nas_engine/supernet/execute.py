@@ -84,8 +84,6 @@ class Accumulate:
 Norm = Union[Batch, Running, Calibrated, Accumulate]
 BATCH = Batch()
 NO_COEFFICIENTS: Mapping[str, torch.Tensor] = {}
-# Only these overwrite their input: their backward needs nothing but their output.
-_IN_PLACE = (ActivationKind.RELU, ActivationKind.RELU6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +167,7 @@ def activate(x: torch.Tensor, kind: ActivationKind, *, in_place: bool = False) -
         case ActivationKind.RELU:
             return F.relu(x, inplace=in_place)
         case ActivationKind.RELU6:
-            return F.relu6(x, inplace=in_place)
+            return F.relu6(x)
         case ActivationKind.HSWISH:
             return F.hardswish(x)
         case ActivationKind.SWISH:
@@ -219,7 +217,8 @@ def _run(node: Node, index: int, inputs: list[torch.Tensor], execution: _Executi
         case Activation(kind=kind, inputs=(source,)):
             graph = execution.graph
             free = isinstance(graph.nodes[source], BatchNorm) and graph.last_use[source] == index
-            return activate(x, kind, in_place=free and kind in _IN_PLACE)
+            # Its backward needs nothing but its output; every other one would copy its input first.
+            return activate(x, kind, in_place=free and kind is ActivationKind.RELU)
         case Linear(weight=weight, bias=bias):
             bias_O = None if bias is None else used_weight(weights, bias)
             return F.linear(x, used_weight(weights, weight), bias_O)

@@ -33,6 +33,7 @@ def run_document(settings: TrainingSettings, num_steps: int) -> dict[str, JsonVa
         "synchronised_norm": settings.synchronised_norm,
         "report_every_steps": 1,
         "checkpoint_every_steps": 1,
+        **({} if settings.micro_batch is None else {"micro_batch": settings.micro_batch}),
     }
 
 

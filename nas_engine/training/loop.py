@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -228,24 +229,33 @@ class _Run:
         settings, step = self._settings, self._state.step
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._stream.batch(step)
-        context = StepContext(
-            step=step,
-            num_steps=self._num_steps,
-            rank=self._share.rank,
-            weights=self._weights,
-            randomness=self._randomness,
-            norm=Batch(synchronised=settings.synchronised_norm),
-            autocast=self._arithmetic.autocast,
-            backward=self._arithmetic.backward,
-        )
-        outcome = self._strategy.step(batch, context)
+        parts = batch.micro_batches(settings.micro_batch)
+        outcomes = []
+        for number, part in enumerate(parts):
+            context = StepContext(
+                step=step,
+                num_steps=self._num_steps,
+                part=self._share.rank * len(parts) + number,
+                first=number == 0,
+                weights=self._weights,
+                randomness=self._randomness,
+                norm=Batch(synchronised=settings.synchronised_norm),
+                autocast=self._arithmetic.autocast,
+                backward=partial(self._backward, len(parts)),
+            )
+            outcomes.append(self._strategy.step(part, context))
         average_gradients(self._weights, self._share)
         self._arithmetic.unscale(self._optimizer)
         clip_gradients(self._weights, settings.optimizer)
         set_learning_rate(self._optimizer, learning_rate_at(settings.optimizer, step, self._num_steps))
         self._arithmetic.update(self._optimizer)
-        self._count(outcome.loss, outcome.num_correct, len(batch.labels_N))
+        loss = torch.stack([outcome.loss.detach() for outcome in outcomes]).mean()
+        num_correct = torch.stack([outcome.num_correct.detach() for outcome in outcomes]).sum()
+        self._count(loss, num_correct, len(batch.labels_N))
         self._state.step += 1
+
+    def _backward(self, num_parts: int, loss: torch.Tensor) -> None:
+        self._arithmetic.backward(loss if num_parts == 1 else loss / num_parts)
 
     def _count(self, loss: torch.Tensor, num_correct: torch.Tensor, num_images: int) -> None:
         told = torch.stack([loss.detach().double(), num_correct.detach().double()])

@@ -100,6 +100,7 @@ class DifferentiableStrategy:
         weight_steps_per_epoch: int,
         randomness: Randomness,
         share: Share = ALONE,
+        micro_batch: int | None = None,
     ) -> None:
         """See class.
 
@@ -112,8 +113,10 @@ class DifferentiableStrategy:
             weight_steps_per_epoch: of the training.
             randomness: of the run.
             share: of this process.
+            micro_batch: images of one forward pass, as the training's.
         """
         self._space = space
+        self._micro_batch = micro_batch
         self._routing = space.routing
         self._costs = costs.with_regularised_skips(space.routing) if settings.regularise_skips else costs
         self._settings = settings
@@ -166,8 +169,9 @@ class DifferentiableStrategy:
 
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """The architecture steps that are due, then one weight step on `batch`."""
-        for architecture_step in self._due(context.step):
-            self._architecture_step(architecture_step, context)
+        if context.first:
+            for architecture_step in self._due(context.step):
+                self._architecture_step(architecture_step, context)
         return self._weight_step(batch, context)
 
     def logits(self) -> dict[str, Vector]:
@@ -247,24 +251,29 @@ class DifferentiableStrategy:
             logits=self.logits(),
         )
         leaf = self._parameters.leaf(batch.images_NCHW.device)
-        coefficients = self._coefficients(leaf, selection)
-        logits_NK = forward(
-            batch.images_NCHW,
-            self._space.supernet_graph(selection),
-            weights={name: tensor.detach() for name, tensor in context.weights.items()},
-            coefficients=coefficients,
-            norm=context.norm,
-            training=True,
-        )
-        loss = F.cross_entropy(logits_NK, batch.labels_N)
-        if self._cost_factor:
-            # lambda * log(cost) / log(tau) (paper, Sec. 3.3)
-            cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
-            loss = loss + self._cost_factor * torch.log(cost) / math.log(self._settings.cost_base)
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        self._parameters.update(mean_over_processes(gradient, self._share), selection)
+        parts = batch.micro_batches(self._micro_batch)
+        gradients, losses = [], []
+        for part in parts:
+            coefficients = self._coefficients(leaf, selection)
+            logits_NK = forward(
+                part.images_NCHW,
+                self._space.supernet_graph(selection),
+                weights={name: tensor.detach() for name, tensor in context.weights.items()},
+                coefficients=coefficients,
+                norm=context.norm,
+                training=True,
+            )
+            loss = F.cross_entropy(logits_NK, part.labels_N)
+            if self._cost_factor:
+                # lambda * log(cost) / log(tau) (paper, Sec. 3.3)
+                cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
+                loss = loss + self._cost_factor * torch.log(cost) / math.log(self._settings.cost_base)
+            (gradient,) = torch.autograd.grad(loss, leaf)
+            gradients.append(gradient)
+            losses.append(loss.detach())
+        self._parameters.update(mean_over_processes(torch.stack(gradients).mean(0), self._share), selection)
         self._num_architecture_steps += 1
-        self._architecture_loss = float(mean_over_processes(loss.detach(), self._share))
+        self._architecture_loss = float(mean_over_processes(torch.stack(losses).mean(), self._share))
 
     def _coefficients(self, leaf: torch.Tensor, selection: OperatorSelection) -> dict[str, torch.Tensor]:
         return self._parameters.coefficients(leaf, selection, self._settings.beta_temperature)

@@ -27,6 +27,13 @@ class ImageBatch:
     images_NCHW: torch.Tensor  # noqa: N815
     labels_N: torch.Tensor  # noqa: N815
 
+    def micro_batches(self, num_images: int | None) -> tuple[ImageBatch, ...]:
+        """Cut it into parts of `num_images`, which divides it; None leaves it whole."""
+        if num_images is None:
+            return (self,)
+        parts = zip(torch.split(self.images_NCHW, num_images), torch.split(self.labels_N, num_images), strict=True)
+        return tuple(ImageBatch(images_NCHW, labels_N) for images_NCHW, labels_N in parts)
+
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
@@ -35,18 +42,21 @@ class StepContext:
     Attributes:
         step: counted from 0.
         num_steps: of the whole run.
-        rank: of this process; only what may differ between processes (dropout masks) depends on it.
+        part: number of this micro-batch among those of all processes; only what may differ between them (dropout
+            masks) depends on it.
+        first: whether it is this process's first micro-batch of the step: what is done once a step is done then.
         weights: shared weights; `backward` leaves gradients in them.
         randomness: draw with ``randomness.numpy(Stream.X, step)``.
         norm: batch statistics, synchronised over processes when the run asks for it.
         autocast: context manager around forward passes (mixed precision on CUDA, else nothing).
         backward: accumulates the gradients of a loss (scaled for mixed precision). Losses are means
-            over this process's images; the loop averages gradients over processes.
+            over this micro-batch; the loop averages gradients over micro-batches and processes.
     """
 
     step: int
     num_steps: int
-    rank: int
+    part: int
+    first: bool
     weights: WeightStore
     randomness: Randomness
     norm: BatchNormByBatch
@@ -54,8 +64,8 @@ class StepContext:
     backward: Callable[[torch.Tensor], None]
 
     def dropout_rng(self) -> torch.Generator:
-        """A fresh generator of dropout masks for this step and process, on the weights' device."""
-        return self.randomness.torch(Stream.DROPOUT, self.step, self.rank, device=self.weights.device)
+        """A fresh generator of dropout masks for this step and micro-batch, on the weights' device."""
+        return self.randomness.torch(Stream.DROPOUT, self.step, self.part, device=self.weights.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class StepOutcome:
     """What a step reports.
 
     Attributes:
-        loss: detached scalar, mean over this process's images.
+        loss: detached scalar, mean over this micro-batch.
         num_correct: detached scalar count of right answers of the step's reported path.
     """
 

@@ -82,7 +82,7 @@ def train_paths(
 def path_logits(
     graph: LayerGraph, batch: ImageBatch, context: StepContext, dropout_rng: torch.Generator | None
 ) -> torch.Tensor:
-    """float32 logits_NK of one path on the step's batch; dropout acts where a generator is given."""
+    """Logits_NK of one path on the step's batch, float32 at least; dropout acts where a generator is given."""
     with context.autocast():
         logits_NK = forward(
             fit_resolution(batch.images_NCHW, graph),
@@ -92,7 +92,7 @@ def path_logits(
             training=dropout_rng is not None,
             rng=dropout_rng,
         )
-    return logits_NK.float()
+    return logits_NK.to(torch.promote_types(logits_NK.dtype, torch.float32))
 
 
 def count_correct(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:

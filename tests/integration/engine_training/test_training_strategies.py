@@ -55,7 +55,8 @@ def _context(weights: WeightStore, step: int = 0) -> StepContext:
     return StepContext(
         step=step,
         num_steps=10,
-        rank=0,
+        part=0,
+        first=True,
         weights=weights,
         randomness=Randomness(0),
         norm=BATCH,
