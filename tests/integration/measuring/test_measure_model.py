@@ -54,7 +54,7 @@ def external_model() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not a model", "cannot be parsed"),
+        (b"not a model", "it begins with 'not a model'"),
         (dynamic_model(), "static shape"),
         (external_model(), "external data"),
     ],

@@ -129,10 +129,8 @@ def test_onnxs_own_domain_may_be_written_out() -> None:
     model = _model((1, 8))
     model.opset_import[0].domain = "ai.onnx"
     model.graph.node[0].domain = "ai.onnx"
-    assert (inspect_onnx(model.SerializeToString()).opset, inspect_onnx(model.SerializeToString(), RKNN).opset) == (
-        17,
-        17,
-    )
+    for limits in (ONNX_RUNTIME, RKNN):
+        assert inspect_onnx(model.SerializeToString(), limits).opset == 17
 
 
 def test_a_model_of_functions_alone_has_their_opset() -> None:
