@@ -196,12 +196,13 @@ class Latencies:
         if not fitting:
             raise InvalidSpecError([misfit(tx, wanted)])
 
-        def rank(pair: tuple[Device, HardwareProfile]) -> tuple[bool, int, bool, str]:
+        def rank(pair: tuple[Device, HardwareProfile]) -> tuple[bool, int, bool, float, str]:
             device, profile = pair
             away = device.reserved(now) or not device.online(now, ONLINE_TIMEOUT)
             # An emulator that is there never stands for a board that is away.
             trust = -TRUST.index(device.device_class)
-            return device.state is not DeviceState.ACTIVE, trust, away, profile.hardware_key
+            absent_s = (now - device.last_seen_at).total_seconds() if away else 0.0  # of boards away, the last to leave
+            return device.state is not DeviceState.ACTIVE, trust, away, absent_s, profile.hardware_key
 
         return min(fitting, key=rank)[1]
 

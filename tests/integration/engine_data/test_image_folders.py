@@ -42,8 +42,12 @@ def _levels(split: Split) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(
     "names",
-    [("Train", "Val", "Test"), ("TRAIN", "Validation", "TEST"), ("Training", "valid", "Testing")]
-    + [("training_set", "Val-Set", "test_set")],
+    [
+        ("Train", "Val", "Test"),
+        ("TRAIN", "Validation", "TEST"),
+        ("Training", "valid", "Testing"),
+        ("training_set", "Val-Set", "test_set"),
+    ],
 )
 def test_parts_may_be_written_in_capitals(tmp_path: Path, names: tuple[str, str, str]) -> None:
     for name, num in zip(names, (6, 3, 2), strict=True):
