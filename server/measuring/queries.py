@@ -60,7 +60,7 @@ class ModelMeasurementSpec(SpecPart):
     """Name for people that results carry."""
 
     device: DeviceSpec
-    """Device to measure on, by type, data type and labels."""
+    """Device to measure on, by type, data type and labels; without a batch, in the batch that the model has."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """Profile, time limits and validity policy of the measurement."""
