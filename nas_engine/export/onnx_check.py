@@ -156,9 +156,10 @@ def _plain(model: onnx.ModelProto) -> None:
     for function in model.functions:
         nodes += nodes_of(function.node)
         imports += function.opset_import
-    for named in (*imports, *nodes):
-        if named.domain == "ai.onnx":
-            named.domain = ""
+    for imported in imports:
+        imported.domain = "" if imported.domain == "ai.onnx" else imported.domain
+    for node in nodes:
+        node.domain = "" if node.domain == "ai.onnx" else node.domain
     while graphs:  # ends: graphs are nested, never in a ring
         graph = graphs.pop()
         graphs += (inner for node in graph.node for inner in inner_graphs(node))
