@@ -49,7 +49,7 @@ def check_onnx(data: bytes) -> OnnxFacts:
         _walk(memoryview(data), "model", facts, 0)
     except (IndexError, ValueError, UnicodeDecodeError) as error:
         raise _rejected(f"not an ONNX file: {error}") from error
-    if not facts.has_graph or not facts.opset:
+    if not facts.has_graph or not facts.domains:
         raise _rejected("not an ONNX file: it has no graph or no opset")
     if facts.ir_version > MAX_IR_VERSION:
         raise _rejected(f"IR version {facts.ir_version} is newer than {MAX_IR_VERSION}: export with an older one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from device_agent.runtime.base import (
 from device_agent.runtime.onnx_check import check_onnx
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
+from nas_engine.domain.measuring.batch import may_be_batch, own_batch
 
 _NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -96,7 +97,12 @@ class OnnxRuntime:
         loaded_ns = time.perf_counter_ns()
         session = self._session(data, settings)
         init_ns = time.perf_counter_ns() - loaded_ns
-        inputs = {i.name: _fixed_input(i, settings, index) for index, i in enumerate(session.get_inputs())}
+        declared = session.get_inputs()
+        inputs = {one.name: _fixed_input(one, settings, index) for index, one in enumerate(declared)}
+        shapes = [x.shape for x in inputs.values()]
+        if not may_be_batch(settings.batch, shapes):
+            message = f"the model has batch {own_batch(shapes)}, the job says {settings.batch}"
+            raise JobFailedError(FailureType.MODEL_REJECTED, message)
         return Loaded(_OnnxSession(session, inputs), loaded_ns - start_ns, init_ns)
 
     def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
@@ -137,9 +143,7 @@ class _OnnxSession:
         try:
             self._outputs = self._session.run(None, self._inputs)
         except Exception as error:
-            ours = [f"{name} {x.min()}..{x.max()}" for name, x in self._inputs.items() if x.dtype.kind in "iub"]
-            drawn = f" (integers drawn by the agent, not the user's: {', '.join(ours)}; --input-range says others)"
-            message = f"onnxruntime: {error}{drawn if ours else ''}"
+            message = f"onnxruntime: {error}{_drawn(self._inputs)}"
             raise JobFailedError(_failure(error, FailureType.RUN_FAILED), message) from error
 
     def last_npu_ns(self) -> int | None:
@@ -191,10 +195,6 @@ def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output
             FailureType.MODEL_REJECTED,
             f"input {declared.name} has the dynamic shape {shape}: export it with static ones",
         )
-    if index == 0 and shape and shape[0] != settings.batch:
-        raise JobFailedError(
-            FailureType.MODEL_REJECTED, f"input {declared.name} has batch {shape[0]}, the job says {settings.batch}"
-        )
     dtype = _NUMPY_TYPES.get(declared.type)
     if dtype is None:
         raise JobFailedError(FailureType.MODEL_REJECTED, f"input {declared.name} is of type {declared.type}: not known")
@@ -211,6 +211,18 @@ def _fixed_input(declared: Any, settings: SessionSettings, index: int) -> Output
             )
         return rng.integers(lowest, highest, size=shape, endpoint=True).astype(dtype)
     return rng.standard_normal(size=shape).astype(dtype)
+
+
+def _drawn(inputs: Mapping[str, Output]) -> str:
+    """Whose the numbers were that a model failed over."""
+    integers = [f"{name} {x.min()}..{x.max()}" for name, x in inputs.items() if x.dtype.kind in "iub"]
+    fractions = [name for name, x in inputs.items() if x.dtype.kind == "f"]
+    shown = ""
+    if integers:
+        shown += f" (integers drawn by the agent, not the user's: {', '.join(integers)}; --input-range says others)"
+    if fractions:
+        shown += f" (fractions drawn by the agent, not the user's, normally distributed: {', '.join(fractions)})"
+    return shown
 
 
 def _failure(error: Exception, otherwise: FailureType) -> FailureType:

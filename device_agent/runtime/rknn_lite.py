@@ -32,6 +32,7 @@ from device_agent.runtime.base import (
 from device_agent.runtime.rknn_check import RknnFacts, check_rknn
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
+from nas_engine.domain.measuring.batch import may_be_batch, own_batch
 
 PLATFORM = "rk3588"
 CORE_MASKS = {"0x1": 1, "0x2": 2, "0x4": 4, "0x3": 3, "0x7": 7}
@@ -233,12 +234,11 @@ def _release(lite: Any) -> None:
 
 def _fixed_inputs(facts: RknnFacts, settings: SessionSettings) -> list[Output]:
     """Standard normal float32 numbers from the job's seed; 4-D inputs are NHWC, the library's default."""
+    if not may_be_batch(settings.batch, facts.input_shapes):
+        batch = own_batch(facts.input_shapes)
+        raise JobFailedError(FailureType.MODEL_REJECTED, f"the model has batch {batch}, the job says {settings.batch}")
     inputs: list[Output] = []
     for index, shape in enumerate(facts.input_shapes):
-        if shape[0] != settings.batch:
-            raise JobFailedError(
-                FailureType.MODEL_REJECTED, f"input {index} has batch {shape[0]}, the job says {settings.batch}"
-            )
         values = np.random.default_rng([settings.input_seed, index]).standard_normal(size=shape).astype(np.float32)
         inputs.append(_as_library_takes(values))
     return inputs

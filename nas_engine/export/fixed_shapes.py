@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import onnx
 
 from nas_engine.domain.errors import ExportError
-from nas_engine.export.onnx_check import parse_onnx
+from nas_engine.export.model_file import parse_onnx
+from nas_engine.export.onnx_check import shown_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class FixedModel:
 
     Attributes:
         data: the file; where nothing was open, the very bytes given.
-        shapes: of the inputs that were open, as they are now.
+        shapes: of the inputs that were open and are not any more, as they are now.
     """
 
     data: bytes
@@ -45,7 +46,7 @@ def fix_shapes(data: bytes, batch: int, shapes: Mapping[str, tuple[int, ...]] | 
     if unknown := sorted(wanted.keys() - inputs.keys()):
         raise ExportError(f"the model has no input {unknown[0]!r}: its inputs are {', '.join(inputs)}")
     symbols: dict[str, int] = {}
-    fixed: dict[str, tuple[int, ...]] = {}
+    changed: list[str] = []
     for name, value in inputs.items():
         if not value.type.HasField("tensor_type"):
             continue
@@ -53,22 +54,27 @@ def fix_shapes(data: bytes, batch: int, shapes: Mapping[str, tuple[int, ...]] | 
             for _ in wanted[name]:
                 value.type.tensor_type.shape.dim.add()
         if _fix(value, batch, wanted.get(name), symbols):
-            fixed[name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    if not fixed:
+            changed.append(name)
+    if not changed:
         return FixedModel(data, {})
-    for value in inputs.values():  # one symbol is one size, wherever it stands
+    for name, value in inputs.items():  # one symbol is one size, wherever it stands
         for dim in value.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value") and dim.dim_param in symbols:
                 dim.dim_value = symbols[dim.dim_param]
-    return FixedModel(_inferred(model, symbols, fixed), fixed)
+                changed.append(name)
+    now = [value for name, value in inputs.items() if name in changed]
+    data = _inferred(model, symbols, ", ".join(f"{value.name} ({shown_shape(value)})" for value in now))
+    shapes_now = {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in now}
+    return FixedModel(data, {name: shape for name, shape in shapes_now.items() if min(shape) >= 1})
 
 
 def _fix(value: onnx.ValueInfoProto, batch: int, wanted: tuple[int, ...] | None, symbols: dict[str, int]) -> bool:
     """Fix one input's open dimensions; whether there was one. Symbols that get a size are noted."""
     dims = value.type.tensor_type.shape.dim
     if wanted is not None and len(wanted) != len(dims):
-        shown = ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims)
-        raise ExportError(f"input {value.name!r} has {len(dims)} axes ({shown}), the shape given has {len(wanted)}")
+        raise ExportError(
+            f"input {value.name!r} has {len(dims)} axes ({shown_shape(value)}), the shape given has {len(wanted)}"
+        )
     changed = False
     for axis, dim in enumerate(dims):
         is_open = not dim.HasField("dim_value") or dim.dim_value < 1
@@ -88,18 +94,17 @@ def _fix(value: onnx.ValueInfoProto, batch: int, wanted: tuple[int, ...] | None,
     return changed
 
 
-def _inferred(model: onnx.ModelProto, symbols: Mapping[str, int], fixed: Mapping[str, tuple[int, ...]]) -> bytes:
+def _inferred(model: onnx.ModelProto, symbols: Mapping[str, int], shown: str) -> bytes:
     for value in model.graph.output:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols:
                 dim.dim_value = symbols[dim.dim_param]
-            elif not dim.HasField("dim_value"):
-                dim.Clear()  # a name given before anything was fixed: to be inferred
+            elif dim.dim_value < 1:
+                dim.Clear()  # a name given before anything was fixed, or -1 or 0: to be inferred
     del model.graph.value_info[:]  # what was inferred for open shapes
     try:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        shown = ", ".join(f"{name} {shape}" for name, shape in fixed.items())
         raise ExportError(f"the model cannot run with {shown}: {str(error).strip()}") from error
     for value, known in zip(model.graph.output, inferred.graph.output, strict=True):
         value.CopyFrom(known)

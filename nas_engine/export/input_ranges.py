@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
+
+from nas_engine.export.model_nodes import nodes_of
 
 INTEGERS = frozenset(
     (
@@ -38,15 +41,19 @@ PASSING = frozenset(
     )
 )
 """Operators whose output holds their input's numbers and no others, or only constants beside them."""
+INDEXING = frozenset(("Gather", "GatherElements", "Scatter", "ScatterElements"))
+"""Operators whose second input holds places along one axis of the first."""
+INDEXING_SEVERAL_AXES = frozenset(("GatherND", "ScatterND"))
+"""Operators whose second input holds in its last axis one place for each of the first's leading axes."""
 MAX_STEPS = 10_000
 
 
 def input_ranges(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     """The lowest and the highest number that each integer input may carry, both included.
 
-    An input whose numbers index a table (Gather, GatherElements) or are spread over a depth (OneHot) stays below that
-    size; of several, below the smallest, and no number is larger than the input's type holds. Nothing known is said as
-    0 to 1.
+    An input whose numbers index a table (`INDEXING`), in branches and functions too, or are spread over a depth
+    (OneHot) stays below that size; of several, below the smallest, and no number is larger than the input's type holds.
+    Nothing known is said as 0 to 1.
 
     Args:
         model: with static input shapes.
@@ -62,10 +69,12 @@ def input_ranges(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     }
     if not inputs:
         return {}
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
     shapes = _shapes(model)
     constants = _small_constants(model)
     users: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
+    for node in nodes_of(model.graph.node):  # branches take names from outside as they are
         for name in node.input:
             users.setdefault(name, []).append(node)
     found: dict[str, tuple[int, int]] = {}
@@ -88,11 +97,15 @@ def _bounds(
             return
         name = waiting.pop()
         for node in users.get(name, []):
-            if node.op_type in ("Gather", "GatherElements") and len(node.input) > 1 and node.input[1] == name:
+            if node.op_type in INDEXING and node.input[1] == name:
                 shape = shapes.get(node.input[0], ())
                 axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
                 if -len(shape) <= axis < len(shape):
                     yield shape[axis]
+            elif node.op_type in INDEXING_SEVERAL_AXES and node.input[1] == name:
+                shape, indices = shapes.get(node.input[0], ()), shapes.get(name, ())
+                first = next((a.i for a in node.attribute if a.name == "batch_dims"), 0)
+                yield from shape[first : first + indices[-1]] if indices else ()
             elif node.op_type == "OneHot" and node.input[0] == name and node.input[1] in constants:
                 yield constants[node.input[1]]
             elif node.op_type in PASSING:

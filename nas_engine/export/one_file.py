@@ -11,7 +11,8 @@ from onnx.external_data_helper import load_external_data_for_tensor
 
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.host.scratch import scratch_folder
-from nas_engine.export.onnx_check import MAX_SIZE_BYTES, all_tensors, parse_onnx
+from nas_engine.export.model_file import is_lfs_pointer, parse_onnx
+from nas_engine.export.onnx_check import MAX_SIZE_BYTES, all_tensors
 
 MAX_FILES = 1000
 _NAMED = 5
@@ -63,6 +64,10 @@ def _whole(path: Path) -> bytes:
             f"{path.name} keeps weights in {_listed(missing)}, which {'is' if len(missing) == 1 else 'are'} not beside "
             "it: put both into one folder, or into one .zip"
         )
+    for place in sorted(set(places)):
+        with (path.parent / place).open("rb") as file:
+            if is_lfs_pointer(file.read(512)):
+                raise ExportError(f"{place} is a Git LFS pointer, not the weights: fetch them with 'git lfs pull'")
     size = len(data) + sum((path.parent / place).stat().st_size for place in set(places))
     if size > MAX_SIZE_BYTES:
         raise ExportError(f"{path.name} and its weights have {size} bytes: at most {MAX_SIZE_BYTES} are measured")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -11,7 +11,9 @@ import onnx
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.input_ranges import input_ranges
+from nas_engine.export.model_file import parse_onnx
 from nas_engine.export.model_limits import ONNX_RUNTIME, STANDARD_DOMAINS, ModelLimits
+from nas_engine.export.model_nodes import data_dependent, inner_graphs, nodes_of, used_nodes
 
 MAX_IR_VERSION = 13
 MAX_INPUTS = 64
@@ -21,10 +23,6 @@ QUANTISING = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 )
 """Operators that compute with, or make, eight-bit activations; weights alone in eight bits are dequantised first."""
-
-
-DATA_DEPENDENT = frozenset(("NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit"))
-"""Operators whose output has as many elements as the numbers in their input say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,7 @@ def inspect_onnx(
     if len(data) > max_size_bytes:
         raise ExportError(f"the model has {len(data)} bytes, the limit is {max_size_bytes}")
     model = parse_onnx(data)
+    _plain(model)
     if not 1 <= model.ir_version <= MAX_IR_VERSION:
         raise ExportError(f"IR version is {model.ir_version}: save it with {MAX_IR_VERSION} or lower")
     for tensor in all_tensors(model):  # external weights would make the runtime read files named by the model
@@ -88,6 +87,7 @@ def inspect_onnx(
             raise ExportError(f"tensor {tensor.name!r} has external data: save the model as one file, {_SAVE_AS_ONE}")
     _check_operators(model)
     _check_names(model)
+    _complete_outputs(model)
     initialisers = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(value) for value in model.graph.input if value.name not in initialisers)
     try:
@@ -102,7 +102,7 @@ def inspect_onnx(
         inputs=inputs,
         outputs=tuple(_spec(value) for value in outputs if _is_static(value)),
         open_outputs={
-            stated.name: _shown(stated)
+            stated.name: shown_shape(stated)
             for stated, value in zip(model.graph.output, outputs, strict=True)
             if not _is_static(value)
         },
@@ -121,7 +121,7 @@ def inspect_onnx(
 
 def refusal(model: OnnxSummary, limits: ModelLimits) -> str | None:
     """Why a runtime should not be given a valid model: opset, functions, operators or open outputs. None: it may."""
-    if not limits.min_opset <= model.opset <= limits.max_opset:
+    if model.opset and not limits.min_opset <= model.opset <= limits.max_opset:
         return (
             f"opset is {model.opset}: {limits.name} takes {limits.min_opset} to {limits.max_opset}, export it with 17"
         )
@@ -145,30 +145,50 @@ def refusal(model: OnnxSummary, limits: ModelLimits) -> str | None:
 _SAVE_AS_ONE = "python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\""
 
 
-def parse_onnx(data: bytes) -> onnx.ModelProto:
-    """Read a file that says it is an ONNX model.
+def _plain(model: onnx.ModelProto) -> None:
+    """Write what has two spellings in the one that the checker knows: ONNX's own domain, and open axes of outputs.
 
-    Raises:
-        ExportError: it is none; the message says what it is instead where that can be seen.
+    Runtimes read both. An axis of -1 or 0 is one that an exporter did not know; of an input it is refused by `_input`.
     """
-    start = data[:512].lstrip().lower()
-    if not data:
-        raise ExportError("the file is empty: export or download the model again")
-    if start.startswith(b"version https://git-lfs"):
-        raise ExportError("the file is a Git LFS pointer, not the model it points to: fetch it with 'git lfs pull'")
-    if start.startswith((b"<!doctype html", b"<html")):
-        raise ExportError("the file is a web page, not a model: the download was answered with a page, try it again")
-    if start.startswith(b"pk\x03\x04"):
-        raise ExportError("the file is a zip archive (or a PyTorch file): unpack it, or export the model to ONNX")
+    graphs = [model.graph]
+    imports = [*model.opset_import]
+    nodes = [*nodes_of(model.graph.node)]
+    for function in model.functions:
+        nodes += nodes_of(function.node)
+        imports += function.opset_import
+    for imported in imports:
+        imported.domain = "" if imported.domain == "ai.onnx" else imported.domain
+    for node in nodes:
+        node.domain = "" if node.domain == "ai.onnx" else node.domain
+    while graphs:  # ends: graphs are nested, never in a ring
+        graph = graphs.pop()
+        graphs += (inner for node in graph.node for inner in inner_graphs(node))
+        for value in (*graph.output, *graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.HasField("dim_value") and dim.dim_value < 1:
+                    dim.Clear()
+
+
+def _complete_outputs(model: onnx.ModelProto) -> None:
+    """Give outputs that name neither type nor shape what inference finds: the checker wants both, no runtime does."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return
     try:
-        return onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's DecodeError has no stable home
-        raise ExportError("the file is not an ONNX model: it cannot be parsed") from error
+        found = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
+    except onnx.shape_inference.InferenceError:
+        return  # the checker says what is wrong
+    for value, inferred in zip(model.graph.output, found, strict=True):
+        kind = value.type.WhichOneof("value")
+        if kind is None or (kind == "tensor_type" and not value.type.tensor_type.HasField("shape")):
+            value.CopyFrom(inferred)
 
 
 def _check_operators(model: onnx.ModelProto) -> None:
     """Refuse what the checker knows nothing of: it would say so in words of its own."""
-    if _opset(model) > onnx.defs.onnx_opset_version() or _opset(model) < ONNX_RUNTIME.min_opset:
+    if not _opset(model):
+        if any(node.domain in STANDARD_DOMAINS for node in used_nodes(model)):
+            raise ExportError("the model does not say which opset of ONNX's own operators it uses: export it with 17")
+    elif _opset(model) > onnx.defs.onnx_opset_version() or _opset(model) < ONNX_RUNTIME.min_opset:
         raise ExportError(
             f"opset is {_opset(model)}: {ONNX_RUNTIME.min_opset} to {ONNX_RUNTIME.max_opset} are known here, export it "
             "with 17"
@@ -183,14 +203,11 @@ def _check_operators(model: onnx.ModelProto) -> None:
 def _foreign(model: onnx.ModelProto, domains: Collection[str]) -> tuple[str, ...]:
     """The operators that are used and of no domain in `domains`. What is imported only costs nobody anything."""
     own = {(function.domain, function.name) for function in model.functions}
-    nodes = [*_nodes(model.graph.node)]
-    for function in model.functions:
-        nodes += _nodes(function.node)
     return tuple(
         sorted(
             {
                 f"{node.domain}.{node.op_type}"
-                for node in nodes
+                for node in used_nodes(model)
                 if node.domain not in domains and (node.domain, node.op_type) not in own
             }
         )
@@ -215,38 +232,12 @@ def _outputs(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, ...]:
     for value, stated in zip(found, told, strict=True):
         if _is_static(value):
             continue
-        if (operator := _data_dependent(model, value.name)) is not None:
+        if (operator := data_dependent(model, value.name)) is not None:
             raise ExportError(
-                f"output {value.name!r} has the shape ({_shown(stated)}), which depends on the data ({operator}): cut "
-                "the model before that operator; boards run what has one shape"
+                f"output {value.name!r} has the shape ({shown_shape(stated)}), which depends on the data ({operator}): "
+                "cut the model before that operator; boards run what has one shape"
             )
     return found
-
-
-def _data_dependent(model: onnx.ModelProto, output: str) -> str | None:
-    """The operator on the way to an output whose own output's size depends on the data, if there is one."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    waiting, seen = [output], {output}
-    while waiting:  # ends: every name is looked at once
-        node = makers.get(waiting.pop())
-        if node is None:
-            continue
-        for inner in _nodes([node]):
-            if inner.op_type in DATA_DEPENDENT:
-                return str(inner.op_type)
-        new = [name for name in node.input if name not in seen]
-        seen.update(new)
-        waiting += new
-    return None
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Every node and those of the graphs inside it."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _nodes(inner.node)
 
 
 def _check_names(model: onnx.ModelProto) -> None:
@@ -294,7 +285,7 @@ def _tensors_of_nodes(nodes: Iterable[onnx.NodeProto]) -> list[onnx.TensorProto]
 
 
 def _dtype(model: onnx.ModelProto) -> Dtype:
-    if any(node.op_type in QUANTISING for node in model.graph.node):
+    if any(node.op_type in QUANTISING for node in used_nodes(model)):
         return Dtype.W8A8
     half = onnx.TensorProto.FLOAT16
     inputs = (value.type.tensor_type.elem_type for value in model.graph.input)
@@ -313,8 +304,8 @@ def _input(value: onnx.ValueInfoProto) -> TensorSpec:
         raise ExportError(f"input {name!r} has no shape: export with a static shape, or give one for it")
     if not _is_static(value):
         raise ExportError(
-            f"input {name!r} has the dynamic shape ({_shown(value)}): export with a static shape, batch included, or "
-            f"give one (hilnas measure --input-shape {name}=...)"
+            f"input {name!r} has the dynamic shape ({shown_shape(value)}): export with a static shape, batch included, "
+            f"or give one (hilnas measure --input-shape {name}=..., in REST and SDK input_shapes)"
         )
     return _spec(value)
 
@@ -326,7 +317,8 @@ def _is_static(value: onnx.ValueInfoProto) -> bool:
     )
 
 
-def _shown(value: onnx.ValueInfoProto) -> str:
+def shown_shape(value: onnx.ValueInfoProto) -> str:
+    """The sizes of a tensor's axes, open ones by the names that the file gives them."""
     return ", ".join(dim.dim_param or str(dim.dim_value) for dim in value.type.tensor_type.shape.dim)
 
 
@@ -336,4 +328,9 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=0)
+    """Version of ONNX's own operators that the graph uses, else its functions; 0 where neither uses any."""
+    for imports in ([model.opset_import], [function.opset_import for function in model.functions]):
+        entries = [entry for some in imports for entry in some if entry.domain in STANDARD_DOMAINS]
+        if entries:
+            return max(entry.version for entry in entries)
+    return 0

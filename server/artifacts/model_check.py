@@ -29,7 +29,7 @@ class ModelFacts:
         dtype: arithmetic that its own operators and tensors ask for.
         input_ranges: lowest and highest number of each integer input, as far as the model's constants tell.
         rknn_refusal: why the RKNN converter does not take it; None: it may.
-        is_fixed: whether axes were open, and were fixed to what was asked for.
+        fixed_shapes: of the inputs that had open axes and were fixed to what was asked for.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
@@ -38,7 +38,7 @@ class ModelFacts:
     dtype: Dtype = Dtype.FP32
     input_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rknn_refusal: str | None = None
-    is_fixed: bool = False
+    fixed_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class ModelCheck:
             dtype=Dtype(found["dtype"]),
             input_ranges={name: (low, high) for name, (low, high) in found["input_ranges"].items()},
             rknn_refusal=found["rknn_refusal"],
-            is_fixed=found["is_fixed"],
+            fixed_shapes={name: tuple(shape) for name, shape in found["fixed_shapes"].items()},
         )
 
     @contextmanager

@@ -25,7 +25,7 @@ def main() -> int:
     null. A model in which axes were fixed follows the answer's line.
     """
     sha256, memory_bytes, wanted = sys.argv[-3], int(sys.argv[-2]), json.loads(sys.argv[-1])
-    fixed = b""
+    fixed, fixed_shapes = b"", {}
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -40,6 +40,7 @@ def main() -> int:
         if wanted is not None:
             model = fix_shapes(content, wanted["batch"], wanted["shapes"])
             fixed, content = (model.data if model.shapes else b""), model.data
+            fixed_shapes = {name: list(shape) for name, shape in model.shapes.items()}
         found = inspect_onnx(content)
     except ExportError as error:
         document: dict[str, object] = {"error": str(error)}
@@ -53,7 +54,7 @@ def main() -> int:
                 "dtype": found.dtype.value,
                 "input_ranges": {name: list(range_) for name, range_ in found.input_ranges.items()},
                 "rknn_refusal": refusal(found, RKNN),
-                "is_fixed": bool(fixed),
+                "fixed_shapes": fixed_shapes,
             }
         }
     sys.stdout.write(json.dumps(document) + "\n")

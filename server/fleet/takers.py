@@ -39,7 +39,7 @@ def takers_of(tx: Transaction, target: JobTarget, feature: str = "", timeout: ti
     others = [device for device in devices if device not in fitting and _takes(device, now, timeout)]
     seen = max((device.last_seen_at for device in fitting), default=None)
     if not able:
-        return Takers(num=0, last_seen_at=seen, waiting_for=_absence(target, fitting, others, now, timeout))
+        return Takers(num=0, last_seen_at=seen, waiting_for=_absence(target, devices, fitting, others, now, timeout))
     differing = [one for one in others if target.pool_key and target.pool_key not in one.capabilities.pool_keys()]
     waiting_for = ""
     if differing:
@@ -59,9 +59,20 @@ def _takes(device: Device, now: datetime, timeout: timedelta) -> bool:
 
 
 def _absence(
-    target: JobTarget, fitting: Sequence[Device], others: Sequence[Device], now: datetime, timeout: timedelta
+    target: JobTarget,
+    devices: Sequence[Device],
+    fitting: Sequence[Device],
+    others: Sequence[Device],
+    now: datetime,
+    timeout: timedelta,
 ) -> str:
-    """Why nobody takes a job now, and what could be done."""
+    """Why nobody takes a job now, and what could be done.
+
+    Args:
+        devices: all of the kind that was asked for.
+        fitting: those of them that the job could be given, were they there.
+        others: those of the rest that are there.
+    """
     kind = "board" if target.device_type is None else f"board of type {target.device_type!r}"
     if not fitting:
         lacking = f"no {kind} has the configuration, the labels and the features that this asks for"
@@ -69,12 +80,19 @@ def _absence(
     away = [device for device in fitting if not device.online(now, timeout)]
     if len(away) == len(fitting):
         last = max(fitting, key=lambda device: device.last_seen_at)
-        seen = f"last seen {last.last_seen_at:%Y-%m-%d %H:%M:%S} UTC ({last.name})"
         if others:
-            return f"waits for the configuration of {_names(fitting)}, {seen}; {_differing(others, last)}"
-        return f"no {kind} is online, {seen}"
+            return f"waits for the configuration of {_names(fitting)}, {_seen(last)}; {_differing(others, last)}"
+        if any(device.online(now, timeout) for device in devices):
+            return f"waits for the configuration of {_names(fitting)}, {_seen(last)}"
+        newest = max(devices, key=lambda device: device.last_seen_at)
+        bound = "" if newest in fitting else f"; waits for the configuration of {_names(fitting)}"
+        return f"no {kind} is online, {_seen(newest)}{bound}"
     present = [device for device in fitting if device not in away]
     return f"no {kind} takes jobs now: " + "; ".join(_hindrance(device) for device in present[:MAX_NAMED])
+
+
+def _seen(device: Device) -> str:
+    return f"last seen {device.last_seen_at:%Y-%m-%d %H:%M:%S} UTC ({device.name})"
 
 
 def _hindrance(device: Device) -> str:

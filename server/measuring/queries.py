@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.measuring.batch import may_be_batch, own_batch
 from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
 from nas_engine.settings.base import Identifier, Name, SpecPart
 from server.access.principal import Principal
@@ -59,7 +60,7 @@ class ModelMeasurementSpec(SpecPart):
     """Name for people that results carry."""
 
     device: DeviceSpec
-    """Device to measure on, by type, data type and labels."""
+    """Device to measure on, by type, data type and labels; without a batch, in the batch that the model has."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """Profile, time limits and validity policy of the measurement."""
@@ -149,12 +150,7 @@ class Latencies:
             InvalidSpecError: no registered device could ever do this.
         """
         check_sha256(spec.model_sha256)
-        first = facts.input_shapes[0] if facts.input_shapes else ()  # others may carry state, in a layout of their own
-        if first and first[0] != spec.device.batch:
-            message = (
-                f"the model's first input has batch {first[0]}, the spec asks for {spec.device.batch}: make them equal"
-            )
-            raise InvalidSpecError([SpecViolation("/device/batch", message)])
+        spec = _with_batch(spec, facts)
         num_images = _checked_images(spec, facts, image_sets or {})
         ranges = _ranges(spec, facts)
 
@@ -200,14 +196,33 @@ class Latencies:
         if not fitting:
             raise InvalidSpecError([misfit(tx, wanted)])
 
-        def rank(pair: tuple[Device, HardwareProfile]) -> tuple[bool, int, bool, str]:
+        def rank(pair: tuple[Device, HardwareProfile]) -> tuple[bool, int, bool, float, str]:
             device, profile = pair
             away = device.reserved(now) or not device.online(now, ONLINE_TIMEOUT)
             # An emulator that is there never stands for a board that is away.
             trust = -TRUST.index(device.device_class)
-            return device.state is not DeviceState.ACTIVE, trust, away, profile.hardware_key
+            absent_s = (now - device.last_seen_at).total_seconds() if away else 0.0  # of boards away, the last to leave
+            return device.state is not DeviceState.ACTIVE, trust, away, absent_s, profile.hardware_key
 
         return min(fitting, key=rank)[1]
+
+
+def _with_batch(spec: ModelMeasurementSpec, facts: ModelFacts) -> ModelMeasurementSpec:
+    """The spec with the batch that the model has: what the spec says of it, else that of its first input.
+
+    Raises:
+        InvalidSpecError: no input has the batch that the spec says.
+    """
+    own = own_batch(facts.input_shapes)
+    if "batch" not in spec.device.model_fields_set:
+        return spec.model_copy(update={"device": spec.device.model_copy(update={"batch": own})})
+    if not may_be_batch(spec.device.batch, facts.input_shapes):
+        message = (
+            f"the model's first input has batch {own}, the spec asks for {spec.device.batch}, which no input has: "
+            "leave it out, or make them equal"
+        )
+        raise InvalidSpecError([SpecViolation("/device/batch", message)])
+    return spec
 
 
 def _refuse_relabelled(spec: ModelMeasurementSpec, facts: ModelFacts, profile: HardwareProfile) -> None:

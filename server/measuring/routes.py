@@ -115,9 +115,10 @@ def measure_model(
     room = nullcontext() if wanted is None else artifacts.scratch()
     with artifacts.open_unverified(spec.model_sha256) as source, room as fixed:
         facts = models.check(source, spec.model_sha256, wanted, fixed)
-        if fixed is not None and facts.is_fixed:
+        if fixed is not None and facts.fixed_shapes:
             stored = artifacts.put(fixed, "application/onnx", owner=once.caller.creator.owner)
-            spec = spec.model_copy(update={"model_sha256": stored.sha256})
+            shapes = {**spec.input_shapes, **facts.fixed_shapes}
+            spec = spec.model_copy(update={"model_sha256": stored.sha256, "input_shapes": shapes})
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:

@@ -45,8 +45,11 @@ def measure(
     ],
     dtype: Annotated[str, typer.Option(help="fp32, fp16 or w8a8.")] = "fp32",
     batch: Annotated[
-        int, typer.Option(min=1, help="Images per inference: as the model has it, or what its open batch is fixed to.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Images per inference, and what an open batch is fixed to [as the model has it, or 1]."
+        ),
+    ] = None,
     input_shape: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=1,3,320,320", help="Shape of an input with open axes; once for each."),
@@ -84,16 +87,19 @@ def measure(
     """Upload a model and queue its measurement; with images, its accuracy on the board too."""
     shapes = _shapes(input_shape or [])
     with connect(server, token) as nas:
+        sha256, fixed = _uploaded(nas, model, 1 if batch is None else batch, shapes)
+        device: dict[str, JsonValue] = {
+            "device_type": device_type,
+            "core_mask": core_mask,
+            "dtype": dtype,
+            "npu_only": npu_only,
+        }
+        if batch is not None:
+            device["batch"] = batch
         spec: dict[str, JsonValue] = {
-            "model_sha256": _uploaded(nas, model, batch, shapes),
+            "model_sha256": sha256,
             "label": model.name,
-            "device": {
-                "device_type": device_type,
-                "core_mask": core_mask,
-                "dtype": dtype,
-                "batch": batch,
-                "npu_only": npu_only,
-            },
+            "device": device,
             "measurement": {
                 "profile": profile,
                 "validity_policy": "accept_flagged" if accept_flagged else "require",
@@ -102,7 +108,7 @@ def measure(
             "input_ranges": _ranges(input_range or []),
         }
         if shapes:  # fixed here already; sent to be recorded
-            spec["input_shapes"] = {name: list(shape) for name, shape in shapes.items()}
+            spec["input_shapes"] = {name: list(shape) for name, shape in {**shapes, **fixed}.items()}
         if images is not None:
             spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
         if calibration_images is not None:
@@ -151,8 +157,14 @@ def _ranges(given: Sequence[str]) -> dict[str, JsonValue]:
     return ranges
 
 
-def _uploaded(nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Digest of the model as it is measured. Raises ExportError: it is none, or cannot run with those shapes."""
+def _uploaded(
+    nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[str, Mapping[str, tuple[int, ...]]]:
+    """Digest of the model as it is measured, and the shapes that were fixed in it.
+
+    Raises:
+        ExportError: it is none, or cannot run with those shapes.
+    """
     fixed = fix_shapes(read_model(model), batch, shapes)
     if fixed.shapes:
         shown = ", ".join(f"{name} {shape}" for name, shape in fixed.shapes.items())
@@ -160,7 +172,7 @@ def _uploaded(nas: Hilnas, model: Path, batch: int, shapes: Mapping[str, tuple[i
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.name
         file.write_bytes(fixed.data)
-        return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256
+        return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256, fixed.shapes
 
 
 def followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from nas_engine.domain.errors import ConversionError, ConversionFailure, ExportError
 from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.export.model_file import parse_onnx
 from nas_engine.export.model_metadata import ARCH_ID_KEY, provenance_text
-from nas_engine.export.onnx_check import parse_onnx
 from nas_engine.export.rknn import converter_main as converter
 from nas_engine.export.rknn.cache import Conversion, ConversionCache
 from nas_engine.export.rknn.cycle_table import parse_cycle_table

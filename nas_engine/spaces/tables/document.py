@@ -202,11 +202,15 @@ def _from_csv(text: str, name: str, sha256: str) -> TableSpace:
     if len(lines) < 2:
         raise InvalidSpaceError(f"table {name!r} needs a header line and at least one row")
     header = [cell.strip() for cell in lines[0]]
+    if len(header) == 1 and (found := next((one for one in ";\t|" if one in header[0]), None)) is not None:
+        shown = "tabs" if found == "\t" else repr(found)
+        raise InvalidSpaceError(f"table {name!r} separates its columns by {shown}: save it with commas")
     unknown = [cell for cell in header if not cell.startswith("gene") and cell not in _LABELS]
     if unknown or len(set(header)) != len(header):
         raise InvalidSpaceError(
             f"table {name!r}: columns must be gene1, gene2, ... and {', '.join(_LABELS)}, each once; "
-            f"found {', '.join(header)[:200]}"
+            f"found {', '.join(header)[:200]}; rename them, or say what they are (hilnas spaces register --column "
+            "acc=top1; --column id= leaves one out)"
         )
     cells = np.asarray([_numbers(name, header, number, line) for number, line in enumerate(lines[1:], start=1)])
     genes = [i for i, cell in enumerate(header) if cell.startswith("gene")]

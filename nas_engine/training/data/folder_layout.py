@@ -20,7 +20,8 @@ from nas_engine.training.data.files import require_folder
 from nas_engine.training.data.problems import Problems
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
-PARTS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
+PARTS = {"train": ("train", "training"), "validation": ("val", "validation", "valid"), "test": ("test", "testing")}
+"""Names of the parts' folders, in any case and with or without ``_set`` behind them."""
 WHOLE = "whole"
 """The part of classes that lie right under the root."""
 IMAGES_FOLDER = "images"
@@ -102,16 +103,20 @@ def _part_folders(root: Path, left_out: _LeftOut) -> dict[str, Path]:
     found: dict[str, Path] = {}
     folders = _folders(root)
     for part, names in PARTS.items():
-        candidates = [folder for name in names for folder in folders if folder.name.lower() == name]
-        candidates.sort(key=lambda folder: (names.index(folder.name.lower()), folder.name not in names))
+        candidates = [folder for name in names for folder in folders if _part_name(folder) == name]
+        candidates.sort(key=lambda folder: (names.index(_part_name(folder)), folder.name not in names))
         if candidates:
             found[part] = candidates[0]
     if "train" in found:
         known = {name for names in PARTS.values() for name in names}
         for folder in folders:
-            if folder.name.lower() in known and folder not in found.values():
+            if _part_name(folder) in known and folder not in found.values():
                 left_out.twins.append(folder.name)
     return found
+
+
+def _part_name(folder: Path) -> str:
+    return folder.name.lower().replace("-", "_").removesuffix("_set")
 
 
 def _classes(root: Path, folder: Path, problems: Problems) -> tuple[str, ...]:
@@ -119,7 +124,7 @@ def _classes(root: Path, folder: Path, problems: Problems) -> tuple[str, ...]:
     if len(folders) < 2:
         where = _place(root, folder)
         message = f"{where} holds {len(folders)} class folders: put each class's images in a folder of its own"
-        if len(folders) == 1 and any(inner.name.lower() in PARTS["train"] for inner in _folders(folders[0])):
+        if len(folders) == 1 and any(_part_name(inner) in PARTS["train"] for inner in _folders(folders[0])):
             message = f"{where} holds one folder, {folders[0].name}, and that holds train/: give that one"
         problems.add(message)
         problems.refuse()

@@ -19,6 +19,7 @@ class Problems:
         self._subject = subject
         self._listed: list[str] = []
         self._count = 0
+        self._refusal: DatasetError | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -39,7 +40,9 @@ class Problems:
         return _Gathering(self)
 
     def add_all(self, error: DatasetError) -> None:
-        """Note all that an error says."""
+        """Note all that an error says; nothing where it is these problems' own."""
+        if error is self._refusal:
+            return
         for problem in error.problems:
             self.add(problem)
         self._count += error.num_problems - len(error.problems)
@@ -54,7 +57,8 @@ class Problems:
             more = self._count - len(self._listed)
             rest = f"\n- and {more} more" if more else ""
             message = f"{self._subject} has {self._count} problems:\n- " + "\n- ".join(self._listed) + rest
-        raise DatasetError(message, self._listed, self._count)
+        self._refusal = DatasetError(message, self._listed, self._count)
+        raise self._refusal
 
 
 class _Gathering(AbstractContextManager[None, bool]):

@@ -12,6 +12,8 @@ from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.dataset_kinds import SourceKind
 from nas_engine.training.data.dataset import ImageDataset, Split
 from nas_engine.training.data.folder import load_folder
+from nas_engine.training.data.folder_layout import read_layout
+from nas_engine.training.data.problems import Problems
 from nas_engine.training.data.source import DatasetSource, open_dataset
 
 GREY_LEVELS = {"cat": 40, "dog": 200}
@@ -38,7 +40,15 @@ def _levels(split: Split) -> list[tuple[int, int]]:
     return [(int(label), int(image[0, 0, 0])) for label, image in zip(split.labels, pixels, strict=True)]
 
 
-@pytest.mark.parametrize("names", [("Train", "Val", "Test"), ("TRAIN", "Validation", "TEST")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Train", "Val", "Test"),
+        ("TRAIN", "Validation", "TEST"),
+        ("Training", "valid", "Testing"),
+        ("training_set", "Val-Set", "test_set"),
+    ],
+)
 def test_parts_may_be_written_in_capitals(tmp_path: Path, names: tuple[str, str, str]) -> None:
     for name, num in zip(names, (6, 3, 2), strict=True):
         _write_classes(tmp_path / name, num)
@@ -48,9 +58,17 @@ def test_parts_may_be_written_in_capitals(tmp_path: Path, names: tuple[str, str,
 
 
 def test_of_two_folders_for_one_part_the_other_is_named(tmp_path: Path) -> None:
-    for name in ("train", "test", "Testing", "Train"):
+    for name in ("train", "test", "tests", "Train"):
         _write_classes(tmp_path / name)
     assert _open(tmp_path).notices == ("not read: Train/, beside a folder of the same meaning",)
+
+
+def test_a_fault_that_ends_the_reading_is_counted_once(tmp_path: Path) -> None:
+    problems = Problems("the folder")
+    with problems.gathered():
+        read_layout(tmp_path, problems)
+    assert problems.listed == ("the folder holds 0 class folders: put each class's images in a folder of its own",)
+    assert len(problems) == 1
 
 
 class TestTinyImageNet:

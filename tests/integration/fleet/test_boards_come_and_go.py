@@ -146,6 +146,20 @@ def test_an_order_says_whose_configuration_it_waits_for_while_another_is_there(
     assert world.measure_all(second) == 1
 
 
+@pytest.mark.parametrize("masks", [("anyx1", "anyx2"), ("anyx2", "anyx1")])
+def test_with_nobody_there_the_board_heard_of_last_is_named_and_waited_for(
+    world: World, client: httpx2.Client, masks: tuple[str, str]
+) -> None:
+    boards = [enrol(world, f"bench-{number}", mask) for number, mask in enumerate(masks, start=1)]
+    for board in boards:
+        leave(world, board)
+    kind = "no board of type 'bench' is online, last seen "
+    said = order(client)["waiting_for"]
+    assert re.fullmatch(rf"{kind}\S+ \S+ UTC \(bench-2\)", said)
+    said = order(client, core_mask=masks[0])["waiting_for"]
+    assert re.fullmatch(rf"{kind}\S+ \S+ UTC \(bench-2\); waits for the configuration of bench-1", said)
+
+
 def test_an_emulator_that_is_there_never_stands_for_a_board_that_is_away(world: World, client: httpx2.Client) -> None:
     board = enrol(world, "bench-1", "any")
     enrol(world, "emulator", "any", DeviceClass.EMULATED)

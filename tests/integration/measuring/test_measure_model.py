@@ -19,7 +19,7 @@ from nas_engine.export.random_weights import random_weights
 from server.artifacts.model_check import ModelCheck
 from server.core.errors import InvalidModelError
 from tests.support.samples.model_files import check_model
-from tests.support.samples.odd_models import relu
+from tests.support.samples.odd_models import odd_model, relu
 from tests.support.samples.sample_graphs import small_shufflenet
 from tests.support.worlds.api_world import World
 
@@ -54,7 +54,7 @@ def external_model() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not a model", "cannot be parsed"),
+        (b"not a model", "it begins with 'not a model'"),
         (dynamic_model(), "static shape"),
         (external_model(), "external data"),
     ],
@@ -154,6 +154,33 @@ def test_open_axes_are_fixed_to_the_shapes_given_which_the_job_says(world: World
             assert where in odd.json()["errors"][0]["pointer"]
         wrong = client.post("/api/v1/measurements", json={**spec(uploaded), "input_shapes": {"z": [1]}})
         assert (wrong.status_code, "no input 'z'" in wrong.text) == (422, True)
+
+
+def test_the_batch_is_the_models_own_unless_the_spec_says_another_that_it_has(world: World) -> None:
+    world.enrol("bench-1", device_type="bench")
+    with world.client() as client:
+
+        def batch_of(*shape: int, **device: int) -> int | None:
+            answer = client.post("/api/v1/measurements", json=spec(upload(client, relu(shape)), **device))
+            if answer.status_code == 422:
+                assert answer.json()["errors"][0]["pointer"] == "/device/batch"
+                return None
+            return int(world.dispatch.get(answer.json()["id"]).payload["batch"])
+
+        assert batch_of(8, 3, 16, 16) == 8
+        assert (batch_of(8, 3, 16, 16, batch=1), batch_of(8, 3, 16, 16, batch=3)) == (None, None)
+        assert (batch_of(5, 1, 8), batch_of(5, 1, 8, batch=1), batch_of(5, 1, 8, batch=8)) == (5, 1, None)
+        assert (batch_of(15600), batch_of(15600, batch=2)) == (1, None)
+
+
+def test_the_job_says_every_shape_that_was_fixed(world: World) -> None:
+    world.enrol("bench-1", device_type="bench")
+    with world.client() as client:
+        axes = (TensorProto.FLOAT, ("n", "width"))
+        add = helper.make_node("Add", ["a", "b"], ["y"])
+        uploaded = upload(client, odd_model([add], {"a": axes, "b": axes}, {"y": axes}))
+        answer = client.post("/api/v1/measurements", json={**spec(uploaded), "input_shapes": {"a": [1, 7]}})
+        assert answer.json()["input_shapes"] == {"a": [1, 7], "b": [1, 7]}
 
 
 @pytest.mark.parametrize(

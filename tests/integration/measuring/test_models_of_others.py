@@ -80,8 +80,14 @@ def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Mea
         (odd_models.relu((1, 8), **{"": 23}), ()),
         (odd_models.half(), ("--dtype", "fp16")),
         (odd_models.quantised(), ("--dtype", "w8a8")),
+        (odd_models.relu((5, 1, 8)), ()),
+        (odd_models.relu((5, 1, 8)), ("--batch", "1")),
+        (odd_models.relu((-1, 3, -1, 8)), ("--input-shape", "x=2,3,16,8")),
     ],
-    ids=["import", "open-output", "open-axes", "state", "table", "range", "opset-7", "opset-23", "fp16", "qdq"],
+    ids=[
+        *("import", "open-output", "open-axes", "state", "table", "range", "opset-7", "opset-23", "fp16", "qdq"),
+        *("own-batch", "said-batch", "unknown-axes"),
+    ],
 )
 def test_a_sound_model_is_measured(measure: Measure, data: bytes, options: tuple[str, ...]) -> None:
     status, shown, said = measure(data, *options)

@@ -17,6 +17,7 @@ from device_agent.runtime.onnx_check import check_onnx
 from device_agent.runtime.onnxruntime import OnnxRuntime
 from nas_engine.domain.job_protocol import FailureType
 from tests.support.samples.model_files import ONNX, refused, write
+from tests.support.samples.odd_models import odd_model, relu
 
 
 def small_model(*, batch: int | str = 1, external: bool = False, ir_version: int = 8) -> onnx.ModelProto:
@@ -110,6 +111,26 @@ def test_onnx_runtime_refuses_models_it_cannot_feed(tmp_path: Path, model: onnx.
     with pytest.raises(JobFailedError, match=words) as caught:
         OnnxRuntime().load(write(tmp_path, model.SerializeToString()), ONNX)
     assert refused(caught) is FailureType.MODEL_REJECTED
+
+
+def test_a_model_with_time_first_is_fed_at_the_batch_that_the_job_says(tmp_path: Path) -> None:
+    path = write(tmp_path, relu((5, 1, 8)))
+    for batch in (5, 1):
+        OnnxRuntime().load(path, SessionSettings(format="onnx", batch=batch)).session.run()
+    with pytest.raises(JobFailedError, match="the model has batch 5, the job says 8"):
+        OnnxRuntime().load(path, SessionSettings(format="onnx", batch=8))
+
+
+def test_a_failure_over_fractions_says_whose_they_were(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "places"], ["y"]),
+    ]
+    shapes = {"x": (TensorProto.FLOAT, (1, 2000))}, {"y": (TensorProto.FLOAT, (1, 2000, 3))}
+    path = write(tmp_path, odd_model(nodes, *shapes, {"table": np.zeros((1, 3), np.float32)}))
+    with pytest.raises(JobFailedError, match=r"fractions drawn by the agent, not the user's, .*: x\)") as caught:
+        OnnxRuntime().load(path, SessionSettings(format="onnx")).session.run()
+    assert caught.value.type is FailureType.RUN_FAILED
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nas_engine.domain.errors import ExportError
 from nas_engine.export.fixed_shapes import FixedModel, fix_shapes
 from nas_engine.export.onnx_check import inspect_onnx
-from tests.support.samples.odd_models import relu
+from tests.support.samples.odd_models import odd_model, relu
 
 
 def model(input_shape: list[int | str], target: list[int] | None = None) -> bytes:
@@ -70,6 +70,23 @@ def test_open_axes_get_the_shape_that_is_given() -> None:
 def test_axes_that_nobody_named_are_no_one_size() -> None:
     fixed = fix_shapes(relu(("?", 3, "?", "?")), 1, {"x": (1, 3, 48, 192)})
     assert fixed.shapes == {"x": (1, 3, 48, 192)}
+
+
+@pytest.mark.parametrize("unknown", [-1, 0])
+def test_axes_that_an_exporter_wrote_as_unknown_are_open(unknown: int) -> None:
+    fixed = fix_shapes(relu((unknown, 3, unknown, 8)), 1, {"x": (1, 3, 48, 8)})
+    assert fixed.shapes == {"x": (1, 3, 48, 8)}
+    assert inspect_onnx(fixed.data).outputs[0].shape == (1, 3, 48, 8)
+
+
+def test_an_input_that_another_ones_symbols_fix_is_named_with_its_shape() -> None:
+    x, state = (TensorProto.FLOAT, ("n", 8)), (TensorProto.FLOAT, (2, "n", "m"))
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Relu", ["state"], ["next"])]
+    data = odd_model(nodes, {"x": x, "state": state}, {"y": x, "next": state})
+    assert fix_shapes(data, 3).shapes == {"x": (3, 8)}
+    assert fix_shapes(data, 3, {"state": (2, 3, 5)}).shapes == {"x": (3, 8), "state": (2, 3, 5)}
+    tied = odd_model(nodes[:1], {"x": x, "mask": (TensorProto.FLOAT, (2, "n"))}, {"y": x})
+    assert fix_shapes(tied, 3).shapes == {"x": (3, 8), "mask": (2, 3)}
 
 
 def test_one_symbol_is_one_size_in_every_input() -> None:

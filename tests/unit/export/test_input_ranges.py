@@ -49,6 +49,36 @@ def test_the_smallest_of_several_tables_bounds_what_indexes_them_all() -> None:
     assert input_ranges(model(nodes, {"words": table(1000), "kinds": table(3)})) == {"ids": (0, 2)}
 
 
+@pytest.mark.parametrize(
+    ("operator", "inputs"), [("GatherND", ["grid", "places"]), ("ScatterND", ["grid", "places", "new"])]
+)
+def test_places_in_several_axes_are_bounded_by_the_smallest(operator: str, inputs: list[str]) -> None:
+    nodes = [
+        helper.make_node("Reshape", ["ids", "pairs"], ["places"]),
+        helper.make_node(operator, inputs, ["y"]),
+    ]
+    constants = {"pairs": np.array([64, 2], np.int64), "grid": np.zeros((9, 4), np.float32)}
+    made = model(nodes, constants | {"new": np.zeros(64, np.float32)})
+    assert input_ranges(made) == {"ids": (0, 3)}
+
+
+def test_a_table_that_a_branch_or_a_function_reads_counts() -> None:
+    gather = helper.make_node("Gather", ["table", "ids"], ["rows"])
+    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, (1, 128, 64))
+    branch = helper.make_graph([gather], "branch", [], [rows])
+    in_a_branch = model(
+        [helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)],
+        {"table": table(1), "yes": np.array(True)},
+    )
+    assert input_ranges(in_a_branch) == {"ids": (0, 0)}
+    in_a_function = model([helper.make_node("Embed", ["table", "ids"], ["y"], domain="own")], {"table": table(7)})
+    in_a_function.opset_import.append(helper.make_opsetid("own", 1))
+    body = [helper.make_node("Gather", ["t", "i"], ["rows"])]
+    imports = [helper.make_opsetid("", 17)]
+    in_a_function.functions.append(helper.make_function("own", "Embed", ["t", "i"], ["rows"], body, imports))
+    assert input_ranges(in_a_function) == {"ids": (0, 6)}
+
+
 def test_the_depth_of_one_hot_bounds_its_indices() -> None:
     nodes = [helper.make_node("OneHot", ["ids", "depth", "values"], ["y"])]
     made = model(nodes, {"depth": np.array([10], np.int64), "values": np.array([0, 1], np.float32)})

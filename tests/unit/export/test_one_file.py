@@ -45,6 +45,13 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
         read_model(model)
 
 
+def test_weights_that_are_a_pointer_of_git_lfs_are_named(tmp_path: Path) -> None:
+    path = with_weights_outside(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ExportError, match=r"weights\.bin is a Git LFS pointer.*git lfs pull"):
+        read_model(path)
+
+
 def test_weights_that_are_cut_short_are_refused(tmp_path: Path) -> None:
     model = with_weights_outside(tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"short")

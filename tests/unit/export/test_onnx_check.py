@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from nas_engine.domain.errors import ExportError
+from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.model_limits import ONNX_RUNTIME, RKNN, ModelLimits
 from nas_engine.export.onnx_check import inspect_onnx
 
@@ -112,6 +113,98 @@ def test_an_operator_set_that_is_imported_and_not_used_is_nobodys_trouble(domain
     assert inspect_onnx(model.SerializeToString(), limits).opset == 15
 
 
+def test_a_function_that_nothing_calls_is_nobodys_trouble() -> None:
+    model = _model((1, 8))
+    model.opset_import.add(domain="own", version=1)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    body = [helper.make_node("Gelu", ["a"], ["b"], domain="com.microsoft")]
+    model.functions.append(helper.make_function("own", "Soft", ["a"], ["b"], body, imports))
+    assert inspect_onnx(model.SerializeToString()).foreign_operators == ()
+    model.graph.node[0].CopyFrom(helper.make_node("Soft", ["x"], ["y"], domain="own"))
+    with pytest.raises(ExportError, match=r"other domains are used \(com\.microsoft\.Gelu\)"):
+        inspect_onnx(model.SerializeToString())
+
+
+def test_onnxs_own_domain_may_be_written_out() -> None:
+    model = _model((1, 8))
+    model.opset_import[0].domain = "ai.onnx"
+    model.graph.node[0].domain = "ai.onnx"
+    for limits in (ONNX_RUNTIME, RKNN):
+        assert inspect_onnx(model.SerializeToString(), limits).opset == 17
+
+
+def test_a_model_of_functions_alone_has_their_opset() -> None:
+    model = _model((1, 8))
+    del model.opset_import[:]
+    model.opset_import.add(domain="own", version=1)
+    model.graph.node[0].CopyFrom(helper.make_node("Flat", ["x"], ["y"], domain="own"))
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    model.functions.append(helper.make_function("own", "Flat", ["a"], ["b"], body, [helper.make_opsetid("", 15)]))
+    assert inspect_onnx(model.SerializeToString()).opset == 15
+
+
+def test_a_model_that_does_not_say_its_opset_is_told_so() -> None:
+    model = _model((1, 8))
+    del model.opset_import[:]
+    with pytest.raises(ExportError, match="does not say which opset"):
+        inspect_onnx(model.SerializeToString())
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_an_output_axis_that_an_exporter_wrote_as_unknown_is_inferred(axis: int) -> None:
+    model = _model((1, 576))
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = axis
+    assert inspect_onnx(model.SerializeToString(), RKNN).outputs[0].shape == (1, 576)
+
+
+def test_an_output_without_a_shape_is_inferred() -> None:
+    model = _model((1, 576))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert inspect_onnx(model.SerializeToString(), RKNN).outputs[0].shape == (1, 576)
+
+
+def test_places_found_in_constants_do_not_depend_on_the_data() -> None:
+    model = _model((2, 3))
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["y"], ["size"]),
+            helper.make_node("ConstantOfShape", ["size"], ["noughts"]),
+            helper.make_node("NonZero", ["noughts"], ["where"]),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("where", TensorProto.INT64, (2, "found")))
+    assert inspect_onnx(model.SerializeToString()).open_outputs == {"where": "2, found"}
+    with pytest.raises(ExportError, match="output 'where' has the shape"):
+        inspect_onnx(model.SerializeToString(), RKNN)
+
+
+def test_places_found_in_a_branch_depend_on_what_the_branch_takes_from_outside() -> None:
+    model = _model((1, 6))
+    branch = helper.make_graph(
+        [helper.make_node("NonZero", ["y"], ["z"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.INT64, (2, "found"))],
+    )
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, ()))
+    model.graph.node.append(helper.make_node("If", ["c"], ["w"], then_branch=branch, else_branch=branch))
+    model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.INT64, (2, "found")))
+    with pytest.raises(ExportError, match=r"depends on the data \(NonZero\)"):
+        inspect_onnx(model.SerializeToString())
+
+
+def test_activations_quantised_in_a_function_count() -> None:
+    model = _model((1, 8))
+    model.opset_import.add(domain="own", version=1)
+    model.graph.node[0].CopyFrom(helper.make_node("Round", ["x"], ["y"], domain="own"))
+    body = [
+        helper.make_node("DynamicQuantizeLinear", ["a"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["b"]),
+    ]
+    model.functions.append(helper.make_function("own", "Round", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    assert inspect_onnx(model.SerializeToString()).dtype is Dtype.W8A8
+
+
 def test_functions_of_the_models_own_are_for_onnx_runtime() -> None:
     model = _model((1, 8))
     model.opset_import.add(domain="own", version=1)
@@ -175,7 +268,17 @@ def test_a_dynamic_batch_is_refused() -> None:
         (b"\xff\xff garbage", "cannot be parsed"),
         (b"PK\x03\x04", "zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"version https://hawser.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html><body>404</body></html>", "web page"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><html></html>", "web page"),
+        (b"<!-- saved --><html></html>", "web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "web page"),
+        (
+            b'{"error": "Repository not found"}',
+            'is text, not a model; it begins with \'{"error": "Repository not found"}\'',
+        ),
+        (b"\x1f\x8b\x08\0", "gunzip"),
+        (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
     ],
 )
 def test_bytes_that_are_no_model_are_called_what_they_are(data: bytes, message: str) -> None:
