@@ -42,6 +42,7 @@ class Hilnas:
         token: likewise.
         timeout_s: of one attempt of one request.
         transport: replaces the network in tests.
+        found: where the address was found, for errors, where `url` is not what the caller was given.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Hilnas:
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
         transport: httpx2.BaseTransport | None = None,
+        found: str = "",
     ) -> None:
         place = locate(url, token)
         self.url, self.token = place.url, place.token
         self._transport = Transport(
-            self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport, found=place.url_from
+            self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport, found=found or place.url_from
         )
         self.searches = SearchGroup(self._transport)
         self.candidates = Candidates(self._transport)

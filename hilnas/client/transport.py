@@ -190,7 +190,9 @@ class Transport:
     def _timeout(self, read_s: float, first_s: float) -> httpx2.Timeout:
         """Timeouts of an attempt: short ones for the way to a server that has not answered yet."""
         connect_s = min(_CONNECT_S, read_s)
-        return httpx2.Timeout(read_s, connect=connect_s if self.has_answered else max(_LEAST_S, min(first_s, connect_s)))
+        return httpx2.Timeout(
+            read_s, connect=connect_s if self.has_answered else max(_LEAST_S, min(first_s, connect_s))
+        )
 
     def _unreachable(self, error: httpx2.TransportError) -> ServerUnreachableError:
         found = f" ({self._found})" if self._found else ""
