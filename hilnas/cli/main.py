@@ -60,11 +60,9 @@ def missing(name: str, error: ModuleNotFoundError) -> int:
 def _usage() -> str:
     """What there is, where typer is not installed."""
     width = max(map(len, NOUNS)) + 2
-    lines = (f"  {name:<{width}}{noun.help}" for name, noun in NOUNS.items())
-    listed = "\n".join(lines)
-    return (
-        f"usage: hilnas NOUN VERB ...\n\n{listed}\n\nAll but 'agent' and 'version' need: pip install 'hilnas[client]'\n"
-    )
+    listed = "\n".join(f"  {name:<{width}}{noun.help}" for name, noun in NOUNS.items())
+    needed = "All but 'agent' and 'version' need: pip install 'hilnas[client]'"
+    return f"Usage: hilnas NOUN VERB ...\n\n{listed}\n\n{needed}\n"
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def _made(nas: Hilnas, candidate: str, format: ModelFormat, say: Say) -> Deploya
         if found:
             made = ", ".join(one.file_name for one in found)
             raise HilnasError(
-                f"{candidate} has no {format.value} file ({made}): the search's device runs none; `hilnas models convert` or "
-                "`hilnas candidates retrain --rknn` makes one"
+                f"{candidate} has no {format.value} file ({made}): the search's device runs none; "
+                "`hilnas models convert` or `hilnas candidates retrain --rknn` makes one"
             )
         if exported:
             raise HilnasError(

@@ -19,6 +19,8 @@ from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hilnas.client.client import Hilnas
     from server.classifying.schemas import ClassificationDetail
     from server.jobs.schemas import JobDetail

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from typer.core import TyperGroup
 
@@ -27,9 +29,9 @@ def new_app(help_text: str, *, default_verb: str | None = None) -> typer.Typer:
 
 def _with_default(verb: str) -> type[TyperGroup]:
     class WithDefaultVerb(TyperGroup):
-        def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             if not args or (args[0] not in self.commands and args[0] not in SETTINGS["help_option_names"]):
                 args = [verb, *args]
-            return super().parse_args(ctx, args)  # type: ignore[arg-type]
+            return super().parse_args(ctx, args)
 
     return WithDefaultVerb

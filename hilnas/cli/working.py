@@ -43,7 +43,7 @@ def transferring(console: Console, name: str, size_bytes: int | None) -> Iterato
         size_bytes: all there are; None where nobody knows.
     """
     if not console.is_terminal:
-        yield lambda num_bytes: None
+        yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:

@@ -38,9 +38,9 @@ class Documents:
         """Read one document."""
         return _mapping(self._transport.get(_path(parts), params))
 
-    def act(self, *parts: str, verb: str, body: JsonValue = None) -> Document:
+    def act(self, *parts: str, verb: str, body: Document | None = None) -> Document:
         """Have something done to what a path names, such as ``:cancel``."""
-        return _mapping(self._transport.post(f"{_path(parts)}:{verb}", body))
+        return _mapping(self._transport.post(f"{_path(parts)}:{verb}", None if body is None else dict(body)))
 
     def delete(self, *parts: str) -> None:
         """Delete what a path names."""

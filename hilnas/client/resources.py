@@ -350,7 +350,7 @@ class ArtifactFiles(Group):
         path: Path,
         media_type: str = "application/octet-stream",
         *,
-        on_bytes: Callable[[int], None] = lambda num_bytes: None,
+        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> ArtifactResource:
         """Store a file under the SHA-256 of its content; `on_bytes` is told how many more bytes were sent."""
         with path.open("rb") as file:
@@ -363,7 +363,7 @@ class ArtifactFiles(Group):
         )
         return read(ArtifactResource, response.json())
 
-    def download(self, sha256: str, path: Path, *, on_bytes: Callable[[int], None] = lambda num_bytes: None) -> None:
+    def download(self, sha256: str, path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> None:
         """Fetch a content into a file, which appears whole and verified or not at all.
 
         Args:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 app = new_app("Fetch what a search found; retrain it; explain its latency.")
 _console = make_console()
 _progress = make_console(stderr=True)
-    str, typer.Argument(metavar="CANDIDATE", help="Id (cand_...), number or part of it, as `search front` prints it.")
-]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="File or folder to write to [the file's own name, here].")
 ]

@@ -27,9 +27,7 @@ from hilnas.client.transport import Params
 app = new_app("Measure a model of your own; query measured latencies of every search.")
 MeasurementArgument = Annotated[str, typer.Argument(metavar="MEASUREMENT", help="Id (meas_...), or a part of it.")]
 DeviceTypeOption = Annotated[str | None, typer.Option("--device-type", help="On devices of this type.")]
-ArchOption = Annotated[
-    str | None, typer.Option("--arch-id", help="Of this architecture, by its id or the first part of it.")
-]
+ArchOption = Annotated[str | None, typer.Option("--arch-id", help="Of this architecture: its id, or the first part.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help="Made for this search, by its name or id.")]
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", help="measured, simulated or estimated [default: measured].")

@@ -33,9 +33,7 @@ def train(
     space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="How subnets are drawn, e.g. uniform; retrain for one network.")
-    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="How subnets are drawn; retrain for one network.")] = None,
     architecture: Annotated[
         str | None, typer.Option("--architecture", "-a", help="Of one network: published name, or genotype as JSON.")
     ] = None,
