@@ -46,7 +46,7 @@ class Nouns(TyperGroup):
     """All nouns; listing and completing them loads none."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**{**settings, "subcommand_metavar": "NOUN VERB ..."})
         for name, noun in NOUNS.items():
             self.add_command(_Unloaded(name, (name,), noun.help))
         for old, words in OLD_SPELLINGS.items():

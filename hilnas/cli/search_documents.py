@@ -8,6 +8,7 @@ from pathlib import Path
 from hilnas.cli.spec_files import read_spec_file
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.text import did_you_mean
 from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE
 
 
@@ -33,7 +34,7 @@ def search_document(file: Path | None, preset: str | None, options: SearchOption
         SpecFileError: the file cannot be read, there is no such preset, or something it needs is missing.
     """
     if file is None and preset is None:
-        raise SpecFileError("nothing to search: give a spec file, or --preset; `--preset list` names them")
+        raise SpecFileError("nothing to search: give a spec file, or --preset; `hilnas presets list` names them")
     document = {} if preset is None else _preset(preset)
     if options.device_type is not None:
         document.pop("device", None)
@@ -51,7 +52,8 @@ def search_document(file: Path | None, preset: str | None, options: SearchOption
 
 def _preset(name: str) -> dict[str, JsonValue]:
     if name not in SEARCH_PRESETS:
-        raise SpecFileError(f"unknown preset {name!r}: known are {', '.join(SEARCH_PRESETS)}")
+        known = ", ".join(SEARCH_PRESETS)
+        raise SpecFileError(f"unknown preset {name!r}: known are {known}{did_you_mean(name, SEARCH_PRESETS)}")
     document: dict[str, JsonValue] = SEARCH_PRESETS[name].spec.model_dump(mode="json")
     return document
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote
 
 from hilnas.client.errors import ProtocolError
 from hilnas.client.locating import Place
-from hilnas.client.transport import Params, Transport
 from nas_engine.domain.json_value import JsonValue
+
+if TYPE_CHECKING:
+    from hilnas.client.transport import Params
 
 API = "/api/v1"
 MAX_PAGE = 200
@@ -24,6 +26,9 @@ class Documents:
     """One server, asked by path; paths are given in parts, which are percent-encoded here."""
 
     def __init__(self, place: Place) -> None:
+        # Loaded here: what only names documents, as commands without a server do, needs no HTTP.
+        from hilnas.client.transport import Transport
+
         self._transport = Transport(place.url, place.token, found=place.url_from)
 
     def __enter__(self) -> Self:

@@ -42,7 +42,7 @@ class RetryPolicy:
 
     max_attempts: int = 5
     base_s: float = 0.25
-    first_s: float = 1.5
+    first_s: float = 1.0
     sleep: Callable[[float], None] = time.sleep
 
     def wait(self, attempt: int, retry_after: str | None, most_s: float = _MAX_WAIT_S) -> None:
@@ -80,7 +80,11 @@ class Transport:
         self.has_answered = False
         self._proxy = _proxy_to(base_url) if transport is None else None
         # A transport of our own: of itself httpx2 takes a proxy from the environment for servers on this machine too.
-        way = transport or httpx2.HTTPTransport(proxy=None if self._proxy is None else self._proxy.url)
+        # Without TLS on the way no certificates are read, which takes as long as a request; nothing is redirected.
+        is_plain = self._proxy is None and urlsplit(base_url).scheme == "http"
+        way = transport or httpx2.HTTPTransport(
+            proxy=None if self._proxy is None else self._proxy.url, verify=not is_plain
+        )
         self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=way)
 
     def close(self) -> None:

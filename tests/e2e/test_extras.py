@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from hilnas.cli.main import COMMANDS
+from hilnas.cli.nouns import NOUNS
 from tests.support.paths import ROOT
 from tests.support.processes.api_process import running_server
 
-CLIENT_COMMANDS = sorted(name for name, command in COMMANDS.items() if command.extra == "client")
+CLIENT_COMMANDS = sorted(name for name, command in NOUNS.items() if command.extra == "client")
 INSTALL_S = 420.0
 RUN_S = 120.0
 _OFFLINE = ("No matching distribution", "Could not find a version", "Temporary failure", "Connection")
@@ -72,7 +72,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
 
 
 def test_every_client_command_loads_with_the_client_extra_alone(client: BareEnvironment) -> None:
-    loaded = client.imports("hilnas.public", *(COMMANDS[name].module for name in CLIENT_COMMANDS))
+    loaded = client.imports("hilnas.public", *(NOUNS[name].module for name in CLIENT_COMMANDS))
     assert not loaded & {"fastapi", "starlette", "sqlalchemy", "grpc", "torch", "pymoo"}
 
 

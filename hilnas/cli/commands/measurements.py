@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,9 @@ from hilnas.cli.options import (
 from hilnas.cli.own_models import measure
 from hilnas.cli.runner import new_app
 from hilnas.client.documents import Document, Documents
-from hilnas.client.transport import Params
+
+if TYPE_CHECKING:
+    from hilnas.client.transport import Params
 
 app = new_app("Measure a model of your own; query measured latencies of every search.")
 MeasurementArgument = Annotated[str, typer.Argument(metavar="MEASUREMENT", help="Id (meas_...), or a part of it.")]
