@@ -44,8 +44,8 @@ def read_settings(declaration: Declaration, document: Mapping[str, JsonValue]) -
     unknown = [name for name in document if name not in known]
     if unknown:
         names = ", ".join(sorted(known)) or "none"
-        faults = tuple(((name,), f"unknown: known are {names}{did_you_mean(name, known)}") for name in unknown)
-        raise SettingsError(declaration.name, faults)
+        strange = tuple(((name,), f"unknown: known are {names}{did_you_mean(name, known)}") for name in unknown)
+        raise SettingsError(declaration.name, strange)
     try:
         canonical_json(dict(document))
     except (TypeError, ValueError) as error:

@@ -134,6 +134,7 @@ def label(
     labels: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="All that it has then; none take all away.")
     ] = None,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
@@ -142,47 +143,69 @@ def label(
     if wrong := next((f"{key}{equals}{value}" for key, equals, value in pairs if not (key and equals)), None):
         raise HilnasError(f"label {wrong!r}: write KEY=VALUE")
     with documents(server, token) as nas:
-        _print(nas.put("devices", device_id, "labels", body={"labels": {key: value for key, _, value in pairs}}))
+        _print(
+            nas.put("devices", device_id, "labels", body={"labels": {key: value for key, _, value in pairs}}), as_json
+        )
 
 
 @app.command()
 def drain(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Let it finish what it has and give it nothing new."""
-    _change(device_id, "drain", reason, server, token)
+    _change(device_id, "drain", reason, as_json, server, token)
 
 
 @app.command()
 def resume(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Give it jobs again."""
-    _change(device_id, "resume", reason, server, token)
+    _change(device_id, "resume", reason, as_json, server, token)
 
 
 @app.command()
 def quarantine(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Give it nothing until it is resumed."""
-    _change(device_id, "quarantine", reason, server, token)
+    _change(device_id, "quarantine", reason, as_json, server, token)
 
 
 @app.command()
 def retire(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Retire a board that will not come back; its measurements stay."""
-    _change(device_id, "retire", reason, server, token)
+    _change(device_id, "retire", reason, as_json, server, token)
 
 
 @app.command()
 def unretire(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Take a retired board back (admins)."""
-    _change(device_id, "unretire", reason, server, token)
+    _change(device_id, "unretire", reason, as_json, server, token)
 
 
 @app.command()
@@ -192,6 +215,7 @@ def confirm(
         DeviceClass | None, typer.Option("--class", help="What it counts as [default: as it does now].")
     ] = None,
     reason: ReasonOption = "",
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
@@ -199,7 +223,7 @@ def confirm(
     with documents(server, token) as nas:
         body = {"device_class": None if device_class is None else device_class.value, "reason": reason}
         device = nas.act("devices", device_id, verb="confirm", body=body)
-    typer.echo(f"{device['id']}  {device['name']}  {device['device_class']}, {device['class_source']}")
+    _print(device, as_json, f"{device['device_class']}, {device['class_source']}")
 
 
 @app.command()
@@ -207,31 +231,38 @@ def reserve(
     device_id: DeviceArgument,
     reserved_by: Annotated[str, typer.Option("--for", help="Who needs it.")],
     minutes: Annotated[float, typer.Option(min=0.1, max=10_079, help="How long.")] = 60.0,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Keep jobs off it for a person who needs it."""
     with documents(server, token) as nas:
         body = {"reserved_by": reserved_by, "duration_s": minutes * 60}
-        _print(nas.act("devices", device_id, verb="reserve", body=body))
+        _print(nas.act("devices", device_id, verb="reserve", body=body), as_json)
 
 
 @app.command()
-def release(device_id: DeviceArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def release(
+    device_id: DeviceArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """End a reservation before its time."""
     with documents(server, token) as nas:
-        _print(nas.act("devices", device_id, verb="release"))
+        _print(nas.act("devices", device_id, verb="release"), as_json)
 
 
-def _change(device_id: str, verb: str, reason: str, server: str | None, token: str | None) -> None:
+def _change(device_id: str, verb: str, reason: str, as_json: bool, server: str | None, token: str | None) -> None:
     with documents(server, token) as nas:
-        _print(nas.act("devices", device_id, verb=verb, body={"reason": reason}))
+        _print(nas.act("devices", device_id, verb=verb, body={"reason": reason}), as_json)
 
 
-def _print(device: Document) -> None:
+def _print(device: Document, as_json: bool, how: str = "") -> None:
+    """Print what became of a board: as JSON, or how it stands in a line."""
+    if as_json:
+        print_json(device)
+        return
     until = device["reserved_until"]
     reserved = "" if until is None else f"  reserved until {listings.time_text(until)}"
-    typer.echo(f"{device['id']}  {device['name']}  {device['state']}{reserved}")
+    typer.echo(f"{device['id']}  {device['name']}  {how or device['state']}{reserved}")
 
 
 def _holder(job: Document, names: dict[str, str]) -> str:
