@@ -81,6 +81,18 @@ def training_document(file: Path | None, preset: str | None, options: TrainingOp
     return spec
 
 
+def of_one_network(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The spec as that of a network's training, which it is where it names no strategy.
+
+    Raises:
+        SpecFileError: it is a supernet's.
+    """
+    found: dict[str, JsonValue] = {"strategy": {"kind": "retrain"}, **spec}
+    if not trains_network(found):
+        raise SpecFileError("this spec trains a supernet: `hilnas supernets train` takes it")
+    return found
+
+
 def train(spec: dict[str, JsonValue], *, follow: bool, as_json: bool, server: str | None, token: str | None) -> None:
     """Start a training, and print its id; with `follow` once it is ready.
 

@@ -314,7 +314,7 @@ def _input(value: onnx.ValueInfoProto) -> TensorSpec:
     if not _is_static(value):
         raise ExportError(
             f"input {name!r} has the dynamic shape ({_shown(value)}): export with a static shape, batch included, or "
-            f"give one (hilnas measure --input-shape {name}=...)"
+            f"give one (hilnas measurements create --input-shape {name}=...)"
         )
     return _spec(value)
 

@@ -46,7 +46,7 @@ def train(
     token: TokenOption = None,
 ) -> None:
     """Train one network by itself: preset, spec file, options, the later ones win."""
-    from hilnas.cli.trainings import TrainingOptions, list_presets, training_document
+    from hilnas.cli.trainings import TrainingOptions, list_presets, of_one_network, training_document
     from hilnas.cli.trainings import train as train_by
 
     if preset == "list":
@@ -56,14 +56,13 @@ def train(
         name=name,
         space=space,
         dataset=dataset,
-        strategy="retrain" if preset is None and file is None else None,
         architecture=architecture,
         epochs=epochs,
         iterations=iterations,
         batch_size=batch_size,
         seed=seed,
     )
-    spec = training_document(file, preset, options)
+    spec = of_one_network(training_document(file, preset, options))
     train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
 
 
