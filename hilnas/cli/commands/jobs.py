@@ -40,7 +40,8 @@ def list_jobs(
     token: TokenOption = None,
 ) -> None:
     """List jobs, newest first."""
-    params = {"state": [*(state or ())], "kind": [*(kind or ())], "search_id": search, "device_id": device}
+    states, kinds = [one.value for one in state or ()], [one.value for one in kind or ()]
+    params = {"state": states, "kind": kinds, "search_id": search, "device_id": device}
     with documents(server, token) as nas:
         found = list(nas.items("jobs", params={**params, "owner": owner}, limit=limit))
     listings.show(found, _COLUMNS, as_json=as_json)
