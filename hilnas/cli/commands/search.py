@@ -56,8 +56,8 @@ def create(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
     preset: Annotated[str | None, typer.Option(help="Search to start from; `hilnas presets list` names them.")] = None,
     device_type: Annotated[str | None, typer.Option(help="Kind of board, instead of the spec's.")] = None,
-    latency_table: Annotated[str | None, typer.Option(help="Table that DenseNAS pays with, srch_...")] = None,
-    supernet: Annotated[str | None, typer.Option(help="A trained one, sup_..., instead of the spec's.")] = None,
+    latency_table: Annotated[str | None, typer.Option(help="Table that DenseNAS pays with, by name or id.")] = None,
+    supernet: Annotated[str | None, typer.Option(help="A trained one, by name or id, instead of the spec's.")] = None,
     warm_start: WarmStartOption = None,
     warm_start_max: Annotated[
         int | None, typer.Option(min=1, help="Most that are taken from a search and from the database, each.")
@@ -71,7 +71,7 @@ def create(
     """Start a search: from a preset, a spec file, options, or these together; the later ones win."""
     from hilnas.cli.fronts import front_table
     from hilnas.cli.progress import algorithm_text, follow_search
-    from hilnas.cli.search_documents import SearchOptions, search_document
+    from hilnas.cli.search_documents import SearchOptions, search_document, with_ids
     from hilnas.cli.validation import validation_text
     from hilnas.cli.warm_starts import warm_start_document
     from server.searches.presets import SEARCH_PRESETS
@@ -87,6 +87,7 @@ def create(
     elif warm_start_max is not None:
         raise SpecFileError("--warm-start-max goes with --warm-start")
     with connect(server, token) as nas:
+        spec = with_ids(nas, spec, options)
         if validate_only:
             report = nas.searches.validate(spec)
             print_json(report) if as_json else typer.echo(validation_text(report))

@@ -116,6 +116,7 @@ def test_trainings_are_listed_shown_and_cancelled_by_name(tmp_path: Path, capsys
     file = _spec(tmp_path, {"space": space, "dataset": "fashion-mnist-12k", "epochs": 1})
     _run(capsys, "supernets", "train", file, "--name", "shared")
     _run(capsys, "networks", "train", file, "--name", "alone", "-a", json.dumps([0] * 4))
+    shared_id = _json(capsys, "supernets", "get", "shared")["id"]
     for noun, name in (("supernets", "shared"), ("networks", "alone")):
         (listed,) = _json(capsys, noun, "list")
         assert (listed["name"], listed["state"]) == (name, "queued")
@@ -127,6 +128,11 @@ def test_trainings_are_listed_shown_and_cancelled_by_name(tmp_path: Path, capsys
         assert main([noun, "follow", name]) == 1
         assert "is cancelled" in capsys.readouterr().err
     assert _json(capsys, "supernets", "versions", "shared") == []
+    search = _spec(tmp_path, {**cheap_spec(), "space": space, "objectives": [{"metric": "top1"}]}, "search.yaml")
+    assert main(["search", "create", search, "--supernet", "shared"]) == 1
+    assert f"supernet {shared_id}" in capsys.readouterr().err.replace("'", ""), "refused for what it is, by its id"
+    assert main(["search", "create", search, "--supernet", "nobody"]) == 1
+    assert "there is no supernet" in capsys.readouterr().err
     assert _json(capsys, "networks", "models", "alone") == []
     supernet = _spec(tmp_path, {"space": space, "dataset": "d", "epochs": 1, "strategy": {"kind": "uniform"}})
     assert main(["networks", "train", supernet]) == 1
