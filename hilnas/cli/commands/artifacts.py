@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
-from hilnas.cli.model_files import fetch
+from hilnas.cli.models.model_files import fetch
 from hilnas.cli.options import (
     JsonOption,
     LimitOption,

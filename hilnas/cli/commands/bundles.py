@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli.again import Comparison, measure_again
 from hilnas.cli.exit_status import ExitStatus
-from hilnas.cli.model_files import fetch_bundle
+from hilnas.cli.models.again import Comparison, measure_again
+from hilnas.cli.models.model_files import fetch_bundle
 from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect
 from hilnas.cli.runner import new_app
 from hilnas.client.errors import HilnasError

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from hilnas.cli import listings
-from hilnas.cli.model_files import ModelFormat, fetch, fetch_bundle, model_of, target
+from hilnas.cli.models.model_files import ModelFormat, fetch, fetch_bundle, model_of, target
+from hilnas.cli.models.retraining import retrain
 from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, documents, print_json
-from hilnas.cli.retraining import retrain
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 

@@ -69,7 +69,7 @@ def get(job_id: JobArgument, _: JsonOption = True, server: ServerOption = None, 
 @app.command()
 def follow(job_id: JobArgument, server: ServerOption = None, token: TokenOption = None) -> None:
     """Show what a job waits for until it ends."""
-    from hilnas.cli.own_models import ended
+    from hilnas.cli.models.own_models import ended
 
     with connect(server, token) as nas:
         done = ended(nas, nas.jobs.get(job_id), make_console())

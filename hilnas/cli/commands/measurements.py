@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.models.own_models import measure
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -19,7 +20,6 @@ from hilnas.cli.options import (
     print_json,
     write_bytes,
 )
-from hilnas.cli.own_models import measure
 from hilnas.cli.runner import new_app
 from hilnas.client.documents import Document, Documents
 

@@ -46,8 +46,8 @@ def train(
     token: TokenOption = None,
 ) -> None:
     """Train one network by itself: preset, spec file, options, the later ones win."""
-    from hilnas.cli.trainings import TrainingOptions, list_presets, of_one_network, training_document
-    from hilnas.cli.trainings import train as train_by
+    from hilnas.cli.specs.trainings import TrainingOptions, list_presets, of_one_network, training_document
+    from hilnas.cli.specs.trainings import train as train_by
 
     if preset == "list":
         list_presets()
@@ -110,7 +110,7 @@ def get(
 @app.command()
 def follow(network_id: NetworkArgument, server: ServerOption = None, token: TokenOption = None) -> None:
     """Show the training of a network until it ends."""
-    from hilnas.cli.trainings import follow_to_the_end
+    from hilnas.cli.specs.trainings import follow_to_the_end
 
     with connect(server, token) as nas:
         typer.echo(follow_to_the_end(nas, nas.networks.get(network_id)).id)
@@ -151,7 +151,7 @@ def download(
     token: TokenOption = None,
 ) -> None:
     """Fetch a network's model files, conversions that still run included."""
-    from hilnas.cli.model_files import fetch_all
+    from hilnas.cli.models.model_files import fetch_all
 
     with connect(server, token) as nas:
         fetch_all(nas, nas.networks.get(network_id).id, out)

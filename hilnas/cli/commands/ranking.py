@@ -20,7 +20,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError

@@ -71,9 +71,9 @@ def create(
     """Start a search: from a preset, a spec file, options, or these together; the later ones win."""
     from hilnas.cli.fronts import front_table
     from hilnas.cli.progress import algorithm_text, follow_search
-    from hilnas.cli.search_documents import SearchOptions, search_document, with_ids
-    from hilnas.cli.validation import validation_text
-    from hilnas.cli.warm_starts import warm_start_document
+    from hilnas.cli.specs.search_documents import SearchOptions, search_document, with_ids
+    from hilnas.cli.specs.validation import validation_text
+    from hilnas.cli.specs.warm_starts import warm_start_document
     from server.searches.presets import SEARCH_PRESETS
 
     if preset == "list":

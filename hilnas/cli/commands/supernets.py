@@ -47,8 +47,8 @@ def train(
     token: TokenOption = None,
 ) -> None:
     """Train a supernet, or one network (`--strategy retrain`): preset, spec file, options, the later ones win."""
-    from hilnas.cli.trainings import TrainingOptions, list_presets, training_document
-    from hilnas.cli.trainings import train as train_by
+    from hilnas.cli.specs.trainings import TrainingOptions, list_presets, training_document
+    from hilnas.cli.specs.trainings import train as train_by
 
     if preset == "list":
         list_presets()
@@ -112,7 +112,7 @@ def get(
 @app.command()
 def follow(supernet_id: SupernetArgument, server: ServerOption = None, token: TokenOption = None) -> None:
     """Show the training of a supernet until it ends."""
-    from hilnas.cli.trainings import follow_to_the_end
+    from hilnas.cli.specs.trainings import follow_to_the_end
 
     with connect(server, token) as nas:
         typer.echo(follow_to_the_end(nas, nas.supernets.get(supernet_id)).id)

@@ -24,7 +24,7 @@ from hilnas.cli.options import (
     write_bytes,
 )
 from hilnas.cli.runner import new_app
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import working
 from hilnas.client.errors import HilnasError, SpecFileError

@@ -11,7 +11,7 @@ import typer
 
 from hilnas.cli.options import connect, print_json
 from hilnas.cli.progress import follow_network, follow_supernet
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError, SpecFileError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue

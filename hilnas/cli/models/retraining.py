@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.text import did_you_mean
@@ -54,8 +54,8 @@ def retrain(
     spec.update({name: value for name, value in given.items() if value is not None})
     if rknn is not None:
         spec.update({"formats": ["onnx", "rknn"], "rknn_dtype": rknn.value})
-    from hilnas.cli.model_files import fetch_all
-    from hilnas.cli.trainings import follow_to_the_end
+    from hilnas.cli.models.model_files import fetch_all
+    from hilnas.cli.specs.trainings import follow_to_the_end
 
     with connect(server, token) as nas:
         found = nas.searches.candidate(candidate)  # that there is one is said before what its training lacks
