@@ -25,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments and COMPLETION_VARIABLE not in os.environ else ""
-    if name in {"--version", "version"}:
+    if name == "--version":
         name = _WITHOUT_TYPER
+    elif name == "help":  # as of the first release
+        name, arguments = "--help", ["--help"]
     try:
         if name in {AGENT, _WITHOUT_TYPER}:
             module = importlib.import_module(NOUNS[name].module)

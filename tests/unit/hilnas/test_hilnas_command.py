@@ -12,7 +12,7 @@ from nas_engine.spaces.registry import create_space, space_ids
 from tests.support.commands import spaces
 
 
-@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["nonsense"], 2)])
+@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["help"], 0), (["nonsense"], 2)])
 def test_usage_lists_every_command(argv: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == status
     printed = capsys.readouterr()
