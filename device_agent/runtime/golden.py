@@ -39,7 +39,8 @@ def golden_model(runtime: str) -> tuple[bytes, str]:
             return json.dumps({"layers": [layer]}).encode(), "rknn-cycles"
         case RuntimeName.RKNNLITE:
             raise JobFailedError(
-                FailureType.UNSUPPORTED, "there is no built-in .rknn: pass one made by `hilnas convert` with --golden"
+                FailureType.UNSUPPORTED,
+                "there is no built-in .rknn: pass one made by `hilnas models convert` with --golden",
             )
         case _:
             return golden_onnx(), "onnx"

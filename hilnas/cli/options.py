@@ -1,36 +1,42 @@
-"""Options and output that the commands share."""
+"""Options and output that the commands share. Nothing is loaded here that a listing does without."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
-from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
-from hilnas.client.client import connect
-from server.access.schemas import OwnerResource
+from hilnas.client.documents import Documents
+from hilnas.client.errors import AuthenticationError, HilnasError, ServerUnreachableError
+from hilnas.client.locating import Place, locate
 
-__all__ = [
-    "ExportFormat",
-    "FormatOption",
-    "JsonOption",
-    "LimitOption",
-    "OwnerOption",
-    "ServerOption",
-    "TokenOption",
-    "connect",
-    "owner_name",
-    "print_json",
-    "write_bytes",
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from hilnas.client.client import Hilnas
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server", help="Address of the server [HILNAS_URL, else server.json in HILNAS_HOME]."),
 ]
-
+TokenOption = Annotated[
+    str | None, typer.Option("--token", help="Access token [HILNAS_TOKEN, else admin.token in HILNAS_HOME].")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 OwnerOption = Annotated[str | None, typer.Option("--owner", help="What this principal owns, by its name or id.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends.")]
+
+
+CandidateArgument = Annotated[
+    str,
+    typer.Argument(metavar="CANDIDATE", help="Id (cand_...), a part of it, or what `hilnas search front` calls it."),
+]
 
 
 class ExportFormat(StrEnum):
@@ -48,6 +54,44 @@ class ExportFormat(StrEnum):
 FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to write.")]
 
 
+@contextmanager
+def connect(server: str | None, token: str | None) -> Iterator[Hilnas]:
+    """The SDK's client of the server that the options and the environment mean."""
+    from hilnas.client.client import Hilnas
+
+    place = locate(server, token)
+    with _explained(place), Hilnas(place.url, place.token, found=place.url_from) as nas:
+        yield nas
+
+
+@contextmanager
+def documents(server: str | None, token: str | None) -> Iterator[Documents]:
+    """The same server's answers as JSON, without the models: quicker to load."""
+    place = locate(server, token)
+    with _explained(place), Documents(place) as found:
+        yield found
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    """Say, where a server cannot be reached or does not let in, what names another one or another token."""
+    try:
+        yield
+    except ServerUnreachableError as error:
+        hint = "is it running ('hilnas server')? --server, HILNAS_URL or HILNAS_HOME name another"
+        raise ServerUnreachableError(f"{error}; {hint}") from error
+    except AuthenticationError as error:
+        if place.token is None:
+            raise HilnasError(
+                f"{place.url} ({place.url_from}) lets nobody in without a token, and there is {place.token_from}: "
+                f"--token, HILNAS_TOKEN or HILNAS_HOME name one [{error.slug}]"
+            ) from error
+        raise HilnasError(
+            f"{place.url} ({place.url_from}) does not accept the token ({place.token_from}): {error.detail}"
+            f" [{error.slug}]"
+        ) from error
+
+
 def write_bytes(chunks: Iterable[bytes]) -> None:
     """Write an export to standard output as it comes."""
     for chunk in chunks:
@@ -55,14 +99,12 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     sys.stdout.buffer.flush()
 
 
-def owner_name(owner: OwnerResource | None) -> str:
-    """Name of an owner in a table; a dash for nobody."""
-    return "-" if owner is None else owner.name
+def print_json(value: BaseModel | Iterable[BaseModel] | Any) -> None:
+    """Print one document, or a list of them; models or what is JSON already."""
+    typer.echo(json.dumps(_plain(value), allow_nan=False))
 
 
-def print_json(model: BaseModel | Iterable[BaseModel]) -> None:
-    """One document, or a list of them."""
-    if isinstance(model, BaseModel):
-        typer.echo(model.model_dump_json())
-    else:
-        typer.echo(json.dumps([one.model_dump(mode="json") for one in model]))
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hilnas.cli.fronts import metric_cell
-from hilnas.cli.warm_starts import warm_start_text
+from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent

@@ -1,63 +1,37 @@
-"""How every typer-based subcommand is run: exit statuses and error lines are the same for all."""
+"""Groups of commands: one for each noun, all with the same settings."""
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Sequence
-from typing import TextIO
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from hilnas.client.errors import HilnasError
-from nas_engine.domain.errors import EngineError, EngineWarning
-
-EXIT_FAILED = 1
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-def new_app(help_text: str) -> typer.Typer:
-    """An empty group of commands with this project's settings."""
+def new_app(help_text: str, *, default_verb: str | None = None) -> typer.Typer:
+    """Make the empty group of a noun.
+
+    Args:
+        default_verb: stands where none is given, as ``run`` of ``hilnas server``.
+    """
     return typer.Typer(
+        cls=TyperGroup if default_verb is None else _with_default(default_verb),
         help=help_text,
-        no_args_is_help=True,
+        no_args_is_help=default_verb is None,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",  # the other mode takes [brackets] in help texts for markup and swallows them
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=dict(SETTINGS),
     )
 
 
-def run(app: typer.Typer, name: str, argv: Sequence[str]) -> int:
-    """Run `app` as ``hilnas NAME ARGV`` and return the exit status.
+def _with_default(verb: str) -> type[TyperGroup]:
+    class WithDefaultVerb(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if not args or (args[0] not in self.commands and args[0] not in SETTINGS["help_option_names"]):
+                args = [verb, *args]
+            return super().parse_args(ctx, args)
 
-    Wrong usage is 2 (typer's own); a failure that we foresaw is one line on stderr and 1; an interrupt is 130.
-    A warning of the engine is one line on stderr.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", EngineWarning)
-            warnings.showwarning = _show_warning
-            app(args=list(argv), prog_name=f"hilnas {name}")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else EXIT_FAILED
-    except (EngineError, HilnasError, OSError) as error:
-        sys.stderr.write(f"hilnas {name}: {error}\n")
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    out = file or sys.stderr
-    if issubclass(category, EngineWarning):
-        out.write(f"warning: {message}\n")
-    else:
-        out.write(warnings.formatwarning(message, category, filename, lineno, line))
+    return WithDefaultVerb

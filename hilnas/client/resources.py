@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
@@ -345,20 +345,29 @@ class TokenGroup(Group):
 class ArtifactFiles(Group):
     """Files stored by the SHA-256 of their content."""
 
-    def upload(self, path: Path, media_type: str = "application/octet-stream") -> ArtifactResource:
-        """Store a file under the SHA-256 of its content."""
+    def upload(
+        self,
+        path: Path,
+        media_type: str = "application/octet-stream",
+        *,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> ArtifactResource:
+        """Store a file under the SHA-256 of its content; `on_bytes` is told how many more bytes were sent."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         response = self._transport.request(
             "PUT",
             f"{API}/artifacts/{digest}",
-            content=lambda: _chunks(path.open("rb")),
+            content=lambda: _chunks(path.open("rb"), on_bytes),
             headers={"Content-Type": media_type},
         )
         return read(ArtifactResource, response.json())
 
-    def download(self, sha256: str, path: Path) -> None:
+    def download(self, sha256: str, path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> None:
         """Fetch a content into a file, which appears whole and verified or not at all.
+
+        Args:
+            on_bytes: is told how many more bytes came.
 
         Raises:
             ProtocolError: what came does not have the digest.
@@ -369,6 +378,7 @@ class ArtifactFiles(Group):
             for chunk in self._transport.download(f"{API}/artifacts/{sha256}"):
                 digest.update(chunk)
                 file.write(chunk)
+                on_bytes(len(chunk))
         if digest.hexdigest() != sha256:
             partial.unlink()
             raise ProtocolError(f"artifact {sha256} came with sha256 {digest.hexdigest()}: fetch it again")
@@ -383,10 +393,11 @@ class ArtifactFiles(Group):
         return read(ArtifactScrubResource, self._transport.get(f"{API}/artifacts:scrub"))
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:
     with file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
+            on_bytes(len(chunk))
 
 
 def spec_document(spec: BaseModel | Document) -> JsonValue:

@@ -35,7 +35,7 @@ class Candidates(Group):
     def bundle(self, candidate_id: str, path: Path) -> str:
         """Fetch its evidence bundle into a file, or into a folder under the server's name for it; returns the path.
 
-        It appears whole or not at all; `hilnas verify` checks it.
+        It appears whole or not at all; `hilnas bundles verify` checks it.
         """
         with self._transport.stream(f"{API}/candidates/{candidate_id}/bundle", {}, timeout_s=600.0) as response:
             name = re.search(

@@ -1,8 +1,24 @@
-"""Text from outside, made fit to be stored and shown on one line."""
+"""Text from outside: made fit to be stored and shown on one line, and what a mistyped word may have meant."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+_MIN_BEGINNING = 3  # characters; of fewer much begins with them
+_MAX_NEAR = 3
 
 
 def one_line(text: str, max_characters: int) -> str:
     """Put what anybody printed on one line: what cannot be shown becomes a space, the rest is cut."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:max_characters]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name what begins with a word or is spelt nearly like it, as the end of a sentence; empty where nothing is."""
+    # Loaded here: mistakes are rare, and commands must start quickly.
+    from difflib import get_close_matches
+
+    by_lower = {one.lower(): one for one in known}
+    begun = [one for one in by_lower if len(word) >= _MIN_BEGINNING and one.startswith(word.lower())]
+    near = begun[:_MAX_NEAR] or get_close_matches(word.lower(), by_lower, n=_MAX_NEAR, cutoff=0.7)
+    return f"; did you mean {' or '.join(by_lower[one] for one in near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""Converts one ONNX file by hand: what `hilnas convert` does."""
+"""Converts one ONNX file by hand: what `hilnas models convert` does."""
 
 from __future__ import annotations
 

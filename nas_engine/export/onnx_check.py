@@ -305,7 +305,7 @@ def _input(value: onnx.ValueInfoProto) -> TensorSpec:
     if not _is_static(value):
         raise ExportError(
             f"input {name!r} has the dynamic shape ({shown_shape(value)}): export with a static shape, batch included, "
-            f"or give one (hilnas measure --input-shape {name}=..., in REST and SDK input_shapes)"
+            f"or give one (hilnas measurements create --input-shape {name}=..., in REST and SDK input_shapes)"
         )
     return _spec(value)
 

@@ -18,6 +18,7 @@ from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, Algorit
 from nas_engine.domain.plugins.door_survey import Survey, called_in_process
 from nas_engine.domain.plugins.doors import Declaration, Declared, Door, PluginError, declared, entries
 from nas_engine.domain.plugins.survey import surveyed_door
+from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
     Nsga2Settings,
@@ -144,8 +145,9 @@ def algorithm_faults(
         PluginError: no package brings it, or the one that does cannot be used.
     """
     if settings.kind not in (entry.name for entry in entries(Door.ALGORITHMS)):
-        known = ", ".join((*BUILT_IN_NAMES, *surveyed_algorithms().found))
-        raise PluginError(f"unknown algorithm {settings.kind!r}: known are {known}")
+        known = (*BUILT_IN_NAMES, *surveyed_algorithms().found)
+        near = did_you_mean(settings.kind, known)
+        raise PluginError(f"unknown algorithm {settings.kind!r}: known are {', '.join(known)}{near}")
     return _faults(settings.kind, canonical_json(settings.given()), tuple(objectives), shifting)
 
 

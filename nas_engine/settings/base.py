@@ -23,6 +23,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import declaration_of, searched_names, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
+from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.declared import SettingsError, read_settings
 from nas_engine.settings.field_docs import Documented
 
@@ -50,7 +51,7 @@ class OneOf:
     def _check(self, name: str, info: ValidationInfo) -> str:
         known = tuple(self._names())
         if name not in known and not (info.context or {}).get("stored"):
-            raise ValueError(f"unknown name {name!r}: use one of {', '.join(known)}")
+            raise ValueError(f"unknown name {name!r}: use one of {', '.join(known)}{did_you_mean(name, known)}")
         return name
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.plugins.doors import Declaration
+from nas_engine.domain.text import did_you_mean
 
 Fault = tuple[tuple[str | int, ...], str]
 """Path of a wrong field in a settings document, and what is wrong with it."""
@@ -43,7 +44,8 @@ def read_settings(declaration: Declaration, document: Mapping[str, JsonValue]) -
     unknown = [name for name in document if name not in known]
     if unknown:
         names = ", ".join(sorted(known)) or "none"
-        raise SettingsError(declaration.name, tuple(((name,), f"unknown: known are {names}") for name in unknown))
+        strange = tuple(((name,), f"unknown: known are {names}{did_you_mean(name, known)}") for name in unknown)
+        raise SettingsError(declaration.name, strange)
     try:
         canonical_json(dict(document))
     except (TypeError, ValueError) as error:

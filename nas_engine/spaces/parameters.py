@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, cast
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.text import did_you_mean
 
 # What a document may ask for at most, so that no request makes a network that cannot be built in time.
 MAX_VALUE = 1_000_000  # of any integer; the largest published one is 1,984 (channels)
@@ -48,7 +49,8 @@ def read_parameters(kind: type[_P], document: Mapping[str, JsonValue]) -> _P:
     values: dict[str, object] = {}
     for name, value in document.items():
         if name not in fields:
-            raise InvalidSpaceError(f"unknown space parameter {name!r}: known are {', '.join(sorted(fields))}")
+            known = ", ".join(sorted(fields))
+            raise InvalidSpaceError(f"unknown space parameter {name!r}: known are {known}{did_you_mean(name, fields)}")
         values[name] = _like(getattr(defaults, name), value, name)
     return kind(**values)
 

@@ -16,6 +16,7 @@ from nas_engine.domain.plugins.doors import Brought, Declared, Door, DoorProblem
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.plugins.survey import surveyed_door
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.declared import read_settings, settings_schema
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.brought import BroughtSpace, probe
@@ -138,7 +139,9 @@ def create_space(space_id: str, parameters: Mapping[str, JsonValue] | None = Non
         for problem in spaces.problems:
             if problem.name == space_id:
                 raise InvalidSpaceError(f"search space {problem}")
-        raise InvalidSpaceError(f"unknown search space {space_id!r}: known are {', '.join(spaces.brought)}")
+        known = ", ".join(spaces.brought)
+        near = did_you_mean(space_id, spaces.brought)
+        raise InvalidSpaceError(f"unknown search space {space_id!r}: known are {known}{near}")
     given = parameters or {}
     if found.is_built_in:
         values = read_parameters(cast("type[Any]", found.declaration.settings), given)

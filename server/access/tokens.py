@@ -124,7 +124,7 @@ class Tokens:
 
         token, now = self._uow.read(look)
         if token is None or not token.usable(now):
-            raise NotAuthenticatedError("the bearer token is unknown, revoked or expired")
+            raise NotAuthenticatedError("the token is unknown, revoked or expired")
         self.note_use(token, now)
         return token
 

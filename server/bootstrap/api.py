@@ -6,14 +6,13 @@ environment or makes an adapter by itself.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,7 +55,7 @@ from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import NotAuthenticatedError, StorageFullError
 from server.core.events import Events
-from server.core.home import ADMIN_TOKEN_FILE
+from server.core.home import ADMIN_TOKEN_FILE, SERVER_FILE
 from server.core.http.event_stream import EventHub
 from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
@@ -94,7 +93,6 @@ from server.training.supernets import Supernets
 from server.web.app import install_web
 
 T = TypeVar("T")
-SERVER_FILE = "server.json"
 _log = structlog.get_logger("hilnas.server")
 
 
@@ -207,10 +205,10 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT."""
+def main(overrides: Mapping[str, object]) -> int:
+    """Run until SIGTERM or SIGINT; `overrides` are settings that win over the environment."""
     try:
-        settings = Settings.load(_overrides(argv))
+        settings = Settings.load(dict(overrides))
     except ValidationError as error:
         for one in error.errors():
             place = ".".join(map(str, one["loc"]))
@@ -366,35 +364,3 @@ def _job_depths(dispatch: Dispatch) -> Metric:
         jobs.add_metric((depth.kind.value, "queued"), depth.num_queued)
         jobs.add_metric((depth.kind.value, "leased"), depth.num_leased)
     return jobs
-
-
-def _overrides(argv: Sequence[str] | None) -> dict[str, object]:
-    """Settings that were given as options; options win over the environment."""
-    parser = argparse.ArgumentParser(
-        prog="hilnas server",
-        description="Run the REST API, the web pages and the agents' endpoint.",
-        epilog="Every option is an environment variable too, e.g. HILNAS_HTTP_PORT; see docs/reference/cli.md.",
-        argument_default=argparse.SUPPRESS,
-    )
-    parser.add_argument("--home", type=Path, help="folder of database, artifacts and tokens")
-    parser.add_argument("--database-url", help="e.g. postgresql+psycopg://user@host/name [SQLite in the home folder]")
-    parser.add_argument("--artifact-dir", type=Path, help="content-addressed store [artifacts in the home folder]")
-    parser.add_argument("--host", dest="http_host", help="address of REST and pages [127.0.0.1]")
-    parser.add_argument("--port", dest="http_port", type=int, help="its port; 0 takes a free one [8080]")
-    parser.add_argument("--grpc-host", help="address that agents dial [127.0.0.1]")
-    parser.add_argument("--grpc-port", type=int, help="its port; 0 takes a free one [50051]")
-    parser.add_argument("--grpc-cert", type=Path, help="server certificate for agents: switches TLS on")
-    parser.add_argument("--grpc-key", type=Path, help="its private key")
-    parser.add_argument("--grpc-client-ca", type=Path, help="ask agents for certificates of this authority")
-    parser.add_argument("--insecure-no-auth", action="store_true", help="everyone is admin; loopback addresses only")
-    parser.add_argument("--header-timeout-s", type=float, help="seconds for the headers of a request [15]")
-    parser.add_argument("--body-timeout-s", type=float, help="seconds for its body, more for large ones [30]")
-    parser.add_argument("--trusted-proxies", help="addresses of TLS proxies whose X-Forwarded-* are believed")
-    parser.add_argument("--datasets-file", type=Path, help="JSON file that registers data sets")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--log-json", action="store_true", help="one JSON object per log line")
-    return vars(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

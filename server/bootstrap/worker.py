@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -118,9 +117,8 @@ def build(settings: Settings) -> WorkerProcess:
     return WorkerProcess(worker=worker, wakeups=wakeups, engine=engine, uow=uow, rknn=rknn)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run until SIGTERM or SIGINT."""
-    argparse.ArgumentParser(prog="hilnas worker", description=_USAGE).parse_args(argv)
     try:
         settings = Settings.load()
     except ValidationError as error:
@@ -160,9 +158,6 @@ def _threads_of_lanes(wanted: int | None) -> Callable[[Executor], None]:
     heavy = torch.get_num_threads() if wanted is None else wanted
     use_threads(1)
     return lambda lane: use_threads(heavy if lane is HEAVY_LANE else 1)
-
-
-_USAGE = "Train supernets, evaluate candidates and step searches. Settings are HILNAS_* variables, as of the server."
 
 
 def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:

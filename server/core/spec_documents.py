@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.validation_words import words
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -25,7 +26,7 @@ def parse_spec(kind: type[S], document: object, context: Mapping[str, bool] | No
         pointers = [_pointer(detail["loc"], document, detail["type"]) for detail in details]
         # A list whose items are wrong is reported as too short besides; that line only confuses.
         violations = [
-            SpecViolation(pointer, detail["msg"].removeprefix("Value error, "))
+            SpecViolation(pointer, words(detail, kind))
             for pointer, detail in zip(pointers, details, strict=True)
             if detail["type"] != "too_short" or not any(inner.startswith(f"{pointer}/") for inner in pointers)
         ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
+from nas_engine.domain.text import did_you_mean
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
@@ -106,8 +107,10 @@ def misfit(tx: Transaction, wanted: DeviceSpec) -> SpecViolation:
     """The first requirement that no registered device meets, with what there is."""
     devices = DeviceStore(tx).devices_of_type(wanted.device_type)
     if not devices:
-        types = ", ".join(sorted(DeviceStore(tx).count_devices_by_type())) or "none yet"
-        message = f"no device of type {wanted.device_type!r} ever registered; registered types: {types}"
+        types = sorted(DeviceStore(tx).count_devices_by_type())
+        registered = ", ".join(types) or "none yet: run `hilnas agent` on a board"
+        near = did_you_mean(wanted.device_type, types)
+        message = f"no device of type {wanted.device_type!r} ever registered; registered types: {registered}{near}"
         return SpecViolation("/device/device_type", message)
     checks: tuple[tuple[str, str | None, set[str]], ...] = (
         ("runtime", wanted.runtime, {d.capabilities.identity.runtime for d in devices}),

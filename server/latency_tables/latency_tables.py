@@ -9,6 +9,7 @@ from nas_engine.cost.latency_table import TableOperator
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.domain.text import did_you_mean
 from server.access.principal import NOBODY, Creator
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -70,8 +71,10 @@ class LatencyTables:
             InvalidSpecError: the space has no operators, or no device can measure them.
         """
         if spec.space.id not in self._spaces.space_ids():
-            known = ", ".join(self._spaces.space_ids())
-            raise InvalidSpecError([SpecViolation("/space/id", f"unknown space {spec.space.id!r}: known are {known}")])
+            known = self._spaces.space_ids()
+            near = did_you_mean(spec.space.id, known)
+            message = f"unknown space {spec.space.id!r}: known are {', '.join(known)}{near}"
+            raise InvalidSpecError([SpecViolation("/space/id", message)])
         try:
             described = self._spaces.describe(spec.space.id, spec.space.parameters)
             space = spec.space.model_copy(update={"parameters": dict(described.parameters)})

@@ -50,7 +50,7 @@ measurements/   per measurement: statistics, circumstances, canaries, and every 
 conversions/    how a file was converted for a board
 candidate.json, evaluations.json, search.json, supernet.json   what was searched, and what was found
 
-`hilnas verify FILE` checks this file as it is, before it is unpacked.
+`hilnas bundles verify FILE` checks this file as it is, before it is unpacked.
 """
 
 
@@ -102,7 +102,7 @@ class EvidenceBundles:
         if not models:
             raise ConflictError(
                 f"candidate {candidate_id} has no model yet: have it exported (POST "
-                f"/api/v1/candidates/{candidate_id}:export), or train it by itself (hilnas retrain)"
+                f"/api/v1/candidates/{candidate_id}:export), or train it by itself (hilnas candidates retrain)"
             )
         known = self._uow.read(lambda tx: _evidence(tx, candidate_id, models))
         with ExitStack() as on_error:

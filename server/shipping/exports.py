@@ -42,7 +42,7 @@ class CandidateExports:
             if search.supernet_version_id is None:
                 raise ConflictError(
                     f"search {search.id} has no supernet, so candidate {candidate_id} has no weights to export: "
-                    "train it by itself (hilnas retrain)"
+                    "train it by itself (hilnas candidates retrain)"
                 )
             if candidate.final_model_sha256 is not None:
                 raise ConflictError(f"candidate {candidate_id} is exported already: its models list the files")

@@ -68,7 +68,7 @@ def export_candidate(
 def get_candidate_bundle(candidate_id: CandidateId, request: Request, bundles: BundlesDep, _: Permitted) -> Response:
     """Download the evidence behind a network in one signed file: models, raw samples, circumstances, spec.
 
-    `hilnas verify` checks it without a server.
+    `hilnas bundles verify` checks it without a server.
     """
     made = bundles.make(candidate_id)
     etag = f'"{made.manifest_sha256}"'

@@ -12,10 +12,10 @@ class EvidenceKeyResource(Resource):
     """Algorithm of the signatures, `ed25519`."""
 
     fingerprint: str
-    """`sha256:` and the SHA-256 (hex) of the public key's 32 bytes: what `hilnas verify --key` takes."""
+    """`sha256:` and the SHA-256 (hex) of the public key's 32 bytes: what `hilnas bundles verify --key` takes."""
 
     public_key_pem: str
-    """The public key as a PEM file, which `hilnas verify --key` takes too."""
+    """The public key as a PEM file, which `hilnas bundles verify --key` takes too."""
 
 
 class NeighbourResource(Resource):

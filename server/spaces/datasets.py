@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.plugins.doors import Door, PluginError, entries, own_provider
+from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.base import Identifier
 from nas_engine.settings.dataset_kinds import BUILT_IN, BUILT_IN_NAMES, SourceKind, dataset_faults, surveyed_datasets
 from nas_engine.settings.field_docs import Documented
@@ -118,7 +119,8 @@ class DatasetCatalog:
         for problem in surveyed_datasets().problems:
             if problem.name == name:
                 return f"data set {problem}"
-        return f"unknown data set {name!r}: known are {', '.join(sorted(self._by_name))}"
+        known = ", ".join(sorted(self._by_name))
+        return f"unknown data set {name!r}: known are {known}{did_you_mean(name, self._by_name)}"
 
     def all(self) -> Sequence[DatasetDescription]:
         """Every one, by name."""

@@ -1,4 +1,4 @@
-"""`hilnas convert` as a user runs it: a file from `hilnas spaces decode --onnx`, to fp16 and to w8a8."""
+"""`hilnas models convert` as a user runs it: a file from `hilnas spaces decode --onnx`, to fp16 and to w8a8."""
 
 from __future__ import annotations
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hilnas.cli.main import COMMANDS
+import hilnas.cli
+from hilnas.cli.nouns import NOUNS
 from tests.support.paths import ROOT
 from tests.support.processes.api_process import running_server
 
-CLIENT_COMMANDS = sorted(name for name, command in COMMANDS.items() if command.extra == "client")
+CLIENT_COMMANDS = sorted(name for name, command in NOUNS.items() if command.extra == "client")
 INSTALL_S = 420.0
 RUN_S = 120.0
 _OFFLINE = ("No matching distribution", "Could not find a version", "Temporary failure", "Connection")
@@ -71,8 +73,16 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
     return BareEnvironment(tmp_path_factory.mktemp("extra") / "agent", "agent")
 
 
+def _modules_of_client_commands() -> list[str]:
+    """Those of the nouns that need no more, what they share, and what their verbs load when they run."""
+    others = {noun.module for name, noun in NOUNS.items() if name not in CLIENT_COMMANDS}
+    found = {module.name for module in pkgutil.walk_packages(hilnas.cli.__path__, "hilnas.cli.")}
+    of_verbs = ("server.searches.presets", "server.shipping.bundle.verifying", "nas_engine.export.fixed_shapes")
+    return [*sorted(found - others), *of_verbs]
+
+
 def test_every_client_command_loads_with_the_client_extra_alone(client: BareEnvironment) -> None:
-    loaded = client.imports("hilnas.public", *(COMMANDS[name].module for name in CLIENT_COMMANDS))
+    loaded = client.imports("hilnas.public", *_modules_of_client_commands())
     assert not loaded & {"fastapi", "starlette", "sqlalchemy", "grpc", "torch", "pymoo"}
 
 
@@ -88,7 +98,8 @@ def test_a_client_alone_talks_to_a_server(client: BareEnvironment, tmp_path: Pat
 
 
 def test_a_command_of_another_extra_says_what_to_install(client: BareEnvironment) -> None:
-    refused = client.run("hilnas", "server", "--help")
+    assert client.run("hilnas", "server", "--help").returncode == 0
+    refused = client.run("hilnas", "server", "--port", "0")
     assert refused.returncode == 3
     assert "pip install 'hilnas[server]'" in refused.stderr
 
@@ -100,6 +111,23 @@ def test_an_agent_runs_with_the_agent_extra_alone(agent: BareEnvironment) -> Non
     assert helped.returncode == 0, helped.stderr
     examined = agent.run("hilnas", "agent", "doctor", "--json")
     assert json.loads(examined.stdout), examined.stderr
+
+
+@pytest.mark.parametrize("argv", [("search", "list"), ("train", "x.yaml"), ("server",), ("nonsense",)])
+def test_on_a_board_every_other_command_says_in_one_line_what_to_install(
+    agent: BareEnvironment, argv: tuple[str, ...]
+) -> None:
+    refused = agent.run("hilnas", *argv)
+    assert refused.returncode == 3
+    (line,) = refused.stderr.splitlines()
+    assert "pip install 'hilnas[" in line
+
+
+def test_on_a_board_the_help_names_every_command_and_the_version_is_printed(agent: BareEnvironment) -> None:
+    helped = agent.run("hilnas", "--help")
+    assert helped.returncode == 0, helped.stderr
+    assert [name for name in NOUNS if f"  {name} " not in helped.stdout] == []
+    assert agent.run("hilnas", "version").stdout.startswith("hilnas ")
 
 
 @pytest.mark.skipif(

@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
-from hilnas.cli.runner import new_app, run
+from hilnas.cli import listings
+from hilnas.cli.models.model_files import ModelFormat, fetch, fetch_bundle, model_of, target
+from hilnas.cli.models.retraining import retrain
+from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, documents, print_json
+from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
-from hilnas.client.client import Hilnas
-from hilnas.client.errors import HilnasError
-from nas_engine.domain.uncertainty import Interval, number_text
-from server.jobs.states import JobState
-from server.shipping.bundle.signing import pin
-from server.shipping.schemas import NeighbourResource
-from server.training.schemas import DeployableModelResource
 
-app = new_app("Fetch a candidate's model or its evidence; explain its latency.")
+if TYPE_CHECKING:
+    from server.shipping.schemas import NeighbourResource
+
+app = new_app("Fetch what a search found; retrain it; explain its latency.")
 _console = make_console()
 _progress = make_console(stderr=True)
-POLL_S = 1.0
-CandidateArgument = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Id, cand_...")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="File or folder to write to [the file's own name, here].")
 ]
 
 
-class ModelFormat(StrEnum):
-    """File format of a model."""
+@app.command()
+def show(
+    candidate: CandidateArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show a candidate with its values, each with its interval."""
+    if as_json:
+        get(candidate, True, server, token)
+        return
+    from hilnas.cli.fronts import column_title, metric_cell, metric_unit
 
-    ONNX = "onnx"
-    RKNN = "rknn"
+    with connect(server, token) as nas:
+        found = nas.searches.candidate(candidate)
+    table = Table(show_header=False)
+    named = (
+        ("id", found.id),
+        ("short id", found.short_id),
+        ("architecture", found.arch_id),
+        ("search", found.search_id),
+        ("state", found.state.value),
+    )
+    for title, text in named:
+        table.add_row(title, escape(str(text)))
+    for one in found.values:
+        table.add_row(column_title(one.name, metric_unit(one.name)), metric_cell(one.name, one.value, one.uncertainty))
+    _console.print(table)
+
+
+@app.command()
+def get(
+    candidate: CandidateArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Print a candidate as JSON."""
+    with documents(server, token) as nas:
+        print_json(nas.get("candidates", candidate))
+
+
+app.command("retrain")(retrain)
 
 
 @app.command()
@@ -44,15 +71,9 @@ def models(
     candidate: CandidateArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """List a candidate's model files."""
-    with connect(server, token) as nas:
-        found = list(nas.candidates.models(candidate))
-    if as_json:
-        print_json(found)
-        return
-    table = Table("file", "format", "dtype", "weights", "state")
-    for one in found:
-        table.add_row(one.file_name, one.format, one.dtype, one.weights, f"{one.state} {one.reason}".strip())
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("candidates", candidate, "models"))
+    listings.show(found, listings.MODELS, as_json=as_json)
 
 
 @app.command()
@@ -65,9 +86,9 @@ def download(
 ) -> None:
     """Fetch a candidate's model with the supernet's weights; it is exported first where it was not yet."""
     with connect(server, token) as nas:
-        model = _model(nas, candidate, format)
-        path = _target(out, model.file_name or f"{candidate}-{model.dtype}.{model.format}")
-        nas.artifacts.download(model.sha256 or "", path)
+        model = model_of(nas, candidate, format)
+        path = target(out, model.file_name or f"{candidate}-{model.dtype}.{model.format}")
+        fetch(nas, model.sha256 or "", path)
     typer.echo(path)
 
 
@@ -77,8 +98,7 @@ def bundle(
 ) -> None:
     """Fetch the signed evidence behind a candidate: models, raw samples, circumstances, spec."""
     with connect(server, token) as nas:
-        _model(nas, candidate, ModelFormat.ONNX)
-        typer.echo(nas.candidates.bundle(candidate, out or Path()))
+        typer.echo(fetch_bundle(nas, candidate, out))
 
 
 @app.command("signing-key")
@@ -94,6 +114,8 @@ def signing_key(
     with connect(server, token) as nas:
         key = nas.candidates.evidence_key()
     if pin_it:
+        from server.shipping.bundle.signing import pin
+
         _progress.print(f"pinned in {pin(key.fingerprint)}", highlight=False, soft_wrap=True)
     print_json(key) if as_json else typer.echo(f"{key.fingerprint}\n{key.public_key_pem}", nl=False)
 
@@ -114,66 +136,12 @@ def explain(
         return
     base = "unknown" if found.latency_us is None else f"{found.latency_us:.1f} us"
     _console.print(f"{candidate}: {base} on {found.device_type or 'no device'}", highlight=False)
-    table = Table("change", "latency [us]", "from", "top-1 [%]", "MACs")
+    table = Table("change", escape("latency [us]"), "from", escape("top-1 [%]"), "MACs")
     for one in found.neighbours[:limit]:
         table.add_row(one.change, _difference(one), one.latency_source or "-", _accuracy(one), _percent(one))
     _console.print(table)
     for note in found.notes:
         _console.print(note, highlight=False)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas candidates``."""
-    return run(app, "candidates", argv)
-
-
-def _model(nas: Hilnas, candidate: str, format: ModelFormat) -> DeployableModelResource:
-    """The candidate's file of a format, exported or converted meanwhile.
-
-    Raises:
-        HilnasError: there is none, and none can be made.
-    """
-    exported = False
-    while True:  # ends with the attempts of the jobs
-        found = list(nas.candidates.models(candidate))
-        wanted = [one for one in found if one.format == format.value]
-        if ready := [one for one in wanted if one.sha256 is not None]:
-            return ready[0]
-        if any(one.state == "converting" for one in wanted):
-            time.sleep(POLL_S)
-            continue
-        if wanted:
-            raise HilnasError(f"the {format.value} file of {candidate} failed: {wanted[0].reason}")
-        if found:
-            made = ", ".join(one.file_name for one in found)
-            raise HilnasError(
-                f"{candidate} has no {format.value} file ({made}): the search's device runs none; `hilnas convert` or "
-                "`hilnas retrain --rknn` makes one"
-            )
-        if exported:
-            raise HilnasError(
-                f"the supernet's weights of {candidate} do not fit the network as a board runs it: train it by itself "
-                f"(hilnas retrain {candidate})"
-            )
-        _export(nas, candidate)
-        exported = True
-
-
-def _export(nas: Hilnas, candidate: str) -> None:
-    """Have it exported, and wait. Raises HilnasError: the job failed."""
-    job = nas.candidates.export(candidate)
-    _progress.print(f"{candidate} is being exported: {job.id}", highlight=False, soft_wrap=True)
-    while job.state in (JobState.QUEUED, JobState.LEASED):
-        time.sleep(POLL_S)
-        job = nas.jobs.get(job.id)
-    if job.state is not JobState.DONE:
-        raise HilnasError(f"{job.id} {job.state.value}: {job.failure_type or '-'}: {job.failure_message}")
-
-
-def _target(out: Path | None, name: str) -> Path:
-    if out is None:
-        return Path(name)
-    return out / name if out.is_dir() else out
 
 
 def _difference(one: NeighbourResource) -> str:
@@ -190,6 +158,8 @@ def _accuracy(one: NeighbourResource) -> str:
 
 
 def _with_interval(difference: float, half_width: float | None) -> str:
+    from nas_engine.domain.uncertainty import Interval, number_text
+
     ends = (None, None) if half_width is None else (difference - half_width, difference + half_width)
     return number_text(Interval(difference, *ends), signed=True)
 

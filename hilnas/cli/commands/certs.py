@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hilnas.cli.runner import new_app, run
+from hilnas.cli.runner import new_app
 from hilnas.client.errors import HilnasError
 from server.bootstrap.certificates import Authority, CertificateError, Pair
 
-app = new_app("Make certificates for the agents' endpoint.")
+app = new_app("Make certificates for the agents' endpoint.", default_verb="create")
 
 
 @app.command()
-def certs(
+def create(
     folder: Annotated[
         Path, typer.Argument(file_okay=False, help="Where the files are kept; an authority there is used.")
     ],
@@ -38,11 +37,6 @@ def certs(
     _print("server", server, "HILNAS_GRPC_CERT and HILNAS_GRPC_KEY")
     for pair in clients:
         _print("client", pair, "agents: --cert and --key; server: HILNAS_GRPC_CLIENT_CA=ca.pem")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas certs``."""
-    return run(app, "certs", argv)
 
 
 def _print(what: str, pair: Pair, use: str) -> None:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.terminal import make_console
+from hilnas.cli import listings
+from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, documents, print_json
+from hilnas.cli.runner import new_app
+from hilnas.client.documents import Document
+from hilnas.client.errors import HilnasError
 from nas_engine.domain.measuring.environment import DeviceClass
-from server.fleet.device import ClassSource
-from server.fleet.schemas import DeviceResource
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
 MAX_QUEUE = 100
-_VOUCHED_BY = {
-    ClassSource.DECLARED: "nobody (declared)",
-    ClassSource.ENROLLED: "its token",
-    ClassSource.CONFIRMED: "an admin",
-}
-_console = make_console()
-DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id, dev_...")]
+_VOUCHED_BY = {"declared": "nobody (declared)", "enrolled": "its token", "confirmed": "an admin"}
+DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Name, id (dev_...), or a part of the id.")]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
 
 
@@ -36,118 +29,183 @@ def list_devices(
     token: TokenOption = None,
 ) -> None:
     """List boards, by name."""
-    with connect(server, token) as nas:
-        found = list(nas.devices.all(device_type=device_type, owner=owner))
-    if as_json:
-        print_json(found)
-        return
-    columns = "id", "name", "type", "class", "vouched by", "state", "online", "canary", "last seen", "owner", "reason"
-    table = Table(*columns)
-    for device in found:
-        canary = "-" if device.last_canary_ratio is None else f"{device.last_canary_ratio:.3f}"
-        online = "yes" if device.online else "no"
-        seen = device.last_seen_at.isoformat(timespec="seconds")
-        state = device.state.value if device.reserved_by is None else f"reserved by {device.reserved_by}"
-        table.add_row(
-            device.id,
-            device.name,
-            device.device_type,
-            device.device_class.value,
-            _VOUCHED_BY[device.class_source],
-            state,
-            online,
-            canary,
-            seen,
-            owner_name(device.owner),
-            "; ".join(filter(None, (device.reason, device.class_reason))),
-        )
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("devices", params={"device_type": device_type, "owner": owner}))
+    empty = "" if device_type or owner else "No board has enrolled yet: 'hilnas agent' on one does."
+    listings.show(found, _COLUMNS, as_json=as_json, empty=empty)
 
 
 @app.command()
 def types(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
     """List kinds of boards."""
-    with connect(server, token) as nas:
-        found = list(nas.devices.types())
+    with documents(server, token) as nas:
+        found = list(nas.items("device-types"))
+    columns = (
+        ("type", listings.member("device_type")),
+        ("class", listings.member("device_classes")),
+        ("devices", listings.member("num_devices")),
+        ("online", listings.member("num_online")),
+        ("available", listings.member("num_available")),
+    )
+    listings.show(found, columns, as_json=as_json)
+
+
+@app.command()
+def show(
+    device_id: DeviceArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show a board, and what it does now."""
+    with documents(server, token) as nas:
+        found = nas.get("devices", device_id)
     if as_json:
         print_json(found)
         return
-    table = Table("type", "class", "devices", "online", "available")
-    for kind in found:
-        classes = ", ".join(kind.device_classes)
-        table.add_row(kind.device_type, classes, str(kind.num_devices), str(kind.num_online), str(kind.num_available))
-    _console.print(table)
+    listings.show_one(found, (*_COLUMNS, *_SHOWN))
 
 
 @app.command()
-def get(device_id: DeviceArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def get(
+    device_id: DeviceArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Print a board as JSON."""
-    with connect(server, token) as nas:
-        print_json(nas.devices.get(device_id))
+    show(device_id, True, server, token)
 
 
 @app.command()
-def queue(server: ServerOption = None, token: TokenOption = None) -> None:
+def queue(
+    device: Annotated[
+        str | None, typer.Argument(metavar="[DEVICE]", help="Of what this board holds or may take; by name or id.")
+    ] = None,
+    device_type: Annotated[str | None, typer.Option("--device-type", help="Of boards of this type.")] = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
     """List jobs that run and wait, with their places and likely ends."""
-    with connect(server, token) as nas:
-        found = [nas.jobs.get(job.id) for job in nas.jobs.all(states=("leased", "queued"), limit=MAX_QUEUE)]
-    table = Table("job", "kind", "state", "device type", "holder", "place", "eta [s]", "devices", "attempt")
-    for job in sorted(found, key=lambda job: (job.queue_position or 0, job.id)):
-        table.add_row(
-            job.id,
-            job.kind.value,
-            job.state.value,
-            job.device_type or "-",
-            job.lease_owner if job.queue_position is None and job.lease_owner else "-",
-            "-" if job.queue_position is None else str(job.queue_position),
-            "-" if job.eta_s is None else f"{job.eta_s:.0f}",
-            "-" if job.num_takers is None else str(job.num_takers),
-            f"{job.attempt} of {job.max_attempts}",
-        )
-    _console.print(table)
+    with documents(server, token) as nas:
+        names = {str(one["id"]): str(one["name"]) for one in nas.items("devices")}
+        board = None if device is None else nas.get("devices", device)
+        listed = nas.items("jobs", params={"state": ["leased", "queued"]}, limit=MAX_QUEUE)
+        kind = device_type if board is None else str(board["device_type"])
+        of_kind = [job for job in listed if kind is None or job["device_type"] == kind]
+        ids = [str(job["id"]) for job in of_kind if board is None or job["lease_owner"] in (None, board["id"])]
+        found = sorted((nas.get("jobs", id) for id in ids), key=lambda job: (job["queue_position"] or 0, job["id"]))
+    if as_json:
+        print_json(found)
+        return
+    columns = (
+        ("job", listings.member("id")),
+        ("kind", listings.member("kind")),
+        ("state", listings.member("state")),
+        ("device type", listings.member("device_type")),
+        ("holder", lambda job: _holder(job, names)),
+        ("place", listings.member("queue_position")),
+        ("about to go [s]", lambda job: "-" if job["eta_s"] is None else f"{job['eta_s']:.0f}"),
+        ("devices", listings.member("num_takers")),
+        ("attempt", lambda job: f"{job['attempt']} of {job['max_attempts']}"),
+        ("owner", listings.owner),
+    )
+    listings.show(found, columns, as_json=False, empty="Nothing runs or waits.")
     for job in found:
-        if job.waiting_for:
-            _console.print(f"{job.id}: {job.waiting_for}", markup=False, highlight=False, soft_wrap=True)
+        if job.get("waiting_for"):
+            typer.echo(f"{job['id']}: {job['waiting_for']}")
+
+
+@app.command()
+def canaries(
+    device_id: DeviceArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List the canary runs of a board, newest first: the same model again and again tells whether the board changed."""
+    with documents(server, token) as nas:
+        found = list(nas.items("devices", device_id, "canaries", limit=MAX_QUEUE))
+    columns = (
+        ("taken", listings.time("taken_at")),
+        ("median [us]", lambda one: f"{one['median_us']:.1f}"),
+        ("ratio", lambda one: "-" if one["ratio"] is None else f"{one['ratio']:.3f}"),
+        ("passed", listings.member("passed")),
+        ("reason", listings.member("reason")),
+    )
+    listings.show(found, columns, as_json=as_json)
+
+
+@app.command()
+def label(
+    device_id: DeviceArgument,
+    labels: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="All that it has then; none take all away.")
+    ] = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Replace the labels of a board, by which searches may select it."""
+    pairs = [text.partition("=") for text in labels or ()]
+    if wrong := next((f"{key}{equals}{value}" for key, equals, value in pairs if not (key and equals)), None):
+        raise HilnasError(f"label {wrong!r}: write KEY=VALUE")
+    with documents(server, token) as nas:
+        _print(
+            nas.put("devices", device_id, "labels", body={"labels": {key: value for key, _, value in pairs}}), as_json
+        )
 
 
 @app.command()
 def drain(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Let it finish what it has and give it nothing new."""
-    _change(device_id, "drain", reason, server, token)
+    _change(device_id, "drain", reason, as_json, server, token)
 
 
 @app.command()
 def resume(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Give it jobs again."""
-    _change(device_id, "resume", reason, server, token)
+    _change(device_id, "resume", reason, as_json, server, token)
 
 
 @app.command()
 def quarantine(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Give it nothing until it is resumed."""
-    _change(device_id, "quarantine", reason, server, token)
+    _change(device_id, "quarantine", reason, as_json, server, token)
 
 
 @app.command()
 def retire(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Retire a board that will not come back; its measurements stay."""
-    _change(device_id, "retire", reason, server, token)
+    _change(device_id, "retire", reason, as_json, server, token)
 
 
 @app.command()
 def unretire(
-    device_id: DeviceArgument, reason: ReasonOption = "", server: ServerOption = None, token: TokenOption = None
+    device_id: DeviceArgument,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Take a retired board back (admins)."""
-    _change(device_id, "unretire", reason, server, token)
+    _change(device_id, "unretire", reason, as_json, server, token)
 
 
 @app.command()
@@ -157,13 +215,15 @@ def confirm(
         DeviceClass | None, typer.Option("--class", help="What it counts as [default: as it does now].")
     ] = None,
     reason: ReasonOption = "",
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Vouch for the class of a board (admins): what a declared board measured is not reused before."""
-    with connect(server, token) as nas:
-        device = nas.devices.confirm(device_id, None if device_class is None else device_class.value, reason)
-    typer.echo(f"{device.id}  {device.name}  {device.device_class.value}, {device.class_source.value}")
+    with documents(server, token) as nas:
+        body = {"device_class": None if device_class is None else device_class.value, "reason": reason}
+        device = nas.act("devices", device_id, verb="confirm", body=body)
+    _print(device, as_json, f"{device['device_class']}, {device['class_source']}")
 
 
 @app.command()
@@ -171,31 +231,65 @@ def reserve(
     device_id: DeviceArgument,
     reserved_by: Annotated[str, typer.Option("--for", help="Who needs it.")],
     minutes: Annotated[float, typer.Option(min=0.1, max=10_079, help="How long.")] = 60.0,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Keep jobs off it for a person who needs it."""
-    with connect(server, token) as nas:
-        _print(nas.devices.reserve(device_id, reserved_by, minutes * 60))
+    with documents(server, token) as nas:
+        body = {"reserved_by": reserved_by, "duration_s": minutes * 60}
+        _print(nas.act("devices", device_id, verb="reserve", body=body), as_json)
 
 
 @app.command()
-def release(device_id: DeviceArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def release(
+    device_id: DeviceArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """End a reservation before its time."""
-    with connect(server, token) as nas:
-        _print(nas.devices.release(device_id))
+    with documents(server, token) as nas:
+        _print(nas.act("devices", device_id, verb="release"), as_json)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas devices``."""
-    return run(app, "devices", argv)
+def _change(device_id: str, verb: str, reason: str, as_json: bool, server: str | None, token: str | None) -> None:
+    with documents(server, token) as nas:
+        _print(nas.act("devices", device_id, verb=verb, body={"reason": reason}), as_json)
 
 
-def _change(device_id: str, verb: str, reason: str, server: str | None, token: str | None) -> None:
-    with connect(server, token) as nas:
-        _print(nas.devices.change(device_id, verb, reason))
+def _print(device: Document, as_json: bool, how: str = "") -> None:
+    """Print what became of a board: as JSON, or how it stands in a line."""
+    if as_json:
+        print_json(device)
+        return
+    until = device["reserved_until"]
+    reserved = "" if until is None else f"  reserved until {listings.time_text(until)}"
+    typer.echo(f"{device['id']}  {device['name']}  {how or device['state']}{reserved}")
 
 
-def _print(device: DeviceResource) -> None:
-    reserved = "" if device.reserved_until is None else f"  reserved until {device.reserved_until.isoformat()}"
-    typer.echo(f"{device.id}  {device.name}  {device.state.value}{reserved}")
+def _holder(job: Document, names: dict[str, str]) -> str:
+    """Name of the board or worker that has it."""
+    if job["queue_position"] is not None or not job["lease_owner"]:
+        return "-"
+    return names.get(job["lease_owner"], str(job["lease_owner"]))
+
+
+_COLUMNS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("type", listings.member("device_type")),
+    ("class", listings.member("device_class")),
+    ("vouched by", lambda one: _VOUCHED_BY.get(one["class_source"], str(one["class_source"]))),
+    ("state", lambda one: f"reserved by {one['reserved_by']}" if one["reserved_by"] else str(one["state"])),
+    ("online", listings.member("online")),
+    ("canary", lambda one: "-" if one["last_canary_ratio"] is None else f"{one['last_canary_ratio']:.3f}"),
+    ("last seen", listings.time("last_seen_at")),
+    ("owner", listings.owner),
+    ("reason", lambda one: "; ".join(filter(None, (one["reason"], one["class_reason"])))),
+)
+_SHOWN: tuple[listings.Column, ...] = (
+    ("does", lambda one: ", ".join(f"{job['kind']} {job['id']}" for job in one["current_jobs"]) or "nothing"),
+    ("busy in 24 h [%]", lambda one: f"{100 * one['utilisation_24h']:.0f}"),
+    ("labels", lambda one: ", ".join(f"{key}={value}" for key, value in one["labels"].items()) or "-"),
+    ("agent", listings.member("agent_version")),
+    ("enrolled", listings.time("enrolled_at")),
+    ("reserved until", listings.time("reserved_until")),
+)

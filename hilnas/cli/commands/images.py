@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import numpy as np
 import typer
 
 from hilnas.cli.options import JsonOption
-from hilnas.cli.runner import new_app, run
+from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
@@ -88,11 +87,6 @@ def show(
 ) -> None:
     """Check an image set and say what it holds."""
     _print(file, as_json)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas images``."""
-    return run(app, "images", argv)
 
 
 def _split(dataset: ImageDataset, part: PartName) -> Split:

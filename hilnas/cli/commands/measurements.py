@@ -1,13 +1,13 @@
-"""``hilnas measurements``: the latency query."""
+"""``hilnas measurements``: measuring a model of one's own, and the latency query."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
+from hilnas.cli import listings
+from hilnas.cli.models.own_models import measure
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -16,23 +16,27 @@ from hilnas.cli.options import (
     ServerOption,
     TokenOption,
     connect,
+    documents,
     print_json,
     write_bytes,
 )
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.terminal import make_console
-from hilnas.client.client import Hilnas
-from hilnas.client.transport import Params
-from server.measuring.measurement import MeasurementKind
+from hilnas.cli.runner import new_app
+from hilnas.client.documents import Document, Documents
 
-app = new_app("Query measured latencies of every search.")
-_console = make_console()
+if TYPE_CHECKING:
+    from hilnas.client.transport import Params
+
+app = new_app("Measure a model of your own; query measured latencies of every search.")
+MeasurementArgument = Annotated[str, typer.Argument(metavar="MEASUREMENT", help="Id (meas_...), or a part of it.")]
 DeviceTypeOption = Annotated[str | None, typer.Option("--device-type", help="On devices of this type.")]
-ArchOption = Annotated[str | None, typer.Option("--arch-id", help="Of this architecture.")]
-SearchOption = Annotated[str | None, typer.Option("--search", help="Made for this search.")]
+ArchOption = Annotated[str | None, typer.Option("--arch-id", help="Of this architecture: its id, or the first part.")]
+SearchOption = Annotated[str | None, typer.Option("--search", help="Made for this search, by its name or id.")]
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", help="measured, simulated or estimated [default: measured].")
 ]
+
+
+app.command("create")(measure)
 
 
 @app.command("list")
@@ -47,33 +51,11 @@ def list_measurements(
     token: TokenOption = None,
 ) -> None:
     """List measurements, newest first."""
-    with connect(server, token) as nas:
-        found = list(nas.measurements.all(_filters(device_type, arch_id, search, kind), limit))
-        hidden = _hidden(nas, device_type, arch_id, search, kind) if not found else ""
-    if hidden and not as_json:
-        _console.print(hidden)
-        return
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "device type", "kind", "architecture", "p50 [us]", "95 % interval", "p90", "runs", "validity")
-    for one in found:
-        stats = one.stats
-        interval = f"{stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}"
-        p90 = "-" if stats.p90_us is None else f"{stats.p90_us:.1f}"
-        arch = "-" if one.arch_id is None else one.arch_id[:12]
-        table.add_row(
-            one.id,
-            one.device_type,
-            one.kind,
-            arch,
-            f"{stats.p50_us:.1f}",
-            interval,
-            p90,
-            str(stats.count),
-            one.validity,
-        )
-    _console.print(table)
+    filters = _filters(device_type, arch_id, search, kind)
+    with documents(server, token) as nas:
+        found = list(nas.items("measurements", params=filters, limit=limit))
+        hidden = "" if found or as_json else _hidden(nas, device_type, arch_id, search, kind)
+    listings.show(found, _COLUMNS, as_json=as_json, empty=hidden)
 
 
 @app.command()
@@ -93,30 +75,42 @@ def export(
 
 
 @app.command()
+def show(
+    measurement_id: MeasurementArgument,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Show a measurement with its flags."""
+    with documents(server, token) as nas:
+        found = nas.get("measurements", measurement_id)
+    print_json(found) if as_json else listings.show_one(found, (*_COLUMNS, *_SHOWN))
+
+
+@app.command()
 def get(
-    measurement_id: Annotated[str, typer.Argument(metavar="MEASUREMENT", help="Id, meas_...")],
+    measurement_id: MeasurementArgument,
     samples: Annotated[bool, typer.Option(help="The raw samples instead.")] = False,
+    _: JsonOption = True,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Print a measurement as JSON."""
-    with connect(server, token) as nas:
-        print_json(nas.measurements.samples(measurement_id) if samples else nas.measurements.get(measurement_id))
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas measurements``."""
-    return run(app, "measurements", argv)
+    with documents(server, token) as nas:
+        print_json(nas.get("measurements", measurement_id, *(("samples",) if samples else ())))
 
 
 def _hidden(
-    nas: Hilnas, device_type: str | None, arch_id: str | None, search: str | None, kind: list[str] | None
+    nas: Documents, device_type: str | None, arch_id: str | None, search: str | None, kind: list[str] | None
 ) -> str:
     """Why a listing is empty: which filter hides what there is."""
-    others = sorted({one.value for one in MeasurementKind} - set(kind or [MeasurementKind.MEASURED.value]))
-    counts = {one: nas.measurements.count(_filters(device_type, arch_id, search, [one])) for one in others}
+    from server.measuring.measurement import MeasurementKind
+
+    measured = [MeasurementKind.MEASURED.value]
+    others = sorted({one.value for one in MeasurementKind} - set(kind or measured))
+    counts = {one: _count(nas, _filters(device_type, arch_id, search, [one])) for one in others}
     found = {one: num for one, num in counts.items() if num}
-    shown = " or ".join(kind or [MeasurementKind.MEASURED.value])
+    shown = " or ".join(kind or measured)
     if found:
         there = ", ".join(f"{num} {one}" for one, num in found.items())
         ask = " ".join(f"--kind {one}" for one in found)
@@ -128,3 +122,34 @@ def _hidden(
 
 def _filters(device_type: str | None, arch_id: str | None, search: str | None, kind: list[str] | None) -> Params:
     return {"device_type": device_type, "arch_id": arch_id, "search_id": search, "kind": kind or None}
+
+
+def _count(nas: Documents, filters: Params) -> int:
+    return int(nas.get("measurements", params={**filters, "page_size": 1, "include_total": True})["total"])
+
+
+def _p90(found: Document) -> str:
+    value = found["stats"].get("p90_us")
+    return "-" if value is None else f"{value:.1f}"
+
+
+_COLUMNS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("device type", listings.member("device_type")),
+    ("kind", listings.member("kind")),
+    ("architecture", lambda one: "-" if one["arch_id"] is None else str(one["arch_id"])[:12]),
+    ("p50 [us]", lambda one: f"{one['stats']['p50_us']:.1f}"),
+    ("95 % interval [us]", lambda one: f"{one['stats']['ci95_low_us']:.1f} .. {one['stats']['ci95_high_us']:.1f}"),
+    ("p90 [us]", _p90),
+    ("runs", lambda one: str(one["stats"]["count"])),
+    ("validity", listings.member("validity")),
+)
+_SHOWN: tuple[listings.Column, ...] = (
+    ("min [us]", lambda one: f"{one['stats']['min_us']:.1f}"),
+    ("profile", listings.member("profile")),
+    ("label", lambda one: one["label"] or "-"),
+    ("flags", lambda one: "; ".join(f"{flag['validity']}: {flag['reason']}" for flag in one["flags"]) or "-"),
+    ("search", listings.member("search_id")),
+    ("board", listings.member("device_id")),
+    ("measured", listings.time("created_at")),
+)

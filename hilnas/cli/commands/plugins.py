@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from hilnas.cli.options import connect, print_json
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
+from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 from hilnas.client.errors import SpecFileError
+from nas_engine.domain.text import did_you_mean
 from server.fleet.schemas import RuntimeResource
 from server.plugins.schemas import ProvidedResource
 
@@ -94,16 +94,12 @@ def datasets(
         _show(nas.spaces.dataset_kinds(), name, as_json)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas plugins``."""
-    return run(app, "plugins", argv)
-
-
 def _show(kinds: Iterable[ProvidedResource | RuntimeResource], name: str | None, as_json: bool) -> None:
     known = list(kinds)
     found = [kind for kind in known if name in (None, kind.name)]
     if not found:
-        raise SpecFileError(f"the server has no {name!r}: it has {', '.join(kind.name for kind in known)}")
+        names = [kind.name for kind in known]
+        raise SpecFileError(f"the server has no {name!r}: it has {', '.join(names)}{did_you_mean(name or '', names)}")
     if as_json:
         print_json(found)
     elif name is None:

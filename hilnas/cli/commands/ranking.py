@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
+from hilnas.cli import listings
 from hilnas.cli.options import (
+    FollowOption,
     JsonOption,
     LimitOption,
     OwnerOption,
     ServerOption,
     TokenOption,
     connect,
-    owner_name,
+    documents,
     print_json,
 )
-from hilnas.cli.progress import entries_table, follow_study, study_line
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.runner import new_app
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
+from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError
-from server.studies.schemas import RankingStudyResource
-from server.studies.states import StudyState
+
+if TYPE_CHECKING:
+    from hilnas.client.client import Hilnas
+    from server.studies.schemas import RankingStudyResource
+
 
 app = new_app("Compare the order of a supernet with that of stand-alone training.")
 _console = make_console()
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Id, study_...")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name, id (study_...), or a part of the id.")]
 
 
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends.")] = False,
+    follow: FollowOption = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -47,15 +50,19 @@ def create(
         if not follow:
             print_json(study) if as_json else typer.echo(study.id)
             return
-        ended = follow_study(nas, study.id, _console)
-        _console.print(entries_table(nas.ranking_studies.entries(study.id)))
-    if ended.state is not StudyState.COMPLETED:
-        raise HilnasError(f"study {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
+        _follow(nas, study.id)
+
+
+@app.command("follow")
+def follow_study(study_id: StudyArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Show a study until it ends, then its architectures."""
+    with connect(server, token) as nas:
+        _follow(nas, nas.ranking_studies.get(study_id).id)
 
 
 @app.command("list")
 def list_studies(
-    state: Annotated[list[StudyState] | None, typer.Option(help="Any of these.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Any of these: queued, running, completed, ...")] = None,
     owner: OwnerOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
@@ -63,15 +70,9 @@ def list_studies(
     token: TokenOption = None,
 ) -> None:
     """List studies, newest first."""
-    with connect(server, token) as nas:
-        found = list(nas.ranking_studies.all(states=[one.value for one in state or ()], owner=owner, limit=limit))
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "name", "supernet", "how it stands", "owner")
-    for study in found:
-        table.add_row(study.id, study.name, study.supernet_id, study_line(study), owner_name(study.owner))
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("ranking-studies", params={"state": state or [], "owner": owner}, limit=limit))
+    listings.show(found, _COLUMNS, as_json=as_json)
 
 
 @app.command()
@@ -79,29 +80,75 @@ def show(
     study_id: StudyArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """Show both taus, and both accuracies of every architecture."""
+    if as_json:
+        get(study_id, True, server, token)
+        return
+    from hilnas.cli.progress import entries_table
+
     with connect(server, token) as nas:
         study = nas.ranking_studies.get(study_id)
         entries = list(nas.ranking_studies.entries(study_id))
-    if as_json:
-        print_json(study)
-        return
     _print_study(study)
     _console.print(entries_table(entries))
 
 
 @app.command()
-def cancel(study_id: StudyArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """End a study; it cannot be resumed, and what is done stays."""
+def get(study_id: StudyArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Print a study as JSON."""
+    with documents(server, token) as nas:
+        print_json(nas.get("ranking-studies", study_id))
+
+
+@app.command()
+def cancel(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Names or ids.")],
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """End studies; they cannot be resumed, and what is done stays."""
     with connect(server, token) as nas:
-        _print_study(nas.ranking_studies.cancel(study_id))
+        found = [nas.ranking_studies.cancel(study) for study in studies]
+    if as_json:
+        print_json(found)
+        return
+    for study in found:
+        _print_study(study)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas ranking``."""
-    return run(app, "ranking", argv)
+def _follow(nas: Hilnas, study_id: str) -> None:
+    """Show a study until it ends. Raises HilnasError: it was not completed."""
+    from hilnas.cli.progress import entries_table, follow_study
+    from server.studies.states import StudyState
+
+    ended = follow_study(nas, study_id, _console)
+    _console.print(entries_table(nas.ranking_studies.entries(study_id)))
+    if ended.state is not StudyState.COMPLETED:
+        raise HilnasError(f"study {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
 
 
 def _print_study(study: RankingStudyResource) -> None:
+    from hilnas.cli.progress import study_line
+
     typer.echo(f"{study.id}  {study_line(study)}")
     if study.reason:
         typer.echo(study.reason)
+
+
+def _taus(study: Document) -> str:
+    result = study["result"]
+    taus = (None, None) if result is None else (result["overall"]["kendall_tau"], result["local"]["kendall_tau"])
+    return " ".join("-" if tau is None else f"{tau:.3f}" for tau in taus)
+
+
+_COLUMNS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("supernet", listings.member("supernet_id")),
+    ("state", listings.member("state")),
+    ("architectures", lambda one: f"{one['num_done']}/{one['num_entries']}"),
+    ("failed", listings.member("num_failed")),
+    ("tau, global and local", _taus),
+    ("created", listings.time("created_at")),
+    ("owner", listings.owner),
+)

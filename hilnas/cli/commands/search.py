@@ -1,16 +1,15 @@
-"""``hilnas search``: create, follow and read searches."""
+"""``hilnas search``: create, follow, steer and read searches."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from hilnas.cli.fronts import answer_view, column_title, front_table, metric_cell
+from hilnas.cli import listings
+from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -20,25 +19,25 @@ from hilnas.cli.options import (
     ServerOption,
     TokenOption,
     connect,
-    owner_name,
+    documents,
     print_json,
     write_bytes,
 )
-from hilnas.cli.progress import algorithm_text, follow_search
-from hilnas.cli.runner import EXIT_FAILED, new_app, run
-from hilnas.cli.search_documents import SearchOptions, search_document
+from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
-from hilnas.cli.validation import validation_text
-from hilnas.cli.warm_starts import warm_start_document
+from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError, SpecFileError
-from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.text import did_you_mean
 from server.candidates.states import SearchState
-from server.searches.presets import SEARCH_PRESETS
-from server.searches.schemas import SearchResource
 
-app = new_app("Create, follow and read searches.")
+if TYPE_CHECKING:
+    from server.searches.schemas import SearchResource
+
+# What shows fronts and specs is loaded by the verbs that do: listing searches must not wait for it.
+app = new_app("Create, follow, steer and read searches.")
 _console = make_console()
-SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, srch_..., a part of it, or a name.")]
+SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Name, id (srch_...), or a part of the id.")]
+SearchesArgument = Annotated[list[str], typer.Argument(metavar="SEARCH...", help="Names or ids.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
 
 WarmStartOption = Annotated[
@@ -55,10 +54,10 @@ WarmStartOption = Annotated[
 @app.command()
 def create(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Search to start from; `--preset list` names them.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Search to start from; `hilnas presets list` names them.")] = None,
     device_type: Annotated[str | None, typer.Option(help="Kind of board, instead of the spec's.")] = None,
-    latency_table: Annotated[str | None, typer.Option(help="Table that DenseNAS pays with, srch_...")] = None,
-    supernet: Annotated[str | None, typer.Option(help="A trained one, sup_..., instead of the spec's.")] = None,
+    latency_table: Annotated[str | None, typer.Option(help="Table that DenseNAS pays with, by name or id.")] = None,
+    supernet: Annotated[str | None, typer.Option(help="A trained one, by name or id, instead of the spec's.")] = None,
     warm_start: WarmStartOption = None,
     warm_start_max: Annotated[
         int | None, typer.Option(min=1, help="Most that are taken from a search and from the database, each.")
@@ -70,6 +69,13 @@ def create(
     token: TokenOption = None,
 ) -> None:
     """Start a search: from a preset, a spec file, options, or these together; the later ones win."""
+    from hilnas.cli.fronts import front_table
+    from hilnas.cli.progress import algorithm_text, follow_search
+    from hilnas.cli.specs.search_documents import SearchOptions, search_document, with_ids
+    from hilnas.cli.specs.validation import validation_text
+    from hilnas.cli.specs.warm_starts import warm_start_document
+    from server.searches.presets import SEARCH_PRESETS
+
     if preset == "list":
         for known in SEARCH_PRESETS.values():
             typer.echo(f"{known.name:34}{known.summary}")
@@ -81,10 +87,11 @@ def create(
     elif warm_start_max is not None:
         raise SpecFileError("--warm-start-max goes with --warm-start")
     with connect(server, token) as nas:
+        spec = with_ids(nas, spec, options)
         if validate_only:
             report = nas.searches.validate(spec)
             print_json(report) if as_json else typer.echo(validation_text(report))
-            raise typer.Exit(0 if report.valid else EXIT_FAILED)
+            raise typer.Exit(ExitStatus.DONE if report.valid else ExitStatus.FAILED)
         search = nas.searches.create(spec)
         for warning in search.warnings:
             typer.echo(f"warning: {warning}", err=True)
@@ -108,58 +115,71 @@ def list_searches(
     token: TokenOption = None,
 ) -> None:
     """List searches, newest first."""
-    with connect(server, token) as nas:
-        found = list(nas.searches.all(states=[one.value for one in state or ()], owner=owner, limit=limit))
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "name", "state", "space", "evaluated", "front", "hypervolume", "owner")
-    for search in found:
-        progress = search.progress
-        finished = progress.num_complete + progress.num_infeasible + progress.num_failed
-        hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
-        evaluated = f"{finished}/{progress.num_candidates}"
-        front = str(progress.front_size)
-        found_so_far = (evaluated, front, hypervolume, owner_name(search.owner))
-        table.add_row(search.id, search.name, search.state.value, search.spec.space.id, *found_so_far)
-    _console.print(table)
+    params = {"state": [one.value for one in state or ()], "owner": owner}
+    with documents(server, token) as nas:
+        found = list(nas.items("searches", params=params, limit=limit))
+    listings.show(found, _COLUMNS, as_json=as_json, empty="" if state or owner else "No search was created yet.")
 
 
 @app.command()
-def get(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """Print a search as JSON."""
+def show(
+    search_id: SearchArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show how a search stands."""
+    if as_json:
+        get(search_id, True, server, token)
+        return
+    from hilnas.cli.progress import search_view
+
     with connect(server, token) as nas:
-        print_json(nas.searches.get(search_id))
+        search = nas.searches.get(search_id)
+    _console.print(search_view(search, search.waiting_for or ""))
+
+
+@app.command()
+def get(
+    search_id: SearchArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Print a search as JSON."""
+    with documents(server, token) as nas:
+        print_json(nas.get("searches", search_id))
 
 
 @app.command()
 def follow(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
     """Show a search until it ends."""
+    from hilnas.cli.fronts import front_table
+    from hilnas.cli.progress import follow_search
+
     with connect(server, token) as nas:
-        ended = follow_search(nas, search_id, _console)
-        _console.print(front_table(nas.searches.front(search_id)))
+        found = nas.searches.get(search_id).id  # a name may be given to another search meanwhile
+        ended = follow_search(nas, found, _console)
+        _console.print(front_table(nas.searches.front(found)))
     _fail_unless_completed(ended)
 
 
 @app.command()
-def pause(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def pause(
+    searches: SearchesArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Ask no more candidates; what is in flight ends."""
-    with connect(server, token) as nas:
-        _print_state(nas.searches.pause(search_id))
+    _steer(searches, "pause", as_json, server, token)
 
 
 @app.command()
-def resume(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """Go on with a paused search."""
-    with connect(server, token) as nas:
-        _print_state(nas.searches.resume(search_id))
+def resume(
+    searches: SearchesArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Go on with paused searches."""
+    _steer(searches, "resume", as_json, server, token)
 
 
 @app.command()
-def cancel(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """End a search; it cannot be resumed."""
-    with connect(server, token) as nas:
-        _print_state(nas.searches.cancel(search_id))
+def cancel(
+    searches: SearchesArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """End searches; they cannot be resumed."""
+    _steer(searches, "cancel", as_json, server, token)
 
 
 @app.command()
@@ -175,6 +195,10 @@ def candidates(
     token: TokenOption = None,
 ) -> None:
     """List the candidates of a search with their values."""
+    from rich.table import Table
+
+    from hilnas.cli.fronts import column_title, metric_cell
+
     with connect(server, token) as nas:
         found = list(nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, limit=limit))
     if as_json:
@@ -215,15 +239,24 @@ def export(
 def front(
     search_id: SearchArgument,
     dominance: Annotated[
-        Dominance | None, typer.Option(help="Compare by values or by confidence intervals [default: as the spec says].")
+        str | None,
+        typer.Option(
+            metavar="point|confident", help="Compare by values or by confidence intervals [default: as the spec says]."
+        ),
     ] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Show the Pareto front."""
+    from hilnas.cli.fronts import front_table
+    from nas_engine.domain.dominance import Dominance
+
+    if dominance is not None and dominance not in list(Dominance):
+        known = ", ".join(Dominance)
+        raise typer.BadParameter(f"use one of {known}{did_you_mean(dominance, Dominance)}", param_hint="--dominance")
     with connect(server, token) as nas:
-        found = nas.searches.front(search_id, dominance=None if dominance is None else dominance.value)
+        found = nas.searches.front(search_id, dominance=dominance)
     print_json(found) if as_json else _console.print(front_table(found))
 
 
@@ -244,11 +277,13 @@ def answer(
     token: TokenOption = None,
 ) -> None:
     """Say which network to ship within a latency, what it beats, and how sure that is."""
+    from hilnas.cli.fronts import answer_view
+
     with connect(server, token) as nas:
         found = nas.searches.answer(search_id, latency_ms=latency_ms, latency_us=latency_us, bounds=where or ())
     print_json(found) if as_json else _console.print(answer_view(found), soft_wrap=False)
     if found.ship is None:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 @app.command()
@@ -264,13 +299,36 @@ def events(
             typer.echo(json.dumps(event.data))
 
 
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas search``."""
-    return run(app, "search", argv)
+_COLUMNS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("state", listings.member("state")),
+    ("space", lambda search: str(search["spec"]["space"]["id"])),
+    ("evaluated", lambda search: _evaluated(search["progress"])),
+    ("front", lambda search: str(search["progress"]["front_size"])),
+    ("hypervolume", lambda search: _hypervolume(search["progress"])),
+    ("created", listings.time("created_at")),
+    ("owner", listings.owner),
+)
 
 
-def _print_state(search: SearchResource) -> None:
-    typer.echo(f"{search.id}  {search.state.value}  (wanted: {search.desired_state.value})")
+def _evaluated(progress: Document) -> str:
+    finished = progress["num_complete"] + progress["num_infeasible"] + progress["num_failed"]
+    return f"{finished}/{progress['num_candidates']}"
+
+
+def _hypervolume(progress: Document) -> str:
+    return "-" if progress["hypervolume"] is None else f"{progress['hypervolume']:.6g}"
+
+
+def _steer(searches: list[str], verb: str, as_json: bool, server: str | None, token: str | None) -> None:
+    with documents(server, token) as nas:
+        found = [nas.act("searches", search, verb=verb) for search in searches]
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        typer.echo(f"{one['id']}  {one['state']}  (wanted: {one['desired_state']})")
 
 
 def _fail_unless_completed(search: SearchResource) -> None:

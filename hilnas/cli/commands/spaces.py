@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,8 @@ import typer
 from rich.table import Table
 
 from hilnas.cli import local_spaces
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.server_options import JsonOption, ServerOption, TokenOption
+from hilnas.cli.options import JsonOption, ServerOption, TokenOption
+from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
@@ -168,11 +167,6 @@ def list_tables(as_json: JsonOption = False, server: ServerOption = None, token:
     from hilnas.cli.commands.space_tables import list_registered
 
     list_registered(as_json=as_json, server=server, token=token)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas spaces``."""
-    return run(app, "spaces", argv)
 
 
 def _row(space: SearchSpace, architecture: Architecture) -> tuple[str, ...]:

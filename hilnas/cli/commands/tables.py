@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
-from rich.table import Table
 
+from hilnas.cli import listings
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -19,28 +19,49 @@ from hilnas.cli.options import (
     ServerOption,
     TokenOption,
     connect,
-    owner_name,
+    documents,
     print_json,
     write_bytes,
 )
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.runner import new_app
+from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
+from hilnas.cli.working import working
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.uncertainty import Interval, number_text
 from server.candidates.states import SearchState
-from server.latency_tables.schemas import CostReportDetail, LatencyTableDetail
+
+if TYPE_CHECKING:
+    from hilnas.client.client import Hilnas
+    from server.latency_tables.schemas import CostReportDetail, LatencyTableDetail
 
 app = new_app("Have the operators of a space measured; report how well they estimate whole networks.")
 _console = make_console()
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Id, ltab_...")]
-ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Id, crep_...")]
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Name, id (ltab_...), or a part of the id.")]
+ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Name, id (crep_...), or a part of the id.")]
 SteeredOption = Annotated[
     str | None, typer.Option("--report", help="This report of the table instead of the table itself.")
 ]
 LOOK_S = 0.5
-T = TypeVar("T", LatencyTableDetail, CostReportDetail)
+T = TypeVar("T", bound="Followed")
+
+
+class Followed(Protocol):
+    """A table or report: what is measured in a batch."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def state(self) -> SearchState:
+        """How it stands."""
+
+    @property
+    def waiting_for(self) -> str:
+        """What it waits for besides its turn; empty for nothing."""
+
+
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its figures.")]
 
 
@@ -72,9 +93,7 @@ def create(
         if not follow:
             print_json(table) if as_json else typer.echo(table.id)
             return
-        shown = _follow(
-            lambda: nas.latency_tables.get(table.id), lambda one: f"{one.num_measured} of {one.num_operators} operators"
-        )
+        shown = _follow_table(nas, table.id)
     print_json(shown) if as_json else _print_table(shown)
     _fail_unless_completed("latency table", shown.id, shown.state, shown.reason)
 
@@ -88,17 +107,9 @@ def list_tables(
     token: TokenOption = None,
 ) -> None:
     """List latency tables, newest first."""
-    with connect(server, token) as nas:
-        found = list(nas.latency_tables.all(owner=owner, limit=limit))
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "name", "state", "space", "batch", "dtype", "measured", "hardware key", "owner")
-    for one in found:
-        measured, hardware = f"{one.num_measured}/{one.num_operators}", (one.hardware_key or "-")[:12]
-        names = (one.id, one.name, one.state.value, one.space_id)
-        table.add_row(*names, str(one.batch), one.dtype, measured, hardware, owner_name(one.owner))
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("latency-tables", params={"owner": owner}, limit=limit))
+    listings.show(found, _COLUMNS, as_json=as_json)
 
 
 @app.command()
@@ -112,39 +123,59 @@ def show(
 
 
 @app.command()
-def pause(
+def get(table_id: TableArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Print a table as JSON."""
+    with documents(server, token) as nas:
+        print_json(nas.get("latency-tables", table_id))
+
+
+@app.command()
+def follow(
     table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
 ) -> None:
-    """Give out no more measuring jobs of a table, or of one of its reports; what a board holds goes on."""
+    """Show a table, or one of its reports, until it ends, then its figures."""
     with connect(server, token) as nas:
         if report is None:
-            nas.latency_tables.pause(table_id)
+            _print_table(_follow_table(nas, nas.latency_tables.get(table_id).id))
         else:
-            nas.latency_tables.pause_report(table_id, report)
+            found = nas.latency_tables.report(table_id, report)
+            _print_report(_follow_report(nas, found.table_id, found.id))
+
+
+@app.command()
+def pause(
+    table_id: TableArgument,
+    report: SteeredOption = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Give out no more measuring jobs of a table, or of one of its reports; what a board holds goes on."""
+    _steer(table_id, report, "pause", as_json, server, token)
 
 
 @app.command()
 def resume(
-    table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
+    table_id: TableArgument,
+    report: SteeredOption = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Go on with a paused table, or with one of its reports."""
-    with connect(server, token) as nas:
-        if report is None:
-            nas.latency_tables.resume(table_id)
-        else:
-            nas.latency_tables.resume_report(table_id, report)
+    _steer(table_id, report, "resume", as_json, server, token)
 
 
 @app.command()
 def cancel(
-    table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
+    table_id: TableArgument,
+    report: SteeredOption = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Measure no more of a table, or of one of its reports; what was measured stays."""
-    with connect(server, token) as nas:
-        if report is None:
-            nas.latency_tables.cancel(table_id)
-        else:
-            nas.latency_tables.cancel_report(table_id, report)
+    _steer(table_id, report, "cancel", as_json, server, token)
 
 
 @app.command()
@@ -184,9 +215,7 @@ def report(
         if not follow:
             print_json(made) if as_json else typer.echo(made.id)
             return
-        shown = _follow(
-            lambda: tables.report(table_id, made.id), lambda one: f"{one.num_measured} of {one.num_networks} networks"
-        )
+        shown = _follow_report(nas, made.table_id, made.id)
     print_json(shown) if as_json else _print_report(shown)
     _fail_unless_completed("report", shown.id, shown.state, shown.reason)
 
@@ -200,16 +229,9 @@ def reports(
     token: TokenOption = None,
 ) -> None:
     """List the reports of a table, newest first."""
-    with connect(server, token) as nas:
-        found = list(nas.latency_tables.reports(table_id, limit=limit))
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "name", "state", "seed", "deviation", "measured")
-    for one in found:
-        measured = f"{one.num_measured}/{one.num_networks}"
-        table.add_row(one.id, one.name, one.state.value, str(one.seed), f"{one.logit_std:g}", measured)
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("latency-tables", table_id, "reports", limit=limit))
+    listings.show(found, _REPORTS, as_json=as_json)
 
 
 @app.command("show-report")
@@ -226,14 +248,14 @@ def show_report(
     print_json(found) if as_json else _print_report(found)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas tables``."""
-    return run(app, "tables", argv)
-
-
 def _print_table(found: LatencyTableDetail) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from nas_engine.domain.uncertainty import Interval, number_text
+
     title = f"{found.name}: {found.num_measured} of {found.num_operators} operators, batch {found.batch}, {found.dtype}"
-    table = Table("operator", "latency [us]", "state", "flags", title=title, title_justify="left")
+    table = Table("operator", escape("latency [us]"), "state", "flags", title=title, title_justify="left")
     for row in found.rows:
         latency = "-" if row.latency_us is None else number_text(Interval(row.latency_us))
         table.add_row(row.label, latency, row.state.value, ", ".join(row.flags))
@@ -241,9 +263,12 @@ def _print_table(found: LatencyTableDetail) -> None:
 
 
 def _print_report(found: CostReportDetail) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
     title = f"{found.name}: {found.num_measured} of {found.num_networks} networks measured"
     headers = ("estimator", "networks", "Kendall tau", "mean error [us]", "mean |error| [us]", "mean |error| [%]")
-    table = Table(*headers, title=title, title_justify="left")
+    table = Table(*map(escape, headers), title=title, title_justify="left")
     for one in found.agreements:
         tau = "-" if one.kendall_tau is None else f"{one.kendall_tau:.3f}"
         errors = (
@@ -258,21 +283,61 @@ def _print_report(found: CostReportDetail) -> None:
         _console.print(f"{missing} networks have operators that the table lacks: they are not compared.")
 
 
+def _steer(table_id: str, report: str | None, verb: str, as_json: bool, server: str | None, token: str | None) -> None:
+    with documents(server, token) as nas:
+        of_report = () if report is None else ("reports", report)
+        found = nas.act("latency-tables", table_id, *of_report, verb=verb)
+    print_json(found) if as_json else typer.echo(f"{found['id']}  {found['state']}")
+
+
+def _follow_table(nas: Hilnas, table_id: str) -> LatencyTableDetail:
+    return _follow(
+        lambda: nas.latency_tables.get(table_id), lambda one: f"{one.num_measured} of {one.num_operators} operators"
+    )
+
+
+def _follow_report(nas: Hilnas, table_id: str, report_id: str) -> CostReportDetail:
+    return _follow(
+        lambda: nas.latency_tables.report(table_id, report_id),
+        lambda one: f"{one.num_measured} of {one.num_networks} networks",
+    )
+
+
 def _follow(read: Callable[[], T], progress: Callable[[T], str]) -> T:
     """Show a table or report until it ends; returns how it ended."""
-    last_line = ""
-    while True:  # ends with what it follows
-        current = read()
-        waiting = f"; {current.waiting_for}" if current.waiting_for else ""
-        line = f"{current.name}: {current.state.value}, {progress(current)} measured{waiting}"
-        if line != last_line:
-            _console.print(line, markup=False, highlight=False)
-            last_line = line
-        if current.state.final:
-            return current
-        time.sleep(LOOK_S)
+    with working(_console) as say:
+        while True:  # ends with what it follows
+            current = read()
+            waiting = f"; {current.waiting_for}" if current.waiting_for else ""
+            say(f"{current.name}: {current.state.value}, {progress(current)} measured{waiting}")
+            if current.state.final:
+                return current
+            time.sleep(LOOK_S)
 
 
 def _fail_unless_completed(what: str, batch_id: str, state: SearchState, reason: str) -> None:
     if state is not SearchState.COMPLETED:
         raise HilnasError(f"{what} {batch_id} is {state.value}: {reason or 'no reason was given'}")
+
+
+_COLUMNS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("state", listings.member("state")),
+    ("space", listings.member("space_id")),
+    ("batch", listings.member("batch")),
+    ("dtype", listings.member("dtype")),
+    ("measured", lambda one: f"{one['num_measured']}/{one['num_operators']}"),
+    ("hardware key", lambda one: str(one["hardware_key"] or "-")[:12]),
+    ("created", listings.time("created_at")),
+    ("owner", listings.owner),
+)
+_REPORTS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("state", listings.member("state")),
+    ("seed", listings.member("seed")),
+    ("deviation", lambda one: f"{one['logit_std']:g}"),
+    ("measured", lambda one: f"{one['num_measured']}/{one['num_networks']}"),
+    ("created", listings.time("created_at")),
+)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, owner_name, print_json
-from hilnas.cli.runner import new_app, run
-from hilnas.cli.terminal import make_console
+from hilnas.cli import listings
+from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, documents, print_json
+from hilnas.cli.runner import new_app
 from nas_engine.domain.measuring.environment import DeviceClass
 from server.access.token import Role
 
 app = new_app("Make, list and revoke access tokens.")
-_console = make_console()
 _DAY_S = 86_400
+TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN", help="Name, id (tok_...), or a part of the id.")]
 
 
 @app.command("list")
@@ -24,31 +22,46 @@ def list_tokens(
     owner: OwnerOption = None, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """List tokens, oldest first."""
-    with connect(server, token) as nas:
-        found = list(nas.tokens.all(owner=owner))
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "name", "prefix", "roles", "owner", "created", "expires", "last used", "revoked")
-    for one in found:
-        times = (one.created_at, one.expires_at, one.last_used_at, one.revoked_at)
-        texts = ["-" if time is None else time.isoformat(timespec="seconds") for time in times]
-        table.add_row(one.id, one.name, one.prefix, ", ".join(one.roles), owner_name(one.owner), *texts)
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("tokens", params={"owner": owner}))
+    listings.show(found, _COLUMNS, as_json=as_json)
+
+
+@app.command()
+def show(
+    token_id: TokenArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show a token; its secret was printed when it was made."""
+    with documents(server, token) as nas:
+        found = nas.get("tokens", token_id)
+    print_json(found) if as_json else listings.show_one(found, _COLUMNS)
+
+
+@app.command()
+def get(token_id: TokenArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Print a token as JSON."""
+    show(token_id, True, server, token)
+
+
+@app.command()
+def enrolments(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
+    """List the tokens that let devices enrol."""
+    with documents(server, token) as nas:
+        found = list(nas.items("enrolment-tokens"))
+    listings.show(found, _ENROLMENTS, as_json=as_json)
 
 
 @app.command()
 def principals(as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None) -> None:
     """List who holds tokens and owns what is made with them, oldest first."""
-    with connect(server, token) as nas:
-        found = list(nas.tokens.principals())
-    if as_json:
-        print_json(found)
-        return
-    table = Table("id", "name", "created")
-    for one in found:
-        table.add_row(one.id, one.name, one.created_at.isoformat(timespec="seconds"))
-    _console.print(table)
+    with documents(server, token) as nas:
+        found = list(nas.items("principals"))
+    columns = (
+        ("id", listings.member("id")),
+        ("name", listings.member("name")),
+        ("created", listings.time("created_at")),
+    )
+    listings.show(found, columns, as_json=as_json)
 
 
 @app.command()
@@ -99,15 +112,35 @@ def enrolment(
 
 @app.command()
 def revoke(
-    token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Id, tok_...")],
+    token_id: TokenArgument,
+    enrolment: Annotated[bool, typer.Option("--enrolment", help="It is an enrolment token.")] = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Let a token be used no more."""
-    with connect(server, token) as nas:
-        nas.tokens.revoke(token_id)
+    with documents(server, token) as nas:
+        nas.delete("enrolment-tokens" if enrolment else "tokens", token_id)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas tokens``."""
-    return run(app, "tokens", argv)
+_COLUMNS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("prefix", listings.member("prefix")),
+    ("roles", listings.member("roles")),
+    ("owner", listings.owner),
+    ("created", listings.time("created_at")),
+    ("expires", listings.time("expires_at")),
+    ("last used", listings.time("last_used_at")),
+    ("revoked", listings.time("revoked_at")),
+)
+_ENROLMENTS: tuple[listings.Column, ...] = (
+    ("id", listings.member("id")),
+    ("name", listings.member("name")),
+    ("class", listings.member("device_class")),
+    ("device type", listings.member("device_type")),
+    ("used", lambda one: f"{one['num_uses']} of {one['max_uses'] or 'any number'}"),
+    ("owner", listings.owner),
+    ("created", listings.time("created_at")),
+    ("expires", listings.time("expires_at")),
+    ("revoked", listings.time("revoked_at")),
+)

@@ -22,6 +22,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, v
 from typing import Any, Generic, TypeVar
 
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.text import did_you_mean
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -141,7 +142,9 @@ class Declared(Generic[D]):
         for problem in self.problems:
             if problem.name == name:
                 raise PluginError(str(problem))
-        raise PluginError(f"unknown name {name!r} among {self.door.value}: known are {', '.join(self.brought)}")
+        known = ", ".join(self.brought)
+        near = did_you_mean(name, self.brought)
+        raise PluginError(f"unknown name {name!r} among {self.door.value}: known are {known}{near}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -28,14 +27,25 @@ from server.training.training import TrainingState
 FOLDER = Path("demo")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What may be chosen of a demo.
+
+    Attributes:
+        keep: leave the server and the boards up.
+        folder: where everything is put.
+        candidates: budget of the search; None: the demo's.
+        epochs: epochs of supernet training; None: the demo's.
+    """
+
+    keep: bool = False
+    folder: Path = FOLDER
+    candidates: int | None = None
+    epochs: int | None = None
+
+
+def main(arguments: DemoOptions) -> int:
     """Run the demo; the exit status is 0 when a front was found."""
-    parser = argparse.ArgumentParser(prog="hilnas demo", description="Run the whole product on this machine.")
-    parser.add_argument("--keep", action="store_true", help="leave the server and the boards up")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where everything is put (default: demo)")
-    parser.add_argument("--candidates", type=int, default=None, help="budget of the search")
-    parser.add_argument("--epochs", type=int, default=None, help="epochs of supernet training")
-    arguments = parser.parse_args(argv)
     console = make_console()
     # A terminated demo ends its processes like one that is done.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -52,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
 
 
-def _run(rig: Rig, arguments: argparse.Namespace, console: Console, started_s: float) -> int:
+def _run(rig: Rig, arguments: DemoOptions, console: Console, started_s: float) -> int:
     console.rule("1. server, worker and two boards")
     url = rig.start()
     with Hilnas(url) as nas:
@@ -93,7 +103,3 @@ def _keep(rig: Rig, url: str, search_id: str, console: Console) -> None:
     console.print(f"API documentation: {url}/docs   Ctrl-C stops everything.")
     sys.stdout.flush()
     rig.wait()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -28,6 +28,7 @@ from server.core.http.problems import (
     problem_document,
 )
 from server.core.http.request_context import request_id_of
+from server.core.validation_words import words
 
 _MAX_FIELD_ERRORS = 50
 _log = structlog.get_logger("hilnas.http")
@@ -89,26 +90,36 @@ def _methods_of(request: Request) -> list[str]:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem_response(request, validation_problem(error.errors()))
+    return problem_response(request, validation_problem(error.errors(), _body_of(request)))
 
 
-def validation_problem(raw_errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """The problem for pydantic's list of errors; a body that is no JSON is malformed, the rest is invalid."""
+def _body_of(request: Request) -> Any:
+    """Type of the body that the route takes; None where it takes none."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    return None if field is None else field.field_info.annotation
+
+
+def validation_problem(raw_errors: Sequence[Mapping[str, Any]], body: Any = None) -> Problem:
+    """The problem for pydantic's list of errors; a body that is no JSON is malformed, the rest is invalid.
+
+    Args:
+        body: type of the body, whose fields are what a mistyped name may have meant.
+    """
     for raw in raw_errors:
         if raw["type"] == "json_invalid":
             reason = raw.get("ctx", {}).get("error", "")
             position = raw["loc"][-1] if len(raw["loc"]) > 1 else 0
             return Problem(types.MALFORMED_REQUEST, f"the body is not JSON: {reason} at character {position}")
-    errors = tuple(_field_error(raw) for raw in raw_errors[:_MAX_FIELD_ERRORS])
+    errors = tuple(_field_error(raw, body) for raw in raw_errors[:_MAX_FIELD_ERRORS])
     first = errors[0]
     where = first.pointer or first.parameter or "the request"
     more = f" (and {len(raw_errors) - 1} more)" if len(raw_errors) > 1 else ""
     return Problem(types.INVALID_REQUEST, f"{where}: {first.detail}{more}", errors=errors)
 
 
-def _field_error(raw: Mapping[str, Any]) -> FieldError:
+def _field_error(raw: Mapping[str, Any], body: Any) -> FieldError:
     place, *path = raw["loc"]
-    detail = str(raw["msg"])
+    detail = words({**raw, "loc": path}, body) if place == "body" and path else str(raw["msg"])
     if place == "body":
         return FieldError(detail, pointer=json_pointer(tuple(path)))
     return FieldError(detail, parameter=str(path[0]) if path else str(place))

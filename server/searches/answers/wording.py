@@ -91,7 +91,7 @@ def next_steps(answer: Answer) -> list[NextStep]:
         title = "its file, with the supernet's weights"
         steps.append(NextStep(title, f"hilnas candidates download {chosen.short_id} --format onnx"))
     if search.supernet_id is not None:
-        command = f"hilnas retrain {chosen.short_id} --epochs 30 --output {chosen.short_id}"
+        command = f"hilnas candidates retrain {chosen.short_id} --epochs 30 --output {chosen.short_id}"
         steps.append(NextStep("train it by itself, which makes it better, and fetch the files", command))
     if LATENCY_US in chosen.intervals and answer.front.hardware is not None:
         arch_id = chosen.candidate.arch_id[:12]

@@ -18,9 +18,9 @@ CONVERT = """
 set -e
 cd /tmp
 hilnas spaces decode spos --architecture spos-searched --onnx model.onnx > /dev/null
-hilnas convert model.onnx
+hilnas models convert model.onnx
 python -c 'import numpy as n; n.save("images.npy", n.random.default_rng(0).random((8, 3, 224, 224), "float32"))'
-hilnas convert model.onnx --dtype w8a8 --calibration images.npy --output model-w8a8.rknn
+hilnas models convert model.onnx --dtype w8a8 --calibration images.npy --output model-w8a8.rknn
 stat --format '%n %s bytes' model.onnx model.rknn model-w8a8.rknn
 """
 

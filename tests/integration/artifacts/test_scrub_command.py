@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hilnas.cli.commands import artifacts
 from server.artifacts.files import FileByteStore
+from tests.support.commands import artifacts
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import World
 

@@ -179,4 +179,4 @@ def test_a_golden_model_that_is_none_fails_the_self_test(tmp_path: Path, capsys:
     assert main(["selftest", "--golden", str(tmp_path / "missing.onnx")]) == 1
     assert "cannot be read" in capsys.readouterr().err
     assert main(["selftest", "--runtime", "rknnlite"]) == 1
-    assert "hilnas convert" in capsys.readouterr().err
+    assert "hilnas models convert" in capsys.readouterr().err

@@ -14,10 +14,10 @@ import httpx2
 import pytest
 import yaml
 
-from hilnas.cli.commands import devices, measurements, search, tokens, train
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, ValidityFlag
 from server.fleet.device import Device
+from tests.support.commands import devices, measurements, search, tokens, train
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import NOISY, SMALL_PARAMETERS, World, latency_spec
 
@@ -268,5 +268,5 @@ def test_on_its_own_machine_a_user_needs_no_token(
 
 
 def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert search.main(["list", "--server", "http://127.0.0.1:1"]) == 1
+    assert search.main(["list", "--server", "http://127.0.0.1:1"]) == 5
     assert "no answer from http://127.0.0.1:1" in capsys.readouterr().err

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from hilnas.cli.commands import devices
 from hilnas.client.errors import ServerUnreachableError
 from hilnas.client.transport import RetryPolicy, Transport
+from tests.support.commands import devices
 from tests.support.processes.forward_proxy import ForwardProxy, forward_proxy
 
 ONCE = RetryPolicy(max_attempts=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hilnas.cli.commands import datasets, images
+from tests.support.commands import datasets, images
 from tests.support.samples.datasets import write_cifar
 
 LEVELS = {"cat": 40, "dog": 200}

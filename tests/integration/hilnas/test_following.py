@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hilnas.cli.commands import devices, measure, tables
 from hilnas.cli.progress import follow_search
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass
 from server.fleet.device import Device
 from server.fleet.sessions import AgentReport
 from tests.integration.measuring.test_measure_model import model_bytes
+from tests.support.commands import devices, measure, tables
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import World, latency_spec
 from tests.support.worlds.enrolment_tokens import token_for

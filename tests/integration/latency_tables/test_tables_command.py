@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hilnas.cli.commands import tables
 from nas_engine.spaces.registry import create_space
 from server.fleet.device import Device
+from tests.support.commands import tables
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import World
 from tests.support.worlds.table_world import DENSE_SPACE, OVERHEAD_US, StepWorker, measure_by_formula

@@ -1,4 +1,4 @@
-"""Models as people bring them go through ``hilnas measure`` to a number of a real board, or to one clear refusal."""
+"""Models as people bring them: ``hilnas measurements create`` gives a number of a real board, or a clear refusal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Measure:
-    """``hilnas measure`` of a model: exit status, standard output, standard error."""
+    """``hilnas measurements create`` of a model: exit status, standard output, standard error."""
 
     def run(data: bytes, *options: str) -> tuple[int, str, str]:
         model = tmp_path / "model.onnx"

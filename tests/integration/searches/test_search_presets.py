@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hilnas.cli.commands import search
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.settings.algorithms import BinnedEvolutionSettings, SposEvolutionSettings
 from nas_engine.settings.densenas import Alternation, DenseNasSettings
@@ -22,6 +21,7 @@ from server.searches.worker.stepping import create_procedure
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.training.supernets import Supernets
+from tests.support.commands import search
 from tests.support.worlds.api_world import ENROLMENT, World, capabilities
 
 

@@ -10,11 +10,11 @@ import httpx2
 import pytest
 import yaml
 
-from hilnas.cli.commands import ranking
 from hilnas.client.errors import ProblemError
 from server.studies.spec import parse_ranking_study_spec
 from server.studies.states import StudyEntryState, StudyState
 from server.training.training import TrainingState
+from tests.support.commands import ranking
 from tests.support.processes.served_worker import Served
 from tests.support.worlds.worker_world import TRAINING
 

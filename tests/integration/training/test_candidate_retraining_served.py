@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 import yaml
 
-from hilnas.cli.commands import retrain, train
 from hilnas.client.errors import ProblemError
 from server.candidates.states import SearchState
 from server.searches.candidate_schemas import CandidateResource
 from server.training.training import TrainingState
+from tests.support.commands import retrain, train
 from tests.support.processes.served_worker import Served
 from tests.support.worlds.worker_world import SPEC
 

@@ -26,7 +26,8 @@ from server.measuring.canaries.golden import golden_onnx
 from tests.support.paths import ROOT
 
 IMPORTED = (
-    "hilnas.cli.main",
+    "hilnas.cli.root",
+    "hilnas.cli.commands.worker",
     "hilnas.cli.commands.server",
     "server.bootstrap.api",
     "server.bootstrap.worker",

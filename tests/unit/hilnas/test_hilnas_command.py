@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from hilnas.cli import main as cli
-from hilnas.cli.commands import spaces
 from nas_engine.spaces.registry import create_space, space_ids
+from tests.support.commands import spaces
 
 
-@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["nonsense"], 2)])
+@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["help"], 0), (["nonsense"], 2)])
 def test_usage_lists_every_command(argv: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == status
     printed = capsys.readouterr()
-    assert "hilnas COMMAND" in printed.out + printed.err
+    assert "NOUN VERB" in printed.out + printed.err
 
 
 def _json(argv: list[str], capsys: pytest.CaptureFixture[str]) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hilnas.cli.commands.measure import followed
+from hilnas.cli.models.own_models import followed
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue, parse_json

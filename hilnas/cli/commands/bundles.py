@@ -1,28 +1,42 @@
-"""``hilnas verify``: an evidence bundle checked without a server, and measured again where a board is named."""
+"""``hilnas bundles``: evidence fetched; checked without a server, and measured again where a board is named."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hilnas.cli.again import Comparison, measure_again
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect
-from hilnas.cli.runner import EXIT_FAILED, run
+from hilnas.cli.exit_status import ExitStatus
+from hilnas.cli.models.again import Comparison, measure_again
+from hilnas.cli.models.model_files import fetch_bundle
+from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect
+from hilnas.cli.runner import new_app
 from hilnas.client.errors import HilnasError
 from server.shipping.bundle.archive import BundleError
 from server.shipping.bundle.signing import PINS_FILE, SigningKeyError, named_fingerprint, pin, pinned
 from server.shipping.bundle.verifying import Signer, VerifiedBundle, verify_bundle
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-EXIT_UNKNOWN_SIGNER = 4
+app = new_app("Fetch evidence bundles; check them without a server; measure again.")
 
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+@app.command()
+def download(
+    candidate: CandidateArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File or folder to write to [the file's own name, here].")
+    ] = None,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Fetch the signed evidence behind a candidate: models, raw samples, circumstances, spec."""
+    with connect(server, token) as nas:
+        typer.echo(fetch_bundle(nas, candidate, out))
+
+
+@app.command()
 def verify(
     file: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False, help="The .zip file.")],
     key: Annotated[
@@ -62,14 +76,9 @@ def verify(
             compared = measure_again(nas, file, found.manifest, on, within_percent, Path(folder))
     _print(found, compared, as_json)
     if compared is not None and not compared.same:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitStatus.FAILED)
     if found.signer is Signer.UNKNOWN:
-        raise typer.Exit(EXIT_UNKNOWN_SIGNER)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas verify``."""
-    return run(app, "verify", argv)
+        raise typer.Exit(ExitStatus.UNKNOWN_SIGNER)
 
 
 def _print(found: VerifiedBundle, compared: Comparison | None, as_json: bool) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hilnas.cli.spec_files import read_spec_file
+from hilnas.cli.specs.spec_files import read_spec_file
+from hilnas.client.client import Hilnas
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.text import did_you_mean
+from server.core.ids import is_id
 from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE
 
 
@@ -17,8 +20,8 @@ class SearchOptions:
 
     Attributes:
         device_type: ``/device/device_type``; a preset's own device, its data type and batch are then left out.
-        latency_table: ``/algorithm/latency_table``.
-        supernet: ``/supernet``, the id of a trained one.
+        latency_table: ``/algorithm/latency_table``, its id or name.
+        supernet: ``/supernet``, the id or name of a trained one.
     """
 
     device_type: str | None = None
@@ -33,7 +36,7 @@ def search_document(file: Path | None, preset: str | None, options: SearchOption
         SpecFileError: the file cannot be read, there is no such preset, or something it needs is missing.
     """
     if file is None and preset is None:
-        raise SpecFileError("nothing to search: give a spec file, or --preset; `--preset list` names them")
+        raise SpecFileError("nothing to search: give a spec file, or --preset; `hilnas presets list` names them")
     document = {} if preset is None else _preset(preset)
     if options.device_type is not None:
         document.pop("device", None)
@@ -49,9 +52,25 @@ def search_document(file: Path | None, preset: str | None, options: SearchOption
     return document
 
 
+def with_ids(nas: Hilnas, spec: dict[str, JsonValue], options: SearchOptions) -> dict[str, JsonValue]:
+    """The spec with the ids of what options named, since specs take ids alone.
+
+    Raises:
+        NotFoundError: there is no such supernet or table.
+    """
+    found = dict(spec)
+    if options.supernet is not None and not is_id(options.supernet):
+        found["supernet"] = nas.supernets.get(options.supernet).id
+    if options.latency_table is not None and not is_id(options.latency_table):
+        table = nas.latency_tables.get(options.latency_table)
+        found["algorithm"] = _with(found.get("algorithm"), "latency_table", table.id)
+    return found
+
+
 def _preset(name: str) -> dict[str, JsonValue]:
     if name not in SEARCH_PRESETS:
-        raise SpecFileError(f"unknown preset {name!r}: known are {', '.join(SEARCH_PRESETS)}")
+        known = ", ".join(SEARCH_PRESETS)
+        raise SpecFileError(f"unknown preset {name!r}: known are {known}{did_you_mean(name, SEARCH_PRESETS)}")
     document: dict[str, JsonValue] = SEARCH_PRESETS[name].spec.model_dump(mode="json")
     return document
 

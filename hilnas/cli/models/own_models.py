@@ -1,4 +1,4 @@
-"""``hilnas measure``: how long a model of one's own takes on a board, and what it answers there."""
+"""``hilnas measurements create``: how long a model of one's own takes on a board, and what it answers there."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
-from hilnas.cli.runner import new_app, run
+from hilnas.cli.options import FollowOption, JsonOption, ServerOption, TokenOption, connect, print_json
 from hilnas.cli.terminal import make_console
-from hilnas.client.client import Hilnas
+from hilnas.cli.working import transferring, working
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.measuring.image_set import MEDIA_TYPE
-from nas_engine.export.fixed_shapes import fix_shapes
-from nas_engine.export.one_file import read_model
-from server.classifying.schemas import ClassificationDetail
-from server.jobs.schemas import JobDetail
-from server.measuring.schemas import MeasurementDetail
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hilnas.client.client import Hilnas
+    from server.classifying.schemas import ClassificationDetail
+    from server.jobs.schemas import JobDetail
+    from server.measuring.schemas import MeasurementDetail
 
 POLL_S = 1.0
 MODEL_MEDIA_TYPE = "application/onnx"
-app = new_app("Measure a model of your own on a board.")
 _console = make_console()
 _progress = make_console(stderr=True)
 
 
-@app.command()
 def measure(
     model: Annotated[
         Path,
@@ -79,12 +78,14 @@ def measure(
     ] = None,
     num_images: Annotated[int | None, typer.Option(min=1, help="Its first so many [all].")] = None,
     npu_only: Annotated[bool, typer.Option(help="Refuse operators that the NPU leaves to the CPU.")] = False,
-    follow: Annotated[bool, typer.Option(help="Wait for the result.")] = False,
+    follow: FollowOption = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Upload a model and queue its measurement; with images, its accuracy on the board too."""
+    from nas_engine.domain.measuring.image_set import MEDIA_TYPE
+
     shapes = _shapes(input_shape or [])
     with connect(server, token) as nas:
         sha256, fixed = _uploaded(nas, model, 1 if batch is None else batch, shapes)
@@ -110,9 +111,9 @@ def measure(
         if shapes:  # fixed here already; sent to be recorded
             spec["input_shapes"] = {name: list(shape) for name, shape in {**shapes, **fixed}.items()}
         if images is not None:
-            spec["images"] = {"sha256": nas.artifacts.upload(images, MEDIA_TYPE).sha256, "num_images": num_images}
+            spec["images"] = {"sha256": _sent(nas, images, MEDIA_TYPE), "num_images": num_images}
         if calibration_images is not None:
-            spec["calibration_images_sha256"] = nas.artifacts.upload(calibration_images, MEDIA_TYPE).sha256
+            spec["calibration_images_sha256"] = _sent(nas, calibration_images, MEDIA_TYPE)
         job = nas.measurements.measure(spec)
         if not follow:
             print_json(job) if as_json else _console.print(f"{job.id}  {_standing(job)}")
@@ -128,11 +129,6 @@ def measure(
     _print_measurement(measured)
     if classified is not None:
         _print_classification(classified)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas measure``."""
-    return run(app, "measure", argv)
 
 
 def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -165,6 +161,9 @@ def _uploaded(
     Raises:
         ExportError: it is none, or cannot run with those shapes.
     """
+    from nas_engine.export.fixed_shapes import fix_shapes
+    from nas_engine.export.one_file import read_model
+
     fixed = fix_shapes(read_model(model), batch, shapes)
     if fixed.shapes:
         shown = ", ".join(f"{name} {shape}" for name, shape in fixed.shapes.items())
@@ -172,7 +171,13 @@ def _uploaded(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.name
         file.write_bytes(fixed.data)
-        return nas.artifacts.upload(file, MODEL_MEDIA_TYPE).sha256, fixed.shapes
+        return _sent(nas, file, MODEL_MEDIA_TYPE), fixed.shapes
+
+
+def _sent(nas: Hilnas, file: Path, media_type: str) -> str:
+    """Digest of a file that is uploaded now, which shows how far that is."""
+    with transferring(_progress, file.name, file.stat().st_size) as on_bytes:
+        return nas.artifacts.upload(file, media_type, on_bytes=on_bytes).sha256
 
 
 def followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, ClassificationDetail | None]:
@@ -181,15 +186,15 @@ def followed(nas: Hilnas, job: JobDetail) -> tuple[MeasurementDetail, Classifica
     Raises:
         HilnasError: a job failed or was cancelled.
     """
-    job = _ended(nas, job)
+    job = ended(nas, job, _progress)
     classify_job_id = job.classify_job_id
     if (following := _result_id(job, "next_job_id")) is not None:
-        job = _ended(nas, nas.jobs.get(following))
+        job = ended(nas, nas.jobs.get(following), _progress)
     measured = nas.measurements.get(_result_id(job, "measurement_id") or "")
     if classify_job_id is None:
         return measured, None
-    ended = _ended(nas, nas.jobs.get(classify_job_id))
-    return measured, nas.classifications.get(_result_id(ended, "classification_id") or "")
+    done = ended(nas, nas.jobs.get(classify_job_id), _progress)
+    return measured, nas.classifications.get(_result_id(done, "classification_id") or "")
 
 
 def _result_id(job: JobDetail, member: str) -> str | None:
@@ -197,25 +202,23 @@ def _result_id(job: JobDetail, member: str) -> str | None:
     return str(result[member]) if member in result else None
 
 
-def _ended(nas: Hilnas, job: JobDetail) -> JobDetail:
+def ended(nas: Hilnas, job: JobDetail, console: Console) -> JobDetail:
     """The job once it is done; says what it waits for.
 
     Raises:
         HilnasError: it failed or was cancelled.
     """
-    said = ""
-    while True:
-        if (line := _standing(job)) != said:
-            _progress.print(line)
-            said = line
-        match job.state.value:
-            case "done":
-                return job
-            case "failed" | "cancelled":
-                raise HilnasError(f"{job.id} {job.state.value}: {job.failure_type or '-'}: {job.failure_message}")
-            case _:
-                time.sleep(POLL_S)
-                job = nas.jobs.get(job.id)
+    with working(console) as say:
+        while True:
+            say(_standing(job))
+            match job.state.value:
+                case "done":
+                    return job
+                case "failed" | "cancelled":
+                    raise HilnasError(f"{job.id} {job.state.value}: {job.failure_type or '-'}: {job.failure_message}")
+                case _:
+                    time.sleep(POLL_S)
+                    job = nas.jobs.get(job.id)
 
 
 def _standing(job: JobDetail) -> str:
@@ -233,7 +236,7 @@ def _print_measurement(measured: MeasurementDetail) -> None:
     stats = measured.stats
     _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
     _console.print(
-        f"p50 {stats.p50_us:.1f} us (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}), "
+        f"p50 {stats.p50_us:.1f} us (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f} us), "
         f"min {stats.min_us:.1f} us, {stats.count} runs"
     )
     for flag in measured.flags:

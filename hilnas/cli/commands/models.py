@@ -1,16 +1,16 @@
-"""``hilnas convert``: one ONNX file to RKNN by hand, with the compiler's view of it."""
+"""``hilnas models``: one ONNX file to RKNN by hand, with the compiler's view of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from hilnas.cli.runner import new_app, run
+from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
+from hilnas.cli.working import working
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.convert_file import ConvertedFile, convert_file
@@ -18,6 +18,7 @@ from nas_engine.export.rknn.settings import RknnSettings
 
 app = new_app("Convert an ONNX model for RKNN boards.")
 _console = make_console()
+_progress = make_console(stderr=True)
 
 
 @app.command()
@@ -40,22 +41,20 @@ def convert(
         settings = RknnSettings(dtype=Dtype(dtype), target_platform=target)
     except ValueError as error:
         raise ExportError(f"--dtype {dtype!r}: use fp16 or w8a8") from error
-    made = convert_file(
-        model,
-        output or model.with_suffix(".rknn"),
-        settings,
-        calibration_file=calibration,
-        python=python,
-        timeout_s=timeout_s,
-    )
+    with working(_progress) as say:
+        if _progress.is_terminal:
+            say(f"{model.name} is being converted")
+        made = convert_file(
+            model,
+            output or model.with_suffix(".rknn"),
+            settings,
+            calibration_file=calibration,
+            python=python,
+            timeout_s=timeout_s,
+        )
     _print(made, target)
     if npu_only and not made.cycles.npu_only:
         raise ExportError(f"{len(made.cycles.cpu_fallbacks)} operators are left to the CPU, and --npu-only allows none")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry of ``hilnas convert``."""
-    return run(app, "convert", argv)
 
 
 def _print(made: ConvertedFile, target: str) -> None:

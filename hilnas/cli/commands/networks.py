@@ -1,0 +1,157 @@
+"""``hilnas networks``: train single networks on the server's worker, and fetch their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilnas.cli import listings
+from hilnas.cli.options import (
+    FollowOption,
+    JsonOption,
+    LimitOption,
+    OwnerOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    documents,
+    print_json,
+)
+from hilnas.cli.runner import new_app
+from hilnas.cli.terminal import make_console
+
+app = new_app("Train single networks; fetch their model files.")
+NetworkArgument = Annotated[str, typer.Argument(metavar="NETWORK", help="Name, id (net_...), or a part of the id.")]
+
+
+@app.command()
+def train(
+    file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Recipe to start from; `hilnas presets list` names them.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--architecture", "-a", help="Of one network: published name, or genotype as JSON.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Update steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights and sampling.")] = None,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Train one network by itself: preset, spec file, options, the later ones win."""
+    from hilnas.cli.specs.trainings import TrainingOptions, list_presets, of_one_network, training_document
+    from hilnas.cli.specs.trainings import train as train_by
+
+    if preset == "list":
+        list_presets()
+        return
+    options = TrainingOptions(
+        name=name,
+        space=space,
+        dataset=dataset,
+        architecture=architecture,
+        epochs=epochs,
+        iterations=iterations,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    spec = of_one_network(training_document(file, preset, options))
+    train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
+
+
+@app.command("list")
+def list_networks(
+    state: Annotated[list[str] | None, typer.Option(help="Any of these: queued, training, ready, ...")] = None,
+    space: Annotated[str | None, typer.Option(help="Of this search space.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Trained on this data set.")] = None,
+    owner: OwnerOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List networks, newest first."""
+    params = {"state": state or [], "space": space, "dataset": dataset, "owner": owner}
+    with documents(server, token) as nas:
+        found = list(nas.items("networks", params=params, limit=limit))
+    listings.show(found, listings.TRAININGS, as_json=as_json)
+
+
+@app.command()
+def show(
+    network_id: NetworkArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Show how the training of a network stands."""
+    if as_json:
+        get(network_id, True, server, token)
+        return
+    from hilnas.cli.progress import training_view
+
+    with connect(server, token) as nas:
+        make_console().print(training_view(nas.networks.get(network_id)))
+
+
+@app.command()
+def get(
+    network_id: NetworkArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Print a network as JSON."""
+    with documents(server, token) as nas:
+        print_json(nas.get("networks", network_id))
+
+
+@app.command()
+def follow(network_id: NetworkArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+    """Show the training of a network until it ends."""
+    from hilnas.cli.specs.trainings import follow_to_the_end
+
+    with connect(server, token) as nas:
+        typer.echo(follow_to_the_end(nas, nas.networks.get(network_id)).id)
+
+
+@app.command()
+def cancel(
+    networks: Annotated[list[str], typer.Argument(metavar="NETWORK...", help="Names or ids.")],
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Stop trainings; they cannot be resumed."""
+    with documents(server, token) as nas:
+        found = [nas.act("networks", one, verb="cancel") for one in networks]
+    if as_json:
+        print_json(found)
+        return
+    for stopped in found:
+        typer.echo(f"{stopped['id']}  {stopped['state']}  (wanted: {stopped['desired_state']})")
+
+
+@app.command()
+def models(
+    network_id: NetworkArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """List a network's model files, for boards."""
+    with documents(server, token) as nas:
+        found = list(nas.items("networks", network_id, "models"))
+    listings.show(found, listings.MODELS, as_json=as_json)
+
+
+@app.command()
+def download(
+    network_id: NetworkArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(),
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Fetch a network's model files, conversions that still run included."""
+    from hilnas.cli.models.model_files import fetch_all
+
+    with connect(server, token) as nas:
+        fetch_all(nas, nas.networks.get(network_id).id, out)

@@ -1,0 +1,57 @@
+"""What is wrong with a spec is said in words for people, with the name that was meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nas_engine.settings.training import TrainingSpec
+from server.candidates.spec import SearchSpec
+from server.core.errors import InvalidSpecError
+from server.core.spec_documents import parse_spec
+
+SEARCH: dict[str, Any] = {
+    "name": "x",
+    "space": {"id": "spos"},
+    "objectives": [{"metric": "macs"}],
+    "budget": {"num_candidates": 4},
+}
+TRAINING: dict[str, Any] = {"name": "x", "space": {"id": "spos"}, "dataset": "d", "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "pointer", "said"),
+    [
+        (
+            SearchSpec,
+            {**SEARCH, "algorithm": {"kind": "nsga2", "populaton_size": 3}},
+            "/algorithm/populaton_size",
+            "there is no field 'populaton_size'; did you mean population_size?",
+        ),
+        (SearchSpec, {**SEARCH, "objectvies": []}, "/objectvies", "did you mean objectives?"),
+        (SearchSpec, {**SEARCH, "budget": {"num_candidates": 4, "max": 3}}, "/budget/max", "no field 'max': known are"),
+        (SearchSpec, {**SEARCH, "objectives": [{"metric": "mac"}]}, "/objectives/0/metric", "did you mean macs?"),
+        (
+            SearchSpec,
+            {**SEARCH, "objectives": [{"metric": "macs", "goal": "minimise"}]},
+            "/objectives/0/goal",
+            "did you mean minimize?",
+        ),
+        (SearchSpec, {**SEARCH, "objectives": [{"metric": "macs", "wieght": 1}]}, "/objectives/0/wieght", "weight?"),
+        (
+            TrainingSpec,
+            {**TRAINING, "strategy": {"kind": "sandwich", "num_randm": 1}},
+            "/strategy/num_randm",
+            "num_random",
+        ),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_one_that_was_meant(
+    kind: Any, document: dict[str, Any], pointer: str, said: str
+) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_spec(kind, document)
+    found = {violation.pointer: violation.message for violation in caught.value.violations}
+    assert said in found[pointer]
+    assert not any("Extra inputs" in detail for detail in found.values())

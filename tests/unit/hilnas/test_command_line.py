@@ -1,0 +1,142 @@
+"""The tree of commands: nouns, verbs, old spellings, completion, what is meant, and how commands end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hilnas.cli.exit_status import MEANINGS, ExitStatus
+from hilnas.cli.main import main
+from hilnas.cli.nouns import NOUNS, OLD_SPELLINGS
+from nas_engine.domain.text import did_you_mean
+from tests.support.paths import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server is meant, but the one that nobody listens as."""
+    monkeypatch.setenv("HILNAS_HOME", str(tmp_path))
+    monkeypatch.setenv("HILNAS_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+@pytest.mark.parametrize("old", OLD_SPELLINGS)
+def test_an_old_spelling_is_its_verb_and_is_not_listed(old: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(*words: str) -> str:
+        assert main([*words, "--help"]) == 0
+        return "\n".join(line for line in capsys.readouterr().out.splitlines() if "Usage:" not in line)
+
+    assert shown(old) == shown(*OLD_SPELLINGS[old])
+    assert f"│ {old} " not in shown()
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["serch", "list"], "search"),
+        (["device", "list"], "devices"),
+        (["jobs", "lst"], "list"),
+        (["devices", "queu"], "queue"),
+        (["search", "list", "--ownr", "me"], "--owner"),
+        (["search", "front", "x", "--dominance", "confidnt"], "confident"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_one_that_was_meant(
+    argv: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == ExitStatus.USAGE
+    assert meant in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["search", "create", "--preset", "spos-imagenet-evolutoin"], "spos-imagenet-evolution"),
+        (["supernets", "train", "--preset", "scarlet-imagnet"], "scarlet-imagenet"),
+        (["presets", "show", "alphanet"], "alphanet-imagenet"),
+        (["spaces", "show", "sposs"], "spos"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_one_that_was_meant(
+    argv: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == ExitStatus.FAILED
+    _, _, near = capsys.readouterr().err.partition("did you mean ")
+    assert meant in near.removesuffix("?\n").split(" or ")
+
+
+def test_what_is_near_no_known_word_is_left_alone() -> None:
+    assert did_you_mean("zebra", ["spos", "scarlet"]) == ""
+    assert did_you_mean("SPOS", ["spos"]) == "; did you mean spos?"
+
+
+@pytest.mark.parametrize("argv", [["search", "list"], ["search", "follow", "x"], ["jobs", "cancel", "job_x"]])
+def test_a_command_without_a_server_says_where_it_looked(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == ExitStatus.UNREACHABLE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no answer from http://127.0.0.1:1 (from HILNAS_URL)" in line
+    assert "hilnas server" in line
+
+
+def test_every_exit_status_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(ExitStatus)
+
+
+def test_a_package_that_is_missing_ends_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'onnx': raise ModuleNotFoundError(name, name='onnx')\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "from hilnas.cli.main import main\n"
+        "sys.exit(main(['convert', 'pyproject.toml']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == ExitStatus.MISSING_PACKAGE, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'hilnas[client,engine]'" in line
+
+
+def _completed(words: str) -> list[str]:
+    """What a shell is told may follow."""
+    asked = {"_HILNAS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-m", "hilnas.cli.main"],
+        env={**os.environ, **asked, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_shells_complete_nouns_verbs_and_options() -> None:
+    assert _completed("hilnas s") == [name for name in NOUNS if name.startswith("s")]
+    assert {"list", "cancel", "front"} <= set(_completed("hilnas search "))
+    assert _completed("hilnas jobs list --ow") == ["--owner"]
+    assert _completed("hilnas train --pre") == ["--preset"]
+
+
+def test_completion_is_installed_by_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "--install-completion" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(set(NOUNS) - {"agent", "version"}))
+def test_every_noun_lists_its_verbs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "-h"]) == 0
+    assert f"Usage: hilnas {name}" in capsys.readouterr().out
+
+
+def test_a_verb_may_be_left_out_where_there_is_a_usual_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["workers", "--json"]) == ExitStatus.UNREACHABLE
+    assert main(["certs", str(tmp_path / "certs")]) == 0
+    assert (tmp_path / "certs" / "server.pem").exists()
+    assert main(["server", "--nonsense"]) == ExitStatus.USAGE
+    assert "hilnas server run" in capsys.readouterr().err
