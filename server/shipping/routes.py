@@ -122,6 +122,10 @@ def _neighbour(one: Neighbour) -> NeighbourResource:
         latency_source=None if one.source is None else one.source.value,
         top1_difference=None if one.top1 is None else one.top1.value,
         top1_interval=None if one.top1 is None else one.top1.interval,
+        top1_is_paired=one.top1 is not None and one.top1.is_paired,
+        test_top1_difference=None if one.test_top1 is None else one.test_top1.value,
+        test_top1_interval=None if one.test_top1 is None else one.test_top1.interval,
+        test_top1_is_paired=one.test_top1 is not None and one.test_top1.is_paired,
         macs_difference=one.macs,
         params_difference=one.params,
     )

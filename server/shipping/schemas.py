@@ -52,7 +52,21 @@ class NeighbourResource(Resource):
     evaluate it."""
 
     top1_interval: float | None
-    """Half of the 95 % interval of that difference, as if both were independent; null where not known."""
+    """Half of the 95 % interval of that difference; null where not known."""
+
+    top1_is_paired: bool = False
+    """Whether that interval is of a difference taken image by image (Bonett and Price's for paired proportions);
+    otherwise it is that of two independent values, which is too wide."""
+
+    test_top1_difference: float | None = None
+    """Accuracy on test images of the neighbour less that of the candidate, fractions; null where one of them has
+    none."""
+
+    test_top1_interval: float | None = None
+    """Half of the 95 % interval of that difference; null where not known."""
+
+    test_top1_is_paired: bool = False
+    """Whether that interval is of a difference taken image by image."""
 
     macs_difference: int | None
     """Multiply-accumulates of the neighbour less those of the candidate, counted."""

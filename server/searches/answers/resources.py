@@ -68,4 +68,13 @@ def _compared(beaten: Beaten) -> ComparedResource:
 
 def _difference(one: Difference) -> DifferenceResource:
     interval = interval_resource(one.interval, one.metric.unit, signed=True)
-    return DifferenceResource(metric=one.metric.name, interval=interval, verdict=one.verdict)
+    paired = one.paired
+    return DifferenceResource(
+        metric=one.metric.name,
+        interval=interval,
+        verdict=one.verdict,
+        is_paired=paired is not None,
+        num_images=None if paired is None else paired.num_images,
+        num_only_shipped=None if paired is None else paired.num_only_one,
+        num_only_other=None if paired is None else paired.num_only_other,
+    )

@@ -103,10 +103,24 @@ class DifferenceResource(Resource):
     """Name of the metric."""
 
     interval: IntervalResource
-    """The difference with its 95 % interval, of two independent values."""
+    """The difference with its 95 % interval."""
 
     verdict: Verdict
     """Whether what is to be shipped is better or worse beyond the interval; `undecided` where it holds zero."""
+
+    is_paired: bool = False
+    """Whether the interval is that of a difference taken image by image, on the same images (Bonett and Price's for
+    paired proportions), as accuracies are where both networks' answers are stored; otherwise it is that of two
+    independent values, which of accuracies on the same images is too wide."""
+
+    num_images: int | None = None
+    """Number of images that both classified; null where the difference is not paired."""
+
+    num_only_shipped: int | None = None
+    """Number of images that only the network to be shipped classified correctly; null where it is not paired."""
+
+    num_only_other: int | None = None
+    """Number of images that only the other classified correctly; null where the difference is not paired."""
 
 
 class ComparedResource(Resource):

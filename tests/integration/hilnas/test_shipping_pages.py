@@ -165,6 +165,8 @@ def test_explained_differences_are_those_of_the_candidates(shell: Found, capsys:
         assert one.latency_interval_us is not None
         assert one.macs_difference == (other.macs or 0) - (own.macs or 0)
         assert one.top1_difference == pytest.approx((other.top1 or 0) - (own.top1 or 0))
+        assert one.top1_is_paired
+    assert any("paired, image by image" in note for note in explained.notes)
     assert {one.latency_source for one in explained.neighbours} <= {"measured", "predicted", "table"}
     assert json.loads(run(f"candidates explain {shell.front} --json", capsys))["neighbours"]
 
