@@ -12,7 +12,12 @@ from hilnas.client.resources import API, Document, Group, read, spec_document
 from hilnas.client.transport import Params
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.jobs.schemas import JobDetail
-from server.shipping.schemas import EvidenceKeyResource, ExplanationResource
+from server.shipping.schemas import (
+    CandidateLayersResource,
+    EvidenceKeyResource,
+    ExplanationResource,
+    MeasureNeighboursResource,
+)
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
@@ -56,6 +61,17 @@ class Candidates(Group):
     def explain(self, candidate_id: str) -> ExplanationResource:
         """Read what each single change of its architecture would do to latency and accuracy."""
         return read(ExplanationResource, self._transport.get(f"{API}/candidates/{candidate_id}/neighbours"))
+
+    def layers(self, candidate_id: str) -> CandidateLayersResource:
+        """Read where its microseconds go: time per block and layer, with MACs beside it."""
+        return read(CandidateLayersResource, self._transport.get(f"{API}/candidates/{candidate_id}/layers"))
+
+    def measure_neighbours(
+        self, candidate_id: str, *, max_networks: int = 8, idempotency_key: str | None = None
+    ) -> MeasureNeighboursResource:
+        """Have changes of its architecture measured that nothing measured yet, when boards have nothing else to do."""
+        path, document = f"{API}/candidates/{candidate_id}/neighbours:measure", {"max_networks": max_networks}
+        return read(MeasureNeighboursResource, self._transport.post(path, document, idempotency_key=idempotency_key))
 
     def retrain(
         self,

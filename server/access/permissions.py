@@ -127,10 +127,11 @@ POLICY: tuple[Rule, ...] = (
         "list_candidate_models",
         "get_candidate_bundle",
         "explain_candidate",
+        "get_candidate_layers",
         "get_evidence_key",
     ),
     # The file is made of the supernet's weights, which whoever may export could read as they are.
-    _create(Kind.CANDIDATE, "export_candidate"),
+    _create(Kind.CANDIDATE, "export_candidate", "measure_neighbours"),
     _create(Kind.SUPERNET, "create_supernet", "register_supernet"),
     _read(
         Kind.SUPERNET,
@@ -169,7 +170,13 @@ POLICY: tuple[Rule, ...] = (
     _own(Kind.REPORT, Action.STEER, "report_id", "pause_cost_report", "resume_cost_report"),
     _own(Kind.REPORT, Action.CANCEL, "report_id", "cancel_cost_report"),
     _create(Kind.MEASUREMENT, "measure_model"),
-    _read(Kind.MEASUREMENT, "list_measurements", "get_measurement", "get_measurement_samples"),
+    _read(
+        Kind.MEASUREMENT,
+        "list_measurements",
+        "get_measurement",
+        "get_measurement_samples",
+        "get_measurement_layers",
+    ),
     _read(Kind.CLASSIFICATION, "list_classifications", "get_classification"),
     _read(Kind.JOB, "list_jobs", "get_job", "list_workers"),
     _own(Kind.JOB, Action.CANCEL, "job_id", "cancel_job"),

@@ -26,6 +26,7 @@ from nas_engine.settings.base import (
     Seed,
     SpaceSpec,
     SpecPart,
+    later,
 )
 from nas_engine.settings.declared import read_settings
 from nas_engine.settings.evaluation import EvaluationSettings
@@ -88,6 +89,10 @@ class MeasurementSpec(SpecPart):
 
     timeout_s: float = Field(default=300.0, gt=0, le=86_400)
     """Longest time one measurement may take on the device, in seconds."""
+
+    layer_times: bool = later(False)
+    """Whether the device also says how long each layer takes, where its runtime has a profiler: in a run of about a
+    second after everything that is timed, which changes no latency."""
 
 
 SupernetChoice = Annotated[

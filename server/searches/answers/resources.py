@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.uncertainty import Interval, quantity_text
+from server.core.http.resources import interval_resource
 from server.searches.answers.answer import Answer, Beaten, Difference, Member
 from server.searches.answers.schemas import (
     AnswerFileResource,
@@ -12,7 +12,6 @@ from server.searches.answers.schemas import (
     BoundResource,
     ComparedResource,
     DifferenceResource,
-    IntervalResource,
     NextStepResource,
 )
 from server.searches.answers.wording import headline, next_steps, sentences
@@ -37,11 +36,6 @@ def answer_resource(answer: Answer, latency_kind: str | None) -> AnswerResource:
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         next_steps=[NextStepResource.of(one) for one in next_steps(answer)],
     )
-
-
-def interval_resource(interval: Interval, unit: str, *, signed: bool = False) -> IntervalResource:
-    """An interval in its metric's unit, and as it is written."""
-    return IntervalResource.of(interval, text=quantity_text(interval, unit, signed=signed))
 
 
 def _member(member: Member) -> AnswerMemberResource:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas_engine.domain.measuring.environment import DeviceClass
 from server.candidates.states import SearchState
-from server.core.http.resources import Id, Resource
+from server.core.http.resources import Id, IntervalResource, Resource
 from server.searches.answers.verdict import Verdict
 from server.searches.candidate_schemas import BoundText, LatencySourceName
 
@@ -26,25 +26,6 @@ class AnswerQuery(BaseModel):
 
     bound: list[BoundText] = Field(default_factory=list, max_length=10)
     """Bounds on other metrics, as `metric:le:number` or `metric:ge:number`; all must hold."""
-
-
-class IntervalResource(Resource):
-    """A value with its 95 % interval."""
-
-    value: float
-    """Value in the metric's unit."""
-
-    low: float | None
-    """Lower end of the 95 % interval; null where it is not known."""
-
-    high: float | None
-    """Upper end of the 95 % interval; null where it is not known."""
-
-    is_lopsided: bool
-    """Whether the value lies near one end of a wide interval, as the median of samples on two levels does."""
-
-    text: str
-    """The same as people write it, with sensible digits and the unit: `73.95 ± 0.09 us`, `79.6 ± 0.9 %`."""
 
 
 class AnswerValueResource(Resource):
