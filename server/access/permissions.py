@@ -149,6 +149,7 @@ POLICY: tuple[Rule, ...] = (
         "list_networks",
         "get_network",
         "list_network_models",
+        "get_network_bundle",
         "list_network_events",
     ),
     _own(Kind.NETWORK, Action.CANCEL, "network_id", "cancel_network"),

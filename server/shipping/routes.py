@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import Path
 from starlette.requests import Request
@@ -23,7 +23,7 @@ from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.shipping.bundle.archive import CHUNK_BYTES
 from server.shipping.bundle.manifest import ALGORITHM
-from server.shipping.bundles import EvidenceBundles
+from server.shipping.bundles import EvidenceBundles, MadeBundle
 from server.shipping.exports import CandidateExports
 from server.shipping.layers import BlockTime, BlockTimes, CandidateLayers, LayerTimes
 from server.shipping.neighbours import Neighbour, Neighbourhoods
@@ -46,8 +46,14 @@ NeighbourhoodsDep = Annotated[Neighbourhoods, provided(Neighbourhoods)]
 LayerTimesDep = Annotated[LayerTimes, provided(LayerTimes)]
 SpareTimeDep = Annotated[SpareTime, provided(SpareTime)]
 BundlesDep = Annotated[EvidenceBundles, provided(EvidenceBundles)]
+NetworkId = Annotated[str, Path(examples=["network_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 _ZIP = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+_BUNDLE: dict[int | str, dict[str, Any]] = {
+    200: {**_ZIP, "description": "The bundle, a ZIP file."},
+    **NOT_MODIFIED,
+    **problems(*COMMON, NOT_FOUND, CONFLICT, ARTIFACT_DAMAGED, INSUFFICIENT_STORAGE),
+}
 
 
 @router.post(
@@ -72,21 +78,25 @@ def export_candidate(
     return once(action)
 
 
-@router.get(
-    "/candidates/{candidate_id:id}/bundle",
-    response_class=StreamingResponse,
-    responses={
-        200: {**_ZIP, "description": "The bundle, a ZIP file."},
-        **NOT_MODIFIED,
-        **problems(*COMMON, NOT_FOUND, CONFLICT, ARTIFACT_DAMAGED, INSUFFICIENT_STORAGE),
-    },
-)
+@router.get("/candidates/{candidate_id:id}/bundle", response_class=StreamingResponse, responses=_BUNDLE)
 def get_candidate_bundle(candidate_id: CandidateId, request: Request, bundles: BundlesDep, _: Permitted) -> Response:
     """Download the evidence behind a network in one signed file: models, raw samples, circumstances, spec.
 
     `hilnas verify` checks it without a server.
     """
-    made = bundles.make(candidate_id)
+    return _bundle(request, bundles.make(candidate_id))
+
+
+@router.get("/networks/{network_id:id}/bundle", response_class=StreamingResponse, responses=_BUNDLE)
+def get_network_bundle(network_id: NetworkId, request: Request, bundles: BundlesDep, _: Permitted) -> Response:
+    """Download the evidence behind a network that was trained by itself in one signed file: its models, its training,
+    and what the search that found it knows of it.
+    """
+    return _bundle(request, bundles.make_of_network(network_id))
+
+
+def _bundle(request: Request, made: MadeBundle) -> Response:
+    """A bundle as a download; nothing but its tag where the caller has it already."""
     etag = f'"{made.manifest_sha256}"'
     if (unchanged := not_modified(request, etag)) is not None:
         made.file.close()

@@ -21,6 +21,7 @@ from hilnas.client.errors import HilnasError
 from server.jobs.states import JobState
 from server.shipping.bundle.signing import pin
 from server.training.schemas import DeployableModelResource
+from server.training.training import TrainingState
 
 app = new_app("Fetch a candidate's model or its evidence; explain its latency.")
 _console = make_console()
@@ -73,10 +74,19 @@ def download(
 
 @app.command()
 def bundle(
-    candidate: CandidateArgument, out: OutOption = None, server: ServerOption = None, token: TokenOption = None
+    candidate: CandidateArgument,
+    out: OutOption = None,
+    retrained: Annotated[
+        bool, typer.Option("--retrained", help="Of the network that `hilnas retrain` made of it last.")
+    ] = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Fetch the signed evidence behind a candidate: models, raw samples, circumstances, spec."""
     with connect(server, token) as nas:
+        if retrained:
+            typer.echo(nas.networks.bundle(_retrained(nas, candidate), out or Path()))
+            return
         _model(nas, candidate, ModelFormat.ONNX)
         typer.echo(nas.candidates.bundle(candidate, out or Path()))
 
@@ -162,6 +172,15 @@ def _model(nas: Hilnas, candidate: str, format: ModelFormat) -> DeployableModelR
             )
         _export(nas, candidate)
         exported = True
+
+
+def _retrained(nas: Hilnas, candidate: str) -> str:
+    """The newest network that is trained and is this candidate's. Raises HilnasError: there is none."""
+    id = nas.searches.candidate(candidate).id
+    for network in nas.networks.all(states=[TrainingState.READY.value]):
+        if network.spec.labels.get("candidate") == id:
+            return network.id
+    raise HilnasError(f"{candidate} was not trained by itself yet: hilnas retrain {candidate} --follow")
 
 
 def _export(nas: Hilnas, candidate: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli.again import Comparison, measure_again
+from hilnas.cli.again import Again, Comparison, measure_again
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect
 from hilnas.cli.runner import EXIT_FAILED, run
 from hilnas.client.errors import HilnasError
@@ -20,6 +20,7 @@ from server.shipping.bundle.verifying import Signer, VerifiedBundle, verify_bund
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 EXIT_UNKNOWN_SIGNER = 4
+EXIT_CANNOT_BE_TOLD = 5
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +46,8 @@ def verify(
     """Check every byte of a bundle and its signature.
 
     The exit status is 0 where it is intact and its signer is known, 4 where it is intact and anybody may have signed
-    it, 1 where it is not intact, or not the same when measured again.
+    it, 1 where it is not intact, or not the same when measured again, 5 where the two measurements are too noisy to
+    be told apart or not.
     """
     if pin_it and key is None:
         raise HilnasError("--pin goes with --key")
@@ -61,8 +63,8 @@ def verify(
         with connect(server, token) as nas, tempfile.TemporaryDirectory() as folder:
             compared = measure_again(nas, file, found.manifest, on, within_percent, Path(folder))
     _print(found, compared, as_json)
-    if compared is not None and not compared.same:
-        raise typer.Exit(EXIT_FAILED)
+    if compared is not None and compared.verdict is not Again.SAME:
+        raise typer.Exit(EXIT_FAILED if compared.verdict is Again.NOT_THE_SAME else EXIT_CANNOT_BE_TOLD)
     if found.signer is Signer.UNKNOWN:
         raise typer.Exit(EXIT_UNKNOWN_SIGNER)
 
