@@ -19,6 +19,7 @@ from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
+from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.core.database.documents import dumped
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -280,7 +281,7 @@ def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[
     }
     if search.supernet_version_id is not None:
         documents["supernet.json"] = ("the weights that were inherited", _supernet(tx, search.supernet_version_id))
-    records = _measurements(tx, evaluations)
+    records = (*_profiled(tx, candidate, search, evaluations), *_measurements(tx, evaluations))
     wanted = {one.sha256 for one in models}
     exports = ArtifactStore(tx).exports_of(candidate.arch_id)
     used = {one.sha256 for one in exports if one.sha256 == candidate.model_sha256} | wanted
@@ -294,6 +295,17 @@ def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[
         **_conversions(tx, models, candidate_id),
         cycle_tables=tuple(dict.fromkeys(tables)),
     )
+
+
+def _profiled(
+    tx: Transaction, candidate: Candidate, search: Search, evaluations: Sequence[Evaluation]
+) -> tuple[MeasurementRecord, ...]:
+    """The measurement that timed its layers, where none of its evaluations comes from it."""
+    if candidate.latency_key is None or search.hardware_key is None:
+        return ()
+    record = MeasurementStore(tx).newest_with_layers(candidate.latency_key, search.hardware_key)
+    known = {one.measurement_id for one in evaluations}
+    return () if record is None or record.id in known else (record,)
 
 
 def _measurements(tx: Transaction, evaluations: Sequence[Evaluation]) -> tuple[MeasurementRecord, ...]:
