@@ -19,6 +19,7 @@ from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.image_set import MEDIA_TYPE
+from nas_engine.domain.uncertainty import Interval, quantity_text, uncertain_text
 from nas_engine.export.fixed_shapes import fix_shapes
 from nas_engine.export.one_file import read_model
 from server.classifying.schemas import ClassificationDetail
@@ -220,8 +221,9 @@ def _standing(job: JobDetail) -> str:
 def _print_measurement(measured: MeasurementDetail) -> None:
     stats = measured.stats
     _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
+    latency = quantity_text(Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us), "us")
     _console.print(
-        f"p50 {stats.p50_us:.1f} us (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}), "
+        f"p50 {latency} (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f}), "
         f"min {stats.min_us:.1f} us, {stats.count} runs"
     )
     for flag in measured.flags:
@@ -230,12 +232,10 @@ def _print_measurement(measured: MeasurementDetail) -> None:
 
 def _print_classification(classified: ClassificationDetail) -> None:
     _console.print(
-        f"{classified.id}  top-1 {classified.top1:.2%} (standard error {classified.standard_error:.2%}) of "
+        f"{classified.id}  top-1 {uncertain_text(classified.top1, classified.standard_error, 'fraction')} of "
         f"{classified.num_images} images, [bold]{classified.kind}[/bold] in {classified.dtype}"
     )
     loss = classified.loss
     if loss is not None:
-        _console.print(
-            f"  loss against float {loss.value:+.2%} (standard error {loss.standard_error:.2%}, paired); "
-            f"{loss.agreement:.2%} of the answers agree"
-        )
+        lost = uncertain_text(loss.value, loss.standard_error, "fraction", signed=True)
+        _console.print(f"  loss against float {lost} (paired); {loss.agreement:.2%} of the answers agree")
