@@ -112,7 +112,8 @@ class SearchSpec(SpecPart):
     """Search space that candidates are drawn from, with its parameters."""
 
     supernet: SupernetChoice | None = None
-    """Supernet that top1 is evaluated with: the id of a trained one (`sup_...`), or a training spec that makes one.
+    """Supernet that top1 is evaluated with: a trained one (by its id `sup_...`, in requests also by its name or a part
+    of the id), or a training spec that makes one.
     Needed where top1 is wanted, unless the space is a table of results that holds it."""
 
     dataset: Identifier | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -124,6 +125,32 @@ def test_names_numbers_and_parts_of_ids_stand_for_ids(nas: Hilnas, search: Searc
     assert [one.arch_id for one in found] == [second.arch_id]
 
 
+def test_documents_name_what_paths_name(world: World, nas: Hilnas, search: SearchResource) -> None:
+    asked = latency_spec(name="named-start", warm_start={"search": "lat-1", "max_candidates": 2})
+    made = nas.searches.create(asked)
+    assert made.spec.warm_start is not None
+    assert made.spec.warm_start.search == search.id
+    by_part = nas.searches.validate({**asked, "warm_start": {"search": search.short_id}})
+    assert by_part.valid, by_part
+    unknown = nas.searches.validate({**asked, "warm_start": {"search": "lat-99"}})
+    assert [one.pointer for one in unknown.violations] == ["/warm_start/search"]
+    nas.searches.cancel(made.id)
+
+
+def test_pages_are_found_by_names_and_numbers(url: str, nas: Hilnas, search: SearchResource) -> None:
+    with httpx2.Client(base_url=url) as http:
+        assert http.get("/searches/lat-1", headers={"Accept": "text/html"}).headers["location"].startswith("/login")
+        http.post("/login", data={"token": ADMIN})
+        for reference in ("lat-1", search.short_id, search.id):
+            shown = http.get(f"/searches/{reference}")
+            assert shown.status_code == 200
+            assert f'data-search="{search.id}"' in shown.text, reference
+        second = next(one for one in nas.searches.candidates("lat-1") if one.seq == 2)
+        for reference in ("lat-1.2", second.short_id, second.arch_id[:12]):
+            assert second.id in http.get(f"/candidates/{reference}").text, reference
+        assert http.get("/searches/lat-98").status_code == 404
+
+
 def test_what_means_several_things_is_refused_with_what_it_may_mean(nas: Hilnas, search: SearchResource) -> None:
     first, second = (nas.searches.create(latency_spec(name="twice")) for _ in range(2))
     with pytest.raises(ConflictError, match="'twice' is more than one search") as refused:
@@ -141,6 +168,10 @@ def test_what_names_nothing_is_not_found_and_nobody_unknown_is_told_names(
             nas.searches.get(reference)
     with Hilnas(url, "nas_wrong") as stranger, pytest.raises(Exception, match="unauthenticated"):
         stranger.searches.get("twice")
+    with Hilnas(url, "nas_wrong") as stranger, pytest.raises(Exception, match="unauthenticated"):
+        stranger.searches.create(latency_spec(warm_start={"search": "twice"}))
+    with pytest.raises(ConflictError, match="'twice' is more than one search"):
+        nas.searches.create(latency_spec(warm_start={"search": "twice"}))
 
 
 def test_what_noise_does_not_tell_apart_is_said_so(database: TestDatabase, tmp_path: Path) -> None:
