@@ -70,6 +70,7 @@ class MeasureOrder:
     input_ranges: Mapping[str, tuple[int, int]]
     canary: CanaryOrder | None
     cpu_operators: tuple[str, ...]
+    layer_times: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +236,9 @@ class JobRunner:
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
                 raise JobFailedError(FailureType.RUNTIME_TIMEOUT, f"the job took longer than its {job.timeout_s:.0f} s")
-            parts.append(self._measurer.measure(request, job.token, on_phase, remaining_s))
+            # The layers are timed once: in the first process, whose record the merged measurement keeps.
+            wanted = replace(request, layer_times=request.layer_times and number == 0)
+            parts.append(self._measurer.measure(wanted, job.token, on_phase, remaining_s))
         return merge_measurements(parts, request.profile)
 
 
@@ -293,6 +296,7 @@ def _request(order: MeasureOrder, model: Path, canary: Canary | None) -> Measure
         dtype=order.dtype,
         canary=canary,
         cpu_operators=order.cpu_operators,
+        layer_times=order.layer_times,
     )
 
 

@@ -25,6 +25,7 @@ from nas_engine.domain.measurement import (
     decompress_blocks,
 )
 from nas_engine.domain.measuring.classification import Classification, compress_predictions, decompress_predictions
+from nas_engine.domain.measuring.layer_times import LayerProfile, ProfiledLayer, compress_times, decompress_times
 from nas_engine.domain.text import one_line
 
 E = TypeVar("E", bound=Enum)
@@ -118,14 +119,35 @@ def measurement_to_proto(measurement: Measurement) -> measurement_pb2.Measuremen
         canary_after=None if after is None else canary_to_proto(after),
         npu_time_source=measurement.npu_time_source or "",
         output_digest=measurement.output_digest or "",
+        layers=None if measurement.layers is None else _profile_to_proto(measurement.layers),
     )
 
 
-def measurement_from_proto(message: measurement_pb2.Measurement, max_blocks: int | None = None) -> Measurement:
+def _profile_to_proto(profile: LayerProfile) -> measurement_pb2.LayerProfile:
+    return measurement_pb2.LayerProfile(
+        source=profile.source,
+        layers=[measurement_pb2.ProfiledLayer(name=one.name, operator=one.operator) for one in profile.layers],
+        num_runs=profile.num_runs,
+        times=compress_times(profile.times_ns),
+    )
+
+
+def _profile_from_proto(message: measurement_pb2.LayerProfile) -> LayerProfile:
+    return LayerProfile(
+        source=message.source,
+        layers=tuple(ProfiledLayer(name=one.name, operator=one.operator) for one in message.layers),
+        times_ns=decompress_times(message.times, message.num_runs, len(message.layers)),
+    )
+
+
+def measurement_from_proto(
+    message: measurement_pb2.Measurement, max_blocks: int | None = None, *, with_layers: bool = True
+) -> Measurement:
     """Read a measurement, checked.
 
     Args:
         max_blocks: of samples that are unpacked; None where the sender is trusted.
+        with_layers: whether times of layers were asked for; others are not unpacked.
 
     Raises:
         InvalidMeasurementError: samples, record or key are malformed.
@@ -148,6 +170,7 @@ def measurement_from_proto(message: measurement_pb2.Measurement, max_blocks: int
         canary_after=canary_from_proto(message.canary_after) if message.HasField("canary_after") else None,
         npu_time_source=message.npu_time_source or None,
         output_digest=message.output_digest or None,
+        layers=_profile_from_proto(message.layers) if with_layers and message.HasField("layers") else None,
     )
 
 

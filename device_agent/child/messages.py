@@ -83,6 +83,7 @@ def request_to_proto(request: MeasureRequest | ClassifyRequest) -> ProcessReques
             input_seed=settings.input_seed,
             input_ranges=ranges_to_proto(settings.input_ranges),
             cpu_operators=request.cpu_operators,
+            layer_times=request.layer_times,
         )
     )
     if request.canary is not None:
@@ -147,6 +148,7 @@ def request_from_proto(message: ProcessRequest) -> MeasureRequest | ClassifyRequ
         dtype=known(DTYPES, measure.dtype, "dtype"),
         canary=canary,
         cpu_operators=tuple(measure.cpu_operators),
+        layer_times=measure.layer_times,
     )
 
 

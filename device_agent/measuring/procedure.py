@@ -6,6 +6,7 @@ docs/explanation/measurement.md: PRE 2-4, LOAD 5, WARM 6, MEAS 7-9, POST 10-11.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -19,19 +20,24 @@ from device_agent.measuring.environment import complete_environment
 from device_agent.measuring.protocol import SampledBlocks, Sampler, warm_up
 from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardState, Telemetry
-from device_agent.runtime.base import Clock, Session, SessionSettings
+from device_agent.runtime.base import Clock, LayerTimer, Session, SessionSettings
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     BlockStatus,
     CanaryReading,
     Dtype,
     HardwareKey,
+    InvalidMeasurementError,
     Measurement,
     MeasurementProfile,
     Validity,
     ValidityFlag,
 )
+from nas_engine.domain.measuring.layer_times import LayerProfile
 from nas_engine.domain.measuring.validity import BOOTSTRAP_SEED, clock_flags, recomputed_flags, united
+
+PROFILED_S = 1.0  # for about so long the profiler runs
+_log = logging.getLogger(__name__)
 
 
 class Phase(Enum):
@@ -59,6 +65,7 @@ class MeasureRequest:
         dtype: arithmetic of the model, for the hardware key.
         canary: golden model to run around it; None for none.
         cpu_operators: operators the converter left on the processor.
+        layer_times: whether the runtime's profiler is run after everything that is timed.
     """
 
     model: Path
@@ -67,6 +74,7 @@ class MeasureRequest:
     dtype: Dtype
     canary: Canary | None = None
     cpu_operators: tuple[str, ...] = ()
+    layer_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,20 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
         *clock_flags(runs.awake.clocks, setup.identity, request.profile),
         *recomputed_flags(measured, replace(request.profile, num_processes=1), request.cpu_operators),
     )
-    return replace(measured, flags=united(measured.flags, found))
+    # Last of all: what a profiler costs touches no sample, no canary and no reading of the board.
+    return replace(measured, flags=united(measured.flags, found), layers=_layer_times(request, setup))
+
+
+def _layer_times(request: MeasureRequest, setup: MeasuringSetup) -> LayerProfile | None:
+    """What the runtime's profiler says, where it is asked and has one; its failure is no failure of the measurement."""
+    if not request.layer_times or not isinstance(setup.runtime, LayerTimer):
+        return None
+    try:
+        with setup.lock():
+            return setup.runtime.layer_times(request.model, request.settings, PROFILED_S)
+    except (JobFailedError, InvalidMeasurementError, OSError, ValueError, MemoryError) as error:
+        _log.warning("the layers were not timed: %s", error)
+        return None
 
 
 def _run_loaded(session: Session, profile: MeasurementProfile, setup: MeasuringSetup, on_phase: OnPhase) -> _Runs:

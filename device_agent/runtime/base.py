@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from nas_engine.domain.measurement import DeviceClass, Dtype
+from nas_engine.domain.measuring.layer_times import LayerProfile
 
 
 class Clock(Protocol):
@@ -157,6 +158,22 @@ class Loaded:
     session: Session
     load_ns: int
     init_ns: int
+
+
+@runtime_checkable
+class LayerTimer(Protocol):
+    """A runtime whose engine has a profiler: what it offers beside `Runtime`."""
+
+    def layer_times(self, path: Path, settings: SessionSettings, clock_budget_s: float) -> LayerProfile | None:
+        """Load the model anew with the profiler on and run it a few times; None where it has too many layers.
+
+        Args:
+            clock_budget_s: about as long as the profiled runs may take together.
+
+        Raises:
+            JobFailedError: as `Runtime.load` and `Session.run`.
+        """
+        ...
 
 
 class Runtime(Protocol):

@@ -19,6 +19,7 @@ from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.runtime.base import (
     Classifier,
     Clock,
+    LayerTimer,
     Loaded,
     Output,
     Runtime,
@@ -28,6 +29,7 @@ from device_agent.runtime.base import (
 )
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.measuring.layer_times import LayerProfile
 from nas_engine.domain.plugins.declarations import RuntimeDeclaration
 from nas_engine.domain.plugins.doors import Brought, PluginError, described
 from nas_engine.domain.plugins.guard import Guard
@@ -60,7 +62,10 @@ def make_brought(found: Brought[RuntimeDeclaration], document: Mapping[str, Any]
         raise RuntimeUnavailableError(f"runtime {error}") from error
     # Its package is part of what latencies are filed under, like any engine's version.
     versions = tuple(sorted({*facts.versions, (found.provider.package, found.provider.version)}))
-    return BroughtRuntime(runtime, replace(facts, versions=versions), str(found.provider))
+    facts, provider = replace(facts, versions=versions), str(found.provider)
+    if isinstance(runtime, LayerTimer):
+        return BroughtLayerTimer(runtime, facts, provider, runtime)
+    return BroughtRuntime(runtime, facts, provider)
 
 
 class BroughtRuntime:
@@ -84,6 +89,23 @@ class BroughtRuntime:
     def load_classifier(self, path: Path, settings: SessionSettings) -> Classifier:
         loaded = _named(self._who, FailureType.INIT_FAILED, lambda: self._runtime.load_classifier(path, settings))
         return _Classifier(loaded, self._who)
+
+
+class BroughtLayerTimer(BroughtRuntime):
+    """A `BroughtRuntime` whose engine has a profiler."""
+
+    def __init__(self, runtime: Runtime, facts: RuntimeFacts, provider: str, timer: LayerTimer) -> None:
+        super().__init__(runtime, facts, provider)
+        self._timer = timer
+
+    def layer_times(self, path: Path, settings: SessionSettings, clock_budget_s: float) -> LayerProfile | None:
+        found: object = _named(
+            self._who, FailureType.RUN_FAILED, lambda: self._timer.layer_times(path, settings, clock_budget_s)
+        )
+        if found is None or isinstance(found, LayerProfile):
+            return found
+        kind = type(found).__name__
+        raise JobFailedError(FailureType.RUN_FAILED, f"{self._who}: layer_times returned a {kind}")
 
 
 class _Session:

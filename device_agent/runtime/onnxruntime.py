@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,11 @@ from device_agent.runtime.base import (
     SessionSettings,
 )
 from device_agent.runtime.onnx_check import check_onnx
+from device_agent.runtime.onnx_profile import MAX_PROFILE_BYTES, MIN_PROFILED, read_profile
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, Dtype
 from nas_engine.domain.measuring.batch import may_be_batch, own_batch
+from nas_engine.domain.measuring.layer_times import MAX_PROFILED_RUNS, LayerProfile
 
 _NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -119,9 +122,32 @@ class OnnxRuntime:
         _fixed_input(inputs[0], settings, 0)  # refuses shapes and types that cannot be fed
         return _OnnxClassifier(session, inputs[0])
 
-    def _session(self, data: bytes, settings: SessionSettings) -> Any:
+    def layer_times(self, path: Path, settings: SessionSettings, clock_budget_s: float) -> LayerProfile | None:
+        """As `LayerTimer`: one run to get warm, then as many as fit into the budget, each kernel in whole
+        microseconds.
+        """
+        data = path.read_bytes()
+        check_onnx(data)
+        with tempfile.TemporaryDirectory(prefix="hilnas-layers-") as folder:
+            session = self._session(data, settings, profile_prefix=str(Path(folder) / "run"))
+            inputs = {i.name: _fixed_input(i, settings, index) for index, i in enumerate(session.get_inputs())}
+            timed = _OnnxSession(session, inputs)
+            end_ns, num_runs = time.perf_counter_ns() + round(clock_budget_s * 1e9), 0
+            while num_runs <= MIN_PROFILED or (num_runs < MAX_PROFILED_RUNS and time.perf_counter_ns() < end_ns):
+                timed.run()
+                num_runs += 1
+            file = Path(session.end_profiling())
+            timed.close()
+            if file.stat().st_size > MAX_PROFILE_BYTES:
+                return None
+            return read_profile(file.read_bytes(), num_runs, f"onnxruntime {self._engine.__version__} profiler")
+
+    def _session(self, data: bytes, settings: SessionSettings, profile_prefix: str = "") -> Any:
         try:
             options = self._engine.SessionOptions()
+            if profile_prefix:
+                options.enable_profiling = True
+                options.profile_file_prefix = profile_prefix
             options.intra_op_num_threads = settings.num_threads
             options.inter_op_num_threads = 1
             options.execution_mode = self._engine.ExecutionMode.ORT_SEQUENTIAL

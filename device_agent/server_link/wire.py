@@ -8,6 +8,7 @@ from device_agent.failures import JobFailedError
 from device_agent.jobs import CanaryOrder, ClassifyOrder, LeasedJob, LeaseKey, MeasureOrder, Outcome
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.messages import failure_to_proto
+from device_agent.runtime.base import LayerTimer
 from device_agent.runtime.settings_schema import settings_schema
 from device_agent.server_link.artifacts import ArtifactRef
 from hilnas.v1 import control_pb2
@@ -61,7 +62,12 @@ def capabilities_to_proto(
         has_npu_load=board.state().npu_load_percent is not None,
         timer_resolution_ns=device.environment().timer_resolution_ns or 0,
         core_masks=device.core_labels(),
-        features=["canary", "known-device", *(["classify"] if facts.executes else [])],
+        features=[
+            "canary",
+            "known-device",
+            *(["classify"] if facts.executes else []),
+            *(["layers"] if isinstance(device.runtime, LayerTimer) else []),
+        ],
         runtime=control_pb2.RuntimeDescription(
             title=one_line(device.declared.declaration.title, 200),
             package=device.declared.provider.package,
@@ -130,6 +136,7 @@ def _measure_order(measure: control_pb2.MeasureJob) -> MeasureOrder:
         input_ranges=ranges_from_proto(measure.input_ranges),
         canary=canary,
         cpu_operators=tuple(measure.cpu_operators),
+        layer_times=measure.layer_times,
     )
 
 

@@ -14,6 +14,7 @@ class ExitStatus(IntEnum):
     MISSING_PACKAGE = 3
     UNKNOWN_SIGNER = 4
     UNREACHABLE = 5
+    CANNOT_BE_TOLD = 6
     INTERRUPTED = 130
 
 
@@ -24,5 +25,6 @@ MEANINGS = {
     ExitStatus.MISSING_PACKAGE: "a package is not installed; the line names the extra that brings it",
     ExitStatus.UNKNOWN_SIGNER: "`hilnas bundles verify`: the bundle is intact, and anybody may have signed it",
     ExitStatus.UNREACHABLE: "no server answers; the line says at which address, and where that was found",
+    ExitStatus.CANNOT_BE_TOLD: "`hilnas bundles verify --on`: too noisy to be called the same or not",
     ExitStatus.INTERRUPTED: "Ctrl-C",
 }

@@ -23,7 +23,12 @@ from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.jobs.workers.schemas import WorkerResource
-from server.measuring.schemas import MeasurementDetail, MeasurementResource, SamplesResource
+from server.measuring.schemas import (
+    LayerProfileResource,
+    MeasurementDetail,
+    MeasurementResource,
+    SamplesResource,
+)
 from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
 from server.searches.schemas import SearchResource, ValidationReport
@@ -248,6 +253,10 @@ class Measurements(Group):
     def samples(self, measurement_id: str) -> SamplesResource:
         """Read the raw samples of a measurement."""
         return read(SamplesResource, self._transport.get(f"{API}/measurements/{measurement_id}/samples"))
+
+    def layers(self, measurement_id: str) -> LayerProfileResource:
+        """Read how long each layer took, where the measurement was ordered with `layer_times`."""
+        return read(LayerProfileResource, self._transport.get(f"{API}/measurements/{measurement_id}/layers"))
 
     def export(self, media_type: str, filters: Params | None = None) -> Iterator[bytes]:
         """Everything that matches, as ``text/csv`` or ``application/x-ndjson``."""

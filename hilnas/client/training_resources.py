@@ -9,15 +9,33 @@ from pathlib import Path
 
 from hilnas.client.event_source import ReceivedEvent, follow
 from hilnas.client.resources import API, Document, Group, read, spec_document
-from hilnas.client.transport import Params
+from hilnas.client.transport import Params, Transport
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.jobs.schemas import JobDetail
-from server.shipping.schemas import EvidenceKeyResource, ExplanationResource
+from server.shipping.schemas import (
+    CandidateLayersResource,
+    EvidenceKeyResource,
+    ExplanationResource,
+    MeasureNeighboursResource,
+)
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import DeployableModelResource, SupernetResource, SupernetVersionResource
+
+
+def fetch_bundle(transport: Transport, address: str, path: Path, name: str) -> str:
+    """Fetch an evidence bundle into a file, or into a folder under the server's name for it; else under `name`."""
+    with transport.stream(address, {}, timeout_s=600.0) as response:
+        said = re.search(r'filename="([A-Za-z0-9][A-Za-z0-9._+-]*)"', response.headers.get("content-disposition", ""))
+        target = path / (f"{name}-evidence.zip" if said is None else said[1]) if path.is_dir() else path
+        partial = target.with_name(target.name + ".part")
+        with partial.open("wb") as file:
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+    os.replace(partial, target)
+    return str(target)
 
 
 class Candidates(Group):
@@ -37,17 +55,7 @@ class Candidates(Group):
 
         It appears whole or not at all; `hilnas bundles verify` checks it.
         """
-        with self._transport.stream(f"{API}/candidates/{candidate_id}/bundle", {}, timeout_s=600.0) as response:
-            name = re.search(
-                r'filename="([A-Za-z0-9][A-Za-z0-9._+-]*)"', response.headers.get("content-disposition", "")
-            )
-            target = path / (f"{candidate_id}-evidence.zip" if name is None else name[1]) if path.is_dir() else path
-            partial = target.with_name(target.name + ".part")
-            with partial.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-        os.replace(partial, target)
-        return str(target)
+        return fetch_bundle(self._transport, f"{API}/candidates/{candidate_id}/bundle", path, candidate_id)
 
     def evidence_key(self) -> EvidenceKeyResource:
         """Read the key with which the server signs evidence bundles."""
@@ -56,6 +64,17 @@ class Candidates(Group):
     def explain(self, candidate_id: str) -> ExplanationResource:
         """Read what each single change of its architecture would do to latency and accuracy."""
         return read(ExplanationResource, self._transport.get(f"{API}/candidates/{candidate_id}/neighbours"))
+
+    def layers(self, candidate_id: str) -> CandidateLayersResource:
+        """Read where its microseconds go: time per block and layer, with MACs beside it."""
+        return read(CandidateLayersResource, self._transport.get(f"{API}/candidates/{candidate_id}/layers"))
+
+    def measure_neighbours(
+        self, candidate_id: str, *, max_networks: int = 8, idempotency_key: str | None = None
+    ) -> MeasureNeighboursResource:
+        """Have changes of its architecture measured that nothing measured yet, when boards have nothing else to do."""
+        path, document = f"{API}/candidates/{candidate_id}/neighbours:measure", {"max_networks": max_networks}
+        return read(MeasureNeighboursResource, self._transport.post(path, document, idempotency_key=idempotency_key))
 
     def retrain(
         self,
@@ -139,6 +158,10 @@ class NetworkGroup(Group):
     def models(self, network_id: str) -> Iterator[DeployableModelResource]:
         """Its model files, for boards."""
         return self.items(f"{API}/networks/{network_id}/models", DeployableModelResource, {})
+
+    def bundle(self, network_id: str, path: Path) -> str:
+        """Fetch its evidence bundle into a file, or into a folder under the server's name for it; returns the path."""
+        return fetch_bundle(self._transport, f"{API}/networks/{network_id}/bundle", path, network_id)
 
     def cancel(self, network_id: str) -> NetworkResource:
         """Stop its training; it cannot be resumed."""

@@ -245,7 +245,7 @@ class CanarySpec(_message.Message):
     def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., baseline_us: _Optional[float] = ..., output_digest: _Optional[str] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class MeasureJob(_message.Message):
-    __slots__ = ("model", "profile", "dtype", "batch", "num_threads", "core_mask", "canary", "input_seed", "cpu_operators", "input_ranges")
+    __slots__ = ("model", "profile", "dtype", "batch", "num_threads", "core_mask", "canary", "input_seed", "cpu_operators", "input_ranges", "layer_times")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -256,6 +256,7 @@ class MeasureJob(_message.Message):
     INPUT_SEED_FIELD_NUMBER: _ClassVar[int]
     CPU_OPERATORS_FIELD_NUMBER: _ClassVar[int]
     INPUT_RANGES_FIELD_NUMBER: _ClassVar[int]
+    LAYER_TIMES_FIELD_NUMBER: _ClassVar[int]
     model: ArtifactRef
     profile: str
     dtype: _measurement_pb2.Dtype
@@ -266,7 +267,8 @@ class MeasureJob(_message.Message):
     input_seed: int
     cpu_operators: _containers.RepeatedScalarFieldContainer[str]
     input_ranges: _containers.RepeatedCompositeFieldContainer[InputRange]
-    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., profile: _Optional[str] = ..., dtype: _Optional[_Union[_measurement_pb2.Dtype, str]] = ..., batch: _Optional[int] = ..., num_threads: _Optional[int] = ..., core_mask: _Optional[str] = ..., canary: _Optional[_Union[CanarySpec, _Mapping]] = ..., input_seed: _Optional[int] = ..., cpu_operators: _Optional[_Iterable[str]] = ..., input_ranges: _Optional[_Iterable[_Union[InputRange, _Mapping]]] = ...) -> None: ...
+    layer_times: bool
+    def __init__(self, model: _Optional[_Union[ArtifactRef, _Mapping]] = ..., profile: _Optional[str] = ..., dtype: _Optional[_Union[_measurement_pb2.Dtype, str]] = ..., batch: _Optional[int] = ..., num_threads: _Optional[int] = ..., core_mask: _Optional[str] = ..., canary: _Optional[_Union[CanarySpec, _Mapping]] = ..., input_seed: _Optional[int] = ..., cpu_operators: _Optional[_Iterable[str]] = ..., input_ranges: _Optional[_Iterable[_Union[InputRange, _Mapping]]] = ..., layer_times: _Optional[bool] = ...) -> None: ...
 
 class InputRange(_message.Message):
     __slots__ = ("input", "lowest", "highest")

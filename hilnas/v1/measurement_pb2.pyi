@@ -97,7 +97,7 @@ class CanaryReading(_message.Message):
     def __init__(self, artifact_sha256: _Optional[str] = ..., median_us: _Optional[float] = ..., ratio: _Optional[float] = ..., output_digest: _Optional[str] = ...) -> None: ...
 
 class Measurement(_message.Message):
-    __slots__ = ("identity", "dtype", "batch", "samples", "flags", "environment_json", "load_us", "init_us", "first_run_us", "canary_before", "canary_after", "npu_time_source", "output_digest")
+    __slots__ = ("identity", "dtype", "batch", "samples", "flags", "environment_json", "load_us", "init_us", "first_run_us", "canary_before", "canary_after", "npu_time_source", "output_digest", "layers")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class Measurement(_message.Message):
     CANARY_AFTER_FIELD_NUMBER: _ClassVar[int]
     NPU_TIME_SOURCE_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
     identity: DeviceIdentity
     dtype: Dtype
     batch: int
@@ -124,7 +125,28 @@ class Measurement(_message.Message):
     canary_after: CanaryReading
     npu_time_source: str
     output_digest: str
-    def __init__(self, identity: _Optional[_Union[DeviceIdentity, _Mapping]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., batch: _Optional[int] = ..., samples: _Optional[bytes] = ..., flags: _Optional[_Iterable[_Union[ValidityFlag, _Mapping]]] = ..., environment_json: _Optional[str] = ..., load_us: _Optional[float] = ..., init_us: _Optional[float] = ..., first_run_us: _Optional[float] = ..., canary_before: _Optional[_Union[CanaryReading, _Mapping]] = ..., canary_after: _Optional[_Union[CanaryReading, _Mapping]] = ..., npu_time_source: _Optional[str] = ..., output_digest: _Optional[str] = ...) -> None: ...
+    layers: LayerProfile
+    def __init__(self, identity: _Optional[_Union[DeviceIdentity, _Mapping]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., batch: _Optional[int] = ..., samples: _Optional[bytes] = ..., flags: _Optional[_Iterable[_Union[ValidityFlag, _Mapping]]] = ..., environment_json: _Optional[str] = ..., load_us: _Optional[float] = ..., init_us: _Optional[float] = ..., first_run_us: _Optional[float] = ..., canary_before: _Optional[_Union[CanaryReading, _Mapping]] = ..., canary_after: _Optional[_Union[CanaryReading, _Mapping]] = ..., npu_time_source: _Optional[str] = ..., output_digest: _Optional[str] = ..., layers: _Optional[_Union[LayerProfile, _Mapping]] = ...) -> None: ...
+
+class ProfiledLayer(_message.Message):
+    __slots__ = ("name", "operator")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    operator: str
+    def __init__(self, name: _Optional[str] = ..., operator: _Optional[str] = ...) -> None: ...
+
+class LayerProfile(_message.Message):
+    __slots__ = ("source", "layers", "num_runs", "times")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    NUM_RUNS_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    layers: _containers.RepeatedCompositeFieldContainer[ProfiledLayer]
+    num_runs: int
+    times: bytes
+    def __init__(self, source: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[ProfiledLayer, _Mapping]]] = ..., num_runs: _Optional[int] = ..., times: _Optional[bytes] = ...) -> None: ...
 
 class Classification(_message.Message):
     __slots__ = ("identity", "dtype", "batch", "images_sha256", "num_images", "num_classes", "predictions", "environment_json")

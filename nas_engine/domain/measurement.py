@@ -28,6 +28,7 @@ from nas_engine.domain.measuring.environment import (
     HardwareKey,
     ThermalReading,
 )
+from nas_engine.domain.measuring.layer_times import LayerProfile
 from nas_engine.domain.measuring.profile import MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock, compress_blocks, decompress_blocks
 
@@ -349,6 +350,7 @@ class Measurement:
         canary_before, canary_after: the golden model, where the job asked for it.
         npu_time_source: which call gave npu_ns; None where there is none.
         output_digest: sha256 of the model's rounded outputs on the job's fixed input.
+        layers: time of each layer, from runs of their own; None where not asked for, or the runtime does not tell.
     """
 
     blocks: tuple[SampleBlock, ...]
@@ -362,6 +364,7 @@ class Measurement:
     canary_after: CanaryReading | None = None
     npu_time_source: str | None = None
     output_digest: str | None = None
+    layers: LayerProfile | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(v) and v >= 0 for v in (self.load_us, self.init_us, self.first_run_us)):

@@ -112,6 +112,11 @@ def quantity_text(interval: Interval, unit: str, *, signed: bool = False) -> str
     return f"{number_text(shown, signed=signed)} {name}".rstrip()
 
 
+def uncertain_text(value: float, standard_error: float | None, unit: str, *, signed: bool = False) -> str:
+    """Write a value of which a standard error is known, or nothing: `quantity_text` of its 95 % interval."""
+    return quantity_text(Interval.of_error(value, standard_error), unit, signed=signed)
+
+
 def _plain_text(value: float, plus: str) -> str:
     """A value of which no interval is known: whole numbers with separators, others with five digits."""
     if value == int(value) and abs(value) >= 1000:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.calibration import calibrate
@@ -46,14 +47,16 @@ class Accuracy:
         top1: fraction.
         num_images: how many were classified.
         standard_error: binomial, sqrt(p (1 - p) / n).
+        answers: which images they were; None where that was not kept.
     """
 
     top1: float
     num_images: int
     standard_error: float
+    answers: CorrectAnswers | None = None
 
     @classmethod
-    def of(cls, num_correct: int, num_images: int) -> Accuracy:
+    def of(cls, num_correct: int, num_images: int, answers: CorrectAnswers | None = None) -> Accuracy:
         """From counts.
 
         Raises:
@@ -62,7 +65,7 @@ class Accuracy:
         if num_images <= 0:
             raise WeightsError("accuracy of no image: give held-out images")
         top1 = num_correct / num_images
-        return cls(top1, num_images, math.sqrt(top1 * (1.0 - top1) / num_images))
+        return cls(top1, num_images, math.sqrt(top1 * (1.0 - top1) / num_images), answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +118,18 @@ def classify(
     Raises:
         WeightsError: there are no images, or a logit is not finite.
     """
-    correct, num_images = 0, 0
+    correct: list[NDArray[np.bool_]] = []
+    labels: list[NDArray[np.int64]] = []
     with torch.no_grad():
         for batch in held_out:
             logits_NK = forward(fit_resolution(batch.images_NCHW, graph), graph, weights=weights, norm=norm)
             if not bool(torch.isfinite(logits_NK).all()):
                 raise WeightsError("a logit is not finite: the weights or statistics are unusable")
-            correct += int((logits_NK.argmax(1) == batch.labels_N).sum())
-            num_images += len(batch.labels_N)
-    return Accuracy.of(correct, num_images)
+            correct.append((logits_NK.argmax(1) == batch.labels_N).cpu().numpy())
+            labels.append(batch.labels_N.cpu().numpy().astype(np.int64))
+    num_images = sum(map(len, labels))
+    answers = CorrectAnswers.of(correct, labels) if num_images else None
+    return Accuracy.of(sum(int(one.sum()) for one in correct), num_images, answers)
 
 
 def predict(

@@ -327,7 +327,8 @@ class WarmStartSettings(SpecPart):
     """Architectures as published names, genotypes, or documents in the space's own form."""
 
     search: str | None = Field(default=None, min_length=1, max_length=100)
-    """Id of another search over the same space: its front comes first, then its other candidates."""
+    """Another search over the same space, by its id or in requests its name: its front comes first, then its other
+    candidates."""
 
     measured: bool = False
     """Whether architectures of this space that were measured on the same hardware are taken, newest first."""

@@ -21,7 +21,8 @@ from server.core.errors import NotAuthenticatedError
 from server.core.http.problem_types import FORBIDDEN, UNAUTHENTICATED
 from server.core.http.problems import Problem
 from server.core.http.provide import ApiSettings, provided, provided_of
-from server.core.http.references import resolve_references
+from server.core.http.references import resolve_references, resolved_document
+from server.core.http.requests import JsonDocument
 
 SESSION_COOKIE = "hilnas_session"
 CSRF_HEADER = "X-Hilnas-Page"
@@ -159,6 +160,14 @@ def _permitted(
 
 Permitted = Annotated[Caller, Depends(_permitted)]
 """The caller, once the policy (`server.access.permissions`) has let it use the route."""
+
+
+def _referring_document(request: Request, document: JsonDocument, _: Permitted) -> JsonValue:
+    return resolved_document(request, document)
+
+
+ReferringDocument = Annotated[JsonValue, Depends(_referring_document)]
+"""The request's body as plain JSON, with ids in place of what names them; for callers alone, as in paths."""
 
 
 async def _labels_fit(request: Request, _: Permitted, quotas: Annotated[Quotas, provided(Quotas)]) -> None:

@@ -81,7 +81,9 @@ from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.shipping.bundles import EvidenceBundles
 from server.shipping.exports import CandidateExports
+from server.shipping.layers import LayerTimes
 from server.shipping.neighbours import Neighbourhoods
+from server.shipping.spare_time import SpareTime
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.result_tables import SpaceTables
@@ -198,7 +200,9 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     searching = (searches, fronts, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
 
     bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))
-    shipping = (CandidateExports(uow), bundles, Neighbourhoods(uow, spaces, tables))
+    neighbourhoods = Neighbourhoods(uow, spaces, tables)
+    explaining = (neighbourhoods, SpareTime(uow, spaces, neighbourhoods), LayerTimes(uow, spaces, artifacts))
+    shipping = (CandidateExports(uow), bundles, *explaining)
 
     return Provided(
         *core, *access_and_jobs, *what_is_searched, *boards, *latency_tables, *training, *searching, *shipping

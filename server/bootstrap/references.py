@@ -1,4 +1,4 @@
-"""What each kind of thing can be named by, and which parameter of a path or a query names which kind."""
+"""What each kind of thing can be named by, and which parameters of requests and members of documents name which."""
 
 from __future__ import annotations
 
@@ -46,8 +46,13 @@ _PARAMETERS = {
     "arch_id": "architecture",
     "hardware_key": "hardware",
 }
+_MEMBERS = {
+    ("supernet",): "supernet",  # of a search, of a ranking study
+    ("algorithm", "latency_table"): "batch",
+    ("warm_start", "search"): "search",
+}
 
 
 def all_references(uow: UnitOfWork) -> References:
     """What the routes find references with."""
-    return References(uow, _REFERENTS, _PARAMETERS)
+    return References(uow, _REFERENTS, _PARAMETERS, _MEMBERS)

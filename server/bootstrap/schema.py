@@ -32,6 +32,7 @@ from server.core.database.engine import is_retryable, open_engine
 from server.core.database.metadata import metadata
 from server.fleet import store as fleet
 from server.jobs import tables as jobs
+from server.jobs.workers import store as workers
 from server.latency_tables import store as latency_tables
 from server.measuring import store as measuring
 from server.measuring.canaries import store as canary_store
@@ -154,6 +155,7 @@ TABLES_OF = (
     studies,
     training,
     networks,
+    workers,
     wakeups,
 )
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import Validity
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import stored_metric
 from nas_engine.domain.plugins.doors import Provider
@@ -227,3 +228,19 @@ class HeldOutAccuracy:
     def standard_error(self) -> float:
         """Binomial standard error of top1, by the normal approximation."""
         return math.sqrt(self.top1 * (1.0 - self.top1) / self.num_images)
+
+
+def check_answers(accuracy: HeldOutAccuracy, answers: CorrectAnswers | None) -> None:
+    """Refuse answers that are not those an accuracy was counted from.
+
+    Raises:
+        InvalidValueError: they are of other images, or count to another accuracy.
+    """
+    if answers is None:
+        return
+    counted = HeldOutAccuracy(answers.num_correct / answers.num_images, answers.num_images)
+    if counted != accuracy:
+        raise InvalidValueError(
+            f"answers to {answers.num_images} images of which {answers.num_correct} are right do not make top1 "
+            f"{accuracy.top1} of {accuracy.num_images}"
+        )

@@ -12,16 +12,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_engine.domain.measurement import Validity
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import all_metrics, graph_metrics
 from server.candidates.candidate import AwaitedEvaluation, Evaluation, MetricValue
 from server.candidates.search_store import searches
 from server.candidates.states import EvaluationSource
 from server.candidates.tables import (
+    ANSWERS,
     AWAITED_EVALUATIONS,
     EVALUATIONS,
     awaited_evaluations,
     candidates,
+    evaluation_answers,
     evaluations,
 )
 from server.core.database.store import Store, chunks
@@ -30,11 +33,14 @@ from server.core.database.store import Store, chunks
 class EvaluationStore(Store):
     """Evaluations as rows; one per candidate, metric and attempt."""
 
-    def add_evaluation(self, evaluation: Evaluation, *, current: bool = True) -> bool:
+    def add_evaluation(
+        self, evaluation: Evaluation, *, current: bool = True, answers: CorrectAnswers | None = None
+    ) -> bool:
         """Store one; False where this candidate, metric and attempt has one already.
 
         Args:
             current: whether it is the candidate's value from now on.
+            answers: of an accuracy, which images it got right.
         """
         e = evaluations.c
         of_metric = sa.and_(e.candidate_id == evaluation.candidate_id, e.metric == evaluation.metric.name)
@@ -43,7 +49,29 @@ class EvaluationStore(Store):
             return False
         if current:
             self._connection.execute(sa.update(evaluations).where(of_metric, e.current).values(current=False))
-        return self._insert_ignore(evaluations, self._rows([evaluation], current=current)) == 1
+        if self._insert_ignore(evaluations, self._rows([evaluation], current=current)) != 1:
+            return False
+        if answers is not None:
+            row = {**ANSWERS.row_of(answers), "evaluation_id": evaluation.id}
+            self._connection.execute(sa.insert(evaluation_answers), row)
+        return True
+
+    def current_answers(
+        self, candidate_ids: Sequence[str], metrics: Sequence[Metric]
+    ) -> Mapping[Metric, Mapping[str, CorrectAnswers]]:
+        """Read which images the current accuracies of these candidates got right, by metric and candidate.
+
+        Evaluations of releases that did not keep it are left out.
+        """
+        e, found = evaluations.c, {metric: dict[str, CorrectAnswers]() for metric in metrics}
+        by_name = {metric.name: metric for metric in metrics}
+        answered = evaluation_answers.join(evaluations, e.id == evaluation_answers.c.evaluation_id)
+        columns = sa.select(e.candidate_id, e.metric, *ANSWERS.columns).select_from(answered)
+        for ids in chunks(candidate_ids):
+            wanted = columns.where(e.candidate_id.in_(ids), e.current, e.metric.in_(list(by_name)))
+            for row in self._connection.execute(wanted):
+                found[by_name[row.metric]][row.candidate_id] = ANSWERS.value_of(row)
+        return found
 
     def add_first_evaluations(self, found: Sequence[Evaluation]) -> None:
         """Store the current values of new candidates of one search."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metrics import LATENCY_US, is_searched
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
@@ -113,12 +114,18 @@ def candidate_event(candidate: Candidate) -> NewEvent:
     )
 
 
-def record_value(tx: Transaction, search: Search, candidate: Candidate, evaluation: Evaluation) -> Search:
+def record_value(
+    tx: Transaction,
+    search: Search,
+    candidate: Candidate,
+    evaluation: Evaluation,
+    answers: CorrectAnswers | None = None,
+) -> Search:
     """Store an evaluation of a candidate of a locked search; completes the candidate when it was the last awaited.
 
-    A repeated evaluation (same metric and attempt) changes nothing.
+    A repeated evaluation (same metric and attempt) changes nothing. `answers` are those behind an accuracy.
     """
-    if not EvaluationStore(tx).add_evaluation(evaluation):
+    if not EvaluationStore(tx).add_evaluation(evaluation, answers=answers):
         return search
     EvaluationStore(tx).settle_awaited(candidate.id, evaluation.metric)
     updated = candidate.with_value(evaluation.known)

@@ -26,6 +26,7 @@ from nas_engine.settings.base import (
     Seed,
     SpaceSpec,
     SpecPart,
+    later,
 )
 from nas_engine.settings.declared import read_settings
 from nas_engine.settings.evaluation import EvaluationSettings
@@ -89,6 +90,10 @@ class MeasurementSpec(SpecPart):
     timeout_s: float = Field(default=300.0, gt=0, le=86_400)
     """Longest time one measurement may take on the device, in seconds."""
 
+    layer_times: bool = later(False)
+    """Whether the device also says how long each layer takes, where its runtime has a profiler: in a run of about a
+    second after everything that is timed, which changes no latency."""
+
 
 SupernetChoice = Annotated[
     Annotated[Annotated[str, Field(min_length=1, max_length=100)], Tag("id")]
@@ -107,7 +112,8 @@ class SearchSpec(SpecPart):
     """Search space that candidates are drawn from, with its parameters."""
 
     supernet: SupernetChoice | None = None
-    """Supernet that top1 is evaluated with: the id of a trained one (`sup_...`), or a training spec that makes one.
+    """Supernet that top1 is evaluated with: a trained one (by its id `sup_...`, in requests also by its name or a part
+    of the id), or a training spec that makes one.
     Needed where top1 is wanted, unless the space is a table of results that holds it."""
 
     dataset: Identifier | None = None

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.measurement import Validity
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Goal
 from server.candidates.candidate import AwaitedEvaluation, Candidate, Evaluation
 from server.candidates.states import CandidateState, EvaluationSource
@@ -89,6 +90,17 @@ sa.Index(
 )
 
 
+# Which images an accuracy got right, a bit each: apart from the evaluations, which are listed without them.
+evaluation_answers = sa.Table(
+    "evaluation_answers",
+    metadata,
+    sa.Column("evaluation_id", Id, sa.ForeignKey("evaluations.id"), primary_key=True),
+    sa.Column("num_images", sa.BigInteger, nullable=False),
+    sa.Column("labels_sha256", Digest, nullable=False),
+    sa.Column("bits", sa.LargeBinary, nullable=False),
+)
+
+
 awaited_evaluations = sa.Table(
     "awaited_evaluations",
     metadata,
@@ -116,4 +128,5 @@ EVALUATIONS = Rows(
     },
     beside=("recorded_step", "current"),
 )
+ANSWERS = Rows(CorrectAnswers, evaluation_answers, beside=("evaluation_id",))
 AWAITED_EVALUATIONS = Rows(AwaitedEvaluation, awaited_evaluations)

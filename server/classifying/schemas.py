@@ -174,3 +174,9 @@ class DeviceAccuracyValue(Resource):
 
     agreement: float | None
     """Fraction of images that device and float network put into the same class; null where loss is not known."""
+
+    text: str = ""
+    """Accuracy with half its 95 % interval, as people write it: `79.6 ± 0.9 %`."""
+
+    loss_text: str | None = None
+    """Loss with half its 95 % interval, as people write it; null where loss is not known."""

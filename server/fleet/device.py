@@ -61,6 +61,7 @@ MAX_LABELS = 64
 
 
 CLASSIFY_FEATURE = "classify"
+LAYERS_FEATURE = "layers"  # its runtime has a profiler that times each layer
 """Feature of agents that execute models on given images."""
 
 

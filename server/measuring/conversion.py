@@ -34,6 +34,7 @@ class ConvertedModel:
 
     Attributes:
         cpu_operators: operators the converter left on the processor.
+        log_sha256: what the converter printed, an artifact; None where there is none.
     """
 
     sha256: str
@@ -41,6 +42,12 @@ class ConvertedModel:
     weights: WeightsOrigin
     supernet_version_id: str | None = None
     cpu_operators: tuple[str, ...] = ()
+    log_sha256: str | None = None
+
+    @property
+    def log(self) -> dict[str, JsonValue]:
+        """The member of a job's result that names the log; none where there is none."""
+        return {} if self.log_sha256 is None else {"log_sha256": self.log_sha256}
 
 
 class ConversionResults:
@@ -75,12 +82,13 @@ class ConversionResults:
                     ArtifactStore(tx).add_export(_export(tx, payload, payload.arch_id, made))
             model = ModelFile(conversion.sha256, conversion.format, conversion.cpu_operators)
             if payload.deploys:
-                complete_job(tx, job, {"sha256": conversion.sha256, "cpu_operators": list(conversion.cpu_operators)})
+                operators = list(conversion.cpu_operators)
+                complete_job(tx, job, {"sha256": conversion.sha256, "cpu_operators": operators, **conversion.log})
                 return
             if payload.measure is not None or payload.classify is not None:
-                self._resolve_own(tx, job, payload, model)
+                self._resolve_own(tx, job, payload, model, conversion.log)
                 return
-            complete_job(tx, job, {"sha256": conversion.sha256})
+            complete_job(tx, job, {"sha256": conversion.sha256, **conversion.log})
             self._order_measurements(tx, affected_searches(tx, job), payload, model)
 
         self._uow.write(work)
@@ -100,12 +108,14 @@ class ConversionResults:
         for search in current.values():
             advance(tx, search, self._settings)
 
-    def _resolve_own(self, tx: Transaction, job: Job, payload: ConvertPayload, model: ModelFile) -> None:
+    def _resolve_own(
+        self, tx: Transaction, job: Job, payload: ConvertPayload, model: ModelFile, log: Mapping[str, JsonValue]
+    ) -> None:
         """Queue what was asked of a model that was there as ONNX; the job's result names what was queued."""
         target = payload.measure_target
         if target is None:
             raise InvalidValueError(f"job {job.id} converts a model and does not say who is to run it")
-        result: dict[str, JsonValue] = {"sha256": model.sha256, "cpu_operators": [*model.cpu_operators]}
+        result: dict[str, JsonValue] = {"sha256": model.sha256, "cpu_operators": [*model.cpu_operators], **log}
         if payload.classify is not None:
             classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
             candidate = None if job.candidate_id is None else CandidateStore(tx).get_candidate(job.candidate_id)

@@ -46,6 +46,7 @@ def assignment_to_proto(
         input_seed=payload.input_seed,
         input_ranges=ranges_to_proto(payload.input_ranges),
         cpu_operators=payload.cpu_operators,
+        layer_times=payload.layer_times,
     )
     if canary is not None:
         measure.canary.CopyFrom(canary_to_proto(canary))

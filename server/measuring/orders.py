@@ -167,6 +167,7 @@ class LatencyScheduler:
             timeout_s=search.spec.measurement.timeout_s,
             arch_id=candidate.arch_id,
             cpu_operators=model.cpu_operators,
+            layer_times=search.spec.measurement.layer_times,
         )
         tx.wake(Topic.DEVICE_JOBS)
         return JobStore(tx).add_job(

@@ -15,7 +15,7 @@ from server.spaces.architecture import ArchitectureDocument
 
 
 class MeasurePayload(Payload):
-    """Measure the latency of one model file."""
+    """Measure the latency of one model file; with `layer_times` also each layer's, in runs of their own."""
 
     model_sha256: str
     model_format: ModelFormat
@@ -35,6 +35,7 @@ class MeasurePayload(Payload):
     cpu_operators: tuple[str, ...] = ()
     label: str = ""
     classify_job_id: str | None = None
+    layer_times: bool = False
 
 
 class ClassifyPayload(Payload):

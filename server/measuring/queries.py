@@ -11,6 +11,7 @@ from pydantic import Field
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.measuring.batch import may_be_batch, own_batch
 from nas_engine.domain.measuring.image_set import MAX_IMAGES, ImageSetHeader
+from nas_engine.domain.measuring.layer_times import LayerProfile
 from nas_engine.settings.base import Identifier, Name, SpecPart
 from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin, check_sha256
@@ -108,6 +109,15 @@ class Latencies:
     def packed_samples_of(self, measurement_id: str) -> bytes | None:
         """The raw samples of a measurement, compressed; None for estimates. Raises NotFoundError."""
         return self._uow.read(lambda tx: MeasurementStore(tx).samples_of_measurement(measurement_id))
+
+    def layers_of(self, measurement_id: str) -> LayerProfile | None:
+        """How long each layer took, where that is known. Raises NotFoundError: there is no such measurement."""
+
+        def look(tx: Transaction) -> LayerProfile | None:
+            MeasurementStore(tx).get_measurement(measurement_id)
+            return MeasurementStore(tx).layers_of_measurement(measurement_id)
+
+        return self._uow.read(look)
 
     def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Runs of the golden model on a device, newest first. Raises NotFoundError."""
@@ -313,6 +323,7 @@ def _payload(spec: ModelMeasurementSpec, profile: HardwareProfile) -> MeasurePay
         timeout_s=spec.measurement.timeout_s,
         label=spec.label,
         input_shapes=dict(spec.input_shapes),
+        layer_times=spec.measurement.layer_times,
     )
 
 

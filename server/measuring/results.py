@@ -117,7 +117,7 @@ class MeasurementResults:
         judged = _Counted(replace(measured, flags=(*flags, *troubles)), content.stats)
         record = _record(tx, device, taken, payload, judged, rejection, order)
         HardwareStore(tx).put_hardware(HardwareProfile(key=key))
-        MeasurementStore(tx).add_measurement(record, compress_blocks(sent.blocks))
+        MeasurementStore(tx).add_measurement(record, compress_blocks(sent.blocks), sent.layers)
         payload_of_event: dict[str, JsonValue] = {
             "measurement_id": record.id,
             "candidate_id": record.candidate_id,

@@ -37,14 +37,21 @@ from server.core.http.problem_types import (
 )
 from server.core.http.provide import provided
 from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
-from server.core.http.resources import Listing
+from server.core.http.resources import Listing, interval_resource
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
 from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.queries import Latencies, ModelMeasurementSpec
-from server.measuring.schemas import MeasurementDetail, MeasurementListQuery, MeasurementResource, SamplesResource
+from server.measuring.schemas import (
+    LayerProfileResource,
+    MeasurementDetail,
+    MeasurementListQuery,
+    MeasurementResource,
+    ProfiledLayerResource,
+    SamplesResource,
+)
 from server.spaces.routes import DatasetCatalogDep
 
 router = api_router("measurements", dependencies=[LABELS_FIT])
@@ -157,6 +164,26 @@ def get_measurement_samples(measurement_id: MeasurementId, latencies: LatenciesD
         yield "}"
 
     return StreamingResponse(pieces(), media_type=JSON)
+
+
+@router.get("/measurements/{measurement_id:id}/layers", responses=problems(*COMMON, NOT_FOUND))
+def get_measurement_layers(
+    measurement_id: MeasurementId, latencies: LatenciesDep, _: Permitted
+) -> LayerProfileResource:
+    """Read how long each layer took, where the measurement was ordered with `layer_times` and the runtime tells it."""
+    profile = latencies.layers_of(measurement_id)
+    if profile is None:
+        return LayerProfileResource(measurement_id=measurement_id, source=None, num_runs=0, total=None, layers=[])
+    return LayerProfileResource(
+        measurement_id=measurement_id,
+        source=profile.source,
+        num_runs=profile.num_runs,
+        total=interval_resource(profile.mean_us(range(len(profile.layers))), "us"),
+        layers=[
+            ProfiledLayerResource.of(one, time=interval_resource(profile.mean_us([number]), "us"))
+            for number, one in enumerate(profile.layers)
+        ],
+    )
 
 
 def _image_sets(artifacts: Artifacts, spec: ModelMeasurementSpec) -> dict[str, ImageSetHeader]:

@@ -51,7 +51,8 @@ class MeasuringRpc:
         message = envelope.measurement
 
         def read(payload: MeasurePayload) -> Measurement:
-            return measurement_from_proto(message, MeasurementProfile.named(payload.profile).max_blocks_in_all)
+            max_blocks = MeasurementProfile.named(payload.profile).max_blocks_in_all
+            return measurement_from_proto(message, max_blocks, with_layers=payload.layer_times)
 
         receipt = self.results.put(device.id, lease, digest, read)
         if receipt.record_id is not None and receipt.status in (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE):

@@ -12,7 +12,7 @@ from nas_engine.domain.measurement import LatencyStats, Validity
 from nas_engine.domain.measuring.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measuring.samples import BlockStatus
 from nas_engine.settings.base import one_of
-from server.core.http.resources import CountedQuery, Id, Json, Resource, Text
+from server.core.http.resources import CountedQuery, Id, IntervalResource, Json, Resource, Text
 from server.measuring.measurement import MeasurementKind
 
 
@@ -255,6 +255,38 @@ class SamplesResource(Resource):
 
     blocks: list[SampleBlockResource]
     """Blocks of timed runs in the order taken."""
+
+
+class ProfiledLayerResource(Resource):
+    """How long one step of the inference engine takes."""
+
+    name: str
+    """Name as the engine has it; where it fuses layers, of one of them."""
+
+    operator: str
+    """Operator of the engine."""
+
+    time: IntervalResource
+    """Mean time over the profiled runs, microseconds, with its 95 % interval."""
+
+
+class LayerProfileResource(Resource):
+    """How long each layer of a measured model takes, by its runtime's profiler, in runs after the timed ones."""
+
+    measurement_id: Id
+    """Measurement that the layers belong to."""
+
+    source: str | None
+    """Profiler that told the times; null where layers were not asked for, or the runtime has no profiler."""
+
+    num_runs: int
+    """Number of profiled runs."""
+
+    total: IntervalResource | None
+    """Time of all layers together, microseconds: more than the latency, since profiling costs time itself."""
+
+    layers: list[ProfiledLayerResource]
+    """Steps of the engine in the order they run."""
 
 
 class CanaryResource(Resource):

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_engine.domain.measurement import DeviceClass, LatencyStats, Validity, ValidityFlag
+from nas_engine.domain.measuring.layer_times import LayerProfile
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store, count_of, where_given
@@ -79,6 +80,15 @@ measurements = sa.Table(
 )
 
 
+# How long each layer takes, by the runtime's profiler: few measurements have that.
+measurement_layers = sa.Table(
+    "measurement_layers",
+    metadata,
+    sa.Column("measurement_id", Id, sa.ForeignKey("measurements.id"), primary_key=True),
+    sa.Column("profile", JsonOf(LayerProfile), nullable=False),
+)
+
+
 MEASUREMENTS = Rows(
     MeasurementRecord,
     measurements,
@@ -108,10 +118,15 @@ class MeasuredRange:
 class MeasurementStore(Store):
     """Measurements as rows; statistics that are sorted or filtered by have columns of their own."""
 
-    def add_measurement(self, record: MeasurementRecord, samples: bytes | None) -> None:
-        """Store one with its raw samples."""
+    def add_measurement(
+        self, record: MeasurementRecord, samples: bytes | None, layers: LayerProfile | None = None
+    ) -> None:
+        """Store one with its raw samples, and how long its layers take where that is known."""
         HardwareStore(self._tx).put_hardware(HardwareProfile(key=record.hardware))
         self._connection.execute(sa.insert(measurements).values({**MEASUREMENTS.row_of(record), "samples": samples}))
+        if layers is not None:
+            row = {"measurement_id": record.id, "profile": layers}
+            self._connection.execute(sa.insert(measurement_layers).values(row))
 
     def get_measurement(self, measurement_id: str) -> MeasurementRecord:
         """Read a measurement without its samples. Raises NotFoundError."""
@@ -133,6 +148,18 @@ class MeasurementStore(Store):
         if row is None:
             raise NotFoundError("measurement", measurement_id)
         return row.samples  # type: ignore[no-any-return]
+
+    def layers_of_measurement(self, measurement_id: str) -> LayerProfile | None:
+        """How long each layer took; None where that was not asked for, or the runtime does not tell."""
+        statement = sa.select(measurement_layers.c.profile).where(measurement_layers.c.measurement_id == measurement_id)
+        return self._connection.execute(statement).scalar_one_or_none()
+
+    def newest_with_layers(self, latency_key: str, hardware_key: str) -> MeasurementRecord | None:
+        """The last authoritative, unsuspected measurement of a network on some hardware that timed its layers."""
+        query = MeasurementQuery(latency_key=latency_key, hardware_key=hardware_key, kinds=())
+        timed = sa.select(measurement_layers.c.measurement_id)
+        statement = _filtered(query).where(measurements.c.id.in_(timed))
+        return self._first(MEASUREMENTS, statement.order_by(measurements.c.id.desc()).limit(1))
 
     def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
         """List the measurements that a query selects, newest first."""

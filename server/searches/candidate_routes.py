@@ -15,6 +15,7 @@ from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, is_evaluated, metric_named
 from nas_engine.domain.plugins.doors import Door, own_provider
+from nas_engine.domain.uncertainty import uncertain_text
 from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
@@ -278,6 +279,8 @@ def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue
         loss=None if loss is None else loss.value,
         loss_standard_error=None if loss is None else loss.standard_error,
         agreement=None if loss is None else loss.agreement,
+        text=uncertain_text(record.top1.value, record.top1.standard_error, "fraction"),
+        loss_text=None if loss is None else uncertain_text(loss.value, loss.standard_error, "fraction", signed=True),
     )
 
 
@@ -289,6 +292,7 @@ def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | No
     return LatencyValue.of_stored(
         p50_us=latency.value,
         standard_error_us=latency.uncertainty,
+        text=uncertain_text(latency.value, latency.uncertainty, "us"),
         kind=latency_kind(hardware),
         device_class=None if hardware is None else hardware.key.identity.device_class,
         validity=worst_validity([ValidityFlag(flag, "flag") for flag in latency.flags]),
@@ -315,6 +319,7 @@ def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> Eval
     return EvaluationResource.of(
         evaluation,
         kind=latency_kind(hardware) if is_latency else None,
+        text=uncertain_text(evaluation.value, evaluation.uncertainty, evaluation.metric.unit),
         package=None if provider is None else provider.package,
         package_version=None if provider is None else provider.version,
         plugins=[UsedPluginResource.of(one, one.provider, door=one.door.value) for one in used],

@@ -15,6 +15,7 @@ from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import searched_names
+from nas_engine.domain.uncertainty import uncertain_text
 from nas_engine.settings.base import MetricName, OneOf
 from server.candidates.candidate import MetricValue
 from server.candidates.states import CandidateState, EvaluationSource
@@ -109,6 +110,9 @@ class LatencyValue(Resource):
     flags: list[Validity]
     """Every validity flag raised by the measurement; empty where it is valid."""
 
+    text: str = ""
+    """Median with half its 95 % interval and the unit, as people write it: `73.95 ± 0.09 us`."""
+
 
 class MetricValueResource(Resource):
     """Current value of one metric of a candidate."""
@@ -134,6 +138,9 @@ class MetricValueResource(Resource):
     source: EvaluationSource
     """Way the value was obtained; `graph` is counted from the layer graph."""
 
+    text: str = ""
+    """Value with half its 95 % interval and the unit, as people write it: `79.6 ± 0.9 %`."""
+
     @classmethod
     def of_value(cls, known: MetricValue) -> MetricValueResource:
         """The resource of a candidate's value."""
@@ -145,6 +152,7 @@ class MetricValueResource(Resource):
             uncertainty=known.uncertainty,
             validity=known.validity,
             source=known.source,
+            text=uncertain_text(known.value, known.uncertainty, known.metric.unit),
         )
 
 
@@ -247,6 +255,9 @@ class EvaluationResource(Resource):
 
     uncertainty: float | None
     """Standard error in the metric's unit; null where not known."""
+
+    text: str = ""
+    """Value with half its 95 % interval and the unit, as people write it: `79.6 ± 0.9 %`."""
 
     validity: Validity
     """Worst validity flag of the measurement behind it; `valid` for accuracies."""

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from nas_engine.domain.measuring.classification import compress_predictions, top1
 from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from server.artifacts.store import ArtifactStore
-from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy
+from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy, check_answers
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.lifecycle import advance, record_value
 from server.candidates.payloads import EvaluatePayload
@@ -44,6 +45,7 @@ class EvaluationResults:
         accuracy: HeldOutAccuracy,
         final_model: ConvertedModel | None = None,
         reference: ReferencePredictions | None = None,
+        answers: CorrectAnswers | None = None,
     ) -> None:
         """End an EVALUATE job with its value; completes the candidate and opens the barrier where it was the last.
 
@@ -52,10 +54,13 @@ class EvaluationResults:
             accuracy: on the images the job asked for.
             final_model: with a test accuracy, the network exported with the same weights (an artifact already).
             reference: what that network predicts for the images a device is to classify with it, which is queued.
+            answers: which images the accuracy got right: by them it is compared with that of others, image by image.
 
         Raises:
             LeaseLostError: somebody else has the job by now; nothing is written.
+            InvalidValueError: the answers do not make the accuracy.
         """
+        check_answers(accuracy, answers)
 
         def work(tx: Transaction) -> None:
             payload = read_payload(EvaluatePayload, JobStore(tx).get_job(lease.job_id).payload)
@@ -73,7 +78,7 @@ class EvaluationResults:
                 self._classify(tx, search, candidate, final_model, reference)
             elif final_model is not None:
                 order_deployable(tx, search, candidate, self._settings.max_evaluation_attempts)
-            search = record_value(tx, search, candidate, evaluation)
+            search = record_value(tx, search, candidate, evaluation, answers)
             advance(tx, search, self._settings)
 
         self._uow.write(work)

@@ -13,7 +13,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US
-from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, check_priority
+from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, ReferringDocument, check_priority
 from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.quotas import Quotas
 from server.access.store import PrincipalStore
@@ -35,7 +35,6 @@ from server.core.http.problem_types import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from server.core.http.provide import UowDep, provided
-from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep
@@ -79,7 +78,7 @@ _RETRY_AFTER = {"Retry-After": "1"}
     dependencies=[ROOM_IN_QUEUE],
 )
 def create_search(
-    document: JsonDocument, searches: SearchesDep, uow: UowDep, quotas: QuotasDep, once: PermittedOnce
+    document: ReferringDocument, searches: SearchesDep, uow: UowDep, quotas: QuotasDep, once: PermittedOnce
 ) -> Response:
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
@@ -117,7 +116,7 @@ def _check_quotas(
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def validate_search(document: JsonDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
+def validate_search(document: ReferringDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
     spec = searches.requested(document)[0]
     return _report(spec, searches.validate(spec))

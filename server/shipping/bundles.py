@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from dataclasses import dataclass, replace
+from typing import BinaryIO, TypedDict, cast
 
 from pydantic import BaseModel
 
@@ -21,14 +21,16 @@ from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
+from server.core.database.documents import dumped
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import ConflictError
-from server.core.paging import PageRequest
-from server.jobs.job import Job
+from server.core.paging import MAX_PAGE_SIZE, PageRequest
+from server.jobs.job import Job, JobQuery
 from server.jobs.queue import JobStore
 from server.jobs.schemas import JobResource
+from server.jobs.states import JobKind, JobState
 from server.measuring.canaries.store import CanaryStore
-from server.measuring.measurement import MeasurementRecord
+from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.schemas import MeasurementDetail
 from server.measuring.store import MeasurementStore
 from server.searches.candidate_routes import CandidateContext, candidate_resource, evaluation_resource
@@ -37,6 +39,9 @@ from server.shipping.bundle.archive import ArchiveWriter
 from server.shipping.bundle.manifest import BundleWriter
 from server.shipping.bundle.signing import SigningKey
 from server.training.deployables import DeployableModel, DeployableModels
+from server.training.networks.network import Network
+from server.training.networks.schemas import network_resource
+from server.training.networks.store import NetworkStore
 from server.training.store import SupernetStore
 
 _NUM_CANARIES = 200
@@ -46,9 +51,10 @@ manifest.json   every other file with its SHA-256, and which network it is
 signature.json  the server's Ed25519 signature under manifest.json
 models/         the files to ship
 probe/          the file that was timed: the same layers with random weights; its answers mean nothing
-measurements/   per measurement: statistics, circumstances, canaries, and every timed run
-conversions/    how a file was converted for a board
+measurements/   per measurement: statistics, circumstances, canaries, every timed run, and each layer where it was timed
+conversions/    how a file was converted for a board, and what the converter printed
 candidate.json, evaluations.json, search.json, supernet.json   what was searched, and what was found
+network.json    of a network that was trained by itself: how, and what came of it
 
 `hilnas bundles verify FILE` checks this file as it is, before it is unpacked.
 """
@@ -70,15 +76,27 @@ class MadeBundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Evidence:
-    """What the database knows of one candidate, read at one moment."""
+    """What the database knows of one candidate, or of a network that was trained by itself, read at one moment.
 
-    candidate: Candidate
-    search: Search
+    Attributes:
+        candidate: None for a network that no search found.
+        network: None for a candidate with inherited weights.
+        logs: what converters printed, by the job.
+    """
+
+    candidate: Candidate | None
+    network: Network | None
     documents: dict[str, tuple[str, JsonValue]]
     measurements: tuple[MeasurementRecord, ...]
     canaries: dict[str, JsonValue]
     jobs: tuple[Job, ...]
+    logs: Mapping[str, str]
     cycle_tables: tuple[str, ...]
+
+
+class _Conversions(TypedDict):
+    jobs: tuple[Job, ...]
+    logs: Mapping[str, str]
 
 
 class EvidenceBundles:
@@ -104,7 +122,23 @@ class EvidenceBundles:
                 f"candidate {candidate_id} has no model yet: have it exported (POST "
                 f"/api/v1/candidates/{candidate_id}:export), or train it by itself (hilnas candidates retrain)"
             )
-        known = self._uow.read(lambda tx: _evidence(tx, candidate_id, models))
+        return self._written(self._uow.read(lambda tx: _evidence_of_candidate(tx, candidate_id, models)), models)
+
+    def make_of_network(self, network_id: str) -> MadeBundle:
+        """Write the bundle of a network that was trained by itself: with its own files, and with everything that is
+        known of the candidate that it is, where a search found it.
+
+        Raises:
+            NotFoundError: there is no such network.
+            ConflictError: it has no model to ship yet.
+            ArtifactDamagedError: a stored file is lost or corrupted.
+        """
+        models = [one for one in self._models.of_network(network_id) if one.sha256 is not None]
+        if not models:
+            raise ConflictError(f"network {network_id} has no model: its training is not done, or was done elsewhere")
+        return self._written(self._uow.read(lambda tx: _evidence_of_network(tx, network_id, models)), models)
+
+    def _written(self, known: _Evidence, models: Sequence[DeployableModel]) -> MadeBundle:
         with ExitStack() as on_error:
             file = on_error.enter_context(self._artifacts.scratch())
             writer = BundleWriter(ArchiveWriter(file), self.key)
@@ -131,15 +165,17 @@ class EvidenceBundles:
             if one.file_name not in written and one.sha256 is not None:
                 written.add(one.file_name)
                 writer.add(f"models/{one.file_name}", title_of(one.weights), self._content(one.sha256))
-        probe = probe_of(self._uow, known.candidate)
+        probe = None if known.candidate is None else probe_of(self._uow, known.candidate)
         if probe is not None:
             writer.add(f"probe/{probe.file_name}", title_of(WeightsOrigin.RANDOM), self._content(probe.sha256))
         for sha256 in known.cycle_tables:
             what = "the converter's table of cycles per layer: simulated, not measured"
             writer.add(f"conversions/{sha256[:16]}.cycles.json", what, self._content(sha256))
         for job in known.jobs:
-            document = {**_document(JobResource.of(job)), "payload": job.payload, "result": job.result}
+            document = {**_document(JobResource.of_job(job)), "payload": job.payload, "result": job.result}
             writer.add_document(f"conversions/{job.id}.json", "a conversion: what was asked, and what came", document)
+        for job_id, sha256 in known.logs.items():
+            writer.add(f"conversions/{job_id}.log.txt", "what the converter printed", self._content(sha256))
 
     def _add_measurements(self, writer: BundleWriter, known: _Evidence) -> None:
         for record in known.measurements:
@@ -156,6 +192,10 @@ class EvidenceBundles:
             packed = self._uow.read(lambda tx, id=record.id: MeasurementStore(tx).samples_of_measurement(id))  # type: ignore[misc]
             if packed is not None:
                 writer.add(f"{folder}/samples.json", "every timed run, nanoseconds", _samples(record.id, packed))
+            layers = self._uow.read(lambda tx, id=record.id: MeasurementStore(tx).layers_of_measurement(id))  # type: ignore[misc]
+            if layers is not None:
+                what = "each layer's time by the runtime's profiler, nanoseconds"
+                writer.add_document(f"{folder}/layers.json", what, cast("JsonValue", dumped(layers)))
 
     def _content(self, sha256: str) -> Iterator[bytes]:
         return self._artifacts.stream(self._artifacts.get(sha256))
@@ -182,7 +222,51 @@ def probe_of(uow: UnitOfWork, candidate: Candidate) -> Probe | None:
     return Probe(sha256=sha256, file_name=name)
 
 
-def _evidence(tx: Transaction, candidate_id: str, models: Sequence[DeployableModel]) -> _Evidence:
+def _evidence_of_network(tx: Transaction, network_id: str, models: Sequence[DeployableModel]) -> _Evidence:
+    """Add what is known of the network to what is known of the candidate that its labels name."""
+    network = NetworkStore(tx).get_training(network_id)
+    document: dict[str, tuple[str, JsonValue]] = {
+        "network.json": ("how it was trained by itself", _document(network_resource(network)))
+    }
+    candidate_id = network.spec.labels.get("candidate", "")
+    candidate = next(iter(CandidateStore(tx).get_candidates([candidate_id])), None) if candidate_id else None
+    if candidate is not None and candidate.arch_id == network.arch_id:
+        known = _evidence_of_candidate(tx, candidate.id, models)
+        return replace(known, network=network, documents={**known.documents, **document})
+    query = MeasurementQuery(arch_id=network.arch_id, kinds=(MeasurementKind.MEASURED, MeasurementKind.SIMULATED))
+    found = () if network.arch_id is None else MeasurementStore(tx).page_of_measurements(query, PageRequest(20)).items
+    return _Evidence(
+        candidate=None,
+        network=network,
+        documents=document,
+        measurements=tuple(reversed(found)),
+        canaries={record.id: _canaries(tx, record) for record in found},
+        **_conversions(tx, models, None),
+        cycle_tables=(),
+    )
+
+
+def _conversions(tx: Transaction, models: Sequence[DeployableModel], candidate_id: str | None) -> _Conversions:
+    """The conversions of the models, and of what was timed for the candidate."""
+    wanted = {one.job_id for one in models if one.job_id is not None}
+    jobs = dict(JobStore(tx).get_many(sorted(wanted)))
+    if candidate_id is not None:
+        query = JobQuery(kinds=(JobKind.CONVERT,), states=(JobState.DONE,), candidate_id=candidate_id)
+        page = JobStore(tx).page_of_jobs(query, PageRequest(MAX_PAGE_SIZE))
+        jobs |= {job.id: job for job in reversed(page.items)}
+    logs = {job.id: log for job in jobs.values() if (log := _log_of(job)) is not None}
+    return _Conversions(jobs=tuple(jobs.values()), logs=logs)
+
+
+def _log_of(job: Job) -> str | None:
+    match job.result:
+        case {"log_sha256": str(sha256)}:
+            return sha256
+        case _:
+            return None
+
+
+def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[DeployableModel]) -> _Evidence:
     candidate = CandidateStore(tx).get_candidate(candidate_id)
     search = SearchStore(tx).get_search(candidate.search_id)
     evaluations = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
@@ -197,20 +281,31 @@ def _evidence(tx: Transaction, candidate_id: str, models: Sequence[DeployableMod
     }
     if search.supernet_version_id is not None:
         documents["supernet.json"] = ("the weights that were inherited", _supernet(tx, search.supernet_version_id))
-    records = _measurements(tx, evaluations)
+    records = (*_profiled(tx, candidate, search, evaluations), *_measurements(tx, evaluations))
     wanted = {one.sha256 for one in models}
     exports = ArtifactStore(tx).exports_of(candidate.arch_id)
     used = {one.sha256 for one in exports if one.sha256 == candidate.model_sha256} | wanted
     tables = [one.sha256 for one in exports if one.format is ModelFormat.RKNN_CYCLES and one.sha256 not in used]
     return _Evidence(
         candidate=candidate,
-        search=search,
+        network=None,
         documents=documents,
         measurements=records,
         canaries={record.id: _canaries(tx, record) for record in records},
-        jobs=tuple(JobStore(tx).get_many(one.job_id for one in models if one.job_id is not None).values()),
+        **_conversions(tx, models, candidate_id),
         cycle_tables=tuple(dict.fromkeys(tables)),
     )
+
+
+def _profiled(
+    tx: Transaction, candidate: Candidate, search: Search, evaluations: Sequence[Evaluation]
+) -> tuple[MeasurementRecord, ...]:
+    """The measurement that timed its layers, where none of its evaluations comes from it."""
+    if candidate.latency_key is None or search.hardware_key is None:
+        return ()
+    record = MeasurementStore(tx).newest_with_layers(candidate.latency_key, search.hardware_key)
+    known = {one.measurement_id for one in evaluations}
+    return () if record is None or record.id in known else (record,)
 
 
 def _measurements(tx: Transaction, evaluations: Sequence[Evaluation]) -> tuple[MeasurementRecord, ...]:
@@ -252,13 +347,13 @@ def _supernet(tx: Transaction, version_id: str) -> JsonValue:
 
 
 def _subject(known: _Evidence, models: Sequence[DeployableModel]) -> dict[str, JsonValue]:
-    candidate = known.candidate
+    candidate, network = known.candidate, known.network
     latency = known.measurements[-1] if known.measurements else None
     return {
-        "candidate_id": candidate.id,
-        "search_id": known.search.id,
-        "space": candidate.record.architecture.space_id,
-        "arch_id": candidate.arch_id,
+        **({} if candidate is None else {"candidate_id": candidate.id, "search_id": candidate.search_id}),
+        **({} if network is None else {"network_id": network.id}),
+        "space": models[0].space_id,
+        "arch_id": models[0].arch_id,
         "model": f"models/{models[0].file_name}",
         "model_sha256": models[0].sha256,
         "weights": models[0].weights.value,

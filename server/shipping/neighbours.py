@@ -13,10 +13,11 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.profile import PROFILE_NAMES
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US, MACS, PARAMS, TOP1
+from nas_engine.domain.metrics import LATENCY_US, MACS, PARAMS, TEST_TOP1, TOP1
 from nas_engine.domain.search_space import Gene, SearchSpace
 from server.candidates.candidate import Candidate, MetricValue
 from server.candidates.candidate_store import CandidateStore
+from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.candidates.states import EvaluationSource
@@ -26,6 +27,7 @@ from server.fleet.store import HardwareStore
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.evidence import find_reusable
+from server.searches.answers.answer import paired_difference
 from server.spaces.architecture import ArchitectureRecord
 from server.spaces.catalog import SpaceCatalog
 
@@ -51,10 +53,12 @@ class Difference:
 
     Attributes:
         interval: half of the 95 % interval; None where the source gives none.
+        is_paired: whether it was taken image by image, on the same images.
     """
 
     value: float
     interval: float | None
+    is_paired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ class Neighbour:
     latency: Difference | None = None
     source: LatencySource | None = None
     top1: Difference | None = None
+    test_top1: Difference | None = None
     macs: int | None = None
     params: int | None = None
 
@@ -116,6 +121,7 @@ class Neighbourhoods:
             _counted(candidate, replace(one, candidate=by_arch.get(one.record.arch_id)))
             for one in self._one_edit_away(space, search, candidate)
         ]
+        found = self._with_accuracies(candidate, found)
         measured = self._uow.read(lambda tx: _measured(tx, search, candidate, found, self._latency_key(search)))
         found = [_with_measured(candidate, one, measured.get(one.record.arch_id)) for one in found]
         found = self._from_tables(search, candidate, found)
@@ -144,6 +150,27 @@ class Neighbourhoods:
                     yield Neighbour(gene=gene, was=was, now=now, genotype=genotype, record=record)
                 if len(seen) > MAX_NEIGHBOURS:
                     return
+
+    def _with_accuracies(self, candidate: Candidate, found: Sequence[Neighbour]) -> list[Neighbour]:
+        """Add accuracies where the search took both: image by image where it is known which were right."""
+        ids = [candidate.id, *(one.candidate.id for one in found if one.candidate is not None)]
+        answers = self._uow.read(lambda tx: EvaluationStore(tx).current_answers(ids, (TOP1, TEST_TOP1)))
+
+        def difference(metric: Metric, other: Candidate | None) -> Difference | None:
+            own = candidate.current.get(metric)
+            others = None if other is None else other.current.get(metric)
+            if own is None or other is None or others is None:
+                return None
+            paired = paired_difference(answers[metric], other, candidate)
+            if paired is None:
+                return _difference(own, others)
+            interval = paired.interval
+            return Difference(value=interval.value, interval=interval.half_width, is_paired=True)
+
+        return [
+            replace(one, top1=difference(TOP1, one.candidate), test_top1=difference(TEST_TOP1, one.candidate))
+            for one in found
+        ]
 
     def _latency_key(self, search: Search) -> _KeyOf:
         device = search.spec.device
@@ -223,15 +250,13 @@ def _with_measured(candidate: Candidate, one: Neighbour, elsewhere: MetricValue 
 
 
 def _counted(candidate: Candidate, one: Neighbour) -> Neighbour:
-    """Add what is counted, and the accuracy where the search evaluated both."""
+    """Add what is counted."""
 
     def counted(metric: Metric) -> int | None:
         was, now = candidate.record.values.get(metric.name), one.record.values.get(metric.name)
         return None if was is None or now is None else round(now - was)
 
-    own, other = candidate.current.get(TOP1), None if one.candidate is None else one.candidate.current.get(TOP1)
-    top1 = None if own is None or other is None else _difference(own, other)
-    return replace(one, macs=counted(MACS), params=counted(PARAMS), top1=top1)
+    return replace(one, macs=counted(MACS), params=counted(PARAMS))
 
 
 def _difference(own: MetricValue, other: MetricValue) -> Difference:
@@ -289,3 +314,8 @@ def _notes(found: Sequence[Neighbour]) -> Iterator[str]:
         yield "table: the difference of two sums of a latency table of this hardware; it gives no interval"
     if LatencySource.RECORDED in sources:
         yield "recorded: both stand in the table of results that the search space is"
+    accuracies = [known for one in found for known in (one.top1, one.test_top1) if known is not None]
+    if any(known.is_paired for known in accuracies):
+        yield "accuracy: paired, image by image, on the images that both networks classified"
+    if any(not known.is_paired and known.interval is not None for known in accuracies):
+        yield "accuracy: where it is not known which images were right, as if both were independent: rather too wide"

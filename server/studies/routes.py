@@ -8,7 +8,7 @@ from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.auth import LABELS_FIT, Permitted, check_priority
+from server.access.auth import LABELS_FIT, Permitted, ReferringDocument, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
@@ -24,7 +24,6 @@ from server.core.http.problem_types import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from server.core.http.provide import provided
-from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE
@@ -46,7 +45,7 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
     dependencies=[ROOM_IN_QUEUE],
 )
-def create_ranking_study(document: JsonDocument, studies: RankingStudiesDep, once: PermittedOnce) -> Response:
+def create_ranking_study(document: ReferringDocument, studies: RankingStudiesDep, once: PermittedOnce) -> Response:
     """Find out whether a supernet ranks architectures as stand-alone training does."""
 
     def action() -> StoredResponse:

@@ -32,7 +32,7 @@ class RankingStudySpec(SpecPart):
     """Name for people in lists and pages."""
 
     supernet: str = Field(min_length=1, max_length=100)
-    """Supernet (`sup_...`: its newest version) or version (`supv_...`) under study."""
+    """Supernet (`sup_...`, in requests also its name: its newest version) or version (`supv_...`) under study."""
 
     dataset: Identifier | None = None
     """Data set of both trainings and of the comparison; absent: the supernet's."""

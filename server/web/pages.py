@@ -24,6 +24,7 @@ from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
 from server.core.http.provide import UowDep, provided
+from server.core.http.references import resolve_references
 from server.core.http.resources import ListQuery
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery
@@ -64,7 +65,9 @@ _FLEET = PageRequest(200)
 
 
 def _permitted(request: Request, owners: Annotated[Owners, provided(Owners)]) -> Caller:
-    return permit(request, identify(request, None), owners)
+    caller = identify(request, None)
+    resolve_references(request)
+    return permit(request, caller, owners)
 
 
 Permitted = Annotated[Caller, Depends(_permitted)]

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.uncertainty import Interval, number_text
+from nas_engine.domain.uncertainty import Interval, number_text, shown_in, unit_text
 from server.access.auth import SESSION_COOKIE
 from server.core.http.problem_types import UNAUTHENTICATED
 from server.core.http.problems import Problem
@@ -68,9 +68,9 @@ def _number(value: float | None) -> str:
     return text.replace(",", "\u202f")
 
 
-def _interval(value: float | None, standard_error: float | None) -> str:
-    """A value with its 95 % interval, in its own unit."""
-    return "–" if value is None else number_text(Interval.of_error(value, standard_error))
+def _interval(value: float | None, standard_error: float | None, unit: str) -> str:
+    """A value with half its 95 % interval, in the unit of its column."""
+    return "–" if value is None else number_text(shown_in(Interval.of_error(value, standard_error), unit))
 
 
 def _millions(value: float | None) -> str:
@@ -79,7 +79,7 @@ def _millions(value: float | None) -> str:
 
 def _heading(metric: Metric) -> tuple[str, str]:
     """Name and label of a metric's column: the unit stands in brackets, not in the name too."""
-    symbol = {"us": "µs", "fraction": "", "macs": "", "params": ""}.get(metric.unit, metric.unit)
+    symbol = unit_text(metric.unit).replace("us", "µs")
     label = metric.name.removesuffix(f"_{metric.unit}").replace("_", " ")
     return metric.name, f"{label} [{symbol}]" if symbol else label
 

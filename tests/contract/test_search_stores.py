@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from nas_engine.domain.metrics import LATENCY_US, TOP1
+from nas_engine.domain.measuring.paired import CorrectAnswers
+from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
 from server.artifacts.files import FileByteStore
 from server.candidates.candidate import (
     AwaitedEvaluation,
@@ -171,6 +172,29 @@ class TestEvaluations:
         assert world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(second)) is False
         stored = world.uow.read(lambda tx: EvaluationStore(tx).evaluations_of_candidates([candidate.id]))
         assert [e.id for e in stored if e.metric == TOP1] == [first.id]
+
+    def test_answers_to_images_belong_to_the_current_accuracy(self, world: World) -> None:
+        _, candidate = self.one(world)
+        first, second, other = (
+            CorrectAnswers(num_images=10, labels_sha256=digit * 64, bits=bits)
+            for digit, bits in (("1", b"\xf0\x00"), ("1", b"\x0f\x40"), ("2", b"\x00\x00"))
+        )
+
+        def current(tx: Transaction) -> Any:
+            return EvaluationStore(tx).current_answers([candidate.id], (TOP1, TEST_TOP1))
+
+        for attempt, given in ((1, first), (2, second)):
+            found = self.evaluation(candidate, attempt=attempt)
+            world.uow.write(lambda tx, e=found, a=given: EvaluationStore(tx).add_evaluation(e, answers=a))  # type: ignore[misc]
+        assert world.uow.read(current) == {TOP1: {candidate.id: second}, TEST_TOP1: {}}
+        test = self.evaluation(candidate, metric=TEST_TOP1)
+        world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(test, answers=other))
+        late = self.evaluation(candidate, attempt=3)
+        world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(late, current=False, answers=first))
+        assert world.uow.read(current) == {TOP1: {candidate.id: second}, TEST_TOP1: {candidate.id: other}}
+        unknown = self.evaluation(candidate, attempt=4)
+        world.uow.write(lambda tx: EvaluationStore(tx).add_evaluation(unknown))
+        assert world.uow.read(current)[TOP1] == {}, "of the value that counts now it is not known"
 
     def test_attempts_are_counted_by_metric_whoever_made_its_value(self, world: World) -> None:
         _, candidate = self.one(world)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli.exit_status import ExitStatus
-from hilnas.cli.models.again import Comparison, measure_again
+from hilnas.cli.models.again import Again, Comparison, measure_again
 from hilnas.cli.models.model_files import fetch_bundle
 from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect
 from hilnas.cli.runner import new_app
@@ -59,7 +59,8 @@ def verify(
     """Check every byte of a bundle and its signature.
 
     The exit status is 0 where it is intact and its signer is known, 4 where it is intact and anybody may have signed
-    it, 1 where it is not intact, or not the same when measured again.
+    it, 1 where it is not intact, or not the same when measured again, 5 where the two measurements are too noisy to
+    be told apart or not.
     """
     if pin_it and key is None:
         raise HilnasError("--pin goes with --key")
@@ -75,8 +76,9 @@ def verify(
         with connect(server, token) as nas, tempfile.TemporaryDirectory() as folder:
             compared = measure_again(nas, file, found.manifest, on, within_percent, Path(folder))
     _print(found, compared, as_json)
-    if compared is not None and not compared.same:
-        raise typer.Exit(ExitStatus.FAILED)
+    if compared is not None and compared.verdict is not Again.SAME:
+        told = compared.verdict is Again.NOT_THE_SAME
+        raise typer.Exit(ExitStatus.FAILED if told else ExitStatus.CANNOT_BE_TOLD)
     if found.signer is Signer.UNKNOWN:
         raise typer.Exit(ExitStatus.UNKNOWN_SIGNER)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from hilnas.cli import listings
-from hilnas.cli.models.model_files import ModelFormat, fetch, fetch_bundle, model_of, target
+from hilnas.cli.models.explanations import explanation_view, measure_neighbours
+from hilnas.cli.models.model_files import ModelFormat, fetch, fetch_bundle, fetch_retrained_bundle, model_of, target
 from hilnas.cli.models.retraining import retrain
 from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, documents, print_json
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 
 if TYPE_CHECKING:
-    from server.shipping.schemas import NeighbourResource
+    pass
 
 app = new_app("Fetch what a search found; retrain it; explain its latency.")
 _console = make_console()
@@ -94,11 +96,18 @@ def download(
 
 @app.command()
 def bundle(
-    candidate: CandidateArgument, out: OutOption = None, server: ServerOption = None, token: TokenOption = None
+    candidate: CandidateArgument,
+    out: OutOption = None,
+    retrained: Annotated[
+        bool, typer.Option("--retrained", help="Of the network that `candidates retrain` made of it last.")
+    ] = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Fetch the signed evidence behind a candidate: models, raw samples, circumstances, spec."""
     with connect(server, token) as nas:
-        typer.echo(fetch_bundle(nas, candidate, out))
+        fetched = fetch_retrained_bundle if retrained else fetch_bundle
+        typer.echo(fetched(nas, candidate, out))
 
 
 @app.command("signing-key")
@@ -124,45 +133,26 @@ def signing_key(
 def explain(
     candidate: CandidateArgument,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many changes.")] = 40,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Have changes that nothing measured yet measured first, in spare time.")
+    ] = False,
+    max_networks: Annotated[
+        int, typer.Option(min=1, max=50, help="Most changes that --measure has measured; the largest expected first.")
+    ] = 8,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Say what each single change of the architecture would do: microseconds and accuracy, and how that is known."""
+    """Say where the microseconds go, and what each single change of the architecture would do to them and to accuracy.
+
+    Times per block are those of the runtime's profiler, where a board told them; of a compiler's cycle table they are
+    labelled simulated.
+    """
     with connect(server, token) as nas:
-        found = nas.candidates.explain(candidate)
+        if measure:
+            measure_neighbours(nas, candidate, max_networks)
+        found, layers = nas.candidates.explain(candidate), nas.candidates.layers(candidate)
     if as_json:
-        print_json(found)
+        typer.echo(json.dumps({**found.model_dump(mode="json"), "layers": layers.model_dump(mode="json")}))
         return
-    base = "unknown" if found.latency_us is None else f"{found.latency_us:.1f} us"
-    _console.print(f"{candidate}: {base} on {found.device_type or 'no device'}", highlight=False)
-    table = Table("change", escape("latency [us]"), "from", escape("top-1 [%]"), "MACs")
-    for one in found.neighbours[:limit]:
-        table.add_row(one.change, _difference(one), one.latency_source or "-", _accuracy(one), _percent(one))
-    _console.print(table)
-    for note in found.notes:
-        _console.print(note, highlight=False)
-
-
-def _difference(one: NeighbourResource) -> str:
-    """Value and 95 % interval."""
-    if one.latency_difference_us is None:
-        return "-"
-    return _with_interval(one.latency_difference_us, one.latency_interval_us)
-
-
-def _accuracy(one: NeighbourResource) -> str:
-    if one.top1_difference is None:
-        return "-"
-    return _with_interval(100 * one.top1_difference, None if one.top1_interval is None else 100 * one.top1_interval)
-
-
-def _with_interval(difference: float, half_width: float | None) -> str:
-    from nas_engine.domain.uncertainty import Interval, number_text
-
-    ends = (None, None) if half_width is None else (difference - half_width, difference + half_width)
-    return number_text(Interval(difference, *ends), signed=True)
-
-
-def _percent(one: NeighbourResource) -> str:
-    return "-" if one.macs_difference is None else f"{one.macs_difference:+,}"
+    _console.print(explanation_view(candidate, found, layers, limit))

@@ -1,4 +1,4 @@
-"""Measuring again what an evidence bundle says was measured: the same or not, with the interval of the difference."""
+"""Measuring again what an evidence bundle says was measured: the same, not the same, or too noisy to be told."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from hilnas.cli.models.own_models import followed
@@ -16,6 +17,14 @@ from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.measuring.schemas import MeasurementDetail
 from server.shipping.bundle.manifest import Manifest, paths_of
 from server.shipping.bundle.verifying import extract
+
+
+class Again(Enum):
+    """What two measurements of one network say of each other."""
+
+    SAME = "same"
+    NOT_THE_SAME = "not the same"  # the difference lies beyond what counts as the same, with its whole interval
+    CANNOT_BE_TOLD = "cannot be told"  # its interval alone is wider than what counts as the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +47,19 @@ class Comparison:
     remarks: tuple[str, ...] = ()
 
     @property
-    def same(self) -> bool:
-        """Whether the interval of the difference reaches what counts as the same."""
-        return abs(self.difference_us) - self.interval_us <= self.within_us
+    def verdict(self) -> Again:
+        """Whether the interval of the difference reaches what counts as the same, and is narrow enough to say so.
+
+        A difference that lies beyond it with its whole interval is one, however noisy. Of two runs whose interval is
+        wider than what counts as the same, one that reaches it says nothing: nearly every network would.
+        """
+        if abs(self.difference_us) - self.interval_us > self.within_us:
+            return Again.NOT_THE_SAME
+        return Again.CANNOT_BE_TOLD if self.interval_us > self.within_us else Again.SAME
 
     def text(self) -> str:
         """Write verdict, both medians and the difference with its interval in one line, and a line for each remark."""
-        verdict = "same" if self.same else "NOT the same"
+        verdict = "NOT the same" if self.verdict is Again.NOT_THE_SAME else self.verdict.value
         low, high = self.difference_us - self.interval_us, self.difference_us + self.interval_us
         difference = Interval(self.difference_us, low, high)
         line = (
@@ -56,7 +71,8 @@ class Comparison:
     def document(self) -> Mapping[str, JsonValue]:
         """Give the members of `--json`."""
         return {
-            "same": self.same,
+            "verdict": self.verdict.value,
+            "same": self.verdict is Again.SAME,
             "before_us": self.before_us,
             "after_us": self.after_us,
             "difference_us": self.difference_us,

@@ -11,6 +11,7 @@ from hilnas.cli.terminal import make_console
 from hilnas.cli.working import Say, transferring, working
 from hilnas.client.errors import HilnasError
 from server.jobs.states import JobState
+from server.training.training import TrainingState
 
 if TYPE_CHECKING:
     from hilnas.client.client import Hilnas
@@ -63,6 +64,19 @@ def fetch_bundle(nas: Hilnas, candidate: str, out: Path | None) -> str:
         if _progress.is_terminal:
             say("the server gathers the evidence")
         return nas.candidates.bundle(candidate, out or Path())
+
+
+def fetch_retrained_bundle(nas: Hilnas, candidate: str, out: Path | None) -> str:
+    """Fetch the evidence behind the newest network that was trained of a candidate; returns the file.
+
+    Raises:
+        HilnasError: it was not trained by itself yet.
+    """
+    id = nas.searches.candidate(candidate).id
+    for network in nas.networks.all(states=[TrainingState.READY.value]):
+        if network.spec.labels.get("candidate") == id:
+            return nas.networks.bundle(network.id, out or Path())
+    raise HilnasError(f"{candidate} was not trained by itself yet: hilnas candidates retrain {candidate} --follow")
 
 
 def _finished(nas: Hilnas, network_id: str) -> list[DeployableModelResource]:

@@ -233,10 +233,13 @@ def _standing(job: JobDetail) -> str:
 
 
 def _print_measurement(measured: MeasurementDetail) -> None:
+    from nas_engine.domain.uncertainty import Interval, quantity_text
+
     stats = measured.stats
     _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
+    latency = quantity_text(Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us), "us")
     _console.print(
-        f"p50 {stats.p50_us:.1f} us (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f} us), "
+        f"p50 {latency} (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f} us), "
         f"min {stats.min_us:.1f} us, {stats.count} runs"
     )
     for flag in measured.flags:
@@ -244,13 +247,13 @@ def _print_measurement(measured: MeasurementDetail) -> None:
 
 
 def _print_classification(classified: ClassificationDetail) -> None:
+    from nas_engine.domain.uncertainty import uncertain_text
+
     _console.print(
-        f"{classified.id}  top-1 {classified.top1:.2%} (standard error {classified.standard_error:.2%}) of "
+        f"{classified.id}  top-1 {uncertain_text(classified.top1, classified.standard_error, 'fraction')} of "
         f"{classified.num_images} images, [bold]{classified.kind}[/bold] in {classified.dtype}"
     )
     loss = classified.loss
     if loss is not None:
-        _console.print(
-            f"  loss against float {loss.value:+.2%} (standard error {loss.standard_error:.2%}, paired); "
-            f"{loss.agreement:.2%} of the answers agree"
-        )
+        lost = uncertain_text(loss.value, loss.standard_error, "fraction", signed=True)
+        _console.print(f"  loss against float {lost} (paired); {loss.agreement:.2%} of the answers agree")

@@ -15,7 +15,7 @@ from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.export.rknn.settings import ConversionKey
 
-_MODEL, _TABLE, _FAILURE, _KEY = "model.rknn", "cycles.json", "failure.json", "key.json"
+_MODEL, _TABLE, _LOG, _FAILURE, _KEY = "model.rknn", "cycles.json", "log.txt", "failure.json", "key.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,13 @@ class Conversion:
         key: what it depends on.
         model: the .rknn file.
         table: the compiler's table of layers.
+        log: what the toolkit printed; empty for conversions that were stored before it was kept.
     """
 
     key: ConversionKey
     model: bytes
     table: CycleTable
+    log: str = ""
 
 
 class ConversionCache:
@@ -52,7 +54,8 @@ class ConversionCache:
                 failure = json.loads((entry / _FAILURE).read_text())
                 raise ConversionError(ConversionFailure(failure["failure"]), f"{failure['message']} (tried before)")
             table = CycleTable.from_json((entry / _TABLE).read_text())
-            return Conversion(key, (entry / _MODEL).read_bytes(), table)
+            log = (entry / _LOG).read_text() if (entry / _LOG).is_file() else ""
+            return Conversion(key, (entry / _MODEL).read_bytes(), table, log)
         except ConversionError:
             raise
         except (OSError, ValueError, KeyError, ExportError):
@@ -60,7 +63,11 @@ class ConversionCache:
 
     def put(self, conversion: Conversion) -> None:
         """Store a conversion; an entry that exists stays."""
-        files = {_MODEL: conversion.model, _TABLE: conversion.table.to_json().encode()}
+        files = {
+            _MODEL: conversion.model,
+            _TABLE: conversion.table.to_json().encode(),
+            _LOG: conversion.log.encode(),
+        }
         self._write(conversion.key, files)
 
     def put_failure(self, key: ConversionKey, error: ConversionError) -> None:

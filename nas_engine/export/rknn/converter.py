@@ -31,6 +31,8 @@ from nas_engine.export.rknn.settings import CalibrationImages, ConversionKey, Rk
 PYTHON_VARIABLE = "HILNAS_RKNN_PYTHON"
 _MADE_PYTHON = Path(".venv-rknn/bin/python")  # what `make rknn` makes, in the repository's root
 _MAX_CAUSE = 300
+MAX_LOG_CHARACTERS = 1 << 20
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _EXCEPTION = re.compile(r"^(?:[\w.]*(?:Error|Exception)): *(?P<cause>.+)$")
 _OWN_FAULTS = ("MemoryError", "No space left on device", "Cannot allocate memory", "Too many open files")
 
@@ -168,7 +170,7 @@ def find_converter(python: Path | None = None) -> tuple[str, ...]:
 
 def one_line_cause(detail: str) -> str:
     """The cause in a toolkit error, whose text is a whole traceback: its last exception line, else its last line."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in detail.splitlines()]
+    lines = [_COLOURS.sub("", line).strip() for line in detail.splitlines()]
     lines = [line for line in lines if line and not set(line) <= set("=-~^* ")]
     for line in reversed(lines):
         match = _EXCEPTION.match(line)
@@ -198,4 +200,10 @@ def _read_result(folder: Path, key: ConversionKey, *, has_probe: bool) -> tuple[
         ) from error
     if not model.startswith(b"RKNN"):
         raise ConversionError(ConversionFailure.CONVERTER_FAULT, "the converter wrote a file that is no RKNN model")
-    return Conversion(key, model, table), output
+    return Conversion(key, model, table, _kept_log(log, folder)), output
+
+
+def _kept_log(log: str, folder: Path) -> str:
+    """What the toolkit printed without colours and without the place it stood in; of a very long one the end."""
+    plain = _COLOURS.sub("", log).replace(str(folder), ".").replace("\x00", "")
+    return plain[-MAX_LOG_CHARACTERS:]

@@ -1,4 +1,4 @@
-"""Names, numbers and parts of ids in place of whole ids: found here, for every path and filter that takes an id."""
+"""Names, numbers and parts of ids in place of whole ids: found here, wherever a path, filter or document takes one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nas_engine.domain.json_value import JsonValue
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import AmbiguousReferenceError
 from server.core.ids import SHORT_CHARACTERS, is_id, short_id
@@ -62,12 +63,20 @@ class References:
     Args:
         referents: by kind.
         parameters: kind of what each parameter of a path or query names.
+        members: kind of what each member of a request's document names, by its place.
     """
 
-    def __init__(self, uow: UnitOfWork, referents: Mapping[str, Referent], parameters: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        referents: Mapping[str, Referent],
+        parameters: Mapping[str, str],
+        members: Mapping[tuple[str, ...], str],
+    ) -> None:
         self._uow = uow
         self._referents = referents
         self._parameters = parameters
+        self._members = members
 
     def resolved(self, parameter: str, reference: str) -> str:
         """Give the id that the value of a parameter means; the value as it is where it names nothing.
@@ -76,7 +85,28 @@ class References:
             AmbiguousReferenceError: it means several things.
         """
         kind = self._parameters.get(parameter)
-        if kind is None or is_id(reference):
+        return reference if kind is None else self._of_kind(kind, reference)
+
+    def resolved_document(self, document: JsonValue) -> JsonValue:
+        """Give a document with ids in place of what names them; what names nothing stays.
+
+        Raises:
+            AmbiguousReferenceError: a reference means several things.
+        """
+        for place, kind in self._members.items():
+            document = self._resolved_at(document, place, kind)
+        return document
+
+    def _resolved_at(self, document: JsonValue, place: tuple[str, ...], kind: str) -> JsonValue:
+        if not place:
+            return self._of_kind(kind, document) if isinstance(document, str) else document
+        name, *rest = place
+        if not isinstance(document, Mapping) or name not in document:
+            return document
+        return {**document, name: self._resolved_at(document[name], tuple(rest), kind)}
+
+    def _of_kind(self, kind: str, reference: str) -> str:
+        if is_id(reference):
             return reference
         return self._uow.read(lambda tx: self._resolved(tx, kind, reference))
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from nas_engine.domain.json_value import JsonValue
 from server.core.database.references import References
 from server.core.http.provide import provided_of
+
+
+def resolved_document(request: Request, document: JsonValue) -> JsonValue:
+    """Give a request's document with ids in place of what names them.
+
+    Raises:
+        AmbiguousReferenceError: a reference means several things.
+    """
+    return provided_of(request).get(References).resolved_document(document)
 
 
 def resolve_references(request: Request) -> None:

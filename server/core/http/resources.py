@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import BUILT_IN, declarations
+from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.settings.base import OneOf, check_form
 from nas_engine.settings.field_docs import Documented
 from server.core.paging import MAX_PAGE_SIZE
@@ -68,6 +69,30 @@ class Resource(Documented):
         if isinstance(value, tuple | frozenset):
             return [_written(item) for item in value]
         return _written(value)
+
+
+class IntervalResource(Resource):
+    """A value with its 95 % interval."""
+
+    value: float
+    """Value in the metric's unit."""
+
+    low: float | None
+    """Lower end of the 95 % interval; null where it is not known."""
+
+    high: float | None
+    """Upper end of the 95 % interval; null where it is not known."""
+
+    is_lopsided: bool
+    """Whether the value lies near one end of a wide interval, as the median of samples on two levels does."""
+
+    text: str
+    """The same as people write it, with sensible digits and the unit: `73.95 ± 0.09 us`, `79.6 ± 0.9 %`."""
+
+
+def interval_resource(interval: Interval, unit: str, *, signed: bool = False) -> IntervalResource:
+    """An interval in its metric's unit, and as it is written."""
+    return IntervalResource.of(interval, text=quantity_text(interval, unit, signed=signed))
 
 
 class _Attributes:

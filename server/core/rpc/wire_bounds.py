@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
+from nas_engine.domain.measuring.layer_times import MAX_LAYERS, MAX_NAME_CHARACTERS, MAX_PROFILED_RUNS
 from nas_engine.domain.plugins.declarations import MAX_SCHEMA_CHARACTERS
 from server.core.rpc.bounds import Bound, Bounds
 
@@ -120,6 +121,12 @@ WIRE_BOUNDS: Bounds = {
     "Measurement.first_run_us": _real(_YEAR_US),
     "Measurement.npu_time_source": _line(),
     "Measurement.output_digest": _DIGEST,
+    "LayerProfile.source": _line(MAX_NAME_CHARACTERS),
+    "LayerProfile.layers": Bound(items=MAX_LAYERS),
+    "LayerProfile.num_runs": _whole(MAX_PROFILED_RUNS),
+    "LayerProfile.times": Bound(size_bytes=9 * MAX_LAYERS * MAX_PROFILED_RUNS),  # and what zlib adds at its worst
+    "ProfiledLayer.name": _line(MAX_NAME_CHARACTERS),
+    "ProfiledLayer.operator": _line(MAX_NAME_CHARACTERS),
     "Classification.batch": _whole(1 << 16),
     "Classification.images_sha256": _DIGEST,
     "Classification.num_images": _whole(MAX_IMAGES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 
 from nas_engine.domain.errors import ExportError, InvalidArchitectureError
@@ -74,8 +75,9 @@ class ConvertHandler:
         )
         if payload.npu_only and files.cpu_operators:
             raise ExportError(f"npu_only: the compiler leaves operators to the CPU: {', '.join(files.cpu_operators)}")
-        model = _made(payload, files.model_sha256, ModelFormat.RKNN, files.cpu_operators)
-        cycles = _made(payload, files.cycles_sha256, ModelFormat.RKNN_CYCLES, files.cpu_operators)
+        made = partial(_made, payload, cpu_operators=files.cpu_operators, log_sha256=files.log_sha256)
+        model = made(files.model_sha256, ModelFormat.RKNN)
+        cycles = made(files.cycles_sha256, ModelFormat.RKNN_CYCLES)
         wanted, other = (model, cycles) if payload.format is ModelFormat.RKNN else (cycles, model)
         self._results.record(lease, wanted, other)
 
@@ -113,7 +115,11 @@ class ConvertHandler:
 
 
 def _made(
-    payload: ConvertPayload, sha256: str, format: ModelFormat, cpu_operators: tuple[str, ...] = ()
+    payload: ConvertPayload,
+    sha256: str,
+    format: ModelFormat,
+    cpu_operators: tuple[str, ...] = (),
+    log_sha256: str | None = None,
 ) -> ConvertedModel:
     """A file that was made. Of an architecture it has random weights, of an ONNX file those of the file."""
     trained = payload.source_sha256 is not None
@@ -123,4 +129,5 @@ def _made(
         weights=WeightsOrigin(payload.weights) if trained else WeightsOrigin.RANDOM,
         supernet_version_id=payload.supernet_version_id if trained else None,
         cpu_operators=cpu_operators,
+        log_sha256=log_sha256,
     )

@@ -15,6 +15,7 @@ from server.artifacts.artifacts import Artifacts
 
 RKNN_MEDIA_TYPE = "application/vnd.rockchip.rknn"
 CYCLES_MEDIA_TYPE = "application/vnd.hilnas.rknn-cycles+json"
+LOG_MEDIA_TYPE = "text/plain"
 DEFAULT_TARGET = "rk3588"
 CALIBRATION_IMAGES = 64
 CALIBRATION_SEED = 0  # the same images for every candidate of every search
@@ -22,17 +23,19 @@ CALIBRATION_SEED = 0  # the same images for every candidate of every search
 
 @dataclass(frozen=True, slots=True)
 class RknnFiles:
-    """Two artifacts of one conversion.
+    """The artifacts of one conversion.
 
     Attributes:
         model_sha256: the .rknn file.
         cycles_sha256: the compiler's cycle table, as simulated boards take it.
         cpu_operators: operators the compiler left to the CPU, in order.
+        log_sha256: what the toolkit printed; None where that was not kept.
     """
 
     model_sha256: str
     cycles_sha256: str
     cpu_operators: tuple[str, ...]
+    log_sha256: str | None = None
 
 
 class RknnMaker:
@@ -62,7 +65,8 @@ class RknnMaker:
         model = self._artifacts.put(made.model, RKNN_MEDIA_TYPE)
         cycles = self._artifacts.put(made.table.to_json().encode(), CYCLES_MEDIA_TYPE)
         operators = tuple(layer.operator for layer in made.table.cpu_fallbacks)
-        return RknnFiles(model.sha256, cycles.sha256, operators)
+        log = self._artifacts.put(made.log.encode(), LOG_MEDIA_TYPE).sha256 if made.log else None
+        return RknnFiles(model.sha256, cycles.sha256, operators, log)
 
     def close(self) -> None:
         """End the converter processes."""

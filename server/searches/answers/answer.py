@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.measuring.paired import CorrectAnswers, PairedDifference
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1
+from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.uncertainty import Interval
 from server.candidates.candidate import Candidate
@@ -17,6 +18,7 @@ from server.measuring.store import MeasurementStore
 from server.searches.answers.verdict import Verdict
 from server.searches.fronts import Front, Fronts
 
+AnswersByCandidate = Mapping[Metric, Mapping[str, CorrectAnswers]]
 MAX_CONSIDERED = 1000  # candidates beside the front that are looked at where the bound is no objective of the search
 
 
@@ -43,14 +45,16 @@ class Difference:
     """What is shipped, less another member, in one metric.
 
     Attributes:
-        interval: of the difference of two independent values. Both networks answered the same images, so that the
-            interval of an accuracy is rather too wide than too narrow.
+        interval: of the difference.
         verdict: of the difference.
+        paired: image by image, where it is an accuracy of which both have that; None where the interval is that of
+            two independent values, which of an accuracy is too wide.
     """
 
     metric: Metric
     interval: Interval
     verdict: Verdict
+    paired: PairedDifference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,9 @@ class Answers:
                 search_id, with_dominated=True, max_dominated=MAX_CONSIDERED, dominance=Dominance.POINT
             )
             considered = (*front.points, *front.dominated)
-            return answered(front, tuple(bounds), measured_intervals(tx, considered))
+            ids = [one.id for one in considered]
+            answers = EvaluationStore(tx).current_answers(ids, (TOP1, TEST_TOP1))
+            return answered(front, tuple(bounds), measured_intervals(tx, considered), answers)
 
         return self._uow.read(look)
 
@@ -130,7 +136,9 @@ def measured_intervals(tx: Transaction, candidates: Sequence[Candidate]) -> Mapp
     return found
 
 
-def answered(front: Front, bounds: tuple[Constraint, ...], latencies: Mapping[str, Interval]) -> Answer:
+def answered(
+    front: Front, bounds: tuple[Constraint, ...], latencies: Mapping[str, Interval], answers: AnswersByCandidate
+) -> Answer:
     """Choose within the bounds, and compare what is chosen with the rest of the front."""
     judged = _judged(front.objectives, bounds)
     constraints = front.search.spec.domain_constraints()
@@ -161,7 +169,7 @@ def answered(front: Front, bounds: tuple[Constraint, ...], latencies: Mapping[st
     if ship is not None:
         known = {one.candidate.id: one for one in (*within, *members)}
         rest = [one for id, one in known.items() if id != ship.candidate.id]
-        compared = tuple(_beaten(front.objectives, bounds, ship, one) for one in rest)
+        compared = tuple(_beaten(front.objectives, bounds, ship, one, answers) for one in rest)
         tied = tuple(
             one.member for one in compared if one.member.meets and _verdict_on(one, judged.metric) is Verdict.UNDECIDED
         )
@@ -218,7 +226,13 @@ def _violation(candidate: Candidate, bounds: Sequence[Constraint]) -> float:
     return max((float("inf") if value is None else bound.violation(value) for bound, value in values), default=0.0)
 
 
-def _beaten(objectives: Sequence[Objective], bounds: Sequence[Constraint], ship: Member, other: Member) -> Beaten:
+def _beaten(
+    objectives: Sequence[Objective],
+    bounds: Sequence[Constraint],
+    ship: Member,
+    other: Member,
+    answers: AnswersByCandidate,
+) -> Beaten:
     """Compare in every objective, in what is bounded, and in what was found on test images."""
     turned: dict[Metric, Callable[[float], float]] = {one.metric: one.minimized for one in objectives}
     wanted = dict.fromkeys((*turned, *(bound.metric for bound in bounds), TEST_TOP1))
@@ -226,13 +240,24 @@ def _beaten(objectives: Sequence[Objective], bounds: Sequence[Constraint], ship:
     for metric in wanted:
         if metric not in ship.intervals or metric not in other.intervals:
             continue
-        interval = ship.intervals[metric].minus(other.intervals[metric])
+        paired = paired_difference(answers.get(metric, {}), ship.candidate, other.candidate)
+        interval = ship.intervals[metric].minus(other.intervals[metric]) if paired is None else paired.interval
         minimized = turned.get(metric) or Objective(metric, metric.goal).minimized
         verdict = Verdict.UNDECIDED
         if interval.excludes_zero:
             verdict = Verdict.BETTER if minimized(interval.value) < 0 else Verdict.WORSE
-        differences.append(Difference(metric=metric, interval=interval, verdict=verdict))
+        differences.append(Difference(metric=metric, interval=interval, verdict=verdict, paired=paired))
     return Beaten(member=other, differences=tuple(differences))
+
+
+def paired_difference(
+    answers: Mapping[str, CorrectAnswers], one: Candidate, other: Candidate
+) -> PairedDifference | None:
+    """An accuracy of one candidate less that of another, image by image; None where that is not known of both."""
+    first, second = answers.get(one.id), answers.get(other.id)
+    if first is None or second is None or not first.is_paired_with(second):
+        return None
+    return first.minus(second)
 
 
 def _verdict_on(beaten: Beaten, metric: Metric) -> Verdict | None:

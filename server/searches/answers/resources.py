@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_engine.domain.uncertainty import Interval, quantity_text
+from server.core.http.resources import interval_resource
 from server.searches.answers.answer import Answer, Beaten, Difference, Member
 from server.searches.answers.schemas import (
     AnswerFileResource,
@@ -12,7 +12,6 @@ from server.searches.answers.schemas import (
     BoundResource,
     ComparedResource,
     DifferenceResource,
-    IntervalResource,
     NextStepResource,
 )
 from server.searches.answers.wording import headline, next_steps, sentences
@@ -39,11 +38,6 @@ def answer_resource(answer: Answer, latency_kind: str | None) -> AnswerResource:
     )
 
 
-def interval_resource(interval: Interval, unit: str, *, signed: bool = False) -> IntervalResource:
-    """An interval in its metric's unit, and as it is written."""
-    return IntervalResource.of(interval, text=quantity_text(interval, unit, signed=signed))
-
-
 def _member(member: Member) -> AnswerMemberResource:
     candidate = member.candidate
     files = [
@@ -68,4 +62,13 @@ def _compared(beaten: Beaten) -> ComparedResource:
 
 def _difference(one: Difference) -> DifferenceResource:
     interval = interval_resource(one.interval, one.metric.unit, signed=True)
-    return DifferenceResource(metric=one.metric.name, interval=interval, verdict=one.verdict)
+    paired = one.paired
+    return DifferenceResource(
+        metric=one.metric.name,
+        interval=interval,
+        verdict=one.verdict,
+        is_paired=paired is not None,
+        num_images=None if paired is None else paired.num_images,
+        num_only_shipped=None if paired is None else paired.num_only_one,
+        num_only_other=None if paired is None else paired.num_only_other,
+    )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas_engine.domain.measuring.environment import DeviceClass
 from server.candidates.states import SearchState
-from server.core.http.resources import Id, Resource
+from server.core.http.resources import Id, IntervalResource, Resource
 from server.searches.answers.verdict import Verdict
 from server.searches.candidate_schemas import BoundText, LatencySourceName
 
@@ -26,25 +26,6 @@ class AnswerQuery(BaseModel):
 
     bound: list[BoundText] = Field(default_factory=list, max_length=10)
     """Bounds on other metrics, as `metric:le:number` or `metric:ge:number`; all must hold."""
-
-
-class IntervalResource(Resource):
-    """A value with its 95 % interval."""
-
-    value: float
-    """Value in the metric's unit."""
-
-    low: float | None
-    """Lower end of the 95 % interval; null where it is not known."""
-
-    high: float | None
-    """Upper end of the 95 % interval; null where it is not known."""
-
-    is_lopsided: bool
-    """Whether the value lies near one end of a wide interval, as the median of samples on two levels does."""
-
-    text: str
-    """The same as people write it, with sensible digits and the unit: `73.95 ± 0.09 us`, `79.6 ± 0.9 %`."""
 
 
 class AnswerValueResource(Resource):
@@ -103,10 +84,24 @@ class DifferenceResource(Resource):
     """Name of the metric."""
 
     interval: IntervalResource
-    """The difference with its 95 % interval, of two independent values."""
+    """The difference with its 95 % interval."""
 
     verdict: Verdict
     """Whether what is to be shipped is better or worse beyond the interval; `undecided` where it holds zero."""
+
+    is_paired: bool = False
+    """Whether the interval is that of a difference taken image by image, on the same images (Bonett and Price's for
+    paired proportions), as accuracies are where both networks' answers are stored; otherwise it is that of two
+    independent values, which of accuracies on the same images is too wide."""
+
+    num_images: int | None = None
+    """Number of images that both classified; null where the difference is not paired."""
+
+    num_only_shipped: int | None = None
+    """Number of images that only the network to be shipped classified correctly; null where it is not paired."""
+
+    num_only_other: int | None = None
+    """Number of images that only the other classified correctly; null where the difference is not paired."""
 
 
 class ComparedResource(Resource):

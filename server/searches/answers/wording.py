@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1
+from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.candidates.states import SearchState
@@ -68,12 +68,28 @@ def sentences(answer: Answer) -> list[str]:
         )
     if not search.state.final and search.supernet_id is not None:
         said.append("Accuracy on test images is taken of the front when the search is over.")
-    if any(one.interval.half_width is not None for other in answer.compared for one in other.differences):
-        said.append(
-            "Intervals are 95 %. Differences are of independent values; networks that answered the same images "
-            "differ more surely than that."
-        )
-    return said
+    return said + _intervals(answer)
+
+
+def _intervals(answer: Answer) -> list[str]:
+    """What the intervals of differences are: paired by image or not."""
+    known = [one for other in answer.compared for one in other.differences if one.interval.half_width is not None]
+    accuracies = [one for one in known if one.metric in (TOP1, TEST_TOP1)]
+    if not known:
+        return []
+    if not accuracies:
+        return ["Intervals are 95 %."]
+    paired = [one for one in accuracies if one.paired is not None]
+    if not paired:
+        return [
+            "Intervals are 95 %. Differences are of independent values: which images each network got right is not "
+            "known here, and networks that answered the same images differ more surely than that."
+        ]
+    most = max(one.paired.num_images for one in paired if one.paired is not None)
+    said = f"Intervals are 95 %. Differences of accuracy are paired, image by image, on up to {most:,} images"
+    if len(paired) < len(accuracies):
+        return [f"{said}; {len(accuracies) - len(paired)} are of independent values, which makes them too wide."]
+    return [f"{said}."]
 
 
 def next_steps(answer: Answer) -> list[NextStep]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metrics import TOP1
 from server.artifacts.store import ArtifactStore
-from server.candidates.candidate import Evaluation, HeldOutAccuracy
+from server.candidates.candidate import Evaluation, HeldOutAccuracy, check_answers
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.evaluations import next_attempt
@@ -51,11 +52,13 @@ class ShiftedVersion:
     Attributes:
         statistics: losses and the like, for people; `space` where it is not the supernet's own.
         accuracy: of the candidate that was trained last, taken with these weights; None where none was taken.
+        answers: which images it got right, where that was kept.
     """
 
     weights_sha256: str
     statistics: JsonValue = None
     accuracy: HeldOutAccuracy | None = None
+    answers: CorrectAnswers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,7 @@ class Shifts:
             search = SearchStore(tx).save_search(add_report(search, "shifting", outcome.report))
             for candidate_id, version, made in zip(payload.candidate_ids, versions, outcome.versions, strict=False):
                 if made.accuracy is not None:
-                    search = self._record(tx, search, candidate_id, version, made.accuracy)
+                    search = self._record(tx, search, candidate_id, version, made.accuracy, made.answers)
             if not search.spec.crosses_versions:
                 self._order_scores(tx, search, payload)
             return search
@@ -131,9 +134,16 @@ class Shifts:
         return self._work.finish(lease, result, write)
 
     def _record(
-        self, tx: Transaction, search: Search, candidate_id: str, version: SupernetVersion, accuracy: HeldOutAccuracy
+        self,
+        tx: Transaction,
+        search: Search,
+        candidate_id: str,
+        version: SupernetVersion,
+        accuracy: HeldOutAccuracy,
+        answers: CorrectAnswers | None,
     ) -> Search:
         """Store an accuracy that was taken on the way; it counts where no comparison would cross versions by it."""
+        check_answers(accuracy, answers)
         candidate = CandidateStore(tx).get_candidate(candidate_id)
         evaluation = Evaluation(
             id=new_id(IdPrefix.EVALUATION),
@@ -148,8 +158,8 @@ class Shifts:
             created_at=tx.now(),
         )
         if search.spec.crosses_versions or version.id == search.supernet_version_id:
-            return record_value(tx, search, candidate, evaluation)
-        EvaluationStore(tx).add_evaluation(evaluation, current=False)
+            return record_value(tx, search, candidate, evaluation, answers)
+        EvaluationStore(tx).add_evaluation(evaluation, current=False, answers=answers)
         return search
 
     def _order_scores(self, tx: Transaction, search: Search, payload: ShiftPayload) -> None:

@@ -89,9 +89,9 @@ class EvaluateHandler:
         accuracy = HeldOutAccuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
         final = self._export(architecture, supernet, found.statistics, search) if payload.split == "test" else None
         if final is None or not spec.final.on_device_accuracy:
-            self._results.record(lease, accuracy, final)
+            self._results.record(lease, accuracy, final, answers=found.accuracy.answers)
             return
-        answers = self._images.answers(
+        predicted = self._images.answers(
             spec.dataset or supernet.spec.dataset,
             supernet_graph(supernet.space, architecture),
             supernet.weights,
@@ -99,8 +99,8 @@ class EvaluateHandler:
             num_images=spec.final.num_images,
             stopped=stopped,
         )
-        if answers is not None:
-            self._results.record(lease, accuracy, final, answers)
+        if predicted is not None:
+            self._results.record(lease, accuracy, final, predicted, found.accuracy.answers)
 
     def _export(
         self,

@@ -15,6 +15,7 @@ from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
@@ -81,7 +82,12 @@ class ShiftHandler:
                     return None
                 statistics = _statistics(spec, shifter.version + 1, losses[-1:]) | {"place": place + 1}
                 stored = self._stored(shifter.weights.save)
-                versions.append(ShiftedVersion(weights_sha256=stored, statistics=statistics, accuracy=taken))
+                accuracy = HeldOutAccuracy(top1=taken.top1, num_images=taken.num_images)
+                versions.append(
+                    ShiftedVersion(
+                        weights_sha256=stored, statistics=statistics, accuracy=accuracy, answers=taken.answers
+                    )
+                )
                 progress["top1"] = taken.top1
             report(progress)
         number = shifter.end_generation()
@@ -103,14 +109,12 @@ class ShiftHandler:
         spec: SearchSpec,
         training: TrainingSpec,
         stopped: Callable[[], bool],
-    ) -> HeldOutAccuracy | None:
+    ) -> Accuracy | None:
         """Accuracy with the weights as they are right now; None where stopped."""
         found = self._accuracies.evaluate(
             architecture, space, shifter.weights, spec=spec, training=training, split="validation", stopped=stopped
         )
-        return (
-            None if found is None else HeldOutAccuracy(top1=found.accuracy.top1, num_images=found.accuracy.num_images)
-        )
+        return None if found is None else found.accuracy
 
     def _shifter(
         self, given: ShiftInput, wanted: ShiftingSettings, space: SearchSpace, training: TrainingSpec

@@ -64,34 +64,31 @@
     }, { replaceMerge: ["series"] });
   }
 
-  // Two standard errors to each side, along both axes.
+  // Half a 95 % interval to each side, along both axes.
+  const z = 1.96;
   function drawSpread(_, values) {
     const [x, y, dx, dy] = [0, 1, 2, 3].map((place) => values.value(place));
     const line = (from, to) => {
       const [x1, y1] = values.coord(from); const [x2, y2] = values.coord(to);
       return { type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: accent, lineWidth: 1.5, opacity: 0.6 } };
     };
-    return { type: "group", children: [line([x - 2 * dx, y], [x + 2 * dx, y]), line([x, y - 2 * dy], [x, y + 2 * dy])] };
+    return { type: "group", children: [line([x - z * dx, y], [x + z * dx, y]), line([x, y - z * dy], [x, y + z * dy])] };
   }
-
-  const shown = (value) => (Math.abs(value) >= 1e6 ? `${(value / 1e6).toFixed(2)} M` : String(Number(value.toPrecision(4))));
 
   function describe(item) {
     const { candidate } = item;
     const lines = [`no. ${candidate.seq}  ${candidate.arch_id.slice(0, 12)}`];
-    for (const { name, value, uncertainty, unit } of candidate.values) {
+    for (const { name, text } of candidate.values) {
       if (name === "latency_us") continue; // below, with what kind of number it is
-      const spread = uncertainty === null ? "" : ` ± ${uncertainty.toPrecision(2)}`;
-      lines.push(`${name.replaceAll("_", " ")} ${shown(value)}${spread} ${unit === "fraction" || unit === name ? "" : unit}`);
+      lines.push(`${name.replaceAll("_", " ")} ${text}`);
     }
     if (candidate.device_accuracy) {
       const found = candidate.device_accuracy;
-      const loss = found.loss === null ? "" : `, ${(100 * found.loss).toFixed(2)} % lost`;
-      lines.push(`top-1 ${found.top1.toFixed(4)} ${found.kind} on the ${found.device_class} device${loss}`);
+      const loss = found.loss_text === null ? "" : `, ${found.loss_text} lost`;
+      lines.push(`top-1 ${found.text} ${found.kind} on the ${found.device_class} device${loss}`);
     }
     if (candidate.latency) {
-      const spread = candidate.latency.standard_error_us === null ? "" : ` ± ${candidate.latency.standard_error_us.toFixed(1)}`;
-      lines.push(`${candidate.latency.kind} p50 ${candidate.latency.p50_us.toFixed(1)}${spread} µs (${candidate.latency.validity})`);
+      lines.push(`${candidate.latency.kind} p50 ${candidate.latency.text} (${candidate.latency.validity})`);
     }
     return lines.join("\n");
   }

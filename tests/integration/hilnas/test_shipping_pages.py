@@ -117,7 +117,7 @@ def run(line: str, capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
 
 def test_from_a_front_to_a_board(shell: Found, capsys: pytest.CaptureFixture[str]) -> None:
     lines = commands_of("from_a_front_to_a_board.md")
-    models, download, named, explain, *bundle = (line.replace("CANDIDATE", shell.other) for line in lines)
+    models, download, named, explain, measure, *bundle = (line.replace("CANDIDATE", shell.other) for line in lines)
     assert "spos-" not in run(models, capsys), "no front member, so not exported yet"
     with shell.server.sdk() as nas:
         arch_id = next(one.arch_id for one in nas.searches.candidates(shell.search) if one.id == shell.other)
@@ -142,8 +142,48 @@ def test_from_a_front_to_a_board(shell: Found, capsys: pytest.CaptureFixture[str
     printed = run(explain, capsys)
     assert "->" in printed
     assert "measured" in printed
+    assert "no layer was timed: order it with `hilnas candidates explain --measure`" in " ".join(printed.split())
+    with shell.server.sdk() as nas:
+        before_measuring = nas.candidates.explain(shell.other)
+        assert nas.candidates.layers(shell.other).tables == []
+    printed = run(measure, capsys)
+    assert "time per block, measured on an emulated device: onnxruntime " in printed
+    with shell.server.sdk() as nas:
+        _check_layers(nas, shell.other)
+        was, now = (
+            {one.arch_id for one in found.neighbours if one.latency_source == "measured"}
+            for found in (before_measuring, nas.candidates.explain(shell.other))
+        )
+        assert len(now - was) == min(3, len(before_measuring.neighbours) - len(was))
+        assert not was - now
+        jobs = [one for one in nas.jobs.all() if one.priority == -100]
+        assert len(jobs) > len(now - was), "and one for its own layers"
+        assert nas.searches.get(shell.search).progress == after.progress, "an explanation steers no search"
     for line in bundle:
         run(line, capsys)
+    with zipfile.ZipFile("evidence.zip") as archive:
+        layers = [name for name in archive.namelist() if name.endswith("layers.json")]
+        assert [json.loads(archive.read(name))["source"].split()[0] for name in layers] == ["onnxruntime"]
+
+
+def _check_layers(nas: Hilnas, candidate: str) -> None:
+    """Times per block lie in the network's order beside its MACs, and add up."""
+    found = nas.candidates.layers(candidate)
+    (table,) = found.tables
+    assert (table.kind, table.device_class) == ("measured", "emulated")
+    assert table.num_runs is not None
+    assert table.num_runs >= 5
+    known = nas.searches.candidate(candidate)
+    assert sum(block.macs or 0 for block in table.blocks) == known.macs
+    assert sum(block.time.value for block in table.blocks) == pytest.approx(table.total.value)
+    assert sum(block.share for block in table.blocks) == pytest.approx(1.0)
+    named = [block for block in table.blocks if block.block is not None]
+    assert sum(block.time.value for block in named) > 0.5 * table.total.value, "most of it is found in a block"
+    assert named[0].layers
+    assert table.measurement_id is not None
+    profile = nas.measurements.layers(table.measurement_id)
+    assert profile.total == table.total
+    assert len(profile.layers) == sum(len(block.layers) for block in table.blocks)
 
 
 def test_explained_differences_are_those_of_the_candidates(shell: Found, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,6 +205,8 @@ def test_explained_differences_are_those_of_the_candidates(shell: Found, capsys:
         assert one.latency_interval_us is not None
         assert one.macs_difference == (other.macs or 0) - (own.macs or 0)
         assert one.top1_difference == pytest.approx((other.top1 or 0) - (own.top1 or 0))
+        assert one.top1_is_paired
+    assert any("paired, image by image" in note for note in explained.notes)
     assert {one.latency_source for one in explained.neighbours} <= {"measured", "predicted", "table"}
     assert json.loads(run(f"candidates explain {shell.front} --json", capsys))["neighbours"]
 

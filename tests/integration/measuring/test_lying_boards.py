@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from hilnas.v1 import control_pb2
+from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import (
     ClockReading,
@@ -22,9 +24,11 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
     ValidityPolicy,
 )
+from nas_engine.domain.measuring.layer_times import LayerProfile, ProfiledLayer, compress_times
 from server.core.paging import PageRequest
 from server.fleet.device import DeviceState
 from server.jobs.states import JobState
+from server.measuring.store import MeasurementStore
 from server.spaces.store import ArchitectureStore
 from tests.support.fakes.service import toy_record
 from tests.support.worlds.liar import (
@@ -331,3 +335,61 @@ def assert_steers_nothing(
     record = liar.record(order)
     assert (order.job.id in liar.listed()) == (not record.suspect)
     assert record.suspect or record.validity is not Validity.VALID
+
+
+PROFILE = LayerProfile(
+    source="onnxruntime 1.0 profiler",
+    layers=(ProfiledLayer(name="stem.conv", operator="Conv"), ProfiledLayer(name="head.fc", operator="Gemm")),
+    times_ns=((3_000_000, 1_000_000), (3_100_000, 900_000)),
+)
+
+
+def test_layers_are_kept_where_they_were_asked_for_and_ignored_elsewhere(liar: Liar, known_board: PlayedDevice) -> None:
+    liar.forgive()
+    for asked in (True, False):
+        order = liar.order(known_board, layer_times=asked)
+        assert order.assignment.measure.layer_times == asked
+        answer = liar.put(known_board, order, liar.honest(order, layers=PROFILE))
+        assert (answer.status, answer.reason) == (ACCEPTED, "")
+        record = liar.record(order)
+        stored = liar.world.uow.read(lambda tx, id=record.id: MeasurementStore(tx).layers_of_measurement(id))  # type: ignore[misc]
+        assert stored == (PROFILE if asked else None)
+        timed = liar.world.uow.read(
+            lambda tx, key=record.latency_key: MeasurementStore(tx).newest_with_layers(key, KEY.digest)  # type: ignore[misc]
+        )
+        assert timed == (record if asked else None)
+
+
+SPOILED_LAYERS: dict[str, Callable[[measurement_pb2.LayerProfile], object]] = {
+    "more runs than are taken": lambda layers: setattr(layers, "num_runs", 10**9),
+    "fewer times than announced": lambda layers: setattr(layers, "num_runs", 3),
+    "more layers than are taken": lambda layers: layers.layers.extend([layers.layers[0]] * 1000),
+    "a bomb": lambda layers: setattr(layers, "times", zlib.compress(bytes(1 << 26))),
+    "no compressed bytes": lambda layers: setattr(layers, "times", b"junk"),
+    "a negative time": lambda layers: setattr(layers, "times", compress_times(((-1, 1), (1, 1)))),
+    "an endless time": lambda layers: setattr(layers, "times", compress_times(((2**62, 1), (1, 1)))),
+    "a name of many lines": lambda layers: setattr(layers.layers[0], "name", "a\nb"),
+    "a name without end": lambda layers: setattr(layers.layers[0], "name", "x" * 100_000),
+    "no source": lambda layers: setattr(layers, "source", ""),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED_LAYERS)
+def test_layers_that_no_profiler_can_give_are_refused_with_the_result(
+    liar: Liar, known_board: PlayedDevice, what: str
+) -> None:
+    liar.forgive()
+    order = liar.order(known_board, layer_times=True)
+    measured = liar.honest(order, layers=PROFILE)
+    assert is_refused(
+        lambda: liar.put(known_board, order, measured, lambda message: SPOILED_LAYERS[what](message.layers))
+    )
+    assert order.job.id not in liar.listed()
+
+
+def is_refused(put: Callable[[], control_pb2.PutResultResponse]) -> bool:
+    """Whether a result is refused: by its size and bounds at once, or by what it says."""
+    try:
+        return bool(put().status == REJECTED)
+    except grpc.RpcError as error:
+        return bool(error.code() is grpc.StatusCode.INVALID_ARGUMENT)

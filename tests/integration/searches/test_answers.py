@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
+import numpy as np
 import pytest
 
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import ConflictError, NotFoundError
-from nas_engine.domain.metrics import TOP1
+from nas_engine.domain.measuring.paired import CorrectAnswers
+from nas_engine.domain.metrics import MACS, TOP1
+from nas_engine.domain.objective import Constraint
 from server.artifacts.files import FileByteStore
+from server.candidates.candidate import HeldOutAccuracy
 from server.searches.answers.answer import Answers
+from server.searches.answers.resources import answer_resource
 from server.searches.answers.wording import headline, sentences
 from server.searches.schemas import SearchResource
 from tests.support.worlds import service_world
@@ -119,6 +125,32 @@ def test_names_numbers_and_parts_of_ids_stand_for_ids(nas: Hilnas, search: Searc
     assert [one.arch_id for one in found] == [second.arch_id]
 
 
+def test_documents_name_what_paths_name(world: World, nas: Hilnas, search: SearchResource) -> None:
+    asked = latency_spec(name="named-start", warm_start={"search": "lat-1", "max_candidates": 2})
+    made = nas.searches.create(asked)
+    assert made.spec.warm_start is not None
+    assert made.spec.warm_start.search == search.id
+    by_part = nas.searches.validate({**asked, "warm_start": {"search": search.short_id}})
+    assert by_part.valid, by_part
+    unknown = nas.searches.validate({**asked, "warm_start": {"search": "lat-99"}})
+    assert [one.pointer for one in unknown.violations] == ["/warm_start/search"]
+    nas.searches.cancel(made.id)
+
+
+def test_pages_are_found_by_names_and_numbers(url: str, nas: Hilnas, search: SearchResource) -> None:
+    with httpx2.Client(base_url=url) as http:
+        assert http.get("/searches/lat-1", headers={"Accept": "text/html"}).headers["location"].startswith("/login")
+        http.post("/login", data={"token": ADMIN})
+        for reference in ("lat-1", search.short_id, search.id):
+            shown = http.get(f"/searches/{reference}")
+            assert shown.status_code == 200
+            assert f'data-search="{search.id}"' in shown.text, reference
+        second = next(one for one in nas.searches.candidates("lat-1") if one.seq == 2)
+        for reference in ("lat-1.2", second.short_id, second.arch_id[:12]):
+            assert second.id in http.get(f"/candidates/{reference}").text, reference
+        assert http.get("/searches/lat-98").status_code == 404
+
+
 def test_what_means_several_things_is_refused_with_what_it_may_mean(nas: Hilnas, search: SearchResource) -> None:
     first, second = (nas.searches.create(latency_spec(name="twice")) for _ in range(2))
     with pytest.raises(ConflictError, match="'twice' is more than one search") as refused:
@@ -136,6 +168,10 @@ def test_what_names_nothing_is_not_found_and_nobody_unknown_is_told_names(
             nas.searches.get(reference)
     with Hilnas(url, "nas_wrong") as stranger, pytest.raises(Exception, match="unauthenticated"):
         stranger.searches.get("twice")
+    with Hilnas(url, "nas_wrong") as stranger, pytest.raises(Exception, match="unauthenticated"):
+        stranger.searches.create(latency_spec(warm_start={"search": "twice"}))
+    with pytest.raises(ConflictError, match="'twice' is more than one search"):
+        nas.searches.create(latency_spec(warm_start={"search": "twice"}))
 
 
 def test_what_noise_does_not_tell_apart_is_said_so(database: TestDatabase, tmp_path: Path) -> None:
@@ -156,3 +192,56 @@ def test_what_noise_does_not_tell_apart_is_said_so(database: TestDatabase, tmp_p
     said = " ".join(sentences(answer))
     assert ("cannot be told apart by validation accuracy" in said) == bool(tied)
     assert headline(answer).startswith("The best validation accuracy, whatever it costs on ")
+
+
+def answers_of_the_first(accuracy: HeldOutAccuracy) -> CorrectAnswers:
+    """As many right as the accuracy says, the first ones: who is better is right wherever the other is."""
+    right = np.arange(accuracy.num_images) < round(accuracy.top1 * accuracy.num_images)
+    found = CorrectAnswers.of([right], [np.arange(accuracy.num_images)])
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("kept", ["of all", "of none", "of one"])
+def test_accuracies_on_the_same_images_are_compared_image_by_image(
+    database: TestDatabase, tmp_path: Path, kept: str
+) -> None:
+    played = service_world.World(database, FileByteStore(tmp_path / "artifacts"))
+    played.worker.accuracy = lambda genotype: 0.5 + 0.04 * sum(genotype)
+    if kept != "of none":
+        played.worker.answers = answers_of_the_first
+    objectives = [{"metric": "top1"}, {"metric": "latency_us"}]
+    device = played.enrol()
+    asked = played.search(objectives=objectives, supernet=played.ready_supernet().id)
+    done = service_world.run_to_end(played, device, asked)
+    if kept == "of one":  # the others were evaluated by a release that did not keep which images were right
+        best = max(played.candidates(done), key=lambda one: one.values[TOP1])
+        database.execute(
+            "DELETE FROM evaluation_answers WHERE evaluation_id NOT IN "
+            "(SELECT id FROM evaluations WHERE candidate_id = :id)",
+            id=best.id,
+        )
+    # A bound on what is no objective: every candidate may be the best.
+    bounds = [Constraint(MACS, maximum=1e12)]
+    answer = Answers(played.uow, played.fronts).of_search(done.id, bounds)
+    assert answer.ship is not None
+    resource = answer_resource(answer, "measured")
+    said = " ".join(resource.sentences)
+    assert len(answer.compared) > 2
+    for one, shown in zip(answer.compared, resource.compared, strict=True):
+        (difference,) = [d for d in shown.differences if d.metric == "top1"]
+        percents = round(100 * (answer.ship.candidate.values[TOP1] - one.member.candidate.values[TOP1]))
+        assert difference.interval.value == pytest.approx(percents / 100)
+        assert difference.is_paired == (kept == "of all")
+        if kept == "of all":
+            assert (difference.num_images, difference.num_only_shipped, difference.num_only_other) == (100, percents, 0)
+            # 8 images of 100 that the other got wrong are more than noise where none lies the other way.
+            assert (one.member in answer.tied) == (percents < 8)
+        else:
+            assert difference.num_images is None
+            assert one.member in answer.tied, "two independent accuracies of 100 images differ by 13 % or by noise"
+    if kept == "of all":
+        assert "paired, image by image, on up to 100 images." in said
+        assert "which is more than noise" in said
+    else:
+        assert "of independent values: which images each network got right is not known here" in said

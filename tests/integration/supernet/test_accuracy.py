@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,11 +44,14 @@ def test_accuracy_is_what_the_extracted_subnet_gets_image_by_image() -> None:
         held_out=_held_out(),
     )
     module = extract(graph_of(space, (1, 3), Form.DEPLOYED), weights, found.statistics)
-    right = 0
+    right = []
     with torch.no_grad():
         for batch in _held_out(1):
-            right += int(module(batch.images_NCHW).argmax() == batch.labels_N[0])
-    assert found.accuracy == Accuracy.of(right, len(DATASET.validation))
+            right.append(bool(module(batch.images_NCHW).argmax() == batch.labels_N[0]))
+    answers = found.accuracy.answers
+    assert answers is not None
+    assert found.accuracy == Accuracy.of(sum(right), len(DATASET.validation), answers)
+    assert np.unpackbits(np.frombuffer(answers.bits, np.uint8), count=len(right)).tolist() == right
     assert found.seconds > 0
 
 

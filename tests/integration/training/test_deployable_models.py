@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from server.bootstrap import worker as worker_process
 from server.bootstrap.job_kinds import all_job_kinds
 from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
-from server.core.errors import InvalidSpecError, NotFoundError
+from server.core.errors import ConflictError, InvalidSpecError, NotFoundError
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
 from server.fleet.selection import converter_labels
@@ -35,6 +37,9 @@ from server.jobs.worker.handlers import failure_of
 from server.measuring.payloads import MeasurePayload
 from server.measuring.results import MeasurementResults
 from server.measuring.worker.rknn import RknnMaker
+from server.shipping.bundle.signing import SigningKey, new_key_pem
+from server.shipping.bundle.verifying import verify_bundle
+from server.shipping.bundles import EvidenceBundles, MadeBundle
 from server.training.deployables import DeployableModel, DeployableModels
 from server.training.networks.candidate_retraining import CandidateRetraining
 from server.training.networks.candidate_retraining_spec import parse_candidate_retraining_spec
@@ -47,6 +52,7 @@ from tests.support.worlds.service_world import IDENTITY, lease_of, put_measureme
 from tests.support.worlds.worker_world import EVALUATION, TRAINING, WorkerWorld
 
 ARCHITECTURE = [0, 2, 1]
+NO_LABELS: Mapping[str, str] = {}
 FAST: dict[str, Any] = {"iterations": 4, "batch_size": 16, "optimizer": {"learning_rate": 0.05}}
 
 
@@ -56,6 +62,7 @@ class Converted:
 
     model: bytes
     table: CycleTable
+    log: str = ""
 
 
 class FakeConverter:
@@ -72,7 +79,7 @@ class FakeConverter:
             raise ConversionError(ConversionFailure.CONVERT_FAILED, self.refuses)
         self.calibrations.append(calibration)
         said = {"dtype": settings.dtype.value, "target": settings.target_platform, "arch_id": arch_id}
-        return Converted(b"RKNN" + json.dumps(said).encode(), parse_cycle_table(TABLE))
+        return Converted(b"RKNN" + json.dumps(said).encode(), parse_cycle_table(TABLE), TABLE)
 
     def close(self) -> None:
         pass
@@ -109,8 +116,9 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> ConvertingWorld:
     return ConvertingWorld(sqlite_database, tmp_path)
 
 
-def retrained(world: ConvertingWorld, **strategy: Any) -> Network:
-    document = {**TRAINING, **FAST, "strategy": {"kind": "retrain", "architecture": ARCHITECTURE, **strategy}}
+def retrained(world: ConvertingWorld, labels: Mapping[str, str] = NO_LABELS, **strategy: Any) -> Network:
+    settings = {"kind": "retrain", "architecture": ARCHITECTURE, **strategy}
+    document = {**TRAINING, **FAST, "labels": dict(labels), "strategy": settings}
     made = world.networks.create_network(parse_network_spec(document))
     world.run()
     done = world.networks.get_training(made.id)
@@ -181,6 +189,58 @@ def content(world: ConvertingWorld, model: DeployableModel) -> bytes:
     return world.artifacts.read(model.sha256)
 
 
+def bundled(
+    world: ConvertingWorld, make: Callable[[EvidenceBundles, str], MadeBundle], id: str
+) -> tuple[dict[str, bytes], Mapping[str, Any]]:
+    """Every file of a bundle by its path, and its subject; the bundle is checked as its readers do."""
+    path = world.folder / "bundle.zip"
+    bundles = EvidenceBundles(world.uow, world.artifacts, world.deployables, SigningKey(new_key_pem()))
+    with make(bundles, id).file as made:
+        path.write_bytes(made.read())
+    manifest = verify_bundle(path).manifest
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}, manifest.subject
+
+
+def test_a_network_that_no_search_found_has_a_bundle_with_what_the_converter_printed(world: ConvertingWorld) -> None:
+    done = retrained(world, formats=["onnx", "rknn"])
+    world.convert()
+    onnx, rknn = world.deployables.of_network(done.id)
+    found, subject = bundled(world, EvidenceBundles.make_of_network, done.id)
+    assert subject["network_id"] == done.id
+    assert "candidate_id" not in subject
+    assert (subject["weights"], subject["model_sha256"]) == ("retrained", onnx.sha256)
+    assert found[f"models/{onnx.file_name}"] == content(world, onnx)
+    assert found[f"models/{rknn.file_name}"] == content(world, rknn)
+    assert found[f"conversions/{rknn.job_id}.log.txt"].decode() == TABLE
+    assert json.loads(found["network.json"])["statistics"]["arch_id"] == subject["arch_id"]
+    assert "candidate.json" not in found
+
+
+def test_a_retrained_candidate_has_a_bundle_with_its_search(world: ConvertingWorld) -> None:
+    search = searched(world)
+    candidate = world.candidates(search)[0]
+    made = world.retraining.create(candidate.id, parse_candidate_retraining_spec(FAST))
+    with pytest.raises(ConflictError, match="its training is not done"):
+        bundled(world, EvidenceBundles.make_of_network, made.id)
+    world.run()
+    found, subject = bundled(world, EvidenceBundles.make_of_network, made.id)
+    assert (subject["candidate_id"], subject["network_id"]) == (candidate.id, made.id)
+    assert subject["search_id"] == search.id
+    assert {"candidate.json", "evaluations.json", "search.json", "supernet.json", "network.json"} <= set(found)
+    assert subject["weights"] == "retrained"
+
+
+def test_a_network_whose_label_names_a_candidate_of_another_architecture_is_not_called_that(
+    world: ConvertingWorld,
+) -> None:
+    search = searched(world)
+    other = next(one for one in world.candidates(search) if list(one.genotype) != ARCHITECTURE)
+    done = retrained(world, labels={"candidate": other.id})
+    _, subject = bundled(world, EvidenceBundles.make_of_network, done.id)
+    assert "candidate_id" not in subject
+
+
 def test_a_supernet_has_no_file_to_ship(world: ConvertingWorld) -> None:
     with pytest.raises(NotFoundError):
         world.deployables.of_network(world.ready_supernet().id)
@@ -248,6 +308,9 @@ def test_finalists_of_a_search_for_rknn_boards_get_their_rknn_files(world: Conve
         assert (rknn.state, rknn.weights) == (DeployableState.READY, WeightsOrigin.INHERITED), rknn.reason
         assert json.loads(content(world, rknn).removeprefix(b"RKNN"))["arch_id"] == candidate.arch_id
         assert candidate.state is CandidateState.COMPLETE
+        found, _ = bundled(world, EvidenceBundles.make, candidate.id)
+        assert found[f"conversions/{rknn.job_id}.log.txt"].decode() == TABLE
+        assert "candidate.json" in found
 
 
 def test_finalists_of_a_search_for_other_boards_are_not_converted(world: ConvertingWorld) -> None:

@@ -22,6 +22,7 @@ from nas_engine.domain.measurement import (
     SampleBlock,
     ValidityFlag,
 )
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK
 from nas_engine.settings.algorithms import RandomSearchSettings
 from nas_engine.settings.training import TrainingSpec
@@ -183,6 +184,7 @@ class PlayedWorker:
     world: World
     name: str = "worker-1"
     accuracy: Callable[[Genotype], float] = field(default=lambda genotype: 0.5 + sum(genotype) / 100)
+    answers: Callable[[HeldOutAccuracy], CorrectAnswers] | None = None
 
     def run(self, kinds: tuple[JobKind, ...] = (JobKind.SEARCH_STEP, JobKind.EVALUATE, JobKind.CONVERT)) -> int:
         """Do every job there is; returns how many."""
@@ -232,10 +234,9 @@ class PlayedWorker:
         """An accuracy by formula."""
         payload = read_payload(EvaluatePayload, job.payload)
         genotype = tuple(payload.architecture.architecture().choices_value())  # type: ignore[arg-type]
-        self.world.evaluations.record(
-            lease_of(job),
-            HeldOutAccuracy(top1=self.accuracy(genotype), num_images=100),  # type: ignore[arg-type]
-        )
+        accuracy = HeldOutAccuracy(top1=self.accuracy(genotype), num_images=100)  # type: ignore[arg-type]
+        answers = None if self.answers is None else self.answers(accuracy)
+        self.world.evaluations.record(lease_of(job), accuracy, answers=answers)
 
     def convert(self, job: Job) -> None:
         """A model file with the architecture's own bytes."""
