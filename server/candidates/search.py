@@ -29,7 +29,7 @@ class SearchProgress:
         hypervolume: against `reference_point`, in the objectives' own units; None before the first front.
         reference_point: one value per objective, fixed when first set, so that hypervolumes compare.
         report: what the algorithm says beside that, by topic (warm start, predictor quality, picked models).
-        end_reason: why it ended as FAILED, where that has a name.
+        end_reason: why it ended as FAILED, or before its budget was spent, where that has a name.
         warnings: what was known against the spec when the search was created.
     """
 

@@ -26,10 +26,12 @@ from nas_engine.settings.base import (
     Seed,
     SpaceSpec,
     SpecPart,
+    later,
 )
 from nas_engine.settings.declared import read_settings
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
+from nas_engine.settings.stopping import StopSettings
 from nas_engine.settings.training import TrainingSpec
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.spec_documents import parse_spec
@@ -125,6 +127,9 @@ class SearchSpec(SpecPart):
 
     budget: BudgetSpec
     """Number of evaluations after which the search ends."""
+
+    stop: StopSettings = later(StopSettings())
+    """Rules by which the search ends sooner; absent: it spends its budget."""
 
     shifting: ShiftingSettings | None = None
     """Settings by which the supernet's weights move during the search; absent: they stay as they are. Goes with nsga2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
@@ -83,7 +84,14 @@ class StepHandler:
         if final.picked is not None:
             report["picked"] = list(final.picked)
         ended = None if final.postpone_the_end else proposal.ended
-        asked = tuple(self._new_candidate(given, genotype, procedure, checkpoint) for genotype in proposal.genotypes)
+        asked = tuple(
+            replace(
+                self._new_candidate(given, genotype, procedure, checkpoint),
+                expected_gain=proposal.expected_gain(place),
+                expected_gain_reason=proposal.forecast.unknown_because,
+            )
+            for place, genotype in enumerate(proposal.genotypes)
+        )
         return SearchStepOutcome(
             observed=tuple(finished.candidate.id for finished in given.finished),
             asked=asked,
@@ -91,6 +99,7 @@ class StepHandler:
             code_version=self._code_version,
             status=ended or StepStatus.CONTINUE,
             reason=proposal.reason if ended else "",
+            end_reason=proposal.end_reason if ended else None,
             generation=procedure.generation,
             front_size=len(front.points),
             hypervolume=front.hypervolume,
@@ -123,4 +132,5 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
         case DenseNasSettings() as settings:
             return DerivationProcedure(spec, settings, space)
         case settings:
-            return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))
+            problem = search_problem(spec, space)
+            return EvaluatingProcedure(create_algorithm(settings, problem, spec.seed), problem, spec.stop)
