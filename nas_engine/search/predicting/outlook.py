@@ -24,7 +24,7 @@ from nas_engine.search.predicting.surrogate import probability_met
 MIN_TOLD = 10
 """Results from which gains are predicted."""
 
-MAX_LEARNED = 200
+MAX_LEARNED = 100
 """Results that the predictors of a search without its own learn from: its front, then the newest. Bounds the time."""
 
 MAX_AHEAD = 0.5
@@ -214,12 +214,12 @@ def _learned_from(problem: SearchProblem, results: Sequence[Observation]) -> lis
 
 
 def _light_predictors(problem: SearchProblem, results: Sequence[Observation]) -> dict[Metric, MetricPredictor]:
-    """Linear predictors of what the cheap filter does not know."""
+    """Gaussian processes of what the cheap filter does not know; trees are not tried."""
     known = problem.cheap_filter(results[0].genotype).values
     predictors = {}
     for metric in problem.observed_metrics:
         if metric not in known:
-            predictors[metric] = MetricPredictor(problem.space.genes, metric, PredictorModel.RIDGE)
+            predictors[metric] = MetricPredictor(problem.space.genes, metric, PredictorModel.GAUSSIAN_PROCESS)
             predictors[metric].fit(
                 [o.genotype for o in results],
                 [o.objectives[metric] for o in results],
