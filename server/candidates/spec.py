@@ -92,6 +92,21 @@ class MeasurementSpec(SpecPart):
     """Longest time one measurement may take on the device, in seconds."""
 
 
+def _with_auto(schema: dict[str, Any]) -> None:
+    """List what leaves the choice to the server beside the algorithms; a spec that was taken names one of them."""
+    schema["oneOf"] = [
+        *schema["oneOf"],
+        {
+            "title": "AutoAlgorithm",
+            "type": "object",
+            "description": "The server chooses the algorithm; it takes no settings.",
+            "properties": {"kind": {"type": "string", "const": "auto"}},
+            "required": ["kind"],
+            "additionalProperties": False,
+        },
+    ]
+
+
 SupernetChoice = Annotated[
     Annotated[Annotated[str, Field(min_length=1, max_length=100)], Tag("id")]
     | Annotated[TrainingSpec, Tag("training")],
@@ -121,7 +136,7 @@ class SearchSpec(SpecPart):
     constraints: tuple[ConstraintSpec, ...] = Field(default=(), max_length=16)
     """Bounds that a candidate must meet to be feasible, all of them."""
 
-    algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings)
+    algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings, json_schema_extra=_with_auto)
     """Search algorithm that proposes candidates, with its settings; absent or `{"kind": "auto"}`: the server chooses by
     the budget, the space and the objectives, and says why in the search's progress, `report.algorithm`."""
 

@@ -21,6 +21,7 @@ from server.searches.worker.evaluating_procedure import EvaluatingProcedure
 from server.searches.worker.final_orders import FinalOrders, final_orders
 from server.searches.worker.new_candidates import describe_candidate
 from server.searches.worker.procedure import Procedure, Proposal
+from server.searches.worker.remeasure import noisy_best
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
 from server.searches.worker.used_plugins import check_plugins
@@ -77,6 +78,8 @@ class StepHandler:
             supernet_version_id=search.supernet_version_id,
         )
         work = procedure.order(given, proposal, front, checkpoint.shift_state) if proposal.ended is None else None
+        doubted = noisy_best(search, front, checkpoint.remeasured) if proposal.ended is None else ()
+        checkpoint.remeasured |= set(doubted)
         report = {**warm_start_report, **procedure.report(given)}
         final = FinalOrders()
         if proposal.ended is StepStatus.COMPLETED:
@@ -106,7 +109,7 @@ class StepHandler:
             # Fixed by the first generation that is told, so that hypervolumes compare.
             reference_point=search.progress.reference_point or front.reference_point,
             final_evaluations=final.final_evaluations,
-            re_measure=final.re_measure,
+            re_measure=doubted or final.re_measure,
             work=work,
             report=report,
         )
