@@ -52,6 +52,15 @@ class SearchProgress:
             raise InvalidValueError(f"hypervolume or reference point of a search holds {numbers}: give finite numbers")
 
     @property
+    def chosen_because(self) -> str:
+        """Why the server chose the algorithm; empty where the spec named it."""
+        match self.report.get("algorithm"):
+            case {"because": str(because)}:
+                return because
+            case _:
+                return ""
+
+    @property
     def num_finished(self) -> int:
         """Candidates in a final state."""
         return self.num_complete + self.num_infeasible + self.num_failed

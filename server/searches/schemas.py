@@ -160,6 +160,9 @@ class SearchResource(Resource):
     complete candidates and none of them met the constraints (`reason` names the nearest); `plateau` where it completed
     by its stop rule (`reason` has the figures). null otherwise."""
 
+    chosen_because: str = ""
+    """Why the server chose the algorithm that the spec has now; empty where it was named."""
+
     warnings: list[str] = Field(default_factory=list)
     """What the database held against the spec when the search was created: bounds on latency that nothing of this
     space measured on this hardware meets."""
