@@ -10,7 +10,7 @@ from nas_engine.settings.base import SpecPart
 class PlateauSettings(SpecPart):
     """End by what further candidates add to the front's hypervolume, compared with what it has reached."""
 
-    share: float = Field(default=0.01, gt=0, lt=1)
+    share: float = Field(default=0.005, gt=0, lt=1)
     """Share of the hypervolume reached: the search ends once the last `num_candidates` added less than it and the next
     `num_candidates` are expected to add less."""
 

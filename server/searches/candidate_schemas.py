@@ -229,7 +229,7 @@ class CandidateResource(Resource):
     measured. null where nothing could be said."""
 
     expected_gain_reason: str = ""
-    """Why nothing could be said of its gain; empty where something was, and for candidates of earlier versions."""
+    """Why nothing could be said of its gain; empty where something was."""
 
     provenance: Json
     """Operator and parents it came from, as the algorithm reports them."""

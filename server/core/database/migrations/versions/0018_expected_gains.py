@@ -14,7 +14,10 @@ depends_on = None
 def upgrade() -> None:
     # Without a check that it is finite, which the value itself makes: SQLite would rebuild the largest table for it.
     op.add_column("candidates", sa.Column("expected_gain", sa.Double(), nullable=True))
-    op.add_column("candidates", sa.Column("expected_gain_reason", sa.Text(), nullable=False, server_default=""))
+    op.add_column(
+        "candidates",
+        sa.Column("expected_gain_reason", sa.Text(), nullable=False, server_default="asked by an earlier version"),
+    )
 
 
 def downgrade() -> None:
