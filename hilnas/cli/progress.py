@@ -194,6 +194,8 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
         table.add_row("deriving", deriving)
     table.add_row("front size", str(progress.front_size))
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
+    if (gains := gains_text(progress.report)) is not None:
+        table.add_row("gains", gains)
     table.add_row("time left", "-" if waiting_for else _eta(search, finished, datetime.now(UTC)))
     if waiting_for:
         table.add_row("waiting", Text(waiting_for))
@@ -218,6 +220,15 @@ def algorithm_text(report: Mapping[str, JsonValue]) -> str | None:
     match report.get("algorithm"):
         case {"kind": str(kind), "because": str(because)}:
             return f"{kind}, chosen: {because}"
+        case _:
+            return None
+
+
+def gains_text(report: Mapping[str, JsonValue]) -> str | None:
+    """What the last candidates added to the hypervolume and the next are expected to; None while that is not known."""
+    match report.get("gains"):
+        case {"num_candidates": int(num), "last_share": float(last), "next_share": float(following)}:
+            return f"last {num} candidates +{last:.2%}, next {num} expected +{following:.2%}"
         case _:
             return None
 

@@ -319,6 +319,10 @@ class PredictorAssistedSettings(CheckpointedSettings):
     exploration: float = Field(default=1.0, ge=0, le=100)
     """Factor of the predicted standard deviations in the expected gain; 0 believes the means, more explores more."""
 
+    remeasure: bool = later(True)
+    """Whether members of the front whose latency was measured to no better than 2 % are measured once more before they
+    are believed; at most one measurement for every ten candidates asked goes to that."""
+
 
 class WarmStartSettings(SpecPart):
     """Architectures that are evaluated first. What becomes of each is reported in the search's progress."""

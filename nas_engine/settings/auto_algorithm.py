@@ -13,8 +13,15 @@ MAX_PREDICTED = 3000
 MAX_PREDICTED_OBJECTIVES = 3
 """With more objectives the expected gain is approximate and slow."""
 
+MAX_PREDICTED_CHOICES = 400
+"""Choices of all genes together up to which predictors were compared, twice over (benchmarks/worlds: 198 in "fbnet").
+Spaces that packages bring may be wider."""
+
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 8, 25
 """Bounds of the initial sample of a search with predictors, which is a quarter of a small budget."""
+
+
+NOISE = "; they weigh measured values by their noise, and what is best by a noisy one is measured once more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,13 @@ class ChosenAlgorithm:
 
 
 def choose_algorithm(
-    num_candidates: int, num_objectives: int, space_size: int | None, *, is_shifting: bool
+    num_candidates: int,
+    num_objectives: int,
+    space_size: int | None,
+    *,
+    is_shifting: bool,
+    is_noisy: bool = False,
+    num_choices: int | None = None,
 ) -> ChosenAlgorithm:
     """Choose by what a search may spend, where, and for what.
 
@@ -40,12 +53,14 @@ def choose_algorithm(
         num_objectives: number of objectives.
         space_size: number of genotypes; None where the space is not known.
         is_shifting: whether the supernet's weights move during the search.
+        is_noisy: whether a metric is measured on a board, so that the best may be so by luck.
+        num_choices: options of all genes together; None where the space is not known.
     """
     if is_shifting:
         return ChosenAlgorithm(
             Nsga2Settings(), "the supernet is shifted, and predictors would learn accuracies of several of its versions"
         )
-    if space_size is not None and space_size <= num_candidates:
+    if space_size is not None and space_size <= num_candidates and not is_noisy:
         return ChosenAlgorithm(
             RandomSearchSettings(),
             f"the space has {space_size:,} genotypes and the budget is {num_candidates:,}: all are evaluated anyway",
@@ -62,10 +77,16 @@ def choose_algorithm(
             f"{num_candidates:,} candidates are more than the {MAX_PREDICTED:,} that predictors are fitted to: with so "
             "many, evolution on the evaluations themselves does as well and costs no computing",
         )
+    if num_choices is not None and num_choices > MAX_PREDICTED_CHOICES:
+        return ChosenAlgorithm(
+            Nsga2Settings(),
+            f"the genes of the space have {num_choices:,} choices, more than the {MAX_PREDICTED_CHOICES} that "
+            "predictors were compared on",
+        )
     initial = min(max(num_candidates // 4, SMALLEST_SAMPLE), LARGEST_SAMPLE)
     where = "" if space_size is None else f" of {space_size:.3g} genotypes"
     return ChosenAlgorithm(
         PredictorAssistedSettings(num_initial=initial),
         f"{num_candidates:,} evaluations in a space{where} are few: predictors that learn from the first {initial} say "
-        "which of the others add most",
+        "which of the others add most" + (NOISE if is_noisy else ""),
     )

@@ -62,6 +62,9 @@ class Candidate:
         model_sha256: the exported model that was measured; None where nothing was exported.
         final_model_sha256: the deployable model with inherited weights, made with its accuracy on test images.
         told_seq: step in which the algorithm observed it; None before.
+        expected_gain: hypervolume that it was expected to add when it was asked, as a share of what the search had
+            reached; None where nothing could be said.
+        expected_gain_reason: why nothing could be said; empty where something was.
         provenance: how it came about (operator, parents), as the algorithm tells it.
     """
 
@@ -78,9 +81,15 @@ class Candidate:
     model_sha256: str | None = None
     final_model_sha256: str | None = None
     told_seq: int | None = None
+    expected_gain: float | None = None
+    expected_gain_reason: str = ""
     provenance: JsonValue = None
     created_at: datetime
     finished_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.expected_gain is not None and not (math.isfinite(self.expected_gain) and self.expected_gain >= 0.0):
+            raise InvalidValueError(f"expected gain of candidate {self.id} is {self.expected_gain}: store none")
 
     @property
     def arch_id(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.metric import Metric
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound, MetricValue
 from server.candidates.evaluation_store import EvaluationStore
@@ -147,6 +148,13 @@ class CandidateStore(Store):
             candidates.c.search_id == search_id, candidates.c.state == CandidateState.COMPLETE
         )
         return tuple(self._connection.execute(statement.order_by(candidates.c.seq)).scalars())
+
+    def expected_gains(self, search_id: str, num: int) -> Mapping[Genotype, float]:
+        """What the last `num` candidates of a search were expected to add; those of which nothing was, are left out."""
+        c = candidates.c
+        statement = sa.select(c.genotype, c.expected_gain).where(c.search_id == search_id).order_by(c.seq.desc())
+        found = self._connection.execute(statement.limit(num))
+        return {genotype: gain for genotype, gain in found if gain is not None}
 
     def unfinished_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates that are in no final state, by seq."""

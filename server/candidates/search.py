@@ -29,7 +29,7 @@ class SearchProgress:
         hypervolume: against `reference_point`, in the objectives' own units; None before the first front.
         reference_point: one value per objective, fixed when first set, so that hypervolumes compare.
         report: what the algorithm says beside that, by topic (warm start, predictor quality, picked models).
-        end_reason: why it ended as FAILED, where that has a name.
+        end_reason: why it ended as FAILED, or before its budget was spent, where that has a name.
         warnings: what was known against the spec when the search was created.
     """
 
@@ -50,6 +50,15 @@ class SearchProgress:
         numbers = (*(self.reference_point or ()), *(() if self.hypervolume is None else (self.hypervolume,)))
         if not all(math.isfinite(number) for number in numbers):
             raise InvalidValueError(f"hypervolume or reference point of a search holds {numbers}: give finite numbers")
+
+    @property
+    def chosen_because(self) -> str:
+        """Why the server chose the algorithm; empty where the spec named it."""
+        match self.report.get("algorithm"):
+            case {"because": str(because)}:
+                return because
+            case _:
+                return ""
 
     @property
     def num_finished(self) -> int:

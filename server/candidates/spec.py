@@ -31,6 +31,7 @@ from nas_engine.settings.base import (
 from nas_engine.settings.declared import read_settings
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
+from nas_engine.settings.stopping import StopSettings
 from nas_engine.settings.training import TrainingSpec
 from server.core.errors import InvalidSpecError, SpecViolation
 from server.core.spec_documents import parse_spec
@@ -95,6 +96,21 @@ class MeasurementSpec(SpecPart):
     second after everything that is timed, which changes no latency."""
 
 
+def _with_auto(schema: dict[str, Any]) -> None:
+    """List what leaves the choice to the server beside the algorithms; a spec that was taken names one of them."""
+    schema["oneOf"] = [
+        *schema["oneOf"],
+        {
+            "title": "AutoAlgorithm",
+            "type": "object",
+            "description": "The server chooses the algorithm; it takes no settings.",
+            "properties": {"kind": {"type": "string", "const": "auto"}},
+            "required": ["kind"],
+            "additionalProperties": False,
+        },
+    ]
+
+
 SupernetChoice = Annotated[
     Annotated[Annotated[str, Field(min_length=1, max_length=100)], Tag("id")]
     | Annotated[TrainingSpec, Tag("training")],
@@ -125,12 +141,15 @@ class SearchSpec(SpecPart):
     constraints: tuple[ConstraintSpec, ...] = Field(default=(), max_length=16)
     """Bounds that a candidate must meet to be feasible, all of them."""
 
-    algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings)
+    algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings, json_schema_extra=_with_auto)
     """Search algorithm that proposes candidates, with its settings; absent or `{"kind": "auto"}`: the server chooses by
     the budget, the space and the objectives, and says why in the search's progress, `report.algorithm`."""
 
     budget: BudgetSpec
     """Number of evaluations after which the search ends."""
+
+    stop: StopSettings = later(StopSettings())
+    """Rules by which the search ends sooner; absent: it spends its budget."""
 
     shifting: ShiftingSettings | None = None
     """Settings by which the supernet's weights move during the search; absent: they stay as they are. Goes with nsga2,

@@ -24,9 +24,10 @@ class SearchState(Enum):
 
 
 class EndReason(Enum):
-    """Why a search ended otherwise than its owner hoped, for programs; its `reason` says the same to people."""
+    """Why a search ended otherwise than by its budget, for programs; its `reason` says the same to people."""
 
     NO_FEASIBLE_CANDIDATE = "no_feasible_candidate"
+    PLATEAU = "plateau"  # COMPLETED: the stop rule of the spec held
 
 
 class DesiredState(Enum):

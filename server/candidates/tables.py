@@ -31,6 +31,8 @@ candidates = sa.Table(
     sa.Column("model_sha256", Digest),
     sa.Column("final_model_sha256", Digest),
     sa.Column("told_seq", sa.BigInteger),
+    sa.Column("expected_gain", sa.Double),
+    sa.Column("expected_gain_reason", sa.Text, nullable=False, server_default="asked by an earlier version"),
     sa.Column("provenance", Json),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("finished_at", Timestamp),

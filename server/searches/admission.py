@@ -85,10 +85,9 @@ class Admission:
         if space is not None:
             _unreachable(spec.domain_constraints(), self._bounds(spec))
 
-    def space_size(self, spec: SearchSpec) -> int | None:
-        """Number of genotypes of the space; None where the space cannot be made."""
-        space, _ = self._space(spec)
-        return None if space is None else space.size
+    def searched_space(self, spec: SearchSpec) -> SpaceDescription | None:
+        """What is known of the spec's space; None where it cannot be made."""
+        return self._space(spec)[0]
 
     def examine(self, tx: Transaction, spec: SearchSpec) -> SpecReport:
         """Everything that can be said of a spec; never raises for what is wrong with it."""

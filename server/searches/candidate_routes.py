@@ -130,6 +130,7 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     ("peak_activation_bytes", lambda c: c.peak_activation_bytes),
     ("latency_key", lambda c: c.latency_key),
     ("model_sha256", lambda c: c.model_sha256),
+    ("expected_gain", lambda c: c.expected_gain),
 )
 
 

@@ -231,6 +231,14 @@ class CandidateResource(Resource):
     told_seq: int | None
     """Step of the search in which the algorithm observed its result; null before."""
 
+    expected_gain: float | None = None
+    """Hypervolume that it was expected to add when it was asked, beside those asked before it, as a share (0.01 is one
+    hundredth) of what the search had reached against its reference point; predicted from what was known then, never
+    measured. null where nothing could be said."""
+
+    expected_gain_reason: str = ""
+    """Why nothing could be said of its gain; empty where something was."""
+
     provenance: Json
     """Operator and parents it came from, as the algorithm reports them."""
 

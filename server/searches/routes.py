@@ -300,6 +300,7 @@ def search_resource(search: Search) -> SearchResource:
         search.spec,
         progress=ProgressResource.of(search.progress, search.spec.budget),
         end_reason=search.progress.end_reason,
+        chosen_because=search.progress.chosen_because,
         warnings=search.progress.warnings,
         plugins=[UsedPluginResource.of(used, used.provider, door=used.door.value) for used in search.plugins],
     )

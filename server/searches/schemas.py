@@ -78,7 +78,8 @@ class ProgressResource(Resource):
 
     report: dict[str, Json]
     """What is to be said of the algorithm, by topic: `algorithm` (which was chosen, and because of what, where the spec
-    left it open), `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
+    left it open), `gains` (what the last candidates added to the hypervolume and what the next are expected to add, as
+    shares of it), `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
 
 
 class UsedPluginResource(Resource):
@@ -155,8 +156,12 @@ class SearchResource(Resource):
     """What of it comes from packages other than hilnas itself: every evaluation of it was made with these versions."""
 
     end_reason: EndReason | None = None
-    """Why it ended as failed, for programs: `no_feasible_candidate` where it has complete candidates and none of them
-    met the constraints; `reason` names the nearest. null otherwise."""
+    """Why it ended otherwise than by its budget, for programs: `no_feasible_candidate` where it failed because it has
+    complete candidates and none of them met the constraints (`reason` names the nearest); `plateau` where it completed
+    by its stop rule (`reason` has the figures). null otherwise."""
+
+    chosen_because: str = ""
+    """Why the server chose the algorithm that the spec has now; empty where it was named."""
 
     warnings: list[str] = Field(default_factory=list)
     """What the database held against the spec when the search was created: bounds on latency that nothing of this

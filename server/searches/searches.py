@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.settings.auto_algorithm import choose_algorithm
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
@@ -62,11 +63,14 @@ class Searches:
         spec = parse_search_spec(document)
         if not names_no_algorithm(document):
             return spec, None
+        space = self._admission.searched_space(spec)
         chosen = choose_algorithm(
             spec.budget.num_candidates,
             len(spec.objectives),
-            self._admission.space_size(spec),
+            None if space is None else space.size,
             is_shifting=spec.shifting is not None,
+            is_noisy=spec.device is not None and LATENCY_US in spec.metrics(),
+            num_choices=None if space is None else sum(len(gene.options) for gene in space.genes),
         )
         return parse_search_spec({**spec.model_dump(mode="json"), "algorithm": chosen.settings.model_dump()}), (
             chosen.because

@@ -59,7 +59,7 @@ def verify(
     """Check every byte of a bundle and its signature.
 
     The exit status is 0 where it is intact and its signer is known, 4 where it is intact and anybody may have signed
-    it, 1 where it is not intact, or not the same when measured again, 5 where the two measurements are too noisy to
+    it, 1 where it is not intact, or not the same when measured again, 6 where the two measurements are too noisy to
     be told apart or not.
     """
     if pin_it and key is None:

@@ -204,7 +204,7 @@ def candidates(
     if as_json:
         print_json(found)
         return
-    values = ("top1 [%]", column_title("latency_us", "us"), "kind", "MACs", "params", "flags")
+    values = ("top1 [%]", column_title("latency_us", "us"), "kind", "MACs", "params", "expected gain [%]", "flags")
     table = Table("candidate", "architecture", "state", *values)
     for one in found:
         latency = one.latency
@@ -218,6 +218,7 @@ def candidates(
             "-" if latency is None else latency.kind,
             "-" if one.macs is None else f"{one.macs:,}",
             "-" if one.params is None else f"{one.params:,}",
+            "-" if one.expected_gain is None else f"{100 * one.expected_gain:.3g}",
             "" if latency is None else ", ".join(latency.flags),
         )
     _console.print(table)

@@ -73,6 +73,11 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         """Per predicted metric, on evaluations that were predicted before they were made."""
         return {metric: _quality(pairs) for metric, pairs in self._fresh.items()}
 
+    def predictors(self) -> Mapping[Metric, MetricPredictor] | None:
+        """What it predicts with, fitted to the results so far; None while there is too little to learn."""
+        surrogate = self._surrogate() if len(self.ledger.asked) > self._settings.num_initial else None
+        return None if surrogate is None else surrogate.predictors
+
     def report(self) -> Mapping[str, JsonValue]:
         """How well candidates were predicted before they were evaluated; nothing before the first of them."""
         metrics: dict[str, JsonValue] = {

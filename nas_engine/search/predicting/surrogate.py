@@ -66,6 +66,11 @@ class Surrogate:
         self._frame = self._observed = HypervolumeReference.spanning(self._points)
 
     @property
+    def predictors(self) -> Mapping[Metric, MetricPredictor]:
+        """Of the metrics that the cheap filter does not know."""
+        return self._predictors
+
+    @property
     def _front(self) -> Floats:
         """Feasible points that none dominates, in units of the frame."""
         points = self._points[non_dominated(self._points)] if self._has_feasible else self._points[:0]
@@ -177,11 +182,12 @@ class Surrogate:
         """Probability that every constraint is met."""
         likely: Floats = np.ones(len(next(iter(means.values()))))
         for constraint in self._problem.constraints:
-            likely = likely * _met(constraint, means[constraint.metric], deviations.get(constraint.metric))
+            likely = likely * probability_met(constraint, means[constraint.metric], deviations.get(constraint.metric))
         return likely
 
 
-def _met(constraint: Constraint, mean: Floats, deviation: NDArray[np.float64] | None) -> Floats:
+def probability_met(constraint: Constraint, mean: Floats, deviation: NDArray[np.float64] | None) -> Floats:
+    """Probability that a constraint is met, per normal prediction; without deviations the means are exact."""
     spread = np.maximum(np.abs(mean) * _NEVER, _NEVER) if deviation is None else np.maximum(deviation, _NEVER)
     likely: Floats = np.ones(len(mean))
     if constraint.maximum is not None:

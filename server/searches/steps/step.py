@@ -12,6 +12,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from server.candidates.candidate import Candidate, Evaluation, MetricValue
 from server.candidates.search import Search, SearchCheckpoint
+from server.candidates.states import EndReason
 from server.core.errors import InvalidValueError
 from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureRecord, KnownValue
@@ -51,6 +52,7 @@ class StepInput:
         measured: for the first step of a search that starts from the measurement database: architectures measured
             on its hardware, newest first.
         work: what the work that the last step ordered ended with; None where it ordered none.
+        expected_gains: what the candidates told last were expected to add when they were asked.
         current_accuracies: where a search shifts its supernet and compares within one version; else None.
     """
 
@@ -61,6 +63,7 @@ class StepInput:
     num_left: int
     measured: tuple[Architecture, ...] = ()
     work: FinishedLongJob | None = None
+    expected_gains: Mapping[Genotype, float] = field(default_factory=dict)
     current_accuracies: CurrentVersionAccuracies | None = None
 
 
@@ -73,6 +76,7 @@ class NewCandidate:
         known: values that need no evaluation (a table of results); those that the search wants are recorded at once.
         model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
         counted: values of metrics from the layer graph that the search wants beside those of the record.
+        expected_gain, expected_gain_reason: see Candidate.
         provenance: operator and parents, as the algorithm tells them.
     """
 
@@ -83,6 +87,8 @@ class NewCandidate:
     counted: Mapping[Metric, MetricValue] = field(default_factory=dict)
     model_sha256: str | None = None
     provenance: JsonValue = None
+    expected_gain: float | None = None
+    expected_gain_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +127,7 @@ class StepStatus(Enum):
     """What comes after a step."""
 
     CONTINUE = "continue"
-    COMPLETED = "completed"  # budget used up, or space exhausted
+    COMPLETED = "completed"  # budget used up, space exhausted, or a stop rule held
     FAILED = "failed"
 
 
@@ -134,6 +140,7 @@ class SearchStepOutcome:
         asked: new candidates, in the order asked.
         checkpoint: the algorithm's state after telling and asking.
         status, reason: what comes next, and why.
+        end_reason: why it ends, where that has a name.
         generation: generations completed.
         front_size, hypervolume, reference_point: of everything told; see SearchProgress.
         re_measure: ids of told candidates whose latency is to be taken again.
@@ -148,6 +155,7 @@ class SearchStepOutcome:
     code_version: str
     status: StepStatus = StepStatus.CONTINUE
     reason: str = ""
+    end_reason: EndReason | None = None
     generation: int = 0
     front_size: int = 0
     hypervolume: float | None = None

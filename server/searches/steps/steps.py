@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from nas_engine.settings.stopping import PlateauSettings
 from server.candidates.candidate import Candidate, Evaluation, counted_values
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -84,6 +85,9 @@ class SearchSteps:
                 num_left=max(search.spec.budget.num_candidates - search.progress.num_asked, 0),
                 measured=_measured(tx, search) if search.checkpoint_seq == 0 else (),
                 work=finished_long_job(tx, search),
+                expected_gains=CandidateStore(tx).expected_gains(
+                    search.id, 2 * (search.spec.stop.plateau or PlateauSettings()).num_candidates
+                ),
                 current_accuracies=_current_accuracies(tx, search),
             )
 
@@ -145,6 +149,8 @@ class SearchSteps:
                 search = SearchStore(tx).save_search(replace(search, progress=progress))
                 end_search(tx, search, SearchState.FAILED, unmet)
             case StepStatus.COMPLETED:
+                progress = replace(search.progress, end_reason=outcome.end_reason)
+                search = SearchStore(tx).save_search(replace(search, progress=progress))
                 end_search(tx, search, SearchState.COMPLETED, outcome.reason)
             case StepStatus.FAILED:
                 end_search(tx, search, SearchState.FAILED, outcome.reason)
@@ -176,6 +182,8 @@ class SearchSteps:
                 model_sha256=asked.model_sha256,
                 current={**counted_values(asked.record, source), **asked.counted},
                 provenance=asked.provenance,
+                expected_gain=asked.expected_gain,
+                expected_gain_reason=asked.expected_gain_reason,
                 created_at=tx.now(),
             )
             for seq, asked in enumerate(outcome.asked, start=first_seq)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.search.algorithm import Rejection, SearchAlgorithm
+from nas_engine.search.algorithm import Rejection, SearchAlgorithm, SearchProblem
+from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
+from nas_engine.search.predicting.outlook import Outlook
+from nas_engine.settings.stopping import PlateauSettings, StopSettings
+from server.candidates.states import EndReason
 from server.searches.fronts import Front
-from server.searches.steps.step import ShiftOrder, StepInput
+from server.searches.steps.step import ShiftOrder, StepInput, StepStatus
 from server.searches.worker.engine_terms import observe
 from server.searches.worker.procedure import Proposal, ask_algorithm
 from server.searches.worker.shift_orders import shift_order, shifting_report
@@ -17,8 +22,13 @@ from server.searches.worker.shift_orders import shift_order, shifting_report
 class EvaluatingProcedure:
     """Any ask/tell algorithm, with shifts of the supernet between its generations where the spec wants them."""
 
-    def __init__(self, algorithm: SearchAlgorithm) -> None:
+    def __init__(self, algorithm: SearchAlgorithm, problem: SearchProblem, stop: StopSettings) -> None:
         self._algorithm = algorithm
+        self._problem = problem
+        self._stop = stop
+        self._reference_point: tuple[float, ...] | None = None
+        self._expected: Mapping[Genotype, float] = {}
+        self._gains: JsonValue = None
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
         return self._algorithm.enqueue(genotypes)
@@ -28,11 +38,34 @@ class EvaluatingProcedure:
 
     def take_in(self, given: StepInput) -> None:
         observe(self._algorithm, given)
+        self._reference_point = given.search.progress.reference_point
+        self._expected = given.expected_gains
 
     def propose(self, num_left: int) -> Proposal:
-        """Ask the next generation, or what the budget leaves of it."""
+        """Ask the next generation, or what the budget leaves of it, and say what it is expected to add.
+
+        Where the stop rule holds nothing is asked, and the algorithm is as if it had not been: what is measured again
+        before the end may show that the rule does not hold after all.
+        """
+        rule = self._stop.plateau or PlateauSettings()
+        before = None if self._stop.plateau is None else self._algorithm.state()
         exhausted = "the space holds no further admissible architecture"
-        return ask_algorithm(self._algorithm, num_left, when_exhausted=exhausted)
+        proposal = ask_algorithm(self._algorithm, num_left, when_exhausted=exhausted)
+        if not proposal.genotypes:
+            return proposal
+        own = self._algorithm.predictors() if isinstance(self._algorithm, PredictorAssistedSearch) else None
+        results = self._algorithm.results
+        outlook = Outlook(self._problem, results, predictors=own, reference_point=self._reference_point)
+        proposal = replace(proposal, forecast=outlook.forecast(proposal.genotypes))
+        last = outlook.last_share(rule.num_candidates)
+        following = outlook.next_share(proposal.forecast, rule.num_candidates, self._expected)
+        self._gains = {"num_candidates": rule.num_candidates, "last_share": last, "next_share": following}
+        if before is None or not rule.is_reached(len(results), last, following):
+            return proposal
+        self._algorithm.load_state(before)
+        return Proposal(
+            ended=StepStatus.COMPLETED, reason=rule.sentence(last, following, num_left), end_reason=EndReason.PLATEAU
+        )
 
     def order(self, given: StepInput, proposal: Proposal, front: Front, shift_state: str | None) -> ShiftOrder | None:
         """Order a shift of the supernet towards what is proposed, where the spec wants shifts."""
@@ -43,6 +76,8 @@ class EvaluatingProcedure:
     def report(self, given: StepInput) -> Mapping[str, JsonValue]:
         """Give the algorithm's own report, and what is compared in a search that shifts."""
         report = dict(self._algorithm.report())
+        if self._gains is not None:
+            report["gains"] = self._gains
         if given.search.spec.shifting is not None:
             report["shifting"] = shifting_report(given)
         return report

@@ -10,8 +10,12 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InfeasibleError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import Rejection, SearchAlgorithm
+from nas_engine.search.predicting.outlook import Forecast
+from server.candidates.states import EndReason
 from server.searches.fronts import Front
 from server.searches.steps.step import LongJobOrder, StepInput, StepStatus
+
+_NOT_PREDICTED = Forecast(None, "a search of this kind predicts no gains")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +27,20 @@ class Proposal:
         survivors: what they will be compared with.
         ended: how the search ends; None while it goes on.
         reason: why it ends.
+        end_reason: the same for programs, where that has a name.
+        forecast: what each of `genotypes` is expected to add.
     """
 
     genotypes: tuple[Genotype, ...] = ()
     survivors: frozenset[Genotype] = frozenset()
     ended: StepStatus | None = None
     reason: str = ""
+    end_reason: EndReason | None = None
+    forecast: Forecast = _NOT_PREDICTED
+
+    def expected_gain(self, place: int) -> float | None:
+        """Return what the genotype at a place is expected to add; None where nothing can be said."""
+        return None if self.forecast.gains is None else self.forecast.gains[place]
 
 
 class Procedure(Protocol):

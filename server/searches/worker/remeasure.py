@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from nas_engine.domain.dominance import Dominance
+from nas_engine.domain.dominance import CONFIDENCE_Z, Dominance
 from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.settings.algorithms import PredictorAssistedSettings
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
 from server.candidates.spec import Confirmation
 from server.searches.fronts import Front, Fronts
+
+NOISY = 0.02
+"""Half-width of a latency's 95 % interval, as a share of it, beyond which the front may hold it by luck."""
+
+CANDIDATES_PER_REMEASUREMENT = 10
+"""Candidates asked for each one that is measured again while a search that predicts goes on."""
+
+
+def noisy_best(search: Search, front: Front, remeasured: Set[str]) -> tuple[str, ...]:
+    """Ids of the members of a front that are measured again before a search that predicts believes them.
+
+    Of many candidates the best by a noisy value is often the luckiest: a second measurement, which replaces the first,
+    owes nothing to that. The noisiest come first; nothing is measured again twice.
+    """
+    settings = search.spec.algorithm
+    wants = isinstance(settings, PredictorAssistedSettings) and settings.remeasure
+    if not wants or LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
+        return ()
+    doubted = [
+        (-known.uncertainty / known.value, candidate.seq, candidate.id)
+        for candidate in front.points
+        if candidate.id not in remeasured
+        and (known := candidate.current.get(LATENCY_US)) is not None
+        and known.uncertainty is not None
+        and known.uncertainty * CONFIDENCE_Z > NOISY * known.value
+    ]
+    left = search.progress.num_asked // CANDIDATES_PER_REMEASUREMENT - len(remeasured)
+    return tuple(candidate_id for _, _, candidate_id in sorted(doubted)[: max(left, 0)])
 
 
 def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeasured: Set[str]) -> tuple[str, ...]:
@@ -21,9 +50,9 @@ def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeas
         return ()
     match search.spec.measurement.confirm:
         case Confirmation.NONE:
-            chosen: tuple[Candidate, ...] = ()
+            return noisy_best(search, front, remeasured)
         case Confirmation.FRONT:
-            chosen = front.points
+            chosen: tuple[Candidate, ...] = front.points
         case Confirmation.CONFIDENT:
             version_id = search.supernet_version_id
             chosen = fronts.of_search(search.id, supernet_version_id=version_id, dominance=Dominance.CONFIDENT).points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
@@ -20,6 +21,7 @@ from server.searches.worker.evaluating_procedure import EvaluatingProcedure
 from server.searches.worker.final_orders import FinalOrders, final_orders
 from server.searches.worker.new_candidates import describe_candidate
 from server.searches.worker.procedure import Procedure, Proposal
+from server.searches.worker.remeasure import noisy_best
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
 from server.searches.worker.used_plugins import check_plugins
@@ -76,6 +78,8 @@ class StepHandler:
             supernet_version_id=search.supernet_version_id,
         )
         work = procedure.order(given, proposal, front, checkpoint.shift_state) if proposal.ended is None else None
+        doubted = noisy_best(search, front, checkpoint.remeasured) if proposal.ended is None else ()
+        checkpoint.remeasured |= set(doubted)
         report = {**warm_start_report, **procedure.report(given)}
         final = FinalOrders()
         if proposal.ended is StepStatus.COMPLETED:
@@ -83,7 +87,14 @@ class StepHandler:
         if final.picked is not None:
             report["picked"] = list(final.picked)
         ended = None if final.postpone_the_end else proposal.ended
-        asked = tuple(self._new_candidate(given, genotype, procedure, checkpoint) for genotype in proposal.genotypes)
+        asked = tuple(
+            replace(
+                self._new_candidate(given, genotype, procedure, checkpoint),
+                expected_gain=proposal.expected_gain(place),
+                expected_gain_reason=proposal.forecast.unknown_because,
+            )
+            for place, genotype in enumerate(proposal.genotypes)
+        )
         return SearchStepOutcome(
             observed=tuple(finished.candidate.id for finished in given.finished),
             asked=asked,
@@ -91,13 +102,14 @@ class StepHandler:
             code_version=self._code_version,
             status=ended or StepStatus.CONTINUE,
             reason=proposal.reason if ended else "",
+            end_reason=proposal.end_reason if ended else None,
             generation=procedure.generation,
             front_size=len(front.points),
             hypervolume=front.hypervolume,
             # Fixed by the first generation that is told, so that hypervolumes compare.
             reference_point=search.progress.reference_point or front.reference_point,
             final_evaluations=final.final_evaluations,
-            re_measure=final.re_measure,
+            re_measure=doubted or final.re_measure,
             work=work,
             report=report,
         )
@@ -123,4 +135,5 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
         case DenseNasSettings() as settings:
             return DerivationProcedure(spec, settings, space)
         case settings:
-            return EvaluatingProcedure(create_algorithm(settings, search_problem(spec, space), spec.seed))
+            problem = search_problem(spec, space)
+            return EvaluatingProcedure(create_algorithm(settings, problem, spec.seed), problem, spec.stop)

@@ -179,6 +179,31 @@ def test_what_is_not_dominated_beyond_its_interval_is_measured_again_before_the_
     assert set(times.values()) <= {1, 2}
 
 
+PREDICTED: dict[str, JsonValue] = {"kind": "predictor_assisted", "num_initial": 15, "num_chosen": 5}
+
+
+def test_noisy_members_of_the_front_are_measured_again_before_a_search_that_predicts_believes_them(
+    bench: Callable[..., Bench],
+) -> None:
+    one = bench()
+    search = one.search(spread=0.2, num_candidates=30, seed=1, algorithm=PREDICTED)
+    assert search.state is SearchState.COMPLETED
+    candidates = one.candidates(search)
+    again = [c for c in candidates if len(one.latencies(c)) == 2]
+    assert 0 < len(again) <= 3  # one for every ten candidates asked
+    assert one.num_measured == 30 + len(again)
+    assert all(len(one.latencies(c)) <= 2 for c in candidates)
+
+
+@pytest.mark.parametrize(("spread", "changes"), [(0.0, {}), (0.2, {"remeasure": False})])
+def test_nothing_is_measured_again_where_latencies_are_exact_or_nobody_wants_it(
+    bench: Callable[..., Bench], spread: float, changes: dict[str, JsonValue]
+) -> None:
+    one = bench()
+    one.search(spread=spread, num_candidates=20, seed=1, algorithm={**PREDICTED, **changes})
+    assert one.num_measured == 20
+
+
 def test_a_confident_search_labels_its_front_and_the_other_front_can_be_asked_for(bench: Callable[..., Bench]) -> None:
     one = bench()
     search = one.search(

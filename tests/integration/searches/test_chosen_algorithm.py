@@ -26,6 +26,7 @@ def test_the_server_chooses_and_says_why(client: httpx2.Client, named: dict[str,
     said = created["progress"]["report"]["algorithm"]
     assert created["spec"]["algorithm"]["kind"] == said["kind"] == "predictor_assisted"
     assert said["because"].startswith("12 evaluations")
+    assert created["chosen_because"] == said["because"]
     assert client.get(f"/api/v1/searches/{created['id']}").json()["progress"]["report"]["algorithm"] == said
     assert algorithm_text(created["progress"]["report"]) == f"predictor_assisted, chosen: {said['because']}"
 
@@ -34,7 +35,14 @@ def test_a_named_algorithm_stays_and_needs_no_reason(client: httpx2.Client) -> N
     created = client.post("/api/v1/searches", json={**SPEC, "algorithm": {"kind": "nsga2"}}).json()
     assert created["spec"]["algorithm"]["kind"] == "nsga2"
     assert created["progress"]["report"] == {}
+    assert created["chosen_because"] == ""
     assert algorithm_text(created["progress"]["report"]) is None
+
+
+def test_auto_is_in_the_described_spec(client: httpx2.Client) -> None:
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["SearchSpec"]
+    kinds = [one["properties"]["kind"]["const"] for one in schema["properties"]["algorithm"]["oneOf"] if "title" in one]
+    assert kinds == ["auto"]
 
 
 def test_auto_takes_no_settings(client: httpx2.Client) -> None:

@@ -17,6 +17,7 @@ from server.fleet.device import Enrolment
 from server.fleet.devices import Devices
 from server.searches.admission import Admission
 from server.searches.presets import SEARCH_PRESETS, TABLE_PLACE, search_preset
+from server.searches.searches import Searches
 from server.searches.worker.stepping import create_procedure
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
@@ -43,6 +44,16 @@ def test_every_preset_is_admitted_where_its_data_and_a_board_are(name: str, worl
     report = uow.read(lambda tx: admission.examine(tx, spec))
     assert [violation.pointer for violation in report.violations] == [place for place, _ in preset.needs]
     assert create_procedure(spec, spaces.space(spec.space.id, spec.space.parameters)).generation == 0
+
+
+def test_presets_name_their_papers_algorithm_which_no_choice_of_the_server_replaces(world: World) -> None:
+    named = {name: preset.spec.algorithm.kind for name, preset in SEARCH_PRESETS.items()}
+    papers = {"spos": "spos_evolution", "scarlet": "scarlet_nsga2", "densenas": "densenas"}
+    assert all(named[name] == kind for start, kind in papers.items() for name in named if name.startswith(start))
+    for preset in SEARCH_PRESETS.values():
+        document = preset.spec.model_dump(mode="json")
+        spec, because = world.process.get(Searches).requested(document)
+        assert (spec.algorithm, because) == (preset.spec.algorithm, None)
 
 
 @pytest.mark.parametrize(

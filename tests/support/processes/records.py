@@ -35,6 +35,7 @@ class Asked:
     top1: float | None
     test_top1: float | None
     latency_us: float | None
+    expected_gain: float | None
 
 
 def asked(nas: Installation, search_id: str) -> list[Asked]:
@@ -50,6 +51,7 @@ def asked(nas: Installation, search_id: str) -> list[Asked]:
             top1=one.top1,
             test_top1=one.test_top1,
             latency_us=None if one.latency is None else one.latency.p50_us,
+            expected_gain=one.expected_gain,
         )
         for one in nas.api.searches.candidates(search_id)
     ]

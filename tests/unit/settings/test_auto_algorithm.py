@@ -26,6 +26,19 @@ def test_the_choice_and_its_reason(
     assert because in chosen.because
 
 
+def test_what_noise_makes_best_is_measured_again_even_where_the_whole_space_is_evaluated() -> None:
+    chosen = choose_algorithm(200, 2, 150, is_shifting=False, is_noisy=True)
+    assert chosen.settings.model_dump()["kind"] == "predictor_assisted"
+    assert "measured once more" in chosen.because
+
+
+@pytest.mark.parametrize(("num_choices", "kind"), [(400, "predictor_assisted"), (401, "nsga2")])
+def test_spaces_wider_than_predictors_were_compared_on_are_left_to_evolution(num_choices: int, kind: str) -> None:
+    chosen = choose_algorithm(200, 2, 10**90, is_shifting=False, num_choices=num_choices)
+    assert chosen.settings.model_dump()["kind"] == kind
+    assert ("401 choices" in chosen.because) == (kind == "nsga2")
+
+
 def test_a_small_budget_is_not_spent_on_the_initial_sample() -> None:
     sizes = [choose_algorithm(num, 2, None, is_shifting=False).settings.model_dump() for num in (12, 60, 500)]
     assert [size["num_initial"] for size in sizes] == [8, 15, 25]
