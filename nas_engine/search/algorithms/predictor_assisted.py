@@ -101,7 +101,7 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             self._whole = self._whole or WholeSpace(self.ledger)
             pool = self._whole.left(self.ledger)
         else:
-            judge = Judge(surrogate.judge, surrogate.widen, self._filter_is_instant)
+            judge = Judge(surrogate.judge, surrogate.widen, surrogate.niches, self._filter_is_instant)
             rounds, children = self._settings.inner_generations, self._settings.inner_population
             pool = evolved(self.ledger, self._parents(), judge, rounds, children, self._rng)
         batch = []
@@ -111,7 +111,7 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             under_way = np.asarray(self.pending, dtype=np.int64).reshape(-1, pool.shape[1])
             wanted = num if self._filter_is_instant else MAX_SHORTLIST
             chosen = surrogate.chosen(pool, gains, wanted, under_way)
-            batch = self.ledger.admit_all([tuple(pool[place].tolist()) for place, _ in chosen], num)
+            batch = self.ledger.admit_all([self.encoding.canonical(pool[place].tolist()) for place, _ in chosen], num)
             rows = np.asarray(batch, dtype=np.int64).reshape(-1, pool.shape[1])
             for genotype, values in zip(batch, surrogate.predicted(rows), strict=True):
                 self._predicted[genotype] = values
