@@ -1,7 +1,7 @@
 """Where a search that predicts looks for its next candidates: everywhere in a small space, by evolution in a large one.
 
 In a small space every genotype that was not asked is judged. In a large one parents (the front, and what is predicted
-to add most to each part of it) breed for a few rounds on the predictions, and then the best beside each part climb: their
+to add most to each part of it) breed for a few rounds on the predictions. Then the best beside each part climb: their
 neighbours are judged, and the neighbours of the best of those, until none is better.
 """
 
