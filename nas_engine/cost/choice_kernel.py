@@ -247,7 +247,7 @@ def _shares(weights: NDArray[np.float64]) -> Floats:
     return np.asarray(powers / powers.sum())
 
 
-def squared_distance(a: Floats, b: Floats) -> Floats:
+def squared_distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Squared distance of every row of `a` from every row of `b`."""
     distance = a @ (-2.0 * b.T)
     distance += (a**2).sum(axis=1)[:, None]

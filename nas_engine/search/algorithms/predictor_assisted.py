@@ -102,6 +102,8 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         surrogate = self._surrogate()
         if surrogate is None:
             return self.ledger.immigrants(num, self._rng)
+        # Another ask since the last result may have widened it: a resumed search starts from here too.
+        surrogate.widen(np.zeros((0, len(self.problem.objectives))))
         if self.encoding.space.size <= MAX_WALKED and self._filter_is_instant:
             self._whole = self._whole or WholeSpace(self.ledger)
             pool = self._whole.left(self.ledger)

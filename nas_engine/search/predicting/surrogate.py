@@ -76,9 +76,10 @@ class Surrogate:
         """Widen the frame over the predicted front of `points`: ends of the front lie beyond what was evaluated.
 
         Args:
-            points: predicted objectives, minimised.
+            points: predicted objectives, minimised; none for the frame of what was evaluated alone.
         """
         if not len(points):
+            self._frame = self._observed
             return
         scaled = np.clip(self._observed.scaled(points[non_dominated(points)]), -MAX_WIDENING, 1.0 + MAX_WIDENING)
         low, high = np.asarray(self._observed.ideal), np.asarray(self._observed.nadir)
