@@ -112,21 +112,23 @@ class ChoiceKernel:
         self._blocks = tuple(blocks)
         self._starts = np.asarray([block.start for block in self._blocks])
         self._widths = np.asarray([block.stop - block.start for block in self._blocks])
-        self._interactions = interactions
+        self.interactions = interactions
 
     @property
     def num_genes(self) -> int:
         """Number of genes."""
         return len(self._blocks)
 
+    def column_weights(self, hyper: Covariance) -> Floats:
+        """Compute how much each column of `Features.choices` counts in the share of agreeing genes."""
+        return np.repeat(_shares(np.asarray(hyper.weights)), self._widths)
+
     def between(self, a: Features, b: Features, hyper: Covariance) -> Floats:
         """Compute the covariance matrix, (len(a), len(b))."""
-        kind = a.choices.dtype
-        scale = np.repeat(_shares(np.asarray(hyper.weights)), self._widths).astype(kind)
-        agreement = (a.choices * scale) @ b.choices.T
+        agreement = (a.choices * self.column_weights(hyper)) @ b.choices.T
         linear = np.hstack([hyper.counts * a.counts, hyper.smooth * a.smooth])
         total = linear @ np.hstack([b.counts, b.smooth]).T
-        if not self._interactions:
+        if not self.interactions:
             total += hyper.linear * agreement
             return np.asarray(total)
         part = hyper.pairs * agreement
@@ -139,7 +141,7 @@ class ChoiceKernel:
         agreement *= hyper.interaction
         total += agreement
         if hyper.coarse > NEGLIGIBLE:
-            distance = _squared_distance(a.coarse, b.coarse)
+            distance = squared_distance(a.coarse, b.coarse)
             distance *= -0.5 / hyper.coarse_length**2
             np.exp(distance, out=distance)
             distance *= hyper.coarse
@@ -151,7 +153,7 @@ class ChoiceKernel:
         diagonal: Floats = hyper.counts * (a.counts**2).sum(axis=1) + hyper.smooth * (a.smooth**2).sum(axis=1)
         diagonal += hyper.linear
         coarse = hyper.coarse if hyper.coarse > NEGLIGIBLE else 0.0
-        return diagonal + hyper.pairs + hyper.interaction + coarse if self._interactions else diagonal
+        return diagonal + hyper.pairs + hyper.interaction + coarse if self.interactions else diagonal
 
     def most_likely(
         self, known: Features, targets: Floats, error_variance: Floats, start: Covariance | None = None
@@ -188,7 +190,7 @@ class Posterior:
         self._kernel, self._known, self._targets, self._error_variance = kernel, known, targets, error_variance
         self._counts = known.counts @ known.counts.T
         self._smooth = known.smooth @ known.smooth.T
-        self._distance = _squared_distance(known.coarse, known.coarse)
+        self._distance = squared_distance(known.coarse, known.coarse)
         self._prior = np.log(_START)
 
     def packed(self, hyper: Covariance) -> Floats:
@@ -206,7 +208,7 @@ class Posterior:
         scale = np.repeat(shares, kernel._widths)
         agreement = (choices * scale) @ choices.T
         parts = {0: hyper.linear * agreement, 3: hyper.counts * self._counts, 4: hyper.smooth * self._smooth}
-        if kernel._interactions:
+        if kernel.interactions:
             parts[1] = hyper.pairs * agreement**2
             parts[2] = hyper.interaction * np.exp((agreement - 1.0) / hyper.length)
             parts[5] = hyper.coarse * np.exp(self._distance / (-2.0 * hyper.coarse_length**2))
@@ -224,7 +226,7 @@ class Posterior:
             slopes[place] = float((inner * part).sum())
         slopes[8] = hyper.noise * float(np.trace(inner))
         by_agreement = hyper.linear * inner
-        if kernel._interactions:
+        if kernel.interactions:
             decay = inner * parts[2]
             slopes[6] = float((decay * (1.0 - agreement)).sum()) / hyper.length
             slopes[7] = float((inner * parts[5] * self._distance).sum()) / hyper.coarse_length**2
@@ -245,7 +247,8 @@ def _shares(weights: NDArray[np.float64]) -> Floats:
     return np.asarray(powers / powers.sum())
 
 
-def _squared_distance(a: Floats, b: Floats) -> Floats:
+def squared_distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Squared distance of every row of `a` from every row of `b`."""
     distance = a @ (-2.0 * b.T)
     distance += (a**2).sum(axis=1)[:, None]
     distance += (b**2).sum(axis=1)[None]

@@ -55,13 +55,6 @@ class Features:
     smooth: Floats
     coarse: Floats
 
-    def short(self) -> Features:
-        """In half the precision, which is enough to compare many."""
-        columns: list[Any] = [
-            column.astype(np.float32) for column in (self.choices, self.counts, self.smooth, self.coarse)
-        ]
-        return Features(*columns)
-
     def take(self, rows: NDArray[np.int64] | slice) -> Features:
         """Keep the genotypes at `rows`."""
         return Features(self.choices[rows], self.counts[rows], self.smooth[rows], self.coarse[rows])
@@ -97,17 +90,28 @@ class GenotypeFeatures:
     def of(self, genotypes: Genotypes) -> Features:
         """Compute the features of valid genotypes, (num, num_genes)."""
         genotypes = self.effective(genotypes)
-        one_hot = np.zeros((len(genotypes), int(self._offsets[-1])))
-        np.put_along_axis(one_hot, genotypes + self._offsets[:-1], 1.0, axis=1)
-        coarse = one_hot @ (self._to_coarse / math.sqrt(self._num_genes))
-        if self._cell is not None:
-            coarse = np.hstack([coarse, self._cell.longest(genotypes)])
-        return Features(
-            one_hot @ self._mix,
-            one_hot @ (self._to_label / math.sqrt(self._num_genes)),
-            one_hot @ (self._to_smooth / math.sqrt(self._num_genes)),
-            coarse,
-        )
+        one_hot = self.one_hot(genotypes)
+        by_choice = self.by_choice()
+        coarse = one_hot @ by_choice.coarse
+        longest = self.longest(genotypes)
+        if longest is not None:
+            coarse = np.hstack([coarse, longest])
+        return Features(one_hot @ by_choice.choices, one_hot @ by_choice.counts, one_hot @ by_choice.smooth, coarse)
+
+    def one_hot(self, genotypes: Genotypes, kind: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
+        """One column per gene and choice, 1 where a genotype holds it."""
+        columns = np.zeros((len(genotypes), int(self._offsets[-1])), dtype=kind)
+        np.put_along_axis(columns, genotypes + self._offsets[:-1], 1.0, axis=1)
+        return columns
+
+    def by_choice(self) -> Features:
+        """What each gene's choice adds to the features, one row per gene and choice; paths of a cell apart."""
+        scale = 1.0 / math.sqrt(self._num_genes)
+        return Features(self._mix, self._to_label * scale, self._to_smooth * scale, self._to_coarse * scale)
+
+    def longest(self, genotypes: Genotypes) -> Floats | None:
+        """Columns that `of` appends to `coarse`; None where the space is no cell."""
+        return None if self._cell is None else self._cell.longest(genotypes)
 
     def effective(self, genotypes: Genotypes) -> Genotypes:
         """Genotypes with genes that the encoding knows to have no effect put to one choice."""

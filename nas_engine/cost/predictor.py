@@ -203,18 +203,25 @@ class MetricPredictor:
         return Prediction(values, self.choice.widening * np.sqrt(variance) * samples.scale.step(values))
 
     def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
-        """Expected values and their covariance with one another; genotypes are taken to be valid."""
+        """Expected values and their covariance with one another; genotypes are taken to be valid.
+
+        Deviations are those towards better values, which is what an expected gain asks for.
+        """
         samples, regressor = self._fitted()
         mean, covariance = regressor.joint(genotypes)
-        values = samples.scale.backward(mean)
-        step = self.choice.widening * samples.scale.step(values)
-        return values, covariance * step[:, None] * step[None, :]
+        deviations = self.choice.widening * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        step = self.choice.widening * samples.scale.step_to_better(mean, deviations)
+        return samples.scale.backward(mean), covariance * step[:, None] * step[None, :]
 
     def rough(self, genotypes: Genotypes) -> Prediction:
-        """Expected values, with the error that samples had when they were left out: cheaper than `predict`."""
+        """Expected values, with the error that samples had when they were left out: cheaper than `predict`.
+
+        Deviations are those towards better values.
+        """
         samples, regressor = self._fitted()
-        values = samples.scale.backward(regressor.mean(genotypes))
-        return Prediction(values, self.choice.left_out_error * np.abs(samples.scale.step(values)))
+        mean, error = regressor.mean(genotypes), self.choice.left_out_error
+        step = samples.scale.step_to_better(mean, np.full(len(mean), error))
+        return Prediction(samples.scale.backward(mean), error * step)
 
     def mean(self, genotypes: Genotypes) -> Floats:
         """Expected values alone, which cost less; genotypes are taken to be valid."""

@@ -13,6 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
 from nas_engine.cost.encodings import Encoding, Features, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.posterior_mean import PosteriorMean
 from nas_engine.domain.search_space import Gene
 
 NUM_FOLDS = 4
@@ -23,9 +24,6 @@ NUM_BOOSTING_FOLDS = 3
 
 NUM_BOOSTED_TREES = 50
 NUM_RANDOM_TREES = 40
-
-CHUNK = 4096
-"""Genotypes that are predicted at once: their covariances stay in the processor's cache."""
 
 TREE_LENGTH = 0.15
 """Share of differing genes over which errors of trees are taken to become independent."""
@@ -78,15 +76,13 @@ class GaussianProcess:
         factor = cho_factor(gram, lower=True, overwrite_a=True)
         self._precision: Floats = cho_solve(factor, np.eye(len(targets)), overwrite_b=True)
         self._weights: Floats = self._precision @ targets
+        self._mean: PosteriorMean | None = None
 
     def mean(self, genotypes: Genotypes) -> Floats:
         """The mean alone, which costs less, in single precision."""
-        known, weights = self._known.short(), self._weights.astype(np.float32)
-        parts = []
-        for first in range(0, len(genotypes), CHUNK):
-            features = self._features.of(genotypes[first : first + CHUNK]).short()
-            parts.append(self._kernel.between(features, known, self.covariance) @ weights)
-        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+        if self._mean is None:
+            self._mean = PosteriorMean(self._features, self._kernel, self.covariance, self._known, self._weights)
+        return self._mean(genotypes)
 
     def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
         """Mean and variance of the true values."""

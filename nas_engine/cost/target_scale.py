@@ -17,6 +17,9 @@ LOGARITHMIC_SPAN = 3.0
 TAIL_START = 3.0
 """Bad values farther from the median than this many times the good decile are drawn together logarithmically."""
 
+SMALLEST_DEVIATION = 1e-6
+"""Of a prediction, in units of the targets: below this the slope is taken."""
+
 
 class Scale(Enum):
     """The scale a metric is learned on.
@@ -114,6 +117,19 @@ class TargetScale:
         drawn = (self.sign * self.scale.forward(values) - self.median) / self.spread
         slope = np.maximum(-drawn - TAIL_START + 1.0, 1.0)
         return np.asarray(self.scale.step(values) * slope * self.spread * self.deviation)
+
+    def step_to_better(self, targets: Floats, deviations: Floats) -> Floats:
+        """How far the metric moves per unit of the targets, averaged over one deviation towards the better side.
+
+        Where bad values were drawn together, a unit of the targets is far more of the metric on the worse side than on
+        the better one: `step` there would promise gains that no evaluation brings.
+
+        Args:
+            targets: predicted.
+            deviations: of the truth around them, in units of the targets.
+        """
+        reach = np.maximum(deviations, SMALLEST_DEVIATION)
+        return np.abs(self.backward(targets + reach) - self.backward(targets)) / reach
 
     def document(self) -> Mapping[str, float | str]:
         """Say how values are turned, for a checkpoint or a report."""

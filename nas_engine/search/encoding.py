@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.search_space import GeneKind, SearchSpace
@@ -55,6 +56,11 @@ class Encoding:
     def canonical(self, genotype: Sequence[int]) -> Genotype:
         """Validated, with genes that have no effect zeroed."""
         return self.space.canonical(genotype)
+
+    def canonical_children(self, genotypes: NDArray[np.int64]) -> list[Genotype]:
+        """`canonical` of many whose genes are within their choices, cheaply where no gene switches others off."""
+        rows: list[list[int]] = genotypes.tolist()
+        return [tuple(row) for row in rows] if not self.structural else [self.canonical(row) for row in rows]
 
     def random(self, rng: np.random.Generator) -> Genotype:
         """A uniform draw, gene by gene, made canonical."""

@@ -24,10 +24,15 @@ from nas_engine.search.cheap_filter import GraphFilter
 from nas_engine.search.pareto import pareto_ranks
 from nas_engine.search.predicting.candidate_pool import MAX_WALKED, Judge, WholeSpace, balanced, evolved
 from nas_engine.search.predicting.surrogate import MAX_SHORTLIST, Surrogate
+from nas_engine.search.survival import constrained_ranks
 from nas_engine.settings.algorithms import PredictorAssistedSettings, PredictorKind
 
 QUALITY_WINDOW = 200
 """Fresh evaluations the predictor quality looks back on."""
+
+MAX_LEARNED = 600
+"""Results that predictors learn from: fitting costs the cube of their number. Beyond it the better half by rank and an
+even sample of the rest are taken."""
 
 CHOOSE_ANEW = 1.6
 """Models are chosen anew when there are this many times as many results as when they were chosen last."""
@@ -102,11 +107,13 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         surrogate = self._surrogate()
         if surrogate is None:
             return self.ledger.immigrants(num, self._rng)
+        # Another ask since the last result may have widened it: a resumed search starts from here too.
+        surrogate.widen(np.zeros((0, len(self.problem.objectives))))
         if self.encoding.space.size <= MAX_WALKED and self._filter_is_instant:
             self._whole = self._whole or WholeSpace(self.ledger)
             pool = self._whole.left(self.ledger)
         else:
-            judge = Judge(surrogate.judge, surrogate.widen, self._filter_is_instant)
+            judge = Judge(surrogate.judge, surrogate.widen, surrogate.niches, self._filter_is_instant)
             rounds, children = self._settings.inner_generations, self._settings.inner_population
             pool = evolved(self.ledger, self._parents(), judge, rounds, children, self._rng)
         batch = []
@@ -116,7 +123,7 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             under_way = np.asarray(self.pending, dtype=np.int64).reshape(-1, pool.shape[1])
             wanted = num if self._filter_is_instant else MAX_SHORTLIST
             chosen = surrogate.chosen(pool, gains, wanted, under_way)
-            batch = self.ledger.admit_all([tuple(pool[place].tolist()) for place, _ in chosen], num)
+            batch = self.ledger.admit_all([self.encoding.canonical(pool[place].tolist()) for place, _ in chosen], num)
             rows = np.asarray(batch, dtype=np.int64).reshape(-1, pool.shape[1])
             for genotype, values in zip(batch, surrogate.predicted(rows), strict=True):
                 self._predicted[genotype] = values
@@ -138,7 +145,8 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         if self._fitted is not None and self._fitted[0] == self.archive.version:
             return self._fitted[1]
         wanted = self.problem.observed_metrics
-        results = [o for o in self.archive.results if all(metric in o.objectives for metric in wanted)]
+        complete = [o for o in self.archive.results if all(metric in o.objectives for metric in wanted)]
+        results = self._learned_from(complete)
         if len(results) < MIN_SAMPLES:
             return None
         known = self.problem.cheap_filter(results[0].genotype).values if self._filter_is_instant else {}
@@ -161,6 +169,17 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         surrogate = Surrogate(self.problem, self.archive, results, predictors, self._settings.exploration)
         self._fitted = (self.archive.version, surrogate)
         return surrogate
+
+    def _learned_from(self, results: Sequence[Observation]) -> list[Observation]:
+        """At most `MAX_LEARNED` results, in the order told: the best by rank, and some of all the others."""
+        if len(results) <= MAX_LEARNED:
+            return list(results)
+        points = self.archive.points(results)
+        violations = np.asarray([self.problem.violation(observation) for observation in results])
+        order = np.argsort(constrained_ranks(points, violations), kind="stable")
+        best, others = order[: MAX_LEARNED // 2], np.sort(order[MAX_LEARNED // 2 :])
+        even = np.linspace(0, len(others) - 1, MAX_LEARNED - len(best)).round().astype(np.int64)
+        return [results[place] for place in np.union1d(best, others[even])]
 
     def _absorb(self, results: Sequence[Observation]) -> None:
         if len(self.archive) >= self._settings.num_initial:

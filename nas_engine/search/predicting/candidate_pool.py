@@ -1,7 +1,8 @@
 """Where a search that predicts looks for its next candidates: everywhere in a small space, by evolution in a large one.
 
 In a small space every genotype that was not asked is judged. In a large one parents (the front, and what is predicted
-to add most to it) breed for a few rounds on the predictions, and then every neighbour of the best is judged.
+to add most to each part of it) breed for a few rounds on the predictions. Then the best beside each part climb: their
+neighbours are judged, and the neighbours of the best of those, until none is better.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from nas_engine.cost.encodings import Floats, Genotypes
 from nas_engine.domain.architecture import Genotype
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger
-from nas_engine.search.pareto import pareto_ranks
 from nas_engine.spaces.tables.space import TableSpace
 
 MAX_WALKED = 50_000
 """Spaces up to this many genotypes are judged whole."""
 
-NUM_PARENTS = 60
-"""Genotypes of the largest expected gain that breed, and of the evaluated ones; half as many of the best rank."""
+NUM_PARENTS = 20
+"""Evaluated genotypes that breed, and predicted ones of the largest gain; twice as many of the best over the front."""
 
-NUM_NEIGHBOURS = 900
-"""Genotypes one gene beside the best that are judged at the end."""
+NUM_NEIGHBOURS = 700
+"""Genotypes one gene beside the best that are judged in one round of climbing."""
+
+NUM_CLIMBED = 16
+"""Genotypes whose neighbours those are."""
+
+MAX_CLIMBS = 6
+"""Rounds of climbing, unless one finds nothing better."""
 
 
 class WholeSpace:
@@ -55,11 +61,13 @@ class Judge:
     Attributes:
         of: expected gain per genotype, and its predicted objectives (minimised).
         widen: has `of` look as far as predicted objectives reach.
+        niches: part of the front, as known, that each row of predicted objectives lies beside.
         is_filtered: whether the cheap filter is asked of each genotype; a layer graph takes too long for it.
     """
 
     of: Callable[[Genotypes], tuple[Floats, Floats]]
     widen: Callable[[Floats], None]
+    niches: Callable[[Floats], NDArray[np.int64]]
     is_filtered: bool
 
 
@@ -89,8 +97,7 @@ def evolved(
     def visit(children: Genotypes) -> None:
         nonlocal found, gains, objectives
         fresh = []
-        for child in children.tolist():
-            genotype = encoding.canonical(child)
+        for genotype in encoding.canonical_children(children):
             if genotype in seen or not ledger.is_new(genotype):
                 continue
             if judge.is_filtered and not ledger.check(genotype).feasible:
@@ -108,20 +115,32 @@ def evolved(
     visit(rng.integers(encoding.num_choices, size=(2 * num_children, len(encoding.num_choices))))
     for _ in range(num_rounds):
         judge.widen(objectives)
-        best = found[_promising(gains, objectives)]
-        visit(_children(np.vstack([asked, best]), num_children, encoding, rng))
-    if len(found):
-        visit(_neighbours(found[np.argsort(-gains, kind="stable")[:12]], encoding, rng))
+        best = np.argsort(-gains, kind="stable")[:NUM_PARENTS]
+        over_front = spread(gains, judge.niches(objectives), 2 * NUM_PARENTS)
+        visit(_children(np.vstack([asked, found[np.union1d(best, over_front)]]), num_children, encoding, rng))
+    worth = 0.0
+    for _ in range(MAX_CLIMBS):
+        judge.widen(objectives)
+        best = spread(gains, judge.niches(objectives), NUM_CLIMBED)
+        if float(gains[best].sum()) <= worth:
+            break
+        worth = float(gains[best].sum())
+        visit(_neighbours(found[best], encoding, rng))
     return found
 
 
-def _promising(gains: Floats, objectives: Floats) -> NDArray[np.int64]:
-    """Places of the largest gains, and of points on the predicted front."""
-    if not len(gains):
-        return np.zeros(0, dtype=np.int64)
-    by_gain = np.argsort(-gains, kind="stable")[:NUM_PARENTS]
-    by_rank = np.argsort(pareto_ranks(objectives), kind="stable")[: NUM_PARENTS // 2]
-    return np.unique(np.concatenate([by_gain, by_rank]))
+def spread(gains: Floats, niches: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """Places of up to `num` gains: the largest of every niche, largest first, then the second of every niche.
+
+    Candidates of the largest gains alone are often alike, and the first that is chosen leaves the others nothing.
+    """
+    order = np.argsort(-gains, kind="stable")
+    by_niche = order[np.argsort(niches[order], kind="stable")]
+    _, starts, sizes = np.unique(niches[by_niche], return_index=True, return_counts=True)
+    turn = np.empty(len(gains), dtype=np.int64)
+    turn[by_niche] = np.arange(len(gains)) - np.repeat(starts, sizes)
+    chosen: NDArray[np.int64] = np.lexsort((-gains, turn))[:num]
+    return chosen
 
 
 def _children(parents: Genotypes, num: int, encoding: Encoding, rng: np.random.Generator) -> Genotypes:

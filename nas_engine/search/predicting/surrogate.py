@@ -15,6 +15,7 @@ from nas_engine.domain.objective import Constraint
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.pareto import HypervolumeReference, non_dominated
+from nas_engine.search.predicting.candidate_pool import spread
 from nas_engine.search.predicting.expected_gain import expected_gains
 
 MAX_SHORTLIST = 250
@@ -80,9 +81,10 @@ class Surrogate:
         """Widen the frame over the predicted front of `points`: ends of the front lie beyond what was evaluated.
 
         Args:
-            points: predicted objectives, minimised.
+            points: predicted objectives, minimised; none for the frame of what was evaluated alone.
         """
         if not len(points):
+            self._frame = self._observed
             return
         scaled = np.clip(self._observed.scaled(points[non_dominated(points)]), -MAX_WIDENING, 1.0 + MAX_WIDENING)
         low, high = np.asarray(self._observed.ideal), np.asarray(self._observed.nadir)
@@ -101,6 +103,20 @@ class Surrogate:
         low, high = np.asarray(self._frame.ideal), np.asarray(self._frame.nadir)
         return self._gains(points, errors, means, deviations, self._front), low + points * (high - low)
 
+    def niches(self, points: Floats) -> NDArray[np.int64]:
+        """Place of the front's member that is nearest to each point; 0 for all where nothing feasible is known.
+
+        Args:
+            points: predicted objectives, minimised.
+        """
+        front = self._front
+        if not len(front) or not len(points):
+            return np.zeros(len(points), dtype=np.int64)
+        scaled = self._frame.scaled(points)
+        distance = (front**2).sum(axis=1) - 2.0 * scaled @ front.T
+        nearest: NDArray[np.int64] = distance.argmin(axis=1)
+        return nearest
+
     def chosen(self, genotypes: Genotypes, gains: Floats, num: int, under_way: Genotypes) -> list[tuple[int, float]]:
         """Places of up to `num` genotypes, each with the gain that is expected of it beside those before it.
 
@@ -113,7 +129,9 @@ class Surrogate:
             num: largest number of places.
             under_way: genotypes that are being evaluated.
         """
-        short = np.argsort(-gains, kind="stable")[:MAX_SHORTLIST]
+        largest = np.argsort(-gains, kind="stable")[: MAX_SHORTLIST // 2]
+        over_front = spread(gains, self.niches(self.judge(genotypes)[1]), MAX_SHORTLIST // 2)
+        short = np.union1d(largest, over_front)
         rows = np.vstack([under_way, genotypes[short]])
         means, covariances = self._known(rows), {}
         for metric, predictor in self._predictors.items():

@@ -79,3 +79,14 @@ def test_the_batch_stays_admissible_when_all_objectives_are_cheap() -> None:
     assert algorithm.quality == {}
     assert all(SPACE.macs(result.genotype) <= 150.0 for result in algorithm.results)
     assert min(SPACE.macs(result.genotype) for result in algorithm.results) < 60.0
+
+
+def test_a_search_resumed_between_two_asks_goes_on_as_one_that_was_not_interrupted() -> None:
+    settings = PredictorAssistedSettings(num_initial=12, num_chosen=6)
+    undisturbed = PredictorAssistedSearch(problem(), settings, seed=5)
+    run(undisturbed, 18)
+    undisturbed.ask(3)
+    resumed = PredictorAssistedSearch(problem(), settings, seed=5)
+    resumed.load_state(undisturbed.state())
+    assert resumed.ask(3) == undisturbed.ask(3)
+    assert resumed.state() == undisturbed.state()
