@@ -31,15 +31,24 @@ def spread_of(answer: AnswerResource) -> Spread | None:
     latencies = sorted(_latencies(answer.members).items(), key=lambda item: item[1].value)
     if not latencies:
         return None
-    num_apart, last = 1, latencies[0][1]
-    for _, interval in latencies[1:]:
-        if interval.minus(last).excludes_zero:
-            num_apart, last = num_apart + 1, interval
     return Spread(
         span=latencies[-1][1].value / latencies[0][1].value,
-        num_apart=num_apart,
+        num_apart=apart([interval for _, interval in latencies]),
         test_gain=_test_gain(answer, fastest=latencies[0][0]),
     )
+
+
+def apart(ordered: Sequence[Interval]) -> int:
+    """Count those that each differ from the last that counted beyond the interval of the difference; the first counts.
+
+    Args:
+        ordered: values from small to large.
+    """
+    num_apart, last = 0, None
+    for interval in ordered:
+        if last is None or interval.minus(last).excludes_zero:
+            num_apart, last = num_apart + 1, interval
+    return num_apart
 
 
 def value_of(member: AnswerMemberResource, metric: str) -> Interval | None:
