@@ -11,7 +11,7 @@ from nas_engine.spaces.registry import create_space
 DEVICE_TYPE = "cpu-emulator"
 NUM_CANDIDATES = 36
 Document = dict[str, JsonValue]
-_PRESET = TRAINING_PRESETS["fashion-mnist-demo"].spec
+_PRESET = TRAINING_PRESETS["fashion-mnist-elastic"].spec
 SPACE = _PRESET.space
 
 
