@@ -8,7 +8,7 @@ EXTRAS := demo,postgres,dev
 ON_ALL_CORES := -n auto --dist loadgroup --no-loadscope-reorder
 PROTOS := $(wildcard proto/hilnas/v1/*.proto)
 
-.PHONY: help setup demo test test-long test-fast conformance lint types imports check proto proto-check bench docs rknn clean
+.PHONY: help setup demo demo-compare test test-long test-fast conformance lint types imports check proto proto-check bench docs rknn clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## train, search and measure on this machine; KEEP=1 leaves the server up
 	$(BIN)/hilnas demo $(if $(KEEP),--keep)
+
+demo-compare: setup  ## the demo, and a search at random with the same budget beside it
+	$(BIN)/hilnas demo --compare $(if $(KEEP),--keep)
 
 # What failed runs once more, alone: what passes then is named UNSTEADY, failing twice is failing.
 define TESTED

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -31,7 +32,7 @@ WAIT_FOR_BOARD = "until hilnas devices list --json | grep -q bench-1; do sleep 0
 @pytest.mark.timeout(400)
 def test_the_demo_ends_with_a_front_its_files_and_a_report(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    command = [str(BIN / "hilnas"), "demo", "--folder", str(folder), "--epochs", "1", "--candidates", "10"]
+    command = [str(BIN / "hilnas"), "demo", "--folder", str(folder), "--epochs", "1", "--candidates", "10", "--compare"]
     environment = os.environ | {"HILNAS_DATASETS_FILE": str(small_embedded_set(tmp_path))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=390, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -41,9 +42,9 @@ def test_the_demo_ends_with_a_front_its_files_and_a_report(tmp_path: Path) -> No
     assert report["seconds"] > 0
     assert report["front"]
     for member in report["front"]:
-        assert 0.0 < member["top1"] <= 1.0
-        assert 0.0 < member["test_top1"] <= 1.0
-        assert member["latency_p50_us"] > 0
+        assert 0.0 < member["top1"]["value"] <= 1.0
+        assert 0.0 < member["test_top1"]["value"] <= 1.0
+        assert member["latency_us"]["low"] <= member["latency_us"]["value"] <= member["latency_us"]["high"]
         assert member["macs"] > 0
         assert member["params"] > 0
     models = sorted((folder / "front").glob("*.onnx"))
@@ -51,9 +52,27 @@ def test_the_demo_ends_with_a_front_its_files_and_a_report(tmp_path: Path) -> No
     for model in models:
         onnx.checker.check_model(onnx.load(model))
     assert (folder / "front.svg").read_text().lstrip().startswith("<?xml")
-    latencies = [member["latency_p50_us"] for member in report["front"]]
+    latencies = [member["latency_us"]["value"] for member in report["front"]]
     assert latencies == sorted(latencies)
+    assert report["spread"]["span"] == pytest.approx(latencies[-1] / latencies[0])
+    assert len(report["candidates"]) == len(report["random"]) == 10
+    _check_what_is_shipped(report)
     assert not _processes_under(folder), "the demo left something running"
+
+
+def _check_what_is_shipped(report: dict[str, Any]) -> None:
+    assert 1 <= len(report["shipped"]) <= 2
+    for at in report["shipped"]:
+        chosen = {one["rule"]: one for one in at["choices"]}
+        assert chosen["measured"]["short_id"] in at["headline"]
+        assert set(chosen) <= {"measured", "MACs", "predictor", "random"}
+        for one in chosen.values():
+            assert one["keeps_bound"] is (one["latency_us"]["value"] <= at["bound_us"])
+        # The answer and the draw at random know what they measured; the other rules may be wrong.
+        assert chosen["measured"]["keeps_bound"]
+        assert chosen.get("random", {"keeps_bound": True})["keeps_bound"]
+        measured = [c for c in report["candidates"] if c["latency_us"]["value"] <= at["bound_us"]]
+        assert chosen["measured"]["top1"]["value"] == max(c["top1"]["value"] for c in measured)
 
 
 @pytest.mark.timeout(400)

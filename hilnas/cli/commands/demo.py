@@ -17,10 +17,12 @@ _PROCESS = "server.bootstrap.demo.main"  # by name: the demo uses the commands, 
 @app.command()
 def run(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the boards up.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Search once more at random, same budget.")] = False,
     folder: Annotated[Path, typer.Option(help="Where everything is put.")] = Path("demo"),
     candidates: Annotated[int | None, typer.Option(min=1, help="Budget of the search.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of supernet training.")] = None,
 ) -> None:
     """Start a server, a worker and two boards; train a supernet, search, report."""
     demo = importlib.import_module(_PROCESS)
-    raise typer.Exit(demo.main(demo.DemoOptions(keep=keep, folder=folder, candidates=candidates, epochs=epochs)))
+    options = demo.DemoOptions(keep=keep, compare=compare, folder=folder, candidates=candidates, epochs=epochs)
+    raise typer.Exit(demo.main(options))

@@ -1,120 +1,204 @@
-"""What the demo prints and writes at the end: the front, Kendall's tau, model files, pictures and a plot."""
+"""What the demo prints and writes at the end: the front, what to ship at two latencies, model files and pictures."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from hilnas.client.client import Hilnas
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.evaluation.ranking import rank_correlation
+from server.bootstrap.demo.choices import AtBound, Choice, intervals, measured_candidates
+from server.bootstrap.demo.picture import draw
 from server.bootstrap.demo.specs import DEVICE_TYPE
+from server.bootstrap.demo.spread import Spread, spread_of, value_of
+from server.searches.answers.schemas import AnswerMemberResource
 from server.searches.candidate_schemas import CandidateResource
 
+Document = dict[str, JsonValue]
 MAX_FLAGS = 3
 
 
-def write_report(
-    nas: Hilnas, search_id: str, folder: Path, console: Console, *, started_s: float, search_s: float
-) -> None:
-    """Print the front and write ``report.json``, ``front.svg`` and one ONNX file and one picture per member."""
-    candidates = [c for c in nas.searches.candidates(search_id) if c.latency is not None and c.macs is not None]
-    front = sorted((p.candidate for p in nas.searches.front(search_id).points), key=_latency_us)
-    tau = rank_correlation([float(c.macs or 0) for c in candidates], [_latency_us(c) for c in candidates]).kendall_tau
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the demo did.
+
+    Attributes:
+        random_search_id: of the search at random with the same budget; None where none was asked for.
+        started_s: of the monotonic clock.
+        train_s, search_s: how long training and the search took.
+    """
+
+    search_id: str
+    shipped: tuple[AtBound, ...]
+    random_search_id: str | None
+    started_s: float
+    train_s: float
+    search_s: float
+
+
+def write_report(nas: Hilnas, run: Run, folder: Path, console: Console) -> None:
+    """Print everything, and write ``report.json``, ``front.svg`` and one ONNX file and one picture per member."""
+    answer = nas.searches.answer(run.search_id)
+    candidates = measured_candidates(nas, run.search_id)
+    by_id = {one.id: one for one in candidates}
+    front = sorted((m for m in answer.members if m.candidate_id in by_id), key=lambda m: _latency_us(by_id, m))
     (folder / "front").mkdir(exist_ok=True)
-    for place, candidate in enumerate(front, start=1):
+    for place, member in enumerate(front, start=1):
+        candidate = by_id[member.candidate_id]
         stem = folder / "front" / f"{place:02d}-{candidate.arch_id[:12]}"
         stem.with_suffix(".svg").write_text(nas.searches.picture(candidate.id))
         if candidate.final_model_sha256 is not None:
             nas.artifacts.download(candidate.final_model_sha256, stem.with_suffix(".onnx"))
-    _plot(candidates, front, folder / "front.svg")
-    console.print(_table(front))
-    shown = "-" if tau is None else f"{tau:.2f}"
-    console.print(f"Kendall's tau of MACs and measured latency, {len(candidates)} candidates: {shown}")
+    spread = spread_of(answer)
+    macs = [float(one.macs or 0) for one in candidates]
+    tau = rank_correlation(macs, [intervals(one)[1].value for one in candidates]).kendall_tau
     # Share of the search's wall time for which each board held no lease.
-    idle: dict[str, float] = {}
+    idle: dict[str, JsonValue] = {}
     for device in nas.devices.all(device_type=DEVICE_TYPE):
         busy_s = nas.devices.get(device.id).utilisation_24h * 86_400
-        idle[device.name] = round(max(1.0 - busy_s / search_s, 0.0), 3)
-    console.print("Share of the search without a job: " + ", ".join(f"{n} {100 * s:.0f} %" for n, s in idle.items()))
-    seconds = time.monotonic() - started_s
-    report = {
-        "seconds": round(seconds, 1),
-        "num_candidates": len(list(nas.searches.candidates(search_id))),
+        idle[device.name] = round(max(1.0 - busy_s / run.search_s, 0.0), 3)
+    report: Document = {
+        "seconds": round(time.monotonic() - run.started_s, 1),
+        "train_seconds": round(run.train_s, 1),
+        "search_seconds": round(run.search_s, 1),
+        "num_candidates": len(list(nas.searches.candidates(run.search_id))),
         "kendall_tau": tau,
         "device_idle_share": idle,
-        "front": [_front_entry(c) for c in front],
+        "spread": None if spread is None else asdict(spread),
+        "front": [_front_entry(by_id[member.candidate_id], member) for member in front],
+        "candidates": [_candidate_entry(one) for one in candidates],
+        "shipped": [_shipped_entry(at) for at in run.shipped],
     }
+    if run.random_search_id is not None:
+        report["random"] = [_candidate_entry(one) for one in measured_candidates(nas, run.random_search_id)]
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"{seconds:.0f} s in all. Written: {folder}/report.json, {folder}/front.svg, {folder}/front/")
+    draw(report, folder / "front.svg")
+    _print_front(console, front, by_id, spread)
+    shown = "-" if tau is None else f"{tau:.2f}"
+    console.print(f"Kendall's tau of MACs and measured latency, {len(candidates)} candidates: {shown}")
+    console.print(
+        "Share of the search without a job: " + ", ".join(f"{n} {100 * _number(s):.0f} %" for n, s in idle.items())
+    )
+    for at in run.shipped:
+        console.print(_shipped_table(at))
+        console.print(at.answer.headline, style="bold", soft_wrap=True)
+        for sentence in at.answer.sentences:
+            console.print(sentence, soft_wrap=True)
+    seconds = time.monotonic() - run.started_s
+    console.print(
+        f"{seconds:.0f} s in all: training {run.train_s:.0f} s, search {run.search_s:.0f} s. "
+        f"Written: {folder}/report.json, {folder}/front.svg, {folder}/front/"
+    )
 
 
-def _front_entry(candidate: CandidateResource) -> dict[str, object]:
+def _latency_us(by_id: dict[str, CandidateResource], member: AnswerMemberResource) -> float:
+    return intervals(by_id[member.candidate_id])[1].value
+
+
+def _number(value: JsonValue) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _interval_entry(interval: Interval | None) -> JsonValue:
+    return None if interval is None else asdict(interval)
+
+
+def _candidate_entry(candidate: CandidateResource) -> Document:
+    top1, latency = intervals(candidate)
     return {
+        "short_id": candidate.short_id,
         "architecture": "-".join(map(str, candidate.genotype)),
-        "arch_id": candidate.arch_id,
-        "top1": candidate.top1,
-        "test_top1": candidate.test_top1,
-        "device_top1": candidate.device_top1,
-        "device_loss": None if candidate.device_accuracy is None else candidate.device_accuracy.loss,
-        "latency_p50_us": _latency_us(candidate),
-        "latency_standard_error_us": None if candidate.latency is None else candidate.latency.standard_error_us,
-        "latency_flags": [] if candidate.latency is None else list(candidate.latency.flags),
+        "generation": candidate.generation,
         "macs": candidate.macs,
         "params": candidate.params,
+        "top1": _interval_entry(top1),
+        "latency_us": _interval_entry(latency),
     }
 
 
-def _table(front: Sequence[CandidateResource]) -> Table:
+def _front_entry(candidate: CandidateResource, member: AnswerMemberResource) -> Document:
+    flags: list[JsonValue] = [] if candidate.latency is None else [str(flag) for flag in candidate.latency.flags]
+    return {
+        **_candidate_entry(candidate),
+        "arch_id": candidate.arch_id,
+        "latency_us": _interval_entry(value_of(member, "latency_us")),
+        "test_top1": _interval_entry(value_of(member, "test_top1")),
+        "latency_flags": flags,
+    }
+
+
+def _shipped_entry(at: AtBound) -> Document:
+    choices: list[JsonValue] = [
+        {"rule": one.rule, "keeps_bound": one.latency_us.value <= at.bound_us, **_candidate_entry(one.candidate)}
+        for one in at.choices
+    ]
+    return {"bound_us": at.bound_us, "headline": at.answer.headline, "choices": choices}
+
+
+def _print_front(
+    console: Console,
+    front: Sequence[AnswerMemberResource],
+    by_id: dict[str, CandidateResource],
+    spread: Spread | None,
+) -> None:
     table = Table(title="Pareto front (latencies measured on an emulated board: this host's CPU)")
-    for heading in ("architecture", "top-1 val", "top-1 test", "p50 latency", "MACs", "params", "flags"):
-        table.add_column(heading, justify="left" if heading in ("architecture", "flags") else "right")
-    for c in front:
-        assert c.latency is not None
+    for heading in ("network", "top-1 validation", "top-1 test", "latency", "MACs", "params", "flags"):
+        table.add_column(heading, justify="left" if heading in ("network", "flags") else "right")
+    for member in front:
+        candidate = by_id[member.candidate_id]
+        flags = [] if candidate.latency is None else candidate.latency.flags
         table.add_row(
-            "-".join(map(str, c.genotype)),
-            _percent(c.top1),
-            _percent(c.test_top1),
-            quantity_text(Interval.of_error(c.latency.p50_us, c.latency.standard_error_us), "us"),
-            f"{(c.macs or 0) / 1e6:.2f} M",
-            f"{(c.params or 0) / 1e3:.0f} k",
-            ", ".join(str(flag) for flag in c.latency.flags[:MAX_FLAGS]),
+            member.short_id,
+            _text(value_of(member, "top1"), "fraction"),
+            _text(value_of(member, "test_top1"), "fraction"),
+            _text(value_of(member, "latency_us"), "us"),
+            f"{(candidate.macs or 0) / 1e6:.2f} M",
+            f"{(candidate.params or 0) / 1e3:.0f} k",
+            ", ".join(str(flag) for flag in flags[:MAX_FLAGS]),
+        )
+    console.print(table)
+    if spread is not None:
+        gain = (
+            ""
+            if spread.test_gain is None
+            else (f"; from end to end {quantity_text(spread.test_gain, 'fraction', signed=True)} of test accuracy")
+        )
+        console.print(
+            f"The slowest takes {spread.span:.1f} times as long as the fastest; {spread.num_apart} in a row differ in "
+            f"latency beyond their 95 % intervals{gain}."
+        )
+
+
+def _shipped_table(at: AtBound) -> Table:
+    bound = quantity_text(Interval(at.bound_us), "us")
+    table = Table(title=f"What to ship at <= {bound}, by what was gone by; all were measured in the end")
+    for heading in ("gone by", "network", "top-1 validation", "measured latency", "MACs", "keeps the bound"):
+        table.add_column(heading, justify="left" if heading in ("gone by", "network") else "right")
+    for one in at.choices:
+        table.add_row(
+            one.rule,
+            one.candidate.short_id,
+            quantity_text(one.top1, "fraction"),
+            quantity_text(one.latency_us, "us"),
+            f"{(one.candidate.macs or 0) / 1e6:.2f} M",
+            _kept(one, at.bound_us),
         )
     return table
 
 
-def _plot(candidates: Sequence[CandidateResource], front: Sequence[CandidateResource], path: Path) -> None:
-    import matplotlib as mpl  # slow to import; only the demo draws with it
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    known = [c for c in candidates if c.top1 is not None]
-    axes.scatter(
-        [_latency_us(c) for c in known], [100 * (c.top1 or 0) for c in known], s=14, color="0.6", label="candidates"
-    )
-    axes.plot(
-        [_latency_us(c) for c in front], [100 * (c.top1 or 0) for c in front], "o-", color="C0", label="Pareto front"
-    )
-    axes.set_xlabel("measured p50 latency, us")
-    axes.set_ylabel("top-1 on validation images, %")
-    axes.set_title(f"Fashion-MNIST, {DEVICE_TYPE}")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-    pyplot.close(figure)
+def _kept(choice: Choice, bound_us: float) -> str:
+    over = choice.latency_us.value / bound_us - 1.0
+    return "yes" if over <= 0.0 else f"no, {100 * over:.0f} % over"
 
 
-def _latency_us(candidate: CandidateResource) -> float:
-    assert candidate.latency is not None
-    return candidate.latency.p50_us
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+def _text(interval: Interval | None, unit: str) -> str:
+    return "-" if interval is None else quantity_text(interval, unit)

@@ -1,36 +1,65 @@
-"""What the demo trains and searches: the SPOS space made small, on Fashion-MNIST, in minutes on two cores."""
+"""What the demo trains and searches: a small elastic space on Fashion-MNIST, in minutes on two cores."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 
-from hilnas.client.resources import Document
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.presets import TRAINING_PRESETS
+from nas_engine.spaces.registry import create_space
 
 DEVICE_TYPE = "cpu-emulator"
-NUM_CANDIDATES = 48
-_PRESET = TRAINING_PRESETS["fashion-mnist-demo"].spec
+NUM_CANDIDATES = 36
+Document = dict[str, JsonValue]
+_PRESET = TRAINING_PRESETS["fashion-mnist-elastic"].spec
+SPACE = _PRESET.space
 
 
 def training_spec(epochs: int | None = None) -> Document:
-    """Supernet training on the embedded images: the preset, in about 85 s on one core."""
-    changes = {"name": "demo supernet", "num_threads": os.cpu_count() or 1}
+    """Supernet training on the embedded images, as the preset says unless another length is given."""
+    changes: Document = {"name": "demo supernet"}
     if epochs is not None:
         changes |= {"epochs": epochs, "iterations": None}
-    return _PRESET.model_copy(update=changes).model_dump(mode="json")
+    document: Document = _PRESET.model_copy(update=changes).model_dump(mode="json")
+    return document
 
 
 def search_spec(supernet_id: str, num_candidates: int | None = None) -> Document:
-    """Validation accuracy against measured latency, by the algorithm that the server chooses; this host's noise is
-    accepted and shown."""
+    """Validation accuracy against measured latency, by the algorithm that the server chooses.
+
+    It begins with the smallest and the largest network, the ends of what the sandwich rule trained. The front is
+    measured once more at the end, and this host's noise is accepted and shown.
+    """
     return {
         "name": "demo search",
-        "space": _PRESET.space.model_dump(mode="json"),
+        "space": SPACE.model_dump(mode="json"),
         "supernet": supernet_id,
         "objectives": [{"metric": "top1"}, {"metric": "latency_us"}],
         "budget": {"num_candidates": num_candidates or NUM_CANDIDATES},
         "device": {"device_type": DEVICE_TYPE},
-        "measurement": {"profile": "quick", "validity_policy": "accept_flagged"},
+        "measurement": {"profile": "quick", "validity_policy": "accept_flagged", "confirm": "front"},
         "evaluation": {"num_calibration_batches": 5, "batch_size": 200},
+        "warm_start": {"architectures": _ends()},
         "seed": 1,
     }
+
+
+def random_search_spec(supernet_id: str, num_candidates: int | None = None) -> Document:
+    """The same search with candidates drawn at random: what choosing them is worth."""
+    changes: Document = {"name": "random choice", "algorithm": {"kind": "random"}, "seed": 2}
+    return search_spec(supernet_id, num_candidates) | changes
+
+
+def picks_spec(supernet_id: str, genotypes: Sequence[Sequence[int]]) -> Document:
+    """Evaluation and measurement of these networks alone, like any candidate's."""
+    changes: Document = {
+        "name": "picked without measuring",
+        "algorithm": {"kind": "random"},
+        "warm_start": {"architectures": [list(genotype) for genotype in genotypes]},
+    }
+    return search_spec(supernet_id, len(genotypes)) | changes
+
+
+def _ends() -> list[JsonValue]:
+    genes = create_space(SPACE.id, SPACE.parameters).genes
+    return [[0 for _ in genes], [gene.num_choices - 1 for gene in genes]]

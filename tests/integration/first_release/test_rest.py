@@ -31,7 +31,7 @@ CHANGED_ON_PURPOSE: Mapping[str, tuple[Any, Any]] = {
     "mean_leaves": (1.0, 0.5),
     "name": ("supernet", "network"),  # of a retraining that is given none
     "max_uses": (None, 10),  # of an enrolment token that is made without a limit
-    "stage_repeats": ([2, 2, 2], [2, 3, 2]),  # of the preset fashion-mnist-demo, which is now what the demo trains
+    "stage_repeats": ([2, 2, 2], [2, 3, 2]),  # of the preset fashion-mnist-demo, which later demos trained
     "iterations": (2000, 1200),  # of that preset too
 }
 """Fields of answers that have another value since: what the first release answered, and what is answered today."""
@@ -95,6 +95,9 @@ class Replay:
             if entry["path"].endswith("/problems"):  # more can go wrong today; what could, is described as it was
                 known = {one["type"] for one in old["items"]}
                 now = {**now, "items": [one for one in now["items"] if one["type"] in known]}
+            if "/training-presets?" in entry["path"]:  # there are more today
+                known = {one["name"] for one in old["items"]}
+                now = {**now, "items": [one for one in now["items"] if one["name"] in known]}
             if entry["path"] == "/readyz":
                 names = {one["name"] for one in old["checks"]}
                 now = {**now, "checks": [one for one in now["checks"] if one["name"] in names]}
