@@ -38,6 +38,7 @@ from server.measuring.canaries import store as canary_store
 from server.spaces import store as spaces
 from server.studies import store as studies
 from server.training import store as training
+from server.training.curves import store as curves
 from server.training.networks import store as networks
 
 PATIENCE_S = 60.0
@@ -154,6 +155,7 @@ TABLES_OF = (
     studies,
     training,
     networks,
+    curves,
     wakeups,
 )
 
