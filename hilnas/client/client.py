@@ -10,14 +10,13 @@ with hilnas.connect() as nas:
 
 from __future__ import annotations
 
-import os
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import httpx2
 
 from hilnas.client.classification_resources import ClassificationGroup
+from hilnas.client.locating import locate
 from hilnas.client.resources import (
     ArtifactFiles,
     DeviceGroup,
@@ -33,18 +32,14 @@ from hilnas.client.table_resources import LatencyTableGroup
 from hilnas.client.training_resources import Candidates, NetworkGroup, RankingStudyGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
 from server.bootstrap.http.schemas import VersionResource
-from server.core.home import local_admin_token
-
-DEFAULT_URL = "http://127.0.0.1:8080"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Hilnas:
     """One server. Thread-safe.
 
     Args:
-        url: of the server; absent: ``HILNAS_URL``, or this machine.
-        token: absent: ``HILNAS_TOKEN``, or none.
+        url: of the server; absent: found as `hilnas.client.locating` says.
+        token: likewise.
         timeout_s: of one attempt of one request.
         transport: replaces the network in tests.
     """
@@ -58,9 +53,11 @@ class Hilnas:
         retry: RetryPolicy | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self.url = url or os.environ.get("HILNAS_URL") or DEFAULT_URL
-        self.token = token or os.environ.get("HILNAS_TOKEN") or None
-        self._transport = Transport(self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport)
+        place = locate(url, token)
+        self.url, self.token = place.url, place.token
+        self._transport = Transport(
+            self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport, found=place.url_from
+        )
         self.searches = SearchGroup(self._transport)
         self.candidates = Candidates(self._transport)
         self.supernets = SupernetGroup(self._transport)
@@ -97,12 +94,9 @@ def connect(url: str | None = None, token: str | None = None) -> Hilnas:
     """Find the server and the token as the ``hilnas`` command does, and return a client for them.
 
     Args:
-        url: of the server; absent: ``HILNAS_URL``, or this machine.
-        token: absent: ``HILNAS_TOKEN``; on this machine without it, the token that the user's own server left for its
-            user.
+        url: of the server; absent: ``HILNAS_URL``, else what the user's own server wrote into its home folder
+            (``HILNAS_HOME``), else port 8080 of this machine.
+        token: absent: ``HILNAS_TOKEN``; for a server on this machine without it, the token that the user's own server
+            left for its user.
     """
-    nas = Hilnas(url, token)
-    if nas.token is None and urlsplit(nas.url).hostname in _LOOPBACK:
-        nas.close()
-        return Hilnas(url, local_admin_token())
-    return nas
+    return Hilnas(url, token)

@@ -54,6 +54,8 @@ def follow(transport: Transport, path: str, after_id: int = 0) -> Iterator[Recei
             if after_id == asked_after and time.monotonic() - asked_s < _SHORT_S:
                 transport.pause(1)
         except ServerUnreachableError:
+            if not transport.has_answered:
+                raise
             failures += 1
             transport.pause(failures)
     raise ServerUnreachableError(f"the event stream {path} broke {failures} times in a row")

@@ -23,6 +23,8 @@ from nas_engine.domain.json_value import JsonValue
 Params = Mapping[str, str | int | float | bool | Sequence[str] | None]
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _MAX_WAIT_S = 10.0
+_CONNECT_S = 10.0
+_LEAST_S = 0.1
 WITHOUT_PROXY = f"{OWN_VARIABLE}=none goes without it"
 
 
@@ -33,24 +35,33 @@ class RetryPolicy:
     Attributes:
         max_attempts: tries in all.
         base_s: longest wait before the second try; doubled per try, with full jitter.
+        first_s: longest that is spent on reaching a server that has not answered yet: more likely than that it is just
+            being started, the address is wrong, and people wait.
         sleep: waits; replaced in tests.
     """
 
     max_attempts: int = 5
     base_s: float = 0.25
+    first_s: float = 1.5
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, attempt: int, retry_after: str | None) -> None:
-        """Wait before the next try; a Retry-After in seconds is obeyed, up to 10 s."""
+    def wait(self, attempt: int, retry_after: str | None, most_s: float = _MAX_WAIT_S) -> None:
+        """Wait before the next try, no longer than `most_s`; a Retry-After in seconds is obeyed, up to 10 s."""
         if retry_after is not None and retry_after.isdecimal():
             self.sleep(min(float(retry_after), _MAX_WAIT_S))
         else:
             # Jitter against herds of clients; nothing reproducible depends on it.
-            self.sleep(random.uniform(0, min(self.base_s * 2**attempt, _MAX_WAIT_S)))
+            self.sleep(min(random.uniform(0, min(self.base_s * 2**attempt, _MAX_WAIT_S)), most_s))
 
 
 class Transport:
-    """One server, one token, one pool of connections. Thread-safe, as httpx2.Client is."""
+    """One server, one token, one pool of connections. Thread-safe, as httpx2.Client is.
+
+    Args:
+        timeout_s: of one attempt of one request.
+        transport: replaces the network in tests.
+        found: where the address was found, for the error that says that nothing answers there.
+    """
 
     def __init__(
         self,
@@ -60,9 +71,13 @@ class Transport:
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
         transport: httpx2.BaseTransport | None = None,
+        found: str = "",
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._retry = retry or RetryPolicy()
+        self._timeout_s = timeout_s
+        self._found = found
+        self.has_answered = False
         self._proxy = _proxy_to(base_url) if transport is None else None
         # A transport of our own: of itself httpx2 takes a proxy from the environment for servers on this machine too.
         way = transport or httpx2.HTTPTransport(proxy=None if self._proxy is None else self._proxy.url)
@@ -105,9 +120,11 @@ class Transport:
             ServerUnreachableError: no answer, after every try.
         """
         sent = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
+        started_s = time.monotonic()
         for attempt in range(1, self._retry.max_attempts + 1):
             last = attempt == self._retry.max_attempts
             body = content() if content is not None else sent
+            left_s = self._retry.first_s - (time.monotonic() - started_s)
             try:
                 response = self._http.request(
                     method,
@@ -118,12 +135,20 @@ class Transport:
                         **({"Content-Type": "application/json"} if json_body is not None else {}),
                         **(headers or {}),
                     },
+                    timeout=self._timeout(self._timeout_s, left_s),
                 )
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                left_s = self._retry.first_s - (time.monotonic() - started_s)
+                if last or not (self.has_answered or left_s > 0):
+                    raise self._unreachable(error) from error
+                self._retry.wait(attempt, None, _MAX_WAIT_S if self.has_answered else left_s)
+                continue
             except httpx2.TransportError as error:
                 if last:
-                    raise ServerUnreachableError(f"no answer from {self._server}: {error}") from error
+                    raise self._unreachable(error) from error
                 self._retry.wait(attempt, None)
                 continue
+            self.has_answered = True
             if last or response.status_code not in _RETRIED_STATUS:
                 break
             self._retry.wait(attempt, response.headers.get("retry-after"))
@@ -139,15 +164,18 @@ class Transport:
             ProblemError: the server refused.
             ServerUnreachableError: no connection.
         """
-        timeout = httpx2.Timeout(10.0, read=timeout_s)
+        timeout = self._timeout(timeout_s, self._retry.first_s)
         try:
             with self._http.stream(
                 "GET", path, params=_clean(params), headers=dict(headers), timeout=timeout
             ) as response:
+                self.has_answered = True
                 if response.is_error:
                     response.read()
                 yield self._checked(response)
         except httpx2.TransportError as error:
+            if not self.has_answered:
+                raise self._unreachable(error) from error
             raise ServerUnreachableError(f"connection to {self._server} lost: {error}") from error
 
     def download(self, path: str) -> Iterator[bytes]:
@@ -158,6 +186,16 @@ class Transport:
     def pause(self, attempt: int) -> None:
         """Wait as before the next try of a request."""
         self._retry.wait(attempt, None)
+
+    def _timeout(self, read_s: float, first_s: float) -> httpx2.Timeout:
+        """Timeouts of an attempt: short ones for the way to a server that has not answered yet."""
+        connect_s = min(_CONNECT_S, read_s)
+        return httpx2.Timeout(read_s, connect=connect_s if self.has_answered else max(_LEAST_S, min(first_s, connect_s)))
+
+    def _unreachable(self, error: httpx2.TransportError) -> ServerUnreachableError:
+        found = f" ({self._found})" if self._found else ""
+        why = str(error) or "it cannot be reached in time"
+        return ServerUnreachableError(f"no answer from {self._server}{found}: {why}")
 
     @property
     def _server(self) -> str:

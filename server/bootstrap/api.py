@@ -56,7 +56,7 @@ from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import NotAuthenticatedError, StorageFullError
 from server.core.events import Events
-from server.core.home import ADMIN_TOKEN_FILE
+from server.core.home import ADMIN_TOKEN_FILE, SERVER_FILE
 from server.core.http.event_stream import EventHub
 from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
@@ -94,7 +94,6 @@ from server.training.supernets import Supernets
 from server.web.app import install_web
 
 T = TypeVar("T")
-SERVER_FILE = "server.json"
 _log = structlog.get_logger("hilnas.server")
 
 

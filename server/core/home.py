@@ -7,6 +7,7 @@ from pathlib import Path
 
 ADMIN_TOKEN_FILE = "admin.token"
 ENROLMENT_TOKEN_FILE = "enrolment.token"
+SERVER_FILE = "server.json"
 
 
 def default_home() -> Path:
