@@ -13,10 +13,11 @@ def path_of(*parts: str, verb: str = "") -> str:
     """The path to a resource, or to what is done to it: ``path_of("searches", id, verb="pause")``.
 
     Raises:
-        InvalidNameError: an id or a name is empty, or one that would climb the path.
+        InvalidNameError: an id or a name is empty, one that would climb the path, or holds a colon, behind which stands
+            what is done.
     """
     for part in parts:
-        if not isinstance(part, str) or not part.strip("."):
+        if not isinstance(part, str) or not part.strip(".") or ":" in part:
             raise InvalidNameError(f"{part!r} names nothing: give the id, the name or the number of a {_noun(parts)}")
     path = "/".join((API, *(quote(part, safe="") for part in parts)))
     return f"{path}:{verb}" if verb else path
