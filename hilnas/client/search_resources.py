@@ -174,7 +174,7 @@ class Search(SearchResource, Bound[M]):
             try:
                 front = SearchGroup[Blocking](self._carrier).front(self.id, include_dominated=True)
                 picture = front_picture(front)
-            except HilnasError as error:
+            except (HilnasError, RuntimeError) as error:  # refused, or the client is closed
                 picture = paragraphs([f"the front could not be read: {error}"])
         return panel_of(self, f"Search {self.name or self.short_id or self.id}", picture)
 

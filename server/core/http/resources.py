@@ -70,8 +70,9 @@ class Resource(Documented):
             value = _written(self.__dict__.get(name))
             if value in (None, "") or not isinstance(value, str | int | float | datetime):
                 continue
-            is_long = isinstance(value, str) and len(value) > _LONGEST_SHOWN
-            yield name, f"{value[:_LONGEST_SHOWN]}..." if is_long else value
+            if isinstance(value, str) and len(value) > _LONGEST_SHOWN:
+                value = f"{value[:_LONGEST_SHOWN]}..."
+            yield name, value
             shown += 1
             if shown == _MOST_SHOWN:
                 return
