@@ -3,11 +3,11 @@
     import hilnas
 
     with hilnas.connect() as nas:
-        search = nas.searches.create({"space": {"id": "spos"}, ...})
-        for event in nas.searches.events(search.id):
-            print(event.type, event.data)
+        search = nas.searches.create({"space": {"id": "spos"}, ...}).wait()
+        search.to_pandas()
 
-`connect` finds the address and the token as the ``hilnas`` command does. The public names are those of
+`connect` finds the address and the token as the ``hilnas`` command does; `connect_async` gives a client whose calls are
+awaited. The public names are those of
 `hilnas.public`, and those of `hilnas.plugins`, which packages declare with what they bring. Importing this package
 loads the standard library alone; they are loaded when the first of them is used, and those of `hilnas.public` need the
 ``client`` extra.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from hilnas.client.client import Hilnas, connect
+from hilnas.client.client import AsyncHilnas, Hilnas, connect, connect_async
 from hilnas.client.errors import (
     AuthenticationError,
     ConflictError,
     HilnasError,
+    InvalidNameError,
     InvalidRequestError,
+    MissingPackageError,
     NotFoundError,
     PermissionDeniedError,
     ProblemError,
@@ -15,6 +17,8 @@ from hilnas.client.errors import (
     ServerFailedError,
     ServerUnreachableError,
     TooManyRequestsError,
+    UnsuccessfulError,
+    WaitTimeoutError,
 )
 from hilnas.client.event_source import ReceivedEvent
 from hilnas.client.transport import RetryPolicy
@@ -22,11 +26,14 @@ from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.candidates.spec import SearchSpec
 
 __all__ = [
+    "AsyncHilnas",
     "AuthenticationError",
     "ConflictError",
     "Hilnas",
     "HilnasError",
+    "InvalidNameError",
     "InvalidRequestError",
+    "MissingPackageError",
     "NetworkSpec",
     "NotFoundError",
     "PermissionDeniedError",
@@ -39,5 +46,8 @@ __all__ = [
     "ServerUnreachableError",
     "TooManyRequestsError",
     "TrainingSpec",
+    "UnsuccessfulError",
+    "WaitTimeoutError",
     "connect",
+    "connect_async",
 ]

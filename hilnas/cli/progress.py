@@ -20,7 +20,9 @@ from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent
+from hilnas.client.views.cells import duration_text
 from nas_engine.domain.json_value import JsonValue
+from server.jobs.spent.schemas import TimeResource
 from server.searches.schemas import SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.training.networks.schemas import NetworkResource
@@ -196,7 +198,9 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
     if (gains := gains_text(progress.report)) is not None:
         table.add_row("gains", gains)
-    table.add_row("time left", "-" if waiting_for else _eta(search, finished, datetime.now(UTC)))
+    _add_times(table, search.time)
+    if search.time is None or search.time.left_s is None:
+        table.add_row("time left", "-" if waiting_for else _eta(search, finished, datetime.now(UTC)))
     if waiting_for:
         table.add_row("waiting", Text(waiting_for))
     return table
@@ -255,6 +259,18 @@ def _eta(search: SearchResource, finished: int, now: datetime) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
+def _add_times(table: Table, time: TimeResource | None) -> None:
+    """Elapsed and left, and where the time went: what jobs took and how long they waited, summed kind by kind."""
+    if time is None:
+        return
+    table.add_row("elapsed", duration_text(time.elapsed_s))
+    if time.left_s is not None:
+        table.add_row("time left", duration_text(time.left_s))
+    for one in time.kinds:
+        spent = f"{duration_text(one.busy_s)} in {one.num_jobs} jobs, {duration_text(one.queued_s)} queued"
+        table.add_row(f"time: {one.kind.value}", spent)
+
+
 def training_view(training: SupernetResource | NetworkResource, waiting_for: str = "") -> RenderableType:
     """Everything one wants to see of a training, and what it waits for."""
     progress = training.progress
@@ -269,6 +285,7 @@ def training_view(training: SupernetResource | NetworkResource, waiting_for: str
     table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
     for name, value in sorted(progress.metrics.items()):
         table.add_row(name, f"{value:.4g}")
+    _add_times(table, training.time)
     if waiting_for:
         table.add_row("waiting", Text(waiting_for))
     return table

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from hilnas.client.resources import API, Group, read
-from hilnas.client.transport import Params
+from hilnas.client.core.calls import M, call, listing
+from hilnas.client.core.paths import path_of
+from hilnas.client.core.steps import Call, Items, Params
+from hilnas.client.resources import Group, read
 from server.classifying.schemas import ClassificationDetail, ClassificationResource
 
 
-class ClassificationGroup(Group):
+class ClassificationGroup(Group[M]):
     """What models answered on devices, and what is lost against float."""
 
-    def all(self, filters: Params | None = None, limit: int | None = None) -> Iterator[ClassificationResource]:
+    @listing
+    def all(self, filters: Params | None = None, limit: int | None = None) -> Items[ClassificationResource]:
         """Classifications, newest first; filters as in ``GET /api/v1/classifications``."""
-        return self.items(f"{API}/classifications", ClassificationResource, filters or {}, limit)
+        return self.items(path_of("classifications"), ClassificationResource, filters or {}, limit)
 
-    def get(self, classification_id: str) -> ClassificationDetail:
+    @call
+    def get(self, classification_id: str) -> Call[ClassificationDetail]:
         """One classification with the class it gave to every image."""
-        answer = self._transport.get(f"{API}/classifications/{classification_id}")
+        answer = yield from self._http.get(path_of("classifications", classification_id))
         return read(ClassificationDetail, answer)

@@ -1,11 +1,12 @@
 """The Python SDK: typed calls over the REST API.
 
 with hilnas.connect() as nas:
-    search = nas.searches.create(spec)
-    for event in nas.searches.events(search.id):
-        ...
-    for point in nas.searches.front(search.id).points:
+    search = nas.searches.create(spec).wait()
+    for point in search.front().points:
         print(point.candidate.arch_id, point.values)
+
+async with hilnas.connect_async() as nas:
+    search = await (await nas.searches.create(spec)).wait()
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from typing import Self
 import httpx2
 
 from hilnas.client.classification_resources import ClassificationGroup
+from hilnas.client.core.async_transport import AsyncTransport
+from hilnas.client.core.calls import Awaiting, Blocking, Carrier, M, call
+from hilnas.client.core.steps import Call
 from hilnas.client.locating import locate
 from hilnas.client.resources import (
     ArtifactFiles,
     DeviceGroup,
+    Group,
     Jobs,
     Measurements,
-    SearchGroup,
     TokenGroup,
     WorkerGroup,
     read,
 )
+from hilnas.client.search_resources import SearchGroup
 from hilnas.client.space_resources import Spaces
 from hilnas.client.table_resources import LatencyTableGroup
 from hilnas.client.training_resources import Candidates, NetworkGroup, RankingStudyGroup, SupernetGroup
@@ -34,7 +39,37 @@ from hilnas.client.transport import RetryPolicy, Transport
 from server.bootstrap.http.schemas import VersionResource
 
 
-class Hilnas:
+class _Server(Group[M]):
+    """One server: its groups of calls, carried out whichever way the client does."""
+
+    def __init__(self, carrier: Carrier, url: str, token: str | None) -> None:
+        super().__init__(carrier)
+        self.url, self.token = url, token
+        self.searches: SearchGroup[M] = SearchGroup(carrier)
+        self.candidates: Candidates[M] = Candidates(carrier)
+        self.supernets: SupernetGroup[M] = SupernetGroup(carrier)
+        self.networks: NetworkGroup[M] = NetworkGroup(carrier)
+        self.ranking_studies: RankingStudyGroup[M] = RankingStudyGroup(carrier)
+        self.devices: DeviceGroup[M] = DeviceGroup(carrier)
+        self.measurements: Measurements[M] = Measurements(carrier)
+        self.latency_tables: LatencyTableGroup[M] = LatencyTableGroup(carrier)
+        self.classifications: ClassificationGroup[M] = ClassificationGroup(carrier)
+        self.jobs: Jobs[M] = Jobs(carrier)
+        self.workers: WorkerGroup[M] = WorkerGroup(carrier)
+        self.spaces: Spaces[M] = Spaces(carrier)
+        self.tokens: TokenGroup[M] = TokenGroup(carrier)
+        self.artifacts: ArtifactFiles[M] = ArtifactFiles(carrier)
+
+    @call
+    def version(self) -> Call[VersionResource]:
+        """Which server this is."""
+        return read(VersionResource, (yield from self._http.get("/version")))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.url}>"
+
+
+class Hilnas(_Server[Blocking]):
     """One server. Thread-safe.
 
     Args:
@@ -56,24 +91,16 @@ class Hilnas:
         found: str = "",
     ) -> None:
         place = locate(url, token)
-        self.url, self.token = place.url, place.token
         self._transport = Transport(
-            self.url, self.token, timeout_s=timeout_s, retry=retry, transport=transport, found=found or place.url_from
+            place.url,
+            place.token,
+            timeout_s=timeout_s,
+            retry=retry,
+            transport=transport,
+            found=found or place.url_from,
+            token_from=place.token_from,
         )
-        self.searches = SearchGroup(self._transport)
-        self.candidates = Candidates(self._transport)
-        self.supernets = SupernetGroup(self._transport)
-        self.networks = NetworkGroup(self._transport)
-        self.ranking_studies = RankingStudyGroup(self._transport)
-        self.devices = DeviceGroup(self._transport)
-        self.measurements = Measurements(self._transport)
-        self.latency_tables = LatencyTableGroup(self._transport)
-        self.classifications = ClassificationGroup(self._transport)
-        self.jobs = Jobs(self._transport)
-        self.workers = WorkerGroup(self._transport)
-        self.spaces = Spaces(self._transport)
-        self.tokens = TokenGroup(self._transport)
-        self.artifacts = ArtifactFiles(self._transport)
+        super().__init__(self._transport, place.url, place.token)
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +114,42 @@ class Hilnas:
         """Close the connections to the server."""
         self._transport.close()
 
-    def version(self) -> VersionResource:
-        """Which server this is."""
-        return read(VersionResource, self._transport.get("/version"))
+
+class AsyncHilnas(_Server[Awaiting]):
+    """One server, for one event loop of asyncio or trio: the calls of `Hilnas`, awaited. Arguments as there."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        place = locate(url, token)
+        self._transport = AsyncTransport(
+            place.url,
+            place.token,
+            timeout_s=timeout_s,
+            retry=retry,
+            transport=transport,
+            found=place.url_from,
+            token_from=place.token_from,
+        )
+        super().__init__(self._transport, place.url, place.token)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections to the server."""
+        await self._transport.close()
 
 
 def connect(url: str | None = None, token: str | None = None) -> Hilnas:
@@ -102,3 +162,8 @@ def connect(url: str | None = None, token: str | None = None) -> Hilnas:
             left for its user.
     """
     return Hilnas(url, token)
+
+
+def connect_async(url: str | None = None, token: str | None = None) -> AsyncHilnas:
+    """As `connect`, for a client whose calls are awaited."""
+    return AsyncHilnas(url, token)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
-from urllib.parse import quote
 
+from hilnas.client.core.paths import path_of
 from hilnas.client.errors import ProtocolError
 from hilnas.client.locating import Place
 from nas_engine.domain.json_value import JsonValue
@@ -17,7 +17,6 @@ from nas_engine.domain.json_value import JsonValue
 if TYPE_CHECKING:
     from hilnas.client.transport import Params
 
-API = "/api/v1"
 MAX_PAGE = 200
 Document = Mapping[str, Any]
 
@@ -41,19 +40,19 @@ class Documents:
 
     def get(self, *parts: str, params: Params | None = None) -> Document:
         """Read one document."""
-        return _mapping(self._transport.get(_path(parts), params))
+        return _mapping(self._transport.get(path_of(*parts), params))
 
     def act(self, *parts: str, verb: str, body: Document | None = None) -> Document:
         """Have something done to what a path names, such as ``:cancel``."""
-        return _mapping(self._transport.post(f"{_path(parts)}:{verb}", None if body is None else dict(body)))
+        return _mapping(self._transport.post(path_of(*parts, verb=verb), None if body is None else dict(body)))
 
     def delete(self, *parts: str) -> None:
         """Delete what a path names."""
-        self._transport.delete(_path(parts))
+        self._transport.delete(path_of(*parts))
 
     def put(self, *parts: str, body: JsonValue) -> Document:
         """Replace what a path names."""
-        return _mapping(self._transport.request("PUT", _path(parts), json_body=body).json())
+        return _mapping(self._transport.request("PUT", path_of(*parts), json_body=body).json())
 
     def items(self, *parts: str, params: Params | None = None, limit: int | None = None) -> Iterator[Document]:
         """Iterate over a listing, page by page as it is consumed."""
@@ -63,7 +62,7 @@ class Documents:
         while limit is None or num < limit:
             page = self.get(*parts, params={**(params or {}), "page_size": size, "page_token": page_token})
             if not isinstance(page.get("items"), list):
-                raise ProtocolError(f"{_path(parts)} did not answer with a page of items")
+                raise ProtocolError(f"{path_of(*parts)} did not answer with a page of items")
             for item in page["items"]:
                 yield _mapping(item)
                 num += 1
@@ -72,10 +71,6 @@ class Documents:
             page_token = page.get("next_page_token")
             if page_token is None:
                 return
-
-
-def _path(parts: tuple[str, ...]) -> str:
-    return "/".join((API, *(quote(part, safe="") for part in parts)))
 
 
 def _mapping(document: JsonValue) -> Document:

@@ -1,16 +1,20 @@
 """What the SDK raises. Every problem document of the server becomes a `ProblemError` of a fitting kind.
 
 HilnasError
-  ServerUnreachableError        no connection, or no answer in time
+  ServerUnreachableError        no connection, or no answer in time; a ConnectionError
   ProtocolError                 an answer that this version cannot read
   SpecFileError                 a spec file that cannot be read
   ProxySettingsError            an environment variable names no proxy that can be used
+  InvalidNameError              an id or a name that can name nothing; a ValueError
+  MissingPackageError           a package that a method needs is not installed; an ImportError
+  WaitTimeoutError              what was waited for has not ended in time; a TimeoutError
+  UnsuccessfulError             what was waited for failed or was cancelled; `ended` is its last state
   ProblemError                  the server refused; `slug` says why, `errors` where
     AuthenticationError         401
     PermissionDeniedError       403
-    NotFoundError               404
+    NotFoundError               404; a LookupError
     ConflictError               409, 412
-    InvalidRequestError         400, 413, 415, 422
+    InvalidRequestError         400, 413, 415, 422; a ValueError
     TooManyRequestsError        429
     ServerFailedError           5xx
 """
@@ -27,7 +31,7 @@ class HilnasError(Exception):
     """Base of every error the SDK raises on purpose."""
 
 
-class ServerUnreachableError(HilnasError):
+class ServerUnreachableError(HilnasError, ConnectionError):
     """No connection to the server, or no answer in time."""
 
 
@@ -41,6 +45,30 @@ class SpecFileError(HilnasError):
 
 class ProxySettingsError(HilnasError):
     """An environment variable names a proxy that cannot be used; the message names it, and how to go without."""
+
+
+class InvalidNameError(HilnasError, ValueError):
+    """An id or a name that can name nothing."""
+
+
+class MissingPackageError(HilnasError, ImportError):
+    """A package that a method needs is not installed; the message says how to install it."""
+
+
+class WaitTimeoutError(HilnasError, TimeoutError):
+    """What was waited for has not ended in time. It goes on."""
+
+
+class UnsuccessfulError(HilnasError):
+    """What was waited for has failed, or was cancelled.
+
+    Attributes:
+        ended: its last state.
+    """
+
+    def __init__(self, message: str, ended: object) -> None:
+        super().__init__(message)
+        self.ended = ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +123,16 @@ class ProblemError(HilnasError):
 class AuthenticationError(ProblemError):
     """401: a valid token is needed."""
 
+    def explain(self, text: str) -> None:
+        """Say what is wrong in other words than the server's, which speak of requests."""
+        self.args = (text,)
+
 
 class PermissionDeniedError(ProblemError):
     """403: the token's role does not permit this."""
 
 
-class NotFoundError(ProblemError):
+class NotFoundError(ProblemError, LookupError):
     """404: there is no such thing."""
 
 
@@ -108,7 +140,7 @@ class ConflictError(ProblemError):
     """409 or 412: the resource's state is in the way."""
 
 
-class InvalidRequestError(ProblemError):
+class InvalidRequestError(ProblemError, ValueError):
     """400, 413, 415 or 422: the request is wrong; see `errors`."""
 
 

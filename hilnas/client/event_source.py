@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
+from hilnas.client.core.exchange import Exchange
+from hilnas.client.core.steps import Item, Items
 from hilnas.client.errors import ProtocolError, ServerUnreachableError
 from hilnas.client.transport import Transport
 from nas_engine.domain.json_value import JsonValue
@@ -33,6 +35,11 @@ class ReceivedEvent:
 
 
 def follow(transport: Transport, path: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+    """As `followed`, blocking."""
+    return transport.iterate(followed(transport.exchange, path, after_id))
+
+
+def followed(exchange: Exchange, path: str, after_id: int = 0) -> Items[ReceivedEvent]:
     """Every event after `after_id`, as it comes, until the subject has ended; reconnects where the wire breaks.
 
     Raises:
@@ -44,44 +51,58 @@ def follow(transport: Transport, path: str, after_id: int = 0) -> Iterator[Recei
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after_id)}
         asked_s, asked_after = time.monotonic(), after_id
         try:
-            with transport.stream(path, headers, _SILENCE_S) as response:
-                if response.status_code == 204:
-                    return
-                for event in parse(response.iter_lines()):
+            response = yield from exchange.open(path, headers, _SILENCE_S)
+            if response.status_code == 204:
+                return
+            parser = _Parser()
+            while (line := (yield from exchange.line())) is not None:
+                if (event := parser.read(line)) is not None:
                     failures = 0
                     after_id = event.id
-                    yield event
+                    yield Item(event)
             if after_id == asked_after and time.monotonic() - asked_s < _SHORT_S:
-                transport.pause(1)
+                yield from exchange.pause(1)
         except ServerUnreachableError:
-            if not transport.has_answered:
+            if not exchange.has_answered:
                 raise
             failures += 1
-            transport.pause(failures)
+            yield from exchange.pause(failures)
     raise ServerUnreachableError(f"the event stream {path} broke {failures} times in a row")
 
 
 def parse(lines: Iterable[str]) -> Iterator[ReceivedEvent]:
     """The events in the lines of a stream; comments and incomplete last events are dropped."""
-    id_text, kind = "", "message"
-    data: list[str] = []
+    parser = _Parser()
     for line in lines:
+        if (event := parser.read(line)) is not None:
+            yield event
+
+
+class _Parser:
+    """Reads a stream line by line."""
+
+    def __init__(self) -> None:
+        self._id_text, self._kind = "", "message"
+        self._data: list[str] = []
+
+    def read(self, line: str) -> ReceivedEvent | None:
+        """Take a line in; the event that it ends, if it ends one."""
         if not line:
-            if data:
-                yield _event(id_text, kind, "\n".join(data))
-            kind, data = "message", []
-            continue
+            data, kind = self._data, self._kind
+            self._kind, self._data = "message", []
+            return _event(self._id_text, kind, "\n".join(data)) if data else None
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         match field:
             case "id":
-                id_text = value
+                self._id_text = value
             case "event":
-                kind = value
+                self._kind = value
             case "data":
-                data.append(value)
+                self._data.append(value)
             case _:
-                continue
+                pass
+        return None
 
 
 def _event(id_text: str, kind: str, data: str) -> ReceivedEvent:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from hilnas.client.core.calls import Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.exchange import Exchange
+from hilnas.client.core.paths import path_of
+from hilnas.client.core.steps import Call, Item, Items, Params, Work
 from hilnas.client.errors import ProtocolError
-from hilnas.client.event_source import ReceivedEvent, follow
-from hilnas.client.transport import Params, Transport
-from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.algorithms import WarmStartSettings
 from nas_engine.settings.base import STORED
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
-from server.candidates.spec import SearchSpec
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.jobs.workers.schemas import WorkerResource
@@ -29,17 +29,13 @@ from server.measuring.schemas import (
     MeasurementResource,
     SamplesResource,
 )
-from server.searches.answers.schemas import AnswerResource
-from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
-from server.searches.schemas import SearchResource, ValidationReport
 
-M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
 _CHUNK_BYTES = 1 << 20
-API = "/api/v1"
 Document = Mapping[str, JsonValue]
 
 
-def read(model: type[M], document: JsonValue) -> M:
+def read(model: type[R], document: JsonValue) -> R:
     """An answer as its model; names that packages on the server bring need not be known here.
 
     Raises:
@@ -51,23 +47,27 @@ def read(model: type[M], document: JsonValue) -> M:
         raise ProtocolError(f"the server's answer is no {model.__name__}: {error}") from error
 
 
-class Group:
-    """Calls that share a transport."""
+class Group(Bound[M]):
+    """Calls that a client carries out."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
 
-    def items(self, path: str, model: type[M], params: Params, limit: int | None = None) -> Iterator[M]:
+    @property
+    def _http(self) -> Exchange:
+        return self._carrier.exchange
+
+    def items(self, path: str, model: type[R], params: Params, limit: int | None = None) -> Items[R]:
         """Every item of a listing, page by page as it is consumed."""
         token: str | None = None
         num = 0
         page_size = 200 if limit is None else min(limit, 200)
         while limit is None or num < limit:
-            page = self._transport.get(path, {**params, "page_size": page_size, "page_token": token})
+            page = yield from self._http.get(path, {**params, "page_size": page_size, "page_token": token})
             if not isinstance(page, Mapping) or not isinstance(page.get("items"), Sequence):
                 raise ProtocolError(f"{path} did not answer with a page of items")
             for item in cast("Sequence[JsonValue]", page["items"]):
-                yield read(model, item)
+                yield Item(self.read(model, item))
                 num += 1
                 if num == limit:
                     return
@@ -75,203 +75,139 @@ class Group:
             if token is None:
                 return
 
+    def chunks(
+        self, path: str, headers: Mapping[str, str], timeout_s: float, params: Params | None = None
+    ) -> Items[bytes]:
+        """The bytes of an answer as they come."""
+        yield from self._http.open(path, headers, timeout_s, params)
+        while (chunk := (yield from self._http.chunk())) is not None:
+            yield Item(chunk)
 
-class SearchGroup(Group):
-    """Searches, their candidates, fronts and events."""
+    def bundle_of(self, address: str, path: Path, name: str) -> Call[str]:
+        """Fetch an evidence bundle into a file, or into a folder under the server's name for it; else under `name`."""
+        response = yield from self._http.open(address, {}, 600.0)
+        said = re.search(r'filename="([A-Za-z0-9][A-Za-z0-9._+-]*)"', response.headers.get("content-disposition", ""))
+        target = path / (f"{name}-evidence.zip" if said is None else said[1]) if path.is_dir() else path
+        partial = target.with_name(target.name + ".part")
+        with partial.open("wb") as file:
+            while (chunk := (yield from self._http.chunk())) is not None:
+                file.write(chunk)
+        os.replace(partial, target)
+        return str(target)
 
-    def create(
-        self,
-        spec: SearchSpec | Document,
-        *,
-        warm_start: WarmStartSettings | Document | None = None,
-        idempotency_key: str | None = None,
-    ) -> SearchResource:
-        """Start a search. Repeating the call with one key starts one search.
-
-        Args:
-            spec: of the search.
-            warm_start: what to evaluate first, in place of the spec's own; ``progress.report["warm_start"]`` of the
-                search says which of its offers were taken.
-            idempotency_key: of the call.
-        """
-        document = spec_document(spec)
-        if warm_start is not None and isinstance(document, Mapping):
-            document = {**document, "warm_start": spec_document(warm_start)}
-        answer = self._transport.post(f"{API}/searches", document, idempotency_key=idempotency_key)
-        return read(SearchResource, answer)
-
-    def validate(self, spec: SearchSpec | Document) -> ValidationReport:
-        """What a spec would do, without starting it."""
-        return read(ValidationReport, self._transport.post(f"{API}/searches:validate", spec_document(spec)))
-
-    def get(self, search_id: str) -> SearchResource:
-        """Read one search by its id."""
-        return read(SearchResource, self._transport.get(f"{API}/searches/{search_id}"))
-
-    def all(
-        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
-    ) -> Iterator[SearchResource]:
-        """Iterate over searches, or those of an owner (by name or id), newest first."""
-        return self.items(f"{API}/searches", SearchResource, {"state": list(states), "owner": owner}, limit)
-
-    def pause(self, search_id: str) -> SearchResource:
-        """Ask no more candidates; what is in flight ends."""
-        return self._act(search_id, "pause")
-
-    def resume(self, search_id: str) -> SearchResource:
-        """Go on with a paused search."""
-        return self._act(search_id, "resume")
-
-    def cancel(self, search_id: str) -> SearchResource:
-        """End a search; it cannot be resumed."""
-        return self._act(search_id, "cancel")
-
-    def candidates(
-        self,
-        search_id: str,
-        *,
-        states: Sequence[str] = (),
-        bounds: Sequence[str] = (),
-        order_by: str = "seq",
-        limit: int | None = None,
-    ) -> Iterator[CandidateResource]:
-        """Candidates; `bounds` such as ``latency_us:le:8000``, `order_by` such as ``-top1``."""
-        params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by}
-        return self.items(f"{API}/searches/{search_id}/candidates", CandidateResource, params, limit)
-
-    def export_candidates(self, search_id: str, media_type: str) -> Iterator[bytes]:
-        """Every candidate, as ``text/csv`` or ``application/x-ndjson``."""
-        path = f"{API}/searches/{search_id}/candidates"
-        with self._transport.stream(path, {"Accept": media_type}, timeout_s=60.0) as response:
-            yield from response.iter_bytes()
-
-    def candidate(self, candidate_id: str) -> CandidateResource:
-        """Read one candidate by its id."""
-        return read(CandidateResource, self._transport.get(f"{API}/candidates/{candidate_id}"))
-
-    def evaluations(self, candidate_id: str) -> Iterator[EvaluationResource]:
-        """Every evaluation of a candidate."""
-        return self.items(f"{API}/candidates/{candidate_id}/evaluations", EvaluationResource, {})
-
-    def picture(self, candidate_id: str) -> str:
-        """SVG of a candidate's architecture."""
-        return self._transport.request("GET", f"{API}/candidates/{candidate_id}/picture.svg").text
-
-    def front(self, search_id: str, *, dominance: Dominance | str | None = None) -> FrontResource:
-        """The non-dominated candidates; compared as the search's spec says, or by `dominance`."""
-        params: Params = {"dominance": dominance}
-        return read(FrontResource, self._transport.get(f"{API}/searches/{search_id}/front", params))
-
-    def answer(
-        self,
-        search_id: str,
-        *,
-        latency_ms: float | None = None,
-        latency_us: float | None = None,
-        bounds: Sequence[str] = (),
-    ) -> AnswerResource:
-        """Which candidate to ship within bounds, what it beats, and how sure that is.
-
-        Args:
-            latency_ms, latency_us: most that the median latency may be.
-            bounds: on other metrics, such as ``macs:le:3e8``.
-        """
-        params: Params = {"latency_ms": latency_ms, "latency_us": latency_us, "bound": list(bounds)}
-        return read(AnswerResource, self._transport.get(f"{API}/searches/{search_id}/answer", params))
-
-    def events(self, search_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
-        """What happens to a search, from the start or after an event, until it ends."""
-        return follow(self._transport, f"{API}/searches/{search_id}/events", after_id)
-
-    def _act(self, search_id: str, verb: str) -> SearchResource:
-        return read(SearchResource, self._transport.post(f"{API}/searches/{search_id}:{verb}"))
+    def read(self, model: type[R], document: JsonValue) -> R:
+        """An answer as its model, which is given the client where it has calls of its own. Raises ProtocolError."""
+        found = read(model, document)
+        if isinstance(found, Bound):
+            found._carrier = self._carrier
+        return found
 
 
-class DeviceGroup(Group):
+class DeviceGroup(Group[M]):
     """Boards of the farm and their reservations."""
 
+    @listing
     def all(
         self, *, device_type: str | None = None, states: Sequence[str] = (), owner: str | None = None
-    ) -> Iterator[DeviceResource]:
+    ) -> Items[DeviceResource]:
         """Iterate over boards, or those of an owner (by name or id), by name."""
         filters: Params = {"device_type": device_type, "state": list(states), "owner": owner}
-        return self.items(f"{API}/devices", DeviceResource, filters)
+        return self.items(path_of("devices"), DeviceResource, filters)
 
-    def get(self, device_id: str) -> DeviceDetail:
+    @call
+    def get(self, device_id: str) -> Call[DeviceDetail]:
         """One board with what it does now."""
-        return read(DeviceDetail, self._transport.get(f"{API}/devices/{device_id}"))
+        return read(DeviceDetail, (yield from self._http.get(path_of("devices", device_id))))
 
-    def types(self) -> Iterator[DeviceTypeResource]:
+    @listing
+    def types(self) -> Items[DeviceTypeResource]:
         """Iterate over the types of boards with how many there are."""
-        return self.items(f"{API}/device-types", DeviceTypeResource, {})
+        return self.items(path_of("device-types"), DeviceTypeResource, {})
 
-    def runtimes(self) -> Iterator[RuntimeResource]:
+    @listing
+    def runtimes(self) -> Items[RuntimeResource]:
         """Iterate over the inference engines of the boards, with the JSON schemas of their settings."""
-        return self.items(f"{API}/runtimes", RuntimeResource, {})
+        return self.items(path_of("runtimes"), RuntimeResource, {})
 
-    def change(self, device_id: str, verb: str, reason: str = "") -> DeviceResource:
+    @call
+    def change(self, device_id: str, verb: str, reason: str = "") -> Call[DeviceResource]:
         """``drain``, ``resume``, ``quarantine``, ``retire`` or (an admin) ``unretire`` a board."""
-        answer = self._transport.post(f"{API}/devices/{device_id}:{verb}", {"reason": reason})
+        answer = yield from self._http.post(path_of("devices", device_id, verb=verb), {"reason": reason})
         return read(DeviceResource, answer)
 
-    def confirm(self, device_id: str, device_class: str | None = None, reason: str = "") -> DeviceResource:
+    @call
+    def confirm(self, device_id: str, device_class: str | None = None, reason: str = "") -> Call[DeviceResource]:
         """Vouch for the class of a board; None for the one it counts as now. For admins."""
         body: Document = {"device_class": device_class, "reason": reason}
-        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:confirm", body))
+        return read(DeviceResource, (yield from self._http.post(path_of("devices", device_id, verb="confirm"), body)))
 
-    def reserve(self, device_id: str, reserved_by: str, duration_s: float) -> DeviceResource:
+    @call
+    def reserve(self, device_id: str, reserved_by: str, duration_s: float) -> Call[DeviceResource]:
         """Keep jobs off a board for a person who needs it."""
         body: Document = {"reserved_by": reserved_by, "duration_s": duration_s}
-        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:reserve", body))
+        return read(DeviceResource, (yield from self._http.post(path_of("devices", device_id, verb="reserve"), body)))
 
-    def release(self, device_id: str) -> DeviceResource:
+    @call
+    def release(self, device_id: str) -> Call[DeviceResource]:
         """End a reservation before its time."""
-        return read(DeviceResource, self._transport.post(f"{API}/devices/{device_id}:release"))
+        return read(DeviceResource, (yield from self._http.post(path_of("devices", device_id, verb="release"))))
 
 
-class Measurements(Group):
+class Measurements(Group[M]):
     """The database of latency measurements."""
 
-    def all(self, filters: Params | None = None, limit: int | None = None) -> Iterator[MeasurementResource]:
+    @listing
+    def all(self, filters: Params | None = None, limit: int | None = None) -> Items[MeasurementResource]:
         """Measurements, newest first; filters as in ``GET /api/v1/measurements``."""
-        return self.items(f"{API}/measurements", MeasurementResource, filters or {}, limit)
+        return self.items(path_of("measurements"), MeasurementResource, filters or {}, limit)
 
-    def count(self, filters: Params | None = None) -> int:
+    @call
+    def count(self, filters: Params | None = None) -> Call[int]:
         """How many match; filters as in `all`."""
         params: Params = {**(filters or {}), "page_size": 1, "include_total": True}
-        page = self._transport.get(f"{API}/measurements", params)
+        page = yield from self._http.get(path_of("measurements"), params)
         return int(cast("int", cast("Mapping[str, JsonValue]", page)["total"]))
 
-    def get(self, measurement_id: str) -> MeasurementDetail:
+    @call
+    def get(self, measurement_id: str) -> Call[MeasurementDetail]:
         """One measurement with the state of the board around it."""
-        return read(MeasurementDetail, self._transport.get(f"{API}/measurements/{measurement_id}"))
+        return read(MeasurementDetail, (yield from self._http.get(path_of("measurements", measurement_id))))
 
-    def measure(self, spec: Document, *, idempotency_key: str | None = None) -> JobDetail:
+    @call
+    def measure(self, spec: Document, *, idempotency_key: str | None = None) -> Call[JobDetail]:
         """Queue the measurement of a model that was uploaded; see ``POST /api/v1/measurements``."""
-        return read(JobDetail, self._transport.post(f"{API}/measurements", spec, idempotency_key=idempotency_key))
+        return read(
+            JobDetail, (yield from self._http.post(path_of("measurements"), spec, idempotency_key=idempotency_key))
+        )
 
-    def samples(self, measurement_id: str) -> SamplesResource:
+    @call
+    def samples(self, measurement_id: str) -> Call[SamplesResource]:
         """Read the raw samples of a measurement."""
-        return read(SamplesResource, self._transport.get(f"{API}/measurements/{measurement_id}/samples"))
+        return read(SamplesResource, (yield from self._http.get(path_of("measurements", measurement_id, "samples"))))
 
-    def layers(self, measurement_id: str) -> LayerProfileResource:
+    @call
+    def layers(self, measurement_id: str) -> Call[LayerProfileResource]:
         """Read how long each layer took, where the measurement was ordered with `layer_times`."""
-        return read(LayerProfileResource, self._transport.get(f"{API}/measurements/{measurement_id}/layers"))
+        return read(
+            LayerProfileResource, (yield from self._http.get(path_of("measurements", measurement_id, "layers")))
+        )
 
-    def export(self, media_type: str, filters: Params | None = None) -> Iterator[bytes]:
+    @stream
+    def export(self, media_type: str, filters: Params | None = None) -> Items[bytes]:
         """Everything that matches, as ``text/csv`` or ``application/x-ndjson``."""
         headers = {"Accept": media_type}
-        with self._transport.stream(f"{API}/measurements", headers, timeout_s=60.0, params=filters) as response:
-            yield from response.iter_bytes()
+        return self.chunks(path_of("measurements"), headers, timeout_s=60.0, params=filters)
 
 
-class Jobs(Group):
+class Jobs(Group[M]):
     """Work of workers and devices."""
 
-    def get(self, job_id: str) -> JobDetail:
+    @call
+    def get(self, job_id: str) -> Call[JobDetail]:
         """One job with its place in the queue and what it gave."""
-        return read(JobDetail, self._transport.get(f"{API}/jobs/{job_id}"))
+        return read(JobDetail, (yield from self._http.get(path_of("jobs", job_id))))
 
+    @listing
     def all(
         self,
         *,
@@ -280,38 +216,43 @@ class Jobs(Group):
         search_id: str | None = None,
         owner: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[JobResource]:
+    ) -> Items[JobResource]:
         """Iterate over jobs, or those of a search or an owner (by name or id), newest first."""
         wanted: Params = {"state": list(states) or None, "kind": list(kinds) or None, "search_id": search_id}
-        return self.items(f"{API}/jobs", JobResource, {**wanted, "owner": owner}, limit)
+        return self.items(path_of("jobs"), JobResource, {**wanted, "owner": owner}, limit)
 
-    def cancel(self, job_id: str) -> JobDetail:
+    @call
+    def cancel(self, job_id: str) -> Call[JobDetail]:
         """Cancel the measurement of a model of one's own."""
-        return read(JobDetail, self._transport.post(f"{API}/jobs/{job_id}:cancel"))
+        return read(JobDetail, (yield from self._http.post(path_of("jobs", job_id, verb="cancel"))))
 
 
-class WorkerGroup(Group):
+class WorkerGroup(Group[M]):
     """Workers, which do what no device does."""
 
-    def all(self) -> Iterator[WorkerResource]:
+    @listing
+    def all(self) -> Items[WorkerResource]:
         """Iterate over workers with what they do, those that died lately among them."""
-        return self.items(f"{API}/workers", WorkerResource, {})
+        return self.items(path_of("workers"), WorkerResource, {})
 
 
-class TokenGroup(Group):
+class TokenGroup(Group[M]):
     """Access tokens, enrolment tokens, and the principals that hold them."""
 
-    def principals(self) -> Iterator[PrincipalResource]:
+    @listing
+    def principals(self) -> Items[PrincipalResource]:
         """List who holds tokens and owns what is made with them, oldest first."""
-        return self.items(f"{API}/principals", PrincipalResource, {})
+        return self.items(path_of("principals"), PrincipalResource, {})
 
-    def all(self, *, owner: str | None = None) -> Iterator[TokenResource]:
+    @listing
+    def all(self, *, owner: str | None = None) -> Items[TokenResource]:
         """List every token, or those of a principal (by name or id), oldest first."""
-        return self.items(f"{API}/tokens", TokenResource, {"owner": owner})
+        return self.items(path_of("tokens"), TokenResource, {"owner": owner})
 
+    @call
     def create(
         self, name: str, roles: Sequence[str], expires_in_s: int | None = None, *, principal: str | None = None
-    ) -> NewTokenResource:
+    ) -> Call[NewTokenResource]:
         """Make a token; its secret is in this answer only.
 
         Args:
@@ -320,12 +261,14 @@ class TokenGroup(Group):
         body: Document = {"name": name, "roles": list(roles), "expires_in_s": expires_in_s}
         if principal is not None:  # a server of the first release knows no such field
             body = {**body, "principal": principal}
-        return read(NewTokenResource, self._transport.post(f"{API}/tokens", body))
+        return read(NewTokenResource, (yield from self._http.post(path_of("tokens"), body)))
 
-    def revoke(self, token_id: str) -> None:
+    @call
+    def revoke(self, token_id: str) -> Call[None]:
         """Let a token be used no more."""
-        self._transport.delete(f"{API}/tokens/{token_id}")
+        (yield from self._http.delete(path_of("tokens", token_id)))
 
+    @call
     def create_enrolment(
         self,
         name: str,
@@ -334,7 +277,7 @@ class TokenGroup(Group):
         device_class: str = "emulated",
         device_type: str | None = None,
         expires_in_s: int | None = None,
-    ) -> NewEnrolmentTokenResource:
+    ) -> Call[NewEnrolmentTokenResource]:
         """Make a token that lets devices enrol; its secret is in this answer only.
 
         Args:
@@ -348,31 +291,32 @@ class TokenGroup(Group):
             body["device_type"] = device_type
         if expires_in_s is not None:
             body["expires_in_s"] = expires_in_s
-        return read(NewEnrolmentTokenResource, self._transport.post(f"{API}/enrolment-tokens", body))
+        return read(NewEnrolmentTokenResource, (yield from self._http.post(path_of("enrolment-tokens"), body)))
 
 
-class ArtifactFiles(Group):
+class ArtifactFiles(Group[M]):
     """Files stored by the SHA-256 of their content."""
 
+    @call
     def upload(
         self,
         path: Path,
         media_type: str = "application/octet-stream",
         *,
         on_bytes: Callable[[int], None] = lambda _: None,
-    ) -> ArtifactResource:
+    ) -> Call[ArtifactResource]:
         """Store a file under the SHA-256 of its content; `on_bytes` is told how many more bytes were sent."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        response = self._transport.request(
+        digest: str = yield Work(lambda: _digest(path))
+        response = yield from self._http.request(
             "PUT",
-            f"{API}/artifacts/{digest}",
+            path_of("artifacts", digest),
             content=lambda: _chunks(path.open("rb"), on_bytes),
             headers={"Content-Type": media_type},
         )
         return read(ArtifactResource, response.json())
 
-    def download(self, sha256: str, path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> None:
+    @call
+    def download(self, sha256: str, path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> Call[None]:
         """Fetch a content into a file, which appears whole and verified or not at all.
 
         Args:
@@ -384,7 +328,8 @@ class ArtifactFiles(Group):
         partial = path.with_name(path.name + ".part")
         digest = hashlib.sha256()
         with partial.open("wb") as file:
-            for chunk in self._transport.download(f"{API}/artifacts/{sha256}"):
+            yield from self._http.open(path_of("artifacts", sha256), {}, 60.0)
+            while (chunk := (yield from self._http.chunk())) is not None:
                 digest.update(chunk)
                 file.write(chunk)
                 on_bytes(len(chunk))
@@ -393,13 +338,20 @@ class ArtifactFiles(Group):
             raise ProtocolError(f"artifact {sha256} came with sha256 {digest.hexdigest()}: fetch it again")
         os.replace(partial, path)
 
-    def start_scrub(self) -> ArtifactScrubResource:
+    @call
+    def start_scrub(self) -> Call[ArtifactScrubResource]:
         """Have every stored file read again and compared with its digest; `scrub_report` tells what was found."""
-        return read(ArtifactScrubResource, self._transport.post(f"{API}/artifacts:scrub"))
+        return read(ArtifactScrubResource, (yield from self._http.post(path_of("artifacts", verb="scrub"))))
 
-    def scrub_report(self) -> ArtifactScrubResource:
+    @call
+    def scrub_report(self) -> Call[ArtifactScrubResource]:
         """Read what the last scrub found, or how far the one that runs is."""
-        return read(ArtifactScrubResource, self._transport.get(f"{API}/artifacts:scrub"))
+        return read(ArtifactScrubResource, (yield from self._http.get(path_of("artifacts", verb="scrub"))))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _chunks(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from hilnas.client.resources import API, Document, Group, read
+from hilnas.client.core.calls import M, call, listing
+from hilnas.client.core.paths import path_of
+from hilnas.client.core.steps import Call, Items
+from hilnas.client.resources import Document, Group, read
 from nas_engine.domain.json_value import JsonValue
 from server.plugins.schemas import AlgorithmResource, DatasetKindResource, MetricResource, PluginResource
 from server.spaces.schemas import DatasetResource, DecodedResource, SpaceDetail, SpaceResource
 
 
-class Spaces(Group):
+class Spaces(Group[M]):
     """Search spaces and data sets."""
 
-    def all(self) -> Iterator[SpaceResource]:
+    @listing
+    def all(self) -> Items[SpaceResource]:
         """Iterate over every search space of the server."""
-        return self.items(f"{API}/search-spaces", SpaceResource, {})
+        return self.items(path_of("search-spaces"), SpaceResource, {})
 
-    def get(self, space_id: str) -> SpaceDetail:
+    @call
+    def get(self, space_id: str) -> Call[SpaceDetail]:
         """Read a search space with its genes."""
-        return read(SpaceDetail, self._transport.get(f"{API}/search-spaces/{space_id}"))
+        return read(SpaceDetail, (yield from self._http.get(path_of("search-spaces", space_id))))
 
-    def register_table(self, space_id: str, sha256: str) -> SpaceDetail:
+    @call
+    def register_table(self, space_id: str, sha256: str) -> Call[SpaceDetail]:
         """Make an uploaded table of results a search space; see ``POST /api/v1/search-spaces``."""
-        return read(SpaceDetail, self._transport.post(f"{API}/search-spaces", {"id": space_id, "sha256": sha256}))
+        return read(
+            SpaceDetail, (yield from self._http.post(path_of("search-spaces"), {"id": space_id, "sha256": sha256}))
+        )
 
-    def decode(self, space_id: str, architecture: JsonValue, parameters: Document | None = None) -> DecodedResource:
+    @call
+    def decode(
+        self, space_id: str, architecture: JsonValue, parameters: Document | None = None
+    ) -> Call[DecodedResource]:
         """What an architecture is and costs."""
         body: Document = {"architecture": architecture, "parameters": parameters or {}}
-        return read(DecodedResource, self._transport.post(f"{API}/search-spaces/{space_id}:decode", body))
+        return read(
+            DecodedResource, (yield from self._http.post(path_of("search-spaces", space_id, verb="decode"), body))
+        )
 
-    def datasets(self) -> Iterator[DatasetResource]:
+    @listing
+    def datasets(self) -> Items[DatasetResource]:
         """Data sets that supernets can be trained on."""
-        return self.items(f"{API}/datasets", DatasetResource, {})
+        return self.items(path_of("datasets"), DatasetResource, {})
 
-    def algorithms(self) -> Iterator[AlgorithmResource]:
+    @listing
+    def algorithms(self) -> Items[AlgorithmResource]:
         """Search algorithms with the JSON schemas of their settings, what packages bring last."""
-        return self.items(f"{API}/algorithms", AlgorithmResource, {})
+        return self.items(path_of("algorithms"), AlgorithmResource, {})
 
-    def metrics(self) -> Iterator[MetricResource]:
+    @listing
+    def metrics(self) -> Items[MetricResource]:
         """Metrics that searches may be made of with the JSON schemas of their settings, what packages bring last."""
-        return self.items(f"{API}/metrics", MetricResource, {})
+        return self.items(path_of("metrics"), MetricResource, {})
 
-    def dataset_kinds(self) -> Iterator[DatasetKindResource]:
+    @listing
+    def dataset_kinds(self) -> Items[DatasetKindResource]:
         """Kinds of data sets with the JSON schemas of their settings, what packages bring last."""
-        return self.items(f"{API}/dataset-kinds", DatasetKindResource, {})
+        return self.items(path_of("dataset-kinds"), DatasetKindResource, {})
 
-    def plugins(self) -> Iterator[PluginResource]:
+    @listing
+    def plugins(self) -> Items[PluginResource]:
         """What the packages on the server bring, and why any of it cannot be used."""
-        return self.items(f"{API}/plugins", PluginResource, {})
+        return self.items(path_of("plugins"), PluginResource, {})

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hilnas.client.event_source import ReceivedEvent, follow
-from hilnas.client.resources import API, Document, Group, read, spec_document
-from hilnas.client.transport import Params, Transport
+from pydantic import ConfigDict, PrivateAttr
+
+from hilnas.client.core.calls import Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.paths import path_of
+from hilnas.client.core.steps import Call, Items, Params
+from hilnas.client.event_source import ReceivedEvent, followed
+from hilnas.client.resources import Document, Group, read, spec_document
+from hilnas.client.views.frames import frame_of
+from hilnas.client.views.html import panel_of, paragraphs
+from hilnas.client.views.pictures import learning_picture
+from hilnas.client.waiting import until_ended
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.jobs.schemas import JobDetail
 from server.shipping.schemas import (
@@ -20,78 +27,213 @@ from server.shipping.schemas import (
 )
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
+from server.training.curves.schemas import CurveResource
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import DeployableModelResource, SupernetResource, SupernetVersionResource
+from server.training.training import TrainingState
+
+if TYPE_CHECKING:
+    import pandas
 
 
-def fetch_bundle(transport: Transport, address: str, path: Path, name: str) -> str:
-    """Fetch an evidence bundle into a file, or into a folder under the server's name for it; else under `name`."""
-    with transport.stream(address, {}, timeout_s=600.0) as response:
-        said = re.search(r'filename="([A-Za-z0-9][A-Za-z0-9._+-]*)"', response.headers.get("content-disposition", ""))
-        target = path / (f"{name}-evidence.zip" if said is None else said[1]) if path.is_dir() else path
-        partial = target.with_name(target.name + ".part")
-        with partial.open("wb") as file:
-            for chunk in response.iter_bytes():
-                file.write(chunk)
-    os.replace(partial, target)
-    return str(target)
+class Curve(CurveResource):
+    """The learning curve of a supernet or a network."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a point. Raises MissingPackageError."""
+        return frame_of(self.points)
+
+    def _repr_html_(self) -> str:
+        """The curve drawn."""
+        return learning_picture(self) or paragraphs(["nothing reported yet"])
 
 
-class Candidates(Group):
+class Supernet(SupernetResource, Bound[M]):
+    """A supernet as it was when it was read; its methods ask the server anew."""
+
+    model_config = ConfigDict(ignored_types=(call, listing, stream))
+
+    _carrier: Carrier = PrivateAttr()
+
+    @call
+    def refresh(self) -> Call[Supernet[M]]:
+        """Read it again."""
+        return SupernetGroup[M].get.make(self._group, self.id)
+
+    @call
+    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Supernet[M]]:
+        """Wait until its training is over; returns it as it is then.
+
+        Args:
+            timeout_s: longest wait; None waits as long as it takes.
+            poll_s: seconds between two looks.
+            check: raise where it failed or was cancelled.
+
+        Raises:
+            WaitTimeoutError: it is not over yet; it goes on.
+            UnsuccessfulError: it failed or was cancelled.
+        """
+        return until_ended(
+            lambda: SupernetGroup[M].get.make(self._group, self.id),
+            what=f"supernet {self.name or self.id}",
+            succeeded=TrainingState.READY if check else None,
+            timeout_s=timeout_s,
+            poll_s=poll_s,
+        )
+
+    @call
+    def curve(self, *, max_points: int = 500) -> Call[Curve]:
+        """Its learning curve, at most so many points of it."""
+        return SupernetGroup[M].curve.make(self._group, self.id, max_points=max_points)
+
+    @stream
+    def events(self, after_id: int = 0) -> Items[ReceivedEvent]:
+        """How its training goes, until it ends."""
+        return SupernetGroup[M].events.make(self._group, self.id, after_id)
+
+    @call
+    def cancel(self) -> Call[Supernet[M]]:
+        """Stop its training; it cannot be resumed."""
+        return SupernetGroup[M].cancel.make(self._group, self.id)
+
+    def _repr_html_(self) -> str:
+        """How it stands."""
+        return panel_of(self, f"Supernet {self.name or self.id}")
+
+    @property
+    def _group(self) -> SupernetGroup[M]:
+        return SupernetGroup(self._carrier)
+
+
+class Network(NetworkResource, Bound[M]):
+    """A network as it was when it was read; its methods ask the server anew."""
+
+    model_config = ConfigDict(ignored_types=(call, listing, stream))
+
+    _carrier: Carrier = PrivateAttr()
+
+    @call
+    def refresh(self) -> Call[Network[M]]:
+        """Read it again."""
+        return NetworkGroup[M].get.make(self._group, self.id)
+
+    @call
+    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Network[M]]:
+        """Wait until its training is over; returns it as it is then.
+
+        Args:
+            timeout_s: longest wait; None waits as long as it takes.
+            poll_s: seconds between two looks.
+            check: raise where it failed or was cancelled.
+
+        Raises:
+            WaitTimeoutError: it is not over yet; it goes on.
+            UnsuccessfulError: it failed or was cancelled.
+        """
+        return until_ended(
+            lambda: NetworkGroup[M].get.make(self._group, self.id),
+            what=f"network {self.name or self.id}",
+            succeeded=TrainingState.READY if check else None,
+            timeout_s=timeout_s,
+            poll_s=poll_s,
+        )
+
+    @call
+    def curve(self, *, max_points: int = 500) -> Call[Curve]:
+        """Its learning curve, at most so many points of it."""
+        return NetworkGroup[M].curve.make(self._group, self.id, max_points=max_points)
+
+    @stream
+    def events(self, after_id: int = 0) -> Items[ReceivedEvent]:
+        """How its training goes, until it ends."""
+        return NetworkGroup[M].events.make(self._group, self.id, after_id)
+
+    @call
+    def cancel(self) -> Call[Network[M]]:
+        """Stop its training; it cannot be resumed."""
+        return NetworkGroup[M].cancel.make(self._group, self.id)
+
+    def _repr_html_(self) -> str:
+        """How it stands."""
+        return panel_of(self, f"Network {self.name or self.id}")
+
+    @property
+    def _group(self) -> NetworkGroup[M]:
+        return NetworkGroup(self._carrier)
+
+
+class Candidates(Group[M]):
     """What becomes of candidates after their search."""
 
-    def models(self, candidate_id: str) -> Iterator[DeployableModelResource]:
+    @listing
+    def models(self, candidate_id: str) -> Items[DeployableModelResource]:
         """Model files with the supernet's weights: of front members, and of what was exported."""
-        return self.items(f"{API}/candidates/{candidate_id}/models", DeployableModelResource, {})
+        return self.items(path_of("candidates", candidate_id, "models"), DeployableModelResource, {})
 
-    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> JobDetail:
+    @call
+    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> Call[JobDetail]:
         """Have its model exported with the supernet's weights; once the job is done, `models` lists it."""
-        path = f"{API}/candidates/{candidate_id}:export"
-        return read(JobDetail, self._transport.post(path, idempotency_key=idempotency_key))
+        path = path_of("candidates", candidate_id, verb="export")
+        return read(JobDetail, (yield from self._http.post(path, idempotency_key=idempotency_key)))
 
-    def bundle(self, candidate_id: str, path: Path) -> str:
+    @call
+    def bundle(self, candidate_id: str, path: Path) -> Call[str]:
         """Fetch its evidence bundle into a file, or into a folder under the server's name for it; returns the path.
 
         It appears whole or not at all; `hilnas bundles verify` checks it.
         """
-        return fetch_bundle(self._transport, f"{API}/candidates/{candidate_id}/bundle", path, candidate_id)
+        return self.bundle_of(path_of("candidates", candidate_id, "bundle"), path, candidate_id)
 
-    def evidence_key(self) -> EvidenceKeyResource:
+    @call
+    def evidence_key(self) -> Call[EvidenceKeyResource]:
         """Read the key with which the server signs evidence bundles."""
-        return read(EvidenceKeyResource, self._transport.get(f"{API}/evidence-key"))
+        return read(EvidenceKeyResource, (yield from self._http.get(path_of("evidence-key"))))
 
-    def explain(self, candidate_id: str) -> ExplanationResource:
+    @call
+    def explain(self, candidate_id: str) -> Call[ExplanationResource]:
         """Read what each single change of its architecture would do to latency and accuracy."""
-        return read(ExplanationResource, self._transport.get(f"{API}/candidates/{candidate_id}/neighbours"))
+        return read(ExplanationResource, (yield from self._http.get(path_of("candidates", candidate_id, "neighbours"))))
 
-    def layers(self, candidate_id: str) -> CandidateLayersResource:
+    @call
+    def layers(self, candidate_id: str) -> Call[CandidateLayersResource]:
         """Read where its microseconds go: time per block and layer, with MACs beside it."""
-        return read(CandidateLayersResource, self._transport.get(f"{API}/candidates/{candidate_id}/layers"))
+        return read(CandidateLayersResource, (yield from self._http.get(path_of("candidates", candidate_id, "layers"))))
 
+    @call
     def measure_neighbours(
         self, candidate_id: str, *, max_networks: int = 8, idempotency_key: str | None = None
-    ) -> MeasureNeighboursResource:
+    ) -> Call[MeasureNeighboursResource]:
         """Have changes of its architecture measured that nothing measured yet, when boards have nothing else to do."""
-        path, document = f"{API}/candidates/{candidate_id}/neighbours:measure", {"max_networks": max_networks}
-        return read(MeasureNeighboursResource, self._transport.post(path, document, idempotency_key=idempotency_key))
+        path = path_of("candidates", candidate_id, "neighbours", verb="measure")
+        wanted: Document = {"max_networks": max_networks}
+        answer = yield from self._http.post(path, wanted, idempotency_key=idempotency_key)
+        return read(MeasureNeighboursResource, answer)
 
+    @call
     def retrain(
         self,
         candidate_id: str,
         settings: CandidateRetrainingSpec | Document,
         *,
         idempotency_key: str | None = None,
-    ) -> NetworkResource:
+    ) -> Call[Network[M]]:
         """Train its architecture by itself; the answer is the network."""
-        path = f"{API}/candidates/{candidate_id}:retrain"
-        answer = self._transport.post(path, spec_document(settings), idempotency_key=idempotency_key)
-        return read(NetworkResource, answer)
+        path = path_of("candidates", candidate_id, verb="retrain")
+        answer = yield from self._http.post(path, spec_document(settings), idempotency_key=idempotency_key)
+        return self.read(Network, answer)
 
 
-class SupernetGroup(Group):
+class SupernetGroup(Group[M]):
     """Supernets and their training."""
 
+    @call
+    def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> Call[Supernet[M]]:
+        """Queue the training of a supernet."""
+        answer = yield from self._http.post(path_of("supernets"), spec_document(spec), idempotency_key=idempotency_key)
+        return self.read(Supernet, answer)
+
+    @call
     def register(
         self,
         spec: TrainingSpec | Document,
@@ -99,7 +241,7 @@ class SupernetGroup(Group):
         *,
         statistics: Mapping[str, float] | None = None,
         provenance: Mapping[str, str] | None = None,
-    ) -> SupernetResource:
+    ) -> Call[Supernet[M]]:
         """Take in a supernet that was trained elsewhere; its weights are an uploaded artifact."""
         body: Document = {
             "spec": spec_document(spec),
@@ -107,98 +249,129 @@ class SupernetGroup(Group):
             "statistics": dict(statistics or {}),
             "provenance": dict(provenance or {}),
         }
-        return read(SupernetResource, self._transport.post(f"{API}/supernets:register", body))
+        return self.read(Supernet, (yield from self._http.post(path_of("supernets", verb="register"), body)))
 
-    def create(self, spec: TrainingSpec | Document, *, idempotency_key: str | None = None) -> SupernetResource:
-        """Queue the training of a supernet."""
-        answer = self._transport.post(f"{API}/supernets", spec_document(spec), idempotency_key=idempotency_key)
-        return read(SupernetResource, answer)
-
-    def get(self, supernet_id: str) -> SupernetResource:
+    @call
+    def get(self, supernet_id: str) -> Call[Supernet[M]]:
         """Read one supernet by its id."""
-        return read(SupernetResource, self._transport.get(f"{API}/supernets/{supernet_id}"))
+        return self.read(Supernet, (yield from self._http.get(path_of("supernets", supernet_id))))
 
+    @listing
     def all(
         self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
-    ) -> Iterator[SupernetResource]:
+    ) -> Items[Supernet[M]]:
         """Iterate over supernets, or those of an owner (by name or id), newest first."""
-        return self.items(f"{API}/supernets", SupernetResource, {"state": list(states), "owner": owner}, limit)
+        return self.items(path_of("supernets"), Supernet, {"state": list(states), "owner": owner}, limit)
 
-    def versions(self, supernet_id: str) -> Iterator[SupernetVersionResource]:
+    @listing
+    def versions(self, supernet_id: str) -> Items[SupernetVersionResource]:
         """Its weights over time, oldest first."""
-        return self.items(f"{API}/supernets/{supernet_id}/versions", SupernetVersionResource, {})
+        return self.items(path_of("supernets", supernet_id, "versions"), SupernetVersionResource, {})
 
-    def cancel(self, supernet_id: str) -> SupernetResource:
+    @call
+    def curve(self, supernet_id: str, *, max_points: int = 500) -> Call[Curve]:
+        """Its learning curve: loss, accuracy, learning rate and throughput; at most so many points of it."""
+        path = path_of("supernets", supernet_id, "curve")
+        return read(Curve, (yield from self._http.get(path, {"max_points": max_points})))
+
+    @call
+    def cancel(self, supernet_id: str) -> Call[Supernet[M]]:
         """Stop its training; it cannot be resumed."""
-        return read(SupernetResource, self._transport.post(f"{API}/supernets/{supernet_id}:cancel"))
+        return self.read(Supernet, (yield from self._http.post(path_of("supernets", supernet_id, verb="cancel"))))
 
-    def events(self, supernet_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+    @stream
+    def events(self, supernet_id: str, after_id: int = 0) -> Items[ReceivedEvent]:
         """How its training goes, until it ends."""
-        return follow(self._transport, f"{API}/supernets/{supernet_id}/events", after_id)
+        return followed(self._http, path_of("supernets", supernet_id, "events"), after_id)
 
 
-class NetworkGroup(Group):
+class NetworkGroup(Group[M]):
     """Networks that are trained by themselves."""
 
-    def create(self, spec: NetworkSpec | Document, *, idempotency_key: str | None = None) -> NetworkResource:
+    @call
+    def create(self, spec: NetworkSpec | Document, *, idempotency_key: str | None = None) -> Call[Network[M]]:
         """Queue the training of a network."""
-        answer = self._transport.post(f"{API}/networks", spec_document(spec), idempotency_key=idempotency_key)
-        return read(NetworkResource, answer)
+        answer = yield from self._http.post(path_of("networks"), spec_document(spec), idempotency_key=idempotency_key)
+        return self.read(Network, answer)
 
-    def get(self, network_id: str) -> NetworkResource:
+    @call
+    def get(self, network_id: str) -> Call[Network[M]]:
         """Read one network by its id."""
-        return read(NetworkResource, self._transport.get(f"{API}/networks/{network_id}"))
+        return self.read(Network, (yield from self._http.get(path_of("networks", network_id))))
 
+    @listing
     def all(
         self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
-    ) -> Iterator[NetworkResource]:
+    ) -> Items[Network[M]]:
         """Iterate over networks, or those of an owner (by name or id), newest first."""
-        return self.items(f"{API}/networks", NetworkResource, {"state": list(states), "owner": owner}, limit)
+        return self.items(path_of("networks"), Network, {"state": list(states), "owner": owner}, limit)
 
-    def models(self, network_id: str) -> Iterator[DeployableModelResource]:
+    @listing
+    def models(self, network_id: str) -> Items[DeployableModelResource]:
         """Its model files, for boards."""
-        return self.items(f"{API}/networks/{network_id}/models", DeployableModelResource, {})
+        return self.items(path_of("networks", network_id, "models"), DeployableModelResource, {})
 
-    def bundle(self, network_id: str, path: Path) -> str:
+    @call
+    def bundle(self, network_id: str, path: Path) -> Call[str]:
         """Fetch its evidence bundle into a file, or into a folder under the server's name for it; returns the path."""
-        return fetch_bundle(self._transport, f"{API}/networks/{network_id}/bundle", path, network_id)
+        return self.bundle_of(path_of("networks", network_id, "bundle"), path, network_id)
 
-    def cancel(self, network_id: str) -> NetworkResource:
+    @call
+    def curve(self, network_id: str, *, max_points: int = 500) -> Call[Curve]:
+        """Its learning curve: loss, accuracy, learning rate and throughput; at most so many points of it."""
+        path = path_of("networks", network_id, "curve")
+        return read(Curve, (yield from self._http.get(path, {"max_points": max_points})))
+
+    @call
+    def cancel(self, network_id: str) -> Call[Network[M]]:
         """Stop its training; it cannot be resumed."""
-        return read(NetworkResource, self._transport.post(f"{API}/networks/{network_id}:cancel"))
+        return self.read(Network, (yield from self._http.post(path_of("networks", network_id, verb="cancel"))))
 
-    def events(self, network_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+    @stream
+    def events(self, network_id: str, after_id: int = 0) -> Items[ReceivedEvent]:
         """How its training goes, until it ends."""
-        return follow(self._transport, f"{API}/networks/{network_id}/events", after_id)
+        return followed(self._http, path_of("networks", network_id, "events"), after_id)
 
 
-class RankingStudyGroup(Group):
+class RankingStudyGroup(Group[M]):
     """Ranking studies: does a supernet rank architectures as stand-alone training does?"""
 
-    def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> RankingStudyResource:
+    @call
+    def create(
+        self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None
+    ) -> Call[RankingStudyResource]:
         """Queue a ranking study."""
-        answer = self._transport.post(f"{API}/ranking-studies", spec_document(spec), idempotency_key=idempotency_key)
+        answer = yield from self._http.post(
+            path_of("ranking-studies"), spec_document(spec), idempotency_key=idempotency_key
+        )
         return read(RankingStudyResource, answer)
 
-    def get(self, study_id: str) -> RankingStudyResource:
+    @call
+    def get(self, study_id: str) -> Call[RankingStudyResource]:
         """One study with its correlations, as far as it is."""
-        return read(RankingStudyResource, self._transport.get(f"{API}/ranking-studies/{study_id}"))
+        return read(RankingStudyResource, (yield from self._http.get(path_of("ranking-studies", study_id))))
 
+    @listing
     def all(
         self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
-    ) -> Iterator[RankingStudyResource]:
+    ) -> Items[RankingStudyResource]:
         """Iterate over studies, or those of an owner (by name or id), newest first."""
         filters: Params = {"state": list(states), "owner": owner}
-        return self.items(f"{API}/ranking-studies", RankingStudyResource, filters, limit)
+        return self.items(path_of("ranking-studies"), RankingStudyResource, filters, limit)
 
-    def entries(self, study_id: str) -> Iterator[StudyEntryResource]:
+    @listing
+    def entries(self, study_id: str) -> Items[StudyEntryResource]:
         """Its architectures with both accuracies."""
-        return self.items(f"{API}/ranking-studies/{study_id}/entries", StudyEntryResource, {})
+        return self.items(path_of("ranking-studies", study_id, "entries"), StudyEntryResource, {})
 
-    def cancel(self, study_id: str) -> RankingStudyResource:
+    @call
+    def cancel(self, study_id: str) -> Call[RankingStudyResource]:
         """Stop it; it cannot be resumed, and what is done stays."""
-        return read(RankingStudyResource, self._transport.post(f"{API}/ranking-studies/{study_id}:cancel"))
+        return read(
+            RankingStudyResource, (yield from self._http.post(path_of("ranking-studies", study_id, verb="cancel")))
+        )
 
-    def events(self, study_id: str, after_id: int = 0) -> Iterator[ReceivedEvent]:
+    @stream
+    def events(self, study_id: str, after_id: int = 0) -> Items[ReceivedEvent]:
         """How it goes, until it ends."""
-        return follow(self._transport, f"{API}/ranking-studies/{study_id}/events", after_id)
+        return followed(self._http, path_of("ranking-studies", study_id, "events"), after_id)

@@ -1,57 +1,25 @@
-"""HTTP below the SDK: retries that are safe, idempotency keys, problems as errors."""
+"""The blocking transport: carries out the steps of calls, one after the other."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
-from typing import cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 
-from hilnas.client.errors import ProtocolError, ProxySettingsError, ServerUnreachableError, problem_error
+from hilnas.client.core.exchange import Exchange, Peer, RetryPolicy
+from hilnas.client.core.steps import Call, Item, Items, NextChunk, NextLine, Open, Params, Pause, Send, Step, Work
+from hilnas.client.errors import ProxySettingsError
 from hilnas.proxies import OWN_VARIABLE, Proxy, ProxyError, ProxyVariables, proxy_for
 from nas_engine.domain.json_value import JsonValue
 
-Params = Mapping[str, str | int | float | bool | Sequence[str] | None]
-_RETRIED_STATUS = frozenset({429, 502, 503, 504})
-_MAX_WAIT_S = 10.0
-_CONNECT_S = 10.0
-_LEAST_S = 0.1
+__all__ = ["Params", "RetryPolicy", "Transport", "authorization", "peer_of", "proxy_to"]
+T = TypeVar("T")
 WITHOUT_PROXY = f"{OWN_VARIABLE}=none goes without it"
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When to try again.
-
-    Attributes:
-        max_attempts: tries in all.
-        base_s: longest wait before the second try; doubled per try, with full jitter.
-        first_s: longest that is spent on reaching a server that has not answered yet: more likely than that it is just
-            being started, the address is wrong, and people wait.
-        sleep: waits; replaced in tests.
-    """
-
-    max_attempts: int = 5
-    base_s: float = 0.25
-    first_s: float = 1.0
-    sleep: Callable[[float], None] = time.sleep
-
-    def wait(self, attempt: int, retry_after: str | None, most_s: float = _MAX_WAIT_S) -> None:
-        """Wait before the next try, no longer than `most_s`; a Retry-After in seconds is obeyed, up to 10 s."""
-        if retry_after is not None and retry_after.isdecimal():
-            self.sleep(min(float(retry_after), _MAX_WAIT_S))
-        else:
-            # Jitter against herds of clients; nothing reproducible depends on it.
-            self.sleep(min(random.uniform(0, min(self.base_s * 2**attempt, _MAX_WAIT_S)), most_s))
 
 
 class Transport:
@@ -61,6 +29,7 @@ class Transport:
         timeout_s: of one attempt of one request.
         transport: replaces the network in tests.
         found: where the address was found, for the error that says that nothing answers there.
+        token_from: where the token was found, for the error that says that it is refused.
     """
 
     def __init__(
@@ -72,37 +41,48 @@ class Transport:
         retry: RetryPolicy | None = None,
         transport: httpx2.BaseTransport | None = None,
         found: str = "",
+        token_from: str = "as given",
     ) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._retry = retry or RetryPolicy()
-        self._timeout_s = timeout_s
-        self._found = found
-        self.has_answered = False
-        self._proxy = _proxy_to(base_url) if transport is None else None
+        proxy = proxy_to(base_url) if transport is None else None
         # A transport of our own: of itself httpx2 takes a proxy from the environment for servers on this machine too.
         # Without TLS on the way no certificates are read, which takes as long as a request; nothing is redirected.
-        is_plain = self._proxy is None and urlsplit(base_url).scheme == "http"
-        way = transport or httpx2.HTTPTransport(
-            proxy=None if self._proxy is None else self._proxy.url, verify=not is_plain
-        )
+        is_plain = proxy is None and urlsplit(base_url).scheme == "http"
+        way = transport or httpx2.HTTPTransport(proxy=None if proxy is None else proxy.url, verify=not is_plain)
+        headers = authorization(token)
         self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=way)
+        peer = peer_of(self._http.base_url, proxy, found, token_from if token else None)
+        self.exchange = Exchange(peer, self._retry, timeout_s)
 
     def close(self) -> None:
         """Close the connections to the server."""
         self._http.close()
 
+    def run(self, call: Call[T]) -> T:
+        """Carry a call out, and return what it ends with."""
+        carried = self._carry(call)
+        try:
+            next(carried)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        raise TypeError("a call that gives items was run for one value: iterate over it")
+
+    def iterate(self, items: Items[T]) -> Iterator[T]:
+        """Carry a call out as far as it is consumed."""
+        return self._carry(items)
+
     def get(self, path: str, params: Params | None = None) -> JsonValue:
-        """A JSON document. Tried again on connection failures and on 429, 502, 503, 504."""
-        return _json(self.request("GET", path, params=params))
+        """A JSON document; see `Exchange.get`."""
+        return self.run(self.exchange.get(path, params))
 
     def post(self, path: str, body: JsonValue = None, *, idempotency_key: str | None = None) -> JsonValue:
-        """The JSON answer to a POST. Tried again like a GET: the key keeps the effect from happening twice."""
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return _json(self.request("POST", path, json_body=body, headers=headers))
+        """The JSON answer to a POST; see `Exchange.post`."""
+        return self.run(self.exchange.post(path, body, idempotency_key=idempotency_key))
 
     def delete(self, path: str) -> None:
         """Delete the resource at a path."""
-        self.request("DELETE", path)
+        self.run(self.exchange.delete(path))
 
     def request(
         self,
@@ -114,111 +94,92 @@ class Transport:
         content: Callable[[], Iterator[bytes]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
-        """One answered request.
-
-        Args:
-            content: makes the body's chunks anew for every try.
-
-        Raises:
-            ProblemError: the server refused.
-            ServerUnreachableError: no answer, after every try.
-        """
-        sent = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
-        started_s = time.monotonic()
-        for attempt in range(1, self._retry.max_attempts + 1):
-            last = attempt == self._retry.max_attempts
-            body = content() if content is not None else sent
-            left_s = self._retry.first_s - (time.monotonic() - started_s)
-            try:
-                response = self._http.request(
-                    method,
-                    path,
-                    params=_clean(params),
-                    content=body,
-                    headers={
-                        **({"Content-Type": "application/json"} if json_body is not None else {}),
-                        **(headers or {}),
-                    },
-                    timeout=self._timeout(self._timeout_s, left_s),
-                )
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                left_s = self._retry.first_s - (time.monotonic() - started_s)
-                if last or not (self.has_answered or left_s > 0):
-                    raise self._unreachable(error) from error
-                self._retry.wait(attempt, None, _MAX_WAIT_S if self.has_answered else left_s)
-                continue
-            except httpx2.TransportError as error:
-                if last:
-                    raise self._unreachable(error) from error
-                self._retry.wait(attempt, None)
-                continue
-            self.has_answered = True
-            if last or response.status_code not in _RETRIED_STATUS:
-                break
-            self._retry.wait(attempt, response.headers.get("retry-after"))
-        return self._checked(response)
-
-    @contextmanager
-    def stream(
-        self, path: str, headers: Mapping[str, str], timeout_s: float, params: Params | None = None
-    ) -> Iterator[httpx2.Response]:
-        """An open response whose body is read as it comes.
-
-        Raises:
-            ProblemError: the server refused.
-            ServerUnreachableError: no connection.
-        """
-        timeout = self._timeout(timeout_s, self._retry.first_s)
-        try:
-            with self._http.stream(
-                "GET", path, params=_clean(params), headers=dict(headers), timeout=timeout
-            ) as response:
-                self.has_answered = True
-                if response.is_error:
-                    response.read()
-                yield self._checked(response)
-        except httpx2.TransportError as error:
-            if not self.has_answered:
-                raise self._unreachable(error) from error
-            raise ServerUnreachableError(f"connection to {self._server} lost: {error}") from error
-
-    def download(self, path: str) -> Iterator[bytes]:
-        """The chunks of a binary resource."""
-        with self.stream(path, {}, timeout_s=60.0) as response:
-            yield from response.iter_bytes()
-
-    def pause(self, attempt: int) -> None:
-        """Wait as before the next try of a request."""
-        self._retry.wait(attempt, None)
-
-    def _timeout(self, read_s: float, first_s: float) -> httpx2.Timeout:
-        """Timeouts of an attempt: short ones for the way to a server that has not answered yet."""
-        connect_s = min(_CONNECT_S, read_s)
-        return httpx2.Timeout(
-            read_s, connect=connect_s if self.has_answered else max(_LEAST_S, min(first_s, connect_s))
+        """One answered request; see `Exchange.request`."""
+        wanted = self.exchange.request(
+            method, path, params=params, json_body=json_body, content=content, headers=headers
         )
+        return self.run(wanted)
 
-    def _unreachable(self, error: httpx2.TransportError) -> ServerUnreachableError:
-        found = f" ({self._found})" if self._found else ""
-        why = str(error) or "it cannot be reached in time"
-        return ServerUnreachableError(f"no answer from {self._server}{found}: {why}")
+    def _carry(self, call: Generator[Any, Any, T]) -> Generator[Any, None, T]:
+        """Yield a call's items, carry out its steps, return what it ends with."""
+        with ExitStack() as opened:
+            answer = _OpenAnswer(self._http, opened)
+            outcome: Any = None
+            failure: httpx2.TransportError | None = None
+            try:
+                while True:  # ends with the call
+                    step = call.send(outcome) if failure is None else call.throw(failure)
+                    outcome, failure = None, None
+                    if isinstance(step, Item):
+                        yield step.value
+                        continue
+                    try:
+                        outcome = self._do(step, answer)
+                    except httpx2.TransportError as error:
+                        failure = error
+            except StopIteration as stop:
+                value: T = stop.value
+                return value
+            finally:
+                call.close()
 
-    @property
-    def _server(self) -> str:
-        """The server, and what stands before it, as errors name them."""
-        server = str(self._http.base_url)
-        return server if self._proxy is None else f"{server} through {self._proxy}; {WITHOUT_PROXY}"
+    def _do(self, step: Step, answer: _OpenAnswer) -> Any:
+        match step:
+            case Send():
+                content = step.content() if callable(step.content) else step.content
+                return self._http.request(
+                    step.method,
+                    step.path,
+                    params=step.params,
+                    headers=step.headers,
+                    content=content,
+                    timeout=step.timeout,
+                )
+            case Open():
+                return answer.open(step)
+            case NextLine():
+                return next(answer.lines, None)
+            case NextChunk():
+                return next(answer.chunks, None)
+            case Pause():
+                return self._retry.sleep(step.seconds)
+            case Work():
+                return step.do()
 
-    def _checked(self, response: httpx2.Response) -> httpx2.Response:
-        if not response.is_error:
-            return response
-        document = _document(response)
-        if not document and self._proxy is not None:  # our servers say why
-            raise ServerUnreachableError(f"HTTP status {response.status_code} from {self._server}")
-        raise problem_error(response.status_code, document)
+
+class _OpenAnswer:
+    """The answer that a call reads piece by piece."""
+
+    def __init__(self, http: httpx2.Client, opened: ExitStack) -> None:
+        self._http, self._opened = http, opened
+        self.lines: Iterator[str] = iter(())
+        self.chunks: Iterator[bytes] = iter(())
+
+    def open(self, step: Open) -> httpx2.Response:
+        """Send the request; what was open before is closed."""
+        self._opened.close()
+        response = self._opened.enter_context(
+            self._http.stream("GET", step.path, params=step.params, headers=step.headers, timeout=step.timeout)
+        )
+        if response.is_error:
+            response.read()
+        else:
+            self.lines, self.chunks = response.iter_lines(), response.iter_bytes()
+        return response
 
 
-def _proxy_to(base_url: str) -> Proxy | None:
+def authorization(token: str | None) -> dict[str, str]:
+    """The header that a token is sent in."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def peer_of(base_url: httpx2.URL, proxy: Proxy | None, found: str, token_from: str | None) -> Peer:
+    """The server, and what stands before it, as errors name them."""
+    name = str(base_url) if proxy is None else f"{base_url} through {proxy}; {WITHOUT_PROXY}"
+    return Peer(name=name, found=found, token_from=token_from, has_proxy=proxy is not None)
+
+
+def proxy_to(base_url: str) -> Proxy | None:
     """Find the proxy through which a server is reached. Raises ProxySettingsError."""
     parts = urlsplit(base_url)
     scheme = "https_proxy" if parts.scheme == "https" else "http_proxy"
@@ -230,24 +191,3 @@ def _proxy_to(base_url: str) -> Proxy | None:
         return proxy_for(parts.hostname or "localhost", variables, os.environ)
     except ProxyError as error:
         raise ProxySettingsError(str(error)) from error
-
-
-def _clean(params: Params | None) -> dict[str, str | int | float | bool | Sequence[str]]:
-    return {name: value for name, value in (params or {}).items() if value is not None}
-
-
-def _document(response: httpx2.Response) -> Mapping[str, JsonValue]:
-    try:
-        document = response.json()
-    except ValueError:
-        return {}
-    return cast("Mapping[str, JsonValue]", document) if isinstance(document, dict) else {}
-
-
-def _json(response: httpx2.Response) -> JsonValue:
-    if response.status_code == 204 or not response.content:
-        return None
-    try:
-        return cast(JsonValue, response.json())
-    except ValueError as error:
-        raise ProtocolError(f"{response.request.method} {response.request.url} did not answer JSON") from error

@@ -39,6 +39,7 @@ from server.measuring.canaries import store as canary_store
 from server.spaces import store as spaces
 from server.studies import store as studies
 from server.training import store as training
+from server.training.curves import store as curves
 from server.training.networks import store as networks
 
 PATIENCE_S = 60.0
@@ -156,6 +157,7 @@ TABLES_OF = (
     training,
     networks,
     workers,
+    curves,
     wakeups,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -155,6 +156,14 @@ class CandidateStore(Store):
         statement = sa.select(c.genotype, c.expected_gain).where(c.search_id == search_id).order_by(c.seq.desc())
         found = self._connection.execute(statement.limit(num))
         return {genotype: gain for genotype, gain in found if gain is not None}
+
+    def finish_times(self, search_id: str, last: int | None = None) -> dict[str, datetime]:
+        """When candidates ended that are in a final state, by id and in the order of their seq; of the last so many."""
+        c = candidates.c
+        ended = sa.select(c.id, c.finished_at).where(c.search_id == search_id, c.finished_at.is_not(None))
+        newest_first = ended.order_by(c.seq.desc())
+        found = self._connection.execute(newest_first if last is None else newest_first.limit(last)).all()
+        return {row.id: row.finished_at for row in reversed(found)}
 
     def unfinished_candidates(self, search_id: str) -> tuple[Candidate, ...]:
         """Candidates that are in no final state, by seq."""

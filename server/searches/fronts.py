@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import moocore
 import numpy as np
@@ -55,6 +56,39 @@ class Front:
         return tuple(candidate.values[o.metric] for o in self.objectives)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervolumePoint:
+    """The hypervolume after so many candidates were complete.
+
+    Attributes:
+        num_evaluated: complete candidates, in the order they were asked.
+        front_size: feasible non-dominated ones among them.
+        at: when the last of them was complete; None where that was not recorded.
+    """
+
+    num_evaluated: int
+    hypervolume: float
+    front_size: int
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervolumeHistory:
+    """How the hypervolume of a search grew.
+
+    Attributes:
+        reference_point: one value per objective, the same for every point; None before there is one.
+        num_evaluated: complete candidates in all.
+        points: by `num_evaluated`, the last one of all of them.
+    """
+
+    search: Search
+    objectives: tuple[Objective, ...]
+    reference_point: tuple[float, ...] | None
+    num_evaluated: int
+    points: tuple[HypervolumePoint, ...]
+
+
 class Fronts:
     """Use cases of fronts."""
 
@@ -84,13 +118,10 @@ class Fronts:
         def look(tx: Transaction) -> Front:
             search = SearchStore(tx).get_search(search_id)
             hardware = None if search.hardware_key is None else HardwareStore(tx).get_hardware(search.hardware_key)
-            version_id, compares_version = None, search.spec.shifting is not None and not search.spec.crosses_versions
-            if compares_version:
-                version_id = supernet_version_id or _scored_version(search)
             return self._front(
                 tx,
                 search,
-                _Scored.of(tx, search, version_id, compares_version=compares_version),
+                _Scored.as_compared(tx, search, supernet_version_id),
                 hardware=hardware,
                 dominance=dominance or search.spec.dominance,
                 with_dominated=with_dominated,
@@ -98,6 +129,57 @@ class Fronts:
             )
 
         return self._uow.read(look)
+
+    def hypervolumes(self, search_id: str, max_points: int) -> HypervolumeHistory:
+        """How the hypervolume grew with every complete candidate, in the order they were asked.
+
+        It is reckoned from what is stored of the candidates, which nothing deletes, against the search's one reference
+        point; where an evaluation was taken anew, by the value that counts now. Its last point is the front's.
+
+        Raises:
+            NotFoundError: there is no such search.
+        """
+
+        def look(tx: Transaction) -> HypervolumeHistory:
+            search = SearchStore(tx).get_search(search_id)
+            return self._hypervolumes(tx, search, _Scored.as_compared(tx, search), max_points)
+
+        return self._uow.read(look)
+
+    def _hypervolumes(self, tx: Transaction, search: Search, scored: _Scored, max_points: int) -> HypervolumeHistory:
+        objectives = search.spec.domain_objectives()
+        rows = {
+            id: tuple(scored.value(id, o.metric) for o in objectives) for id in scored.known_and_feasible(search)[1]
+        }
+        reference_point = search.progress.reference_point or default_reference(objectives, list(rows.values()))
+        finished_at = CandidateStore(tx).finish_times(search.id)
+        num = len(scored.ids)
+        shown = {round((place + 1) * num / max_points) for place in range(max_points)} if num > max_points else None
+        best: list[tuple[float, ...]] = []
+        fresh: list[tuple[float, ...]] = []
+        points: list[HypervolumePoint] = []
+        at: datetime | None = None
+        for number, id in enumerate(scored.ids, 1):
+            if (ended := finished_at.get(id)) is not None:
+                at = ended if at is None else max(at, ended)
+            if id in rows:
+                fresh.append(rows[id])
+            if shown is not None and number not in shown:
+                continue
+            if fresh:
+                tried = [*best, *fresh]
+                best = [tried[place] for place in self._maths.non_dominated(objectives, tried)]
+                fresh = []
+            hypervolume = 0.0 if reference_point is None else self._maths.hypervolume(objectives, best, reference_point)
+            point = HypervolumePoint(num_evaluated=number, hypervolume=hypervolume, front_size=len(best), at=at)
+            points.append(point)
+        return HypervolumeHistory(
+            search=search,
+            objectives=objectives,
+            reference_point=reference_point,
+            num_evaluated=num,
+            points=tuple(points),
+        )
 
     def _front(
         self,
@@ -111,13 +193,7 @@ class Fronts:
         max_dominated: int | None,
     ) -> Front:
         objectives = search.spec.domain_objectives()
-        known = [id for id in scored.ids if all(id in scored.values[o.metric] for o in objectives)]
-        constraints = search.spec.domain_constraints()
-        feasible = [
-            id
-            for id in known
-            if all(id not in scored.values[o.metric] or o.satisfied(scored.value(id, o.metric)) for o in constraints)
-        ]
+        known, feasible = scored.known_and_feasible(search)
         rows = [tuple(scored.value(id, o.metric) for o in objectives) for id in feasible]
         spreads = None
         if dominance is Dominance.CONFIDENT:
@@ -171,6 +247,24 @@ class _Scored:
             return cls(ids, values)
         scored = EvaluationStore(tx).values_of_version(search.id, TOP1, version_id)
         return cls(tuple(id for id in ids if id in scored), {**values, TOP1: scored}, version_id)
+
+    @classmethod
+    def as_compared(cls, tx: Transaction, search: Search, supernet_version_id: str | None = None) -> _Scored:
+        """What a search compares its candidates by: current values, or accuracies of one version of the supernet."""
+        compares_version = search.spec.shifting is not None and not search.spec.crosses_versions
+        version_id = (supernet_version_id or _scored_version(search)) if compares_version else None
+        return cls.of(tx, search, version_id, compares_version=compares_version)
+
+    def known_and_feasible(self, search: Search) -> tuple[list[str], list[str]]:
+        """Candidates with every objective known, and those of them that meet every constraint, by seq."""
+        objectives, constraints = search.spec.domain_objectives(), search.spec.domain_constraints()
+        known = [id for id in self.ids if all(id in self.values[o.metric] for o in objectives)]
+        feasible = [
+            id
+            for id in known
+            if all(id not in self.values[o.metric] or o.satisfied(self.value(id, o.metric)) for o in constraints)
+        ]
+        return known, feasible
 
     def value(self, candidate_id: str, metric: Metric) -> float:
         return self.values[metric][candidate_id][0]

@@ -38,6 +38,7 @@ from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep
+from server.jobs.spent.spent import TimeSpent
 from server.jobs.states import JobKind
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
@@ -46,6 +47,7 @@ from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.fronts import Front, Fronts
+from server.searches.history.times import time_of_search, times_of_searches
 from server.searches.schemas import (
     CheckpointResource,
     MetricRangeResource,
@@ -124,7 +126,7 @@ def validate_search(document: ReferringDocument, searches: SearchesDep, _: Permi
 
 @router.get("/searches", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_searches(
-    searches: SearchesDep, paging: PagingDep, _: Permitted, query: Annotated[SearchListQuery, Query()]
+    searches: SearchesDep, uow: UowDep, paging: PagingDep, _: Permitted, query: Annotated[SearchListQuery, Query()]
 ) -> Listing[SearchResource]:
     """Searches, newest first unless asked otherwise."""
     wanted = SearchQuery(
@@ -138,7 +140,8 @@ def list_searches(
     )
     page = searches.page_of_searches(wanted, paging.wanted(query))
     total = searches.count_searches(wanted) if query.include_total else None
-    items = [search_resource(search) for search in page.items]
+    times = uow.read(lambda tx: times_of_searches(tx, page.items))
+    items = [search_resource(search, time) for search, time in zip(page.items, times, strict=True)]
     return paging.listing(page, items, total)
 
 
@@ -153,6 +156,7 @@ def get_search(
     searches: SearchesDep,
     batches: BatchesDep,
     dispatch: DispatchDep,
+    uow: UowDep,
     _: Permitted,
 ) -> Response:
     """One search; the id of a latency table or of its report is redirected there."""
@@ -160,7 +164,7 @@ def get_search(
     if batch is not None:
         return RedirectResponse(batch_path(batch), status_code=308)
     search = searches.get_search(search_id)
-    resource = search_resource(search)
+    resource = search_resource(search, uow.read(lambda tx: time_of_search(tx, search)))
     if not search.state.final:
         reason = dispatch.search_waits_for(search_id)
         if not reason and search.state is SearchState.QUEUED:  # for its supernet, which a worker trains
@@ -293,8 +297,8 @@ def _steer(
     return once(action)
 
 
-def search_resource(search: Search) -> SearchResource:
-    """One search, with its budget beside what it has done of it."""
+def search_resource(search: Search, time: TimeSpent | None = None) -> SearchResource:
+    """One search, with its budget beside what it has done of it, and how long it takes where that is told."""
     return SearchResource.of(
         search,
         search.spec,
@@ -303,6 +307,7 @@ def search_resource(search: Search) -> SearchResource:
         chosen_because=search.progress.chosen_because,
         warnings=search.progress.warnings,
         plugins=[UsedPluginResource.of(used, used.provider, door=used.door.value) for used in search.plugins],
+        time=time,
     )
 
 

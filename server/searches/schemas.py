@@ -12,6 +12,7 @@ from server.access.schemas import Owner, OwnerName
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, EndReason, SearchState
 from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, Resource, Text
+from server.jobs.spent.schemas import TimeResource
 
 
 class SearchListQuery(CountedQuery):
@@ -170,6 +171,10 @@ class SearchResource(Resource):
     waiting_for: str = ""
     """What stands in its way besides its turn, where one search is read: that no worker lives, that its board is away;
     empty where there is nothing to say."""
+
+    time: TimeResource | None = None
+    """How long it takes, with the training of a supernet that was ordered with it, and where the time goes; null where
+    the answer is to a change, and from servers that do not tell."""
 
 
 class SearchAmendmentBody(Body):

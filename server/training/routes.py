@@ -36,6 +36,7 @@ from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
 from server.jobs.routes import ROOM_IN_QUEUE
+from server.training.curves.schemas import CurveQuery, CurveResource
 from server.training.networks.network import parse_network_spec
 from server.training.networks.routes import NetworksDep, cancelled, network_answer, network_path
 from server.training.networks.schemas import (
@@ -133,7 +134,8 @@ def list_supernets(
     wanted = TrainingQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
     page = supernets.page_of_trainings(wanted, paging.wanted(query))
     total = supernets.count_trainings(wanted) if query.include_total else None
-    items = [SupernetResource.of(supernet, supernet.spec) for supernet in page.items]
+    times = supernets.times_of(page.items)
+    items = [SupernetResource.of(one, one.spec, time=time) for one, time in zip(page.items, times, strict=True)]
     return paging.listing(page, items, total)
 
 
@@ -153,7 +155,16 @@ def get_supernet(
         found = network_resource(network).model_dump_json()
         return Response(found, 308, headers, media_type="application/json")
     supernet = supernets.get_training(supernet_id)
-    return tagged(request, SupernetResource.of(supernet, supernet.spec), version_etag(supernet.version))
+    resource = SupernetResource.of(supernet, supernet.spec, time=supernets.time_of(supernet))
+    return tagged(request, resource, version_etag(supernet.version))
+
+
+@router.get("/supernets/{supernet_id:id}/curve", responses=problems(*COMMON, NOT_FOUND))
+def get_supernet_curve(
+    supernet_id: SupernetId, supernets: SupernetsDep, _: Permitted, query: Annotated[CurveQuery, Query()]
+) -> CurveResource:
+    """The learning curve of a supernet: loss, accuracy, learning rate and throughput, by step."""
+    return CurveResource.of(supernets.curve(supernet_id, query.max_points))
 
 
 @router.get("/supernets/{supernet_id:id}/versions", responses=problems(*COMMON, INVALID_PAGE_TOKEN, NOT_FOUND))

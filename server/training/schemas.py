@@ -15,6 +15,7 @@ from server.access.schemas import Owner, OwnerName
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
+from server.jobs.spent.schemas import TimeResource
 from server.training.training import DeployableState, TrainingState
 
 
@@ -91,6 +92,10 @@ class SupernetResource(Resource):
 
     version: int
     """Number that grows with every change of this document (not the version of its weights)."""
+
+    time: TimeResource | None = None
+    """How long its training takes and where the time goes; null where the answer is to a change, and from servers that
+    do not tell."""
 
 
 class SupernetVersionResource(Resource):

@@ -23,10 +23,14 @@ from server.jobs.job import LeaseRef, NewJob
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.spent.spent import TimeSpent, elapsed_s
+from server.jobs.spent.store import TimeStore
 from server.jobs.states import JobKind
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import SpaceDescription
+from server.training.curves.point import Curve, TrainingPoint, thinned
+from server.training.curves.store import CurveStore
 from server.training.store import TrainingStore
 from server.training.training import (
     TRAINING_TRANSITIONS,
@@ -81,6 +85,29 @@ class Trainings(ABC, Generic[T]):
         """Count what `page_of_trainings` would list in all."""
         return self._uow.read(lambda tx: self.store(tx).count_trainings(query))
 
+    def curve(self, id: str, max_points: int) -> Curve:
+        """Read the learning curve of one, at most so many points of it. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> Curve:
+            self._read(tx, id)
+            points = CurveStore(tx).points_of(id)
+            return Curve(id, len(points), tuple(thinned(points, max_points)))
+
+        return self._uow.read(look)
+
+    def time_of(self, training: T) -> TimeSpent:
+        """How long one takes, and where the time goes."""
+
+        def look(tx: Transaction) -> TimeSpent:
+            kinds = TimeStore(tx).of_training(**self.store(tx).reference(training.id))
+            return replace(_time_of(tx, training), kinds=kinds)
+
+        return self._uow.read(look)
+
+    def times_of(self, trainings: Sequence[T]) -> list[TimeSpent]:
+        """How long each takes."""
+        return self._uow.read(lambda tx: [_time_of(tx, training) for training in trainings])
+
     def cancel(self, id: str) -> T:
         """Stop a training; searches that wait for it fail.
 
@@ -125,6 +152,7 @@ class Trainings(ABC, Generic[T]):
             }
             of_it = self.store(tx).reference(training.id)
             EventStore(tx).append_event(NewEvent(type=EventType.TRAINING, payload=payload, **of_it))
+            CurveStore(tx).add_point(TrainingPoint.of_progress(training.id, progress, tx.now()))
 
         self._uow.write(work)
 
@@ -210,3 +238,15 @@ class Trainings(ABC, Generic[T]):
         if dataset is not None and (too_few := dataset.batch_fault(spec.batch_size)) is not None:
             found.append(SpecViolation(f"{pointer}/batch_size", too_few))
         return space if space is not None and space.has_graphs else None, found
+
+
+def _time_of(tx: Transaction, training: Training) -> TimeSpent:
+    """Elapsed and left: what the worker last estimated, less what has passed since."""
+    now = tx.now()
+    elapsed = elapsed_s(training.created_at, training.finished_at, now)
+    eta_s = training.progress.metrics.get("eta_s")
+    if training.state is not TrainingState.TRAINING or eta_s is None:
+        return TimeSpent(elapsed_s=elapsed)
+    last = CurveStore(tx).last_point(training.id)
+    since_s = 0.0 if last is None else elapsed_s(last.at, None, now)
+    return TimeSpent(elapsed_s=elapsed, left_s=max(eta_s - since_s, 0.0))

@@ -41,6 +41,9 @@ def test_a_worker_killed_in_training_and_in_evaluation_comes_to_the_same_result(
     steps_after = _training_steps(nas, supernet_id, last_event)
     assert min(steps_after) >= resume_step, "it went on from its checkpoint"
     assert _weights(nas, supernet_id) == _weights(nas, _supernet_of(nas, undisturbed))
+    curve = _curve(nas, supernet_id)
+    assert len(curve) == len({step for step, _ in curve}), "no point is doubled"
+    assert curve == _curve(nas, _supernet_of(nas, undisturbed))
     assert asked(nas, disturbed) == asked(nas, undisturbed)
     assert any(one.test_top1 is not None for one in asked(nas, disturbed))
 
@@ -57,6 +60,11 @@ def _weights(nas: Installation, supernet_id: str) -> list[str]:
     """Digests of the weights of every version."""
     of_supernet = supernet_versions.c.supernet_id == supernet_id
     return [str(row[0]) for row in nas.rows(sa.select(supernet_versions.c.weights_sha256).where(of_supernet))]
+
+
+def _curve(nas: Installation, supernet_id: str) -> list[tuple[int, float | None]]:
+    """Steps and losses of the learning curve."""
+    return [(point.step, point.loss) for point in nas.api.supernets.curve(supernet_id).points]
 
 
 def _last_event(nas: Installation, supernet_id: str) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.uncertainty import Interval
-from server.searches.answers.schemas import AnswerMemberResource, AnswerResource, IntervalResource
+from server.core.http.resources import IntervalResource
+from server.searches.answers.schemas import AnswerMemberResource, AnswerResource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
 from server.searches.answers import routes as answers
+from server.searches.history import routes as search_histories
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
@@ -57,6 +58,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     search_presets.router,
     answers.router,
+    search_histories.router,
     candidates.router,
     measurements.router,
     classifications.router,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Generic, Self, TypeVar, get_args
@@ -26,6 +27,7 @@ NameText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-
 
 
 DEFAULT_PAGE_SIZE = 50
+_MOST_SHOWN, _LONGEST_SHOWN = 5, 40  # members of a repr, and letters of each
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 LabelText = Annotated[
     str, Field(max_length=300, pattern=r"^[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]*$", examples=["team:vision"])
@@ -61,6 +63,20 @@ class Resource(Documented):
         """The values of those fields that are named like metrics, of their types; None where one is not known."""
         known = ((name, kind, values.get(name)) for name, kind in _metric_fields(cls))
         return {name: None if value is None else kind(value) for name, kind, value in known}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """The first plain members, cut short: a document is a page long."""
+        shown = 0
+        for name in type(self).model_fields:
+            value = _written(self.__dict__.get(name))
+            if value in (None, "") or not isinstance(value, str | int | float | datetime):
+                continue
+            if isinstance(value, str) and len(value) > _LONGEST_SHOWN:
+                value = f"{value[:_LONGEST_SHOWN]}..."
+            yield name, value
+            shown += 1
+            if shown == _MOST_SHOWN:
+                return
 
     @field_validator("*", mode="before")
     @classmethod

@@ -30,6 +30,7 @@ from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
 from server.jobs.routes import ROOM_IN_QUEUE
+from server.training.curves.schemas import CurveQuery, CurveResource
 from server.training.networks.candidate_retraining import CandidateRetraining
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
 from server.training.networks.network import Network, parse_network_spec
@@ -123,7 +124,9 @@ def list_networks(
     wanted = TrainingQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
     page = networks.page_of_trainings(wanted, paging.wanted(query))
     total = networks.count_trainings(wanted) if query.include_total else None
-    return paging.listing(page, [network_resource(network) for network in page.items], total)
+    times = networks.times_of(page.items)
+    items = [network_resource(network, time) for network, time in zip(page.items, times, strict=True)]
+    return paging.listing(page, items, total)
 
 
 @router.get(
@@ -134,7 +137,16 @@ def list_networks(
 def get_network(network_id: NetworkId, request: Request, networks: NetworksDep, _: Permitted) -> Response:
     """Read a network with the progress of its training."""
     network = networks.get_training(network_id)
-    return tagged(request, network_resource(network), version_etag(network.version))
+    resource = network_resource(network, networks.time_of(network))
+    return tagged(request, resource, version_etag(network.version))
+
+
+@router.get("/networks/{network_id:id}/curve", responses=problems(*COMMON, NOT_FOUND))
+def get_network_curve(
+    network_id: NetworkId, networks: NetworksDep, _: Permitted, query: Annotated[CurveQuery, Query()]
+) -> CurveResource:
+    """The learning curve of a network: loss, accuracy, learning rate and throughput, by step."""
+    return CurveResource.of(networks.curve(network_id, query.max_points))
 
 
 @router.post(

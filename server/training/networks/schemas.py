@@ -10,6 +10,8 @@ from nas_engine.settings.training import NetworkSpec
 from server.access.schemas import Owner, OwnerName
 from server.candidates.states import DesiredState
 from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
+from server.jobs.spent.schemas import TimeResource
+from server.jobs.spent.spent import TimeSpent
 from server.training.networks.network import Network
 from server.training.schemas import SupernetVersionResource, TrainingProgressResource
 from server.training.training import TrainingState
@@ -79,6 +81,10 @@ class NetworkResource(Resource):
     version: int
     """Number that grows with every change of this document."""
 
+    time: TimeResource | None = None
+    """How long its training takes and where the time goes; null where the answer is to a change, and from servers that
+    do not tell."""
+
 
 class NetworkRegistrationBody(Body):
     """A network that was trained elsewhere."""
@@ -93,8 +99,8 @@ class NetworkRegistrationBody(Body):
     """Accuracies and further figures of the training, by name, for people."""
 
 
-def network_resource(network: Network) -> NetworkResource:
-    """A network as REST answers it."""
+def network_resource(network: Network, time: TimeSpent | None = None) -> NetworkResource:
+    """A network as REST answers it, with how long it takes where that is told."""
     weights = network.weights
     return NetworkResource.of(
         network,
@@ -102,6 +108,7 @@ def network_resource(network: Network) -> NetworkResource:
         weights_sha256=None if weights is None else weights.sha256,
         statistics=None if weights is None else weights.statistics,
         latest_version_id=None if weights is None else weights.id,
+        time=time,
     )
 
 

@@ -43,6 +43,8 @@ def test_a_search_is_accepted_with_its_place(client: httpx2.Client) -> None:
     later = client.get(response.headers["location"]).json()
     assert later.pop("waiting_for").startswith("no worker is running")  # looked up when it is asked for
     body.pop("waiting_for")
+    assert later.pop("time")["elapsed_s"] >= 0.0
+    body.pop("time")
     assert later == body
 
 
@@ -332,3 +334,43 @@ def test_a_front_is_whole_and_what_lies_behind_it_can_be_thinned(world: World, c
     assert len(whole["points"]) + len(whole["dominated"]) == 16
     assert thinned["points"] == whole["points"]
     assert 0 < len(thinned["dominated"]) <= 3
+
+
+def test_the_hypervolume_is_told_evaluation_by_evaluation(world: World, client: httpx2.Client) -> None:
+    search_id = _created(client, cheap_spec(objectives=[{"metric": "macs"}, {"metric": "params"}]))
+    path = f"/api/v1/searches/{search_id}/hypervolume"
+    assert client.get(path).json()["points"] == []
+    world.step(_THREE)
+    world.step(last=True)
+    history, front = client.get(path).json(), client.get(f"/api/v1/searches/{search_id}/front").json()
+    assert [point["num_evaluated"] for point in history["points"]] == [1, 2, 3]
+    assert history["num_evaluated"] == 3
+    hypervolumes = [point["hypervolume"] for point in history["points"]]
+    assert hypervolumes == sorted(hypervolumes)
+    assert hypervolumes[0] > 0.0
+    last = history["points"][-1]
+    assert (last["hypervolume"], last["front_size"]) == (front["hypervolume"], len(front["points"]))
+    assert history["reference_point"] == front["reference_point"]
+    assert [axis["metric"] for axis in history["objectives"]] == ["macs", "params"]
+    few = client.get(path, params={"max_points": 2}).json()
+    assert [point["num_evaluated"] for point in few["points"]] == [2, 3]
+    assert few["points"][-1] == last
+
+
+def test_how_long_a_search_takes_is_told_and_where_the_time_went(world: World, client: httpx2.Client) -> None:
+    search_id = _created(client, cheap_spec(num_candidates=6))
+    world.step(_THREE)
+    time = client.get(f"/api/v1/searches/{search_id}").json()["time"]
+    assert time["elapsed_s"] >= 0.0
+    assert time["left_s"] >= 0.0  # three of six have ended: there is a pace
+    assert [(kind["kind"], kind["num_jobs"]) for kind in time["kinds"]] == [("search_step", 2)]
+    (listed,) = client.get("/api/v1/searches").json()["items"]
+    assert listed["time"]["left_s"] >= 0.0
+    assert listed["time"]["kinds"] == []
+    world.step(last=True)
+    assert client.get(f"/api/v1/searches/{search_id}").json()["time"]["left_s"] is None
+
+
+def test_the_curve_of_what_is_not_there_is_not_found(client: httpx2.Client) -> None:
+    _problem(client.get("/api/v1/supernets/sup_x/curve"), 404, "not-found")
+    _problem(client.get("/api/v1/networks/network_x/curve"), 404, "not-found")

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0020_answers_and_layers"
-down_revision = "0017_workers"
+down_revision = "0019_training_points"
 branch_labels = None
 depends_on = None
 

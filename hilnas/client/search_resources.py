@@ -1,0 +1,322 @@
+"""The SDK's calls about searches, and what they answer with: searches that can be waited for, fronts that are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import ConfigDict, PrivateAttr
+
+from hilnas.client.core.calls import Blocking, Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.paths import path_of
+from hilnas.client.core.steps import Call, Items, Params, collected
+from hilnas.client.errors import HilnasError
+from hilnas.client.event_source import ReceivedEvent, followed
+from hilnas.client.resources import Document, Group, read, spec_document
+from hilnas.client.transport import Transport
+from hilnas.client.views.frames import frame_of
+from hilnas.client.views.html import panel_of, paragraphs, table_of
+from hilnas.client.views.pictures import front_picture, hypervolume_picture
+from hilnas.client.waiting import until_ended
+from nas_engine.domain.dominance import Dominance
+from nas_engine.settings.algorithms import WarmStartSettings
+from server.candidates.spec import SearchSpec
+from server.candidates.states import SearchState
+from server.searches.answers.schemas import AnswerResource
+from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
+from server.searches.history.schemas import HypervolumeResource
+from server.searches.schemas import SearchResource, ValidationReport
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Candidate(CandidateResource):
+    """One architecture that a search asked, with what is known of it."""
+
+    def _repr_html_(self) -> str:
+        """Its metrics with their 95 % intervals."""
+        return panel_of(self, f"Candidate {self.short_id or self.id}")
+
+
+class Front(FrontResource):
+    """The non-dominated candidates of a search."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a point: metrics by name, each with the ends of its 95 % interval. Raises MissingPackageError."""
+        return frame_of(self.points)
+
+    def _repr_html_(self) -> str:
+        """The front drawn, with its points below."""
+        title = f"Pareto front of {self.search_id}: {len(self.points)} of {self.num_feasible} feasible candidates"
+        return f"<div>{paragraphs([title])}{front_picture(self)}{table_of(self.points)}</div>"
+
+
+class Hypervolume(HypervolumeResource):
+    """How the hypervolume of a search grew."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a point. Raises MissingPackageError."""
+        return frame_of(self.points)
+
+    def _repr_html_(self) -> str:
+        """The history drawn."""
+        return hypervolume_picture(self) or paragraphs(["nothing evaluated yet"])
+
+
+class Answer(AnswerResource):
+    """Which candidate to ship within bounds, what it beats, and how sure that is."""
+
+    def _repr_html_(self) -> str:
+        """The answer in words."""
+        return f"<div><strong>{paragraphs([self.headline])}</strong>{paragraphs(self.sentences)}</div>"
+
+
+class Search(SearchResource, Bound[M]):
+    """A search as it was when it was read; its methods ask the server anew."""
+
+    model_config = ConfigDict(ignored_types=(call, listing, stream))
+
+    _carrier: Carrier = PrivateAttr()
+
+    @call
+    def refresh(self) -> Call[Search[M]]:
+        """Read it again."""
+        return SearchGroup[M].get.make(self._group, self.id)
+
+    @call
+    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Search[M]]:
+        """Wait until it is over; returns it as it is then.
+
+        Args:
+            timeout_s: longest wait; None waits as long as it takes.
+            poll_s: seconds between two looks.
+            check: raise where it failed or was cancelled.
+
+        Raises:
+            WaitTimeoutError: it is not over yet; it goes on.
+            UnsuccessfulError: it failed or was cancelled.
+        """
+        return until_ended(
+            lambda: SearchGroup[M].get.make(self._group, self.id),
+            what=f"search {self.short_id or self.id}",
+            succeeded=SearchState.COMPLETED if check else None,
+            timeout_s=timeout_s,
+            poll_s=poll_s,
+        )
+
+    @call
+    def front(self, *, dominance: Dominance | str | None = None, include_dominated: bool = False) -> Call[Front]:
+        """Its front; see `SearchGroup.front`."""
+        return SearchGroup[M].front.make(self._group, self.id, dominance=dominance, include_dominated=include_dominated)
+
+    @call
+    def hypervolume(self, *, max_points: int = 500) -> Call[Hypervolume]:
+        """How its hypervolume grew; see `SearchGroup.hypervolume`."""
+        return SearchGroup[M].hypervolume.make(self._group, self.id, max_points=max_points)
+
+    @call
+    def answer(
+        self, *, latency_ms: float | None = None, latency_us: float | None = None, bounds: Sequence[str] = ()
+    ) -> Call[Answer]:
+        """Which of its candidates to ship; see `SearchGroup.answer`."""
+        return SearchGroup[M].answer.make(
+            self._group, self.id, latency_ms=latency_ms, latency_us=latency_us, bounds=bounds
+        )
+
+    @listing
+    def candidates(
+        self,
+        *,
+        states: Sequence[str] = (),
+        bounds: Sequence[str] = (),
+        order_by: str = "seq",
+        limit: int | None = None,
+    ) -> Items[Candidate]:
+        """Its candidates; see `SearchGroup.candidates`."""
+        return SearchGroup[M].candidates.make(
+            self._group, self.id, states=states, bounds=bounds, order_by=order_by, limit=limit
+        )
+
+    @stream
+    def events(self, after_id: int = 0) -> Items[ReceivedEvent]:
+        """What happens to it, until it ends; see `SearchGroup.events`."""
+        return SearchGroup[M].events.make(self._group, self.id, after_id)
+
+    @call
+    def pause(self) -> Call[Search[M]]:
+        """Ask no more candidates; what is in flight ends."""
+        return SearchGroup[M].pause.make(self._group, self.id)
+
+    @call
+    def resume(self) -> Call[Search[M]]:
+        """Go on where a pause stopped."""
+        return SearchGroup[M].resume.make(self._group, self.id)
+
+    @call
+    def cancel(self) -> Call[Search[M]]:
+        """End it; it cannot be resumed."""
+        return SearchGroup[M].cancel.make(self._group, self.id)
+
+    @call
+    def to_pandas(self) -> Call[pandas.DataFrame]:
+        """Its candidates, a row each: metrics by name, each with the ends of its 95 % interval.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return frame_of((yield from collected(SearchGroup[M].candidates.make(self._group, self.id))))
+
+    def _repr_html_(self) -> str:
+        """How it stands; with its front drawn where the client blocks (an async one cannot ask from here)."""
+        picture = ""
+        if isinstance(self._carrier, Transport):
+            try:
+                front = SearchGroup[Blocking](self._carrier).front(self.id, include_dominated=True)
+                picture = front_picture(front)
+            except (HilnasError, RuntimeError) as error:  # refused, or the client is closed
+                picture = paragraphs([f"the front could not be read: {error}"])
+        return panel_of(self, f"Search {self.name or self.short_id or self.id}", picture)
+
+    @property
+    def _group(self) -> SearchGroup[M]:
+        return SearchGroup(self._carrier)
+
+
+class SearchGroup(Group[M]):
+    """Searches, their candidates, fronts and events."""
+
+    @call
+    def create(
+        self,
+        spec: SearchSpec | Document,
+        *,
+        warm_start: WarmStartSettings | Document | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[Search[M]]:
+        """Start a search. Repeating the call with one key starts one search.
+
+        Args:
+            spec: of the search.
+            warm_start: what to evaluate first, in place of the spec's own; ``progress.report["warm_start"]`` of the
+                search says which of its offers were taken.
+            idempotency_key: of the call.
+        """
+        document = spec_document(spec)
+        if warm_start is not None and isinstance(document, Mapping):
+            document = {**document, "warm_start": spec_document(warm_start)}
+        answer = yield from self._http.post(path_of("searches"), document, idempotency_key=idempotency_key)
+        return self.read(Search, answer)
+
+    @call
+    def validate(self, spec: SearchSpec | Document) -> Call[ValidationReport]:
+        """What a spec would do, without starting it."""
+        return read(
+            ValidationReport, (yield from self._http.post(path_of("searches", verb="validate"), spec_document(spec)))
+        )
+
+    @call
+    def get(self, search_id: str) -> Call[Search[M]]:
+        """Read one search by its id."""
+        return self.read(Search, (yield from self._http.get(path_of("searches", search_id))))
+
+    @listing
+    def all(
+        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+    ) -> Items[Search[M]]:
+        """Iterate over searches, or those of an owner (by name or id), newest first."""
+        return self.items(path_of("searches"), Search, {"state": list(states), "owner": owner}, limit)
+
+    @call
+    def pause(self, search_id: str) -> Call[Search[M]]:
+        """Ask no more candidates; what is in flight ends."""
+        return self._act(search_id, "pause")
+
+    @call
+    def resume(self, search_id: str) -> Call[Search[M]]:
+        """Go on with a paused search."""
+        return self._act(search_id, "resume")
+
+    @call
+    def cancel(self, search_id: str) -> Call[Search[M]]:
+        """End a search; it cannot be resumed."""
+        return self._act(search_id, "cancel")
+
+    @listing
+    def candidates(
+        self,
+        search_id: str,
+        *,
+        states: Sequence[str] = (),
+        bounds: Sequence[str] = (),
+        order_by: str = "seq",
+        limit: int | None = None,
+    ) -> Items[Candidate]:
+        """Candidates; `bounds` such as ``latency_us:le:8000``, `order_by` such as ``-top1``."""
+        params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by}
+        return self.items(path_of("searches", search_id, "candidates"), Candidate, params, limit)
+
+    @stream
+    def export_candidates(self, search_id: str, media_type: str) -> Items[bytes]:
+        """Every candidate, as ``text/csv`` or ``application/x-ndjson``."""
+        path = path_of("searches", search_id, "candidates")
+        return self.chunks(path, {"Accept": media_type}, timeout_s=60.0)
+
+    @call
+    def candidate(self, candidate_id: str) -> Call[Candidate]:
+        """Read one candidate by its id."""
+        return read(Candidate, (yield from self._http.get(path_of("candidates", candidate_id))))
+
+    @listing
+    def evaluations(self, candidate_id: str) -> Items[EvaluationResource]:
+        """Every evaluation of a candidate."""
+        return self.items(path_of("candidates", candidate_id, "evaluations"), EvaluationResource, {})
+
+    @call
+    def picture(self, candidate_id: str) -> Call[str]:
+        """SVG of a candidate's architecture."""
+        return (yield from self._http.request("GET", path_of("candidates", candidate_id, "picture.svg"))).text
+
+    @call
+    def front(
+        self, search_id: str, *, dominance: Dominance | str | None = None, include_dominated: bool = False
+    ) -> Call[Front]:
+        """The non-dominated candidates; compared as the search's spec says, or by `dominance`.
+
+        Args:
+            include_dominated: read the other complete candidates too, a thousand of them at most.
+        """
+        params: Params = {"dominance": dominance, "include_dominated": include_dominated or None}
+        return read(Front, (yield from self._http.get(path_of("searches", search_id, "front"), params)))
+
+    @call
+    def hypervolume(self, search_id: str, *, max_points: int = 500) -> Call[Hypervolume]:
+        """How the hypervolume grew, evaluation by evaluation; of long searches at most so many points of it."""
+        path = path_of("searches", search_id, "hypervolume")
+        return read(Hypervolume, (yield from self._http.get(path, {"max_points": max_points})))
+
+    @call
+    def answer(
+        self,
+        search_id: str,
+        *,
+        latency_ms: float | None = None,
+        latency_us: float | None = None,
+        bounds: Sequence[str] = (),
+    ) -> Call[Answer]:
+        """Which candidate to ship within bounds, what it beats, and how sure that is.
+
+        Args:
+            latency_ms, latency_us: most that the median latency may be.
+            bounds: on other metrics, such as ``macs:le:3e8``.
+        """
+        params: Params = {"latency_ms": latency_ms, "latency_us": latency_us, "bound": list(bounds)}
+        return read(Answer, (yield from self._http.get(path_of("searches", search_id, "answer"), params)))
+
+    @stream
+    def events(self, search_id: str, after_id: int = 0) -> Items[ReceivedEvent]:
+        """What happens to a search, from the start or after an event, until it ends."""
+        return followed(self._http, path_of("searches", search_id, "events"), after_id)
+
+    def _act(self, search_id: str, verb: str) -> Call[Search[M]]:
+        return self.read(Search, (yield from self._http.post(path_of("searches", search_id, verb=verb))))

@@ -1,0 +1,128 @@
+"""What a resource shows in a row of a table: names and texts, values with their 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from functools import singledispatch
+
+from pydantic import BaseModel
+
+from nas_engine.domain.uncertainty import Interval, number_text, quantity_text, shown_in, unit_text
+from server.jobs.spent.schemas import TimeResource
+from server.measuring.schemas import MeasurementResource
+from server.searches.candidate_schemas import CandidateResource, FrontPointResource
+from server.searches.schemas import SearchResource
+from server.training.networks.schemas import NetworkResource
+from server.training.schemas import SupernetResource
+
+_MOST_COLUMNS = 8
+_LONGEST = 40
+
+
+@singledispatch
+def cells_of(value: object) -> Mapping[str, str]:
+    """Names and texts of a row. Of what is not known here: its first plain fields."""
+    if not isinstance(value, BaseModel):
+        return {"value": _text(value)}
+    plain = {name: getattr(value, name) for name in type(value).model_fields}
+    shown = [(name, one) for name, one in plain.items() if _is_plain(one)]
+    return {name: _text(one) for name, one in shown[:_MOST_COLUMNS]}
+
+
+@cells_of.register
+def _of_search(search: SearchResource) -> Mapping[str, str]:
+    progress = search.progress
+    hypervolume = "" if progress.hypervolume is None else f"{progress.hypervolume:.5g}"
+    return {
+        "search": search.short_id or search.id,
+        "name": search.name,
+        "state": search.state.value,
+        "space": search.spec.space.id,
+        "evaluated": f"{progress.num_complete} of {progress.num_candidates}",
+        "front": str(progress.front_size),
+        "hypervolume": hypervolume,
+        **_times(search.time),
+        "reason": search.reason or search.waiting_for,
+    }
+
+
+@cells_of.register(SupernetResource)
+@cells_of.register(NetworkResource)
+def _of_training(training: SupernetResource | NetworkResource) -> Mapping[str, str]:
+    progress = training.progress
+    top1 = progress.metrics.get("top1")
+    return {
+        "id": training.id,
+        "name": training.name,
+        "state": training.state.value,
+        "space": training.spec.space.id,
+        "step": f"{progress.step} of {progress.num_steps}" if progress.num_steps else "",
+        "loss": "" if progress.loss is None else f"{progress.loss:.4g}",
+        "training top1 [%]": "" if top1 is None else f"{100 * top1:.1f}",
+        **_times(training.time),
+        "reason": training.reason,
+    }
+
+
+@cells_of.register
+def _of_candidate(candidate: CandidateResource) -> Mapping[str, str]:
+    values = {
+        f"{one.name} [{unit}]" if (unit := unit_text(one.unit)) else one.name: number_text(
+            shown_in(Interval.of_error(one.value, one.uncertainty), one.unit)
+        )
+        for one in candidate.values
+    }
+    name = candidate.short_id or candidate.id
+    return {"candidate": name, "architecture": candidate.arch_id[:12], "state": candidate.state.value, **values}
+
+
+@cells_of.register
+def _of_point(point: FrontPointResource) -> Mapping[str, str]:
+    return cells_of(point.candidate)
+
+
+@cells_of.register
+def _of_measurement(measurement: MeasurementResource) -> Mapping[str, str]:
+    stats = measurement.stats
+    return {
+        "measurement": measurement.id,
+        "device type": measurement.device_type or "",
+        "latency p50": quantity_text(Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us), "us"),
+        "kind": measurement.kind.value,
+        "validity": measurement.validity.value,
+        "at": _text(measurement.created_at),
+    }
+
+
+def duration_text(seconds: float) -> str:
+    """A time span in two units at most: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{whole} s"
+
+
+def _times(time: TimeResource | None) -> Mapping[str, str]:
+    if time is None:
+        return {}
+    left = "" if time.left_s is None else duration_text(time.left_s)
+    return {"elapsed": duration_text(time.elapsed_s), "left": left}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool | Enum | datetime) and value != ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
