@@ -19,6 +19,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 
 from nas_engine.domain.measurement import Validity, ValidityFlag
 from nas_engine.domain.measuring.environment import DeviceIdentity
+from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access.principal import Principal
 from server.access.store import API_TOKENS, ENROLMENT_TOKENS, PRINCIPALS, SESSIONS
@@ -28,7 +29,7 @@ from server.candidates.candidate import Candidate
 from server.candidates.search import SearchCheckpoint
 from server.candidates.search_store import CHECKPOINTS, SEARCHES
 from server.candidates.spec import SearchSpec, parse_search_spec
-from server.candidates.tables import AWAITED_EVALUATIONS, CANDIDATES, EVALUATIONS
+from server.candidates.tables import ANSWERS, AWAITED_EVALUATIONS, CANDIDATES, EVALUATIONS
 from server.classifying.classification import ClassificationRecord
 from server.classifying.store import CLASSIFICATIONS
 from server.core.database.rows import Rows
@@ -49,6 +50,7 @@ from server.spaces.store import ARCHITECTURES, SPACE_TABLES
 from server.studies.spec import RankingStudySpec
 from server.studies.store import ENTRIES, STUDIES
 from server.studies.study import StudyEntry
+from server.training.curves.store import TRAINING_POINTS
 from server.training.networks.store import NETWORKS
 from server.training.store import SUPERNET_VERSIONS, SUPERNETS
 from tests.support.worlds.service_world import SPEC, TRAINING
@@ -57,9 +59,10 @@ STORED = (
     *(PRINCIPALS, API_TOKENS, SESSIONS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
     *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, ORDERS, MEASUREMENTS, CLASSIFICATIONS),
     *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS, NETWORKS),
-    *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES, WORKERS),
+    *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES, WORKERS, TRAINING_POINTS, ANSWERS),
 )
 BESIDE = {
+    "evaluation_answers": {"evaluation_id": "eval_1"},
     "evaluations": {"recorded_step": 0, "current": True},
     "idempotency_keys": {
         "caller": "",
@@ -107,6 +110,9 @@ SPECIAL: Mapping[tuple[type, str], SearchStrategy[Any]] = {
     (SearchCheckpoint, "payload"): st.dictionaries(TEXT, JSON, max_size=3),
     (ValidityFlag, "validity"): st.just(Validity.NOISY),
     (ValidityFlag, "reason"): TEXT.map("because {}".format),
+    (CorrectAnswers, "num_images"): st.just(16),
+    (CorrectAnswers, "labels_sha256"): st.just("cd" * 32),
+    (CorrectAnswers, "bits"): st.binary(min_size=2, max_size=2),
     (SpaceTable, "id"): st.just("table-1"),
     (SpaceTable, "sha256"): st.just("ab" * 32),
 }
@@ -176,5 +182,5 @@ def test_what_is_read_is_what_was_written(engine: sa.Engine, rows: Rows[Any], da
 
 
 def test_every_table_with_values_is_tested() -> None:
-    valueless = {"labels", "job_exclusions", "wake_counts", "uploads"}
+    valueless = {"labels", "job_exclusions", "wake_counts", "uploads", "measurement_layers"}
     assert {rows.table.name for rows in STORED} | valueless == set(metadata.tables)
