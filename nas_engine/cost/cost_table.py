@@ -1,8 +1,8 @@
 """Tables of costs that are brought to a DenseNAS search: the papers' published files, or rows of one's own.
 
 A brought table is one JSON document: which space it is of, its unit, where it comes from, and the costs in the
-arrangement of the published files (`nas_engine.cost.routing_costs`). It is checked against the space when it is made and
-when it is read. The published files are lists written as text; nothing in them is executed.
+arrangement of the published files (`nas_engine.cost.routing_costs`). It is checked against the space when it is made
+and when it is read. The published files are lists written as text; nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _from_rows(text: str, space: DenseSpace) -> RoutingCosts:
     unit = next((unit for unit in UNITS if f"latency_{unit}" in columns), None)
     if unit is None or "label" not in columns:
         raise InvalidMeasurementError(
-            f"the file has columns {', '.join(columns)[:200] or 'none'}: it needs `label`, and `latency_us` or `latency_ms`"
+            f"the file has columns {', '.join(columns)[:200] or 'none'}: it needs `label`, and `latency_us` or "
+            "`latency_ms`"
         )
     given: dict[str, float] = {}
     for number, row in enumerate(rows, start=2):

@@ -214,20 +214,21 @@ def _scarlet_network(name: str, space: str, architecture: str) -> NetworkSpec:
 
 
 _SPOS_SOURCE = (
-    "SPOS reference code (src/Supernet/train.py): {length} iterations of 1,024 images, SGD 0.5 linear to 0, 4e-5, label "
-    "smoothing 0.1, random resized crops (bilinear), colour jitter 0.4, pixels 0..255, float32"
+    "SPOS reference code (src/Supernet/train.py): {length} iterations of 1,024 images, SGD 0.5 linear to 0, 4e-5, "
+    "label smoothing 0.1, random resized crops (bilinear), colour jitter 0.4, pixels 0..255, float32"
 )
 _SHIFTING_SOURCE = (
     'supernet shifting, supplementary text: ImageNet-100, {length} iterations of 256; "the same setting (including '
     'hyper-parameters, data-augmentation strategy, learning-rate decay, etc.) as SPOS"'
 )
 _DENSENAS_SOURCE = (
-    "DenseNAS supplementary text and code (configs/imagenet_train_cfg.py): 240 epochs of 1,024, SGD 0.5 cosine to 1e-4, "
-    "decay 4e-5 on everything, label smoothing 0.1, random resized crops (bilinear) and flips, ImageNet's normalisation"
+    "DenseNAS supplementary text and code (configs/imagenet_train_cfg.py): 240 epochs of 1,024, SGD 0.5 cosine to "
+    "1e-4, decay 4e-5 on everything, label smoothing 0.1, random resized crops (bilinear) and flips, ImageNet's "
+    "normalisation"
 )
 _SCARLET_NETWORK_SOURCE = (
-    "SCARLET, supplementary Table 2 (architectures); no training recipe is published, this one is DenseNAS's: 240 epochs "
-    "of 1,024, SGD 0.5 cosine, decay 4e-5, label smoothing 0.1"
+    "SCARLET, supplementary Table 2 (architectures); no training recipe is published, this one is DenseNAS's: 240 "
+    "epochs of 1,024, SGD 0.5 cosine, decay 4e-5, label smoothing 0.1"
 )
 _SCARLET_SOURCE = (
     "SCARLET names strict fairness and equivariant stabilizers (Algorithm 1) and gives no numbers; step count, batch, "
@@ -310,8 +311,8 @@ TRAINING_PRESETS = {
         TrainingPreset(
             summary="AlphaNet's supernet: sandwich rule, adaptive alpha-divergence",
             source="AlphaNet supplementary text and code: 360 epochs of 2,048 images (64 GPUs x 32), warm-up 5 epochs, "
-            "cosine, adaptive alpha -1/1, clip 5, gradients clamped to 1, crops of 224 (bicubic), AutoAugment policy v0, "
-            "ImageNet's normalisation, float32",
+            "cosine, adaptive alpha -1/1, clip 5, gradients clamped to 1, crops of 224 (bicubic), AutoAugment policy "
+            "v0, ImageNet's normalisation, float32",
             spec=_ALPHANET,
             deviations=(
                 HELD_OUT,

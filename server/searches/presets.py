@@ -202,8 +202,8 @@ _ATTENTIVE = SearchSpec(
 )
 
 _CLASSES = (
-    "the paper draws 100 of ImageNet's classes at random, the published code takes the first 100: whoever registers the "
-    "data set chooses them (a folder with their 100 folders; validation_fraction 0.2)"
+    "the paper draws 100 of ImageNet's classes at random, the published code takes the first 100: whoever registers "
+    "the data set chooses them (a folder with their 100 folders; validation_fraction 0.2)"
 )
 _ONE_PROCESS = "one process sees the whole batch; the paper's four GPUs took the statistics of a quarter each"
 _SOFTMAX = "the betas of the ending block pass one softmax, as the paper says; the published code applies two"
@@ -214,8 +214,8 @@ _COST_TABLE_NEED = (
     (COST_TABLE_PLACE, "the paper's table, latency_list/lat_list_densenas_mbv2_xp32: `hilnas tables import` takes it"),
 )
 _DENSENAS_SOURCE = (
-    "supplementary A.1 and code: 150 epochs, architecture steps from epoch 50 on plain validation images, batches of 352, "
-    "SGD 0.2 to 1e-4, Adam 3e-4, lambda 0.15, tau 15 ms, best of the epochs from 120"
+    "supplementary A.1 and code: 150 epochs, architecture steps from epoch 50 on plain validation images, batches of "
+    "352, SGD 0.2 to 1e-4, Adam 3e-4, lambda 0.15, tau 15 ms, best of the epochs from 120"
 )
 _SHIFTING_DEVIATIONS = (
     "640 images are read as those of one candidate: the text does not say of what",
@@ -286,8 +286,8 @@ SEARCH_PRESETS = {
             "from 25,600 training images as they are augmented, 8,000 validation images",
             _SPOS,
             own_deviations=(
-                "the validation images are 8,000 of the held-out ones, of all classes; the code takes 160 classes of the "
-                "validation folder for each candidate",
+                "the validation images are 8,000 of the held-out ones, of all classes; the code takes 160 classes of "
+                "the validation folder for each candidate",
                 "the last generation counts: the code forgets it until its report",
             ),
         ),
@@ -323,8 +323,8 @@ SEARCH_PRESETS = {
         ),
         SearchPreset(
             "AttentiveNAS's evolution on AlphaNet's supernet, 200 to 1200 million MACs",
-            "AlphaNet code (configs/parallel_supernet_evo_search.yml): 512 at first, 20 generations of 128 mutated (0.2) "
-            "and 128 crossed, bins of 10 million MACs, BN statistics from 32 augmented batches of 256",
+            "AlphaNet code (configs/parallel_supernet_evo_search.yml): 512 at first, 20 generations of 128 mutated "
+            "(0.2) and 128 crossed, bins of 10 million MACs, BN statistics from 32 augmented batches of 256",
             _ATTENTIVE,
             own_deviations=("no candidate is evaluated twice, and the last generation is: the code does the contrary",),
         ),

@@ -50,6 +50,8 @@ def train(
             typer.echo(f"{known.name:32}{known.summary}")
         return
     spec = _preset(preset)
+    for deviation in () if preset is None else TRAINING_PRESETS[preset].deviations:
+        typer.echo(f"differs from the paper: {deviation}", err=True)
     spec.update({} if file is None else read_spec_file(file))
     options = {
         "name": name,

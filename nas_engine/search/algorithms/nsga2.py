@@ -372,8 +372,8 @@ class _RowMutation(PymooMutation):  # type: ignore[misc]
 class _CrossOrMutate(PymooCrossover):  # type: ignore[misc]
     """Children that are either mutations of their parents or crosses of them, never both.
 
-    A pair of parents has both of them mutated with the ratio of mutation, and is crossed otherwise; so the children of a
-    generation are the union of crossed and of mutated ones, in that ratio (SCARLET-NAS, Algorithm 1).
+    A pair of parents has both of them mutated with the ratio of mutation, and is crossed otherwise; so the children of
+    a generation are the union of crossed and of mutated ones, in that ratio (SCARLET-NAS, Algorithm 1).
     """
 
     def __init__(self, crossover: Crossover, mutation: Mutation, mutation_ratio: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nas_engine.domain.architecture import Genotype
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.pareto import equispaced

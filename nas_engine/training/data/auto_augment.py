@@ -3,7 +3,8 @@
 Facts: facebookresearch/AttentiveNAS @c4c16f1, data/auto_augment_tf.py and data/data_transform.py (policy, ranges,
 noise, filters and fill colour); what an operation does to pixels is Pillow's. A sub-policy of two operations is drawn
 for each image; each is applied with its probability, at its level plus Gaussian noise of deviation 0.5, clipped to
-[0, 10]; shears, rotations and translations go either way, with a filter drawn from three, and ImageNet's mean colour comes in.
+[0, 10]; shears, rotations and translations go either way, with a filter drawn from three, and ImageNet's mean colour
+comes in.
 One thing is torch's: its cubic kernel has a = -0.75, that of Pillow's transformations a = -1.
 Shapes: N images, C channels, H height, W width; pixels are whole numbers 0 to 255, held as floats.
 """
