@@ -110,7 +110,7 @@ class MacsBinnedSettings(SpecPart):
             return self
         if any(low >= high for low, high in itertools.pairwise(self.edges)):
             raise ValueError("edges must ascend: each bin ends above where it begins")
-        if self.model_fields_set & {"num_bins", "minimum_macs", "maximum_macs"}:
+        if (self.num_bins, self.minimum_macs, self.maximum_macs) != (7, None, None):
             raise ValueError("edges say all of the bins: leave out num_bins, minimum_macs and maximum_macs")
         return self
 
