@@ -172,8 +172,9 @@ def test_files_and_arrays_are_resized_by_the_filter_that_is_asked_for(
     path = tmp_path / "one.png"
     Image.fromarray(pixels).save(path)
     resample = Image.Resampling[interpolation.name]
+    from_file = Image.fromarray(pixels).resize((8, 8), resample, box=(5, 0, 25, 20))
+    assert np.array_equal(decode(path, Decoding(8, 3, interpolation=interpolation)), np.asarray(from_file))
     wanted = Image.fromarray(pixels[:, 5:25]).resize((8, 8), resample)
-    assert np.array_equal(decode(path, Decoding(8, 3, interpolation=interpolation)), np.asarray(wanted))
     assert np.array_equal(fit_array(pixels[None, :, 5:25], 8, 3, interpolation)[0], np.asarray(wanted))
 
 
@@ -203,8 +204,8 @@ def test_a_crop_that_misses_ten_times_is_the_middle_within_the_limits_of_the_rat
         assert abs((top + bottom) / 2 - size[1] / 2) <= 1
 
 
-def _shifted_loss(trained_as: TrainingSpec | None, dropout: float, **changes: Any) -> float:
-    space = tiny_space(dropout=dropout)
+def _shifted_loss(trained_as: TrainingSpec | None, rate: float, **changes: Any) -> float:
+    space = tiny_space(dropout=rate)
     settings = ShiftingSettings.model_validate({"images_per_candidate": 32, "batch_size": 16, **changes})
     shifter = SupernetShifter(tiny_weights(space), GREY, settings, CPU, seed=0, trained_as=trained_as)
     shifter.begin_generation(1)
