@@ -86,6 +86,7 @@ def create(
 def import_table(
     file: Annotated[Path, typer.Argument(help="Published nested lists, or a CSV file of label and latency_us.")],
     space: Annotated[str, typer.Option(help="Search space that it is of, e.g. densenas-mbv2.")],
+    parameters: Annotated[str, typer.Option(help="Of the space, as JSON, where they are not the published.")] = "{}",
     unit: Annotated[str, typer.Option(help="Of the nested lists, which do not say it: ms or us.")] = "ms",
     source: Annotated[str | None, typer.Option(help="Where it comes from, for people [the file's name].")] = None,
     as_json: JsonOption = False,
@@ -93,7 +94,7 @@ def import_table(
     token: TokenOption = None,
 ) -> None:
     """Bring a table that a DenseNAS search pays with; prints the hash that `algorithm.cost_table` of a spec takes."""
-    content = cost_table(file, space, unit, source or file.name)
+    content = cost_table(file, space, parameters, unit, source or file.name)
     with scratch_folder("table-") as folder, connect(server, token) as nas:
         path = folder / "table.json"
         path.write_bytes(content)
