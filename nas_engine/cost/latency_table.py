@@ -156,13 +156,15 @@ def measured_costs(space: DenseSpace, table: LatencyTable) -> RoutingCosts:
     Raises:
         InvalidMeasurementError: the table lacks an operator.
     """
-    return _costs(space, "us", {_name(s): 0.0 if s.graph is None else table.latency_us(s.graph) for s in _sites(space)})
+    return arranged_costs(
+        space, "us", {_name(s): 0.0 if s.graph is None else table.latency_us(s.graph) for s in _sites(space)}
+    )
 
 
 def mac_costs(space: DenseSpace) -> RoutingCosts:
     """A DenseNAS space's costs in millions of multiply-accumulates of one image (the paper's FLOPs objective)."""
     macs = {_name(s): 0.0 if s.graph is None else complexity(s.graph).macs / 1e6 for s in _sites(space)}
-    return _costs(space, "MMACs", macs)
+    return arranged_costs(space, "MMACs", macs)
 
 
 def _labelled_graphs(space: SearchSpace) -> Iterable[tuple[str, LayerGraph]]:
@@ -190,7 +192,7 @@ def _name(site: OperatorSite) -> tuple[str, str]:
     return site.place, site.operator
 
 
-def _costs(space: DenseSpace, unit: str, values: Mapping[tuple[str, str], float]) -> RoutingCosts:
+def arranged_costs(space: DenseSpace, unit: str, values: Mapping[tuple[str, str], float]) -> RoutingCosts:
     """Arrange one value per site as the routing needs them."""
     routing = space.routing
 

@@ -20,10 +20,13 @@ from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.densenas.viterbi import derive_architecture
+from nas_engine.supernet.execute import Batch
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.stream import PlainBatches
 from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, TrainResult, train
+from nas_engine.training.optimization import Arithmetic
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.differentiable import (
     DifferentiableStrategy,
@@ -41,8 +44,8 @@ class DenseNasResult:
     Attributes:
         ending: finished or cancelled.
         steps: weight steps made.
-        architecture: derived from the parameters as they stand.
-        logits: architecture parameters by coefficient name.
+        architecture: derived from the parameters as they stand, or as they stood after the best epoch.
+        logits: architecture parameters by coefficient name that it was derived from.
         weights: the trained supernet.
         report: cost and collapse.
     """
@@ -88,7 +91,10 @@ def search_architecture(
     _check_classes(space, dataset)
     training = settings.weight_training(seed)
     randomness = Randomness(seed)
-    stream = architecture_stream(dataset, training, device=device, share=share)
+    stream = architecture_stream(
+        dataset, training, device=device, share=share, augmented=settings.augment_architecture_images
+    )
+    held_out = PlainBatches(dataset.validation, dataset.normalisation, batch_size=settings.batch_size, device=device)
     strategy = DifferentiableStrategy(
         space,
         costs,
@@ -99,6 +105,7 @@ def search_architecture(
         randomness=randomness,
         share=share,
         micro_batch=training.micro_batch,
+        validation_batches=held_out,
     )
     weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))
 
@@ -111,6 +118,9 @@ def search_architecture(
         result = train(
             strategy, weights, dataset, training, device=device, hooks=watched, checkpoint=checkpoint, share=share
         )
+    if result.ending is StopReason.FINISHED:
+        norm = Batch(synchronised=settings.synchronised_norm)
+        strategy.compare_epoch(result.weights, result.steps, norm, Arithmetic(settings.precision, device).autocast)
     return _derived(space, strategy, result)
 
 
@@ -123,7 +133,7 @@ def _check_classes(space: DenseSpace, dataset: ImageDataset) -> None:
 
 
 def _derived(space: DenseSpace, strategy: DifferentiableStrategy, result: TrainResult) -> DenseNasResult:
-    logits = strategy.logits()
+    logits = strategy.derived_logits()
     return DenseNasResult(
         ending=result.ending,
         steps=result.steps,

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nas_engine.settings.base import CheckpointedSettings, Identifier, later
-from nas_engine.settings.training import OptimizerSettings, Schedule, TrainingSettings
+from nas_engine.settings.images import ImageForm
+from nas_engine.settings.training import OptimizerSettings, Precision, Schedule, TrainingSettings
 
 CostFactor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -25,7 +26,29 @@ class Alternation(Enum):
     INTERLEAVED = "interleaved"
 
 
-class DenseNasSettings(CheckpointedSettings):
+class CostEstimation(Enum):
+    """Formula of the expected cost of the supernet, which the architecture parameters are moved by.
+
+    `chained` weighs a block by how likely a path is to reach it; `local` sums every block's own expected cost (the
+    paper's Table 2 compares both).
+    """
+
+    CHAINED = "chained"
+    LOCAL = "local"
+
+
+class DerivedFrom(Enum):
+    """Moment whose architecture parameters the network is derived from.
+
+    `last`: the end of the search. `best_epoch`: the epoch after which the supernet was best on the validation images,
+    as the published code keeps it.
+    """
+
+    LAST = "last"
+    BEST_EPOCH = "best_epoch"
+
+
+class DenseNasSettings(CheckpointedSettings, ImageForm):
     """DenseNAS: trains a supernet with architecture parameters, and derives one architecture per cost factor.
 
     The loss is cross entropy + factor * log(cost) / log(cost_base); a candidate is what the parameters end with.
@@ -42,6 +65,20 @@ class DenseNasSettings(CheckpointedSettings):
 
     latency_table: str | None = Field(default=None, min_length=1, max_length=100)
     """Id of a completed latency table of this space; absent: the cost is MACs."""
+
+    cost_table: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = later(None)
+    """SHA-256 of an imported table of costs of this space, in place of `latency_table`: the paper's, or one's own;
+    `hilnas tables import` makes one and says it."""
+
+    cost_estimation: CostEstimation = later(CostEstimation.CHAINED)
+    """Formula of the expected cost: the paper's chained one, or the local one that it is compared with."""
+
+    derived_from: DerivedFrom = later(DerivedFrom.LAST)
+    """Moment whose architecture parameters the network is derived from."""
+
+    first_validated_epoch: int | None = later(None, ge=0, le=100_000)
+    """With `best_epoch`: number of epochs before the supernet is looked at (published code: 120 of 150 for MobileNetV2,
+    50 of 70 for ResNet); absent: `first_architecture_epoch`."""
 
     dataset: Identifier
     """Registered data set: its training images move the weights, its validation images the architecture parameters."""
@@ -90,6 +127,13 @@ class DenseNasSettings(CheckpointedSettings):
     augmentation: Literal["none", "inception"] = "inception"
     """Augmentation of the training images (published: `inception`, random resized crop and flip)."""
 
+    augment_architecture_images: bool = later(True)
+    """Whether the images of architecture steps are augmented like training images; the published code takes them as
+    they are validated."""
+
+    precision: Precision = later(Precision.AUTO)
+    """Arithmetic of weight steps; architecture steps are float32 always."""
+
     checkpoint_every_steps: int = Field(default=500, ge=1)
     """Number of weight steps between resumable checkpoints."""
 
@@ -108,7 +152,10 @@ class DenseNasSettings(CheckpointedSettings):
     def weight_training(self, seed: int) -> TrainingSettings:
         """The training of the weights that these fields describe: all weights are decayed, and the cosine ends above 0
         (supplementary A.1 and A.4)."""
-        same = {"epochs", "batch_size", "synchronised_norm", "checkpoint_every_steps", "augmentation", "micro_batch"}
+        same = {
+            *("epochs", "batch_size", "synchronised_norm", "checkpoint_every_steps", "augmentation"),
+            *("interpolation", "normalisation", "precision", "micro_batch"),
+        }
         optimizer = OptimizerSettings(
             **self.model_dump(include={"learning_rate", "momentum", "weight_decay"}),
             decay_all=True,
@@ -127,9 +174,26 @@ class DenseNasSettings(CheckpointedSettings):
             raise ValueError(
                 f"final_learning_rate {self.final_learning_rate} is not below learning_rate {self.learning_rate}"
             )
+        if self.micro_batch is not None and self.batch_size % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}")
         if self.first_architecture_epoch >= self.epochs:
             raise ValueError(
                 f"first_architecture_epoch {self.first_architecture_epoch} of {self.epochs} epochs: the architecture "
                 "parameters would never move"
             )
+        if self.latency_table is not None and self.cost_table is not None:
+            raise ValueError("latency_table and cost_table are both given: a network is paid for by one of them")
+        first = self.first_validated_epoch
+        if first is not None and self.derived_from is DerivedFrom.LAST:
+            raise ValueError("first_validated_epoch goes with derived_from: best_epoch")
+        if first is not None and not self.first_architecture_epoch <= first < self.epochs:
+            raise ValueError(
+                f"first_validated_epoch is {first}: it must lie from first_architecture_epoch, "
+                f"{self.first_architecture_epoch}, below epochs, {self.epochs}"
+            )
         return self
+
+    @property
+    def pays_latency(self) -> bool:
+        """Whether networks are paid for in milliseconds; else in millions of MACs."""
+        return self.latency_table is not None or self.cost_table is not None

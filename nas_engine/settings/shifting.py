@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from nas_engine.settings.base import SpecPart, later
-from nas_engine.settings.training import AugmentationName
+from nas_engine.settings.training import AugmentationName, Precision
+
+IMMEDIATE_BATCH = 150
+"""Images per step in the released code, which has no other mode than `immediate`."""
 
 
 class ShiftingMode(Enum):
@@ -60,7 +64,7 @@ class ShiftingSettings(SpecPart):
     """Number of update steps on a candidate (`immediate`; released code: 20)."""
 
     batch_size: int = Field(default=128, ge=1, le=65_536)
-    """Number of images per forward pass."""
+    """Number of images per forward pass; absent in `immediate`: 150, as in the released code."""
 
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the target given to all classes alike."""
@@ -71,12 +75,25 @@ class ShiftingSettings(SpecPart):
     new_head: bool = False
     """Whether a new classifier is drawn, and trained by the search: for a data set with other classes."""
 
-    augmentation: AugmentationName = later(AugmentationName.NONE)
-    """Augmentation of the training images."""
+    augmentation: AugmentationName | None = later(None)
+    """Augmentation of the training images; absent: the one that the supernet was trained with."""
+
+    dropout: bool = later(True)
+    """Whether dropout is on as it was in the training of the supernet, where its space has any."""
+
+    precision: Precision = later(Precision.FLOAT32)
+    """Arithmetic of forward passes."""
 
     running_statistics: bool = later(False)
     """Whether the supernet's running statistics of batch normalisation move too, as in the released code, which takes
     its accuracies with them; ours are taken after recalibration."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_batch(cls, document: Any) -> Any:
+        if isinstance(document, dict) and document.get("mode") in (ShiftingMode.IMMEDIATE, "immediate"):
+            return {"batch_size": IMMEDIATE_BATCH, **document}
+        return document
 
     @model_validator(mode="after")
     def _whole_batches(self) -> ShiftingSettings:

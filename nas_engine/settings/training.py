@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart, later
+from nas_engine.settings.images import ImageForm
 
 
 class OptimizerKind(Enum):
@@ -40,8 +42,9 @@ class Precision(Enum):
 class AugmentationName(Enum):
     """Augmentation of training images.
 
-    `light`: shift and flip; `inception`: random resized crop and flip; `imagenet`: these and colour; `autoaugment`:
-    these and the AutoAugment policy.
+    `light`: shift and flip; `inception`: random resized crop and flip; `imagenet`: these and colour jitter (0.4 of
+    brightness, contrast and saturation in random order, as SPOS); `autoaugment`: these and AutoAugment's policy v0, as
+    AttentiveNAS has it.
     """
 
     NONE = "none"
@@ -77,7 +80,8 @@ class UniformSettings(SpecPart):
 class MacsBinnedSettings(SpecPart):
     """SPOS's MACs-binned sampling: draw one of the bins, then an architecture whose MACs lie in it.
 
-    Bins are the published seven (290M to 360M) for the published space, and quantiles of the space elsewhere.
+    Bins are the published seven (290M to 360M) for SPOS's space, whatever its number of classes, and quantiles of the
+    space elsewhere: equally likely bins, which is uniform sampling.
     """
 
     kind: Literal["flops_binned"] = "flops_binned"
@@ -94,6 +98,21 @@ class MacsBinnedSettings(SpecPart):
 
     maximum_macs: float | None = later(None, gt=0)
     """Upper end of equally wide bins, in MACs; goes with `minimum_macs`."""
+
+    edges: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=2, max_length=1001)] | None = later(
+        None
+    )
+    """Edges of the bins, in MACs, ascending; instead of the three settings above."""
+
+    @model_validator(mode="after")
+    def _edges(self) -> Self:
+        if self.edges is None:
+            return self
+        if any(low >= high for low, high in itertools.pairwise(self.edges)):
+            raise ValueError("edges must ascend: each bin ends above where it begins")
+        if (self.num_bins, self.minimum_macs, self.maximum_macs) != (7, None, None):
+            raise ValueError("edges say all of the bins: leave out num_bins, minimum_macs and maximum_macs")
+        return self
 
     @model_validator(mode="after")
     def _both_ends(self) -> Self:
@@ -112,7 +131,11 @@ class FairSettings(SpecPart):
 
 
 class SandwichSettings(SpecPart):
-    """The sandwich rule (AttentiveNAS, AlphaNet): the largest subnet teaches random ones and the smallest."""
+    """The sandwich rule (AttentiveNAS, AlphaNet): the largest subnet teaches random ones and the smallest.
+
+    It comes without AlphaNet's optimiser, image size and augmentation: those are in the preset `alphanet-imagenet`,
+    while the defaults of a training are SPOS's.
+    """
 
     kind: Literal["sandwich"] = "sandwich"
     """Name of the strategy; it selects these settings."""
@@ -161,6 +184,10 @@ class StandaloneSettings(SpecPart):
 
     evaluation_batch_size: int = later(200, ge=1, le=65_536)
     """Number of images per forward pass when its accuracy is taken."""
+
+    train_on_held_out: bool = later(False)
+    """Whether the images that searches hold out are trained on too, as the papers' final networks are; there is no
+    validation accuracy then, only the one on test images."""
 
 
 class ModelFiles(SpecPart):
@@ -237,6 +264,10 @@ class OptimizerSettings(SpecPart):
     warmup_steps: int = Field(default=0, ge=0, le=100_000_000)
     """Number of steps over which the learning rate rises from a thousandth; the decay runs on meanwhile (AlphaNet)."""
 
+    warmup_epochs: int | None = later(None, ge=1, le=100_000)
+    """The same as a number of passes over the training images, in place of `warmup_steps`; for trainings whose length
+    is given in `epochs`."""
+
     final_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the initial learning rate that a cosine ends at (DenseNAS: 1e-4 of 0.2; SPOS, AlphaNet: 0)."""
 
@@ -250,10 +281,12 @@ class OptimizerSettings(SpecPart):
     def _cosine_ends(self) -> OptimizerSettings:
         if self.final_share and self.schedule is not Schedule.COSINE:
             raise ValueError(f"final_share is for the cosine, the schedule is {self.schedule.value}")
+        if self.warmup_epochs is not None and self.warmup_steps:
+            raise ValueError("warmup_steps and warmup_epochs say the same: give one of them")
         return self
 
 
-class TrainingSettings(SpecPart):
+class TrainingSettings(ImageForm):
     """Settings of every training: of a supernet, or of one stand-alone network."""
 
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
@@ -273,7 +306,7 @@ class TrainingSettings(SpecPart):
 
     augmentation: AugmentationName = AugmentationName.LIGHT
     """Augmentation of the training images. `light`: shift and flip; `inception`: random resized crop and flip;
-    `imagenet`: these and colour; `autoaugment`: these and the AutoAugment policy."""
+    `imagenet`: these and SPOS's colour jitter; `autoaugment`: these and AutoAugment's policy v0."""
 
     resolution: int | None = Field(default=None, ge=8, le=1024)
     """Side of the training images, pixels; absent: the space's input."""
@@ -316,6 +349,8 @@ class TrainingSettings(SpecPart):
     def _one_length(self) -> Self:
         if (self.epochs is None) is (self.iterations is None):
             raise ValueError("give exactly one of epochs and iterations")
+        if self.optimizer.warmup_epochs is not None and self.epochs is None:
+            raise ValueError("optimizer.warmup_epochs goes with epochs: with iterations give warmup_steps")
         if isinstance(self.num_processes, int) and self.batch_size % self.num_processes:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.num_processes} processes")
         if self.micro_batch is not None:
@@ -335,7 +370,18 @@ class TrainingSettings(SpecPart):
 
     def num_steps(self, num_images: int) -> int:
         """Return the number of update steps on a data set of `num_images` training images."""
-        return self.iterations or (self.epochs or 1) * max(num_images // self.batch_size, 1)
+        return self.iterations or (self.epochs or 1) * self._steps_per_epoch(num_images)
+
+    def optimizer_on(self, num_images: int) -> OptimizerSettings:
+        """Return the update rule on so many training images: a warm-up of epochs is one of steps."""
+        epochs = self.optimizer.warmup_epochs
+        if epochs is None:
+            return self.optimizer
+        steps = epochs * self._steps_per_epoch(num_images)
+        return self.optimizer.model_copy(update={"warmup_epochs": None, "warmup_steps": steps})
+
+    def _steps_per_epoch(self, num_images: int) -> int:
+        return max(num_images // self.batch_size, 1)
 
 
 class TrainingSpec(TrainingSettings):

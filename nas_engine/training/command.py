@@ -142,10 +142,12 @@ def _retrain(
         checkpoint=_checkpoint(options.out),
         share=share_of_this_process(),
     )
-    if share_of_this_process().rank or found.test is None or found.validation is None:
+    if share_of_this_process().rank or found.test is None:
         return
     found.weights.save(options.out, {"recipe": recipe.model_dump_json()})
-    report = {"arch_id": architecture.arch_id, "test": asdict(found.test), "validation": asdict(found.validation)}
+    report = {"arch_id": architecture.arch_id, "test": asdict(found.test)}
+    if found.validation is not None:  # they were not trained on
+        report["validation"] = asdict(found.validation)
     sys.stdout.write(json.dumps(report) + "\n")
 
 
@@ -179,10 +181,11 @@ def _open(recipe: Recipe, options: argparse.Namespace) -> ImageDataset:
         DatasetSource(
             kind=SourceKind(options.format),
             path=options.data,
-            image_size=images.image_size,
+            image_size=recipe.resolution or images.image_size,
             channels=images.channels,
             validation_fraction=images.validation_fraction,
             centre_crop=images.centre_crop,
+            form=recipe.image_form,
         )
     )
 

@@ -19,18 +19,27 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import Accuracy, Evaluated, classify, evaluate
-from nas_engine.settings.evaluation import EvaluationSettings, SharedEvaluationSettings
+from nas_engine.settings.evaluation import CalibrationImages, EvaluationSettings, SharedEvaluationSettings
+from nas_engine.settings.training import AugmentationName
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.data.augmentation import NO_AUGMENTATION
+from nas_engine.training.data.augmentation import AUGMENTATIONS, NO_AUGMENTATION, Augmentation
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.loop import NO_HOOKS, Hooks
+from nas_engine.training.optimization import Arithmetic
 from nas_engine.training.randomness import Randomness
 
 CALIBRATION_SEED = 0  # calibration images are the same for every candidate
+
+
+def calibration_augmentation(settings: SharedEvaluationSettings, trained_with: AugmentationName) -> Augmentation:
+    """What is done to calibration images of weights that were trained with an augmentation."""
+    if settings.calibration_images is CalibrationImages.PLAIN:
+        return NO_AUGMENTATION
+    return AUGMENTATIONS[trained_with]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +66,33 @@ class SupernetEvaluator:
         settings: SharedEvaluationSettings,
         device: torch.device,
         hooks: Hooks = NO_HOOKS,
+        *,
+        trained_with: AugmentationName = AugmentationName.NONE,
     ) -> None:
         """Each batch is worked on inside `hooks.pause`; candidates are judged on all validation images, or on as many
-        as `settings` names.
+        as `settings` names; calibration images are augmented as the weights were `trained_with`, where it wants that.
         """
         self._space = space
         self._hooks = hooks
         self._settings = settings
         self._device = device
         self._weights = weights.to(device, channels_last=True)
+        self._arithmetic = Arithmetic(settings.precision, device)
         batch_size = min(settings.batch_size, len(dataset.train))
         stream = TrainingStream(
             dataset,
             batch_size=batch_size,
-            augmentation=NO_AUGMENTATION,
+            augmentation=calibration_augmentation(settings, trained_with),
             randomness=Randomness(CALIBRATION_SEED),
             device=device,
         )
         self._calibration = CalibrationBatches(stream, settings.num_calibration_batches)
         stream.close()
         num_batches = settings.num_validation_batches if isinstance(settings, EvaluationSettings) else None
-        max_validation = None if num_batches is None else num_batches * settings.batch_size
+        size = settings.held_out_batch_size
+        max_validation = None if num_batches is None else num_batches * size
         self._validation, self._test = (
-            PlainBatches(split, dataset.normalisation, batch_size=settings.batch_size, device=device, max_images=limit)
+            PlainBatches(split, dataset.normalisation, batch_size=size, device=device, max_images=limit)
             for split, limit in ((dataset.validation, max_validation), (dataset.test, None))
         )
 
@@ -93,18 +106,21 @@ class SupernetEvaluator:
         Raises:
             WeightsError: the weights are of another space, or activations are not finite.
         """
-        return evaluate(
-            self._graph(architecture, Form.SUPERNET),
-            self._weights,
-            calibration_NCHW=self._hooks.paused(self._calibration),
-            held_out=self._hooks.paused(self._validation),
-            mode=self._settings.calibration,
-        )
+        with self._arithmetic.autocast():
+            return evaluate(
+                self._graph(architecture, Form.SUPERNET),
+                self._weights,
+                calibration_NCHW=self._hooks.paused(self._calibration),
+                held_out=self._hooks.paused(self._validation),
+                mode=self._settings.calibration,
+            )
 
     def test(self, architecture: Architecture, statistics: Mapping[str, BatchStatistics]) -> Accuracy:
         """Accuracy on the test images, with statistics that `evaluate` gave. For final reports only."""
         norm = Calibrated(CalibratedStatistics.from_values(statistics, self._device))
-        return classify(self._graph(architecture, Form.SUPERNET), self._weights, norm, self._hooks.paused(self._test))
+        graph = self._graph(architecture, Form.SUPERNET)
+        with self._arithmetic.autocast():
+            return classify(graph, self._weights, norm, self._hooks.paused(self._test))
 
     def deployed(self, architecture: Architecture) -> DeployedSubnet:
         """The stand-alone network with inherited weights, for the exporter.

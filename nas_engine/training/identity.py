@@ -15,11 +15,12 @@ from nas_engine.training.data.augmentation import AUGMENTATIONS, Augmentation
 from nas_engine.training.optimization import decayed_roles
 
 
-def run_document(settings: TrainingSettings, num_steps: int) -> dict[str, JsonValue]:
-    """Return what decides a run; how often it reports and saves does not change what it computes."""
-    optimizer = settings.optimizer
+def run_document(settings: TrainingSettings, num_images: int) -> dict[str, JsonValue]:
+    """Return what decides a run on so many images; how often it reports and saves does not change what it computes."""
+    optimizer = settings.optimizer_on(num_images)
     return {
-        "num_steps": num_steps,
+        **settings.image_form.model_dump(mode="json"),
+        "num_steps": settings.num_steps(num_images),
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "optimizer": optimizer_document(optimizer),

@@ -183,12 +183,13 @@ class _Run:
     ) -> None:
         self._strategy, self._settings, self._device = strategy, settings, device
         self._num_steps = settings.num_steps(len(dataset.train))
+        self._update_rule = settings.optimizer_on(len(dataset.train))
         self._report_every_steps = settings.report_every_steps or max(self._num_steps // REPORTS_PER_RUN, 1)
         self._hooks, self._path, self._share = hooks, checkpoint, share
         self._identity = run_identity(strategy, weights, dataset, settings)
         self._randomness = Randomness(settings.seed)
         self._weights = weights.to(device, channels_last=True)
-        self._optimizer = make_optimizer(self._weights, settings.optimizer)
+        self._optimizer = make_optimizer(self._weights, self._update_rule)
         self._arithmetic = Arithmetic(settings.precision, device)
         self._state = _State()
         self._resume()
@@ -246,8 +247,8 @@ class _Run:
             outcomes.append(self._strategy.step(part, context))
         average_gradients(self._weights, self._share)
         self._arithmetic.unscale(self._optimizer)
-        clip_gradients(self._weights, settings.optimizer)
-        set_learning_rate(self._optimizer, learning_rate_at(settings.optimizer, step, self._num_steps))
+        clip_gradients(self._weights, self._update_rule)
+        set_learning_rate(self._optimizer, learning_rate_at(self._update_rule, step, self._num_steps))
         self._arithmetic.update(self._optimizer)
         loss = torch.stack([outcome.loss.detach() for outcome in outcomes]).mean()
         num_correct = torch.stack([outcome.num_correct.detach() for outcome in outcomes]).sum()
@@ -293,7 +294,7 @@ class _Run:
                 num_steps=self._num_steps,
                 loss=loss,
                 top1=top1,
-                learning_rate=learning_rate_at(self._settings.optimizer, state.step - 1, self._num_steps),
+                learning_rate=learning_rate_at(self._update_rule, state.step - 1, self._num_steps),
                 images_per_s=steps_per_s * self._settings.batch_size,
                 eta_s=(self._num_steps - state.step) / max(steps_per_s, 1e-9),
             )
@@ -338,7 +339,7 @@ def run_identity(
         {
             "strategy": strategy.name,
             "settings": strategy.settings(),
-            "config": run_document(settings, settings.num_steps(len(dataset.train))),
+            "config": run_document(settings, len(dataset.train)),
             "data": dataset.fingerprint,
             "weights": [[name, list(tensor.shape)] for name, tensor in weights.items()],
         }

@@ -195,7 +195,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     networks = Networks(uow, spaces, datasets)
     models_to_ship = DeployableModels(uow)
     training = (supernets, networks, CandidateRetraining(uow, networks), models_to_ship)
-    searches = Searches(uow, Admission(spaces, datasets, supernets), supernets, kinds)
+    searches = Searches(uow, Admission(spaces, datasets, supernets, artifacts), supernets, kinds)
     fronts = Fronts(uow, FrontMaths())
     searching = (searches, fronts, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
 

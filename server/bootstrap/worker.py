@@ -198,7 +198,7 @@ def _handlers(
             spaces,
             code_version,
         ),
-        JobKind.CONVERT: ConvertHandler(ConversionResults(uow), CalibrationDatasets(uow).name, resources, rknn),
+        JobKind.CONVERT: ConvertHandler(ConversionResults(uow), CalibrationDatasets(uow).images, resources, rknn),
         JobKind.EVALUATE: EvaluateHandler(searches, EvaluationResults(uow), resources, loaded, accuracies),
         JobKind.SHIFT: ShiftHandler(Shifts(uow, LongJobs(uow)), resources, loaded, accuracies),
         JobKind.DERIVE: DeriveHandler(Derivations(uow, LongJobs(uow)), resources, tables),

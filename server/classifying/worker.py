@@ -15,6 +15,7 @@ from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.measuring.image_set import MAX_IMAGES, MEDIA_TYPE, ImageSetFile, Preprocessing, write_image_set
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import predict
+from nas_engine.settings.images import ImageForm
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from server.classifying.classification import ReferencePredictions
@@ -45,6 +46,7 @@ class FinalImages:
     def answers(
         self,
         dataset: str,
+        form: ImageForm,
         graph: LayerGraph,
         weights: Mapping[str, torch.Tensor],
         statistics: Mapping[str, BatchStatistics],
@@ -56,6 +58,7 @@ class FinalImages:
 
         Args:
             dataset: registered name.
+            form: in which its images were trained on.
             graph, weights, statistics: as its accuracy was taken with.
             num_images: evenly drawn; None takes all, as far as 512 MiB of pixels hold them.
             stopped: asked before every batch.
@@ -65,7 +68,7 @@ class FinalImages:
         """
         channels, height, _ = graph.input_shape
         with self._lock:
-            stored = self._stored(dataset, channels, height, num_images)
+            stored = self._stored(dataset, channels, height, num_images, form)
         norm = Calibrated(CalibratedStatistics.from_values(statistics, self._resources.device))
         batches = self._resources.paused(self._batches(stored.images, stopped))
         predictions = predict(graph, weights, norm, batches)
@@ -87,8 +90,8 @@ class FinalImages:
             on_device = torch.from_numpy(x_NCHW).to(self._resources.device)
             yield on_device.contiguous(memory_format=torch.channels_last)
 
-    def _store(self, name: str, channels: int, size: int, num_images: int | None) -> StoredImages:
-        dataset = self._resources.images(name, channels, size)
+    def _store(self, name: str, channels: int, size: int, num_images: int | None, form: ImageForm) -> StoredImages:
+        dataset = self._resources.images(name, channels, size, form)
         split = dataset.test
         largest = min(len(split), MAX_IMAGES, MAX_PIXEL_BYTES // int(np.prod(split.image_shape)))
         wanted = max(1, min(num_images or largest, largest))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas_engine.cost.cost_table import MEDIA_TYPE, read_cost_table
+from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.json_value import canonical_json
+from nas_engine.spaces.densenas.space import DenseSpace
+from server.artifacts.artifacts import Artifacts
+from server.artifacts.store import ArtifactStore
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction
-from server.core.errors import NotFoundError, SpecViolation
+from server.core.errors import ArtifactDamagedError, NotFoundError, SpecViolation
 from server.fleet.device import HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.store import HardwareStore
@@ -48,6 +53,30 @@ def table_violations(
     if hardware is not None and not any(reasons):
         reasons.append(_other_hardware(tx, table, hardware))
     return [SpecViolation(pointer, f"latency table {table_id} {reason}") for reason in reasons if reason]
+
+
+def cost_table_violations(
+    tx: Transaction, sha256: str, pointer: str, *, space: DenseSpace | None, artifacts: Artifacts | None
+) -> Sequence[SpecViolation]:
+    """Why an imported table cannot be used by a search; () where it can.
+
+    Args:
+        sha256: of the table.
+        pointer: place of the spec that names it.
+        space: searched; None where it is no densely connected one, which is said elsewhere.
+        artifacts: reads it; None looks at its record alone.
+    """
+    found = ArtifactStore(tx).find_artifact(sha256)
+    if found is None or found.media_type != MEDIA_TYPE:
+        what = "there is no imported cost table" if found is None else f"an artifact of type {found.media_type} is"
+        return [SpecViolation(pointer, f"{what} {sha256}: `hilnas tables import` brings one")]
+    if space is None or artifacts is None:
+        return []
+    try:
+        read_cost_table(artifacts.read(sha256), space)
+    except (InvalidMeasurementError, NotFoundError, ArtifactDamagedError) as error:
+        return [SpecViolation(pointer, str(error))]
+    return []
 
 
 def _other_space(table: Batch, space: SpaceDescription | None) -> str:

@@ -9,6 +9,8 @@ from pydantic import Field
 from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.measuring.profile import ProfileName
+from nas_engine.settings.base import later
+from nas_engine.settings.images import AS_IT_IS, ImageForm
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.jobs.payloads import Payload
 from server.spaces.architecture import ArchitectureDocument
@@ -82,7 +84,8 @@ class ConvertPayload(Payload):
 
     It is made of an architecture or of an operator (`measure` and `measure_target` say what follows, where no candidate
     waits for it), or of an ONNX file (`source_sha256`, then `measure`, `classify` and `measure_target`
-    say what follows). A w8a8 conversion is calibrated with images of a data set, or of an image set.
+    say what follows). A w8a8 conversion is calibrated with images of a data set, in the form that
+    the network was trained on, or of an image set.
 
     `weights` is random where only latency is wanted of it, else inherited from `supernet_version_id`, or
     retrained: then that names the network's weights.
@@ -110,3 +113,4 @@ class ConvertPayload(Payload):
     measure_target: MeasureTarget | None = None
     target_platform: str = "rk3588"
     deploys: bool = False
+    calibration_form: ImageForm = later(AS_IT_IS)

@@ -17,7 +17,9 @@ from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algori
 from nas_engine.settings.declared import SettingsError
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.training import TrainingSpec
+from nas_engine.spaces.densenas.space import DenseSpace
 from server.artifacts.artifact import ModelFormat
+from server.artifacts.artifacts import Artifacts
 from server.candidates.search import UsedPlugin
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
@@ -26,8 +28,9 @@ from server.core.errors import NotFoundError, SpecViolation
 from server.fleet.device import HardwareProfile
 from server.fleet.selection import format_for, misfit, most_common_profile, none_classifies, profile_of, relabelled
 from server.fleet.store import DeviceStore
-from server.latency_tables.checks import table_violations
+from server.latency_tables.checks import cost_table_violations, table_violations
 from server.searches.feasibility import asked_text, unmet_by_measurements
+from server.searches.presets import preset_deviations
 from server.searches.value_sources import missing_sources
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
@@ -73,7 +76,15 @@ class _Fleet:
 class Admission:
     """Checks search specs against spaces, data sets, supernets and the fleet."""
 
-    def __init__(self, spaces: SpaceCatalog, datasets: DatasetCatalog, supernets: Supernets) -> None:
+    def __init__(
+        self,
+        spaces: SpaceCatalog,
+        datasets: DatasetCatalog,
+        supernets: Supernets,
+        artifacts: Artifacts | None = None,
+    ) -> None:
+        """See class. Without `artifacts`, of an imported cost table its record alone is looked at."""
+        self._artifacts = artifacts
         self._spaces = spaces
         self._datasets = datasets
         self._supernets = supernets
@@ -119,9 +130,10 @@ class Admission:
                 device=spec.device,
                 hardware=fleet.profile,
             )
-        warnings: tuple[str, ...] = ()
+        violations += self._cost_table(tx, spec)
+        warnings: tuple[str, ...] = preset_deviations(spec)
         if space is not None and fleet.profile is not None:
-            warnings = unmet_by_measurements(tx, spec.domain_constraints(), space, fleet.profile)
+            warnings += unmet_by_measurements(tx, spec.domain_constraints(), space, fleet.profile)
         return SpecReport(
             violations=tuple(violations),
             bounds=bounds,
@@ -229,6 +241,20 @@ class Admission:
         if isinstance(spec.algorithm, DenseNasSettings):
             found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
         return found
+
+    def _cost_table(self, tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
+        algorithm = spec.algorithm
+        if not isinstance(algorithm, DenseNasSettings) or algorithm.cost_table is None:
+            return ()
+        described, _ = self._space(spec)
+        space = None if described is None else self._spaces.space(spec.space.id, spec.space.parameters)
+        return cost_table_violations(
+            tx,
+            algorithm.cost_table,
+            "/algorithm/cost_table",
+            space=space if isinstance(space, DenseSpace) else None,
+            artifacts=self._artifacts,
+        )
 
     def _batches(self, spec: SearchSpec, supernet: Supernet | None) -> Sequence[SpecViolation]:
         """Batches of what searches train that are larger than the data set; a supernet's own is checked with it."""

@@ -283,6 +283,9 @@ class SearchPresetResource(Resource):
     source: str
     """The paper and the place in it that its numbers come from."""
 
+    deviations: list[str] = Field(default_factory=list)
+    """What differs from the published search, each with the reason; said as warnings where it is launched, too."""
+
     needs: list[PresetNeedResource]
     """Places that must be filled in before the spec is posted."""
 

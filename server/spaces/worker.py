@@ -15,6 +15,7 @@ import torch
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.images import AS_IT_IS, ImageForm
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.artifacts.artifacts import Artifacts
@@ -56,29 +57,33 @@ class WorkerResources:
         self._dataset = lru_cache(maxsize=MAX_DATASETS)(self._open_dataset)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def dataset(self, name: str, space: SearchSpace, resolution: int | None = None) -> ImageDataset:
-        """A data set brought to the channels and the (largest) resolution of a space.
+    def dataset(
+        self, name: str, space: SearchSpace, resolution: int | None = None, form: ImageForm = AS_IT_IS
+    ) -> ImageDataset:
+        """A data set brought to the channels and the (largest) resolution of a space, in the form a training wants.
 
         Raises:
             DatasetError: it cannot be read, or has another number of classes than the space.
         """
         channels, size, _ = space.input_shapes[-1]
-        dataset = self.images(name, channels, resolution or size)
+        dataset = self.images(name, channels, resolution or size, form)
         if dataset.num_classes != space.num_classes:
             raise DatasetError(
                 f"data set {name!r} has {dataset.num_classes} classes, the space {space.num_classes}: set num_classes"
             )
         return dataset
 
-    def images(self, name: str, channels: int, size: int) -> ImageDataset:
+    def images(self, name: str, channels: int, size: int, form: ImageForm = AS_IT_IS) -> ImageDataset:
         """A data set brought to these channels and this size, whatever its classes. Raises DatasetError."""
         with self._dataset_lock:
-            return self._dataset(name, size, channels)
+            return self._dataset(name, size, channels, form)
 
-    def source(self, name: str, space: SearchSpace, resolution: int | None = None) -> DatasetSource:
+    def source(
+        self, name: str, space: SearchSpace, resolution: int | None = None, form: ImageForm = AS_IT_IS
+    ) -> DatasetSource:
         """Where `dataset` reads from, for processes of their own. Raises DatasetError."""
         channels, size, _ = space.input_shapes[-1]
-        return self._source(name, resolution or size, channels)
+        return self._source(name, resolution or size, channels, form)
 
     def paused(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches, each worked on while no board of this host times a block."""
@@ -86,13 +91,13 @@ class WorkerResources:
             with self.pause():
                 yield batch
 
-    def _open_dataset(self, name: str, image_size: int, channels: int) -> ImageDataset:
-        dataset = replace(open_dataset(self._source(name, image_size, channels)), name=name)
+    def _open_dataset(self, name: str, image_size: int, channels: int, form: ImageForm) -> ImageDataset:
+        dataset = replace(open_dataset(self._source(name, image_size, channels, form)), name=name)
         for notice in dataset.notices:
             _log.warning("data set", dataset=name, notice=notice)
         return dataset
 
-    def _source(self, name: str, image_size: int, channels: int) -> DatasetSource:
+    def _source(self, name: str, image_size: int, channels: int, form: ImageForm) -> DatasetSource:
         registered = self._registered.registered(name)
         return DatasetSource(
             kind=registered.kind,
@@ -103,4 +108,5 @@ class WorkerResources:
             seed=registered.seed,
             centre_crop=registered.centre_crop,
             settings=registered.settings,
+            form=form,
         )

@@ -22,6 +22,8 @@ class StandaloneTraining(TrainingSettings, StandaloneSettings):
     def _one_process(self) -> StandaloneTraining:
         if self.num_processes != 1:
             raise ValueError("num_processes must be 1: the workers share out the architectures of a study instead")
+        if self.train_on_held_out:
+            raise ValueError("train_on_held_out is not for studies: they compare accuracies on the held-out images")
         return self
 
 

@@ -66,13 +66,16 @@ class RankHandler:
         space = SpaceSpec(id=supernet.space.space_id, parameters=dict(supernet.space.parameters))
         training = spec.network_spec(space, study.dataset)
         resolution = training.resolution or supernet.spec.resolution
-        dataset = limited(self._resources.dataset(study.dataset, supernet.space, resolution), training.max_train_images)
+        shared, own = (
+            limited(self._resources.dataset(study.dataset, supernet.space, resolution, form), training.max_train_images)
+            for form in (supernet.spec.image_form, training.image_form)
+        )
         with threads(training.num_threads):
             return study_architecture(
                 supernet.space,
                 order.entry.record.architecture,
-                self._evaluator(supernet.version_id, dataset, spec.evaluation),
-                dataset,
+                self._evaluator(supernet.version_id, shared, spec.evaluation),
+                own,
                 training,
                 spec.training,
                 device=training_device(training, self._resources.device),
@@ -85,7 +88,15 @@ class RankHandler:
     ) -> SupernetEvaluator:
         supernet = self._supernets.load(version_id)
         hooks = Hooks(pause=self._resources.pause)
-        return SupernetEvaluator(supernet.space, supernet.weights, dataset, settings, self._resources.device, hooks)
+        return SupernetEvaluator(
+            supernet.space,
+            supernet.weights,
+            dataset,
+            settings,
+            self._resources.device,
+            hooks,
+            trained_with=supernet.spec.augmentation,
+        )
 
 
 def correlate(inherited: Sequence[float], standalone: Sequence[float], num_local: int) -> RankingResult:

@@ -132,6 +132,7 @@ def order_retrained(tx: Transaction, network: Network, model: RetrainedModel, ma
         supernet_version_id=network.weights.id,
         source_sha256=model.onnx_sha256,
         calibration_dataset=network.spec.dataset,
+        calibration_form=network.spec.image_form,
         target_platform=wanted.rknn_target,
         deploys=True,
     )

@@ -135,6 +135,12 @@ class TrainingPresetResource(Resource):
     summary: str
     """What the recipe trains, in a sentence."""
 
+    source: str = ""
+    """The paper and the code that its numbers come from."""
+
+    deviations: list[str] = Field(default_factory=list)
+    """What differs from the published recipe, each with the reason."""
+
     spec: AnyTrainingSpec
     """The complete spec: of a supernet, or of a network where its strategy is `retrain`."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.local_cost_tables import cost_table
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -28,6 +29,8 @@ from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import working
 from hilnas.client.errors import HilnasError, SpecFileError
+from nas_engine.cost.cost_table import MEDIA_TYPE
+from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
 from server.candidates.states import SearchState
 
@@ -96,6 +99,26 @@ def create(
         shown = _follow_table(nas, table.id)
     print_json(shown) if as_json else _print_table(shown)
     _fail_unless_completed("latency table", shown.id, shown.state, shown.reason)
+
+
+@app.command("import")
+def import_table(
+    file: Annotated[Path, typer.Argument(help="Published nested lists, or a CSV file of label and latency_us.")],
+    space: Annotated[str, typer.Option(help="Search space that it is of, e.g. densenas-mbv2.")],
+    parameters: Annotated[str, typer.Option(help="Of the space, as JSON, where they are not the published.")] = "{}",
+    unit: Annotated[str, typer.Option(help="Of the nested lists, which do not say it: ms or us.")] = "ms",
+    source: Annotated[str | None, typer.Option(help="Where it comes from, for people [the file's name].")] = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Bring a table that a DenseNAS search pays with; prints the hash that `algorithm.cost_table` of a spec takes."""
+    content = cost_table(file, space, parameters, unit, source or file.name)
+    with scratch_folder("table-") as folder, connect(server, token) as nas:
+        path = folder / "table.json"
+        path.write_bytes(content)
+        stored = nas.artifacts.upload(path, MEDIA_TYPE)
+    print_json(stored) if as_json else typer.echo(stored.sha256)
 
 
 @app.command("list")

@@ -57,6 +57,8 @@ def training_document(file: Path | None, preset: str | None, options: TrainingOp
         SpecFileError: the file cannot be read, there is no such preset, or there is nothing to train.
     """
     spec = _preset(preset)
+    for deviation in () if preset is None else TRAINING_PRESETS[preset].deviations:
+        typer.echo(f"differs from the paper: {deviation}", err=True)
     spec.update({} if file is None else read_spec_file(file))
     given: dict[str, JsonValue] = {
         "name": options.name,

@@ -94,6 +94,7 @@ class WantedImages:
         channels: 1 (grey) or 3 (RGB); None keeps theirs.
         validation_fraction: share of the training images that is held out for searches.
         seed: of that split.
+        interpolation: filter by which images are brought to their size, `bilinear` or `bicubic`.
     """
 
     name: str
@@ -101,6 +102,7 @@ class WantedImages:
     channels: int | None = None
     validation_fraction: float = 0.2
     seed: int = 0
+    interpolation: str = "bicubic"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

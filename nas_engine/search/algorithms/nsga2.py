@@ -49,6 +49,9 @@ MAX_MATING_ROUNDS = 25
 class Nsga2(BaseSearchAlgorithm):
     """NSGA-II on a search space's integer encoding."""
 
+    CROSSES_OR_MUTATES = False
+    """Whether a child is crossed or else mutated (with the probability of mutation), instead of one after the other."""
+
     def __init__(
         self,
         problem: SearchProblem,
@@ -87,7 +90,12 @@ class Nsga2(BaseSearchAlgorithm):
         num_objectives = len(self._weights)
         if self._pymoo.is_initialized:
             return self._settings.offspring(self.num_observed, num_objectives)
-        return self._settings.initial_sample(self.problem.space.size, num_objectives)
+        return self._initial_sample
+
+    @property
+    def _initial_sample(self) -> int:
+        """Candidates before any are bred; an algorithm built on this one may want more."""
+        return self._settings.initial_sample(self.problem.space.size, len(self._weights))
 
     @property
     def _num_survivors(self) -> int:
@@ -124,15 +132,26 @@ class Nsga2(BaseSearchAlgorithm):
             mean_leaves=self._settings.mean_leaves,
         )
 
+    def _make_mating_operators(self) -> tuple[PymooCrossover, PymooMutation]:
+        settings = self._settings
+        crossover = StageBlockCrossover(self.encoding, settings.block_probability)
+        if self.CROSSES_OR_MUTATES:
+            return (
+                _CrossOrMutate(crossover, self._mutation, settings.mutation_probability),
+                _RowMutation(self._mutation, 0.0),
+            )
+        return (
+            _PairCrossover(crossover, settings.crossover_probability),
+            _RowMutation(self._mutation, settings.mutation_probability),
+        )
+
     def _make_pymoo(self) -> NSGA2:
         num_genes = len(self.encoding.num_choices)
-        settings = self._settings
+        crossover, mutation = self._make_mating_operators()
         mating = Mating(
-            _Parents(settings.mates),
-            _PairCrossover(
-                StageBlockCrossover(self.encoding, settings.block_probability), settings.crossover_probability
-            ),
-            _RowMutation(self._mutation, settings.mutation_probability),
+            _Parents(self._settings.mates),
+            crossover,
+            mutation,
             eliminate_duplicates=_Admission(self.ledger),
             n_max_iterations=MAX_MATING_ROUNDS,
         )
@@ -159,8 +178,7 @@ class Nsga2(BaseSearchAlgorithm):
     def _propose(self, num: int) -> list[Genotype]:
         if self._num_rejected > self._settings.rejection_limit:
             raise self._constraint_unmet()
-        sample = self._settings.initial_sample(self.problem.space.size, len(self._weights))
-        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < sample
+        initial = not self._pymoo.is_initialized or len(self.ledger.asked) < self._initial_sample
         if initial or not self.population:
             return self.ledger.immigrants(num, self._rng)
         self._pymoo.n_offsprings = num
@@ -184,6 +202,12 @@ class Nsga2(BaseSearchAlgorithm):
         self._pymoo.pop_size = self._num_survivors
         self._pymoo.tell(infills=self._individuals(genotypes))
         self._generation += 1
+
+    def _keep_best(self, num: int) -> None:
+        """Let the best `num` of the population survive."""
+        self._pymoo.pop = self._pymoo.survival.do(
+            self._pymoo.problem, self._pymoo.pop, n_survive=num, random_state=self._rng
+        )
 
     def _absorb_revision(self, results: Sequence[Observation]) -> None:
         """Rank the survivors anew with the revised values; who survived earlier is not reconsidered.
@@ -343,6 +367,33 @@ class _RowMutation(PymooMutation):  # type: ignore[misc]
             if random_state.random() < self._probability:
                 mutated[row] = self._mutation(tuple(int(v) for v in X[row]), random_state)
         return mutated
+
+
+class _CrossOrMutate(PymooCrossover):  # type: ignore[misc]
+    """Children that are either mutations of their parents or crosses of them, never both.
+
+    A pair of parents has both of them mutated with the ratio of mutation, and is crossed otherwise; so the children of
+    a generation are the union of crossed and of mutated ones, in that ratio (SCARLET-NAS, Algorithm 1).
+    """
+
+    def __init__(self, crossover: Crossover, mutation: Mutation, mutation_ratio: float) -> None:
+        super().__init__(n_parents=2, n_offsprings=2, prob=1.0)
+        self._crossover = crossover
+        self._mutation = mutation
+        self._ratio = mutation_ratio
+
+    def _do(
+        self, problem: Problem, X: NDArray[np.int64], *args: Any, random_state: np.random.Generator, **kwargs: Any
+    ) -> NDArray[np.int64]:
+        del problem, args, kwargs
+        children = np.empty_like(X)
+        for pair in range(X.shape[1]):
+            parents = [tuple(int(v) for v in X[parent, pair]) for parent in (0, 1)]
+            if random_state.random() < self._ratio:
+                children[:, pair] = [self._mutation(parent, random_state) for parent in parents]
+            else:
+                children[:, pair] = self._crossover(parents[0], parents[1], random_state)
+        return children
 
 
 class _Admission(DuplicateElimination):  # type: ignore[misc]

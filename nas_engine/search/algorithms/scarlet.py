@@ -1,14 +1,16 @@
 """SCARLET-NAS's constrained, weighted NSGA-II (arXiv 1908.06022, Algorithm 1).
 
-Cheap constraints are checked first, inside offspring generation; candidates that miss a constraint on a told metric
-(accuracy) never enter the population, and a generation is asked on until it is full. The crowding distance is weighted
-by the objectives' weights; mutation is the two-level categorical of Table 1.
+P0 and Q0 are drawn uniformly, all of them feasible. Cheap constraints are checked first, inside offspring generation;
+candidates that miss a constraint on a told metric (accuracy) never enter the population, and a generation is asked on
+until it is full. Children are crossed or mutated, as the text unites both; mutation is the two-level categorical of
+Table 1. The crowding distance is weighted by the objectives' weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nas_engine.domain.architecture import Genotype
 from nas_engine.search.algorithm import SearchProblem
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.pareto import equispaced
@@ -26,6 +28,8 @@ from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings, Sc
 
 class ScarletNsga2(Nsga2):
     """NSGA-II with SCARLET's constraint handling, weights and mutation, which picks K equispaced models."""
+
+    CROSSES_OR_MUTATES = True
 
     def __init__(
         self,
@@ -51,6 +55,17 @@ class ScarletNsga2(Nsga2):
             max_rejections=settings.max_rejections,
         )
         super().__init__(problem, base, seed, declared=settings)
+
+    @property
+    def _initial_sample(self) -> int:
+        """P0 and Q0: N candidates each, of which the first N survive."""
+        return 2 * self._scarlet.population_size
+
+    def _advance(self, genotypes: Sequence[Genotype]) -> None:
+        is_first = not self._pymoo.is_initialized
+        super()._advance(genotypes)
+        if is_first:
+            self._keep_best(self._scarlet.population_size)
 
     def pick_models(self, front: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
         """As many equispaced ones as its settings want."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.images import Interpolation
 from nas_engine.training.data.dataset import FROM_ONE, ArraySplit, ImageDataset, Labels, Pixels, carve, make_dataset
 from nas_engine.training.data.files import fit_array, open_npz
 from nas_engine.training.data.problems import Problems
@@ -21,7 +22,14 @@ WHOLE = "whole"
 MAX_CLASSES = 100_000  # several times ImageNet-21k; a label beyond it is no class index
 
 
-def embedded(*, image_size: int | None, channels: int | None, validation_fraction: float, seed: int) -> ImageDataset:
+def embedded(
+    *,
+    image_size: int | None,
+    channels: int | None,
+    validation_fraction: float,
+    seed: int,
+    interpolation: Interpolation = Interpolation.BICUBIC,
+) -> ImageDataset:
     """The Fashion-MNIST subset in the package: 10,000 training and 2,000 test images, ten classes."""
     with as_file(files("nas_engine.training.data") / EMBEDDED_FILE) as path:
         return load_npz(
@@ -31,6 +39,7 @@ def embedded(*, image_size: int | None, channels: int | None, validation_fractio
             channels=channels,
             validation_fraction=validation_fraction,
             seed=seed,
+            interpolation=interpolation,
         )
 
 
@@ -42,6 +51,7 @@ def load_npz(
     channels: int | None,
     validation_fraction: float,
     seed: int,
+    interpolation: Interpolation = Interpolation.BICUBIC,
 ) -> ImageDataset:
     """An .npz with ``x_train, y_train, x_test, y_test`` or with one pair ``x, y`` (a fifth becomes test).
 
@@ -85,7 +95,7 @@ def load_npz(
             raise DatasetError(f"{path}: labels run from 1 to {highest}: {FROM_ONE}; class 0 would be empty")
         classes = tuple(str(label) for label in range(highest + 1))
     splits = {
-        part: ArraySplit(fit_array(pair[0], image_size, channels), pair[1])
+        part: ArraySplit(fit_array(pair[0], image_size, channels, interpolation), pair[1])
         for part, pair in pairs.items()
         if pair is not None
     }

@@ -1,6 +1,6 @@
-"""Batched augmentation: shifts and flips of our own (exact, fast), the rest by kornia.
+"""Batched augmentation: crops of images in memory by kornia, all else by operations of our own.
 
-Everything drawn is a function of (seed, step). Shifts and flips are drawn for the batch of all
+Everything drawn is a function of (seed, step). All but kornia's crops is drawn for the batch of all
 processes, so that N processes see exactly what one process with N times the batch sees.
 Shapes: N images, C channels, H height, W width; pixels are float in [0, 1] before normalisation.
 """
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from nas_engine.domain.errors import TrainingError
+from nas_engine.settings.images import Interpolation
 from nas_engine.settings.training import AugmentationName
+from nas_engine.training.data.auto_augment import auto_augment, draw_policy
+from nas_engine.training.data.colour import draw_jitter, jitter
 from nas_engine.training.data.dataset import Normalisation, Pixels
 from nas_engine.training.randomness import Randomness, Stream
 
@@ -34,7 +37,7 @@ class Augmentation:
         resized_crop_scale: smallest share of the area that a random resized crop keeps; None for no
             such crop. Ratio 3/4 to 4/3.
         colour_jitter: brightness, contrast, saturation strength (SPOS: 0.4 each); zeros for none.
-        auto_augment: ImageNet AutoAugment policy v0 (Cubuk et al. 2019, used by AttentiveNAS).
+        auto_augment: AutoAugment's policy v0 for ImageNet, as AttentiveNAS has it.
     """
 
     crop_padding: int = 0
@@ -82,29 +85,47 @@ ALONE = Share()
 class Augmenter:
     """Applies an `Augmentation`; kornia is imported at first need (its import takes seconds)."""
 
-    def __init__(self, augmentation: Augmentation, randomness: Randomness, share: Share, *, cropped: bool) -> None:
-        """`cropped`: the split already takes random resized crops while it loads."""
+    def __init__(
+        self,
+        augmentation: Augmentation,
+        randomness: Randomness,
+        share: Share,
+        *,
+        cropped: bool,
+        interpolation: Interpolation = Interpolation.BICUBIC,
+    ) -> None:
+        """`cropped`: the split already takes random resized crops while it loads; else `interpolation` is theirs."""
         self._augmentation = augmentation
         self._randomness = randomness
         self._share = share
         self._cropped = cropped
-        self._pipeline: nn.Module | None = None
+        self._interpolation = interpolation
+        self._crop: nn.Module | None = None
 
     def __call__(self, x_NCHW: torch.Tensor, step: int) -> torch.Tensor:
         """Augmented images of one step."""
         a = self._augmentation
         if a.crop_padding or a.horizontal_flip:
             x_NCHW = self._shift_and_flip(x_NCHW, step)
-        if a.resized_crop_scale is not None or any(a.colour_jitter) or a.auto_augment:  # beyond shifts and flips
-            x_NCHW = self._kornia(x_NCHW, step)
+        if a.resized_crop_scale is not None and not self._cropped:
+            x_NCHW = self._resized_crop(x_NCHW, a.resized_crop_scale, step)
+        everybody, mine = self._everybody(len(x_NCHW))
+        rng = self._randomness.numpy(Stream.AUGMENTATION, step)
+        if any(a.colour_jitter):
+            x_NCHW = jitter(x_NCHW, draw_jitter(everybody, a.colour_jitter, rng).part(mine))
+        if a.auto_augment:
+            x_NCHW = auto_augment((x_NCHW * 255.0).round_(), draw_policy(everybody, rng).part(mine)).div_(255.0)
         return x_NCHW
+
+    def _everybody(self, num: int) -> tuple[int, slice]:
+        """Number of images of all processes where this one has `num`, and which of them are its own."""
+        return num * self._share.num_processes, slice(self._share.rank * num, (self._share.rank + 1) * num)
 
     def _shift_and_flip(self, x_NCHW: torch.Tensor, step: int) -> torch.Tensor:
         num, _, height, width = x_NCHW.shape
         padding = self._augmentation.crop_padding
         rng = self._randomness.numpy(Stream.CROP, step)
-        everybody = num * self._share.num_processes
-        mine = slice(self._share.rank * num, (self._share.rank + 1) * num)
+        everybody, mine = self._everybody(num)
         offsets_N2 = rng.integers(0, 2 * padding + 1, size=(everybody, 2))[mine]
         flips_N = (rng.random(everybody) < 0.5)[mine] & self._augmentation.horizontal_flip
         rows_NH = offsets_N2[:, :1] + np.arange(height)
@@ -116,15 +137,15 @@ class Augmenter:
         picked_NHWC = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]
         return picked_NHWC.permute(0, 3, 1, 2)
 
-    def _kornia(self, x_NCHW: torch.Tensor, step: int) -> torch.Tensor:
-        if self._pipeline is None:
-            self._pipeline = _build(self._augmentation, tuple(x_NCHW.shape[2:]), cropped=self._cropped)
+    def _resized_crop(self, x_NCHW: torch.Tensor, smallest: float, step: int) -> torch.Tensor:
+        if self._crop is None:
+            self._crop = _random_resized_crop(tuple(x_NCHW.shape[2:]), smallest, self._interpolation)
         state = np.random.SeedSequence((self._randomness.seed, int(Stream.AUGMENTATION), step, self._share.rank))
         # kornia draws from torch's global generators; they are forked, so nobody else sees it.
         devices = [x_NCHW.device] if x_NCHW.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             torch.manual_seed(int(state.generate_state(1)[0]))
-            return cast(torch.Tensor, self._pipeline(x_NCHW)).clamp_(0.0, 1.0)
+            return cast(torch.Tensor, self._crop(x_NCHW)).clamp_(0.0, 1.0)
 
 
 def to_float(pixels: Pixels, device: torch.device) -> torch.Tensor:
@@ -134,22 +155,13 @@ def to_float(pixels: Pixels, device: torch.device) -> torch.Tensor:
 
 
 def normalise(x_NCHW: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
-    """Subtract the mean and divide by the standard deviation of the training images."""
+    """Subtract a mean and divide by a standard deviation, channel by channel."""
     mean = torch.tensor(normalisation.mean, device=x_NCHW.device).view(1, -1, 1, 1)
     std = torch.tensor(normalisation.std, device=x_NCHW.device).view(1, -1, 1, 1)
     return (x_NCHW - mean) / std
 
 
-def _build(augmentation: Augmentation, size: tuple[int, ...], *, cropped: bool) -> nn.Module:
+def _random_resized_crop(size: tuple[int, ...], smallest: float, interpolation: Interpolation) -> nn.Module:
     import kornia.augmentation as K  # noqa: N812
-    from kornia.augmentation.auto import AutoAugment
 
-    steps: list[Any] = []
-    if augmentation.resized_crop_scale is not None and not cropped:
-        steps.append(K.RandomResizedCrop(size, scale=(augmentation.resized_crop_scale, 1.0)))
-    if any(augmentation.colour_jitter):
-        brightness, contrast, saturation = augmentation.colour_jitter
-        steps.append(K.ColorJiggle(brightness, contrast, saturation, 0.0, p=1.0))
-    if augmentation.auto_augment:
-        steps.append(AutoAugment("imagenet"))
-    return K.AugmentationSequential(*steps, data_keys=["input"])
+    return cast("nn.Module", K.RandomResizedCrop(size, scale=(smallest, 1.0), resample=interpolation.value))

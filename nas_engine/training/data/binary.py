@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.images import Interpolation
 from nas_engine.training.data.dataset import ArraySplit, ImageDataset, Labels, Pixels, make_dataset
 from nas_engine.training.data.files import fit_array, read_bytes, require_folder
 from nas_engine.training.data.problems import Problems
@@ -83,6 +84,7 @@ def load_cifar(
     channels: int | None,
     validation_fraction: float,
     seed: int,
+    interpolation: Interpolation = Interpolation.BICUBIC,
 ) -> ImageDataset:
     """CIFAR-10 or CIFAR-100 (by its fine labels), binary version.
 
@@ -109,8 +111,8 @@ def load_cifar(
     test_pixels, test_labels = parts[-1]
     return make_dataset(
         cifar.title.lower().replace("-", ""),
-        ArraySplit(fit_array(pixels, image_size, channels), labels),
-        ArraySplit(fit_array(test_pixels, image_size, channels), test_labels),
+        ArraySplit(fit_array(pixels, image_size, channels, interpolation), labels),
+        ArraySplit(fit_array(test_pixels, image_size, channels, interpolation), test_labels),
         classes,
         validation_fraction=validation_fraction,
         seed=seed,
@@ -125,6 +127,7 @@ def load_idx(
     channels: int | None,
     validation_fraction: float,
     seed: int,
+    interpolation: Interpolation = Interpolation.BICUBIC,
 ) -> ImageDataset:
     """Fashion-MNIST (or MNIST) IDX files, gzipped or not: ``train-images-idx3-ubyte[.gz]`` and its three siblings.
 
@@ -144,7 +147,10 @@ def load_idx(
             problems.add(f"{part} has {len(images)} images and {len(labels)} labels")
     problems.refuse()
     splits = [
-        ArraySplit(fit_array(arrays[part, 3][:, :, :, None], image_size, channels), arrays[part, 1].astype(np.int64))
+        ArraySplit(
+            fit_array(arrays[part, 3][:, :, :, None], image_size, channels, interpolation),
+            arrays[part, 1].astype(np.int64),
+        )
         for part in ("train", "t10k")
     ]
     classes = FASHION_CLASSES if name == "fashion-mnist" else tuple(str(digit) for digit in range(10))

@@ -7,7 +7,7 @@ Shapes: N images, H height, W width, C channels (1 grey or 3 RGB); pixels are ui
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.dataset_kinds import too_few_images
+from nas_engine.settings.images import ImageForm, Interpolation, NormalisationKind
 from nas_engine.training.data.problems import Problems
 from nas_engine.training.randomness import Randomness, Stream
 
@@ -59,6 +60,9 @@ class Split(Protocol):
 
     def subset(self, indices: Indices) -> Split:
         """A part of the split, in the order of `indices`."""
+
+    def joined(self, other: Split) -> Split:
+        """These images, then those of another part of the same data set."""
 
     def digest(self) -> str:
         """sha256 (hex) of what the split holds."""
@@ -110,6 +114,11 @@ class ArraySplit:
         """A copy of the chosen part."""
         return ArraySplit(self.pixels[indices], self.labels[indices])
 
+    def joined(self, other: Split) -> ArraySplit:
+        """A copy of both parts."""
+        pixels = other.load(np.arange(len(other), dtype=np.int64))
+        return ArraySplit(np.concatenate([self.pixels, pixels]), np.concatenate([self.labels, other.labels]))
+
     def digest(self) -> str:
         """sha256 of shape, pixels and labels."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
@@ -120,10 +129,14 @@ class ArraySplit:
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Per-channel mean and standard deviation of training pixels in [0, 1]."""
+    """What is subtracted from pixels in [0, 1] and what they are divided by, per channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+# Of the training images of ImageNet-1K, as published with most networks for it.
+IMAGENET_NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +147,10 @@ class ImageDataset:
         name: for people.
         train, validation, test: disjoint; validation is carved from the training images.
         classes: class names by index.
-        normalisation: of the training images alone.
+        normalisation: of the training images alone, or what a training wants instead.
         fingerprint: sha256 (hex) of all three splits and the class names.
         notices: what of the files is not read, and what else whoever brought them should know.
+        interpolation: by which images are brought to their size, and random crops of them.
     """
 
     name: str
@@ -147,11 +161,35 @@ class ImageDataset:
     normalisation: Normalisation
     fingerprint: str
     notices: tuple[str, ...] = ()
+    interpolation: Interpolation = Interpolation.BICUBIC
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.classes)
+
+    def in_form(self, form: ImageForm) -> ImageDataset:
+        """The data set with another normalisation; its images were brought to their size by the form's filter already.
+
+        Raises:
+            DatasetError: ImageNet's normalisation is wanted of grey images.
+        """
+        normalisation, channels = self.normalisation, self.train.image_shape[2]
+        match form.normalisation:
+            case NormalisationKind.IMAGENET:
+                if channels != 3:
+                    raise DatasetError(f"{self.name}: ImageNet's normalisation is of 3 channels, not of {channels}")
+                normalisation = IMAGENET_NORMALISATION
+            case NormalisationKind.BYTES:
+                normalisation = Normalisation((0.0,) * channels, (1.0 / 255.0,) * channels)
+            case NormalisationKind.DATASET:
+                pass
+        return replace(self, normalisation=normalisation, interpolation=form.interpolation)
+
+    def with_held_out(self) -> ImageDataset:
+        """The data set with its validation images among the training images too, as another one by its fingerprint."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint}:held-out".encode()).hexdigest()
+        return replace(self, train=self.train.joined(self.validation), fingerprint=fingerprint)
 
 
 def make_dataset(

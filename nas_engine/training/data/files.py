@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.images import Interpolation
 from nas_engine.training.data.dataset import Pixels
 
 # Several times the largest published file; more is a decompression bomb.
 MAX_BYTES = 8 * 2**30
+FILTERS = {Interpolation.BILINEAR: Image.Resampling.BILINEAR, Interpolation.BICUBIC: Image.Resampling.BICUBIC}
 BACKGROUND = (255, 255, 255)
 """White, as a page: the colour that transparent pictures are laid on."""
 
@@ -69,8 +71,13 @@ def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise DatasetError(f"{path} cannot be read as .npz ({error})") from error
 
 
-def fit_array(pixels: NDArray[np.uint8], image_size: int | None, channels: int | None) -> Pixels:
-    """Images (N, H, W, C) brought to a square size (bicubic) and a number of channels.
+def fit_array(
+    pixels: NDArray[np.uint8],
+    image_size: int | None,
+    channels: int | None,
+    interpolation: Interpolation = Interpolation.BICUBIC,
+) -> Pixels:
+    """Images (N, H, W, C) brought to a square size and a number of channels.
 
     Grey becomes colour by repetition; colour becomes grey by the ITU-R 601 luma.
     """
@@ -79,7 +86,7 @@ def fit_array(pixels: NDArray[np.uint8], image_size: int | None, channels: int |
         fitted = np.stack([_to_array(convert(_to_image(p), channels)) for p in fitted])
     if image_size is not None and pixels.shape[1:3] != (image_size, image_size):
         size = (image_size, image_size)
-        fitted = np.stack([_to_array(_to_image(p).resize(size, Image.Resampling.BICUBIC)) for p in fitted])
+        fitted = np.stack([_to_array(_to_image(p).resize(size, FILTERS[interpolation])) for p in fitted])
     return fitted
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from nas_engine.domain.errors import DatasetError
+from nas_engine.settings.images import Interpolation
 from nas_engine.training.data.dataset import (
     ArraySplit,
     ImageDataset,
@@ -31,7 +31,7 @@ from nas_engine.training.data.dataset import (
     carve,
     make_dataset,
 )
-from nas_engine.training.data.files import convert
+from nas_engine.training.data.files import FILTERS, convert
 from nas_engine.training.data.folder_layout import WHOLE, read_layout
 from nas_engine.training.data.problems import MAX_LISTED, Problems
 
@@ -49,7 +49,7 @@ _UNREADABLE = (
     EOFError,
     struct.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    Image.DecompressionBombWarning,  # where warnings are errors
 )
 
 # Orientation of EXIF 2.32, section 4.6.4: what brings a stored picture upright.
@@ -72,11 +72,19 @@ class Decoding:
         image_size: height and width of the result, pixels.
         channels: 1 or 3.
         centre_crop: share of the shorter side that the centre crop keeps (0.875 for ImageNet: 256 -> 224).
+        interpolation: filter; no part of the text that fingerprints are made of unless it is another than ever before.
     """
 
     image_size: int
     channels: int
     centre_crop: float = 1.0
+    interpolation: Interpolation = field(default=Interpolation.BICUBIC, repr=False)
+
+    @property
+    def text(self) -> str:
+        """All of it, as fingerprints have it."""
+        is_first = self.interpolation is Interpolation.BICUBIC
+        return repr(self) if is_first else f"{self!r}:{self.interpolation.value}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,9 +122,16 @@ class FileSplit:
         """A part of the files."""
         return replace(self, paths=tuple(self.paths[int(i)] for i in indices), labels=self.labels[indices])
 
+    def joined(self, other: Split) -> Split:
+        """Files of both parts; decoded where the other part is in memory."""
+        if not isinstance(other, FileSplit):
+            decoded = ArraySplit(self.load(np.arange(len(self), dtype=np.int64)), self.labels)
+            return decoded.joined(other)
+        return replace(self, paths=self.paths + other.paths, labels=np.concatenate([self.labels, other.labels]))
+
     def digest(self) -> str:
         """sha256 of class, name and size of every file and of the decoding (contents are too many to read)."""
-        digest = hashlib.sha256(repr(self.decoding).encode())
+        digest = hashlib.sha256(self.decoding.text.encode())
         for path, label in zip(self.paths, self.labels, strict=True):
             digest.update(f"{label}/{path.name}:{path.stat().st_size};".encode())
         return digest.hexdigest()
@@ -131,6 +146,7 @@ def load_folder(
     seed: int,
     centre_crop: float = 1.0,
     in_memory_bytes: int = IN_MEMORY_BYTES,
+    interpolation: Interpolation = Interpolation.BICUBIC,
 ) -> ImageDataset:
     """Images in the folders of their classes; `folder_layout` says which layouts are read.
 
@@ -146,7 +162,9 @@ def load_folder(
     problems = Problems(str(root))
     layout = read_layout(root, problems)
     first = next(iter(layout.parts.values()))
-    decoding = _decoding(root, first.paths, image_size, channels, centre_crop, problems)
+    decoding = replace(
+        _decoding(root, first.paths, image_size, channels, centre_crop, problems), interpolation=interpolation
+    )
     splits = {
         part: _split(root, FileSplit(files.paths, files.labels, decoding), in_memory_bytes, problems)
         for part, files in layout.parts.items()
@@ -179,7 +197,7 @@ def decode(path: Path, decoding: Decoding, crop_seed: int | None = None) -> Pixe
         image = convert(upright, decoding.channels)
         whole = box == (0.0, 0.0, float(image.width), float(image.height))
         if not whole or image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+            image = image.resize((size, size), FILTERS[decoding.interpolation], box=box)
         array: Pixels = np.asarray(image, dtype=np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
 
@@ -192,14 +210,21 @@ def opened(path: Path) -> Iterator[Image.Image]:
         DatasetError: naming the file, also for what is found wrong while it is used.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as file:
+            _check_size(file)
             file.load()
             yield _upright(file)
     except UnidentifiedImageError as error:  # its own text repeats the whole path
         raise DatasetError(f"{path} cannot be decoded (no image format that is known): remove or replace it") from error
     except _UNREADABLE as error:
         raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
+
+
+def _check_size(file: Image.Image) -> None:
+    """Raise what Pillow only warns of; warnings are turned into errors for a whole process alone, not for a thread."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and file.width * file.height > limit:
+        raise Image.DecompressionBombError(f"{file.width}x{file.height} pixels: more than {limit} are not decoded")
 
 
 def _upright(loaded: Image.Image) -> Image.Image:
@@ -273,7 +298,15 @@ def _random_box(size: tuple[int, int], seed: int) -> tuple[float, float, float, 
         if 0 < w <= width and 0 < h <= height:
             left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             return left, top, left + w, top + h
-    return _centre(size, 1.0)
+    return _whole_within_ratio(width, height)
+
+
+def _whole_within_ratio(width: int, height: int) -> tuple[float, float, float, float]:
+    """The middle of a picture, as much as the limits of the ratio leave: what torchvision takes after ten misses."""
+    w = min(width, round(height * CROP_RATIO[1]))
+    h = min(height, round(width / CROP_RATIO[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
 
 
 @cache

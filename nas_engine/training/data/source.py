@@ -16,6 +16,7 @@ from nas_engine.domain.plugins.doors import Brought, Door, PluginError
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.settings.dataset_kinds import FileSettings, FolderSettings, SourceKind, declared_datasets
 from nas_engine.settings.declared import SettingsError, read_settings
+from nas_engine.settings.images import AS_IT_IS, ImageForm, Interpolation
 from nas_engine.training.data.arrays import embedded, load_npz
 from nas_engine.training.data.binary import CIFAR10, CIFAR100, load_cifar, load_idx
 from nas_engine.training.data.dataset import ArraySplit, ImageDataset, make_dataset
@@ -33,12 +34,13 @@ class DatasetSource:
     Attributes:
         kind: format, by the name of its declaration.
         path: file or folder; None for the embedded set, and where what a package brings needs none.
-        image_size: height and width that images are brought to (bicubic); None keeps theirs.
+        image_size: height and width that images are brought to; None keeps theirs.
         channels: 1 or 3; None keeps theirs.
         validation_fraction: share of the training images that is held out for the search.
         seed: of that split.
         centre_crop: for folders, share of the shorter side that the centre crop keeps.
         settings: of what a package brings, as its declaration takes them.
+        form: filter by which images are brought to their size, and what they are normalised by.
     """
 
     kind: str = SourceKind.EMBEDDED
@@ -49,6 +51,7 @@ class DatasetSource:
     seed: int = 0
     centre_crop: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    form: ImageForm = AS_IT_IS
 
     def __post_init__(self) -> None:
         if self.kind in tuple(SourceKind) and (self.path is None) != (self.kind == SourceKind.EMBEDDED):
@@ -79,6 +82,7 @@ def open_dataset(source: DatasetSource) -> ImageDataset:
         channels=source.channels,
         validation_fraction=source.validation_fraction,
         seed=source.seed,
+        interpolation=source.form.interpolation.value,
     )
     try:
         settings = read_settings(found.declaration, document)
@@ -86,8 +90,9 @@ def open_dataset(source: DatasetSource) -> ImageDataset:
         raise DatasetError(str(error)) from error
     if found.is_built_in:
         dataset: ImageDataset = found.declaration.resolve()(settings, wanted)
-        return dataset
-    return brought_dataset(found, resolved(Door.DATASETS, DatasetDeclaration, found), settings, wanted)
+    else:
+        dataset = brought_dataset(found, resolved(Door.DATASETS, DatasetDeclaration, found), settings, wanted)
+    return dataset.in_form(source.form)
 
 
 def read_embedded(settings: None, wanted: WantedImages) -> ImageDataset:
@@ -132,6 +137,7 @@ def _preparation(wanted: WantedImages) -> dict[str, Any]:
         "channels": wanted.channels,
         "validation_fraction": wanted.validation_fraction,
         "seed": wanted.seed,
+        "interpolation": Interpolation(wanted.interpolation),
     }
 
 
@@ -149,7 +155,12 @@ def brought_dataset(
         raise guard.fault(f"it gave a {type(arrays).__name__}: it must be ImageArrays")
     try:
         train, test = (
-            ArraySplit(fit_array(ArraySplit(x, y).pixels, wanted.image_size, wanted.channels), y.astype(np.int64))
+            ArraySplit(
+                fit_array(
+                    ArraySplit(x, y).pixels, wanted.image_size, wanted.channels, Interpolation(wanted.interpolation)
+                ),
+                y.astype(np.int64),
+            )
             for x, y in ((arrays.x_train, arrays.y_train), (arrays.x_test, arrays.y_test))
         )
         return make_dataset(

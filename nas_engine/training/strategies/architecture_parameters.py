@@ -44,8 +44,12 @@ class ArchitectureParameters:
 
     def logits(self) -> dict[str, Vector]:
         """Copies by coefficient name."""
-        flat = self._state[LOGITS].numpy()
-        return {name: flat[part].copy() for name, part in self._slices.items()}
+        return self.logits_in(self._state[LOGITS])
+
+    def logits_in(self, flat: torch.Tensor) -> dict[str, Vector]:
+        """Copies by coefficient name of flat logits, such as `tensors` gave."""
+        values = flat.numpy()
+        return {name: values[part].copy() for name, part in self._slices.items()}
 
     def leaf(self, device: torch.device) -> torch.Tensor:
         """The flat logits as a float32 leaf that collects gradients."""

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from nas_engine.cost.chained import chained_cost
+from nas_engine.cost.chained import chained_cost, local_cost
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.settings.dataset_kinds import too_few_images
-from nas_engine.settings.densenas import Alternation, DenseNasSettings
+from nas_engine.settings.densenas import Alternation, CostEstimation, DenseNasSettings, DerivedFrom
 from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.densenas.routing_collapse import CollapseReport, collapse_report
 from nas_engine.spaces.densenas.routing_weights import (
@@ -33,18 +35,27 @@ from nas_engine.spaces.densenas.routing_weights import (
     sample_operators,
 )
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.supernet.execute import forward
-from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, Share
+from nas_engine.supernet.execute import Norm, forward
+from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, NO_AUGMENTATION, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import TrainingStream
 from nas_engine.training.processes import mean_over_processes
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.architecture_parameters import FIRST_BETA, SECOND_BETA, ArchitectureParameters
+from nas_engine.training.strategies.architecture_parameters import (
+    FIRST_BETA,
+    LOGITS,
+    SECOND_BETA,
+    ArchitectureParameters,
+)
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import count_correct
 
 # Keeps the order and the augmentation of architecture images apart from those of weight images.
 _ARCHITECTURE_SEED_OFFSET = 2**32
+Autocast = Callable[[], AbstractContextManager[None]]
+BEST = "best."
+"""Prefix of the architecture parameters of the best epoch among a strategy's tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +64,10 @@ class SearchReport:
 
     Attributes:
         num_architecture_steps: made so far.
-        expected_cost: chained cost of the supernet, in `cost_unit`.
+        expected_cost: of the supernet, as the search estimates it, in `cost_unit`.
         architecture_loss: of the last architecture step; None before the first.
+        best_epoch, best_top1: after which the supernet was best on the validation images, and how good; None where
+            epochs are not compared, or none was yet.
         collapse: operator choices, and whether they have collapsed.
     """
 
@@ -63,12 +76,19 @@ class SearchReport:
     cost_unit: str
     architecture_loss: float | None
     collapse: CollapseReport
+    best_epoch: int | None = None
+    best_top1: float | None = None
 
 
 def architecture_stream(
-    dataset: ImageDataset, settings: TrainingSettings, *, device: torch.device, share: Share = ALONE
+    dataset: ImageDataset,
+    settings: TrainingSettings,
+    *,
+    device: torch.device,
+    share: Share = ALONE,
+    augmented: bool = True,
 ) -> TrainingStream:
-    """Batches of the validation images for architecture steps, augmented like training images (reference).
+    """Batches of the validation images for architecture steps, augmented like training images or as they are.
 
     Raises:
         DatasetError: there are fewer of them than a batch takes.
@@ -79,7 +99,7 @@ def architecture_stream(
     return TrainingStream(
         replace(dataset, train=dataset.validation),
         batch_size=settings.batch_size,
-        augmentation=AUGMENTATIONS[settings.augmentation],
+        augmentation=AUGMENTATIONS[settings.augmentation] if augmented else NO_AUGMENTATION,
         randomness=Randomness(settings.seed + _ARCHITECTURE_SEED_OFFSET),
         device=device,
         share=share,
@@ -101,6 +121,7 @@ class DifferentiableStrategy:
         randomness: Randomness,
         share: Share = ALONE,
         micro_batch: int | None = None,
+        validation_batches: Iterable[ImageBatch] = (),
     ) -> None:
         """See class.
 
@@ -114,6 +135,7 @@ class DifferentiableStrategy:
             randomness: of the run.
             share: of this process.
             micro_batch: images of one forward pass, as the training's.
+            validation_batches: of what epochs are compared by, where the settings want the best one.
         """
         self._space = space
         self._micro_batch = micro_batch
@@ -134,6 +156,12 @@ class DifferentiableStrategy:
         )
         self._num_architecture_steps = 0
         self._architecture_loss: float | None = None
+        self._validation_batches = validation_batches
+        first = settings.first_validated_epoch
+        self._first_validated = settings.first_architecture_epoch if first is None else first
+        self._best_epoch: int | None = None
+        self._best_top1: float | None = None
+        self._best: dict[str, torch.Tensor] = {}
 
     @property
     def name(self) -> str:
@@ -162,6 +190,10 @@ class DifferentiableStrategy:
                 "beta_temperature": settings.beta_temperature,
                 "regularise_skips": settings.regularise_skips,
                 "collapse_threshold": settings.collapse_threshold,
+                **settings.model_dump(
+                    mode="json",
+                    include={"cost_estimation", "derived_from", "first_validated_epoch", "augment_architecture_images"},
+                ),
             },
             "costs": hashlib.sha256(costs.encode()).hexdigest(),
             "weight_steps_per_epoch": self._weight_steps,
@@ -170,13 +202,33 @@ class DifferentiableStrategy:
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """The architecture steps that are due, then one weight step on `batch`."""
         if context.first:
+            self.compare_epoch(context.weights, context.step, context.norm, context.autocast)
             for architecture_step in self._due(context.step):
                 self._architecture_step(architecture_step, context)
         return self._weight_step(batch, context)
 
+    def compare_epoch(self, weights: WeightStore, step: int, norm: Norm, autocast: Autocast) -> None:
+        """Validate the epoch that ended before weight step `step`, where one did and the best epoch is wanted.
+
+        `step` calls it; after the last step whoever trains must.
+        """
+        epoch, position = divmod(step, self._weight_steps)
+        if self._settings.derived_from is not DerivedFrom.BEST_EPOCH or position or epoch <= self._first_validated:
+            return
+        top1 = self._validated(weights, norm, autocast)
+        if self._best_top1 is None or top1 > self._best_top1:
+            self._best_epoch, self._best_top1 = epoch, top1
+            self._best = {BEST + name: tensor for name, tensor in self._parameters.tensors().items()}
+
     def logits(self) -> dict[str, Vector]:
-        """Architecture parameters by coefficient name: what an architecture is derived from."""
+        """Architecture parameters by coefficient name, as they stand."""
         return self._parameters.logits()
+
+    def derived_logits(self) -> dict[str, Vector]:
+        """Architecture parameters that an architecture is derived from: these, or those of the best epoch so far."""
+        if not self._best:
+            return self.logits()
+        return self._parameters.logits_in(self._best[BEST + LOGITS])
 
     def report(self) -> SearchReport:
         """Cost and collapse at this moment."""
@@ -184,19 +236,26 @@ class DifferentiableStrategy:
         weights = normalise(logits, beta_temperature=self._settings.beta_temperature)
         return SearchReport(
             num_architecture_steps=self._num_architecture_steps,
-            expected_cost=float(chained_cost(self._routing, self._costs, weights)),
+            expected_cost=float(self._cost(weights)),
             cost_unit=self._costs.unit,
             architecture_loss=self._architecture_loss,
             collapse=collapse_report(self._routing, logits, self._settings.collapse_threshold),
+            best_epoch=self._best_epoch,
+            best_top1=self._best_top1,
         )
 
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Architecture parameters and their optimiser."""
-        return self._parameters.tensors()
+        """Architecture parameters and their optimiser; those of the best epoch too, where there is one."""
+        return {**self._parameters.tensors(), **self._best}
 
     def state(self) -> JsonValue:
         """What the report says beside them."""
-        return {"num_architecture_steps": self._num_architecture_steps, "architecture_loss": self._architecture_loss}
+        best: dict[str, JsonValue] = {"best_epoch": self._best_epoch, "best_top1": self._best_top1}
+        return {
+            "num_architecture_steps": self._num_architecture_steps,
+            "architecture_loss": self._architecture_loss,
+            **(best if self._best else {}),
+        }
 
     def restore(self, tensors: Mapping[str, torch.Tensor], state: JsonValue) -> None:
         """Take over what `tensors` and `state` gave."""
@@ -206,6 +265,10 @@ class DifferentiableStrategy:
         loss = state.get("architecture_loss")
         self._num_architecture_steps = int(str(state["num_architecture_steps"]))
         self._architecture_loss = None if loss is None else float(str(loss))
+        epoch, top1 = state.get("best_epoch"), state.get("best_top1")
+        if isinstance(epoch, int) and isinstance(top1, float):
+            self._best_epoch, self._best_top1 = epoch, top1
+            self._best = {name: tensor for name, tensor in tensors.items() if name.startswith(BEST)}
 
     def _due(self, step: int) -> range:
         """Numbers of the architecture steps that stand before weight step `step`; a pure function of it."""
@@ -266,7 +329,7 @@ class DifferentiableStrategy:
             loss = F.cross_entropy(logits_NK, part.labels_N)
             if self._cost_factor:
                 # lambda * log(cost) / log(tau) (paper, Sec. 3.3)
-                cost: torch.Tensor = chained_cost(self._routing, self._costs, coefficients)
+                cost: torch.Tensor = self._cost(coefficients)
                 loss = loss + self._cost_factor * torch.log(cost) / math.log(self._settings.cost_base)
             (gradient,) = torch.autograd.grad(loss, leaf)
             gradients.append(gradient)
@@ -274,6 +337,24 @@ class DifferentiableStrategy:
         self._parameters.update(mean_over_processes(torch.stack(gradients).mean(0), self._share), selection)
         self._num_architecture_steps += 1
         self._architecture_loss = float(mean_over_processes(torch.stack(losses).mean(), self._share))
+
+    def _cost(self, weights: Mapping[str, Any]) -> Any:
+        """Expected cost of the supernet, by the formula that the settings name."""
+        formula = local_cost if self._settings.cost_estimation is CostEstimation.LOCAL else chained_cost
+        return formula(self._routing, self._costs, weights)
+
+    def _validated(self, weights: WeightStore, norm: Norm, autocast: Autocast) -> float:
+        """Top-1 of the whole supernet, all operators weighted, on validation images; statistics are each batch's."""
+        coefficients = self._coefficients(self._parameters.leaf(weights.device).detach(), {})
+        graph = self._space.supernet_graph()
+        correct, num_images = 0.0, 0
+        with torch.no_grad():
+            for batch in self._validation_batches:
+                with autocast():
+                    logits_NK = forward(batch.images_NCHW, graph, weights=weights, coefficients=coefficients, norm=norm)
+                correct += float(count_correct(logits_NK, batch.labels_N))
+                num_images += len(batch.labels_N)
+        return correct / max(num_images, 1)
 
     def _coefficients(self, leaf: torch.Tensor, selection: OperatorSelection) -> dict[str, torch.Tensor]:
         return self._parameters.coefficients(leaf, selection, self._settings.beta_temperature)

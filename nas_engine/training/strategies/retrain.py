@@ -30,7 +30,7 @@ from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.weights import WeightStore, collect_weight_refs
 from nas_engine.training.checkpoint import CurvePoint
 from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, Share
-from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.dataset import ImageDataset, Split
 from nas_engine.training.data.stream import PlainBatches, TrainingStream
 from nas_engine.training.loop import NO_HOOKS, Hooks, StopReason, TrainResult, train
 from nas_engine.training.randomness import Randomness, Stream
@@ -51,7 +51,8 @@ class Retrained:
     Attributes:
         weights: of the DEPLOYED graph.
         statistics: its BN statistics, by node.
-        validation, test: accuracy on images that training never saw; None where the run was cancelled.
+        validation, test: accuracy on images that training never saw; None where the run was cancelled, and on
+            validation images where these were trained on.
         curve, steps, seconds: of the training loop.
     """
 
@@ -111,7 +112,7 @@ def retrain(
 
     Args:
         graph: DEPLOYED form.
-        dataset: trained on its training images alone.
+        dataset: trained on its training images alone, or, where the settings want it, on what searches hold out too.
         training: of the loop.
         settings: of the network and the report.
         device: CPU or CUDA.
@@ -123,6 +124,8 @@ def retrain(
         TrainingError: training diverges, or the checkpoint is of another run.
         WeightsError: inherited weights are missing or have another shape.
     """
+    if settings.train_on_held_out:
+        dataset = dataset.with_held_out()
     start = initial_weights(graph, training.seed, inherited)
     result = train(
         SinglePath(graph, settings, label_smoothing=training.label_smoothing),
@@ -154,12 +157,13 @@ def _judged(
     """The finished run with its final BN statistics and its accuracies."""
     statistics = _final_statistics(graph, result.weights, dataset, training, settings, device, hooks)
     norm = Calibrated(CalibratedStatistics.from_values(statistics, device))
-    size = settings.evaluation_batch_size
-    held_out = (
-        PlainBatches(split, dataset.normalisation, batch_size=size, device=device)
-        for split in (dataset.validation, dataset.test)
-    )
-    validation, test = (classify(graph, result.weights, norm, _worked_on(batches, hooks)) for batches in held_out)
+
+    def judged(split: Split) -> Accuracy:
+        batches = PlainBatches(split, dataset.normalisation, batch_size=settings.evaluation_batch_size, device=device)
+        return classify(graph, result.weights, norm, _worked_on(batches, hooks))
+
+    validation = None if settings.train_on_held_out else judged(dataset.validation)
+    test = judged(dataset.test)
     return _outcome(result, statistics, validation, test)
 
 

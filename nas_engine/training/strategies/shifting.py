@@ -5,6 +5,8 @@ samples to compute the loss) and its released code. Text and code disagree, so t
 ACCUMULATE is the paper's (losses accumulate, the supernet is updated once at the end of a generation),
 IMMEDIATE is the code's (20 SGD steps of 150 images on each candidate, before it is evaluated).
 
+Images are augmented and dropout acts as in the training of the supernet ("the same setting as SPOS").
+
 Ours: 640 is read as images per candidate; gradients are averaged over the candidates; label smoothing
 uses the true number of classes (the code divides by 1000 whatever the data set); candidates are
 evaluated after BN recalibration, which makes their accuracy independent of their order.
@@ -27,7 +29,14 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph, Linear, weight_refs
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
-from nas_engine.settings.training import OptimizerSettings, Schedule
+from nas_engine.settings.training import (
+    AugmentationName,
+    OptimizerSettings,
+    Precision,
+    SandwichSettings,
+    Schedule,
+    TrainingSpec,
+)
 from nas_engine.supernet.execute import BATCH, Norm, Running, forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.tensor_file import encode_tensors, read_tensors, write_atomically
@@ -37,7 +46,7 @@ from nas_engine.training.data.augmentation import AUGMENTATIONS
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import TrainingStream
 from nas_engine.training.identity import augmentation_document, optimizer_document
-from nas_engine.training.optimization import clip_gradients, make_optimizer
+from nas_engine.training.optimization import Arithmetic, clip_gradients, make_optimizer
 from nas_engine.training.randomness import Randomness, Stream
 
 HEADER = "hilnas.shifting"
@@ -60,8 +69,12 @@ class SupernetShifter:
         device: torch.device,
         *,
         seed: int,
+        trained_as: TrainingSpec | None = None,
     ) -> None:
-        """`weights` are copied to `device`; only training images are used, drawn with `seed`."""
+        """`weights` are copied to `device`; only training images are used, drawn with `seed`.
+
+        `trained_as` says how the supernet was trained: by which augmentation, and whether single paths had dropout.
+        """
         self.weights = weights.to(device, channels_last=True)
         self.version = 0
         self._settings = settings
@@ -73,11 +86,17 @@ class SupernetShifter:
             schedule=Schedule.CONSTANT,
         )
         self._optimizer = make_optimizer(self.weights, self._update_rule)
+        self._arithmetic = Arithmetic(settings.precision, device)
+        # In the sandwich rule the largest subnet alone has dropout.
+        self._dropout = (
+            settings.dropout and trained_as is not None and not isinstance(trained_as.strategy, SandwichSettings)
+        )
+        trained_with = AugmentationName.NONE if trained_as is None else trained_as.augmentation
         self._fingerprint = dataset.fingerprint
         self._stream = TrainingStream(
             dataset,
             batch_size=settings.batch_size,
-            augmentation=AUGMENTATIONS[settings.augmentation],
+            augmentation=AUGMENTATIONS[settings.augmentation or trained_with],
             randomness=Randomness(seed),
             device=device,
         )
@@ -134,8 +153,7 @@ class SupernetShifter:
         if self._num_candidates is None or self._visited != self._num_candidates:
             raise TrainingError(f"{self._visited} of {self._num_candidates} candidates were visited: visit the others")
         if self._settings.mode is ShiftingMode.ACCUMULATE:
-            clip_gradients(self.weights, self._update_rule)
-            self._optimizer.step()
+            self._update()
             self._optimizer.zero_grad(set_to_none=True)
         self._num_candidates = None
         self.version += 1
@@ -187,23 +205,30 @@ class SupernetShifter:
             with pause():
                 self._optimizer.zero_grad(set_to_none=True)
                 total += self._backward(graph, number, scale=1.0)
-                clip_gradients(self.weights, self._update_rule)
-                self._optimizer.step()
+                self._update()
         self._optimizer.zero_grad(set_to_none=True)
         return total / steps
 
+    def _update(self) -> None:
+        self._arithmetic.unscale(self._optimizer)
+        clip_gradients(self.weights, self._update_rule)
+        self._arithmetic.update(self._optimizer)
+
     def _backward(self, graph: LayerGraph, number: int, scale: float) -> float:
         """Gradients of one batch's loss times `scale`; the batch is this candidate's `number`-th."""
-        rng = Randomness(self._seed).numpy(Stream.SHIFTING, self.version, self._visited, number)
-        batch = self._stream.batch(int(rng.integers(2**31)))
+        randomness, place = Randomness(self._seed), (self.version, self._visited, number)
+        batch = self._stream.batch(int(randomness.numpy(Stream.SHIFTING, *place).integers(2**31)))
+        masks = randomness.torch(Stream.DROPOUT, *place, device=self.weights.device) if self._dropout else None
         norm: Norm = Running(self.weights.running, update=True) if self._settings.running_statistics else BATCH
-        logits_NK = forward(fit_resolution(batch.images_NCHW, graph), graph, weights=self.weights, norm=norm)
-        loss = F.cross_entropy(logits_NK, batch.labels_N, label_smoothing=self._settings.label_smoothing)
+        x_NCHW = fit_resolution(batch.images_NCHW, graph)
+        with self._arithmetic.autocast():
+            logits_NK = forward(x_NCHW, graph, weights=self.weights, norm=norm, training=masks is not None, rng=masks)
+        loss = F.cross_entropy(logits_NK.float(), batch.labels_N, label_smoothing=self._settings.label_smoothing)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss of candidate {self._visited} in version {self.version} is {float(loss.detach())}"
             )
-        torch.autograd.backward(loss * scale)
+        self._arithmetic.backward(loss * scale)
         return float(loss.detach())
 
     def identity(self) -> str:
@@ -218,9 +243,12 @@ class SupernetShifter:
             "batch_size": settings.batch_size,
             "label_smoothing": settings.label_smoothing,
             "optimizer": optimizer_document(self._update_rule),
-            "augmentation": augmentation_document(AUGMENTATIONS[settings.augmentation]),
+            # What the training of the supernet decides is the same for all versions of a search.
+            "augmentation": augmentation_document(AUGMENTATIONS[settings.augmentation or AugmentationName.NONE]),
             "running_statistics": settings.running_statistics,
             "seed": self._seed,
+            **({} if settings.dropout else {"dropout": False}),
+            **({} if settings.precision is Precision.FLOAT32 else {"precision": settings.precision.value}),
         }
         document = canonical_json([config, self._fingerprint, shapes])
         return hashlib.sha256(document.encode()).hexdigest()

@@ -51,6 +51,7 @@ class UniformStrategy(Stateless):
                     "num_bins": binned.num_bins,
                     "minimum_macs": binned.minimum_macs,
                     "maximum_macs": binned.maximum_macs,
+                    **({} if binned.edges is None else {"edges": list(binned.edges)}),
                 },
                 "paths_per_step": settings.paths_per_step,
             },

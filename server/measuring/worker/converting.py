@@ -11,6 +11,7 @@ from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn.settings import CalibrationImages
+from nas_engine.settings.images import ImageForm
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.core.errors import InvalidValueError
 from server.jobs.job import Job, LeaseRef
@@ -30,7 +31,7 @@ class ConvertHandler:
     def __init__(
         self,
         results: ConversionResults,
-        calibration_dataset: Callable[[ConvertPayload], str],
+        calibration_dataset: Callable[[ConvertPayload], tuple[str, ImageForm]],
         resources: WorkerResources,
         rknn: RknnMaker | None = None,
     ) -> None:
@@ -38,7 +39,8 @@ class ConvertHandler:
 
         Args:
             results: takes what was made.
-            calibration_dataset: names the data set that calibrates a w8a8 conversion; raises where there is none.
+            calibration_dataset: names the data set that calibrates a w8a8 conversion, and the form of its images;
+                raises where there is none.
             resources: of the worker.
             rknn: makes RKNN files; None on a worker without a converter.
         """
@@ -110,7 +112,8 @@ class ConvertHandler:
                 raise ExportError(f"the model takes {wanted}, the calibration images are {shape}: pack them so")
             return CalibrationImages(uploaded.inputs(0, min(CALIBRATION_IMAGES, uploaded.header.num_images)))
         _, channels, height, width = inputs[0].shape
-        dataset = self._resources.images(self._calibration_dataset(payload), channels, height)
+        name, form = self._calibration_dataset(payload)
+        dataset = self._resources.images(name, channels, height, form)
         return calibration_images(dataset, (channels, height, width))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nas_engine.cost.cost_table import read_cost_table
 from nas_engine.cost.latency_table import mac_costs, measured_costs
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
@@ -40,7 +41,7 @@ class DeriveHandler:
         if not isinstance(wanted, DenseNasSettings):
             raise SearchStateError(f"search {given.search.id} is a {wanted.kind}: it derives nothing")
         space = self._space(given)
-        dataset = self._resources.dataset(wanted.dataset, space)
+        dataset = self._resources.dataset(wanted.dataset, space, form=wanted.image_form)
         seed = given.search.spec.seed
         path = self._resources.folder / "training" / f"{given.search.id}-{given.number}.checkpoint"
         checkpoint = local_checkpoint(path, self._resources.artifacts, given.checkpoint_sha256)
@@ -98,8 +99,11 @@ class DeriveHandler:
         """What networks pay for: milliseconds, or millions of MACs.
 
         Raises:
-            InvalidMeasurementError: the table lacks an operator.
+            InvalidMeasurementError: the table lacks an operator, or is none of this space.
+            NotFoundError, ArtifactDamagedError: an imported table is gone.
         """
+        if wanted.cost_table is not None:
+            return read_cost_table(self._resources.artifacts.read(wanted.cost_table), space)
         if wanted.latency_table is None:
             return mac_costs(space)
         table = engine_table(self._tables.get(wanted.latency_table))
@@ -129,6 +133,7 @@ def _costs_and_collapse(found: SearchReport) -> dict[str, JsonValue]:
         "expected_cost": found.expected_cost,
         "cost_unit": found.cost_unit,
         "num_architecture_steps": found.num_architecture_steps,
+        **({} if found.best_epoch is None else {"best_epoch": found.best_epoch, "best_top1": found.best_top1}),
         "collapse": found.collapse.collapse.value,
         "skip_share": found.collapse.skip_share,
         "cheapest_share": found.collapse.cheapest_share,

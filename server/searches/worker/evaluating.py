@@ -93,6 +93,7 @@ class EvaluateHandler:
             return
         predicted = self._images.answers(
             spec.dataset or supernet.spec.dataset,
+            supernet.spec.image_form,
             supernet_graph(supernet.space, architecture),
             supernet.weights,
             found.statistics,

@@ -120,10 +120,10 @@ class ShiftHandler:
         self, given: ShiftInput, wanted: ShiftingSettings, space: SearchSpace, training: TrainingSpec
     ) -> SupernetShifter:
         spec = given.search.spec
-        dataset = self._resources.dataset(spec.dataset or training.dataset, space, training.resolution)
-        shifter = SupernetShifter(
-            self._weights(given, wanted, space), dataset, wanted, self._resources.device, seed=spec.seed
-        )
+        name = spec.dataset or training.dataset
+        dataset = self._resources.dataset(name, space, training.resolution, training.image_form)
+        weights = self._weights(given, wanted, space)
+        shifter = SupernetShifter(weights, dataset, wanted, self._resources.device, seed=spec.seed, trained_as=training)
         if given.payload.state_sha256 is not None:
             with self._own_file() as path:  # read once: not worth a place among the weights that are kept
                 path.write_bytes(self._resources.artifacts.read(given.payload.state_sha256))

@@ -18,10 +18,11 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Evaluated, evaluate
 from nas_engine.evaluation.evaluated_metrics import evaluate_metric
 from nas_engine.settings.evaluation import EvaluationSettings
-from nas_engine.settings.training import TrainingSpec
-from nas_engine.training.data.augmentation import NO_AUGMENTATION
+from nas_engine.settings.training import AugmentationName, TrainingSpec
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
+from nas_engine.training.evaluator import calibration_augmentation
+from nas_engine.training.optimization import Arithmetic
 from nas_engine.training.randomness import Randomness
 from server.candidates.spec import SearchSpec
 from server.spaces.worker import WorkerResources
@@ -58,7 +59,7 @@ class Accuracies:
             space: with as many classes as the data set.
             weights: of a supernet of the space, on the worker's device.
             spec: of the search: data set, how much to look at.
-            training: how the supernet was trained: data set where the search names none, resolution.
+            training: how the supernet was trained: data set where the search names none, images, augmentation.
             split: validation or test.
             stopped: asked before every batch.
 
@@ -67,18 +68,19 @@ class Accuracies:
             WeightsError: an activation is not finite.
         """
         name = spec.dataset or training.dataset
-        dataset = self._resources.dataset(name, space, training.resolution)
+        dataset = self._resources.dataset(name, space, training.resolution, training.image_form)
         with self._lock:
-            calibration = self._calibration(name, dataset, spec.evaluation)
+            calibration = self._calibration(name, dataset, spec.evaluation, training.augmentation)
             held_out = self._held_out(name, dataset, spec.evaluation, split)
         try:
-            return evaluate(
-                supernet_graph(space, architecture),
-                weights,
-                calibration_NCHW=self._resources.paused(_until_stopped(calibration, stopped)),
-                held_out=self._resources.paused(_until_stopped(held_out, stopped)),
-                mode=spec.evaluation.calibration,
-            )
+            with Arithmetic(spec.evaluation.precision, self._resources.device).autocast():
+                return evaluate(
+                    supernet_graph(space, architecture),
+                    weights,
+                    calibration_NCHW=self._resources.paused(_until_stopped(calibration, stopped)),
+                    held_out=self._resources.paused(_until_stopped(held_out, stopped)),
+                    mode=spec.evaluation.calibration,
+                )
         except _StoppedError:
             return None
 
@@ -99,9 +101,9 @@ class Accuracies:
             PluginError: it raised, gave what is no value of it, or did not end.
         """
         name = spec.dataset or training.dataset
-        dataset = self._resources.dataset(name, space, training.resolution)
+        dataset = self._resources.dataset(name, space, training.resolution, training.image_form)
         with self._lock:
-            calibration = self._calibration(name, dataset, spec.evaluation)
+            calibration = self._calibration(name, dataset, spec.evaluation, training.augmentation)
             held_out = self._held_out(name, dataset, spec.evaluation, "validation")
         try:
             return evaluate_metric(
@@ -117,16 +119,19 @@ class Accuracies:
             return None
 
     def _prepare_calibration(
-        self, _name: str, dataset: ImageDataset, settings: EvaluationSettings
+        self, _name: str, dataset: ImageDataset, settings: EvaluationSettings, trained_with: AugmentationName
     ) -> CalibrationBatches:
         stream = TrainingStream(
             dataset,
             batch_size=min(settings.batch_size, len(dataset.train)),
-            augmentation=NO_AUGMENTATION,
+            augmentation=calibration_augmentation(settings, trained_with),
             randomness=Randomness(CALIBRATION_SEED),
             device=self._resources.device,
         )
-        return CalibrationBatches(stream, settings.num_calibration_batches)
+        try:
+            return CalibrationBatches(stream, settings.num_calibration_batches)
+        finally:
+            stream.close()
 
     def _prepare_held_out(
         self, _name: str, dataset: ImageDataset, settings: EvaluationSettings, split: str
@@ -135,10 +140,10 @@ class Accuracies:
         return PlainBatches(
             dataset.test if split == "test" else dataset.validation,
             dataset.normalisation,
-            batch_size=settings.batch_size,
+            batch_size=settings.held_out_batch_size,
             device=self._resources.device,
             # The final report looks at every test image.
-            max_images=None if limit is None or split == "test" else limit * settings.batch_size,
+            max_images=None if limit is None or split == "test" else limit * settings.held_out_batch_size,
         )
 
 

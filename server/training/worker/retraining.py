@@ -60,12 +60,17 @@ def retrain_architecture(
 
 def retraining_report(found: Retrained, architecture: Architecture) -> dict[str, JsonValue]:
     """Accuracies, for the statistics of the published version."""
-    if found.validation is None or found.test is None:
+    if found.test is None:
         raise TrainingError("a retraining that was cancelled has no accuracy: resume it")
+    held_out: dict[str, JsonValue] = {}
+    if found.validation is not None:  # they were not trained on
+        held_out = {
+            "validation_top1": found.validation.top1,
+            "num_validation_images": found.validation.num_images,
+        }
     return {
         "arch_id": architecture.arch_id,
-        "validation_top1": found.validation.top1,
-        "num_validation_images": found.validation.num_images,
+        **held_out,
         "test_top1": found.test.top1,
         "num_test_images": found.test.num_images,
     }

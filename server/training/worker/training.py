@@ -80,7 +80,8 @@ class TrainHandler:
         inherited = None
         if isinstance(spec, NetworkSpec):
             inherited = weights_to_inherit(spec.strategy, space, self._loaded)
-        dataset = limited(self._resources.dataset(spec.dataset, space, spec.resolution), spec.max_train_images)
+        whole = self._resources.dataset(spec.dataset, space, spec.resolution, spec.image_form)
+        dataset = limited(whole, spec.max_train_images)
         require_batch(dataset, spec.batch_size)  # known here already, before processes are started
         return TrainingRun(
             spec=spec,
@@ -112,7 +113,7 @@ class TrainHandler:
         return TrainingOrder(
             spec=spec,
             dataset_name=spec.dataset,
-            dataset=self._resources.source(spec.dataset, run.space, spec.resolution),
+            dataset=self._resources.source(spec.dataset, run.space, spec.resolution, spec.image_form),
             inherited=inherited,
             checkpoint=run.checkpoint.absolute(),
             folder=folder,

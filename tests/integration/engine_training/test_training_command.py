@@ -88,6 +88,12 @@ def test_a_data_set_with_other_classes_than_the_recipe_is_refused(
     assert "10 classes, the recipe's space 3" in capsys.readouterr().err
 
 
+def test_the_form_of_the_images_is_the_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = changed(tiny_config(2), normalisation="imagenet")
+    assert main(_arguments(_recipe(tmp_path, UniformSettings(), config), tmp_path, "x.safetensors")) == 1
+    assert "ImageNet's normalisation is of 3 channels, not of 1" in capsys.readouterr().err
+
+
 def test_a_preset_can_be_shown_as_a_recipe_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--show", "spos-imagenet"]) == 0
     assert SupernetRecipe.model_validate_json(capsys.readouterr().out).iterations == 150_000

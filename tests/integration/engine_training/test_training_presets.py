@@ -49,7 +49,8 @@ def test_spos_is_the_published_recipe() -> None:
 def test_alphanet_is_the_published_recipe() -> None:
     spec = TRAINING_PRESETS["alphanet-imagenet"].spec
     optimizer, strategy = spec.optimizer, spec.strategy
-    assert (spec.iterations, optimizer.warmup_steps) == (360 * 625, 5 * 625)
+    rule = spec.optimizer_on(1_281_167)
+    assert (spec.num_steps(1_281_167), rule.warmup_steps) == (360 * 625, 5 * 625)
     assert (optimizer.learning_rate, optimizer.gradient_clip_value, optimizer.nesterov) == (0.8, 1.0, True)
     assert isinstance(strategy, SandwichSettings)
     assert (strategy.num_random, strategy.distillation) == (2, DistillationKind.ADAPTIVE_ALPHA)

@@ -79,7 +79,7 @@ class WorkerWorld:
         self.supernets = Supernets(self.uow, self.spaces, self.datasets)
         self.networks = Networks(self.uow, self.spaces, self.datasets)
         self.studies = RankingStudies(self.uow, self.spaces, self.datasets)
-        admission = Admission(self.spaces, self.datasets, self.supernets)
+        admission = Admission(self.spaces, self.datasets, self.supernets, self.artifacts)
         self.searches = Searches(self.uow, admission, self.supernets, kinds)
         self.fronts = Fronts(self.uow, FrontMaths())
         self.settings = settings
