@@ -32,7 +32,9 @@ NOUNS = {
     "candidates": Noun(
         "hilnas.cli.commands.candidates", "client", "Fetch what a search found; retrain it; explain its latency."
     ),
-    "supernets": Noun("hilnas.cli.commands.supernets", "client", "Train supernets; list, follow, cancel them."),
+    "supernets": Noun(
+        "hilnas.cli.commands.supernets", "client,engine", "Train supernets or import them; list, follow, cancel them."
+    ),
     "networks": Noun("hilnas.cli.commands.networks", "client", "Train single networks; fetch their model files."),
     "ranking": Noun("hilnas.cli.commands.ranking", "client", "Compare a supernet's order with stand-alone training."),
     "devices": Noun("hilnas.cli.commands.devices", "client", "List boards; drain, quarantine, resume, reserve them."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from hilnas.cli.options import (
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 
-app = new_app("Train supernets; list, follow, cancel them.")
+app = new_app("Train supernets or import them; list, follow, cancel them.")
 SupernetArgument = Annotated[str, typer.Argument(metavar="SUPERNET", help="Name, id (sup_...), or a part of the id.")]
 
 
@@ -66,6 +67,39 @@ def train(
     )
     spec = training_document(file, preset, options)
     train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint or weights.")],
+    layout: Annotated[
+        str, typer.Option(help="spos or attentivenas: as published; hilnas: weights that hilnas trained elsewhere.")
+    ],
+    spec: Annotated[
+        Path | None, typer.Option(help="Spec they were trained with [of a published layout: the paper's preset].")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Registered data set that they classify.")] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Register a supernet that was trained elsewhere, such as the authors' own; nothing in the file is run."""
+    from hilnas.cli.models.imported_supernets import imported_supernet
+    from hilnas.cli.specs.spec_files import read_spec_file
+    from hilnas.cli.working import transferring
+
+    changes = {field: value for field, value in (("dataset", dataset), ("name", name)) if value is not None}
+    found = imported_supernet(file, layout, {} if spec is None else read_spec_file(spec), changes)
+    for remark in found.remarks:
+        typer.echo(remark, err=True)
+    with connect(server, token) as nas, tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / f"{found.spec.name}.safetensors"
+        found.weights.save(weights)
+        with transferring(make_console(stderr=True), weights.name, weights.stat().st_size) as on_bytes:
+            sha256 = nas.artifacts.upload(weights, on_bytes=on_bytes).sha256
+        made = nas.supernets.register(found.spec, sha256, provenance=found.provenance)
+    print_json(made) if as_json else typer.echo(made.id)
 
 
 @app.command("list")

@@ -61,19 +61,29 @@ class PublishedLayout:
     Attributes:
         name: as people type it.
         space_id: search space of the supernet, with its published parameters.
+        preset: training recipe of the supernet.
         source: who publishes such files.
         licence: of the weights, as their authors state it.
         left_out: rules by which tensors are left out: what people are told, and the pattern of their names.
+        takes_bgr: whether the published network takes blue, green, red; ours take red, green, blue, so the inputs of
+            the first convolution are turned round.
         renamed: from all names of ours, the function that gives the name of ours for that of a tensor of the file, or
             None where it is no name of this layout.
     """
 
     name: str
     space_id: str
+    preset: str
     source: str
     licence: str
     left_out: tuple[tuple[str, re.Pattern[str]], ...]
     renamed: Callable[[Names], Callable[[str], str | None]]
+    takes_bgr: bool = False
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Say what is done to the weights on the way."""
+        return ("the stem's inputs are turned from BGR to RGB",) if self.takes_bgr else ()
 
     def space(self) -> SearchSpace:
         """The search space, with its published parameters."""
@@ -115,6 +125,8 @@ class PublishedLayout:
                     f"{wanted[target]}"
                 )
         tensors = {target: torch.from_numpy(checkpoint.array(name)) for target, name in taken.items()}
+        if self.takes_bgr:
+            tensors[_STEM] = tensors[_STEM].flip(1).contiguous()
         left_out = tuple(LeftOut(rule, *count) for rule, count in counts.items() if count[0])
         return PublishedWeights(WeightStore.from_tensors(tensors, graphs, source=self.name), left_out)
 
@@ -132,6 +144,7 @@ def _names(graphs: Sequence[LayerGraph]) -> dict[str, tuple[int, ...]]:
     return names
 
 
+_STEM = "stem.conv.weight"
 _STATISTICS = {"running_mean": RUNNING_MEAN, "running_var": RUNNING_VARIANCE}
 _COUNTERS = "num_batches_tracked: counters of batches, which nothing reads"
 _TRACKED = "bn_tracking: running statistics for single widths; those of a sub-network are estimated anew"
@@ -233,6 +246,8 @@ LAYOUTS = {
         PublishedLayout(
             name="spos",
             space_id=SPOS,
+            preset="spos-imagenet",
+            takes_bgr=True,
             source="megvii-model/SinglePathOneShot, checkpoint of the supernet",
             licence="MIT",
             left_out=((_COUNTERS, re.compile(r".*\.num_batches_tracked")),),
@@ -241,6 +256,7 @@ LAYOUTS = {
         PublishedLayout(
             name="attentivenas",
             space_id=ATTENTIVE,
+            preset="alphanet-imagenet",
             source="facebookresearch/AttentiveNAS and AlphaNet, checkpoint of the supernet",
             licence="CC-BY-NC 4.0: not for commercial use",
             left_out=(

@@ -7,7 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,11 @@ def saved(path: Path, tensors: Tensors, *, legacy: bool = True, prefix: str = "m
     return path
 
 
+def doubled(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """In float64, where rounding hides no difference."""
+    return {name: tensor.detach().double() for name, tensor in tensors.items()}
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_the_names_and_shapes_are_the_published_ones(name: str, made: dict[str, Tensors]) -> None:
     lines = sorted(f"{key},{'x'.join(map(str, tensor.shape))}" for key, tensor in made[name].items())
@@ -90,38 +95,39 @@ def test_every_tensor_is_a_weight_or_left_out_by_a_rule(
 
 def test_spos_gives_the_logits_of_the_published_model(made: dict[str, Tensors], tmp_path: Path) -> None:
     layout, tensors = LAYOUTS["spos"], made["spos"]
-    weights = layout.read(read_checkpoint(saved(tmp_path / "checkpoint.pth.tar", tensors))).weights
+    weights = doubled(layout.read(read_checkpoint(saved(tmp_path / "checkpoint.pth.tar", tensors))).weights)
     space, rng = layout.space(), torch.Generator().manual_seed(2)
-    x_NCHW = torch.randn((2, 3, 224, 224), generator=rng)
+    x_NCHW = torch.randn((2, 3, 224, 224), generator=rng, dtype=torch.float64)
     for choices in ([0] * 20, [3] * 20, [2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3]):
         graph = space.graph(space.parse(choices), Form.SUPERNET)
         assert graph is not None
         with torch.no_grad():
-            ours, theirs = forward(x_NCHW, graph, weights=weights), spos_forward(tensors, x_NCHW, choices)
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+            theirs = spos_forward(doubled(tensors), x_NCHW.flip(1), choices)  # the published network takes BGR
+            ours = forward(x_NCHW, graph, weights=weights)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_attentivenas_gives_the_logits_of_the_published_model(made: dict[str, Tensors], tmp_path: Path) -> None:
     layout, tensors = LAYOUTS["attentivenas"], made["attentivenas"]
-    weights = layout.read(read_checkpoint(saved(tmp_path / "alphanet.pth", tensors, prefix=""))).weights
+    weights = doubled(layout.read(read_checkpoint(saved(tmp_path / "alphanet.pth", tensors, prefix=""))).weights)
     space, rng = layout.space(), torch.Generator().manual_seed(2)
     drawn = [space.decode(sample_genotype(space.genes, np.random.default_rng(seed))) for seed in (1, 2)]
     for architecture in (space.parse("alphanet-a0"), *drawn):
         choices: Any = architecture.choices_value()
         graph = space.graph(architecture, Form.SUPERNET)
         assert graph is not None
-        x_NCHW = torch.randn((2, *graph.input_shape), generator=rng)
+        x_NCHW = torch.randn((2, *graph.input_shape), generator=rng, dtype=torch.float64)
         with torch.no_grad():
             ours = forward(x_NCHW, graph, weights=weights)
             theirs = attentive_forward(
-                tensors,
+                doubled(tensors),
                 x_NCHW,
                 widths=choices["width"],
                 depths=choices["depth"],
                 kernels=choices["kernel_size"],
                 expansions=choices["expand_ratio"],
             )
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path, made: dict[str, Tensors]) -> None:
