@@ -53,7 +53,8 @@ class Nouns(TyperGroup):
             self.add_command(_Unloaded(old, words, f"The same as `hilnas {' '.join(words)}`.", hidden=True))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Load what was typed."""
+        """Load what was typed; ``train plan`` is the plan of a training, not the training of a file named `plan`."""
+        args = ["supernets", *args[1:]] if args[:2] == ["train", "plan"] else args
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, _Unloaded) else command, rest
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from nas_engine.cost.routing_costs import RoutingCosts
+from nas_engine.cost.training_plan import search_step_memory
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import TrainingError
 from nas_engine.settings.densenas import DenseNasSettings
@@ -25,6 +26,7 @@ from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.stream import PlainBatches
+from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, TrainResult, train
 from nas_engine.training.optimization import Arithmetic
 from nas_engine.training.randomness import Randomness, Stream
@@ -89,7 +91,9 @@ def search_architecture(
             another run.
     """
     _check_classes(space, dataset)
-    training = settings.weight_training(seed)
+    training = fitted(
+        settings.weight_training(seed), search_step_memory(settings, space), device, num_processes=share.num_processes
+    )
     randomness = Randomness(seed)
     stream = architecture_stream(
         dataset, training, device=device, share=share, augmented=settings.augment_architecture_images
@@ -104,7 +108,7 @@ def search_architecture(
         weight_steps_per_epoch=max(1, len(dataset.train) // settings.batch_size),
         randomness=randomness,
         share=share,
-        micro_batch=training.micro_batch,
+        micro_batch=None if training.micro_batch == "auto" else training.micro_batch,
         validation_batches=held_out,
     )
     weights = WeightStore.create(space.supernet_graphs(), randomness.torch(Stream.INITIAL_WEIGHTS, 0))

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from nas_engine.settings.base import CheckpointedSettings, Identifier, later
 from nas_engine.settings.images import ImageForm
-from nas_engine.settings.training import OptimizerSettings, Precision, Schedule, TrainingSettings
+from nas_engine.settings.training import MicroBatch, OptimizerSettings, Precision, Schedule, TrainingSettings
 
 CostFactor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -93,9 +93,10 @@ class DenseNasSettings(CheckpointedSettings, ImageForm):
     batch_size: int = Field(default=352, ge=1, le=65_536)
     """Number of images per step."""
 
-    micro_batch: int | None = later(None, ge=1, le=65_536)
+    micro_batch: MicroBatch | None = later(None)
     """Number of images that pass through the supernet at once, in both kinds of steps, and that batch normalisation
-    takes its statistics over (published: 88, the part of each of four GPUs); absent: the whole batch."""
+    takes its statistics over (published: 88, the part of each of four GPUs); `auto`: the largest that fits the device's
+    memory; absent: the whole batch."""
 
     learning_rate: float = Field(default=0.2, gt=0, le=100)
     """Learning rate of the weights at the start of a cosine."""
@@ -174,7 +175,7 @@ class DenseNasSettings(CheckpointedSettings, ImageForm):
             raise ValueError(
                 f"final_learning_rate {self.final_learning_rate} is not below learning_rate {self.learning_rate}"
             )
-        if self.micro_batch is not None and self.batch_size % self.micro_batch:
+        if isinstance(self.micro_batch, int) and self.batch_size % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}")
         if self.first_architecture_epoch >= self.epochs:
             raise ValueError(

@@ -286,6 +286,9 @@ class OptimizerSettings(SpecPart):
         return self
 
 
+MicroBatch = Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"]
+
+
 class TrainingSettings(ImageForm):
     """Settings of every training: of a supernet, or of one stand-alone network."""
 
@@ -336,10 +339,10 @@ class TrainingSettings(ImageForm):
     """Number of processes that train together on the worker's host, each on its part of every batch; on CUDA each has
     a GPU of its own. `gpus`: one for each GPU of the worker."""
 
-    micro_batch: int | None = later(None, ge=1, le=65_536)
+    micro_batch: MicroBatch | None = later(None)
     """Number of images that pass through the network at once, and that batch normalisation takes its statistics over;
-    the gradients of a step's micro-batches are averaged, as those of as many processes would be. Absent: a process's
-    whole part of the batch."""
+    the gradients of a step's micro-batches are averaged, as those of as many processes would be. `auto`: the largest
+    that fits the device's memory. Absent: a process's whole part of the batch."""
 
     synchronised_norm: bool = False
     """Whether batch normalisation takes its statistics over all processes, so that N of them equal one; off, as in the
@@ -353,7 +356,7 @@ class TrainingSettings(ImageForm):
             raise ValueError("optimizer.warmup_epochs goes with epochs: with iterations give warmup_steps")
         if isinstance(self.num_processes, int) and self.batch_size % self.num_processes:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.num_processes} processes")
-        if self.micro_batch is not None:
+        if isinstance(self.micro_batch, int):
             processes = self.num_processes if isinstance(self.num_processes, int) else 1
             if self.batch_size // processes % self.micro_batch:
                 raise ValueError(

@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from pydantic import Field
 
+from nas_engine.cost.training_plan import network_step_memory, training_step_memory
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import EngineError, TrainingError
 from nas_engine.domain.json_value import JsonValue, parse_json
@@ -37,6 +38,7 @@ from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.source import DatasetSource, open_dataset
+from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, Progress, train
 from nas_engine.training.processes import share_of_this_process
 from nas_engine.training.randomness import Randomness, Stream
@@ -106,6 +108,8 @@ def _run(options: argparse.Namespace) -> None:
         _retrain(recipe, space, dataset, options, device)
         return
     rng = Randomness(recipe.seed).torch(Stream.INITIAL_WEIGHTS, 0)
+    num_processes = share_of_this_process().num_processes
+    recipe = fitted(recipe, training_step_memory(recipe, space), device, num_processes=num_processes)
     result = train(
         create_strategy(space, recipe.strategy, label_smoothing=recipe.label_smoothing),
         WeightStore.create(space.supernet_graphs(), rng),
@@ -131,6 +135,8 @@ def _retrain(
     graph = space.graph(architecture, Form.DEPLOYED)
     if graph is None:
         raise TrainingError(f"space {space.space_id!r} is a table of results: there is no network to train")
+    num_processes = share_of_this_process().num_processes
+    recipe = fitted(recipe, network_step_memory(graph), device, num_processes=num_processes)
     found = retrain(
         graph,
         dataset,

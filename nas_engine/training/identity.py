@@ -34,7 +34,7 @@ def run_document(settings: TrainingSettings, num_images: int) -> dict[str, JsonV
         "synchronised_norm": settings.synchronised_norm,
         "report_every_steps": 1,
         "checkpoint_every_steps": 1,
-        **({} if settings.micro_batch is None else {"micro_batch": settings.micro_batch}),
+        **({} if settings.micro_batch in (None, "auto") else {"micro_batch": settings.micro_batch}),
     }
 
 

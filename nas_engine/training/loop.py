@@ -185,6 +185,9 @@ class _Run:
         self._num_steps = settings.num_steps(len(dataset.train))
         self._update_rule = settings.optimizer_on(len(dataset.train))
         self._report_every_steps = settings.report_every_steps or max(self._num_steps // REPORTS_PER_RUN, 1)
+        if settings.micro_batch == "auto":
+            raise TrainingError("micro_batch auto: it is chosen for the device before a training starts")
+        self._micro_batch = settings.micro_batch
         self._hooks, self._path, self._share = hooks, checkpoint, share
         self._identity = run_identity(strategy, weights, dataset, settings)
         self._randomness = Randomness(settings.seed)
@@ -230,7 +233,7 @@ class _Run:
         settings, step = self._settings, self._state.step
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._stream.batch(step)
-        parts = batch.micro_batches(settings.micro_batch)
+        parts = batch.micro_batches(self._micro_batch)
         outcomes = []
         for number, part in enumerate(parts):
             context = StepContext(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
@@ -67,6 +70,27 @@ def train(
     )
     spec = training_document(file, preset, options)
     train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
+
+
+@app.command()
+def plan(
+    spec: Annotated[str, typer.Argument(help="Spec of a training or of a differentiable search: a file, or a preset.")],
+    memory_gib: Annotated[float, typer.Option(min=0.1, help="Memory of each device, GiB.")],
+    processes: Annotated[int, typer.Option(min=1, help="Processes that train together, a device each.")] = 1,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Passes run in 16 bits, where the spec allows it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how a training would lie in a GPU's memory; needs no GPU and no server. Ends with 1 where it does not fit."""
+    from hilnas.cli.models.training_plans import rows_of, training_plan
+
+    found = training_plan(spec, memory_gib, processes, is_mixed=mixed)
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "fits": found.fits}))
+    else:
+        for title, text in rows_of(found):
+            typer.echo(f"{title:34}{text}")
+    if not found.fits:
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 @app.command("import")

@@ -6,6 +6,7 @@ The one part of ``hilnas supernets`` that needs the extra `engine`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.published.checkpoint import read_checkpoint
 from nas_engine.supernet.published.layouts import LAYOUTS
+from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -60,8 +62,9 @@ def imported_supernet(file: Path, layout: str, document: Document, changes: Docu
     """
     digest = _digest(file)
     if layout == OWN_LAYOUT:
+        document = document or _recipe_in(file)
         if not document:
-            raise SpecFileError("weights of hilnas need the spec they were trained with: give --spec FILE")
+            raise SpecFileError(f"{file} does not say what it was trained with: give --spec FILE")
         spec = _spec({**document, **changes})
         space = create_space(spec.space.id, spec.space.parameters)
         weights = WeightStore.load(file, tuple(space.supernet_graphs()))
@@ -94,6 +97,13 @@ def _spec(document: Mapping[str, JsonValue]) -> TrainingSpec:
     except ValidationError as error:
         first = error.errors()[0]
         raise SpecFileError(f"/{'/'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _recipe_in(file: Path) -> Document:
+    """The recipe that `nas_engine.training.command` writes beside the weights; empty where there is none."""
+    _, metadata = read_tensors(file)
+    recipe = json.loads(metadata.get("recipe", "{}"))
+    return {field: value for field, value in recipe.items() if field != "images"}
 
 
 def _digest(file: Path) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from nas_engine.cost.training_plan import training_step_memory
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form
@@ -15,6 +17,7 @@ from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.settings.training import NetworkSpec, TrainingSettings, TrainingSpec
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
 from nas_engine.training.data.dataset import require_batch
+from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, StopReason
 from nas_engine.training.threads import threads
 from server.jobs.job import Job, LeaseRef
@@ -96,6 +99,8 @@ class TrainHandler:
         spec = run.spec
         device = training_device(spec, self._resources.device)
         num_processes = _num_processes(spec, device)
+        step = training_step_memory(spec, run.space)
+        run = replace(run, spec=fitted(spec, step, device, num_processes=num_processes))
         if num_processes > 1:
             order = self._order(run, device, num_processes)
             return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)

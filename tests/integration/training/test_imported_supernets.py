@@ -53,7 +53,7 @@ def test_weights_trained_elsewhere_are_searched(
         ended = served.nas.searches.get(search.id)
         assert ended.state.value == "completed", ended.reason
         assert supernets.main(command) == 1
-        assert "give --spec FILE" in capsys.readouterr().err
+        assert "does not say what it was trained with: give --spec FILE" in capsys.readouterr().err
 
 
 def test_published_weights_come_with_the_papers_recipe_and_where_they_are_from(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Plans of trainings over a device's memory, made here without a GPU and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hilnas.cli.specs.spec_files import read_spec_file
+from hilnas.client.errors import SpecFileError
+from nas_engine.cost.training_plan import GIB, TrainingPlan, plan_training, search_step_memory, training_step_memory
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.text import did_you_mean
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.presets import TRAINING_PRESETS
+from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
+from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.registry import create_space
+from server.candidates.spec import SearchSpec, parse_search_spec
+from server.searches.presets import SEARCH_PRESETS
+
+Spec = TrainingSpec | NetworkSpec | SearchSpec
+
+
+def training_plan(wanted: str, memory_gib: float, num_processes: int, *, is_mixed: bool) -> TrainingPlan:
+    """Plan what a spec file or a preset trains.
+
+    Raises:
+        SpecFileError: there is no such file and no such preset, or it trains nothing.
+        EngineError: of the space, or of the batch.
+    """
+    spec = _spec(wanted)
+    space = create_space(spec.space.id, spec.space.parameters)
+    if isinstance(spec, SearchSpec):
+        if not isinstance(spec.algorithm, DenseNasSettings) or not isinstance(space, DenseSpace):
+            raise SpecFileError(f"{wanted} trains nothing: a search does with the algorithm densenas alone")
+        settings, step = spec.algorithm.weight_training(0), search_step_memory(spec.algorithm, space)
+    else:
+        settings, step = spec, training_step_memory(spec, space)
+    memory_bytes = int(memory_gib * GIB)
+    return plan_training(settings, step, memory_bytes, num_processes=num_processes, is_mixed=is_mixed)
+
+
+def rows_of(plan: TrainingPlan) -> tuple[tuple[str, str], ...]:
+    """What a plan says, in lines."""
+    return (
+        ("images of a step", f"{plan.batch_size}, over {plan.num_processes} processes"),
+        ("images of a pass", f"{plan.micro_batch}, {plan.num_passes} passes a step"),
+        ("kept for an image", f"{plan.image_bytes / 2**20:.1f} MiB"),
+        ("weights, gradients, optimiser", f"{plan.fixed_bytes / GIB:.2f} GiB"),
+        ("in all, with what libraries take", f"{plan.total_bytes / GIB:.1f} of {plan.memory_bytes / GIB:.1f} GiB"),
+        ("largest micro_batch that fits", str(plan.largest_micro_batch or "none")),
+        ("fits", "yes" if plan.fits else "NO"),
+    )
+
+
+def _spec(wanted: str) -> Spec:
+    if wanted in TRAINING_PRESETS:
+        return TRAINING_PRESETS[wanted].spec
+    if wanted in SEARCH_PRESETS:
+        return SEARCH_PRESETS[wanted].spec
+    if not Path(wanted).exists():
+        known = [*TRAINING_PRESETS, *SEARCH_PRESETS]
+        raise SpecFileError(f"{wanted} is no file and no preset{did_you_mean(wanted, known)}")
+    return _parsed(read_spec_file(Path(wanted)))
+
+
+def _parsed(document: Mapping[str, JsonValue]) -> Spec:
+    if "objectives" in document or "budget" in document:
+        return parse_search_spec(document)
+    return (NetworkSpec if trains_network(document) else TrainingSpec).model_validate(document)

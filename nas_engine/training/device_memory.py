@@ -1,0 +1,40 @@
+"""A training made to fit its device, or refused before it starts."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+import torch
+
+from nas_engine.cost.training_plan import StepMemory, plan_training
+from nas_engine.settings.training import TrainingSettings
+
+S = TypeVar("S", bound=TrainingSettings)
+
+
+def device_memory_bytes(device: torch.device) -> int:
+    """All memory of a GPU, or of this machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def fitted(settings: S, step: StepMemory, device: torch.device, *, num_processes: int = 1) -> S:
+    """Choose the micro-batch of settings that ask for `auto`, and check that the training fits the device.
+
+    Args:
+        step: what its passes need.
+        num_processes: that train together; on the CPU they share the machine's memory.
+
+    Raises:
+        TrainingError: it does not fit; with the numbers, and what would.
+    """
+    memory_bytes = device_memory_bytes(device)
+    if device.type != "cuda":
+        memory_bytes //= num_processes
+    plan = plan_training(
+        settings, step, memory_bytes, num_processes=num_processes, is_mixed=device.type == "cuda"
+    )  # fmt: skip
+    plan.require()
+    return settings.model_copy(update={"micro_batch": plan.micro_batch}) if settings.micro_batch == "auto" else settings

@@ -1,0 +1,69 @@
+"""Plans of trainings: the published ones run on one 80 GB GPU, and what cannot fit says so with its numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nas_engine.cost.training_plan import GIB, StepMemory, plan_training, search_step_memory, training_step_memory
+from nas_engine.domain.errors import TrainingError
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.presets import TRAINING_PRESETS
+from nas_engine.settings.training import TrainingSettings
+from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.registry import create_space
+from server.searches.presets import SEARCH_PRESETS
+from tests.support.commands import hilnas, supernets
+
+MIB = 2**20
+
+
+def test_alphanet_runs_as_64_passes_of_32_images() -> None:
+    spec = TRAINING_PRESETS["alphanet-imagenet"].spec
+    step = training_step_memory(spec, create_space("attentivenas", {}))  # type: ignore[arg-type]
+    assert step.image_bytes / MIB == pytest.approx(332, rel=0.02)  # counted with hooks, largest network
+    plan = plan_training(spec, step, 80 * GIB)
+    assert (plan.micro_batch, plan.num_passes, plan.fits) == (32, 64, True)
+    over_8 = plan_training(spec, step, 80 * GIB, num_processes=8)
+    assert (over_8.micro_batch, over_8.num_passes, over_8.fits) == (32, 8, True)
+    assert over_8.total_bytes == plan.total_bytes
+    whole = plan_training(spec.model_copy(update={"micro_batch": None}), step, 80 * GIB)
+    assert (whole.micro_batch, whole.fits, whole.largest_micro_batch) == (2048, False, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "mib_per_image", "micro_batch"),
+    [("densenas-imagenet100-mbv2", 353, 88), ("densenas-imagenet100-resnet-r2", 143, 128)],
+)
+def test_the_published_densenas_searches_run_on_one_gpu(name: str, mib_per_image: int, micro_batch: int) -> None:
+    spec = SEARCH_PRESETS[name].spec
+    space = create_space(spec.space.id, spec.space.parameters)
+    assert isinstance(space, DenseSpace)
+    assert isinstance(spec.algorithm, DenseNasSettings)
+    step = search_step_memory(spec.algorithm, space)
+    assert step.image_bytes / MIB == pytest.approx(mib_per_image, rel=0.15)  # counted with hooks, one draw
+    plan = plan_training(spec.algorithm.weight_training(0), step, 80 * GIB)
+    assert (plan.micro_batch, plan.num_passes, plan.fits) == (micro_batch, 4, True)
+
+
+def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
+    settings, step = TrainingSettings(epochs=1, batch_size=64), StepMemory(100 * MIB, 1_000_000)
+    plan = plan_training(settings, step, 4 * GIB)
+    assert not plan.fits
+    with pytest.raises(TrainingError, match=r"64 images at 100\.0 MiB each, .* has 4\.0 GiB: micro_batch 16 would fit"):
+        plan.require()
+    auto = plan_training(settings.model_copy(update={"micro_batch": "auto"}), step, 4 * GIB)
+    assert (auto.micro_batch, auto.num_passes, auto.fits) == (16, 4, True)
+    with pytest.raises(TrainingError, match="not even one image at a time fits"):
+        plan_training(settings, step, 1 * GIB).require()
+
+
+def test_the_command_prints_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hilnas(["train", "plan", "alphanet-imagenet", "--memory-gib", "80"]) == 0
+    assert "32, 64 passes a step" in capsys.readouterr().out
+    assert supernets.main(["plan", "spos-imagenet", "--memory-gib", "16", "--json"]) == 1
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["fits"], plan["micro_batch"]) == (False, 1024)
+    assert supernets.main(["plan", "spos-imagenett", "--memory-gib", "16"]) == 1
+    assert "is no file and no preset; did you mean" in capsys.readouterr().err
