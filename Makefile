@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := demo,postgres,dev
-ON_ALL_CORES := -n auto --dist loadgroup --no-loadscope-reorder
+# Half as many processes again as there are cores: tests of real processes wait for leases and time-outs half of their time.
+TEST_PROCESSES := $(shell expr \( 3 \* $$(nproc) + 1 \) / 2)
+ON_ALL_CORES := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 PROTOS := $(wildcard proto/hilnas/v1/*.proto)
 
 .PHONY: help setup demo demo-compare test test-long test-fast conformance lint types imports check proto proto-check bench docs rknn clean
