@@ -55,6 +55,10 @@ class Accuracy:
     standard_error: float
     answers: CorrectAnswers | None = None
 
+    def figures(self) -> dict[str, float]:
+        """What it comes to, without which images were right."""
+        return {"top1": self.top1, "num_images": self.num_images, "standard_error": self.standard_error}
+
     @classmethod
     def of(cls, num_correct: int, num_images: int, answers: CorrectAnswers | None = None) -> Accuracy:
         """From counts.

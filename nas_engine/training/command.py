@@ -151,9 +151,9 @@ def _retrain(
     if share_of_this_process().rank or found.test is None:
         return
     found.weights.save(options.out, {"recipe": recipe.model_dump_json()})
-    report = {"arch_id": architecture.arch_id, "test": asdict(found.test)}
+    report = {"arch_id": architecture.arch_id, "test": found.test.figures()}
     if found.validation is not None:  # they were not trained on
-        report["validation"] = asdict(found.validation)
+        report["validation"] = found.validation.figures()
     sys.stdout.write(json.dumps(report) + "\n")
 
 

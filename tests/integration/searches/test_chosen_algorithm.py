@@ -40,7 +40,7 @@ def test_a_named_algorithm_stays_and_needs_no_reason(client: httpx2.Client) -> N
 
 
 def test_auto_is_in_the_described_spec(client: httpx2.Client) -> None:
-    schema = client.get("/openapi.json").json()["components"]["schemas"]["SearchSpec"]
+    schema = client.get("/api/v1/openapi.json").json()["components"]["schemas"]["SearchSpec"]
     kinds = [one["properties"]["kind"]["const"] for one in schema["properties"]["algorithm"]["oneOf"] if "title" in one]
     assert kinds == ["auto"]
 

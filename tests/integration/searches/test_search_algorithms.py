@@ -97,7 +97,9 @@ def test_predictor_quality_is_shown_while_the_search_runs(world: WorkerWorld) ->
         evaluation={"num_calibration_batches": 1, "batch_size": 40},
     )
     assert search.state is SearchState.COMPLETED
-    reports = [e["report"]["predictors"]["top1"] for e in world.generation_events(search) if e["report"]]
+    reports = [
+        e["report"]["predictors"]["top1"] for e in world.generation_events(search) if "predictors" in e["report"]
+    ]
     assert [r["num_fresh"] for r in reports] == [3, 6, 8, 8]
     assert world.report(search, "predictors")["top1"] == reports[-1]
 
