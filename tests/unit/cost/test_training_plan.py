@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from hilnas.cli.main import main as hilnas
 from nas_engine.cost.training_plan import GIB, StepMemory, plan_training, search_step_memory, training_step_memory
 from nas_engine.domain.errors import TrainingError
 from nas_engine.settings.densenas import DenseNasSettings
@@ -14,7 +15,7 @@ from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
 from server.searches.presets import SEARCH_PRESETS
-from tests.support.commands import hilnas, supernets
+from tests.support.commands import supernets
 
 MIB = 2**20
 
