@@ -221,7 +221,7 @@ _ELASTIC = TrainingSpec(
         },
     ),
     dataset="fashion-mnist-12k",
-    strategy=SandwichSettings(num_random=2, distillation=DistillationKind.KULLBACK_LEIBLER, beta=0.3),
+    strategy=SandwichSettings(num_random=3, distillation=DistillationKind.KULLBACK_LEIBLER, beta=0.3),
     optimizer=OptimizerSettings(
         kind=OptimizerKind.ADAMW,
         learning_rate=0.006,
@@ -229,7 +229,7 @@ _ELASTIC = TrainingSpec(
         schedule=Schedule.COSINE,
         warmup_steps=20,
     ),
-    iterations=700,
+    iterations=1000,
     batch_size=64,
     label_smoothing=0.0,
     augmentation=AugmentationName.NONE,

@@ -58,9 +58,9 @@ def intervals(candidate: CandidateResource) -> tuple[Interval, Interval]:
 
 
 def two_bounds(latencies_us: Sequence[float]) -> list[float]:
-    """Latencies at one and two thirds of the way along a front, by factors, rounded up to two digits."""
-    low, high = min(latencies_us), max(latencies_us)
-    return sorted({_rounded_up(low * (high / low) ** share) for share in (1 / 3, 2 / 3)})
+    """Latencies that the members at one and two thirds of a front just keep, rounded up to two digits."""
+    members = sorted(latencies_us)
+    return sorted({_rounded_up(members[round((len(members) - 1) * share)]) for share in (1 / 3, 2 / 3)})
 
 
 def choose(nas: Hilnas, supernet_id: str, search_id: str, bounds_us: Sequence[float], follow: Follow) -> list[AtBound]:

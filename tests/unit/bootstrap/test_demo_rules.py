@@ -60,5 +60,6 @@ def _latency_us(genotype: Sequence[int]) -> float:
 
 
 def test_bounds_lie_between_the_ends_of_the_front() -> None:
-    assert two_bounds([10.0, 80.0]) == [20.0, 40.0]
+    assert two_bounds([10.0, 80.0]) == [10.0, 80.0]
+    assert two_bounds([87.1, 15.25, 68.4, 72.5, 82.2]) == [69.0, 83.0]
     assert two_bounds([14.2]) == [15.0]
