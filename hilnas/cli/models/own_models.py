@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,10 @@ def measure(
         list[str] | None,
         typer.Option(metavar="NAME=0..999", help="Numbers an integer input may carry [what the model's tables admit]."),
     ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Real inputs as an .npz: integer ones give their ranges."),
+    ] = None,
     core_mask: Annotated[
         str | None,
         typer.Option(help="Cores and threads, as the board names them: 4-7x2, 0x1 [what a board of the type has]."),
@@ -106,7 +111,7 @@ def measure(
                 "validity_policy": "accept_flagged" if accept_flagged else "require",
             },
             "calibration_dataset": calibration_dataset,
-            "input_ranges": _ranges(input_range or []),
+            "input_ranges": {**({} if inputs is None else _ranges_of(inputs)), **_ranges(input_range or [])},
         }
         if shapes:  # fixed here already; sent to be recorded
             spec["input_shapes"] = {name: list(shape) for name, shape in {**shapes, **fixed}.items()}
@@ -150,6 +155,30 @@ def _ranges(given: Sequence[str]) -> dict[str, JsonValue]:
         if found is None:
             raise HilnasError(f"--input-range {text!r} is no range: write NAME=0..999")
         ranges[found[1]] = [int(found[2]), int(found[3])]
+    return ranges
+
+
+def _ranges_of(file: Path) -> dict[str, JsonValue]:
+    """Ranges of integer inputs by name, from real inputs: an .npz with an array for each.
+
+    Numbers of other types are passed over: they do not change what is timed.
+
+    Raises:
+        HilnasError: it is no such file, or an array of it is empty.
+    """
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise HilnasError(f"--inputs {file} is no .npz of numbers, an array for each input: {error}") from error
+    ranges: dict[str, JsonValue] = {}
+    for name, array in found.items():
+        if array.size == 0:
+            raise HilnasError(f"--inputs {file}: {name!r} is empty, with shape {array.shape}")
+        if array.dtype.kind in "iub":
+            ranges[name] = [int(array.min()), int(array.max())]
     return ranges
 
 

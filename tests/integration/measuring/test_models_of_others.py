@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hilnas.cli.main import main
@@ -136,3 +137,22 @@ def test_a_failure_over_numbers_that_the_board_drew_says_whose_they_were(measure
     assert status == 1
     assert "integers drawn by the agent" in " ".join(said.split())
     assert "--input-range" in said
+
+
+def test_real_inputs_give_the_ranges_of_integer_ones(measure: Measure, tmp_path: Path) -> None:
+    real = tmp_path / "inputs.npz"
+    np.savez(real, ids=np.array([[1000, 1004, 1002]]), unrelated=np.zeros((2, 3), np.float32))
+    status, shown, said = measure(odd_models.shifted_embedding(5), "--inputs", str(real))
+    assert status == 0, said
+    assert json.loads(shown)["stats"]["p50_us"] > 0
+    np.savez(real, ids=np.array([[7, 8]]))
+    assert measure(odd_models.shifted_embedding(5), "--inputs", str(real), "--input-range", "ids=1000..1004")[0] == 0
+    for arrays, reason in (({"ids": np.zeros((0,), np.int64)}, "'ids' is empty"), ({"idz": np.ones(2, int)}, "ids")):
+        np.savez(real, **arrays)  # type: ignore[arg-type]
+        status, _, said = measure(odd_models.shifted_embedding(5), "--inputs", str(real))
+        assert status == 1
+        assert reason in said
+    real.write_bytes(b"PK\x03\x04 cut short")
+    status, _, said = measure(odd_models.shifted_embedding(5), "--inputs", str(real))
+    assert status == 1
+    assert "is no .npz of numbers" in said
