@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_engine.domain.architecture import Architecture, Genotype
-from nas_engine.domain.errors import TrainingError
+from nas_engine.domain.errors import DeviceMemoryError, TrainingError
 from nas_engine.domain.layer_graph import LayerGraph, num_elements
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.training_memory import FLOAT_BYTES, Trained, training_memory
@@ -85,7 +85,7 @@ class TrainingPlan:
         return self.total_bytes <= self.memory_bytes
 
     def require(self) -> None:
-        """Raise TrainingError where it does not fit, with the numbers and what would."""
+        """Raise DeviceMemoryError where it does not fit, with the numbers and what would."""
         if self.fits:
             return
         what = (
@@ -93,7 +93,7 @@ class TrainingPlan:
             if self.largest_micro_batch
             else "not even one image at a time fits: take a smaller resolution or space, or a larger device"
         )
-        raise TrainingError(
+        raise DeviceMemoryError(
             f"{self.micro_batch} images at {self.image_bytes / 2**20:.1f} MiB each, {self.fixed_bytes / GIB:.2f} GiB "
             f"for weights and what libraries take make {self.total_bytes / GIB:.1f} GiB; the device has "
             f"{self.memory_bytes / GIB:.1f} GiB: {what}"

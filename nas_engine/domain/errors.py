@@ -117,5 +117,9 @@ class TrainingError(EngineError):
     """Training cannot start or go on: bad settings, a corrupt checkpoint, a diverged loss."""
 
 
+class DeviceMemoryError(TrainingError):
+    """A training does not fit the memory of its device; the message has the numbers, and what would fit."""
+
+
 class SearchStateError(EngineError):
     """A search checkpoint cannot be restored, or a tell does not match what was asked."""

@@ -28,7 +28,7 @@ def fitted(settings: S, step: StepMemory, device: torch.device, *, num_processes
         num_processes: that train together; on the CPU they share the machine's memory.
 
     Raises:
-        TrainingError: it does not fit; with the numbers, and what would.
+        DeviceMemoryError: it does not fit; with the numbers, and what would.
     """
     memory_bytes = device_memory_bytes(device)
     if device.type != "cuda":

@@ -9,6 +9,7 @@ from nas_engine.domain.errors import (
     ConversionError,
     ConversionFailure,
     DatasetError,
+    DeviceMemoryError,
     EngineError,
     ExportError,
     InfeasibleError,
@@ -36,7 +37,7 @@ def failure_of(error: Exception) -> Failure:
     match error:
         case InvalidSpaceError() | InvalidArchitectureError() | InvalidGenotypeError() | InfeasibleError():
             kind = FailureType.INVALID_INPUT
-        case DatasetError() | NotFoundError() | PluginError() | SettingsError():
+        case DatasetError() | DeviceMemoryError() | NotFoundError() | PluginError() | SettingsError():
             kind = FailureType.INVALID_INPUT
         case ConversionError(failure=ConversionFailure.CONVERTER_CRASH):
             kind = FailureType.CONVERTER_CRASH

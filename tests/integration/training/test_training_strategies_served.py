@@ -8,9 +8,13 @@ from typing import Any
 import onnxruntime
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import NetworkSpec
 from server.core.errors import InvalidSpecError
+from server.core.paging import PageRequest
+from server.jobs.job import JobQuery
+from server.jobs.queue import JobStore
 from server.training.networks.network import Network, parse_network_spec
 from server.training.presets import training_preset
 from server.training.spec import parse_training_spec
@@ -68,6 +72,25 @@ def test_a_strategy_of_the_spec_trains_a_supernet(world: WorkerWorld, strategy: 
     assert supernet.state is TrainingState.READY, supernet.reason
     assert supernet.progress.step == 4
     assert statistics(world, supernet)["num_parameters"] > 0
+
+
+@pytest.mark.parametrize("micro_batch", [8, "auto"])
+def test_a_supernet_is_trained_in_micro_batches(world: WorkerWorld, micro_batch: int | str) -> None:
+    supernet = trained(world, micro_batch=micro_batch)
+    assert (supernet.state, supernet.progress.step) == (TrainingState.READY, 4), supernet.reason
+
+
+def test_a_training_that_fits_no_memory_is_refused_before_it_starts_and_not_tried_again(world: WorkerWorld) -> None:
+    large = {**TINY_SPACE["parameters"], "stem_channels": 4096, "stage_channels": [8192], "input_size": 1024}
+    spec = {**TRAINING, "space": {"id": "spos", "parameters": large}}
+    supernet = world.supernets.create_supernet(parse_training_spec(spec))
+    world.run_and_report()
+    supernet = world.supernets.get_training(supernet.id)
+    assert (supernet.state, supernet.progress.step) == (TrainingState.FAILED, 0)
+    assert "not even one image at a time fits" in supernet.reason or "would fit" in supernet.reason
+    assert "GiB" in supernet.reason
+    (job,) = world.uow.read(lambda tx: JobStore(tx).page_of_jobs(JobQuery(), PageRequest(10))).items
+    assert (job.failure_type, job.attempt) == (FailureType.INVALID_INPUT, 1)
 
 
 def test_fairness_is_refused_where_layers_differ_in_their_choices(world: WorkerWorld) -> None:
