@@ -20,13 +20,10 @@ from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.registry import create_space
-from nas_engine.supernet.published.checkpoint import read_checkpoint
-from nas_engine.supernet.published.layouts import LAYOUTS
-from nas_engine.supernet.tensor_file import read_tensors
-from nas_engine.supernet.weights import WeightStore
 
 if TYPE_CHECKING:
     from hilnas.client.resources import Document
+    from nas_engine.supernet.weights import WeightStore
 
 OWN_LAYOUT = "hilnas"
 
@@ -60,6 +57,10 @@ def imported_supernet(file: Path, layout: str, document: Document, changes: Docu
         SpecFileError: there is no such layout, or no spec.
         WeightsError: the file is not of the layout, or of another space.
     """
+    from nas_engine.supernet.published.checkpoint import read_checkpoint
+    from nas_engine.supernet.published.layouts import LAYOUTS
+    from nas_engine.supernet.weights import WeightStore
+
     digest = _digest(file)
     if layout == OWN_LAYOUT:
         document = document or _recipe_in(file)
@@ -101,6 +102,8 @@ def _spec(document: Mapping[str, JsonValue]) -> TrainingSpec:
 
 def _recipe_in(file: Path) -> Document:
     """The recipe that `nas_engine.training.command` writes beside the weights; empty where there is none."""
+    from nas_engine.supernet.tensor_file import read_tensors
+
     _, metadata = read_tensors(file)
     recipe = json.loads(metadata.get("recipe", "{}"))
     return {field: value for field, value in recipe.items() if field != "images"}
