@@ -66,7 +66,7 @@ proto-check: proto  ## the committed generated code is up to date
 
 bench: setup  ## the export benchmark; the others in benchmarks/ say what they need
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
-	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/boards/export.py
 
 docs: setup  ## build the documentation into docs/_build
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

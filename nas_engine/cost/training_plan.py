@@ -18,14 +18,8 @@ from nas_engine.domain.layer_graph import LayerGraph, num_elements
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.training_memory import FLOAT_BYTES, Trained, training_memory
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.training import (
-    NetworkSpec,
-    OptimizerKind,
-    Precision,
-    SandwichSettings,
-    TrainingSettings,
-    TrainingSpec,
-)
+from nas_engine.settings.strategies import SandwichSettings
+from nas_engine.settings.training import NetworkSpec, OptimizerKind, Precision, TrainingSettings, TrainingSpec
 from nas_engine.spaces.densenas.routing_weights import sample_operators
 from nas_engine.spaces.densenas.space import DenseSpace
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_engine.domain.graph_metrics import called, checked_value, metric_function, metric_with_package
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import declaration_of
 from nas_engine.domain.plugins.doors import PluginError
+from nas_engine.domain.views.graph_metrics import called, checked_value, metric_function, metric_with_package
 from nas_engine.evaluation.accuracy import LabelledImages
 from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.calibration import calibrate

@@ -7,12 +7,12 @@ from functools import lru_cache
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.graph_metrics import NO_SETTINGS, MetricSettings, graph_values
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import is_cheap
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.views.graph_metrics import NO_SETTINGS, MetricSettings, graph_values
 from nas_engine.search.algorithm import CheapCheck, CheapFilter
 from nas_engine.spaces.tables.space import TableSpace
 

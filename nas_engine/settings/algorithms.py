@@ -81,7 +81,7 @@ class Nsga2Settings(CheckpointedSettings):
     """Probability that a crossover exchanges whole stages instead of single genes."""
 
     mutation_probability: float = Field(default=0.5, ge=0, le=1)
-    """Probability that a child is mutated (benchmarks/search_quality.py; the first release had 0.8)."""
+    """Probability that a child is mutated (benchmarks/search/search_quality.py; the first release had 0.8)."""
 
     num_mates: int | None = later(None, ge=1, le=100)
     """Number of tournament winners among which the one nearest to the first parent, in the objectives, becomes the

@@ -14,8 +14,8 @@ MAX_PREDICTED_OBJECTIVES = 3
 """With more objectives the expected gain is approximate and slow."""
 
 MAX_PREDICTED_CHOICES = 400
-"""Choices of all genes together up to which predictors were compared, twice over (benchmarks/worlds: 198 in "fbnet").
-Spaces that packages bring may be wider."""
+"""Choices of all genes together up to which predictors were compared, twice over (benchmarks/search/worlds: 198 in
+"fbnet"). Spaces that packages bring may be wider."""
 
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 8, 25
 """Bounds of the initial sample of a search with predictors, which is a quarter of a small budget."""

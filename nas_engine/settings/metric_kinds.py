@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 from nas_engine.domain.graph_builder import GraphBuilder
-from nas_engine.domain.graph_metrics import within_bounds
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import ZEROS, ActivationKind, Init, InitKind, LayerGraph
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.plugins.door_survey import HEAVY_MODULES
 from nas_engine.domain.plugins.doors import PluginError, described
+from nas_engine.domain.views.graph_metrics import within_bounds
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
 
 

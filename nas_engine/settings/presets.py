@@ -12,20 +12,22 @@ from pydantic import Field
 
 from nas_engine.settings.base import SpaceSpec, SpecPart
 from nas_engine.settings.images import Interpolation, NormalisationKind
-from nas_engine.settings.training import (
-    AugmentationName,
+from nas_engine.settings.strategies import (
     DistillationKind,
     FairSettings,
     MacsBinnedSettings,
+    RetrainSettings,
+    SandwichSettings,
+    UniformSettings,
+)
+from nas_engine.settings.training import (
+    AugmentationName,
     NetworkSpec,
     OptimizerKind,
     OptimizerSettings,
     Precision,
-    RetrainSettings,
-    SandwichSettings,
     Schedule,
     TrainingSpec,
-    UniformSettings,
 )
 
 IMAGENET_IMAGES = 1_281_167

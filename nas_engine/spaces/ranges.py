@@ -9,11 +9,11 @@ import numpy as np
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InfeasibleError
-from nas_engine.domain.graph_metrics import graph_value
 from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import is_cheap
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.views.graph_metrics import graph_value
 
 MAX_PASSES = 4  # coordinate passes; SPOS, whose blocks are independent, needs one
 

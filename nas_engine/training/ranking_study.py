@@ -18,7 +18,8 @@ from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import OrderPreservation, order_preservation
-from nas_engine.settings.training import StandaloneSettings, TrainingSettings
+from nas_engine.settings.strategies import StandaloneSettings
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import NO_HOOKS, Hooks

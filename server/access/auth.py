@@ -21,8 +21,7 @@ from server.core.errors import NotAuthenticatedError
 from server.core.http.problem_types import FORBIDDEN, UNAUTHENTICATED
 from server.core.http.problems import Problem
 from server.core.http.provide import ApiSettings, provided, provided_of
-from server.core.http.references import resolve_references, resolved_document
-from server.core.http.requests import JsonDocument
+from server.core.http.requests import JsonDocument, resolve_references, resolved_document
 
 SESSION_COOKIE = "hilnas_session"
 CSRF_HEADER = "X-Hilnas-Page"

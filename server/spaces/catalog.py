@@ -10,7 +10,6 @@ from typing import cast
 from nas_engine.cost.latency_table import TableOperator, operator_graphs
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
-from nas_engine.domain.graph_metrics import NO_SETTINGS, graph_values
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.measuring.environment import Dtype
@@ -19,6 +18,7 @@ from nas_engine.domain.metrics import declaration_of, graph_metrics, is_cheap
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.complexity import complexity
+from nas_engine.domain.views.graph_metrics import NO_SETTINGS, graph_values
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.domain.views.picture import draw_architecture, draw_difference
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
 from nas_engine.settings.evaluation import SharedEvaluationSettings
-from nas_engine.settings.training import NetworkSpec, RetrainSettings, StandaloneSettings, TrainingSettings
+from nas_engine.settings.strategies import RetrainSettings, StandaloneSettings
+from nas_engine.settings.training import NetworkSpec, TrainingSettings
 from server.core.spec_documents import parse_spec
 
 MAX_ARCHITECTURES = 1000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.training import FairSettings, TrainingSpec
+from nas_engine.settings.strategies import FairSettings
+from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.artifacts.store import ArtifactStore
 from server.candidates.lifecycle import advance, set_search_state

@@ -24,7 +24,7 @@ from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.paging import PagingDep
 from server.core.http.provide import UowDep, provided
-from server.core.http.references import resolve_references
+from server.core.http.requests import resolve_references
 from server.core.http.resources import ListQuery
 from server.core.paging import PageRequest
 from server.fleet.device import Device, DeviceQuery

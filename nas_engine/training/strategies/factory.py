@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.settings.training import (
+from nas_engine.settings.strategies import (
     FairSettings,
     MacsBinnedSettings,
     SandwichSettings,

@@ -17,7 +17,7 @@ from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.settings.training import MacsBinnedSettings, UniformSettings
+from nas_engine.settings.strategies import MacsBinnedSettings, UniformSettings
 
 MAX_TRIES = 500
 # SPOS's bins of MACs at 224 pixels, published for 1,000 classes: [290M, 300M), ... [350M, 360M).

@@ -22,7 +22,8 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import Dropout, LayerGraph, Linear
 from nas_engine.domain.statistics import BatchStatistics
 from nas_engine.evaluation.accuracy import Accuracy, classify
-from nas_engine.settings.training import StandaloneSettings, TrainingSettings
+from nas_engine.settings.strategies import StandaloneSettings
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated
 from nas_engine.supernet.norm_statistics import CalibratedStatistics

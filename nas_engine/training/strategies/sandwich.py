@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.settings.training import DistillationKind, SandwichSettings
+from nas_engine.settings.strategies import DistillationKind, SandwichSettings
 from nas_engine.training.identity import strategy_document
 from nas_engine.training.randomness import Stream
 from nas_engine.training.strategies.losses import (

@@ -29,14 +29,8 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph, Linear, weight_refs
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
-from nas_engine.settings.training import (
-    AugmentationName,
-    OptimizerSettings,
-    Precision,
-    SandwichSettings,
-    Schedule,
-    TrainingSpec,
-)
+from nas_engine.settings.strategies import SandwichSettings
+from nas_engine.settings.training import AugmentationName, OptimizerSettings, Precision, Schedule, TrainingSpec
 from nas_engine.supernet.execute import BATCH, Norm, Running, forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.tensor_file import encode_tensors, read_tensors, write_atomically

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.settings.training import MacsBinnedSettings, UniformSettings
+from nas_engine.settings.strategies import MacsBinnedSettings, UniformSettings
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.training.identity import strategy_document

@@ -1,15 +1,18 @@
-"""What routes read of a request besides its fields: a JSON document, the media type wanted."""
+"""What routes read of a request besides its fields: a JSON document, the media type wanted, what names mean."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Depends
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from nas_engine.domain.json_value import JsonValue, parse_json
+from server.core.database.references import References
 from server.core.http.problem_types import MALFORMED_REQUEST, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
 from server.core.http.problems import Problem
+from server.core.http.provide import provided_of
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -65,3 +68,31 @@ def _quality(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+def resolved_document(request: Request, document: JsonValue) -> JsonValue:
+    """Give a request's document with ids in place of what names them.
+
+    Raises:
+        AmbiguousReferenceError: a reference means several things.
+    """
+    return provided_of(request).get(References).resolved_document(document)
+
+
+def resolve_references(request: Request) -> None:
+    """Put ids in place of what names them, in the path and in the filters of a request, before its route reads them.
+
+    What names nothing stays: the route says that there is no such thing, or lists nothing.
+
+    Raises:
+        AmbiguousReferenceError: a reference means several things.
+    """
+    references = provided_of(request).get(References)
+    path = request.scope.get("path_params", {})
+    for name, value in path.items():
+        if isinstance(value, str):
+            path[name] = references.resolved(name, value)
+    given = request.query_params.multi_items()
+    meant = [(name, references.resolved(name, value)) for name, value in given]
+    if meant != given:
+        request._query_params = QueryParams(meant)  # where Starlette keeps what it has read: routes read it there

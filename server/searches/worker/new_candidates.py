@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nas_engine.domain.architecture import Genotype
-from nas_engine.domain.graph_metrics import graph_value
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, is_cheap
+from nas_engine.domain.views.graph_metrics import graph_value
 from server.candidates.candidate import MetricValue
 from server.candidates.spec import SearchSpec
 from server.candidates.states import EvaluationSource

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas_engine.settings.training import NetworkSpec, RetrainSettings, TrainingSettings
+from nas_engine.settings.strategies import RetrainSettings
+from nas_engine.settings.training import NetworkSpec, TrainingSettings
 from server.access.principal import NOBODY, Creator
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore

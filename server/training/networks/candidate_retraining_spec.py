@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from nas_engine.settings.base import Identifier, Labels, Name
-from nas_engine.settings.training import ModelFiles, StandaloneSettings, TrainingSettings
+from nas_engine.settings.strategies import ModelFiles, StandaloneSettings
+from nas_engine.settings.training import TrainingSettings
 from server.core.spec_documents import parse_spec
 
 STANDALONE_FIELDS = (*StandaloneSettings.model_fields, *ModelFiles.model_fields)

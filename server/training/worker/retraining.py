@@ -18,7 +18,8 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
-from nas_engine.settings.training import NetworkSpec, RetrainSettings
+from nas_engine.settings.strategies import RetrainSettings
+from nas_engine.settings.training import NetworkSpec
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset

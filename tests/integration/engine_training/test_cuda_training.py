@@ -10,7 +10,8 @@ import torch
 from nas_engine.domain.search_space import Form
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import ShiftingSettings
-from nas_engine.settings.training import AugmentationName, Precision, UniformSettings
+from nas_engine.settings.strategies import UniformSettings
+from nas_engine.settings.training import AugmentationName, Precision
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.settings.training import SandwichSettings, TrainingSettings, UniformSettings
+from nas_engine.settings.strategies import SandwichSettings, UniformSettings
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.supernet.execute import BATCH, forward

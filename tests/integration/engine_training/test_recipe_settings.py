@@ -21,14 +21,8 @@ from nas_engine.settings.densenas import CostEstimation, DerivedFrom
 from nas_engine.settings.evaluation import CalibrationImages, EvaluationSettings
 from nas_engine.settings.images import ImageForm, Interpolation, NormalisationKind
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
-from nas_engine.settings.training import (
-    AugmentationName,
-    MacsBinnedSettings,
-    OptimizerSettings,
-    SandwichSettings,
-    StandaloneSettings,
-    TrainingSpec,
-)
+from nas_engine.settings.strategies import MacsBinnedSettings, SandwichSettings, StandaloneSettings
+from nas_engine.settings.training import AugmentationName, OptimizerSettings, TrainingSpec
 from nas_engine.spaces.densenas.routing_weights import normalise
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.training.data.augmentation import AUGMENTATIONS

@@ -14,7 +14,8 @@ import torch
 
 from nas_engine.domain.search_space import Form
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.settings.training import RetrainSettings, StrategySettings, TrainingSettings, UniformSettings
+from nas_engine.settings.strategies import RetrainSettings, StrategySettings, UniformSettings
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.command import NetworkRecipe, SupernetRecipe, main
 from tests.support.samples.datasets import striped_images

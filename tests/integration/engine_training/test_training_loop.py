@@ -15,6 +15,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.settings.strategies import UniformSettings
 from nas_engine.settings.training import (
     AugmentationName,
     OptimizerKind,
@@ -22,7 +23,6 @@ from nas_engine.settings.training import (
     Precision,
     Schedule,
     TrainingSettings,
-    UniformSettings,
 )
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nas_engine.settings.presets import TRAINING_PRESETS
-from nas_engine.settings.training import (
-    AugmentationName,
-    DistillationKind,
-    MacsBinnedSettings,
-    NetworkSpec,
-    SandwichSettings,
-    Schedule,
-)
+from nas_engine.settings.strategies import DistillationKind, MacsBinnedSettings, SandwichSettings
+from nas_engine.settings.training import AugmentationName, NetworkSpec, Schedule
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.augmentation import AUGMENTATIONS, Augmentation
 from nas_engine.training.optimization import learning_rate_at

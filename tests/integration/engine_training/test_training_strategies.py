@@ -17,15 +17,8 @@ from pydantic import ValidationError
 from nas_engine.domain.errors import TrainingError, WeightsError
 from nas_engine.domain.layer_graph import Dropout
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.settings.training import (
-    AugmentationName,
-    DistillationKind,
-    OptimizerKind,
-    OptimizerSettings,
-    SandwichSettings,
-    Schedule,
-    StandaloneSettings,
-)
+from nas_engine.settings.strategies import DistillationKind, SandwichSettings, StandaloneSettings
+from nas_engine.settings.training import AugmentationName, OptimizerKind, OptimizerSettings, Schedule
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.attentive.space import AttentiveSpace
 from nas_engine.spaces.els import inherited_weights

@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from nas_engine.settings.training import RetrainSettings
+from nas_engine.settings.strategies import RetrainSettings
 from tests.support.processes import first_release
 from tests.support.processes.first_release import Answer, Installation
 

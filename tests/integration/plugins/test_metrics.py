@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.domain.graph_metrics import metric_function
 from nas_engine.domain.metrics import BUILT_IN, MACS, all_metrics, declaration_of, metric_named
 from nas_engine.domain.plugins.door_survey import survey
 from nas_engine.domain.plugins.doors import Door, PluginError, Provider
 from nas_engine.domain.plugins.survey import INSPECTIONS
+from nas_engine.domain.views.graph_metrics import metric_function
 from server.candidates.search import UsedPlugin
 from server.candidates.states import SearchState
 from server.plugins.kinds import installed_plugins

@@ -8,13 +8,8 @@ import torch
 from nas_engine.domain.search_space import Form
 from nas_engine.export.onnx import export_onnx
 from nas_engine.settings.evaluation import CalibrationMode, EvaluationSettings
-from nas_engine.settings.training import (
-    AugmentationName,
-    OptimizerKind,
-    OptimizerSettings,
-    Schedule,
-    StandaloneSettings,
-)
+from nas_engine.settings.strategies import StandaloneSettings
+from nas_engine.settings.training import AugmentationName, OptimizerKind, OptimizerSettings, Schedule
 from nas_engine.supernet.execute import Calibrated, forward
 from nas_engine.supernet.norm_statistics import CalibratedStatistics
 from nas_engine.training.data.stream import PlainBatches

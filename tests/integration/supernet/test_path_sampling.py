@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.complexity import complexity
-from nas_engine.settings.training import MacsBinnedSettings, UniformSettings
+from nas_engine.settings.strategies import MacsBinnedSettings, UniformSettings
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.training.strategies.paths import (
     MAX_TRIES,

@@ -27,14 +27,8 @@ from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.presets import IMAGENET, IMAGENET_IMAGES, TRAINING_PRESETS
 from nas_engine.settings.shifting import ShiftingSettings
-from nas_engine.settings.training import (
-    AugmentationName,
-    MacsBinnedSettings,
-    NetworkSpec,
-    SandwichSettings,
-    TrainingSettings,
-    TrainingSpec,
-)
+from nas_engine.settings.strategies import MacsBinnedSettings, SandwichSettings
+from nas_engine.settings.training import AugmentationName, NetworkSpec, TrainingSettings, TrainingSpec
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
 from nas_engine.training.data.augmentation import AUGMENTATIONS

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nas_engine.settings.presets import TRAINING_PRESETS
-from nas_engine.settings.training import MacsBinnedSettings, NetworkSpec, TrainingSpec, trains_network
+from nas_engine.settings.strategies import MacsBinnedSettings
+from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from server.core.errors import InvalidSpecError
 from server.training.networks.network import parse_network_spec
 from server.training.spec import parse_training_spec

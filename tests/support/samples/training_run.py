@@ -20,13 +20,8 @@ import torch
 import torch.distributed as dist
 
 from nas_engine.settings.base import SpecPart
-from nas_engine.settings.training import (
-    AugmentationName,
-    OptimizerSettings,
-    Schedule,
-    TrainingSettings,
-    UniformSettings,
-)
+from nas_engine.settings.strategies import UniformSettings
+from nas_engine.settings.training import AugmentationName, OptimizerSettings, Schedule, TrainingSettings
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.dataset import ImageDataset

@@ -1,7 +1,7 @@
 """A database of many searches with thousands of candidates, as it stood before metrics were rows.
 
 One finished search of the first release is copied under new ids, its values spread by a seeded generator, into a
-database at the revision before; tests and `benchmarks/candidate_lists.py` upgrade it from there.
+database at the revision before; tests and `benchmarks/service/candidate_lists.py` upgrade it from there.
 """
 
 from __future__ import annotations

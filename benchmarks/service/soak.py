@@ -43,7 +43,7 @@ from server.measuring.store import MeasurementStore
 
 TOKEN = "nas_enr_token-of-the-soak-benchmark"
 NUM_MODELS = 50  # agents cache them, as they would a search's recurring canaries
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,12 @@ class Farm:
 
     def _start_agents(self, number: int) -> subprocess.Popen[bytes]:
         first = sum(self._shares[:number])
-        command = [sys.executable, str(ROOT / "benchmarks/agent_fleet.py"), "--server", f"127.0.0.1:{self._port}"]
+        command = [
+            sys.executable,
+            str(ROOT / "benchmarks/service/agent_fleet.py"),
+            "--server",
+            f"127.0.0.1:{self._port}",
+        ]
         command += ["--folder", str(self._folder), "--first", str(first), "--agents", str(self._shares[number])]
         environment = os.environ | {"HILNAS_ENROLMENT_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, env=environment)

@@ -1,6 +1,6 @@
 """The best fronts: exact where a world can be walked through, else the best that long searches found.
 
-    python -m worlds.references [FAMILY ...]      (in benchmarks/; writes references.json beside this file)
+    python -m worlds.references [FAMILY ...]      (in benchmarks/search/; writes references.json beside this file)
 
 The frame of every world that is too large is stored; of the others it is computed when it is asked for.
 """

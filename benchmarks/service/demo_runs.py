@@ -1,6 +1,6 @@
 """Several demos in a row, and whether each holds what the demo promises.
 
-    python benchmarks/demo_runs.py 10 [--folder DIR] [--compare]
+    python benchmarks/service/demo_runs.py 10 [--folder DIR] [--compare]
 
 A demo holds where its front spans 3 times in measured latency, has four members in a row that differ in latency beyond
 their 95 % intervals, and its two ends differ in test accuracy beyond the interval of the difference. Wall time depends

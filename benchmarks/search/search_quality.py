@@ -1,6 +1,6 @@
-"""Search quality: our algorithms and their peers in a family of worlds (benchmarks/worlds).
+"""Search quality: our algorithms and their peers in a family of worlds (benchmarks/search/worlds).
 
-    python benchmarks/search_quality.py [--worlds a,b] [--algorithms x,y] [--seeds 30] [--slow-seeds 10]
+    python benchmarks/search/search_quality.py [--worlds a,b] [--algorithms x,y] [--seeds 30] [--slow-seeds 10]
         [--processes 2] [--runs FILE] [--tuning] [--list]
 
 HILNAS_DATA holds the published tables (`worlds/real.py` names them); worlds without their file are left out, with a
@@ -9,7 +9,8 @@ noise. With ``--runs FILE`` every run is appended to that file and none in it is
 alone (fewer worlds, seeds, or a smaller ``--budget``) and printed together. Optuna's GP sampler is left out unless it
 is named:
 
-    python benchmarks/search_quality.py --worlds macro,cells,pairs --algorithms "Optuna GP" --slow-seeds 5 --budget 200
+    python benchmarks/search/search_quality.py --worlds macro,cells,pairs --algorithms "Optuna GP" --slow-seeds 5
+        --budget 200
 
 Exit status 1 when a claim at the end does not hold.
 """

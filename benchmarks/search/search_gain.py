@@ -1,6 +1,6 @@
 """Expected against realised gain: what queued candidates were expected to add, and what the stop rule `plateau` costs.
 
-    python benchmarks/search_gain.py [--worlds a,b] [--algorithms x;y] [--seeds 10] [--processes 2] [--runs FILE]
+    python benchmarks/search/search_gain.py [--worlds a,b] [--algorithms x;y] [--seeds 10] [--processes 2] [--runs FILE]
         [--tuning] [--share 0.005] [--num-candidates 50]
 
 Searches run to their whole budget, as the product drives them, and every step says what the product would say. The

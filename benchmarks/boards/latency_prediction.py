@@ -1,6 +1,6 @@
 """Latency prediction from few measurements: order (Kendall's tau) and intervals (coverage) on unseen networks.
 
-    python benchmarks/latency_prediction.py --data DIR [--devices 27] [--json FILE]
+    python benchmarks/boards/latency_prediction.py --data DIR [--devices 27] [--json FILE]
 
 DIR (or HILNAS_DATA) holds fbnet_latency.npz: 5,000 FBNet networks on 27 device settings, from
 https://github.com/HayeonLee/HELP (MIT). Two more devices are generated over the same networks: one on which every

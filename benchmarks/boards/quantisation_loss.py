@@ -2,7 +2,8 @@
 
 Run it with the converter's Python (`make rknn`), with two image sets (`hilnas images pack`):
 
-    .venv-rknn/bin/python benchmarks/quantisation_loss.py MODEL.onnx TEST.images CALIBRATION.images [--num-images N]
+    .venv-rknn/bin/python benchmarks/boards/quantisation_loss.py MODEL.onnx TEST.images CALIBRATION.images
+        [--num-images N]
 
 The first N test images are answered by ONNX Runtime in fp32, and by the simulator in fp16 and w8a8 (calibrated with the
 first 64 calibration images). The losses are paired; the simulator gives numerics only, never a latency.
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the converter's environment does not hold hilnas
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the converter's environment does not hold hilnas
 
 from nas_engine.domain.measuring.classification import Predictions, paired_loss, top1
 from nas_engine.domain.measuring.image_set import ImageSetFile

@@ -1,6 +1,6 @@
 """How long commands take, start of Python included: those that list, those that fail, and the help.
 
-    python benchmarks/command_times.py [--runs 7]
+    python benchmarks/service/command_times.py [--runs 7]
 
 A server of its own is started in a temporary folder. Printed are the median and the least of the wall time, and the
 median of the processor time, which other work on the machine disturbs less.

@@ -32,13 +32,8 @@ from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import Nsga2Settings
 from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
-from nas_engine.settings.training import (
-    AugmentationName,
-    OptimizerSettings,
-    StandaloneSettings,
-    TrainingSettings,
-    UniformSettings,
-)
+from nas_engine.settings.strategies import StandaloneSettings, UniformSettings
+from nas_engine.settings.training import AugmentationName, OptimizerSettings, TrainingSettings
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.dataset import ImageDataset
@@ -46,7 +41,7 @@ from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.ranking_study import StudyEntry, study_architecture, summarise
+from nas_engine.training.ranking_study import RankedArchitecture, study_architecture, summarise
 from nas_engine.training.strategies.paths import graph_of
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
@@ -175,7 +170,9 @@ def study_set(bench: Bench, weights: WeightStore, arguments: argparse.Namespace)
     return [bench.space.decode(genotype) for genotype in genotypes]
 
 
-def truths(bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int) -> list[StudyEntry]:
+def truths(
+    bench: Bench, weights: WeightStore, chosen: Sequence[Architecture], num_steps: int
+) -> list[RankedArchitecture]:
     """Each architecture judged with the shared weights, and trained alone."""
     evaluator = bench.evaluator(weights)
     config = TrainingSettings(
@@ -219,7 +216,7 @@ def shift(
     return shifter.weights, num_versions, time.monotonic() - started
 
 
-def row(label: str, bench: Bench, entries: Sequence[StudyEntry], weights: WeightStore, num_local: int) -> Row:
+def row(label: str, bench: Bench, entries: Sequence[RankedArchitecture], weights: WeightStore, num_local: int) -> Row:
     """How well these weights rank."""
     evaluator = bench.evaluator(weights)
     judged = [replace(e, shared=evaluator.evaluate(e.architecture).accuracy) for e in entries]
