@@ -1,4 +1,4 @@
-"""Many fake agents in one process, for `soak.py` beside this: each is a whole agent with its own channel and threads."""
+"""Many fake agents in one process, for `soak.py` beside it: each is a whole agent with its own channel and threads."""
 
 from __future__ import annotations
 
