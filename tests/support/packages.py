@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.domain import metrics
 from nas_engine.domain.plugins import door_survey
 from nas_engine.domain.plugins import survey as plugin_survey
-from nas_engine.domain.views import graph_metrics, metrics
+from nas_engine.domain.views import graph_metrics
 from nas_engine.settings import algorithm_kinds, dataset_kinds
 from nas_engine.spaces import registry
 from server.plugins import kinds
