@@ -279,8 +279,9 @@ def test_what_was_paused_or_queued_goes_on_with_the_same_candidates(tmp_path: Pa
 TRAINED = frozenset({"shifting", "waiting_search", "queued_densenas"})
 """Searches whose gradients differ in their last digits between processors."""
 
-IMPROVED = frozenset({"predictor", "ridge"})
-"""Searches that go on from what was evaluated, and with better predictors than the first release had."""
+IMPROVED = frozenset({"predictor", "ridge", "scarlet"})
+"""Searches that go on from what was evaluated otherwise than the first release did: with better predictors, and with
+children that are crossed *or* mutated, as SCARLET's text says."""
 
 
 def _until(nas: Installation, path: str, states: tuple[str, ...]) -> str:
