@@ -40,7 +40,7 @@ class RetryPolicy:
 
     max_attempts: int = 5
     base_s: float = 0.25
-    first_s: float = 1.5
+    first_s: float = 1.0
     sleep: Callable[[float], None] = time.sleep
 
     def wait_s(self, attempt: int, retry_after: str | None, most_s: float = _MAX_WAIT_S) -> float:
