@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from hilnas.cli.exit_status import ExitStatus
-from hilnas.cli.nouns import AGENT, NOUNS, OLD_SPELLINGS
+from hilnas.cli.missing import COMPLETION_VARIABLE, is_ours, missing
+from hilnas.cli.nouns import AGENT, NOUNS
 
-COMPLETION_VARIABLE = "_HILNAS_COMPLETE"
-"""Set by shells that ask what may come next."""
-_OURS = frozenset({"server", "nas_engine", "device_agent", "hilnas"})
 _WITHOUT_TYPER = "version"
 
 
@@ -42,21 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ExitStatus.DONE if name else ExitStatus.USAGE
         return missing(name, error)
     return run(arguments)
-
-
-def is_ours(error: ModuleNotFoundError) -> bool:
-    """Whether what is missing is a part of this product: a mistake in it, and no extra."""
-    return (error.name or "").partition(".")[0] in _OURS
-
-
-def missing(name: str, error: ModuleNotFoundError) -> int:
-    """Say which package a command misses and what installs it; returns the exit status."""
-    noun = NOUNS.get(OLD_SPELLINGS[name][0] if name in OLD_SPELLINGS else name)
-    sys.stderr.write(
-        f"hilnas{f' {name}' if name else ''}: the package {error.name!r} is not installed here: "
-        f"pip install 'hilnas[{'client' if noun is None else noun.extra}]'\n"
-    )
-    return ExitStatus.MISSING_PACKAGE
 
 
 def _usage() -> str:

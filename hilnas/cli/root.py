@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from hilnas.cli.exit_status import ExitStatus
-from hilnas.cli.main import COMPLETION_VARIABLE, is_ours, missing
+from hilnas.cli.missing import COMPLETION_VARIABLE, is_ours, missing
 from hilnas.cli.nouns import AGENT, NOUNS, OLD_SPELLINGS
 from hilnas.cli.runner import SETTINGS
 from hilnas.client.errors import HilnasError, ServerUnreachableError
