@@ -33,7 +33,7 @@ from nas_engine.settings.evaluation import EvaluationSettings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.stopping import StopSettings
 from nas_engine.settings.training import TrainingSpec
-from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.errors import InvalidSpecError, SpecViolation, json_pointer
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
 
@@ -261,6 +261,9 @@ def parse_search_spec(document: object) -> SearchSpec:
     """
     if isinstance(document, dict) and names_no_algorithm(document):
         document = {name: value for name, value in document.items() if name != "algorithm"}
+    if (settings := _settings_of_auto(document)) is not None:
+        message = "auto takes no settings: name the algorithm that they belong to, or leave them out"
+        raise InvalidSpecError([SpecViolation(json_pointer(("algorithm", name)), message) for name in settings])
     if (table := _reported_table(document)) is not None:
         message = f"a report of a latency table is no search: POST /api/v1/latency-tables/{table}/reports"
         raise InvalidSpecError([SpecViolation("/algorithm/kind", message)])
@@ -270,6 +273,15 @@ def parse_search_spec(document: object) -> SearchSpec:
 def names_no_algorithm(document: object) -> bool:
     """Whether the choice of the algorithm is left to the server: none is named, or `auto`."""
     return isinstance(document, dict) and document.get("algorithm", _AUTO) == _AUTO
+
+
+def _settings_of_auto(document: object) -> list[str] | None:
+    """The settings that stand beside `auto`, which has none; None for every other algorithm."""
+    match document:
+        case {"algorithm": {"kind": "auto", **settings}} if settings:
+            return [str(name) for name in settings]
+        case _:
+            return None
 
 
 def stored_search_spec(document: object) -> SearchSpec:

@@ -63,6 +63,11 @@ class AmbiguousReferenceError(ServiceError):
         self.matches = tuple(matches)
 
 
+def json_pointer(path: tuple[str | int, ...]) -> str:
+    """RFC 6901 pointer of a path of member names and indices; the whole document is ``""``."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
 @dataclass(frozen=True, slots=True)
 class SpecViolation:
     """One thing that is wrong with a spec.

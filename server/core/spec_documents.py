@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.errors import InvalidSpecError, SpecViolation, json_pointer
 from server.core.validation_words import words
 
 S = TypeVar("S", bound=BaseModel)
@@ -35,13 +35,13 @@ def parse_spec(kind: type[S], document: object, context: Mapping[str, bool] | No
 
 def _pointer(location: tuple[int | str, ...], document: object, error_type: str) -> str:
     """JSON pointer of an error; union tags in pydantic's location, which are no part of the document, are left out."""
-    parts: list[str] = []
+    parts: list[str | int] = []
     value = document
     for place, part in enumerate(location):
-        known = part in value if isinstance(value, dict) else isinstance(value, list | tuple) and isinstance(part, int)
-        if known:
+        known = isinstance(part, int) and part < len(value) if isinstance(value, list | tuple) else False
+        if known or (isinstance(value, dict) and part in value):
             value = value[part]  # type: ignore[index]
         elif not (error_type == "missing" and place == len(location) - 1):
             continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-    return "".join(f"/{part}" for part in parts)
+        parts.append(part)
+    return json_pointer(tuple(parts))

@@ -20,7 +20,7 @@ from server.artifacts.store import ArtifactStore
 from server.candidates.spec import FinalSpec, MeasurementSpec
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
-from server.core.errors import InvalidSpecError, SpecViolation
+from server.core.errors import InvalidSpecError, SpecViolation, json_pointer
 from server.core.paging import Page, PageRequest
 from server.fleet.device import Device, DeviceState, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
@@ -361,10 +361,10 @@ def _ranges(spec: ModelMeasurementSpec, facts: ModelFacts) -> dict[str, tuple[in
         if name not in facts.input_ranges:
             known = ", ".join(facts.input_ranges) or "none"
             message = f"the model has no integer input {name!r} (there is: {known})"
-            raise InvalidSpecError([SpecViolation(f"/input_ranges/{name}", message)])
+            raise InvalidSpecError([SpecViolation(json_pointer(("input_ranges", name)), message)])
         if not -(2**63) <= lowest <= highest < 2**63:
             message = f"{lowest} to {highest} is no range: the lowest number comes first, 64 bits at most"
-            raise InvalidSpecError([SpecViolation(f"/input_ranges/{name}", message)])
+            raise InvalidSpecError([SpecViolation(json_pointer(("input_ranges", name)), message)])
     return {**facts.input_ranges, **spec.input_ranges}
 
 

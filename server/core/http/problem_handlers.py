@@ -24,7 +24,6 @@ from server.core.http.problems import (
     FieldError,
     Problem,
     ProblemType,
-    json_pointer,
     problem_document,
 )
 from server.core.http.request_context import request_id_of
@@ -121,7 +120,7 @@ def _field_error(raw: Mapping[str, Any], body: Any) -> FieldError:
     place, *path = raw["loc"]
     detail = words({**raw, "loc": path}, body) if place == "body" and path else str(raw["msg"])
     if place == "body":
-        return FieldError(detail, pointer=json_pointer(tuple(path)))
+        return FieldError(detail, pointer=errors.json_pointer(tuple(path)))
     return FieldError(detail, parameter=str(path[0]) if path else str(place))
 
 

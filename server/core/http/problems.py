@@ -107,8 +107,3 @@ def _field_error(error: FieldError) -> dict[str, JsonValue]:
         "feasible_maximum": error.feasible_maximum,
     }
     return {name: value for name, value in members.items() if value is not None}
-
-
-def json_pointer(path: tuple[str | int, ...]) -> str:
-    """RFC 6901 pointer of a path of member names and indices; the whole document is ``""``."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -11,11 +11,12 @@ from prometheus_client.core import GaugeMetricFamily
 from pydantic import BaseModel, ConfigDict
 from starlette.testclient import TestClient
 
+from server.core.errors import json_pointer
 from server.core.http import problem_types as types
 from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
 from server.core.http.metrics import Metrics
 from server.core.http.problem_handlers import install_problem_handlers
-from server.core.http.problems import FieldError, Problem, json_pointer, problem_document
+from server.core.http.problems import FieldError, Problem, problem_document
 from server.core.http.request_context import RequestContextMiddleware, TraceContext
 
 
