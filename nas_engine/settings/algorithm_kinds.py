@@ -133,6 +133,18 @@ def describe_algorithm(declaration: Declaration, argument: JsonValue) -> JsonVal
     }
 
 
+def check_brought(settings: ProposingSettings) -> None:
+    """Refuse the settings of an algorithm that neither ships nor is brought by a package.
+
+    Raises:
+        PluginError: says which are known.
+    """
+    if settings.kind not in BUILT_IN_NAMES and settings.kind not in (entry.name for entry in entries(Door.ALGORITHMS)):
+        known = (*BUILT_IN_NAMES, *surveyed_algorithms().found)
+        near = did_you_mean(settings.kind, known)
+        raise PluginError(f"unknown algorithm {settings.kind!r}: known are {', '.join(known)}{near}")
+
+
 def algorithm_faults(
     settings: BroughtAlgorithmSettings, objectives: Sequence[str], *, shifting: bool
 ) -> tuple[tuple[str, str], ...]:
@@ -144,10 +156,7 @@ def algorithm_faults(
     Raises:
         PluginError: no package brings it, or the one that does cannot be used.
     """
-    if settings.kind not in (entry.name for entry in entries(Door.ALGORITHMS)):
-        known = (*BUILT_IN_NAMES, *surveyed_algorithms().found)
-        near = did_you_mean(settings.kind, known)
-        raise PluginError(f"unknown algorithm {settings.kind!r}: known are {', '.join(known)}{near}")
+    check_brought(settings)
     return _faults(settings.kind, canonical_json(settings.given()), tuple(objectives), shifting)
 
 

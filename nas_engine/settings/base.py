@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from types import NoneType
-from typing import Annotated, Any, ClassVar, get_args
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -88,15 +89,47 @@ def check_form(cls: type[BaseModel], document: Any) -> Any:
     Returns:
         The document, in which each such value is something that pydantic refuses, at its place and beside all else.
     """
-    hidden: dict[str, object] = {}
-    for name, value in document.items() if isinstance(document, dict) else ():
-        if name in cls.model_fields and isinstance(value, bool | int | float | str):
-            annotation = cls.model_fields[name].annotation
-            kinds = set(get_args(annotation)) or {annotation}
-            misread = not isinstance(value, bool) if bool in kinds else isinstance(value, bool | str)
-            if misread and kinds <= {bool, int, float, NoneType}:
-                hidden[name] = [value]
-    return {**document, **hidden} if hidden else document
+    if not isinstance(document, dict):
+        return document
+    fields = cls.model_fields
+    return {
+        name: _unmistakable(value, fields[name].annotation) if name in fields else value
+        for name, value in document.items()
+    }
+
+
+def _unmistakable(value: Any, annotation: Any) -> Any:
+    """What pydantic makes of a value is what was written, or an error: in lists and mappings too, for `check_form`."""
+    kinds = _alternatives(annotation)
+    if isinstance(value, bool | int | float | str):
+        numbers, written = {int, float} & set(kinds), isinstance(value, str)
+        if isinstance(value, bool):
+            misread = bool not in kinds and bool(numbers)
+        elif written:
+            words = any(kind is str or (isinstance(kind, type) and issubclass(kind, Enum)) for kind in kinds)
+            misread = bool(numbers or bool in kinds) and not words and value not in kinds
+        else:
+            misread = bool in kinds and not numbers
+        return [value] if misread else value
+    for kind in kinds:
+        inner = [part for part in get_args(kind) if part is not Ellipsis]
+        origin = get_origin(kind)
+        if not inner or not isinstance(origin, type):
+            continue
+        if isinstance(value, dict) and issubclass(origin, Mapping):
+            return {name: _unmistakable(one, inner[-1]) for name, one in value.items()}
+        if isinstance(value, list | tuple) and issubclass(origin, Sequence):
+            return [_unmistakable(one, inner[min(place, len(inner) - 1)]) for place, one in enumerate(value)]
+    return value
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types that an annotation admits; of a Literal its values."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for one in get_args(annotation) for kind in _alternatives(one)]
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else [annotation]
 
 
 class SpecPart(Documented):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.plugins.doors import PluginError
+from nas_engine.settings.algorithm_kinds import check_brought
 from nas_engine.settings.auto_algorithm import choose_algorithm
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
@@ -61,6 +63,10 @@ class Searches:
             InvalidSpecError: one violation per place that is wrong.
         """
         spec = parse_search_spec(document)
+        try:
+            check_brought(spec.algorithm)
+        except PluginError as error:
+            raise InvalidSpecError([SpecViolation("/algorithm", str(error))]) from error
         if not names_no_algorithm(document):
             return spec, None
         space = self._admission.searched_space(spec)

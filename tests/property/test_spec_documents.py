@@ -103,6 +103,23 @@ def test_a_pair_of_another_length_is_pointed_at(value: list[object]) -> None:
     assert all(one.pointer.startswith("/input_ranges/a~1b") for one in caught.value.violations)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "pointer"),
+    [
+        ({"cost_factors": [0.1, False]}, "/algorithm/cost_factors/1"),
+        ({"cost_factors": ["0.1"]}, "/algorithm/cost_factors/0"),
+        ({"micro_batch": True}, "/algorithm/micro_batch"),
+        ({"micro_batch": "5"}, "/algorithm/micro_batch"),
+        ({"synchronised_norm": 1}, "/algorithm/synchronised_norm"),
+    ],
+)
+def test_a_number_is_no_text_and_no_truth_value(algorithm: dict[str, Any], pointer: str) -> None:
+    document = {"space": {"id": "spos"}, "objectives": [{"metric": "macs"}], "budget": {"num_candidates": 10}}
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_search_spec({**document, "algorithm": {"kind": "densenas", "dataset": "d", **algorithm}})
+    assert {one.pointer for one in caught.value.violations} == {pointer}
+
+
 def test_auto_takes_no_settings() -> None:
     parse, document = SPECS["search"]
     with pytest.raises(InvalidSpecError) as caught:
