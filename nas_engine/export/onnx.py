@@ -227,14 +227,10 @@ class _Lowering:
         """
         axis = node.axis + 1  # the batch is ONNX's axis 0
         if axis == 1 and node.step > 1:
-            bounds = (node.start, node.stop, node.step)
-            indices = self._constant("range{}_{}_{}".format(*bounds), np.arange(*bounds, dtype=np.int64))
+            indices = self._integers(range(node.start, node.stop, node.step))
             return self._emit("Gather", node.name, [x, indices], wire.attribute_int("axis", axis))
-        inputs = [
-            self._constant(f"int{value}", np.array([value], np.int64))
-            for value in (node.start, node.stop, axis, node.step)
-        ]
-        return self._emit("Slice", node.name, [x, *inputs])
+        bounds = (node.start, node.stop, axis, node.step)
+        return self._emit("Slice", node.name, [x, *(self._integers(range(one, one + 1)) for one in bounds)])
 
     def _sum(self, name: str, inputs: list[str]) -> str:
         """A chain of binary Adds (the converter fuses Add, not Sum, into a convolution)."""
@@ -269,6 +265,14 @@ class _Lowering:
         self._claim(name)
         self.tensors += wire.tensor(name, array)
         return name
+
+    def _integers(self, values: range) -> str:
+        """The constant that holds these integers."""
+        one = len(values) == 1
+        name = f"int{values.start}" if one else f"range{values.start}_{values.stop}_{values.step}"
+        if f"constant.{name}" in self._constants:
+            return f"constant.{name}"
+        return self._constant(name, np.array(values, np.int64))
 
     def _constant(self, name: str, array: wire.Tensor) -> str:
         """A small constant that every node with the same need shares."""

@@ -83,12 +83,17 @@ def node(op_type: str, name: str, inputs: Sequence[str], output: str, attributes
 def tensor(name: str, array: Tensor) -> tuple[bytes, memoryview]:
     """TensorProto with raw data, as a field of the graph; the data stays a view on the array."""
     is_integer = array.dtype.kind == "i"
-    element = ElementType.INT64 if is_integer else ElementType.FLOAT
     little_endian = np.ascontiguousarray(array, dtype="<i8" if is_integer else "<f4")
-    dims = b"".join(_integer(1, extent) for extent in array.shape)
-    header = dims + _integer(2, element) + _text(8, name) + _key(9, _LENGTH_DELIMITED) + varint(little_endian.nbytes)
-    size = len(header) + little_endian.nbytes
-    return _key(5, _LENGTH_DELIMITED) + varint(size) + header, little_endian.data.cast("B")
+    element = ElementType.INT64 if is_integer else ElementType.FLOAT
+    return _tensor_header(name, array.shape, element, little_endian.nbytes), little_endian.data.cast("B")
+
+
+@lru_cache(maxsize=4096)
+def _tensor_header(name: str, shape: tuple[int, ...], element: ElementType, size_bytes: int) -> bytes:
+    """Everything of a tensor before its data; equal for the same layer of most sub-networks of a space."""
+    dims = b"".join(_integer(1, extent) for extent in shape)
+    header = dims + _integer(2, element) + _text(8, name) + _key(9, _LENGTH_DELIMITED) + varint(size_bytes)
+    return _key(5, _LENGTH_DELIMITED) + varint(len(header) + size_bytes) + header
 
 
 def model(
@@ -123,7 +128,9 @@ def _delimited(field: int, payload: bytes) -> bytes:
     return _key(field, _LENGTH_DELIMITED) + varint(len(payload)) + payload
 
 
+@lru_cache(maxsize=8192)
 def _text(field: int, value: str) -> bytes:
+    # Remembered, since every name stands in its own node, in those that read it, and in the next sub-network.
     return _delimited(field, value.encode())
 
 
