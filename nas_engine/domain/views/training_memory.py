@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 from nas_engine.domain.layer_graph import (
     Activation,
@@ -72,13 +73,15 @@ def training_memory(graph: LayerGraph, trained: Trained = Trained.WEIGHTS, *, dr
         kept |= {home[one] for one in _reads(node, index, trained)}
         extra += _own_bytes(node, dropout=dropout)
     saved = extra + sum(_bytes(graph.nodes[one]) for one in kept)
-    alive: dict[int, int] = {}
-    peak = 0
-    for index in range(len(graph.nodes)):
-        alive[home[index]] = max(alive.get(home[index], -1), graph.last_use[index])
-        there = {one for one, last in alive.items() if last >= index} | {one for one in kept if one <= index}
-        peak = max(peak, sum(_bytes(graph.nodes[one]) for one in there))
-    return TrainingMemory(saved, max(saved, peak + extra))
+    last_use: dict[int, int] = {}
+    for index, one in enumerate(home):
+        last_use[one] = max(last_use.get(one, -1), graph.last_use[index])
+    num_nodes = len(graph.nodes)
+    growth = [0] * (num_nodes + 2)  # bytes that each node adds to what is there, less what was read for the last time
+    for one, last in last_use.items():
+        growth[one] += _bytes(graph.nodes[one])
+        growth[num_nodes if one in kept else last + 1] -= _bytes(graph.nodes[one])
+    return TrainingMemory(saved, max(saved, max(accumulate(growth[:num_nodes])) + extra))
 
 
 def _homes(graph: LayerGraph) -> list[int]:
