@@ -11,19 +11,17 @@ from hilnas.cli import listings
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
-    LimitOption,
-    OwnerOption,
     ServerOption,
     TokenOption,
     connect,
     documents,
-    print_json,
 )
 from hilnas.cli.runner import new_app
-from hilnas.cli.terminal import make_console
+from hilnas.cli.verbs import About, add_training_verbs
 
 app = new_app("Train single networks; fetch their model files.")
-NetworkArgument = Annotated[str, typer.Argument(metavar="NETWORK", help="Name, id (net_...), or a part of the id.")]
+ABOUT = About("networks", "network", "net")
+NetworkArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
 
 
 @app.command()
@@ -66,71 +64,7 @@ def train(
     train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
 
 
-@app.command("list")
-def list_networks(
-    state: Annotated[list[str] | None, typer.Option(help="Any of these: queued, training, ready, ...")] = None,
-    space: Annotated[str | None, typer.Option(help="Of this search space.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Trained on this data set.")] = None,
-    owner: OwnerOption = None,
-    limit: LimitOption = 50,
-    as_json: JsonOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-) -> None:
-    """List networks, newest first."""
-    params = {"state": state or [], "space": space, "dataset": dataset, "owner": owner}
-    with documents(server, token) as nas:
-        found = list(nas.items("networks", params=params, limit=limit))
-    listings.show(found, listings.TRAININGS, as_json=as_json)
-
-
-@app.command()
-def show(
-    network_id: NetworkArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
-) -> None:
-    """Show how the training of a network stands."""
-    if as_json:
-        get(network_id, True, server, token)
-        return
-    from hilnas.cli.progress import training_view
-
-    with connect(server, token) as nas:
-        make_console().print(training_view(nas.networks.get(network_id)))
-
-
-@app.command()
-def get(
-    network_id: NetworkArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
-) -> None:
-    """Print a network as JSON."""
-    with documents(server, token) as nas:
-        print_json(nas.get("networks", network_id))
-
-
-@app.command()
-def follow(network_id: NetworkArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """Show the training of a network until it ends."""
-    from hilnas.cli.specs.trainings import follow_to_the_end
-
-    with connect(server, token) as nas:
-        typer.echo(follow_to_the_end(nas, nas.networks.get(network_id)).id)
-
-
-@app.command()
-def cancel(
-    networks: Annotated[list[str], typer.Argument(metavar="NETWORK...", help="Names or ids.")],
-    as_json: JsonOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-) -> None:
-    """Stop trainings; they cannot be resumed."""
-    with documents(server, token) as nas:
-        found = [nas.act("networks", one, verb="cancel") for one in networks]
-    if as_json:
-        print_json(found)
-        return
-    for stopped in found:
-        typer.echo(f"{stopped['id']}  {stopped['state']}  (wanted: {stopped['desired_state']})")
+add_training_verbs(app, ABOUT, lambda nas, reference: nas.networks.get(reference))
 
 
 @app.command()

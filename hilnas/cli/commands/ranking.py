@@ -22,6 +22,7 @@ from hilnas.cli.options import (
 from hilnas.cli.runner import new_app
 from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
+from hilnas.cli.verbs import About, add_get
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 app = new_app("Compare the order of a supernet with that of stand-alone training.")
 _console = make_console()
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name, id (study_...), or a part of the id.")]
+ABOUT = About("ranking-studies", "study", "study")
+StudyArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
 
 
 @app.command()
@@ -92,11 +94,7 @@ def show(
     _console.print(entries_table(entries))
 
 
-@app.command()
-def get(study_id: StudyArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None) -> None:
-    """Print a study as JSON."""
-    with documents(server, token) as nas:
-        print_json(nas.get("ranking-studies", study_id))
+get = add_get(app, ABOUT)
 
 
 @app.command()

@@ -25,6 +25,7 @@ from hilnas.cli.options import (
 )
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
+from hilnas.cli.verbs import About, add_get
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.text import did_you_mean
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 # What shows fronts and specs is loaded by the verbs that do: listing searches must not wait for it.
 app = new_app("Create, follow, steer and read searches.")
 _console = make_console()
-SearchArgument = Annotated[str, typer.Argument(metavar="SEARCH", help="Name, id (srch_...), or a part of the id.")]
+ABOUT = About("searches", "search", "srch")
+SearchArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
 SearchesArgument = Annotated[list[str], typer.Argument(metavar="SEARCH...", help="Names or ids.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
 
@@ -136,13 +138,7 @@ def show(
     _console.print(search_view(search, search.waiting_for or ""))
 
 
-@app.command()
-def get(
-    search_id: SearchArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
-) -> None:
-    """Print a search as JSON."""
-    with documents(server, token) as nas:
-        print_json(nas.get("searches", search_id))
+get = add_get(app, ABOUT)
 
 
 @app.command()

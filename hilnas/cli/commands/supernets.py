@@ -15,8 +15,6 @@ from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
-    LimitOption,
-    OwnerOption,
     ServerOption,
     TokenOption,
     connect,
@@ -25,9 +23,11 @@ from hilnas.cli.options import (
 )
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
+from hilnas.cli.verbs import About, add_training_verbs
 
 app = new_app("Train supernets or import them; list, follow, cancel them.")
-SupernetArgument = Annotated[str, typer.Argument(metavar="SUPERNET", help="Name, id (sup_...), or a part of the id.")]
+ABOUT = About("supernets", "supernet", "sup")
+SupernetArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
 
 
 @app.command()
@@ -126,71 +126,7 @@ def import_file(
     print_json(made) if as_json else typer.echo(made.id)
 
 
-@app.command("list")
-def list_supernets(
-    state: Annotated[list[str] | None, typer.Option(help="Any of these: queued, training, ready, ...")] = None,
-    space: Annotated[str | None, typer.Option(help="Of this search space.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Trained on this data set.")] = None,
-    owner: OwnerOption = None,
-    limit: LimitOption = 50,
-    as_json: JsonOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-) -> None:
-    """List supernets, newest first."""
-    params = {"state": state or [], "space": space, "dataset": dataset, "owner": owner}
-    with documents(server, token) as nas:
-        found = list(nas.items("supernets", params=params, limit=limit))
-    listings.show(found, listings.TRAININGS, as_json=as_json)
-
-
-@app.command()
-def show(
-    supernet_id: SupernetArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
-) -> None:
-    """Show how the training of a supernet stands."""
-    if as_json:
-        get(supernet_id, True, server, token)
-        return
-    from hilnas.cli.progress import training_view
-
-    with connect(server, token) as nas:
-        make_console().print(training_view(nas.supernets.get(supernet_id)))
-
-
-@app.command()
-def get(
-    supernet_id: SupernetArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
-) -> None:
-    """Print a supernet as JSON."""
-    with documents(server, token) as nas:
-        print_json(nas.get("supernets", supernet_id))
-
-
-@app.command()
-def follow(supernet_id: SupernetArgument, server: ServerOption = None, token: TokenOption = None) -> None:
-    """Show the training of a supernet until it ends."""
-    from hilnas.cli.specs.trainings import follow_to_the_end
-
-    with connect(server, token) as nas:
-        typer.echo(follow_to_the_end(nas, nas.supernets.get(supernet_id)).id)
-
-
-@app.command()
-def cancel(
-    supernets: Annotated[list[str], typer.Argument(metavar="SUPERNET...", help="Names or ids.")],
-    as_json: JsonOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-) -> None:
-    """Stop trainings; they cannot be resumed."""
-    with documents(server, token) as nas:
-        found = [nas.act("supernets", one, verb="cancel") for one in supernets]
-    if as_json:
-        print_json(found)
-        return
-    for stopped in found:
-        typer.echo(f"{stopped['id']}  {stopped['state']}  (wanted: {stopped['desired_state']})")
+add_training_verbs(app, ABOUT, lambda nas, reference: nas.supernets.get(reference))
 
 
 @app.command()

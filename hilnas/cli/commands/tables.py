@@ -27,6 +27,7 @@ from hilnas.cli.options import (
 from hilnas.cli.runner import new_app
 from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
+from hilnas.cli.verbs import About, add_get
 from hilnas.cli.working import working
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.cost.cost_table import MEDIA_TYPE
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 app = new_app("Have the operators of a space measured; report how well they estimate whole networks.")
 _console = make_console()
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Name, id (ltab_...), or a part of the id.")]
+ABOUT = About("latency-tables", "table", "ltab")
+TableArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
 ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Name, id (crep_...), or a part of the id.")]
 SteeredOption = Annotated[
     str | None, typer.Option("--report", help="This report of the table instead of the table itself.")
@@ -145,11 +147,7 @@ def show(
     print_json(found) if as_json else _print_table(found)
 
 
-@app.command()
-def get(table_id: TableArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None) -> None:
-    """Print a table as JSON."""
-    with documents(server, token) as nas:
-        print_json(nas.get("latency-tables", table_id))
+get = add_get(app, ABOUT)
 
 
 @app.command()

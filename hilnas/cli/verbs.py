@@ -1,0 +1,138 @@
+"""Verbs that mean the same of several nouns, made for what each noun is about.
+
+Annotations are not deferred here: typer reads them from functions that are made for one noun.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hilnas.cli import listings
+from hilnas.cli.options import (
+    JsonOption,
+    LimitOption,
+    OwnerOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    documents,
+    print_json,
+)
+from hilnas.cli.terminal import make_console
+
+if TYPE_CHECKING:
+    from hilnas.client.client import Hilnas
+    from hilnas.client.core.calls import Blocking
+    from hilnas.client.training_resources import Network, Supernet
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a noun is about.
+
+    Attributes:
+        path: of its resources in the API.
+        name: for people, e.g. ``network``.
+        prefix: of its ids.
+    """
+
+    path: str
+    name: str
+    prefix: str
+
+    @property
+    def metavar(self) -> str:
+        """Its place in a usage line."""
+        return self.name.upper()
+
+    @property
+    def help(self) -> str:
+        """What may stand in that place."""
+        return f"Name, id ({self.prefix}_...), or a part of the id."
+
+
+def add_get(app: typer.Typer, about: About) -> Callable[[str, bool, str | None, str | None], None]:
+    """Add ``get``: one resource as the API has it. Returns it, for `show` with ``--json``."""
+
+    @app.command("get", help=f"Print a {about.name} as JSON.")
+    def get(
+        reference: Annotated[str, typer.Argument(metavar=about.metavar, help=about.help)],
+        _: JsonOption = True,
+        server: ServerOption = None,
+        token: TokenOption = None,
+    ) -> None:
+        with documents(server, token) as nas:
+            print_json(nas.get(about.path, reference))
+
+    return get
+
+
+def add_training_verbs(
+    app: typer.Typer, about: About, read: "Callable[[Hilnas, str], Supernet[Blocking] | Network[Blocking]]"
+) -> None:
+    """Add what supernets and networks have in common, which both are trained: list, show, get, follow, cancel.
+
+    Args:
+        read: one of them, as the SDK has it.
+    """
+
+    @app.command("list", help=f"List {about.path}, newest first.")
+    def list_trainings(
+        state: Annotated[list[str] | None, typer.Option(help="Any of these: queued, training, ready, ...")] = None,
+        space: Annotated[str | None, typer.Option(help="Of this search space.")] = None,
+        dataset: Annotated[str | None, typer.Option(help="Trained on this data set.")] = None,
+        owner: OwnerOption = None,
+        limit: LimitOption = 50,
+        as_json: JsonOption = False,
+        server: ServerOption = None,
+        token: TokenOption = None,
+    ) -> None:
+        params = {"state": state or [], "space": space, "dataset": dataset, "owner": owner}
+        with documents(server, token) as nas:
+            found = list(nas.items(about.path, params=params, limit=limit))
+        listings.show(found, listings.TRAININGS, as_json=as_json)
+
+    @app.command("show", help=f"Show how the training of a {about.name} stands.")
+    def show(
+        reference: Annotated[str, typer.Argument(metavar=about.metavar, help=about.help)],
+        as_json: JsonOption = False,
+        server: ServerOption = None,
+        token: TokenOption = None,
+    ) -> None:
+        if as_json:
+            get(reference, True, server, token)
+            return
+        from hilnas.cli.progress import training_view
+
+        with connect(server, token) as nas:
+            make_console().print(training_view(read(nas, reference)))
+
+    get = add_get(app, about)
+
+    @app.command("follow", help=f"Show the training of a {about.name} until it ends.")
+    def follow(
+        reference: Annotated[str, typer.Argument(metavar=about.metavar, help=about.help)],
+        server: ServerOption = None,
+        token: TokenOption = None,
+    ) -> None:
+        from hilnas.cli.specs.trainings import follow_to_the_end
+
+        with connect(server, token) as nas:
+            typer.echo(follow_to_the_end(nas, read(nas, reference)).id)
+
+    @app.command("cancel", help="Stop trainings; they cannot be resumed.")
+    def cancel(
+        references: Annotated[list[str], typer.Argument(metavar=f"{about.metavar}...", help="Names or ids.")],
+        as_json: JsonOption = False,
+        server: ServerOption = None,
+        token: TokenOption = None,
+    ) -> None:
+        with documents(server, token) as nas:
+            found = [nas.act(about.path, one, verb="cancel") for one in references]
+        if as_json:
+            print_json(found)
+            return
+        for stopped in found:
+            typer.echo(f"{stopped['id']}  {stopped['state']}  (wanted: {stopped['desired_state']})")
