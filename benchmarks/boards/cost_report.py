@@ -20,7 +20,7 @@ from typing import TypeVar
 from comparison import Row, report
 
 from hilnas.client.client import Hilnas
-from hilnas.client.resources import Document
+from hilnas.client.core.group import Document
 from server.bootstrap.demo.processes import Rig
 from server.bootstrap.demo.specs import DEVICE_TYPE
 from server.candidates.states import SearchState

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hilnas.client.core.calls import M, call, listing
+from hilnas.client.core.group import Group, read
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params
-from hilnas.client.resources import Group, read
 from server.classifying.schemas import ClassificationDetail, ClassificationResource
 
 

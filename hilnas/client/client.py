@@ -19,18 +19,10 @@ import httpx2
 from hilnas.client.classification_resources import ClassificationGroup
 from hilnas.client.core.async_transport import AsyncTransport
 from hilnas.client.core.calls import Awaiting, Blocking, Carrier, M, call
+from hilnas.client.core.group import Group, read
 from hilnas.client.core.steps import Call
 from hilnas.client.locating import locate
-from hilnas.client.resources import (
-    ArtifactFiles,
-    DeviceGroup,
-    Group,
-    Jobs,
-    Measurements,
-    TokenGroup,
-    WorkerGroup,
-    read,
-)
+from hilnas.client.resources import ArtifactFiles, DeviceGroup, Jobs, Measurements, TokenGroup, WorkerGroup
 from hilnas.client.search_resources import SearchGroup
 from hilnas.client.space_resources import Spaces
 from hilnas.client.table_resources import LatencyTableGroup

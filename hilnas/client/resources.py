@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, cast
 
-from pydantic import BaseModel, ValidationError
-
-from hilnas.client.core.calls import Bound, Carrier, M, call, listing, stream
-from hilnas.client.core.exchange import Exchange
+from hilnas.client.core.calls import M, call, listing, stream
+from hilnas.client.core.group import Document, Group, read
 from hilnas.client.core.paths import path_of
-from hilnas.client.core.steps import Call, Item, Items, Params, Work
+from hilnas.client.core.steps import Call, Items, Params, Work
 from hilnas.client.errors import ProtocolError
+from hilnas.client.handles import Handle
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.base import STORED
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
 from server.jobs.schemas import JobDetail, JobResource
+from server.jobs.states import JobState
 from server.jobs.workers.schemas import WorkerResource
 from server.measuring.schemas import (
     LayerProfileResource,
@@ -30,77 +28,7 @@ from server.measuring.schemas import (
     SamplesResource,
 )
 
-R = TypeVar("R", bound=BaseModel)
 _CHUNK_BYTES = 1 << 20
-Document = Mapping[str, JsonValue]
-
-
-def read(model: type[R], document: JsonValue) -> R:
-    """An answer as its model; names that packages on the server bring need not be known here.
-
-    Raises:
-        ProtocolError: it is not one.
-    """
-    try:
-        return model.model_validate(document, context=STORED)
-    except ValidationError as error:
-        raise ProtocolError(f"the server's answer is no {model.__name__}: {error}") from error
-
-
-class Group(Bound[M]):
-    """Calls that a client carries out."""
-
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
-
-    @property
-    def _http(self) -> Exchange:
-        return self._carrier.exchange
-
-    def items(self, path: str, model: type[R], params: Params, limit: int | None = None) -> Items[R]:
-        """Every item of a listing, page by page as it is consumed."""
-        token: str | None = None
-        num = 0
-        page_size = 200 if limit is None else min(limit, 200)
-        while limit is None or num < limit:
-            page = yield from self._http.get(path, {**params, "page_size": page_size, "page_token": token})
-            if not isinstance(page, Mapping) or not isinstance(page.get("items"), Sequence):
-                raise ProtocolError(f"{path} did not answer with a page of items")
-            for item in cast("Sequence[JsonValue]", page["items"]):
-                yield Item(self.read(model, item))
-                num += 1
-                if num == limit:
-                    return
-            token = cast("str | None", page.get("next_page_token"))
-            if token is None:
-                return
-
-    def chunks(
-        self, path: str, headers: Mapping[str, str], timeout_s: float, params: Params | None = None
-    ) -> Items[bytes]:
-        """The bytes of an answer as they come."""
-        yield from self._http.open(path, headers, timeout_s, params)
-        while (chunk := (yield from self._http.chunk())) is not None:
-            yield Item(chunk)
-
-    def bundle_of(self, address: str, path: Path, name: str) -> Call[str]:
-        """Fetch an evidence bundle into a file, or into a folder under the server's name for it; else under `name`."""
-        response = yield from self._http.open(address, {}, 600.0)
-        said = re.search(r'filename="([A-Za-z0-9][A-Za-z0-9._+-]*)"', response.headers.get("content-disposition", ""))
-        target = path / (f"{name}-evidence.zip" if said is None else said[1]) if path.is_dir() else path
-        partial = target.with_name(target.name + ".part")
-        with partial.open("wb") as file:
-            while (chunk := (yield from self._http.chunk())) is not None:
-                file.write(chunk)
-        os.replace(partial, target)
-        return str(target)
-
-    def read(self, model: type[R], document: JsonValue) -> R:
-        """An answer as its model, which is given the client where it has calls of its own. Raises ProtocolError."""
-        found = read(model, document)
-        if isinstance(found, Bound):
-            found._carrier = self._carrier
-        return found
 
 
 class DeviceGroup(Group[M]):
@@ -174,10 +102,10 @@ class Measurements(Group[M]):
         return read(MeasurementDetail, (yield from self._http.get(path_of("measurements", measurement_id))))
 
     @call
-    def measure(self, spec: Document, *, idempotency_key: str | None = None) -> Call[JobDetail]:
+    def measure(self, spec: Document, *, idempotency_key: str | None = None) -> Call[Job[M]]:
         """Queue the measurement of a model that was uploaded; see ``POST /api/v1/measurements``."""
-        return read(
-            JobDetail, (yield from self._http.post(path_of("measurements"), spec, idempotency_key=idempotency_key))
+        return self.read(
+            Job, (yield from self._http.post(path_of("measurements"), spec, idempotency_key=idempotency_key))
         )
 
     @call
@@ -199,13 +127,19 @@ class Measurements(Group[M]):
         return self.chunks(path_of("measurements"), headers, timeout_s=60.0, params=filters)
 
 
+class Job(Handle[M], JobDetail):
+    """A job as it was when it was read; its methods ask the server anew."""
+
+    COLLECTION, NOUN, SUCCESS = "jobs", "job", JobState.DONE
+
+
 class Jobs(Group[M]):
     """Work of workers and devices."""
 
     @call
-    def get(self, job_id: str) -> Call[JobDetail]:
+    def get(self, job_id: str) -> Call[Job[M]]:
         """One job with its place in the queue and what it gave."""
-        return read(JobDetail, (yield from self._http.get(path_of("jobs", job_id))))
+        return self.read(Job, (yield from self._http.get(path_of("jobs", job_id))))
 
     @listing
     def all(
@@ -222,9 +156,9 @@ class Jobs(Group[M]):
         return self.items(path_of("jobs"), JobResource, {**wanted, "owner": owner}, limit)
 
     @call
-    def cancel(self, job_id: str) -> Call[JobDetail]:
+    def cancel(self, job_id: str) -> Call[Job[M]]:
         """Cancel the measurement of a model of one's own."""
-        return read(JobDetail, (yield from self._http.post(path_of("jobs", job_id, verb="cancel"))))
+        return self.read(Job, (yield from self._http.post(path_of("jobs", job_id, verb="cancel"))))
 
 
 class WorkerGroup(Group[M]):
@@ -359,8 +293,3 @@ def _chunks(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
             on_bytes(len(chunk))
-
-
-def spec_document(spec: BaseModel | Document) -> JsonValue:
-    """What is sent for a spec."""
-    return cast(JsonValue, spec.model_dump(mode="json")) if isinstance(spec, BaseModel) else spec

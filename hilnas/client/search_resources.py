@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import ConfigDict, PrivateAttr
-
-from hilnas.client.core.calls import Blocking, Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.calls import Blocking, M, call, listing, stream
+from hilnas.client.core.group import Document, Group, read, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
 from hilnas.client.event_source import ReceivedEvent, followed
-from hilnas.client.resources import Document, Group, read, spec_document
+from hilnas.client.handles import Handle
 from hilnas.client.transport import Transport
 from hilnas.client.views.frames import frame_of
 from hilnas.client.views.html import panel_of, paragraphs, table_of
 from hilnas.client.views.pictures import front_picture, hypervolume_picture
-from hilnas.client.waiting import until_ended
 from nas_engine.domain.dominance import Dominance
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.candidates.spec import SearchSpec
@@ -72,38 +70,10 @@ class Answer(AnswerResource):
         return f"<div><strong>{paragraphs([self.headline])}</strong>{paragraphs(self.sentences)}</div>"
 
 
-class Search(SearchResource, Bound[M]):
+class Search(Handle[M], SearchResource):
     """A search as it was when it was read; its methods ask the server anew."""
 
-    model_config = ConfigDict(ignored_types=(call, listing, stream))
-
-    _carrier: Carrier = PrivateAttr()
-
-    @call
-    def refresh(self) -> Call[Search[M]]:
-        """Read it again."""
-        return SearchGroup[M].get.make(self._group, self.id)
-
-    @call
-    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Search[M]]:
-        """Wait until it is over; returns it as it is then.
-
-        Args:
-            timeout_s: longest wait; None waits as long as it takes.
-            poll_s: seconds between two looks.
-            check: raise where it failed or was cancelled.
-
-        Raises:
-            WaitTimeoutError: it is not over yet; it goes on.
-            UnsuccessfulError: it failed or was cancelled.
-        """
-        return until_ended(
-            lambda: SearchGroup[M].get.make(self._group, self.id),
-            what=f"search {self.short_id or self.id}",
-            succeeded=SearchState.COMPLETED if check else None,
-            timeout_s=timeout_s,
-            poll_s=poll_s,
-        )
+    COLLECTION, NOUN, SUCCESS = "searches", "search", SearchState.COMPLETED
 
     @call
     def front(self, *, dominance: Dominance | str | None = None, include_dominated: bool = False) -> Call[Front]:
@@ -144,19 +114,14 @@ class Search(SearchResource, Bound[M]):
         return SearchGroup[M].events.make(self._group, self.id, after_id)
 
     @call
-    def pause(self) -> Call[Search[M]]:
+    def pause(self) -> Call[Self]:
         """Ask no more candidates; what is in flight ends."""
-        return SearchGroup[M].pause.make(self._group, self.id)
+        return self._act("pause")
 
     @call
-    def resume(self) -> Call[Search[M]]:
+    def resume(self) -> Call[Self]:
         """Go on where a pause stopped."""
-        return SearchGroup[M].resume.make(self._group, self.id)
-
-    @call
-    def cancel(self) -> Call[Search[M]]:
-        """End it; it cannot be resumed."""
-        return SearchGroup[M].cancel.make(self._group, self.id)
+        return self._act("resume")
 
     @call
     def to_pandas(self) -> Call[pandas.DataFrame]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hilnas.client.core.calls import M, call, listing
+from hilnas.client.core.group import Document, Group, read
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items
-from hilnas.client.resources import Document, Group, read
 from nas_engine.domain.json_value import JsonValue
 from server.plugins.schemas import AlgorithmResource, DatasetKindResource, MetricResource, PluginResource
 from server.spaces.schemas import DatasetResource, DecodedResource, SpaceDetail, SpaceResource

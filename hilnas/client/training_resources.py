@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ConfigDict, PrivateAttr
-
-from hilnas.client.core.calls import Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.calls import M, call, listing, stream
+from hilnas.client.core.group import Document, Group, read, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params
 from hilnas.client.event_source import ReceivedEvent, followed
-from hilnas.client.resources import Document, Group, read, spec_document
+from hilnas.client.handles import Handle
+from hilnas.client.resources import Job
 from hilnas.client.views.frames import frame_of
-from hilnas.client.views.html import panel_of, paragraphs
+from hilnas.client.views.html import paragraphs
 from hilnas.client.views.pictures import learning_picture
-from hilnas.client.waiting import until_ended
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
-from server.jobs.schemas import JobDetail
 from server.shipping.schemas import (
     CandidateLayersResource,
     EvidenceKeyResource,
@@ -27,6 +25,7 @@ from server.shipping.schemas import (
 )
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec
+from server.studies.states import StudyState
 from server.training.curves.schemas import CurveResource
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.networks.schemas import NetworkResource
@@ -49,118 +48,39 @@ class Curve(CurveResource):
         return learning_picture(self) or paragraphs(["nothing reported yet"])
 
 
-class Supernet(SupernetResource, Bound[M]):
+class Trained(Handle[M]):
+    """What supernets and networks have in common: a training that is followed."""
+
+    SUCCESS = TrainingState.READY
+
+    @call
+    def curve(self, *, max_points: int = 500) -> Call[Curve]:
+        """Its learning curve: loss, accuracy, learning rate and throughput; at most so many points of it."""
+        http = self._carrier.exchange
+        return read(Curve, (yield from http.get(path_of(*self._place, "curve"), {"max_points": max_points})))
+
+    @stream
+    def events(self, after_id: int = 0) -> Items[ReceivedEvent]:
+        """How its training goes, until it ends."""
+        return followed(self._carrier.exchange, path_of(*self._place, "events"), after_id)
+
+
+class Supernet(Trained[M], SupernetResource):
     """A supernet as it was when it was read; its methods ask the server anew."""
 
-    model_config = ConfigDict(ignored_types=(call, listing, stream))
-
-    _carrier: Carrier = PrivateAttr()
-
-    @call
-    def refresh(self) -> Call[Supernet[M]]:
-        """Read it again."""
-        return SupernetGroup[M].get.make(self._group, self.id)
-
-    @call
-    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Supernet[M]]:
-        """Wait until its training is over; returns it as it is then.
-
-        Args:
-            timeout_s: longest wait; None waits as long as it takes.
-            poll_s: seconds between two looks.
-            check: raise where it failed or was cancelled.
-
-        Raises:
-            WaitTimeoutError: it is not over yet; it goes on.
-            UnsuccessfulError: it failed or was cancelled.
-        """
-        return until_ended(
-            lambda: SupernetGroup[M].get.make(self._group, self.id),
-            what=f"supernet {self.name or self.id}",
-            succeeded=TrainingState.READY if check else None,
-            timeout_s=timeout_s,
-            poll_s=poll_s,
-        )
-
-    @call
-    def curve(self, *, max_points: int = 500) -> Call[Curve]:
-        """Its learning curve, at most so many points of it."""
-        return SupernetGroup[M].curve.make(self._group, self.id, max_points=max_points)
-
-    @stream
-    def events(self, after_id: int = 0) -> Items[ReceivedEvent]:
-        """How its training goes, until it ends."""
-        return SupernetGroup[M].events.make(self._group, self.id, after_id)
-
-    @call
-    def cancel(self) -> Call[Supernet[M]]:
-        """Stop its training; it cannot be resumed."""
-        return SupernetGroup[M].cancel.make(self._group, self.id)
-
-    def _repr_html_(self) -> str:
-        """How it stands."""
-        return panel_of(self, f"Supernet {self.name or self.id}")
-
-    @property
-    def _group(self) -> SupernetGroup[M]:
-        return SupernetGroup(self._carrier)
+    COLLECTION, NOUN = "supernets", "supernet"
 
 
-class Network(NetworkResource, Bound[M]):
+class Network(Trained[M], NetworkResource):
     """A network as it was when it was read; its methods ask the server anew."""
 
-    model_config = ConfigDict(ignored_types=(call, listing, stream))
+    COLLECTION, NOUN = "networks", "network"
 
-    _carrier: Carrier = PrivateAttr()
 
-    @call
-    def refresh(self) -> Call[Network[M]]:
-        """Read it again."""
-        return NetworkGroup[M].get.make(self._group, self.id)
+class RankingStudy(Handle[M], RankingStudyResource):
+    """A ranking study as it was when it was read; its methods ask the server anew."""
 
-    @call
-    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Network[M]]:
-        """Wait until its training is over; returns it as it is then.
-
-        Args:
-            timeout_s: longest wait; None waits as long as it takes.
-            poll_s: seconds between two looks.
-            check: raise where it failed or was cancelled.
-
-        Raises:
-            WaitTimeoutError: it is not over yet; it goes on.
-            UnsuccessfulError: it failed or was cancelled.
-        """
-        return until_ended(
-            lambda: NetworkGroup[M].get.make(self._group, self.id),
-            what=f"network {self.name or self.id}",
-            succeeded=TrainingState.READY if check else None,
-            timeout_s=timeout_s,
-            poll_s=poll_s,
-        )
-
-    @call
-    def curve(self, *, max_points: int = 500) -> Call[Curve]:
-        """Its learning curve, at most so many points of it."""
-        return NetworkGroup[M].curve.make(self._group, self.id, max_points=max_points)
-
-    @stream
-    def events(self, after_id: int = 0) -> Items[ReceivedEvent]:
-        """How its training goes, until it ends."""
-        return NetworkGroup[M].events.make(self._group, self.id, after_id)
-
-    @call
-    def cancel(self) -> Call[Network[M]]:
-        """Stop its training; it cannot be resumed."""
-        return NetworkGroup[M].cancel.make(self._group, self.id)
-
-    def _repr_html_(self) -> str:
-        """How it stands."""
-        return panel_of(self, f"Network {self.name or self.id}")
-
-    @property
-    def _group(self) -> NetworkGroup[M]:
-        return NetworkGroup(self._carrier)
+    COLLECTION, NOUN, SUCCESS = "ranking-studies", "ranking study", StudyState.COMPLETED
 
 
 class Candidates(Group[M]):
@@ -172,10 +92,10 @@ class Candidates(Group[M]):
         return self.items(path_of("candidates", candidate_id, "models"), DeployableModelResource, {})
 
     @call
-    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> Call[JobDetail]:
+    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> Call[Job[M]]:
         """Have its model exported with the supernet's weights; once the job is done, `models` lists it."""
         path = path_of("candidates", candidate_id, verb="export")
-        return read(JobDetail, (yield from self._http.post(path, idempotency_key=idempotency_key)))
+        return self.read(Job, (yield from self._http.post(path, idempotency_key=idempotency_key)))
 
     @call
     def bundle(self, candidate_id: str, path: Path) -> Call[str]:
@@ -337,27 +257,25 @@ class RankingStudyGroup(Group[M]):
     """Ranking studies: does a supernet rank architectures as stand-alone training does?"""
 
     @call
-    def create(
-        self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None
-    ) -> Call[RankingStudyResource]:
+    def create(self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None) -> Call[RankingStudy[M]]:
         """Queue a ranking study."""
         answer = yield from self._http.post(
             path_of("ranking-studies"), spec_document(spec), idempotency_key=idempotency_key
         )
-        return read(RankingStudyResource, answer)
+        return self.read(RankingStudy, answer)
 
     @call
-    def get(self, study_id: str) -> Call[RankingStudyResource]:
+    def get(self, study_id: str) -> Call[RankingStudy[M]]:
         """One study with its correlations, as far as it is."""
-        return read(RankingStudyResource, (yield from self._http.get(path_of("ranking-studies", study_id))))
+        return self.read(RankingStudy, (yield from self._http.get(path_of("ranking-studies", study_id))))
 
     @listing
     def all(
         self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
-    ) -> Items[RankingStudyResource]:
+    ) -> Items[RankingStudy[M]]:
         """Iterate over studies, or those of an owner (by name or id), newest first."""
         filters: Params = {"state": list(states), "owner": owner}
-        return self.items(path_of("ranking-studies"), RankingStudyResource, filters, limit)
+        return self.items(path_of("ranking-studies"), RankingStudy, filters, limit)
 
     @listing
     def entries(self, study_id: str) -> Items[StudyEntryResource]:
@@ -365,10 +283,10 @@ class RankingStudyGroup(Group[M]):
         return self.items(path_of("ranking-studies", study_id, "entries"), StudyEntryResource, {})
 
     @call
-    def cancel(self, study_id: str) -> Call[RankingStudyResource]:
+    def cancel(self, study_id: str) -> Call[RankingStudy[M]]:
         """Stop it; it cannot be resumed, and what is done stays."""
-        return read(
-            RankingStudyResource, (yield from self._http.post(path_of("ranking-studies", study_id, verb="cancel")))
+        return self.read(
+            RankingStudy, (yield from self._http.post(path_of("ranking-studies", study_id, verb="cancel")))
         )
 
     @stream

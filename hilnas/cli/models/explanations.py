@@ -10,9 +10,10 @@ from rich.text import Text
 
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
+from hilnas.client.core.calls import Blocking
+from hilnas.client.resources import Job
 from nas_engine.domain.uncertainty import Interval, number_text, quantity_text
 from server.core.http.resources import IntervalResource
-from server.jobs.schemas import JobDetail
 from server.jobs.states import JobState
 from server.shipping.schemas import (
     BlockTimesResource,
@@ -61,7 +62,7 @@ def measure_neighbours(nas: Hilnas, candidate: str, max_networks: int) -> None:
             time.sleep(POLL_S)
 
 
-def _unfinished(nas: Hilnas, job: JobDetail) -> JobDetail | None:
+def _unfinished(nas: Hilnas, job: Job[Blocking]) -> Job[Blocking] | None:
     """The job, or the one that follows it; None once nothing is left to do for it."""
     if job.state in (JobState.QUEUED, JobState.LEASED):
         return job

@@ -22,7 +22,7 @@ from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.registry import create_space
 
 if TYPE_CHECKING:
-    from hilnas.client.resources import Document
+    from hilnas.client.core.group import Document
     from nas_engine.supernet.weights import WeightStore
 
 OWN_LAYOUT = "hilnas"

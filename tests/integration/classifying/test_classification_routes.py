@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from hilnas.cli.fronts import front_table
-from hilnas.client.resources import read
+from hilnas.client.core.group import read
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, compress_predictions
 from nas_engine.domain.metric import Metric

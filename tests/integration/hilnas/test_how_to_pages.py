@@ -15,7 +15,7 @@ import pytest
 
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
-from hilnas.client.resources import Document
+from hilnas.client.core.group import Document
 from nas_engine.spaces.tables.files import read_table
 from server.bootstrap import worker as worker_process
 from server.bootstrap.settings import Settings
