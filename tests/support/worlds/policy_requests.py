@@ -26,9 +26,11 @@ def routes(world: World) -> dict[str, tuple[str, str]]:
     }
 
 
-def bodies(things: OwnedThings) -> Mapping[str, dict[str, Any]]:
-    """What a request with a body carries."""
-    return {
+def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
+    """What a request carries; None for those without a body."""
+    if operation == "create_ranking_study":
+        return things.study_spec()
+    bodies: Mapping[str, dict[str, Any]] = {
         "create_search": cheap_spec(),
         "validate_search": cheap_spec(),
         "amend_search": {"labels": {"a": "b"}},
@@ -37,10 +39,10 @@ def bodies(things: OwnedThings) -> Mapping[str, dict[str, Any]]:
         "register_network": {"spec": NETWORK, "weights_sha256": things.weights.sha256},
         "register_supernet": {"spec": TRAINING, "weights_sha256": things.weights.sha256},
         "retrain_candidate": {"epochs": 1, "dataset": "fashion-mnist-12k"},
-        "create_ranking_study": things.study_spec(),
         "create_latency_table": TABLE,
         "create_cost_report": {"num_networks": 2},
         "measure_model": {"model_sha256": things.weights.sha256, "device": {"device_type": "rk3588"}},
+        "measure_neighbours": {"max_networks": 1},
         "register_table": {"id": "mine", "sha256": things.weights.sha256},
         "decode_architecture": {"architecture": [0] * 4, "parameters": SMALL_PARAMETERS},
         "set_device_labels": {"labels": {"rack": "b"}},
@@ -48,6 +50,7 @@ def bodies(things: OwnedThings) -> Mapping[str, dict[str, Any]]:
         "create_token": {"name": "a token", "roles": ["viewer"]},
         "create_enrolment_token": {"name": "an enrolment token"},
     }
+    return bodies.get(operation)
 
 
 def ask(things: OwnedThings, operation: str, caller: str, given: Mapping[str, str]) -> httpx2.Response:
@@ -59,6 +62,6 @@ def ask(things: OwnedThings, operation: str, caller: str, given: Mapping[str, st
         given = {**given, "sha256": hashlib.sha256(NEW_BYTES).hexdigest()}
         return things.client(caller).put(template.format(**given), content=NEW_BYTES)
     path = template.format(**given, name=name)
-    body = bodies(things).get(operation) if method != "GET" else None
+    body = body_of(things, operation) if method != "GET" else None
     client = things.browser(caller) if RULE_OF[operation].kind is Kind.PAGE else things.client(caller)
     return client.request(method, path, json=body, follow_redirects=False)
