@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -14,14 +13,11 @@ from server.access.orders import ADDS_TO
 from server.access.permissions import POLICY, Action, Kind
 from server.access.quotas import QuotaSettings
 from server.access.token import Role
-from server.artifacts.artifacts import Artifacts
 from server.bootstrap.owners import all_orders
-from tests.support.samples.odd_models import relu
-from tests.support.samples.table_results import table_bytes
 from tests.support.worlds.api_world import World
 from tests.support.worlds.databases import PostgresServer
 from tests.support.worlds.owned_things import NETWORK, TRAINING, OwnedThings
-from tests.support.worlds.policy_requests import ask, routes
+from tests.support.worlds.policy_requests import ask, body_of
 
 _LIMIT = 2
 _MADE_BY_ENGINEERS = {
@@ -47,16 +43,11 @@ def _path_parameters(things: OwnedThings, operation: str) -> Mapping[str, str]:
 
 
 def _order(things: OwnedThings, operation: str, given: Mapping[str, str], number: int = 0) -> httpx2.Response:
-    """Alice's order; what the table of permissions sends, or where that would not do, another body."""
-    put = things.world.process.get(Artifacts).put
+    """Alice's order: what the table of permissions sends; a table of results under an id of its own each time."""
     if operation == "register_table":
-        body: dict[str, Any] = {"id": f"mine-{number}", "sha256": put(table_bytes(), "application/json").sha256}
-    elif operation == "measure_model":
-        model = put(relu((1, 4)), "application/onnx").sha256
-        body = {"model_sha256": model, "device": {"device_type": "rk3588"}}
-    else:
-        return ask(things, operation, "alice", given)
-    return things.client("alice").post(routes(things.world)[operation][1], json=body)
+        body = {**(body_of(things, operation) or {}), "id": f"mine-{number}"}
+        return things.client("alice").post("/api/v1/search-spaces", json=body)
+    return ask(things, operation, "alice", given)
 
 
 def test_every_route_by_which_an_engineer_makes_something_is_limited() -> None:

@@ -10,6 +10,9 @@ import httpx2
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from server.access.permissions import RULE_OF, Kind
+from server.artifacts.artifacts import Artifacts
+from tests.support.samples.odd_models import relu
+from tests.support.samples.table_results import table_bytes
 from tests.support.worlds.api_world import SMALL_PARAMETERS, World, cheap_spec
 from tests.support.worlds.owned_things import NETWORK, TABLE, TRAINING, OwnedThings
 
@@ -30,6 +33,8 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
     """What a request carries; None for those without a body."""
     if operation == "create_ranking_study":
         return things.study_spec()
+    put = things.world.process.get(Artifacts).put
+    model, table = put(relu((1, 4)), "application/onnx"), put(table_bytes(), "application/json")
     bodies: Mapping[str, dict[str, Any]] = {
         "create_search": cheap_spec(),
         "validate_search": cheap_spec(),
@@ -41,9 +46,12 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
         "retrain_candidate": {"epochs": 1, "dataset": "fashion-mnist-12k"},
         "create_latency_table": TABLE,
         "create_cost_report": {"num_networks": 2},
-        "measure_model": {"model_sha256": things.weights.sha256, "device": {"device_type": "rk3588"}},
+        "measure_model": {
+            "model_sha256": model.sha256,
+            "device": {"device_type": "rk3588"},
+        },
         "measure_neighbours": {"max_networks": 1},
-        "register_table": {"id": "mine", "sha256": things.weights.sha256},
+        "register_table": {"id": "mine", "sha256": table.sha256},
         "decode_architecture": {"architecture": [0] * 4, "parameters": SMALL_PARAMETERS},
         "set_device_labels": {"labels": {"rack": "b"}},
         "reserve_device": {"reserved_by": "ada", "duration_s": 60},
@@ -56,7 +64,7 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
 def ask(things: OwnedThings, operation: str, caller: str, given: Mapping[str, str]) -> httpx2.Response:
     """Use a route as a caller."""
     method, template = routes(things.world)[operation]
-    names = {"search-presets": "attentivenas", "training-presets": "spos-imagenet"}
+    names = {"search-presets": "densenas-imagenet100-mbv2", "training-presets": "spos-imagenet"}
     name = next((name for part, name in names.items() if part in template), "")
     if operation == "put_artifact":
         given = {**given, "sha256": hashlib.sha256(NEW_BYTES).hexdigest()}
