@@ -18,7 +18,7 @@ from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label
 from server.core.errors import NotFoundError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
-from server.fleet.store import HardwareStore, hardware, reusable_from
+from server.fleet.store import ENVIRONMENT, HardwareStore, hardware, reusable_from
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.spaces.store import architectures
 
@@ -63,7 +63,7 @@ measurements = sa.Table(
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("suspect", sa.Boolean, nullable=False),
     sa.Column("rejection", sa.Text, nullable=False),
-    sa.Column("environment", Json),
+    sa.Column("environment", ENVIRONMENT),
     sa.Column("canary_before", Json),
     sa.Column("canary_after", Json),
     sa.Column("output_digest", sa.String(128)),
