@@ -156,6 +156,18 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"trusted proxy {proxy!r} is neither an address nor a network such as 10.0.0.0/8: nobody is that"
+                ) from None
+        return value
+
     @model_validator(mode="after")
     def _no_auth_is_for_loopback(self) -> Settings:
         exposed = [host for host in (self.http_host, self.grpc_host) if not is_loopback(host)]
