@@ -26,10 +26,9 @@ from nas_engine.domain.measurement import (
 )
 from nas_engine.domain.measuring.classification import Classification, compress_predictions, decompress_predictions
 from nas_engine.domain.measuring.layer_times import LayerProfile, ProfiledLayer, compress_times, decompress_times
-from nas_engine.domain.text import one_line
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 
 E = TypeVar("E", bound=Enum)
-MAX_REASON_CHARACTERS = 1000
 DTYPES: Mapping[int, Dtype] = {measurement_pb2.Dtype.Value(f"DTYPE_{d.name}"): d for d in Dtype}
 DEVICE_CLASSES: Mapping[int, DeviceClass] = {
     measurement_pb2.DeviceClass.Value(f"DEVICE_CLASS_{c.name}"): c for c in DeviceClass

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from device_agent.failures import JobFailedError
 from device_agent.measuring.procedure import Phase
 from hilnas.v1 import control_pb2
-from hilnas.wire import MAX_REASON_CHARACTERS, canary_from_proto, canary_to_proto
+from hilnas.wire import canary_from_proto, canary_to_proto
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.text import one_line
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 
 PHASES: Mapping[int, Phase] = {control_pb2.Phase.Value(f"PHASE_{p.name}"): p for p in Phase}
 

@@ -21,9 +21,8 @@ from device_agent.settings import AgentSettings
 from device_agent.state import Enrolled, StateDirectory
 from device_agent.version import PROTOCOL_MAX, PROTOCOL_MIN
 from hilnas.v1 import control_pb2
-from hilnas.wire import MAX_REASON_CHARACTERS
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.text import one_line
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 
 _log = logging.getLogger(__name__)
 MAX_CACHED_REPORTED = 64

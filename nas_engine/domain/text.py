@@ -8,6 +8,10 @@ _MIN_BEGINNING = 3  # characters; of fewer much begins with them
 _MAX_NEAR = 3
 
 
+MAX_REASON_CHARACTERS = 1000
+"""Of what anybody gives as the reason of something."""
+
+
 def one_line(text: str, max_characters: int) -> str:
     """Put what anybody printed on one line: what cannot be shown becomes a space, the rest is cut."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:max_characters]

@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Caller, Permitted
+from server.access.orders import ADDS_TO, Orders
+from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
 from server.core.http.problems import FieldError, Problem
-from server.core.http.provide import provided
+from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Resource
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 
@@ -48,15 +50,19 @@ async def _body_digest(request: Request) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Runs a permitted action, at most once per key.
+    """Runs a permitted action, at most once per key, and holds what it orders to the quotas of its caller.
 
     Attributes:
+        operation: the route, by the name of its function.
         caller: who acts.
         key: the Idempotency-Key; None runs the action every time.
         fingerprint: of the request's body.
     """
 
     idempotency: Idempotency
+    uow: UnitOfWork
+    orders: Orders
+    operation: str
     caller: Caller
     method: str
     path: str
@@ -69,25 +75,39 @@ class Once:
         Raises:
             Problem: idempotency-key-invalid.
             IdempotencyKeyReusedError: the key was used with another body.
+            QuotaExceededError: its caller has as much of what it orders as it may.
         """
         if self.key is None:
-            return _response(action(), replayed=False)
+            return _response(self._ordered(action), replayed=False)
         if not 1 <= len(self.key) <= MAX_KEY_LENGTH or not all("!" <= character <= "~" for character in self.key):
             detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
             raise Problem(IDEMPOTENCY_KEY_INVALID, detail, errors=(FieldError(detail, parameter="Idempotency-Key"),))
         scope = IdempotencyScope(caller=self.caller.id, method=self.method, path=self.path, key=self.key)
-        result = self.idempotency.run(scope, self.fingerprint, action)
+        result = self.idempotency.run(scope, self.fingerprint, lambda: self._ordered(action))
         return _response(result.response, replayed=result.replayed)
+
+    def _ordered(self, action: Callable[[], StoredResponse]) -> StoredResponse:
+        if self.operation not in ADDS_TO:
+            return action()
+
+        def work(tx: Transaction) -> StoredResponse:
+            self.orders.check(tx, self.operation, self.caller.creator.owner)
+            return action()
+
+        return self.uow.write(work)
 
 
 def _once(
     idempotency: Annotated[Idempotency, provided(Idempotency)],
+    uow: UowDep,
+    orders: Annotated[Orders, provided(Orders)],
     request: Request,
     caller: Permitted,
     fingerprint: Annotated[str, Depends(_body_digest)],
     key: IdempotencyKey = None,
 ) -> Once:
-    return Once(idempotency, caller, request.method, request.url.path, key, fingerprint)
+    operation = str(request.scope["route"].name)
+    return Once(idempotency, uow, orders, operation, caller, request.method, request.url.path, key, fingerprint)
 
 
 PermittedOnce = Annotated[Once, Depends(_once)]

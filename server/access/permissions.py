@@ -291,8 +291,8 @@ AGENT_POLICY: tuple[AgentRule, ...] = (
     ),
     AgentRule(
         call="Artifacts/Fetch",
-        own="reads artifacts by their digests",
-        others="as its own: models are not secret among the devices of one server",
+        own="reads the artifacts of jobs it holds, or lately held; while it is quarantined none",
+        others="PERMISSION_DENIED, whether the server has it or not",
     ),
 )
 """What agents may do; a test holds it against every call of the wire."""

@@ -15,7 +15,18 @@ from server.core.errors import QuotaExceededError
 
 DAY_S = 86_400
 KEEP_UPLOADS = timedelta(days=7)
+LEAST_UPLOAD_BYTES = 1 << 20
+"""What an upload counts as at least: a million empty files would cost as many rows and inodes."""
 _WHEN_WORK_ENDS_S = 60
+_ONE_MORE: Mapping[str, tuple[str, int]] = {
+    "queued_jobs": ("queued jobs", _WHEN_WORK_ENDS_S),
+    "open_trainings": ("trainings of supernets and networks that are not over", _WHEN_WORK_ENDS_S),
+    "open_studies": ("ranking studies that are not over", _WHEN_WORK_ENDS_S),
+    "open_latency_tables": ("latency tables and reports that are not over", _WHEN_WORK_ENDS_S),
+    "registrations_per_day": ("supernets, networks and search spaces made in a day", 3600),
+    "open_sessions": ("sessions of this token", _WHEN_WORK_ENDS_S),
+}
+"""What is counted one by one: how people call it, and when there may be room again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +38,15 @@ class QuotaSettings:
         queued_jobs: jobs that wait when more are ordered.
         search_candidates: candidates of one search.
         open_candidates: candidates of all searches that are not over.
-        upload_bytes_per_day: bytes of artifacts sent in one day, UTC.
+        open_trainings: supernets and networks whose training is not over.
+        open_studies: ranking studies that are not over.
+        open_latency_tables: latency tables and reports of them that are not over.
+        registrations_per_day: supernets, networks and search spaces that came to be in the last 24 hours, when another
+            one is registered.
+        upload_bytes_per_day: bytes of artifacts sent in one day, UTC; one upload is `LEAST_UPLOAD_BYTES` at least.
         label_bytes: bytes of the labels of one thing, names and values.
+        open_sessions: sessions of the web pages that one token has.
+        event_streams: event streams that one token has open, counted by each server for itself.
         requests_per_minute: REST requests and pages, counted by each server for itself; as many may come at once.
     """
 
@@ -36,8 +54,14 @@ class QuotaSettings:
     queued_jobs: int = 20_000
     search_candidates: int = 100_000
     open_candidates: int = 1_000_000
+    open_trainings: int = 100
+    open_studies: int = 100
+    open_latency_tables: int = 100
+    registrations_per_day: int = 2_000
     upload_bytes_per_day: int = 200 << 30
     label_bytes: int = 16 << 10
+    open_sessions: int = 100
+    event_streams: int = 16
     requests_per_minute: int = 12_000
 
     def check(self, name: str, what: str, wanted: int, *, retry_after_s: int | None = None) -> None:
@@ -61,9 +85,10 @@ class QuotaSettings:
         num_bytes = sum(len(f"{name}{value}".encode()) for name, value in labels.items())
         self.check("label_bytes", "bytes of labels", num_bytes)
 
-    def check_order(self, num_queued: int) -> None:
-        """Refuse to queue more where too much is queued already. Raises QuotaExceededError."""
-        self.check("queued_jobs", "queued jobs", num_queued + 1, retry_after_s=_WHEN_WORK_ENDS_S)
+    def check_one_more(self, name: str, num_there: int) -> None:
+        """Refuse one more of what is counted one by one. Raises QuotaExceededError."""
+        what, retry_after_s = _ONE_MORE[name]
+        self.check(name, what, num_there + 1, retry_after_s=retry_after_s)
 
     def check_search(self, num_candidates: int, open_candidates: int, num_open: int) -> None:
         """Refuse a search, or its larger budget.

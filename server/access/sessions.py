@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from server.access.page_session import PageSession, SessionSettings
+from server.access.quotas import QuotaSettings
 from server.access.store import SessionStore, TokenStore
 from server.access.token import ApiToken
 from server.access.tokens import Tokens, digest, new_secret
@@ -20,10 +21,17 @@ KEEP_ENDED = timedelta(days=30)
 class Sessions:
     """Use cases of sessions."""
 
-    def __init__(self, uow: UnitOfWork, tokens: Tokens, settings: SessionSettings | None = None) -> None:
+    def __init__(
+        self,
+        uow: UnitOfWork,
+        tokens: Tokens,
+        settings: SessionSettings | None = None,
+        quotas: QuotaSettings | None = None,
+    ) -> None:
         self._uow = uow
         self._tokens = tokens
         self.settings = settings or SessionSettings()
+        self._quotas = quotas or QuotaSettings()
         self._uses = Uses()
 
     def start(self, token_secret: str) -> str:
@@ -31,11 +39,13 @@ class Sessions:
 
         Raises:
             NotAuthenticatedError: the token is unknown, revoked or expired.
+            QuotaExceededError: it has as many sessions as it may.
         """
         token, secret = self._tokens.authenticate(token_secret), new_secret("ses")
 
         def work(tx: Transaction) -> None:
             now = tx.now()
+            self._quotas.check_one_more("open_sessions", SessionStore(tx).num_open_of(token.id))
             expires_at = self.settings.expiry(now, now)
             session = PageSession(id=digest(secret), token_id=token.id, created_at=now, expires_at=expires_at)
             SessionStore(tx).add_session(session)

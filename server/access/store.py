@@ -149,6 +149,11 @@ class SessionStore(Store):
         mine = sa.and_(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
         self._connection.execute(sa.update(sessions).where(mine).values(revoked_at=now()))
 
+    def num_open_of(self, token_id: str) -> int:
+        """How many of a token's have neither been logged out nor expired, as far as it is written down."""
+        mine = sa.and_(sessions.c.token_id == token_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > now())
+        return self._connection.execute(sa.select(sa.func.count()).select_from(sessions).where(mine)).scalar_one()
+
     def prune_sessions(self, before: datetime) -> None:
         """Delete those that ended earlier."""
         self._connection.execute(sa.delete(sessions).where(sessions.c.expires_at < before))

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from server.access.auth import Caller, Permitted, QuotasDep
-from server.access.quotas import Quotas
+from server.access.quotas import LEAST_UPLOAD_BYTES, Quotas
 from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import FILE_NAME, Artifact, default_name
 from server.artifacts.artifacts import Artifacts, check_media_type
@@ -161,17 +161,18 @@ async def _counted(request: Request, quotas: Quotas, caller: Caller) -> AsyncIte
         return
     announced = request.headers.get("content-length", "0")
     left = int(announced) if announced.isdecimal() else 0
-    await run_in_threadpool(quotas.count_upload, caller.quota_key, 0, left)
-    pending = 0
+    await run_in_threadpool(quotas.count_upload, caller.quota_key, 0, max(left, LEAST_UPLOAD_BYTES))
+    pending, counted_bytes = 0, 0
     try:
         async for chunk in request.stream():
             pending += len(chunk)
             if pending >= _COUNTED_BYTES:
                 counted, pending = pending, 0
+                counted_bytes += counted
                 await run_in_threadpool(quotas.count_upload, caller.quota_key, counted)
             yield chunk
     finally:
-        quotas.note_upload(caller.quota_key, pending)
+        quotas.note_upload(caller.quota_key, max(pending, LEAST_UPLOAD_BYTES - counted_bytes))
 
 
 def _range(header: str | None, size_bytes: int) -> tuple[int, int] | None:

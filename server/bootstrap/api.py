@@ -45,7 +45,7 @@ from server.bootstrap.http.schemas import ReadinessCheck
 from server.bootstrap.http.system_routes import Probes
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
-from server.bootstrap.owners import all_owners
+from server.bootstrap.owners import all_orders, all_owners
 from server.bootstrap.references import all_references
 from server.bootstrap.schema import current_revision, head_revision, open_database
 from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
@@ -56,7 +56,7 @@ from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import NotAuthenticatedError, StorageFullError
 from server.core.events import Events
 from server.core.home import ADMIN_TOKEN_FILE, SERVER_FILE
-from server.core.http.event_stream import EventHub
+from server.core.http.event_stream import EventHub, StreamLimits
 from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
 from server.core.http.patience import patient_protocol
@@ -166,10 +166,14 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
         patience=settings.patience,
     )
     tokens = Tokens(uow, settings.enrolment)
-    sessions = Sessions(uow, tokens, settings.sessions)
+    sessions = Sessions(uow, tokens, settings.sessions, settings.quotas)
     dispatch = Dispatch(uow, wakeups, kinds, settings.leases)
     page_tokens = PageTokens(secret_key(settings.home, settings.secret_key.get_secret_value()))
-    hub = EventHub(lambda: wakeups.token(Topic.EVENTS), ended=sessions.ended)
+    hub = EventHub(
+        lambda: wakeups.token(Topic.EVENTS),
+        StreamLimits(max_per_token=settings.quotas.event_streams, setting="HILNAS_QUOTA_EVENT_STREAMS"),
+        ended=sessions.ended,
+    )
     files = FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes)
     probes = Probes((lambda: _database_check(engine, settings.min_free_bytes), lambda: _artifacts_check(files)))
     health = (Metrics((lambda: _job_depths(dispatch),)), probes)
@@ -178,7 +182,14 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     artifacts = Artifacts(uow, files)
     scrubs = ArtifactScrubs(uow, files, timedelta(hours=settings.scrub_every_h))
     models = ModelCheck(memory_bytes=settings.model_check_memory_bytes, num_at_once=settings.model_checks)
-    access = (tokens, sessions, EnrolmentTokens(uow, settings.enrolment), Principals(uow), all_owners(uow))
+    access = (
+        tokens,
+        sessions,
+        EnrolmentTokens(uow, settings.enrolment),
+        Principals(uow),
+        all_owners(uow),
+        all_orders(settings.quotas),
+    )
     access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, scrubs, models, dispatch)
 
     space_tables = SpaceTables(uow, artifacts)

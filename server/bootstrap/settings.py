@@ -47,8 +47,16 @@ class Settings(BaseSettings):
         quota_queued_jobs: jobs of one owner that may wait when it orders more.
         quota_search_candidates: candidates of one search.
         quota_open_candidates: candidates of all searches of one owner that are not over.
-        quota_upload_bytes_per_day: bytes of artifacts that one owner sends in a day, UTC.
+        quota_open_trainings: supernets and networks of one owner whose training is not over.
+        quota_open_studies: ranking studies of one owner that are not over.
+        quota_open_latency_tables: latency tables and reports of one owner that are not over.
+        quota_registrations_per_day: supernets, networks and search spaces of one owner that came to be in the last
+            24 hours, when it registers another one.
+        quota_upload_bytes_per_day: bytes of artifacts that one owner sends in a day, UTC; an upload counts as 1 MiB at
+            least.
         quota_label_bytes: bytes of the labels of one thing, names and values.
+        quota_open_sessions: sessions of the web pages that one token has.
+        quota_event_streams: event streams that one token has open, counted by each server for itself.
         quota_requests_per_minute: REST requests and pages of one owner, counted by each server for itself.
         header_timeout_s: a connection is closed that does not send the headers of a request within this.
         body_timeout_s: a request's body must come within this; every 16 KiB that come buy another second.
@@ -107,8 +115,14 @@ class Settings(BaseSettings):
     quota_queued_jobs: int = Field(default=_QUOTAS.queued_jobs, ge=0)
     quota_search_candidates: int = Field(default=_QUOTAS.search_candidates, ge=0)
     quota_open_candidates: int = Field(default=_QUOTAS.open_candidates, ge=0)
+    quota_open_trainings: int = Field(default=_QUOTAS.open_trainings, ge=0)
+    quota_open_studies: int = Field(default=_QUOTAS.open_studies, ge=0)
+    quota_open_latency_tables: int = Field(default=_QUOTAS.open_latency_tables, ge=0)
+    quota_registrations_per_day: int = Field(default=_QUOTAS.registrations_per_day, ge=0)
     quota_upload_bytes_per_day: int = Field(default=_QUOTAS.upload_bytes_per_day, ge=0)
     quota_label_bytes: int = Field(default=_QUOTAS.label_bytes, ge=0)
+    quota_open_sessions: int = Field(default=_QUOTAS.open_sessions, ge=0)
+    quota_event_streams: int = Field(default=_QUOTAS.event_streams, ge=0)
     quota_requests_per_minute: int = Field(default=_QUOTAS.requests_per_minute, ge=0)
     header_timeout_s: float = Field(default=_PATIENCE.header_s, gt=0)
     body_timeout_s: float = Field(default=_PATIENCE.body_s, gt=0)
@@ -141,6 +155,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"trusted proxy {proxy!r} is neither an address nor a network such as 10.0.0.0/8: nobody is that"
+                ) from None
+        return value
 
     @model_validator(mode="after")
     def _no_auth_is_for_loopback(self) -> Settings:

@@ -13,10 +13,10 @@ from server.classifying.classification import ClassificationQuery, Classificatio
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store, where_given
-from server.core.database.types import Digest, EnumText, Id, Json, Label, Timestamp, finite
+from server.core.database.types import Digest, EnumText, Id, Label, Timestamp, finite
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
-from server.fleet.store import HardwareStore, hardware
+from server.fleet.store import ENVIRONMENT, HardwareStore, hardware
 
 classifications = sa.Table(
     "classifications",
@@ -46,7 +46,7 @@ classifications = sa.Table(
     sa.Column("loss_standard_error", sa.Double),
     sa.Column("agreement", sa.Double),
     sa.Column("superseded", sa.Boolean, nullable=False),
-    sa.Column("environment", Json),
+    sa.Column("environment", ENVIRONMENT),
     sa.Column("result_digest", Digest),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Index("ix_classifications_source_sha256_images_sha256", "source_sha256", "images_sha256"),

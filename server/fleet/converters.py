@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2
-from hilnas.wire import DTYPES, MAX_REASON_CHARACTERS, identity_from_proto
+from hilnas.wire import DTYPES, identity_from_proto
 from nas_engine.domain.job_protocol import LeaseOrder
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.text import one_line
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 from server.core.errors import InvalidValueError
 from server.fleet.device import (
     MAX_TEXT_LENGTH,

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass, HardwareKey
+from nas_engine.domain.measuring.environment import without_identity
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
@@ -18,6 +20,10 @@ from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import ClassSource, Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
 from server.jobs.job import JobTarget
+
+ENVIRONMENT = JsonOf(JsonValue, dump=without_identity, load=without_identity)
+"""The column of what a device says of its state around a result; also what older agents sent is kept and shown so."""
+
 
 hardware = sa.Table(
     "hardware",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hilnas.v1 import control_pb2
-from hilnas.wire import MAX_REASON_CHARACTERS
 from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.text import MAX_REASON_CHARACTERS
 from server.core.errors import InvalidValueError
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef

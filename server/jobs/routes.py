@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import Depends, Path, Query
+from fastapi import Path, Query
 
-from server.access.auth import Permitted, QuotasDep
+from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
@@ -23,16 +23,6 @@ DispatchDep = Annotated[Dispatch, provided(Dispatch)]
 JobId = Annotated[
     str, Path(description="Id of the job, as the server gave it.", examples=["job_01jd3x5w8k2v7m4q9r6t1y0z3a"])
 ]
-
-
-def _room_in_queue(caller: Permitted, uow: UowDep, quotas: QuotasDep) -> None:
-    owner = caller.creator.owner
-    if owner is not None:
-        quotas.settings.check_order(uow.read(lambda tx: JobStore(tx).num_queued_of(owner.id)))
-
-
-ROOM_IN_QUEUE = Depends(_room_in_queue)
-"""For routes that order jobs: refuses whose jobs that wait are as many as allowed."""
 
 
 @router.get("/jobs", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

@@ -30,7 +30,6 @@ from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.fleet.takers import takers_of_spec
-from server.jobs.routes import ROOM_IN_QUEUE
 from server.latency_tables.batch import Batch, BatchState
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReport, CostReports
@@ -108,7 +107,6 @@ SteeringDep = Annotated[Steering, Depends()]
     response_model=LatencyTableDetail,
     openapi_extra=json_body(LatencyTableSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def create_latency_table(document: JsonDocument, latency_tables: LatencyTablesDep, once: PermittedOnce) -> Response:
     """Measure every operator of a space on a device; what is known already is not measured again."""
@@ -214,7 +212,6 @@ def cancel_cost_report(table_id: TableId, report_id: ReportId, steering: Steerin
     response_model=CostReportDetail,
     openapi_extra=json_body(CostReportSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def create_cost_report(
     table_id: TableId, document: JsonDocument, cost_reports: CostReportsDep, once: PermittedOnce

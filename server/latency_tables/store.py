@@ -10,7 +10,7 @@ from nas_engine.domain.measurement import Validity
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
-from server.core.database.store import Store
+from server.core.database.store import Store, count_of
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Timestamp, finite
 from server.core.paging import Page, PageRequest
 from server.latency_tables.batch import Batch, BatchEntry, BatchState, EntryState, Sampling
@@ -102,6 +102,12 @@ class BatchStore(Store):
             value_column=created_us,
             descending=True,
         )
+
+    def num_open_of(self, owner_id: str) -> int:
+        """How many tables and reports of an owner are not over."""
+        c = latency_batches.c
+        going_on = c.state.in_([state for state in BatchState if not state.final])
+        return count_of(self._connection, sa.select(c.id).where(c.owner_id == owner_id, going_on))
 
     def running_batches(self) -> tuple[Batch, ...]:
         """Those that are RUNNING, oldest first."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hilnas.v1 import control_pb2, measurement_pb2
-from hilnas.wire import MAX_REASON_CHARACTERS, ranges_to_proto
-from nas_engine.domain.text import one_line
+from hilnas.wire import ranges_to_proto
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 from server.artifacts.artifact import Artifact
 from server.jobs.converters import lease_to_proto
 from server.jobs.job import Job

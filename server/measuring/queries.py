@@ -96,7 +96,7 @@ class Latencies:
 
     def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:
         """List, newest first. Only measured, authoritative ones unless the query says otherwise."""
-        return self._uow.read(lambda tx: MeasurementStore(tx).page_of_measurements(query, page))
+        return self._uow.read(lambda tx: MeasurementStore(tx).page_of_listed(query, page))
 
     def count_measurements(self, query: MeasurementQuery) -> int:
         """Count what `page_of_measurements` would list in all."""

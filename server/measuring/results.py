@@ -22,7 +22,7 @@ from nas_engine.domain.measurement import (
     usable_blocks,
 )
 from nas_engine.domain.measuring.slow_models import too_slow
-from nas_engine.domain.measuring.validity import recomputed_flags, united
+from nas_engine.domain.measuring.validity import one_a_kind, recomputed_flags, united
 from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -110,7 +110,7 @@ class MeasurementResults:
         rejection = "; ".join(filter(None, (contradiction(device, taken.job, payload, key, sent), absurd)))
         measured = replace(sent, hardware_key=key)
         profile = MeasurementProfile.named(payload.profile)
-        flags = united(sent.flags, recomputed_flags(measured, profile, payload.cpu_operators))
+        flags = united(one_a_kind(sent.flags), recomputed_flags(measured, profile, payload.cpu_operators))
         order = CanaryStore(tx).canary_order_of(taken.lease.lease_id)
         canaries = _canary_trouble(tx, device, taken.job, order, sent, profile)
         troubles = (ValidityFlag(Validity.DEGRADED_DEVICE, reason) for reason in (canaries, absurd) if reason)

@@ -40,7 +40,7 @@ from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
 from server.core.http.resources import Listing, interval_resource
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
-from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
+from server.jobs.routes import DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.queries import Latencies, ModelMeasurementSpec
@@ -92,7 +92,6 @@ def list_measurements(
     response_model=JobDetail,
     openapi_extra=json_body(ModelMeasurementSpec),
     responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def measure_model(
     document: JsonDocument,

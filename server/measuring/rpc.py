@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from hilnas.v1 import control_pb2
-from hilnas.wire import MAX_REASON_CHARACTERS, canary_from_proto, measurement_from_proto
+from hilnas.wire import canary_from_proto, measurement_from_proto
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.measurement import Measurement, MeasurementProfile
-from nas_engine.domain.text import one_line
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 from server.artifacts.artifacts import Artifacts
 from server.core.errors import InvalidValueError
 from server.fleet.device import Device

@@ -37,7 +37,7 @@ from server.core.http.problem_types import (
 from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep
+from server.jobs.routes import DispatchDep
 from server.jobs.spent.spent import TimeSpent
 from server.jobs.states import JobKind
 from server.latency_tables.batches import Batches
@@ -77,18 +77,17 @@ _RETRY_AFTER = {"Retry-After": "1"}
     response_model=SearchResource,
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def create_search(
     document: ReferringDocument, searches: SearchesDep, uow: UowDep, quotas: QuotasDep, once: PermittedOnce
 ) -> Response:
     """Start a search. A spec that cannot be run is refused at once, with every reason and the feasible range."""
 
-    def action() -> StoredResponse:
-        spec, because = searches.requested(document)
-        check_priority(once.caller, spec.priority)
-        searches.look_ahead(spec)
+    spec, because = searches.requested(document)
+    check_priority(once.caller, spec.priority)
+    searches.look_ahead(spec)  # before the transaction begins
 
+    def action() -> StoredResponse:
         def work(tx: Transaction) -> Search:
             _check_quotas(tx, quotas, once.caller, spec)
             return searches.create_search(spec, once.caller.creator, because)

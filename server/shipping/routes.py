@@ -19,7 +19,7 @@ from server.core.http.problem_types import ARTIFACT_DAMAGED, CONFLICT, INSUFFICI
 from server.core.http.provide import provided
 from server.core.http.resources import interval_resource
 from server.core.idempotency import StoredResponse
-from server.jobs.routes import ROOM_IN_QUEUE, DispatchDep, job_detail
+from server.jobs.routes import DispatchDep, job_detail
 from server.jobs.schemas import JobDetail
 from server.shipping.bundle.archive import CHUNK_BYTES
 from server.shipping.bundle.manifest import ALGORITHM
@@ -61,7 +61,6 @@ _BUNDLE: dict[int | str, dict[str, Any]] = {
     status_code=202,
     response_model=JobDetail,
     responses=problems(*COMMON, *ONCE, NOT_FOUND, CONFLICT),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def export_candidate(
     candidate_id: CandidateId, exports: ExportsDep, dispatch: DispatchDep, once: PermittedOnce
@@ -142,7 +141,6 @@ def explain_candidate(
     status_code=202,
     response_model=MeasureNeighboursResource,
     responses=problems(*COMMON, *ONCE, NOT_FOUND, CONFLICT),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def measure_neighbours(
     candidate_id: CandidateId, spec: MeasureNeighboursSpec, spare_time: SpareTimeDep, once: PermittedOnce

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -10,7 +11,7 @@ from nas_engine.domain.architecture import Genotype
 from server.access.store import OWNER, OWNER_PATH, owner_column
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
-from server.core.database.store import Store
+from server.core.database.store import Store, count_of
 from server.core.database.types import Digest, Id, JsonOf, Label, Timestamp
 from server.spaces.architecture import ArchitectureRecord
 from server.spaces.result_table import SpaceTable
@@ -71,6 +72,11 @@ class SpaceTableStore(Store):
     def add_space_table(self, table: SpaceTable) -> bool:
         """Store one; False where the id is taken."""
         return self._insert_ignore(space_tables, [SPACE_TABLES.row_of(table)]) == 1
+
+    def num_made_since(self, owner_id: str, since: datetime) -> int:
+        """How many of an owner's were registered after a time."""
+        c = space_tables.c
+        return count_of(self._connection, sa.select(c.id).where(c.owner_id == owner_id, c.created_at > since))
 
     def find_space_table(self, space_id: str) -> SpaceTable | None:
         """Read one, None where there is none."""

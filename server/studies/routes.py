@@ -26,7 +26,6 @@ from server.core.http.problem_types import (
 from server.core.http.provide import provided
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
-from server.jobs.routes import ROOM_IN_QUEUE
 from server.studies.schemas import RankingStudyResource, StudyEntryResource, StudyListQuery
 from server.studies.spec import RankingStudySpec, parse_ranking_study_spec
 from server.studies.studies import RankingStudies
@@ -43,7 +42,6 @@ StudyId = Annotated[str, Path(examples=["study_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     response_model=RankingStudyResource,
     openapi_extra=json_body(RankingStudySpec),
     responses=problems(*COMMON, *ONCE, INVALID_RANKING_STUDY_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def create_ranking_study(document: ReferringDocument, studies: RankingStudiesDep, once: PermittedOnce) -> Response:
     """Find out whether a supernet ranks architectures as stand-alone training does."""

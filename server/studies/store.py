@@ -109,6 +109,12 @@ class StudyStore(Store):
         """How many `page` would list in all."""
         return count_of(self._connection, _filtered(query))
 
+    def num_open_of(self, owner_id: str) -> int:
+        """How many of an owner's are not over."""
+        c = ranking_studies.c
+        going_on = c.state.in_([state for state in StudyState if not state.final])
+        return count_of(self._connection, sa.select(c.id).where(c.owner_id == owner_id, going_on))
+
     def get_study_entry(self, study_id: str, number: int) -> StudyEntry:
         """Read one entry of a study. Raises NotFoundError."""
         statement = _entries_of(study_id).where(ranking_entries.c.number == number)

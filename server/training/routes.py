@@ -35,7 +35,6 @@ from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
-from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.curves.schemas import CurveQuery, CurveResource
 from server.training.networks.network import parse_network_spec
 from server.training.networks.routes import NetworksDep, cancelled, network_answer, network_path
@@ -73,7 +72,6 @@ _MOVED: dict[int | str, dict[str, Any]] = {
     response_model=SupernetResource | NetworkResource,
     openapi_extra=json_body(TrainingSpec, NetworkSpec),
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def create_supernet(
     document: JsonDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from datetime import datetime
 from typing import Any, ClassVar, Generic, TypedDict, TypeVar
 
 import sqlalchemy as sa
@@ -127,6 +128,17 @@ class TrainingStore(Store, ABC, Generic[T]):
     def count_trainings(self, query: TrainingQuery) -> int:
         """How many `page_of_trainings` would list in all."""
         return count_of(self._connection, self._filtered(query))
+
+    def num_open_of(self, owner_id: str) -> int:
+        """How many of an owner's are not over."""
+        c = self.rows.table.c
+        going_on = c.state.in_([state for state in TrainingState if not state.final])
+        return count_of(self._connection, sa.select(c.id).where(c.owner_id == owner_id, going_on))
+
+    def num_made_since(self, owner_id: str, since: datetime) -> int:
+        """How many of an owner's were made after a time."""
+        c = self.rows.table.c
+        return count_of(self._connection, sa.select(c.id).where(c.owner_id == owner_id, c.created_at > since))
 
     def _filtered(self, query: TrainingQuery) -> sa.Select[Any]:
         c = self.rows.table.c

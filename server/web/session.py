@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from server.access.auth import SESSION_COOKIE, SessionsDep
-from server.core.errors import NotAuthenticatedError
+from server.core.errors import NotAuthenticatedError, QuotaExceededError
 from server.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -33,6 +33,8 @@ def sign_in(
         secret = sessions.start(token.strip())
     except NotAuthenticatedError as error:
         return page(request, "login.html", {"next": _local(next), "error": str(error)}, status=401)
+    except QuotaExceededError as error:
+        return page(request, "login.html", {"next": _local(next), "error": str(error)}, status=429)
     response = RedirectResponse(_local(next), status_code=303)
     response.set_cookie(
         SESSION_COOKIE,

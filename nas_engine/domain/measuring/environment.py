@@ -124,6 +124,11 @@ class HardwareKey:
             raise InvalidMeasurementError(f"not a hardware key: {error!r} in {document!r}") from error
 
 
+def without_identity(document: JsonValue) -> JsonValue:
+    """An environment record as it is kept and shown: without the boot id, which is part of who a device is."""
+    return {**document, "boot_id": None} if isinstance(document, Mapping) and "boot_id" in document else document
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockReading:
     """One clock domain: what was asked for and what the board reads back.

@@ -29,6 +29,7 @@ from nas_engine.domain.measuring.environment import (
 )
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK, MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock
+from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
 
 HARD_CAP_FACTOR = 4.0  # [ours] of a profile's cap: sampling ends here even with too few blocks
 SLOW_BLOCK_FACTOR = 5.0
@@ -74,6 +75,14 @@ def recomputed_flags(
         *_interference_flags(measurement.environment, device_class),
         *_fallback_flags(cpu_operators, device_class),
     )
+
+
+def one_a_kind(flags: Iterable[ValidityFlag]) -> tuple[ValidityFlag, ...]:
+    """Flags with the reasons of each kind in one, of `MAX_REASON_CHARACTERS` at most: a hundred of them say no more."""
+    reasons: dict[Validity, dict[str, None]] = {}
+    for flag in flags:
+        reasons.setdefault(flag.validity, {})[flag.reason] = None
+    return tuple(ValidityFlag(kind, one_line("; ".join(said), MAX_REASON_CHARACTERS)) for kind, said in reasons.items())
 
 
 def united(raised: Iterable[ValidityFlag], found: Iterable[ValidityFlag]) -> tuple[ValidityFlag, ...]:

@@ -59,7 +59,8 @@ class StreamLimits:
         ping_s: silence after which a comment keeps proxies from closing the connection.
         check_s: how often the credentials of open streams are looked at, all at once.
         max_stream_s: a stream is closed after this long; clients reconnect by themselves.
-        max_per_token: open streams per token.
+        max_per_token: open streams per token; 0 for any number.
+        setting: where an operator sets that.
     """
 
     poll_s: float = 0.25
@@ -67,6 +68,7 @@ class StreamLimits:
     check_s: float = 2.0
     max_stream_s: float = 900.0
     max_per_token: int = 16
+    setting: str = ""
 
 
 class EventHub:
@@ -181,8 +183,10 @@ class EventHub:
         Raises:
             Problem: too-many-streams.
         """
-        if self._open[owner] >= self.limits.max_per_token:
-            detail = f"{self.limits.max_per_token} event streams of this token are open already"
+        if 0 < self.limits.max_per_token <= self._open[owner]:
+            detail = f"{self.limits.max_per_token} event streams of this token are open already: close one"
+            if self.limits.setting:
+                detail += f", or let an admin raise {self.limits.setting}"
             raise Problem(TOO_MANY_STREAMS, detail, headers={"Retry-After": "5"})
 
     @contextmanager

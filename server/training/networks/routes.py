@@ -29,7 +29,6 @@ from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
-from server.jobs.routes import ROOM_IN_QUEUE
 from server.training.curves.schemas import CurveQuery, CurveResource
 from server.training.networks.candidate_retraining import CandidateRetraining
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
@@ -56,7 +55,6 @@ CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     response_model=NetworkResource,
     openapi_extra=json_body(NetworkSpec),
     responses=problems(*COMMON, *ONCE, INVALID_NETWORK_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def create_network(document: JsonDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
     """Train one architecture by itself. The answer names the network at once; follow its events."""
@@ -98,7 +96,6 @@ def register_network(document: JsonDocument, networks: NetworksDep, once: Permit
     response_model=NetworkResource,
     openapi_extra=json_body(CandidateRetrainingSpec),
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_NETWORK_SPEC, UNSUPPORTED_MEDIA_TYPE),
-    dependencies=[ROOM_IN_QUEUE],
 )
 def retrain_candidate(
     candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: PermittedOnce

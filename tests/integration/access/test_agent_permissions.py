@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from hilnas.v1 import artifacts_pb2, control_pb2
+from hilnas.v1 import artifacts_pb2, artifacts_pb2_grpc, control_pb2
 from server.access.permissions import AGENT_POLICY
 from server.jobs.job import Job
 from server.jobs.states import JobState
@@ -86,3 +86,24 @@ def test_a_result_of_anothers_lease_is_rejected_and_leaves_the_job_where_it_is(
     job = endpoint.leased(mine)
     assert endpoint.put(other, envelope(job, measurement(100.0))).status == REJECTED
     assert endpoint.world.dispatch.get(job.id).state is JobState.LEASED
+
+
+def test_a_device_reads_what_its_own_jobs_need_and_cannot_tell_what_else_is_stored(
+    endpoint: Endpoint, pair: tuple[PlayedDevice, PlayedDevice]
+) -> None:
+    mine, other = pair
+    model = str(endpoint.leased(mine).payload["model_sha256"])
+    answers = {}
+    for whose, device, sha256 in (("own", mine, model), ("another's", other, model), ("none", other, "0" * 64)):
+        request = artifacts_pb2.FetchRequest(sha256=sha256)
+        try:
+            chunks = list(
+                artifacts_pb2_grpc.ArtifactsStub(endpoint.channel).Fetch(
+                    request, metadata=credential(device), timeout=30.0
+                )
+            )
+            answers[whose] = (grpc.StatusCode.OK, len(chunks) > 0)
+        except grpc.RpcError as error:
+            answers[whose] = (error.code(), sha256[:12] in str(error.details()))
+    denied = (grpc.StatusCode.PERMISSION_DENIED, True)
+    assert answers == {"own": (grpc.StatusCode.OK, True), "another's": denied, "none": denied}

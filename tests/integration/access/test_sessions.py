@@ -8,11 +8,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 
 from server.access.auth import SESSION_COOKIE
 from server.access.page_session import SessionSettings
 from server.access.sessions import Sessions
 from server.access.tokens import Tokens
+from server.bootstrap.settings import Settings
 from server.core.errors import NotAuthenticatedError
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import ADMIN, World
@@ -141,3 +143,10 @@ def test_a_host_with_anything_but_a_name_and_a_port_is_malformed(world: World, h
 @pytest.mark.parametrize("host", ["testserver", "localhost:8080", "LOCALHOST", "127.0.0.1:1"])
 def test_hosts_that_are_allowed_are_answered(world: World, host: str) -> None:
     assert world.client().get("/api/v1/searches", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", "10.0.0.1/8", "10.0.0.0/33", "proxy.example"])
+def test_a_proxy_that_would_trust_nobody_is_refused(proxy: str) -> None:
+    assert Settings.load({"trusted_proxies": "10.0.0.0/8, ::1"}).trusted_proxies == ("10.0.0.0/8", "::1")
+    with pytest.raises(ValidationError, match="neither an address nor a network"):
+        Settings.load({"trusted_proxies": proxy})

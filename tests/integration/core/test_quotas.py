@@ -21,8 +21,14 @@ _LIMITS: dict[str, object] = {
     "quota_queued_jobs": 3,
     "quota_search_candidates": 50,
     "quota_open_candidates": 60,
-    "quota_upload_bytes_per_day": 1000,
+    "quota_open_trainings": 2,
+    "quota_open_studies": 2,
+    "quota_open_latency_tables": 2,
+    "quota_registrations_per_day": 3,
+    "quota_upload_bytes_per_day": 8 << 20,
     "quota_label_bytes": 100,
+    "quota_open_sessions": 2,
+    "quota_event_streams": 1,
     "quota_requests_per_minute": 40,
 }
 
@@ -115,11 +121,15 @@ def test_uploads_are_counted_by_day_and_written_down(tight: World) -> None:
         answer = mine.put(f"/api/v1/artifacts/{hashlib.sha256(content).hexdigest()}", content=content)
         return answer.status_code, answer.json().get("setting", "")
 
-    assert put(b"a" * 600) == (201, "")
-    assert put(b"b" * 500) == (429, "HILNAS_QUOTA_UPLOAD_BYTES_PER_DAY")
+    mib = 1 << 20
+    assert put(b"a" * (5 * mib)) == (201, "")
+    assert put(b"b" * (4 * mib)) == (429, "HILNAS_QUOTA_UPLOAD_BYTES_PER_DAY")
     tight.process.get(Quotas).write_uses()
-    assert put(b"c" * 500) == (429, "HILNAS_QUOTA_UPLOAD_BYTES_PER_DAY")
-    assert put(b"d" * 400) == (201, "")
+    assert put(b"c" * (4 * mib)) == (429, "HILNAS_QUOTA_UPLOAD_BYTES_PER_DAY")
+    for content in (b"", b"d", b"ee"):  # each costs a file and a row, and counts as 1 MiB
+        assert put(content) == (201, "")
+    assert put(b"fff") == (429, "HILNAS_QUOTA_UPLOAD_BYTES_PER_DAY")
+    assert put(b"") == (429, "HILNAS_QUOTA_UPLOAD_BYTES_PER_DAY")
 
 
 def test_too_many_requests_are_refused_and_others_are_not(tight: World) -> None:

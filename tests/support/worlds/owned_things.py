@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
+import numpy as np
 
+from nas_engine.domain.measuring.classification import compress_predictions
 from nas_engine.domain.measuring.environment import Dtype
 from server.access.permissions import Kind
 from server.access.principal import Creator, Principal
@@ -15,6 +18,9 @@ from server.access.token import ApiToken, Role
 from server.access.tokens import EnrolmentTokens, Tokens
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.model_check import ModelFacts
+from server.candidates.states import EvaluationSource
+from server.classifying.classification import ClassificationRecord
+from server.classifying.store import ClassificationStore
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device
 from server.latency_tables.batch import Batch, Sampling
@@ -122,6 +128,28 @@ class OwnedThings:
         candidate = self._items(who, f"searches/{search_id}/candidates")[0]
         measurement = self._items(who, f"measurements?search_id={search_id}")[0]
         return {"search_id": search_id, "candidate_id": candidate["id"], "measurement_id": measurement["id"]}
+
+    def classification(self) -> str:
+        """A worker's answers to an image set."""
+        put = self.world.process.get(Artifacts).put
+        images, model = put(b"images", "application/octet-stream"), put(MODEL, "application/onnx")
+        record = ClassificationRecord(
+            id=new_id(IdPrefix.CLASSIFICATION),
+            source=EvaluationSource.EVALUATED,
+            images_sha256=images.sha256,
+            num_images=2,
+            num_classes=10,
+            num_correct=1,
+            model_sha256=model.sha256,
+            source_sha256=model.sha256,
+            dtype=Dtype.FP32,
+            batch=1,
+            predictions=compress_predictions(np.array([3, 4], dtype=np.uint16)),
+            created_at=datetime.now(UTC),
+            result_digest="",
+        )
+        self.world.process.uow.write(lambda tx: ClassificationStore(tx).add_classification(record))
+        return record.id
 
     def _report(self, who: str) -> Mapping[str, str]:
         """A report that is under way, on a table of an admin's."""
