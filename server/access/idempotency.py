@@ -18,8 +18,10 @@ from starlette.responses import Response
 from server.access.auth import Caller, Permitted
 from server.access.orders import ADDS_TO, Orders
 from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.errors import InvalidSpecError
+from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
-from server.core.http.problems import FieldError, Problem
+from server.core.http.problems import FieldError, Problem, ProblemType
 from server.core.http.provide import UowDep, provided
 from server.core.http.resources import Resource
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
@@ -69,14 +71,25 @@ class Once:
     key: str | None
     fingerprint: str
 
-    def __call__(self, action: Callable[[], StoredResponse]) -> Response:
+    def __call__(self, action: Callable[[], StoredResponse], *, refused_as: ProblemType | None = None) -> Response:
         """Answer with what `action` (or its first run) gave.
 
+        Args:
+            refused_as: the problem that tells of a spec that `action` refuses; None leaves it to the handlers.
+
         Raises:
-            Problem: idempotency-key-invalid.
+            Problem: idempotency-key-invalid, or `refused_as`.
             IdempotencyKeyReusedError: the key was used with another body.
             QuotaExceededError: its caller has as much of what it orders as it may.
         """
+        try:
+            return self._answer(action)
+        except InvalidSpecError as error:
+            if refused_as is None:
+                raise
+            raise spec_problem(error, refused_as) from error
+
+    def _answer(self, action: Callable[[], StoredResponse]) -> Response:
         if self.key is None:
             return _response(self._ordered(action), replayed=False)
         if not 1 <= len(self.key) <= MAX_KEY_LENGTH or not all("!" <= character <= "~" for character in self.key):

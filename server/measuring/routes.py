@@ -128,14 +128,11 @@ def measure_model(
     image_sets = _image_sets(artifacts, spec)
 
     def action() -> StoredResponse:
-        try:
-            job = latencies.measure_model(spec, facts, image_sets, once.caller.creator.owner)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_MEASUREMENT_SPEC) from error
+        job = latencies.measure_model(spec, facts, image_sets, once.caller.creator.owner)
         headers = {"Location": f"/api/v1/jobs/{job.id}", "Retry-After": "1"}
         return stored_response(202, job_detail(job, dispatch.place(job.id)), headers)
 
-    return once(action)
+    return once(action, refused_as=INVALID_MEASUREMENT_SPEC)
 
 
 @router.get(

@@ -10,11 +10,9 @@ from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
-from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, page_in_memory
-from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_RANKING_STUDY_SPEC,
@@ -47,15 +45,11 @@ def create_ranking_study(document: ReferringDocument, studies: RankingStudiesDep
     """Find out whether a supernet ranks architectures as stand-alone training does."""
 
     def action() -> StoredResponse:
-        try:
-            spec = parse_ranking_study_spec(document)
-            check_priority(once.caller, spec.priority)
-            study = studies.create_study(spec, once.caller.creator)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_RANKING_STUDY_SPEC) from error
-        return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
+        spec = parse_ranking_study_spec(document)
+        check_priority(once.caller, spec.priority)
+        return _answer(studies.create_study(spec, once.caller.creator))
 
-    return once(action)
+    return once(action, refused_as=INVALID_RANKING_STUDY_SPEC)
 
 
 @router.get("/ranking-studies", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
@@ -119,11 +113,11 @@ def cancel_ranking_study(
 
     def action() -> StoredResponse:
         check_if_match(request, version_etag(studies.get_study(study_id).version))
-        study = studies.cancel(study_id)
-        return stored_response(202, RankingStudyResource.of(study, study.spec), _headers(study))
+        return _answer(studies.cancel(study_id))
 
     return once(action)
 
 
-def _headers(study: RankingStudy) -> dict[str, str]:
-    return {"Location": f"/api/v1/ranking-studies/{study.id}", "ETag": version_etag(study.version)}
+def _answer(study: RankingStudy) -> StoredResponse:
+    headers = {"Location": f"/api/v1/ranking-studies/{study.id}", "ETag": version_etag(study.version)}
+    return stored_response(202, RankingStudyResource.of(study, study.spec), headers)

@@ -17,11 +17,9 @@ from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
-from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, page_in_memory
-from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_STATE_TRANSITION,
@@ -82,15 +80,11 @@ def create_supernet(
     """
 
     def action() -> StoredResponse:
-        try:
-            if trains_network(document):
-                return network_answer(202, networks.create_network(parse_network_spec(document), once.caller.creator))
-            supernet = supernets.create_supernet(parse_training_spec(document), once.caller.creator)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
-        return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
+        if trains_network(document):
+            return network_answer(202, networks.create_network(parse_network_spec(document), once.caller.creator))
+        return _answer(202, supernets.create_supernet(parse_training_spec(document), once.caller.creator))
 
-    return once(action)
+    return once(action, refused_as=INVALID_SUPERNET_SPEC)
 
 
 @router.post(
@@ -109,19 +103,15 @@ def register_supernet(
     """
 
     def action() -> StoredResponse:
-        try:
-            if isinstance(document, Mapping) and trains_network(document.get("spec")):
-                other = parse_spec(NetworkRegistrationBody, document)
-                weights = (other.weights_sha256, other.statistics)
-                return network_answer(201, networks.register(other.spec, *weights, once.caller.creator))
-            body = parse_spec(RegistrationBody, document)
-            version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.recorded_statistics())
-            supernet = supernets.register(body.spec, version, once.caller.creator)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_SUPERNET_SPEC) from error
-        return stored_response(201, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
+        if isinstance(document, Mapping) and trains_network(document.get("spec")):
+            other = parse_spec(NetworkRegistrationBody, document)
+            weights = (other.weights_sha256, other.statistics)
+            return network_answer(201, networks.register(other.spec, *weights, once.caller.creator))
+        body = parse_spec(RegistrationBody, document)
+        version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.recorded_statistics())
+        return _answer(201, supernets.register(body.spec, version, once.caller.creator))
 
-    return once(action)
+    return once(action, refused_as=INVALID_SUPERNET_SPEC)
 
 
 @router.get("/supernets", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
@@ -201,8 +191,7 @@ def cancel_supernet(
         if network is not None:
             return cancelled(request, networks, network)
         check_if_match(request, version_etag(supernets.get_training(supernet_id).version))
-        supernet = supernets.cancel(supernet_id)
-        return stored_response(202, SupernetResource.of(supernet, supernet.spec), _headers(supernet))
+        return _answer(202, supernets.cancel(supernet_id))
 
     return once(action)
 
@@ -223,5 +212,6 @@ def get_training_preset(name: PresetName, _: Permitted) -> TrainingPresetResourc
     return TrainingPresetResource.of(training_preset(name))
 
 
-def _headers(supernet: Supernet) -> dict[str, str]:
-    return {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}
+def _answer(status: int, supernet: Supernet) -> StoredResponse:
+    headers = {"Location": f"/api/v1/supernets/{supernet.id}", "ETag": version_etag(supernet.version)}
+    return stored_response(status, SupernetResource.of(supernet, supernet.spec), headers)

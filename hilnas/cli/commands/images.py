@@ -6,7 +6,7 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -17,8 +17,9 @@ from hilnas.cli.terminal import make_console
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
 from nas_engine.settings.dataset_kinds import SourceKind
-from nas_engine.training.data.dataset import ImageDataset, Split
-from nas_engine.training.data.source import DatasetSource, open_dataset
+
+if TYPE_CHECKING:
+    from nas_engine.training.data.dataset import ImageDataset, Split
 
 app = new_app("Pack labelled images that boards classify.")
 _console = make_console()
@@ -56,6 +57,8 @@ def pack(
     They are in a drawn order, so the first so many are an even sample. A model that takes pixels as they are wants
     `--mean 0 --std 1`.
     """
+    from nas_engine.training.data.source import DatasetSource, open_dataset  # torch
+
     source = DatasetSource(
         kind=format,
         path=None if data is None else str(data),

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import httpx2
 
 from hilnas.client.core.steps import Call, NextChunk, NextLine, Open, Params, Pause, Send
-from hilnas.client.errors import AuthenticationError, ProtocolError, ServerUnreachableError, problem_error
+from hilnas.client.errors import AuthenticationError, HilnasError, ProtocolError, ServerUnreachableError, problem_error
 from nas_engine.domain.json_value import JsonValue
 
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _MAX_WAIT_S = 10.0
 _CONNECT_S = 10.0
 _LEAST_S = 0.1
+_FIRST_S = 1.0
 _TOKEN_HELP = (
     "pass hilnas.connect(token='nas_...') or set HILNAS_TOKEN; on the server's own machine, set HILNAS_HOME to the "
     "server's home folder"
 )
+
+
+def _first_s() -> float:
+    text = os.environ.get("HILNAS_CONNECT_S") or str(_FIRST_S)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise HilnasError(f"HILNAS_CONNECT_S is {text!r}: give seconds, 0 or more")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +48,13 @@ class RetryPolicy:
         max_attempts: tries in all.
         base_s: longest wait before the second try; doubled per try, with full jitter.
         first_s: longest that is spent on reaching a server that has not answered yet: more likely than that it is just
-            being started, the address is wrong, and people wait.
+            being started, the address is wrong, and people wait; of itself ``HILNAS_CONNECT_S``, else 1 s.
         sleep: waits, where calls block; replaced in tests.
     """
 
     max_attempts: int = 5
     base_s: float = 0.25
-    first_s: float = 1.0
+    first_s: float = field(default_factory=_first_s)
     sleep: Callable[[float], None] = time.sleep
 
     def wait_s(self, attempt: int, retry_after: str | None, most_s: float = _MAX_WAIT_S) -> float:

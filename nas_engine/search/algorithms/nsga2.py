@@ -34,7 +34,8 @@ from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.search.ledger import CandidateLedger
 from nas_engine.search.survival import select_survivors
-from nas_engine.search.variation.crossover import StageBlockCrossover
+from nas_engine.search.variation.crossover import CrossOrMutate, StageBlockCrossover
+from nas_engine.search.variation.mates import nearest_mates
 from nas_engine.search.variation.mutation import HierarchicalMutation
 from nas_engine.search.variation.operator_protocols import Crossover, Mutation
 from nas_engine.settings.algorithms import ConstraintHandling, Nsga2Settings
@@ -87,9 +88,8 @@ class Nsga2(BaseSearchAlgorithm):
 
     @property
     def _generation_size(self) -> int:
-        num_objectives = len(self._weights)
         if self._pymoo.is_initialized:
-            return self._settings.offspring(self.num_observed, num_objectives)
+            return self._settings.offspring(self.num_observed, len(self._weights))
         return self._initial_sample
 
     @property
@@ -136,10 +136,8 @@ class Nsga2(BaseSearchAlgorithm):
         settings = self._settings
         crossover = StageBlockCrossover(self.encoding, settings.block_probability)
         if self.CROSSES_OR_MUTATES:
-            return (
-                _CrossOrMutate(crossover, self._mutation, settings.mutation_probability),
-                _RowMutation(self._mutation, 0.0),
-            )
+            either = CrossOrMutate(crossover, self._mutation, settings.mutation_probability)
+            return _PairCrossover(either, 1.0), _RowMutation(self._mutation, 0.0)
         return (
             _PairCrossover(crossover, settings.crossover_probability),
             _RowMutation(self._mutation, settings.mutation_probability),
@@ -301,10 +299,7 @@ def _genotype(individual: Any) -> Genotype:
 
 
 class _Parents(TournamentSelection):  # type: ignore[misc]
-    """Winners of tournaments; the second parent is, of several winners, the nearest to the first in the objectives.
-
-    Parents from distant parts of a front make children of the middle, which few fronts need.
-    """
+    """Winners of tournaments; the second parent is, of several winners, the nearest to the first in the objectives."""
 
     def __init__(self, num_mates: int) -> None:
         super().__init__(func_comp=binary_tournament)
@@ -320,16 +315,7 @@ class _Parents(TournamentSelection):  # type: ignore[misc]
         **kwargs: Any,
     ) -> NDArray[np.int64]:
         winners = super()._do(problem, pop, n_select, self._num_mates + 1, random_state=random_state, **kwargs)
-        if self._num_mates == 1:
-            return np.asarray(winners, dtype=np.int64)
-        points = pop.get("F")
-        span = np.ptp(points, axis=0)
-        scaled = points / np.where(span > 0, span, 1.0)
-        first, mates = winners[:, 0], winners[:, 1:]
-        distance = np.abs(scaled[mates] - scaled[first][:, None, :]).sum(axis=2)
-        distance[mates == first[:, None]] = np.inf  # nothing to cross with
-        nearest = mates[np.arange(len(mates)), distance.argmin(axis=1)]
-        return np.stack([first, nearest], axis=1).astype(np.int64)
+        return nearest_mates(pop.get("F"), np.asarray(winners, dtype=np.int64))
 
 
 class _PairCrossover(PymooCrossover):  # type: ignore[misc]
@@ -367,33 +353,6 @@ class _RowMutation(PymooMutation):  # type: ignore[misc]
             if random_state.random() < self._probability:
                 mutated[row] = self._mutation(tuple(int(v) for v in X[row]), random_state)
         return mutated
-
-
-class _CrossOrMutate(PymooCrossover):  # type: ignore[misc]
-    """Children that are either mutations of their parents or crosses of them, never both.
-
-    A pair of parents has both of them mutated with the ratio of mutation, and is crossed otherwise; so the children of
-    a generation are the union of crossed and of mutated ones, in that ratio (SCARLET-NAS, Algorithm 1).
-    """
-
-    def __init__(self, crossover: Crossover, mutation: Mutation, mutation_ratio: float) -> None:
-        super().__init__(n_parents=2, n_offsprings=2, prob=1.0)
-        self._crossover = crossover
-        self._mutation = mutation
-        self._ratio = mutation_ratio
-
-    def _do(
-        self, problem: Problem, X: NDArray[np.int64], *args: Any, random_state: np.random.Generator, **kwargs: Any
-    ) -> NDArray[np.int64]:
-        del problem, args, kwargs
-        children = np.empty_like(X)
-        for pair in range(X.shape[1]):
-            parents = [tuple(int(v) for v in X[parent, pair]) for parent in (0, 1)]
-            if random_state.random() < self._ratio:
-                children[:, pair] = [self._mutation(parent, random_state) for parent in parents]
-            else:
-                children[:, pair] = self._crossover(parents[0], parents[1], random_state)
-        return children
 
 
 class _Admission(DuplicateElimination):  # type: ignore[misc]

@@ -20,4 +20,4 @@ class Crossover(Protocol):
     """Makes two children of two canonical parents."""
 
     def __call__(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> tuple[Genotype, Genotype]:
-        """Two canonical children; each gene of a child comes from one of the parents."""
+        """Two canonical children; where nothing is mutated, each gene of a child comes from one of the parents."""

@@ -64,12 +64,7 @@ def load_npz(
     """
     problems = Problems(str(path))
     with open_npz(path) as archive:
-        classes: tuple[str, ...] = ()
-        if "classes" in archive:
-            names = archive["classes"]
-            if names.ndim != 1 or names.dtype.kind != "U":
-                problems.add(f"classes is {names.dtype} {names.shape}: it must be a list of strings")
-            classes = tuple(str(name) for name in names.reshape(-1))
+        classes = _named_classes(archive, problems)
         pairs: dict[str, tuple[Pixels, Labels] | None] = {}
         for part in ("train", "test", "val", None):
             with problems.gathered():
@@ -89,11 +84,7 @@ def load_npz(
     if pairs["test"] is None:
         raise DatasetError(f"{path} has x_train but no x_test: a report needs test images that nothing else saw")
     if not classes:
-        all_labels = np.concatenate([pair[1] for pair in pairs.values() if pair is not None])
-        lowest, highest = int(all_labels.min()), int(all_labels.max())
-        if lowest == 1:
-            raise DatasetError(f"{path}: labels run from 1 to {highest}: {FROM_ONE}; class 0 would be empty")
-        classes = tuple(str(label) for label in range(highest + 1))
+        classes = _numbered_classes([pair[1] for pair in pairs.values() if pair is not None], path)
     splits = {
         part: ArraySplit(fit_array(pair[0], image_size, channels, interpolation), pair[1])
         for part, pair in pairs.items()
@@ -108,6 +99,25 @@ def load_npz(
         validation_fraction=validation_fraction,
         seed=seed,
     )
+
+
+def _named_classes(archive: NpzFile, problems: Problems) -> tuple[str, ...]:
+    """Names that the file gives its classes; empty where it gives none."""
+    if "classes" not in archive:
+        return ()
+    names = archive["classes"]
+    if names.ndim != 1 or names.dtype.kind != "U":
+        problems.add(f"classes is {names.dtype} {names.shape}: it must be a list of strings")
+    return tuple(str(name) for name in names.reshape(-1))
+
+
+def _numbered_classes(labels: list[Labels], path: Path) -> tuple[str, ...]:
+    """Every class up to the highest label, named by its number. Raises DatasetError where they start from 1."""
+    every = np.concatenate(labels)
+    lowest, highest = int(every.min()), int(every.max())
+    if lowest == 1:
+        raise DatasetError(f"{path}: labels run from 1 to {highest}: {FROM_ONE}; class 0 would be empty")
+    return tuple(str(label) for label in range(highest + 1))
 
 
 def _pair(archive: NpzFile, part: str | None, problems: Problems) -> tuple[Pixels, Labels] | None:

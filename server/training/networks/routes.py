@@ -11,11 +11,9 @@ from starlette.responses import Response
 from nas_engine.settings.training import NetworkSpec
 from server.access.auth import LABELS_FIT, Permitted
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
-from server.core.errors import InvalidSpecError
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep
-from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import (
     INVALID_NETWORK_SPEC,
     INVALID_PAGE_TOKEN,
@@ -60,13 +58,9 @@ def create_network(document: JsonDocument, networks: NetworksDep, once: Permitte
     """Train one architecture by itself. The answer names the network at once; follow its events."""
 
     def action() -> StoredResponse:
-        try:
-            network = networks.create_network(parse_network_spec(document), once.caller.creator)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_NETWORK_SPEC) from error
-        return network_answer(202, network)
+        return network_answer(202, networks.create_network(parse_network_spec(document), once.caller.creator))
 
-    return once(action)
+    return once(action, refused_as=INVALID_NETWORK_SPEC)
 
 
 @router.post(
@@ -80,14 +74,11 @@ def register_network(document: JsonDocument, networks: NetworksDep, once: Permit
     """Take in a network that was trained elsewhere; its weights are an artifact already."""
 
     def action() -> StoredResponse:
-        try:
-            body = parse_spec(NetworkRegistrationBody, document)
-            network = networks.register(body.spec, body.weights_sha256, body.statistics, once.caller.creator)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_NETWORK_SPEC) from error
+        body = parse_spec(NetworkRegistrationBody, document)
+        network = networks.register(body.spec, body.weights_sha256, body.statistics, once.caller.creator)
         return network_answer(201, network)
 
-    return once(action)
+    return once(action, refused_as=INVALID_NETWORK_SPEC)
 
 
 @router.post(
@@ -103,14 +94,10 @@ def retrain_candidate(
     """Train a candidate's architecture by itself. The answer is the network, to be followed as any other."""
 
     def action() -> StoredResponse:
-        try:
-            spec = parse_candidate_retraining_spec(document)
-            network = retraining.create(candidate_id, spec, once.caller.creator)
-        except InvalidSpecError as error:
-            raise spec_problem(error, INVALID_NETWORK_SPEC) from error
-        return network_answer(202, network)
+        spec = parse_candidate_retraining_spec(document)
+        return network_answer(202, retraining.create(candidate_id, spec, once.caller.creator))
 
-    return once(action)
+    return once(action, refused_as=INVALID_NETWORK_SPEC)
 
 
 @router.get("/networks", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

@@ -159,15 +159,20 @@ def test_what_the_server_refuses_for_good_is_set_aside_with_its_reason(tmp_path:
 
 
 def test_of_what_was_refused_the_newest_are_kept(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    for number in range(MAX_REJECTED + 3):
-        result = spool.put(f"lease-{number}", f"{number}".encode())
-        spool.set_aside(result, "no")
-        path = tmp_path / "rejected" / f"{result.name}.result"
-        os.utime(path, ns=(number, number))
+    spool, rejected = Spool(tmp_path), tmp_path / "rejected"
+    rejected.mkdir()
+    for number in range(MAX_REJECTED + 2):
+        for suffix in (".result", ".reason"):
+            path = rejected / f"{number:03}{suffix}"
+            path.write_bytes(b"")
+            os.utime(path, ns=(number, number))
+    newest = spool.put("newest", b"one")
+    spool.set_aside(newest, "no")
+    expected = {newest.name, *(f"{number:03}" for number in range(3, MAX_REJECTED + 2))}
+    assert {path.stem for path in rejected.iterdir()} == expected
     last = spool.put("last", b"x" * (MAX_REJECTED_BYTES + 1))
     spool.set_aside(last, "too large")
-    assert {path.stem for path in (tmp_path / "rejected").iterdir()} == {last.name}
+    assert {path.stem for path in rejected.iterdir()} == {last.name}
     assert spool.pending() == []
 
 

@@ -98,11 +98,8 @@ def test_an_archive_of_none_or_several_models_is_refused(tmp_path: Path, names: 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     archive = tmp_path / "model.zip"
-    with (
-        zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
-        file.open("m.onnx", "w", force_zip64=True) as inside,
-    ):
-        for _ in range(600):
-            inside.write(bytes(1 << 20))
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("m.onnx", bytes(1 << 20))
+        file.infolist()[0].file_size = 600 << 20  # what the directory says is what would be unpacked
     with pytest.raises(ExportError, match="holds 1 files of 629145600 bytes"):
         read_model(archive)

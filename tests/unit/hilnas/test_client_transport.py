@@ -107,6 +107,20 @@ def test_a_server_that_stays_away_is_reported() -> None:
         server.transport().get("/x")
 
 
+def test_a_server_that_never_answered_is_tried_for_a_second_and_one_that_has_for_longer() -> None:
+    strange = _Server([httpx2.ConnectError("down")] * 3)
+    with pytest.raises(errors.ServerUnreachableError):
+        strange.transport().get("/x")
+    assert 2 <= len(strange.requests) <= 3
+    assert sum(strange.waits) <= 2.0
+    known = _Server([httpx2.Response(200, json=1), *[httpx2.ConnectError("down")] * 3])
+    transport = known.transport()
+    transport.get("/x")
+    with pytest.raises(errors.ServerUnreachableError):
+        transport.get("/x")
+    assert len(known.requests) == 4
+
+
 def test_a_proxys_html_error_is_still_an_error() -> None:
     server = _Server([httpx2.Response(500, text="<html>")])
     with pytest.raises(errors.ServerFailedError):

@@ -21,6 +21,7 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No server is meant, but the one that nobody listens as."""
     monkeypatch.setenv("HILNAS_HOME", str(tmp_path))
     monkeypatch.setenv("HILNAS_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("HILNAS_CONNECT_S", "0")
     monkeypatch.setenv("COLUMNS", "160")
 
 
@@ -82,6 +83,17 @@ def test_a_command_without_a_server_says_where_it_looked(argv: list[str], capsys
     assert "hilnas server" in line
 
 
+@pytest.mark.parametrize("wait", ["soon", "-1", "nan", "inf"])
+def test_a_wait_that_is_none_is_refused(
+    wait: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HILNAS_CONNECT_S", wait)
+    for argv in (["search", "list"], ["jobs", "cancel", "job_x"]):
+        assert main(argv) == ExitStatus.FAILED
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"HILNAS_CONNECT_S is '{wait}': give seconds, 0 or more" in line
+
+
 def test_every_exit_status_has_a_meaning() -> None:
     assert set(MEANINGS) == set(ExitStatus)
 
@@ -132,6 +144,19 @@ def test_completion_is_installed_by_an_option(capsys: pytest.CaptureFixture[str]
 def test_every_noun_lists_its_verbs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "-h"]) == 0
     assert f"Usage: hilnas {name}" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    nouns = sorted(set(NOUNS) - {"agent", "version", "models"})
+    code = (
+        "import sys\n"
+        "from hilnas.cli.main import main\n"
+        f"assert not any(main([noun, '-h']) for noun in {nouns})\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'scipy', 'fastapi', 'sqlalchemy', 'grpc'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_verb_may_be_left_out_where_there_is_a_usual_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
