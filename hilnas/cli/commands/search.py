@@ -271,6 +271,18 @@ def front(
 
 
 @app.command()
+def compare(
+    searches: SearchesArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Compare the fronts of several searches: hypervolumes against one reference point, and what each adds."""
+    from hilnas.cli.comparisons import comparison_view
+
+    with connect(server, token) as nas:
+        found = nas.searches.compare(searches)
+    print_json(found) if as_json else _console.print(comparison_view(found))
+
+
+@app.command()
 def answer(
     search_id: SearchArgument,
     latency_ms: Annotated[
@@ -317,6 +329,8 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("evaluated", lambda search: _evaluated(search["progress"])),
     ("front", lambda search: str(search["progress"]["front_size"])),
     ("hypervolume", lambda search: _hypervolume(search["progress"])),
+    ("elapsed", listings.duration("elapsed_s")),
+    ("left", listings.duration("left_s")),
     ("created", listings.time("created_at")),
     ("owner", listings.owner),
 )

@@ -356,7 +356,9 @@ def test_layers_are_kept_where_they_were_asked_for_and_ignored_elsewhere(liar: L
         assert stored == (PROFILE if asked else None)
         timed = liar.world.uow.read(
             lambda tx, key=record.latency_key: MeasurementStore(tx).newest_measurement(
-                key, KEY.digest, with_layers=True
+                key,
+                KEY.digest,
+                with_layers=True,  # type: ignore[misc]
             )  # type: ignore[misc]
         )
         assert timed == (record if asked else None)
