@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, PrivateAttr
 
-from hilnas.client.core.calls import Blocking, Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.calls import Blocking, Carrier, M, call, listing, stream
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
@@ -17,7 +17,7 @@ from hilnas.client.transport import Transport
 from hilnas.client.views.frames import frame_of
 from hilnas.client.views.html import panel_of, paragraphs, table_of
 from hilnas.client.views.pictures import front_picture, hypervolume_picture
-from hilnas.client.waiting import until_ended
+from hilnas.client.waiting import Ending
 from nas_engine.domain.dominance import Dominance
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.candidates.spec import SearchSpec
@@ -81,38 +81,22 @@ class Answer(AnswerResource):
         return f"<div><strong>{paragraphs([self.headline])}</strong>{paragraphs(self.sentences)}</div>"
 
 
-class Search(SearchResource, Bound[M]):
+class Search(SearchResource, Ending[M]):
     """A search as it was when it was read; its methods ask the server anew."""
 
     model_config = ConfigDict(ignored_types=(call, listing, stream))
 
+    succeeded: ClassVar[object] = SearchState.COMPLETED
+
     _carrier: Carrier = PrivateAttr()
 
-    @call
-    def refresh(self) -> Call[Search[M]]:
-        """Read it again."""
-        return SearchGroup[M].get.make(self._group, self.id)
+    @property
+    def _path(self) -> str:
+        return path_of("searches", self.id)
 
-    @call
-    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Search[M]]:
-        """Wait until it is over; returns it as it is then.
-
-        Args:
-            timeout_s: longest wait; None waits as long as it takes.
-            poll_s: seconds between two looks.
-            check: raise where it failed or was cancelled.
-
-        Raises:
-            WaitTimeoutError: it is not over yet; it goes on.
-            UnsuccessfulError: it failed or was cancelled.
-        """
-        return until_ended(
-            lambda: SearchGroup[M].get.make(self._group, self.id),
-            what=f"search {self.short_id or self.id}",
-            succeeded=SearchState.COMPLETED if check else None,
-            timeout_s=timeout_s,
-            poll_s=poll_s,
-        )
+    @property
+    def _called(self) -> str:
+        return f"search {self.short_id or self.id}"
 
     @call
     def front(self, *, dominance: Dominance | str | None = None, include_dominated: bool = False) -> Call[Front]:

@@ -2,58 +2,96 @@
 
 from __future__ import annotations
 
-from hilnas.client.core.calls import M, call, listing, stream
+from typing import ClassVar
+
+from pydantic import ConfigDict, PrivateAttr
+
+from hilnas.client.core.calls import Carrier, M, call, listing, stream
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items
-from hilnas.client.resources import Document, Group, read, spec_document
+from hilnas.client.resources import Document, Group, spec_document
+from hilnas.client.waiting import Ending
+from server.candidates.states import SearchState
 from server.latency_tables.schemas import CostReportDetail, CostReportResource, LatencyTableDetail, LatencyTableResource
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
+
+
+class LatencyTable(LatencyTableDetail, Ending[M]):
+    """A latency table as it was when it was read; its methods ask the server anew."""
+
+    model_config = ConfigDict(ignored_types=(call, listing, stream))
+    succeeded: ClassVar[object] = SearchState.COMPLETED  # whose names the states of tables and reports have
+
+    _carrier: Carrier = PrivateAttr()
+
+    @property
+    def _path(self) -> str:
+        return path_of("latency-tables", self.id)
+
+    @property
+    def _called(self) -> str:
+        return f"latency table {self.name or self.id}"
+
+
+class CostReport(CostReportDetail, Ending[M]):
+    """A report of how well a table estimates, as it was when it was read; its methods ask the server anew."""
+
+    model_config = ConfigDict(ignored_types=(call, listing, stream))
+    succeeded: ClassVar[object] = SearchState.COMPLETED
+
+    _carrier: Carrier = PrivateAttr()
+
+    @property
+    def _path(self) -> str:
+        return path_of("latency-tables", self.table_id, "reports", self.id)
+
+    @property
+    def _called(self) -> str:
+        return f"report {self.name or self.id}"
 
 
 class LatencyTableGroup(Group[M]):
     """Operators of a space measured one by one, and reports of how well they estimate whole networks."""
 
     @call
-    def create(
-        self, spec: LatencyTableSpec | Document, *, idempotency_key: str | None = None
-    ) -> Call[LatencyTableDetail]:
+    def create(self, spec: LatencyTableSpec | Document, *, idempotency_key: str | None = None) -> Call[LatencyTable[M]]:
         """Have every operator of a space measured."""
         path = path_of("latency-tables")
         answer = yield from self._http.post(path, spec_document(spec), idempotency_key=idempotency_key)
-        return read(LatencyTableDetail, answer)
+        return self.read(LatencyTable, answer)
 
     @call
-    def get(self, table_id: str) -> Call[LatencyTableDetail]:
+    def get(self, table_id: str) -> Call[LatencyTable[M]]:
         """One table with its operators."""
-        return read(LatencyTableDetail, (yield from self._http.get(path_of("latency-tables", table_id))))
+        return self.read(LatencyTable, (yield from self._http.get(path_of("latency-tables", table_id))))
 
     @call
-    def pause(self, table_id: str) -> Call[LatencyTableDetail]:
+    def pause(self, table_id: str) -> Call[LatencyTable[M]]:
         """Give out no more of its measuring jobs; what a board holds goes on."""
         return self._steer(table_id, "pause")
 
     @call
-    def resume(self, table_id: str) -> Call[LatencyTableDetail]:
+    def resume(self, table_id: str) -> Call[LatencyTable[M]]:
         """Go on where a pause stopped."""
         return self._steer(table_id, "resume")
 
     @call
-    def cancel(self, table_id: str) -> Call[LatencyTableDetail]:
+    def cancel(self, table_id: str) -> Call[LatencyTable[M]]:
         """Measure no more of its operators; what was measured stays."""
         return self._steer(table_id, "cancel")
 
     @call
-    def pause_report(self, table_id: str, report_id: str) -> Call[CostReportDetail]:
+    def pause_report(self, table_id: str, report_id: str) -> Call[CostReport[M]]:
         """Give out no more of a report's measuring jobs; what a board holds goes on."""
         return self._steer_report(table_id, report_id, "pause")
 
     @call
-    def resume_report(self, table_id: str, report_id: str) -> Call[CostReportDetail]:
+    def resume_report(self, table_id: str, report_id: str) -> Call[CostReport[M]]:
         """Go on where a pause stopped."""
         return self._steer_report(table_id, report_id, "resume")
 
     @call
-    def cancel_report(self, table_id: str, report_id: str) -> Call[CostReportDetail]:
+    def cancel_report(self, table_id: str, report_id: str) -> Call[CostReport[M]]:
         """Measure no more of a report's networks; what was measured stays."""
         return self._steer_report(table_id, report_id, "cancel")
 
@@ -70,17 +108,17 @@ class LatencyTableGroup(Group[M]):
     @call
     def create_report(
         self, table_id: str, spec: CostReportSpec | Document, *, idempotency_key: str | None = None
-    ) -> Call[CostReportDetail]:
+    ) -> Call[CostReport[M]]:
         """Have sampled networks measured, to compare with what the table says of them."""
         path = path_of("latency-tables", table_id, "reports")
         answer = yield from self._http.post(path, spec_document(spec), idempotency_key=idempotency_key)
-        return read(CostReportDetail, answer)
+        return self.read(CostReport, answer)
 
     @call
-    def report(self, table_id: str, report_id: str) -> Call[CostReportDetail]:
+    def report(self, table_id: str, report_id: str) -> Call[CostReport[M]]:
         """One report with its figures and networks."""
         path = path_of("latency-tables", table_id, "reports", report_id)
-        return read(CostReportDetail, (yield from self._http.get(path)))
+        return self.read(CostReport, (yield from self._http.get(path)))
 
     @listing
     def reports(self, table_id: str, *, limit: int | None = None) -> Items[CostReportResource]:
@@ -92,12 +130,12 @@ class LatencyTableGroup(Group[M]):
         """Its networks, as ``text/csv`` or ``application/x-ndjson``."""
         return self._export(path_of("latency-tables", table_id, "reports", report_id), media_type)
 
-    def _steer(self, table_id: str, verb: str) -> Call[LatencyTableDetail]:
-        return read(LatencyTableDetail, (yield from self._http.post(path_of("latency-tables", table_id, verb=verb))))
+    def _steer(self, table_id: str, verb: str) -> Call[LatencyTable[M]]:
+        return self.read(LatencyTable, (yield from self._http.post(path_of("latency-tables", table_id, verb=verb))))
 
-    def _steer_report(self, table_id: str, report_id: str, verb: str) -> Call[CostReportDetail]:
+    def _steer_report(self, table_id: str, report_id: str, verb: str) -> Call[CostReport[M]]:
         path = path_of("latency-tables", table_id, "reports", report_id, verb=verb)
-        return read(CostReportDetail, (yield from self._http.post(path)))
+        return self.read(CostReport, (yield from self._http.post(path)))
 
     def _export(self, path: str, media_type: str) -> Items[bytes]:
         return self.chunks(path, {"Accept": media_type}, timeout_s=60.0)

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, PrivateAttr
 
-from hilnas.client.core.calls import Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.calls import Carrier, M, call, listing, stream
 from hilnas.client.core.paths import path_of
-from hilnas.client.core.steps import Call, Items, Params
+from hilnas.client.core.steps import Call, Items
 from hilnas.client.event_source import ReceivedEvent, followed
+from hilnas.client.measuring_resources import Job
 from hilnas.client.resources import Document, Group, read, spec_document
 from hilnas.client.views.frames import frame_of
 from hilnas.client.views.html import panel_of, paragraphs
 from hilnas.client.views.pictures import learning_picture
-from hilnas.client.waiting import until_ended
+from hilnas.client.waiting import Ending
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
-from server.jobs.schemas import JobDetail
 from server.shipping.schemas import (
     CandidateLayersResource,
     EvidenceKeyResource,
     ExplanationResource,
     MeasureNeighboursResource,
 )
-from server.studies.schemas import RankingStudyResource, StudyEntryResource
-from server.studies.spec import RankingStudySpec
 from server.training.curves.schemas import CurveResource
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
 from server.training.networks.schemas import NetworkResource
@@ -49,38 +47,22 @@ class Curve(CurveResource):
         return learning_picture(self) or paragraphs(["nothing reported yet"])
 
 
-class Supernet(SupernetResource, Bound[M]):
+class Supernet(SupernetResource, Ending[M]):
     """A supernet as it was when it was read; its methods ask the server anew."""
 
     model_config = ConfigDict(ignored_types=(call, listing, stream))
 
+    succeeded: ClassVar[object] = TrainingState.READY
+
     _carrier: Carrier = PrivateAttr()
 
-    @call
-    def refresh(self) -> Call[Supernet[M]]:
-        """Read it again."""
-        return SupernetGroup[M].get.make(self._group, self.id)
+    @property
+    def _path(self) -> str:
+        return path_of("supernets", self.id)
 
-    @call
-    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Supernet[M]]:
-        """Wait until its training is over; returns it as it is then.
-
-        Args:
-            timeout_s: longest wait; None waits as long as it takes.
-            poll_s: seconds between two looks.
-            check: raise where it failed or was cancelled.
-
-        Raises:
-            WaitTimeoutError: it is not over yet; it goes on.
-            UnsuccessfulError: it failed or was cancelled.
-        """
-        return until_ended(
-            lambda: SupernetGroup[M].get.make(self._group, self.id),
-            what=f"supernet {self.name or self.id}",
-            succeeded=TrainingState.READY if check else None,
-            timeout_s=timeout_s,
-            poll_s=poll_s,
-        )
+    @property
+    def _called(self) -> str:
+        return f"supernet {self.name or self.id}"
 
     @call
     def curve(self, *, max_points: int = 500) -> Call[Curve]:
@@ -106,38 +88,22 @@ class Supernet(SupernetResource, Bound[M]):
         return SupernetGroup(self._carrier)
 
 
-class Network(NetworkResource, Bound[M]):
+class Network(NetworkResource, Ending[M]):
     """A network as it was when it was read; its methods ask the server anew."""
 
     model_config = ConfigDict(ignored_types=(call, listing, stream))
 
+    succeeded: ClassVar[object] = TrainingState.READY
+
     _carrier: Carrier = PrivateAttr()
 
-    @call
-    def refresh(self) -> Call[Network[M]]:
-        """Read it again."""
-        return NetworkGroup[M].get.make(self._group, self.id)
+    @property
+    def _path(self) -> str:
+        return path_of("networks", self.id)
 
-    @call
-    def wait(self, timeout_s: float | None = None, *, poll_s: float = 2.0, check: bool = True) -> Call[Network[M]]:
-        """Wait until its training is over; returns it as it is then.
-
-        Args:
-            timeout_s: longest wait; None waits as long as it takes.
-            poll_s: seconds between two looks.
-            check: raise where it failed or was cancelled.
-
-        Raises:
-            WaitTimeoutError: it is not over yet; it goes on.
-            UnsuccessfulError: it failed or was cancelled.
-        """
-        return until_ended(
-            lambda: NetworkGroup[M].get.make(self._group, self.id),
-            what=f"network {self.name or self.id}",
-            succeeded=TrainingState.READY if check else None,
-            timeout_s=timeout_s,
-            poll_s=poll_s,
-        )
+    @property
+    def _called(self) -> str:
+        return f"network {self.name or self.id}"
 
     @call
     def curve(self, *, max_points: int = 500) -> Call[Curve]:
@@ -172,10 +138,10 @@ class Candidates(Group[M]):
         return self.items(path_of("candidates", candidate_id, "models"), DeployableModelResource, {})
 
     @call
-    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> Call[JobDetail]:
+    def export(self, candidate_id: str, *, idempotency_key: str | None = None) -> Call[Job[M]]:
         """Have its model exported with the supernet's weights; once the job is done, `models` lists it."""
         path = path_of("candidates", candidate_id, verb="export")
-        return read(JobDetail, (yield from self._http.post(path, idempotency_key=idempotency_key)))
+        return self.read(Job, (yield from self._http.post(path, idempotency_key=idempotency_key)))
 
     @call
     def bundle(self, candidate_id: str, path: Path) -> Call[str]:
@@ -331,47 +297,3 @@ class NetworkGroup(Group[M]):
     def events(self, network_id: str, after_id: int = 0) -> Items[ReceivedEvent]:
         """How its training goes, until it ends."""
         return followed(self._http, path_of("networks", network_id, "events"), after_id)
-
-
-class RankingStudyGroup(Group[M]):
-    """Ranking studies: does a supernet rank architectures as stand-alone training does?"""
-
-    @call
-    def create(
-        self, spec: RankingStudySpec | Document, *, idempotency_key: str | None = None
-    ) -> Call[RankingStudyResource]:
-        """Queue a ranking study."""
-        answer = yield from self._http.post(
-            path_of("ranking-studies"), spec_document(spec), idempotency_key=idempotency_key
-        )
-        return read(RankingStudyResource, answer)
-
-    @call
-    def get(self, study_id: str) -> Call[RankingStudyResource]:
-        """One study with its correlations, as far as it is."""
-        return read(RankingStudyResource, (yield from self._http.get(path_of("ranking-studies", study_id))))
-
-    @listing
-    def all(
-        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
-    ) -> Items[RankingStudyResource]:
-        """Iterate over studies, or those of an owner (by name or id), newest first."""
-        filters: Params = {"state": list(states), "owner": owner}
-        return self.items(path_of("ranking-studies"), RankingStudyResource, filters, limit)
-
-    @listing
-    def entries(self, study_id: str) -> Items[StudyEntryResource]:
-        """Its architectures with both accuracies."""
-        return self.items(path_of("ranking-studies", study_id, "entries"), StudyEntryResource, {})
-
-    @call
-    def cancel(self, study_id: str) -> Call[RankingStudyResource]:
-        """Stop it; it cannot be resumed, and what is done stays."""
-        return read(
-            RankingStudyResource, (yield from self._http.post(path_of("ranking-studies", study_id, verb="cancel")))
-        )
-
-    @stream
-    def events(self, study_id: str, after_id: int = 0) -> Items[ReceivedEvent]:
-        """How it goes, until it ends."""
-        return followed(self._http, path_of("ranking-studies", study_id, "events"), after_id)

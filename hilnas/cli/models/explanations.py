@@ -45,7 +45,7 @@ def explanation_view(
 def measure_neighbours(nas: Hilnas, candidate: str, max_networks: int) -> None:
     """Have neighbours measured, and wait for it; says how far that is. What fails is named, and the rest goes on."""
     ordered = nas.candidates.measure_neighbours(candidate, max_networks=max_networks)
-    waiting = [nas.jobs.get(id) for id in ordered.job_ids]
+    waiting: list[JobDetail] = [nas.jobs.get(id) for id in ordered.job_ids]
     total, said = len(waiting), ""
     if not waiting:
         _say("everything is measured already")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from hilnas.client.client import Hilnas
+from server.fleet.device import Device
 from tests.support.paths import ROOT
 from tests.support.worlds.api_world import ADMIN, World, latency_spec
 from tests.support.worlds.served_world import served
@@ -21,6 +22,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     opened = World.open(tmp_path_factory.mktemp("completion") / "home")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def board(world: World) -> Device:
+    return world.enrol()
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +50,13 @@ def completed(words: str, environment: Mapping[str, str]) -> tuple[list[str], st
     return done.stdout.split("\n")[:-1] if done.stdout.strip() else [], done.stderr
 
 
-def test_candidates_are_completed_from_fronts(world: World, url: str) -> None:
+def test_candidates_are_completed_from_fronts(world: World, url: str, board: Device) -> None:
     there = {"HILNAS_URL": url, "HILNAS_TOKEN": ADMIN}
-    device = world.enrol()
     with Hilnas(url, ADMIN) as nas:
         made = nas.searches.create(latency_spec(2, name="measured"))
         world.step([(0, 0, 0, 0), (1, 0, 0, 0)])
         world.convert_all()
-        world.measure_all(device)
+        world.measure_all(board)
         world.step(last=True)
         front = nas.searches.front(made.id)
     assert front.points
@@ -61,7 +66,8 @@ def test_candidates_are_completed_from_fronts(world: World, url: str) -> None:
     assert set(completed("hilnas candidates show measured.", there)[0]) == typed
 
 
-def test_ids_and_names_are_completed_as_the_server_lists_them(world: World, url: str) -> None:
+@pytest.mark.usefixtures("board")
+def test_ids_and_names_are_completed_as_the_server_lists_them(url: str) -> None:
     there = {"HILNAS_URL": url, "HILNAS_TOKEN": ADMIN}
     with Hilnas(url, ADMIN) as nas:
         named = nas.searches.create(latency_spec(3, name="front-door"))
@@ -69,7 +75,7 @@ def test_ids_and_names_are_completed_as_the_server_lists_them(world: World, url:
         spaced = nas.searches.create(latency_spec(3, name="two words"))
         (job, *_) = list(nas.jobs.all(limit=1))
     ids = {spaced.id, *(one.id for one in twins)}
-    assert set(completed("hilnas search show ", there)[0]) == {"measured", "front-door", *ids}
+    assert set(completed("hilnas search show ", there)[0]) - {"measured"} == {"front-door", *ids}
     assert completed("hilnas search cancel fr", there) == (["front-door"], "")
     assert completed(f"hilnas search front {named.id[:8]}", there)[0].count(named.id) == 1
     assert completed(f"hilnas search front {spaced.id[-8:-2]}", there)[0] == [spaced.id[-8:]]
