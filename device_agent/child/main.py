@@ -25,7 +25,7 @@ from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
 from hilnas.wire import classification_to_proto, measurement_to_proto
 from nas_engine.domain.host.host_lock import HostBusyError, HostLock
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.measurement import InvalidMeasurementError
+from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
 
 _PREPARE_WAIT_S = 5.0
 
@@ -69,11 +69,14 @@ def _answer(device: MeasuringDevice, message: ProcessRequest, answers: BinaryIO)
     def on_phase(phase: Phase) -> None:
         write_frame(answers, ProcessEvent(phase=f"PHASE_{phase.name}"))
 
+    def on_timed(measured: Measurement) -> None:
+        write_frame(answers, ProcessEvent(timed=measurement_to_proto(measured)))
+
     try:
         request = request_from_proto(message)
         if isinstance(request, ClassifyRequest):
             return ProcessEvent(classification=classification_to_proto(device.classify(request, on_phase)))
-        return ProcessEvent(measurement=measurement_to_proto(device.measure(request, on_phase)))
+        return ProcessEvent(measurement=measurement_to_proto(device.measure(request, on_phase, on_timed)))
     except JobFailedError as error:
         failure = error
     except MemoryError:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -26,7 +26,7 @@ from device_agent.failures import JobFailedError, RuntimeUnavailableError
 from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.messages import PHASES, failure_from_proto
-from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase
+from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase, without_layers
 from device_agent.stop import StopToken
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
 from hilnas.wire import classification_from_proto, known, measurement_from_proto
@@ -118,7 +118,18 @@ class ChildMeasurer:
 
     def measure(self, request: MeasureRequest, token: StopToken, on_phase: OnPhase, timeout_s: float) -> Measurement:
         """Have a child measure; it is killed at the time limit or when the token is set."""
-        answer = self._ask(request_to_proto(request), "measurement", token, on_phase, timeout_s)
+        timed: list[Measurement] = []
+
+        def keep(event: ProcessEvent) -> None:
+            with _malformed_as_failure():
+                timed.append(measurement_from_proto(event.timed))
+
+        try:
+            answer = self._ask(request_to_proto(request), "measurement", token, on_phase, timeout_s, keep)
+        except JobFailedError as error:
+            if not timed:
+                raise
+            return without_layers(timed[-1], f"{error.type.value}: {error}")  # what failed is the profiler
         with _malformed_as_failure():
             return measurement_from_proto(answer.measurement)
 
@@ -143,6 +154,7 @@ class ChildMeasurer:
         token: StopToken,
         on_phase: OnPhase,
         timeout_s: float,
+        on_timed: Callable[[ProcessEvent], None] = lambda _: None,
     ) -> ProcessEvent:
         """Hand a child the request and follow it to its answer, the event that holds the member `answer`."""
         deadline = time.monotonic() + timeout_s
@@ -170,6 +182,8 @@ class ChildMeasurer:
                             with _malformed_as_failure():
                                 phase = known(PHASES, event.phase, "phase")
                             on_phase(phase)
+                        case "timed":
+                            on_timed(event)
                         case "failure":
                             with _malformed_as_failure():
                                 failure = failure_from_proto(event.failure)

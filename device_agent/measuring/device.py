@@ -12,7 +12,7 @@ from typing import Any
 from device_agent.failures import JobFailedError
 from device_agent.measuring.classify import ClassifyRequest, run_classification
 from device_agent.measuring.environment import base_environment, core_label, device_identity
-from device_agent.measuring.procedure import MeasureRequest, OnPhase, run_measurement
+from device_agent.measuring.procedure import MeasureRequest, OnPhase, OnTimed, run_measurement
 from device_agent.measuring.setup import MeasuringSetup
 from device_agent.measuring.telemetry import BoardTelemetry, SilentTelemetry
 from device_agent.runtime.base import SessionSettings
@@ -138,10 +138,10 @@ class MeasuringDevice:
             ambient_label=self._settings.ambient_label,
         )
 
-    def measure(self, request: MeasureRequest, on_phase: OnPhase) -> Measurement:
+    def measure(self, request: MeasureRequest, on_phase: OnPhase, on_timed: OnTimed = lambda _: None) -> Measurement:
         """Measure in this process. Raises as `prepare_job` and `run_measurement`."""
         setup, settings = self.prepare_job(request.settings)
-        return run_measurement(replace(request, settings=settings), setup, on_phase)
+        return run_measurement(replace(request, settings=settings), setup, on_phase, on_timed)
 
     def classify(self, request: ClassifyRequest, on_phase: OnPhase) -> Classification:
         """Classify in this process. Raises as `prepare_job` and `run_classification`."""

@@ -27,16 +27,16 @@ from nas_engine.domain.measurement import (
     CanaryReading,
     Dtype,
     HardwareKey,
-    InvalidMeasurementError,
     Measurement,
     MeasurementProfile,
     Validity,
     ValidityFlag,
 )
-from nas_engine.domain.measuring.layer_times import LayerProfile
 from nas_engine.domain.measuring.validity import BOOTSTRAP_SEED, clock_flags, recomputed_flags, united
+from nas_engine.domain.text import one_line
 
 PROFILED_S = 1.0  # for about so long the profiler runs
+MAX_TROUBLE_CHARACTERS = 500
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +52,7 @@ class Phase(Enum):
 
 
 OnPhase = Callable[[Phase], None]
+OnTimed = Callable[[Measurement], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +95,14 @@ class _Runs:
     sampling: SampledBlocks
 
 
-def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: OnPhase) -> Measurement:
+def run_measurement(
+    request: MeasureRequest, setup: MeasuringSetup, on_phase: OnPhase, on_timed: OnTimed = lambda _: None
+) -> Measurement:
     """Do the whole protocol for one model in this process.
+
+    Args:
+        on_timed: is given the measurement before layers are timed, where they are: a profiler that takes the process
+            with it leaves that.
 
     Raises:
         JobFailedError: no trustworthy samples could be had; the type says why.
@@ -143,20 +150,24 @@ def run_measurement(request: MeasureRequest, setup: MeasuringSetup, on_phase: On
         *clock_flags(runs.awake.clocks, setup.identity, request.profile),
         *recomputed_flags(measured, replace(request.profile, num_processes=1), request.cpu_operators),
     )
-    # Last of all: what a profiler costs touches no sample, no canary and no reading of the board.
-    return replace(measured, flags=united(measured.flags, found), layers=_layer_times(request, setup))
-
-
-def _layer_times(request: MeasureRequest, setup: MeasuringSetup) -> LayerProfile | None:
-    """What the runtime's profiler says, where it is asked and has one; its failure is no failure of the measurement."""
+    measured = replace(measured, flags=united(measured.flags, found))
     if not request.layer_times or not isinstance(setup.runtime, LayerTimer):
-        return None
+        return measured
+    on_timed(measured)
+    # Last of all: what a profiler costs touches no sample, no canary and no reading of the board.
     try:
         with setup.lock():
-            return setup.runtime.layer_times(request.model, request.settings, PROFILED_S)
-    except (JobFailedError, InvalidMeasurementError, OSError, ValueError, MemoryError) as error:
-        _log.warning("the layers were not timed: %s", error)
-        return None
+            layers = setup.runtime.layer_times(request.model, request.settings, PROFILED_S)
+    except Exception as error:  # engines raise what they like, and no failure of a profiler is one of the measurement
+        return without_layers(measured, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    return replace(measured, layers=layers)
+
+
+def without_layers(measured: Measurement, trouble: str) -> Measurement:
+    """A measurement whose layers could not be timed, which says why."""
+    said = one_line(trouble, MAX_TROUBLE_CHARACTERS)
+    _log.warning("the layers were not timed: %s", said)
+    return replace(measured, environment=replace(measured.environment, layers_trouble=said))
 
 
 def _run_loaded(session: Session, profile: MeasurementProfile, setup: MeasuringSetup, on_phase: OnPhase) -> _Runs:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hilnas.cli.options import print_json
 from hilnas.client.documents import Document
+from nas_engine.domain.text import duration_text
 
 Column = tuple[str, Callable[[Document], str]]
 """Title, with the unit in brackets, and what a document has there."""
@@ -62,6 +63,16 @@ def time(name: str) -> Callable[[Document], str]:
     return lambda document: time_text(document.get(name))
 
 
+def duration(name: str) -> Callable[[Document], str]:
+    """Cells with a member of a document's ``time``, which is in seconds; a dash where it is not known."""
+
+    def cell(document: Document) -> str:
+        seconds = (document.get("time") or {}).get(name)
+        return "-" if seconds is None else duration_text(seconds)
+
+    return cell
+
+
 def owner(document: Document) -> str:
     """Name of an owner; a dash for nobody."""
     found = document.get("owner")
@@ -84,6 +95,8 @@ TRAININGS: tuple[Column, ...] = (
     ("data set", lambda training: str(training["spec"]["dataset"])),
     ("step", lambda training: f"{training['progress']['step']}/{training['progress']['num_steps']}"),
     ("loss", lambda training: _loss(training["progress"]["loss"])),
+    ("elapsed", duration("elapsed_s")),
+    ("left", duration("left_s")),
     ("created", time("created_at")),
     ("owner", owner),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hilnas.cli.completions import candidates, names_of
 from hilnas.client.documents import Documents
 from hilnas.client.errors import AuthenticationError, HilnasError, ServerUnreachableError
 from hilnas.client.locating import Place, locate
@@ -29,13 +30,20 @@ TokenOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
-OwnerOption = Annotated[str | None, typer.Option("--owner", help="What this principal owns, by its name or id.")]
+OwnerOption = Annotated[
+    str | None,
+    typer.Option("--owner", help="What this principal owns, by its name or id.", autocompletion=names_of("principals")),
+]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends.")]
 
 
 CandidateArgument = Annotated[
     str,
-    typer.Argument(metavar="CANDIDATE", help="Id (cand_...), a part of it, or what `hilnas search front` calls it."),
+    typer.Argument(
+        metavar="CANDIDATE",
+        help="Id (cand_...), a part of it, or what `hilnas search front` calls it.",
+        autocompletion=candidates,
+    ),
 ]
 
 

@@ -20,8 +20,8 @@ from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent
-from hilnas.client.views.cells import duration_text
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.text import duration_text
 from server.jobs.spent.schemas import TimeResource
 from server.searches.schemas import SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
@@ -216,6 +216,7 @@ def search_line(search: SearchResource) -> str:
         f"{search.state.value}  generation {progress.generation}  evaluated {finished}/{progress.num_candidates}  "
         f"in flight {progress.num_in_flight}  front {progress.front_size}  hypervolume {hypervolume}"
         + ("" if deriving is None else f"  deriving: {deriving}")
+        + times_text(search.time)
     )
 
 
@@ -295,7 +296,12 @@ def training_line(training: SupernetResource | NetworkResource) -> str:
     """The same in one line, for logs."""
     progress = training.progress
     loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
-    return f"{training.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}"
+    return f"{training.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}{times_text(training.time)}"
+
+
+def times_text(time: TimeResource | None) -> str:
+    """What is left, for the end of a line in a log; empty where it is not known."""
+    return "" if time is None or time.left_s is None else f"  left {duration_text(time.left_s)}"
 
 
 def study_line(study: RankingStudyResource) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import Complete, names_of
 from hilnas.cli.options import (
     JsonOption,
     LimitOption,
@@ -48,6 +49,11 @@ class About:
         return self.name.upper()
 
     @property
+    def complete(self) -> Complete:
+        """What shells complete there."""
+        return names_of(self.path)
+
+    @property
     def help(self) -> str:
         """What may stand in that place."""
         return f"Name, id ({self.prefix}_...), or a part of the id."
@@ -58,7 +64,9 @@ def add_get(app: typer.Typer, about: About) -> Callable[[str, bool, str | None, 
 
     @app.command("get", help=f"Print a {about.name} as JSON.")
     def get(
-        reference: Annotated[str, typer.Argument(metavar=about.metavar, help=about.help)],
+        reference: Annotated[
+            str, typer.Argument(metavar=about.metavar, help=about.help, autocompletion=about.complete)
+        ],
         _: JsonOption = True,
         server: ServerOption = None,
         token: TokenOption = None,
@@ -96,7 +104,9 @@ def add_training_verbs(
 
     @app.command("show", help=f"Show how the training of a {about.name} stands.")
     def show(
-        reference: Annotated[str, typer.Argument(metavar=about.metavar, help=about.help)],
+        reference: Annotated[
+            str, typer.Argument(metavar=about.metavar, help=about.help, autocompletion=about.complete)
+        ],
         as_json: JsonOption = False,
         server: ServerOption = None,
         token: TokenOption = None,
@@ -113,7 +123,9 @@ def add_training_verbs(
 
     @app.command("follow", help=f"Show the training of a {about.name} until it ends.")
     def follow(
-        reference: Annotated[str, typer.Argument(metavar=about.metavar, help=about.help)],
+        reference: Annotated[
+            str, typer.Argument(metavar=about.metavar, help=about.help, autocompletion=about.complete)
+        ],
         server: ServerOption = None,
         token: TokenOption = None,
     ) -> None:
@@ -124,7 +136,10 @@ def add_training_verbs(
 
     @app.command("cancel", help="Stop trainings; they cannot be resumed.")
     def cancel(
-        references: Annotated[list[str], typer.Argument(metavar=f"{about.metavar}...", help="Names or ids.")],
+        references: Annotated[
+            list[str],
+            typer.Argument(metavar=f"{about.metavar}...", help="Names or ids.", autocompletion=about.complete),
+        ],
         as_json: JsonOption = False,
         server: ServerOption = None,
         token: TokenOption = None,

@@ -16,17 +16,18 @@ from typing import Self
 
 import httpx2
 
-from hilnas.client.classification_resources import ClassificationGroup
 from hilnas.client.core.async_transport import AsyncTransport
 from hilnas.client.core.calls import Awaiting, Blocking, Carrier, M, call
 from hilnas.client.core.group import Group, read
 from hilnas.client.core.steps import Call
 from hilnas.client.locating import locate
-from hilnas.client.resources import ArtifactFiles, DeviceGroup, Jobs, Measurements, TokenGroup, WorkerGroup
+from hilnas.client.measuring_resources import ClassificationGroup, Jobs, Measurements
+from hilnas.client.resources import ArtifactFiles, DeviceGroup, TokenGroup, WorkerGroup
 from hilnas.client.search_resources import SearchGroup
 from hilnas.client.space_resources import Spaces
+from hilnas.client.study_resources import RankingStudyGroup
 from hilnas.client.table_resources import LatencyTableGroup
-from hilnas.client.training_resources import Candidates, NetworkGroup, RankingStudyGroup, SupernetGroup
+from hilnas.client.training_resources import Candidates, NetworkGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
 from server.bootstrap.http.schemas import VersionResource
 

@@ -22,13 +22,21 @@ Document = Mapping[str, Any]
 
 
 class Documents:
-    """One server, asked by path; paths are given in parts, which are percent-encoded here."""
+    """One server, asked by path; paths are given in parts, which are percent-encoded here.
 
-    def __init__(self, place: Place) -> None:
+    Args:
+        patience_s: longest wait for an answer, after one try; None waits and tries again as other clients do.
+    """
+
+    def __init__(self, place: Place, *, patience_s: float | None = None) -> None:
         # Loaded here: what only names documents, as commands without a server do, needs no HTTP.
-        from hilnas.client.transport import Transport
+        from hilnas.client.transport import RetryPolicy, Transport
 
-        self._transport = Transport(place.url, place.token, found=place.url_from)
+        if patience_s is None:
+            self._transport = Transport(place.url, place.token, found=place.url_from)
+        else:
+            once = RetryPolicy(max_attempts=1, first_s=patience_s)
+            self._transport = Transport(place.url, place.token, timeout_s=patience_s, retry=once)
 
     def __enter__(self) -> Self:
         return self

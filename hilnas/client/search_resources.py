@@ -22,6 +22,7 @@ from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
 from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
+from server.searches.comparing.schemas import ComparisonResource
 from server.searches.history.schemas import HypervolumeResource
 from server.searches.schemas import SearchResource, ValidationReport
 
@@ -60,6 +61,14 @@ class Hypervolume(HypervolumeResource):
     def _repr_html_(self) -> str:
         """The history drawn."""
         return hypervolume_picture(self) or paragraphs(["nothing evaluated yet"])
+
+
+class Comparison(ComparisonResource):
+    """Fronts of several searches against one reference point."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a search. Raises MissingPackageError."""
+        return frame_of(self.searches)
 
 
 class Answer(AnswerResource):
@@ -259,6 +268,12 @@ class SearchGroup(Group[M]):
         """How the hypervolume grew, evaluation by evaluation; of long searches at most so many points of it."""
         path = path_of("searches", search_id, "hypervolume")
         return read(Hypervolume, (yield from self._http.get(path, {"max_points": max_points})))
+
+    @call
+    def compare(self, search_ids: Sequence[str]) -> Call[Comparison]:
+        """Compare the fronts of several searches with the same objectives, against one reference point."""
+        params: Params = {"search_id": list(search_ids)}
+        return read(Comparison, (yield from self._http.get(path_of("searches", verb="compare"), params)))
 
     @call
     def answer(

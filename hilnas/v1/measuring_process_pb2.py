@@ -26,7 +26,7 @@ from hilnas.v1 import control_pb2 as hilnas_dot_v1_dot_control__pb2
 from hilnas.v1 import measurement_pb2 as hilnas_dot_v1_dot_measurement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hilnas/v1/measuring_process.proto\x12\thilnas.v1\x1a\x17hilnas/v1/control.proto\x1a\x1bhilnas/v1/measurement.proto\"\xac\x01\n\x0eProcessRequest\x12\x12\n\nmodel_path\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63\x61nary_path\x18\x02 \x01(\x0c\x12\x13\n\x0bimages_path\x18\x03 \x01(\x0c\x12(\n\x07measure\x18\x04 \x01(\x0b\x32\x15.hilnas.v1.MeasureJobH\x00\x12*\n\x08\x63lassify\x18\x05 \x01(\x0b\x32\x16.hilnas.v1.ClassifyJobH\x00\x42\x06\n\x04work\"\xed\x01\n\x0cProcessEvent\x12\x0f\n\x05ready\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bunavailable\x18\x02 \x01(\tH\x00\x12!\n\x05phase\x18\x03 \x01(\x0e\x32\x10.hilnas.v1.PhaseH\x00\x12-\n\x0bmeasurement\x18\x04 \x01(\x0b\x32\x16.hilnas.v1.MeasurementH\x00\x12\x33\n\x0e\x63lassification\x18\x05 \x01(\x0b\x32\x19.hilnas.v1.ClassificationH\x00\x12%\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x12.hilnas.v1.FailureH\x00\x42\x07\n\x05\x65ventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hilnas/v1/measuring_process.proto\x12\thilnas.v1\x1a\x17hilnas/v1/control.proto\x1a\x1bhilnas/v1/measurement.proto\"\xac\x01\n\x0eProcessRequest\x12\x12\n\nmodel_path\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63\x61nary_path\x18\x02 \x01(\x0c\x12\x13\n\x0bimages_path\x18\x03 \x01(\x0c\x12(\n\x07measure\x18\x04 \x01(\x0b\x32\x15.hilnas.v1.MeasureJobH\x00\x12*\n\x08\x63lassify\x18\x05 \x01(\x0b\x32\x16.hilnas.v1.ClassifyJobH\x00\x42\x06\n\x04work\"\x96\x02\n\x0cProcessEvent\x12\x0f\n\x05ready\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bunavailable\x18\x02 \x01(\tH\x00\x12!\n\x05phase\x18\x03 \x01(\x0e\x32\x10.hilnas.v1.PhaseH\x00\x12-\n\x0bmeasurement\x18\x04 \x01(\x0b\x32\x16.hilnas.v1.MeasurementH\x00\x12\x33\n\x0e\x63lassification\x18\x05 \x01(\x0b\x32\x19.hilnas.v1.ClassificationH\x00\x12%\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x12.hilnas.v1.FailureH\x00\x12\'\n\x05timed\x18\x07 \x01(\x0b\x32\x16.hilnas.v1.MeasurementH\x00\x42\x07\n\x05\x65ventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSREQUEST']._serialized_start=103
   _globals['_PROCESSREQUEST']._serialized_end=275
   _globals['_PROCESSEVENT']._serialized_start=278
-  _globals['_PROCESSEVENT']._serialized_end=515
+  _globals['_PROCESSEVENT']._serialized_end=556
 # @@protoc_insertion_point(module_scope)

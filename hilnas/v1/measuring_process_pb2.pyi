@@ -22,17 +22,19 @@ class ProcessRequest(_message.Message):
     def __init__(self, model_path: _Optional[bytes] = ..., canary_path: _Optional[bytes] = ..., images_path: _Optional[bytes] = ..., measure: _Optional[_Union[_control_pb2.MeasureJob, _Mapping]] = ..., classify: _Optional[_Union[_control_pb2.ClassifyJob, _Mapping]] = ...) -> None: ...
 
 class ProcessEvent(_message.Message):
-    __slots__ = ("ready", "unavailable", "phase", "measurement", "classification", "failure")
+    __slots__ = ("ready", "unavailable", "phase", "measurement", "classification", "failure", "timed")
     READY_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    TIMED_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     unavailable: str
     phase: _control_pb2.Phase
     measurement: _measurement_pb2.Measurement
     classification: _measurement_pb2.Classification
     failure: _control_pb2.Failure
-    def __init__(self, ready: _Optional[bool] = ..., unavailable: _Optional[str] = ..., phase: _Optional[_Union[_control_pb2.Phase, str]] = ..., measurement: _Optional[_Union[_measurement_pb2.Measurement, _Mapping]] = ..., classification: _Optional[_Union[_measurement_pb2.Classification, _Mapping]] = ..., failure: _Optional[_Union[_control_pb2.Failure, _Mapping]] = ...) -> None: ...
+    timed: _measurement_pb2.Measurement
+    def __init__(self, ready: _Optional[bool] = ..., unavailable: _Optional[str] = ..., phase: _Optional[_Union[_control_pb2.Phase, str]] = ..., measurement: _Optional[_Union[_measurement_pb2.Measurement, _Mapping]] = ..., classification: _Optional[_Union[_measurement_pb2.Classification, _Mapping]] = ..., failure: _Optional[_Union[_control_pb2.Failure, _Mapping]] = ..., timed: _Optional[_Union[_measurement_pb2.Measurement, _Mapping]] = ...) -> None: ...

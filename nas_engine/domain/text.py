@@ -17,6 +17,18 @@ def one_line(text: str, max_characters: int) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:max_characters]
 
 
+def duration_text(seconds: float) -> str:
+    """A time span in two units at most: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{whole} s"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Name what begins with a word or is spelt nearly like it, as the end of a sentence; empty where nothing is."""
     # Loaded here: mistakes are rare, and commands must start quickly.

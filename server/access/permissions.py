@@ -112,6 +112,7 @@ POLICY: tuple[Rule, ...] = (
         "get_search",
         "get_front",
         "get_hypervolume_history",
+        "compare_searches",
         "get_answer",
         "list_checkpoints",
         "list_search_events",

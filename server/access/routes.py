@@ -107,10 +107,10 @@ def create_enrolment_token(
     return NewEnrolmentTokenResource.of(token, secret=secret)
 
 
-@router.delete("/enrolment-tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_enrolment_token(token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Permitted) -> None:
+@router.delete("/enrolment-tokens/{enrolment_token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
+def revoke_enrolment_token(enrolment_token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Permitted) -> None:
     """Refuse enrolments with a token from now on; boards that have enrolled stay."""
-    enrolment_tokens.revoke(token_id)
+    enrolment_tokens.revoke(enrolment_token_id)
 
 
 def _expiry(uow: UnitOfWork, expires_in_s: int | None) -> datetime | None:

@@ -77,6 +77,7 @@ from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
 from server.measuring.queries import Latencies
 from server.searches.admission import Admission
 from server.searches.answers.answer import Answers
+from server.searches.comparing.comparison import Comparisons
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.shipping.bundles import EvidenceBundles
@@ -208,7 +209,8 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     training = (supernets, networks, CandidateRetraining(uow, networks), models_to_ship)
     searches = Searches(uow, Admission(spaces, datasets, supernets, artifacts), supernets, kinds)
     fronts = Fronts(uow, FrontMaths())
-    searching = (searches, fronts, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
+    comparisons = Comparisons(fronts, FrontMaths())
+    searching = (searches, fronts, comparisons, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
 
     bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))
     neighbourhoods = Neighbourhoods(uow, spaces, tables)

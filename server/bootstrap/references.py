@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from server.access.store import api_tokens
+from server.access.store import api_tokens, enrolment_tokens, principals
+from server.artifacts.store import artifacts
 from server.candidates.search_store import searches
 from server.candidates.tables import candidates
 from server.classifying.store import classifications
-from server.core.database.references import Numbered, References, Referent
+from server.core.database.references import Numbered, References, Referent, Stead
 from server.core.database.transaction import UnitOfWork
 from server.fleet.store import devices, hardware
 from server.jobs.tables import jobs
@@ -15,7 +16,7 @@ from server.measuring.store import measurements
 from server.spaces.store import architectures
 from server.studies.store import ranking_studies
 from server.training.networks.store import networks
-from server.training.store import supernets
+from server.training.store import supernet_versions, supernets
 
 _REFERENTS = {
     "search": Referent.with_spec("search", searches),
@@ -33,6 +34,14 @@ _REFERENTS = {
     "job": Referent(noun="job", id=jobs.c.id),
     "measurement": Referent(noun="measurement", id=measurements.c.id),
     "classification": Referent(noun="classification", id=classifications.c.id),
+    "enrolment": Referent(noun="enrolment token", id=enrolment_tokens.c.id, names=(enrolment_tokens.c.name,)),
+    "principal": Referent(noun="principal", id=principals.c.id, names=(principals.c.name,)),
+    "artifact": Referent(noun="artifact", id=artifacts.c.sha256),
+    "version": Referent(
+        noun="supernet version",
+        id=supernet_versions.c.id,
+        stead=Stead(kind="supernet", id=supernets.c.id, meant=supernets.c.latest_version_id),
+    ),
     "token": Referent(noun="token", id=api_tokens.c.id, names=(api_tokens.c.name,)),
     "architecture": Referent(noun="architecture", id=architectures.c.arch_id),
     "hardware": Referent(noun="hardware key", id=hardware.c.hardware_key),
@@ -45,11 +54,26 @@ _PARAMETERS = {
     "compared_with": "candidate",
     "arch_id": "architecture",
     "hardware_key": "hardware",
+    "enrolment_token_id": "enrolment",
+    "owner": "principal",
+    "sha256": "artifact",
 }
-_MEMBERS = {
-    ("supernet",): "supernet",  # of a search, of a ranking study
-    ("algorithm", "latency_table"): "batch",
-    ("warm_start", "search"): "search",
+_MEMBERS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("supernet",): ("supernet", "version"),  # of a search, of a ranking study
+    ("strategy", "inherit_from"): ("version",),
+    ("algorithm", "latency_table"): ("batch",),
+    ("warm_start", "search"): ("search",),
+    **dict.fromkeys(
+        (
+            ("algorithm", "cost_table"),
+            ("weights_sha256",),
+            ("model_sha256",),
+            ("calibration_images_sha256",),
+            ("images", "sha256"),
+            ("sha256",),
+        ),
+        ("artifact",),
+    ),
 }
 
 

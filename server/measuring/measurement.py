@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -96,6 +97,12 @@ class MeasurementRecord:
     def standard_error_us(self) -> float:
         """Standard error of the median, from its 95 % interval (normal approximation)."""
         return (self.stats.ci95_high_us - self.stats.ci95_low_us) / (2 * 1.96)
+
+    @property
+    def layers_trouble(self) -> str:
+        """Why its layers were not timed, though that was asked for and the runtime has a profiler; else empty."""
+        trouble = self.environment.get("layers_trouble") if isinstance(self.environment, Mapping) else None
+        return trouble if isinstance(trouble, str) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
 from nas_engine.domain.measuring.sample_text import blocks_as_json
-from server.access.auth import LABELS_FIT, Permitted, check_priority
+from server.access.auth import LABELS_FIT, Permitted, ReferringDocument, check_priority
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
@@ -36,7 +36,7 @@ from server.core.http.problem_types import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from server.core.http.provide import provided
-from server.core.http.requests import CSV, JSON, NDJSON, JsonDocument, preferred
+from server.core.http.requests import CSV, JSON, NDJSON, preferred
 from server.core.http.resources import Listing, interval_resource
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
@@ -94,7 +94,7 @@ def list_measurements(
     responses=problems(*COMMON, *ONCE, INVALID_MEASUREMENT_SPEC, INVALID_MODEL, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
 )
 def measure_model(
-    document: JsonDocument,
+    document: ReferringDocument,
     models: ModelCheckDep,
     artifacts: ArtifactsDep,
     latencies: LatenciesDep,
@@ -169,7 +169,10 @@ def get_measurement_layers(
     """Read how long each layer took, where the measurement was ordered with `layer_times` and the runtime tells it."""
     profile = latencies.layers_of(measurement_id)
     if profile is None:
-        return LayerProfileResource(measurement_id=measurement_id, source=None, num_runs=0, total=None, layers=[])
+        trouble = latencies.get_measurement(measurement_id).layers_trouble
+        return LayerProfileResource(
+            measurement_id=measurement_id, source=None, trouble=trouble, num_runs=0, total=None, layers=[]
+        )
     return LayerProfileResource(
         measurement_id=measurement_id,
         source=profile.source,

@@ -277,7 +277,10 @@ class LayerProfileResource(Resource):
     """Measurement that the layers belong to."""
 
     source: str | None
-    """Profiler that told the times; null where layers were not asked for, or the runtime has no profiler."""
+    """Profiler that told the times; null where layers were not asked for, the runtime has no profiler, or it failed."""
+
+    trouble: str = ""
+    """Why there are no times though they were asked for and the runtime has a profiler; empty otherwise."""
 
     num_runs: int
     """Number of profiled runs."""

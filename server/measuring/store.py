@@ -160,11 +160,13 @@ class MeasurementStore(Store):
         statement = sa.select(measurement_layers.c.profile).where(measurement_layers.c.measurement_id == measurement_id)
         return self._connection.execute(statement).scalar_one_or_none()
 
-    def newest_with_layers(self, latency_key: str, hardware_key: str) -> MeasurementRecord | None:
-        """The last authoritative, unsuspected measurement of a network on some hardware that timed its layers."""
-        query = MeasurementQuery(latency_key=latency_key, hardware_key=hardware_key, kinds=())
-        timed = sa.select(measurement_layers.c.measurement_id)
-        statement = _filtered(query).where(measurements.c.id.in_(timed))
+    def newest_measurement(
+        self, latency_key: str, hardware_key: str, *, with_layers: bool = False
+    ) -> MeasurementRecord | None:
+        """The last authoritative, unsuspected measurement of a network on some hardware, or that timed its layers."""
+        statement = _filtered(MeasurementQuery(latency_key=latency_key, hardware_key=hardware_key, kinds=()))
+        if with_layers:
+            statement = statement.where(measurements.c.id.in_(sa.select(measurement_layers.c.measurement_id)))
         return self._first(MEASUREMENTS, statement.order_by(measurements.c.id.desc()).limit(1))
 
     def page_of_measurements(self, query: MeasurementQuery, page: PageRequest) -> Page[MeasurementRecord]:

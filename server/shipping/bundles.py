@@ -303,7 +303,7 @@ def _profiled(
     """The measurement that timed its layers, where none of its evaluations comes from it."""
     if candidate.latency_key is None or search.hardware_key is None:
         return ()
-    record = MeasurementStore(tx).newest_with_layers(candidate.latency_key, search.hardware_key)
+    record = MeasurementStore(tx).newest_measurement(candidate.latency_key, search.hardware_key, with_layers=True)
     known = {one.measurement_id for one in evaluations}
     return () if record is None or record.id in known else (record,)
 

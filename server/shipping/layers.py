@@ -70,10 +70,15 @@ class BlockTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateLayers:
-    """A candidate with its times, measured ones first."""
+    """A candidate with its times, measured ones first.
+
+    Attributes:
+        trouble: why the last measurement has none, where they were asked for; empty otherwise.
+    """
 
     candidate: Candidate
     tables: tuple[BlockTimes, ...]
+    trouble: str = ""
 
 
 class LayerTimes:
@@ -89,27 +94,28 @@ class LayerTimes:
 
         def look(
             tx: Transaction,
-        ) -> tuple[Candidate, MeasurementRecord | None, LayerProfile | None, ModelExport | None]:
+        ) -> tuple[Candidate, MeasurementRecord | None, LayerProfile | None, ModelExport | None, str]:
             candidate = CandidateStore(tx).get_candidate(candidate_id)
             hardware_key = SearchStore(tx).get_search(candidate.search_id).hardware_key
             if candidate.latency_key is None or hardware_key is None:
-                return candidate, None, None, None
+                return candidate, None, None, None, ""
             store = MeasurementStore(tx)
-            record = store.newest_with_layers(candidate.latency_key, hardware_key)
+            record = store.newest_measurement(candidate.latency_key, hardware_key, with_layers=True)
+            newest = store.newest_measurement(candidate.latency_key, hardware_key)
             profile = None if record is None else store.layers_of_measurement(record.id)
             export = ArtifactStore(tx).find_export(
                 candidate.latency_key, ModelFormat.RKNN_CYCLES, tuple(WeightsOrigin), None
             )
-            return candidate, record, profile, export
+            return candidate, record, profile, export, "" if newest is None else newest.layers_trouble
 
-        candidate, record, profile, export = self._uow.read(look)
+        candidate, record, profile, export, trouble = self._uow.read(look)
         graph = self._spaces.graph(candidate.record.architecture)
         tables: list[BlockTimes] = []
         if graph is not None and record is not None and profile is not None:
             tables.append(_profiled(graph, record, profile))
         if graph is not None and export is not None:
             tables += _simulated(graph, self._artifacts.read(export.sha256))
-        return CandidateLayers(candidate=candidate, tables=tuple(tables))
+        return CandidateLayers(candidate=candidate, tables=tuple(tables), trouble=trouble)
 
 
 def _profiled(graph: LayerGraph, record: MeasurementRecord, profile: LayerProfile) -> BlockTimes:

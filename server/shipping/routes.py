@@ -214,6 +214,8 @@ def _notes_of_layers(found: CandidateLayers) -> Iterator[str]:
             "simulated: the compiler's cycles; it counts none for activations, joins, pooling and the CPU, and no "
             "launches"
         )
+    if found.trouble:
+        yield f"the last measurement was to time layers, and could not: {found.trouble}"
     if not found.tables:
         yield (
             "no layer was timed: order it with `hilnas candidates explain --measure`, or in a spec with "

@@ -73,7 +73,10 @@ class SpareTime:
         pool_key = HardwareStore(tx).get_hardware(hardware_key).pool_key
         boards = (one.capabilities for one in DeviceStore(tx).devices_of_type(device.device_type))
         told = any(LAYERS_FEATURE in one.features and pool_key in one.pool_keys() for one in boards)
-        return told and MeasurementStore(tx).newest_with_layers(candidate.latency_key, hardware_key) is None
+        return (
+            told
+            and MeasurementStore(tx).newest_measurement(candidate.latency_key, hardware_key, with_layers=True) is None
+        )
 
     def _queue(
         self,

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
-from server.access.auth import LABELS_FIT, Permitted
+from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
@@ -29,7 +29,6 @@ from server.core.http.problem_types import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from server.core.http.provide import provided
-from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
@@ -72,7 +71,7 @@ _MOVED: dict[int | str, dict[str, Any]] = {
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def create_supernet(
-    document: JsonDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
+    document: ReferringDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
 ) -> Response:
     """Train a supernet. The answer names it at once; follow its events.
 
@@ -95,7 +94,7 @@ def create_supernet(
     responses=problems(*COMMON, *ONCE, INVALID_SUPERNET_SPEC, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
 )
 def register_supernet(
-    document: JsonDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
+    document: ReferringDocument, supernets: SupernetsDep, networks: NetworksDep, once: PermittedOnce
 ) -> Response:
     """Take in a supernet that was trained elsewhere; its weights are an artifact already.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from hilnas.cli.completions import names_of
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.models.again import Again, Comparison, measure_again
 from hilnas.cli.models.model_files import fetch_bundle
@@ -47,7 +48,13 @@ def verify(
         bool, typer.Option("--pin", help=f"Believe that key from now on ({PINS_FILE} in the home folder).")
     ] = False,
     on: Annotated[
-        str | None, typer.Option("--on", metavar="DEVICE_TYPE", help="Measure it again on such a board, and compare.")
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="DEVICE_TYPE",
+            help="Measure it again on such a board, and compare.",
+            autocompletion=names_of("device-types"),
+        ),
     ] = None,
     within_percent: Annotated[
         float, typer.Option(min=0, help="How far two measurements of one network may lie apart and count as the same.")

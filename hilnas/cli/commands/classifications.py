@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, LimitOption, ServerOption, TokenOption, documents, print_json
 from hilnas.cli.runner import new_app
 from hilnas.client.documents import Document
@@ -26,7 +27,12 @@ def list_classifications(
 
 @app.command()
 def get(
-    classification_id: Annotated[str, typer.Argument(metavar="CLASSIFICATION", help="Id (cls_...), or a part of it.")],
+    classification_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="CLASSIFICATION", help="Id (cls_...), or a part of it.", autocompletion=names_of("classifications")
+        ),
+    ],
     _: JsonOption = True,
     server: ServerOption = None,
     token: TokenOption = None,

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, documents, print_json
 from hilnas.cli.runner import new_app
@@ -41,7 +42,7 @@ def list_datasets(as_json: JsonOption = False, server: ServerOption = None, toke
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a data set of the server.")],
+    name: Annotated[str, typer.Argument(help="Name of a data set of the server.", autocompletion=names_of("datasets"))],
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -58,7 +59,7 @@ def show(
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help="Name of a data set of the server.")],
+    name: Annotated[str, typer.Argument(help="Name of a data set of the server.", autocompletion=names_of("datasets"))],
     _: JsonOption = True,
     server: ServerOption = None,
     token: TokenOption = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, documents, print_json
 from hilnas.cli.runner import new_app
 from hilnas.client.documents import Document
@@ -16,13 +17,20 @@ from nas_engine.domain.measuring.environment import DeviceClass
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
 MAX_QUEUE = 100
 _VOUCHED_BY = {"declared": "nobody (declared)", "enrolled": "its token", "confirmed": "an admin"}
-DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Name, id (dev_...), or a part of the id.")]
+DeviceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DEVICE", help="Name, id (dev_...), or a part of the id.", autocompletion=names_of("devices")
+    ),
+]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
 
 
 @app.command("list")
 def list_devices(
-    device_type: Annotated[str | None, typer.Option("--device-type", help="Of this type.")] = None,
+    device_type: Annotated[
+        str | None, typer.Option("--device-type", help="Of this type.", autocompletion=names_of("device-types"))
+    ] = None,
     owner: OwnerOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -74,9 +82,17 @@ def get(
 @app.command()
 def queue(
     device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="Of what this board holds or may take; by name or id.")
+        str | None,
+        typer.Argument(
+            metavar="[DEVICE]",
+            help="Of what this board holds or may take; by name or id.",
+            autocompletion=names_of("devices"),
+        ),
     ] = None,
-    device_type: Annotated[str | None, typer.Option("--device-type", help="Of boards of this type.")] = None,
+    device_type: Annotated[
+        str | None,
+        typer.Option("--device-type", help="Of boards of this type.", autocompletion=names_of("device-types")),
+    ] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,

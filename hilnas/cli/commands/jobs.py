@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.options import (
     JsonOption,
     LimitOption,
@@ -24,15 +25,21 @@ from hilnas.client.errors import HilnasError
 from server.jobs.states import JobKind, JobState
 
 app = new_app("List, follow and cancel the work of workers and boards.")
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id (job_...), or a part of it.")]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id (job_...), or a part of it.", autocompletion=names_of("jobs"))
+]
 
 
 @app.command("list")
 def list_jobs(
     state: Annotated[list[JobState] | None, typer.Option(help="Any of these.")] = None,
     kind: Annotated[list[JobKind] | None, typer.Option(help="Any of these.")] = None,
-    search: Annotated[str | None, typer.Option(help="Of this search, by name or id.")] = None,
-    device: Annotated[str | None, typer.Option(help="Held by this board, by name or id.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Of this search, by name or id.", autocompletion=names_of("searches"))
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Held by this board, by name or id.", autocompletion=names_of("devices"))
+    ] = None,
     owner: OwnerOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
@@ -78,9 +85,17 @@ def follow(job_id: JobArgument, server: ServerOption = None, token: TokenOption 
 
 @app.command()
 def cancel(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="Ids, or parts of them.")] = None,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[JOB...]", help="Ids, or parts of them.", autocompletion=names_of("jobs")),
+    ] = None,
     owner: Annotated[
-        str | None, typer.Option("--owner", help="Everything of this principal that waits, by its name or id.")
+        str | None,
+        typer.Option(
+            "--owner",
+            help="Everything of this principal that waits, by its name or id.",
+            autocompletion=names_of("principals"),
+        ),
     ] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.models.own_models import measure
 from hilnas.cli.options import (
     ExportFormat,
@@ -27,10 +28,20 @@ if TYPE_CHECKING:
     from hilnas.client.transport import Params
 
 app = new_app("Measure a model of your own; query measured latencies of every search.")
-MeasurementArgument = Annotated[str, typer.Argument(metavar="MEASUREMENT", help="Id (meas_...), or a part of it.")]
-DeviceTypeOption = Annotated[str | None, typer.Option("--device-type", help="On devices of this type.")]
+MeasurementArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MEASUREMENT", help="Id (meas_...), or a part of it.", autocompletion=names_of("measurements")
+    ),
+]
+DeviceTypeOption = Annotated[
+    str | None, typer.Option("--device-type", help="On devices of this type.", autocompletion=names_of("device-types"))
+]
 ArchOption = Annotated[str | None, typer.Option("--arch-id", help="Of this architecture: its id, or the first part.")]
-SearchOption = Annotated[str | None, typer.Option("--search", help="Made for this search, by its name or id.")]
+SearchOption = Annotated[
+    str | None,
+    typer.Option("--search", help="Made for this search, by its name or id.", autocompletion=names_of("searches")),
+]
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", help="measured, simulated or estimated [default: measured].")
 ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import presets
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
@@ -20,14 +21,16 @@ from hilnas.cli.runner import new_app
 from hilnas.cli.verbs import About, add_training_verbs
 
 app = new_app("Train single networks; fetch their model files.")
-ABOUT = About("networks", "network", "net")
-NetworkArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
+ABOUT = About("networks", "network", "network")
+NetworkArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
 
 
 @app.command()
 def train(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Recipe to start from; `hilnas presets list` names them.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Recipe to start from; `hilnas presets list` names them.", autocompletion=presets)
+    ] = None,
     space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,

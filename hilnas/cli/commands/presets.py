@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import presets
 from hilnas.cli.options import JsonOption, print_json
 from hilnas.cli.runner import new_app
 from hilnas.client.documents import Document
@@ -39,7 +40,9 @@ def list_presets(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Name of a preset.")], as_json: JsonOption = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a preset.", autocompletion=presets)], as_json: JsonOption = False
+) -> None:
     """Show a preset: where its numbers come from, what it needs, and its spec, which a file may start from."""
     found = {one["name"]: one for one in known_presets()}
     if name not in found:
@@ -57,7 +60,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of a preset.")], as_json
 
 
 @app.command()
-def get(name: Annotated[str, typer.Argument(help="Name of a preset.")], _: JsonOption = True) -> None:
+def get(
+    name: Annotated[str, typer.Argument(help="Name of a preset.", autocompletion=presets)], _: JsonOption = True
+) -> None:
     """Print a preset as JSON."""
     show(name, as_json=True)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 app = new_app("Compare the order of a supernet with that of stand-alone training.")
 _console = make_console()
 ABOUT = About("ranking-studies", "study", "study")
-StudyArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
+StudyArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
 
 
 @app.command()
@@ -99,7 +99,9 @@ get = add_get(app, ABOUT)
 
 @app.command()
 def cancel(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Names or ids.")],
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Names or ids.", autocompletion=ABOUT.complete)
+    ],
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
     ExportFormat,
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
 app = new_app("Create, follow, steer and read searches.")
 _console = make_console()
 ABOUT = About("searches", "search", "srch")
-SearchArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
-SearchesArgument = Annotated[list[str], typer.Argument(metavar="SEARCH...", help="Names or ids.")]
+SearchArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
+SearchesArgument = Annotated[
+    list[str], typer.Argument(metavar="SEARCH...", help="Names or ids.", autocompletion=ABOUT.complete)
+]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends, then its front.")]
 
 WarmStartOption = Annotated[
@@ -56,10 +59,20 @@ WarmStartOption = Annotated[
 @app.command()
 def create(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Search to start from; `hilnas presets list` names them.")] = None,
-    device_type: Annotated[str | None, typer.Option(help="Kind of board, instead of the spec's.")] = None,
-    latency_table: Annotated[str | None, typer.Option(help="Table that DenseNAS pays with, by name or id.")] = None,
-    supernet: Annotated[str | None, typer.Option(help="A trained one, by name or id, instead of the spec's.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Search to start from; `hilnas presets list` names them.", autocompletion=presets)
+    ] = None,
+    device_type: Annotated[
+        str | None, typer.Option(help="Kind of board, instead of the spec's.", autocompletion=names_of("device-types"))
+    ] = None,
+    latency_table: Annotated[
+        str | None,
+        typer.Option(help="Table that DenseNAS pays with, by name or id.", autocompletion=names_of("latency-tables")),
+    ] = None,
+    supernet: Annotated[
+        str | None,
+        typer.Option(help="A trained one, by name or id, instead of the spec's.", autocompletion=names_of("supernets")),
+    ] = None,
     warm_start: WarmStartOption = None,
     warm_start_max: Annotated[
         int | None, typer.Option(min=1, help="Most that are taken from a search and from the database, each.")
@@ -258,6 +271,18 @@ def front(
 
 
 @app.command()
+def compare(
+    searches: SearchesArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Compare the fronts of several searches: hypervolumes against one reference point, and what each adds."""
+    from hilnas.cli.comparisons import comparison_view
+
+    with connect(server, token) as nas:
+        found = nas.searches.compare(searches)
+    print_json(found) if as_json else _console.print(comparison_view(found))
+
+
+@app.command()
 def answer(
     search_id: SearchArgument,
     latency_ms: Annotated[
@@ -304,6 +329,8 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("evaluated", lambda search: _evaluated(search["progress"])),
     ("front", lambda search: str(search["progress"]["front_size"])),
     ("hypervolume", lambda search: _hypervolume(search["progress"])),
+    ("elapsed", listings.duration("elapsed_s")),
+    ("left", listings.duration("left_s")),
     ("created", listings.time("created_at")),
     ("owner", listings.owner),
 )

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from hilnas.cli import local_spaces
+from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
@@ -23,7 +24,12 @@ app = new_app("Look at search spaces and their architectures: on this machine, w
 _console = make_console()
 
 SpaceArgument = Annotated[
-    str, typer.Argument(help="Space id, see 'hilnas spaces list', or a file with a table of results.", metavar="SPACE")
+    str,
+    typer.Argument(
+        help="Space id, see 'hilnas spaces list', or a file with a table of results.",
+        metavar="SPACE",
+        autocompletion=names_of("search-spaces"),
+    ),
 ]
 ClassesOption = Annotated[int | None, typer.Option("--num-classes", help="Outputs of the classifier [default: 1000].")]
 SettingOption = Annotated[

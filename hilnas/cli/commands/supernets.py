@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
     FollowOption,
@@ -27,15 +28,22 @@ from hilnas.cli.verbs import About, add_training_verbs
 
 app = new_app("Train supernets or import them; list, follow, cancel them.")
 ABOUT = About("supernets", "supernet", "sup")
-SupernetArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
+SupernetArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
 
 
 @app.command()
 def train(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Recipe to start from; `hilnas presets list` names them.")] = None,
-    space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Recipe to start from; `hilnas presets list` names them.", autocompletion=presets)
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Search space, e.g. spos.", autocompletion=names_of("search-spaces"))
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Registered data set, e.g. fashion-mnist-12k.", autocompletion=names_of("datasets")),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     strategy: Annotated[str | None, typer.Option(help="How subnets are drawn; retrain for one network.")] = None,
     architecture: Annotated[
@@ -102,7 +110,9 @@ def import_file(
     spec: Annotated[
         Path | None, typer.Option(help="Spec they were trained with [of a published layout: the paper's preset].")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Registered data set that they classify.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Registered data set that they classify.", autocompletion=names_of("datasets"))
+    ] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.local_cost_tables import cost_table
 from hilnas.cli.options import (
     ExportFormat,
@@ -42,8 +43,15 @@ if TYPE_CHECKING:
 app = new_app("Have the operators of a space measured; report how well they estimate whole networks.")
 _console = make_console()
 ABOUT = About("latency-tables", "table", "ltab")
-TableArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help)]
-ReportArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Name, id (crep_...), or a part of the id.")]
+TableArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
+ReportArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REPORT",
+        help="Name, id (crep_...), or a part of the id.",
+        autocompletion=names_of("latency-tables", "{table_id}", "reports"),
+    ),
+]
 SteeredOption = Annotated[
     str | None, typer.Option("--report", help="This report of the table instead of the table itself.")
 ]
@@ -73,8 +81,12 @@ FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it unti
 @app.command()
 def create(
     file: Annotated[Path | None, typer.Argument(help="Spec as JSON or YAML; - reads standard input.")] = None,
-    space: Annotated[str | None, typer.Option(help="Search space, e.g. densenas-mbv2.")] = None,
-    device_type: Annotated[str | None, typer.Option(help="Kind of board, e.g. rk3588.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Search space, e.g. densenas-mbv2.", autocompletion=names_of("search-spaces"))
+    ] = None,
+    device_type: Annotated[
+        str | None, typer.Option(help="Kind of board, e.g. rk3588.", autocompletion=names_of("device-types"))
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images per inference; the paper's tables: 32.")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or w8a8.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,

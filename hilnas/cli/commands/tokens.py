@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hilnas.cli import listings
+from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, documents, print_json
 from hilnas.cli.runner import new_app
 from nas_engine.domain.measuring.environment import DeviceClass
@@ -14,7 +15,10 @@ from server.access.token import Role
 
 app = new_app("Make, list and revoke access tokens.")
 _DAY_S = 86_400
-TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN", help="Name, id (tok_...), or a part of the id.")]
+TokenArgument = Annotated[
+    str,
+    typer.Argument(metavar="TOKEN", help="Name, id (tok_...), or a part of the id.", autocompletion=names_of("tokens")),
+]
 
 
 @app.command("list")

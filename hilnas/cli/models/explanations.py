@@ -11,7 +11,7 @@ from rich.text import Text
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.core.calls import Blocking
-from hilnas.client.resources import Job
+from hilnas.client.measuring_resources import Job
 from nas_engine.domain.uncertainty import Interval, number_text, quantity_text
 from server.core.http.resources import IntervalResource
 from server.jobs.states import JobState

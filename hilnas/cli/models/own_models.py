@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hilnas.cli.completions import names_of
 from hilnas.cli.options import FollowOption, JsonOption, ServerOption, TokenOption, connect, print_json
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import transferring, working
@@ -41,7 +42,12 @@ def measure(
         ),
     ],
     device_type: Annotated[
-        str, typer.Option("--device-type", help="Kind of board; `hilnas devices types` lists them.")
+        str,
+        typer.Option(
+            "--device-type",
+            help="Kind of board; `hilnas devices types` lists them.",
+            autocompletion=names_of("device-types"),
+        ),
     ],
     dtype: Annotated[str, typer.Option(help="fp32, fp16 or w8a8.")] = "fp32",
     batch: Annotated[

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli.options import JsonOption, ServerOption, TokenOption, connect, print_json
+from hilnas.cli.completions import names_of, presets
+from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, print_json
 from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
@@ -23,15 +24,15 @@ class RknnDtype(StrEnum):
 
 
 def retrain(
-    candidate: Annotated[
-        str,
-        typer.Argument(metavar="CANDIDATE", help="Id (cand_...), number or part of it, as `search front` prints it."),
-    ],
+    candidate: CandidateArgument,
     file: Annotated[Path | None, typer.Argument(help="Settings as JSON or YAML; - reads standard input.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Recipe whose settings to take, see `hilnas presets list`.")
+        str | None,
+        typer.Option(help="Recipe whose settings to take, see `hilnas presets list`.", autocompletion=presets),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Registered data set; absent: the search's.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Registered data set; absent: the search's.", autocompletion=names_of("datasets"))
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Update steps, instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,

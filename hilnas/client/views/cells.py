@@ -9,6 +9,7 @@ from functools import singledispatch
 
 from pydantic import BaseModel
 
+from nas_engine.domain.text import duration_text
 from nas_engine.domain.uncertainty import Interval, number_text, quantity_text, shown_in, unit_text
 from server.jobs.spent.schemas import TimeResource
 from server.measuring.schemas import MeasurementResource
@@ -94,18 +95,6 @@ def _of_measurement(measurement: MeasurementResource) -> Mapping[str, str]:
         "validity": measurement.validity.value,
         "at": _text(measurement.created_at),
     }
-
-
-def duration_text(seconds: float) -> str:
-    """A time span in two units at most: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
-    return f"{whole} s"
 
 
 def _times(time: TimeResource | None) -> Mapping[str, str]:

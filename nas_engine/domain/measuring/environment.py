@@ -169,7 +169,8 @@ class EnvironmentRecord:
     """The state of a device around one measurement; attached to every result.
 
     Units are in the names. `wall_clock_start` is ISO 8601 and only for people: durations come from the monotonic
-    clock of the device, and clocks of two machines are never subtracted.
+    clock of the device, and clocks of two machines are never subtracted. `layers_trouble` says why layers were not
+    timed, where that was asked for and the runtime has a profiler.
     """
 
     agent_version: str
@@ -196,6 +197,7 @@ class EnvironmentRecord:
     wall_clock_start: str | None = None
     monotonic_start_ns: int | None = None
     monotonic_end_ns: int | None = None
+    layers_trouble: str | None = None
 
     def to_json(self) -> JsonValue:
         """A JSON document with one entry per field; None where the device could not tell.

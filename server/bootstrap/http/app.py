@@ -41,6 +41,7 @@ from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
 from server.searches.answers import routes as answers
+from server.searches.comparing import routes as search_comparisons
 from server.searches.history import routes as search_histories
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
@@ -59,6 +60,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     search_presets.router,
     answers.router,
     search_histories.router,
+    search_comparisons.router,
     candidates.router,
     measurements.router,
     classifications.router,

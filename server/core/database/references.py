@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ import sqlalchemy as sa
 
 from nas_engine.domain.json_value import JsonValue
 from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.types import Digest
 from server.core.errors import AmbiguousReferenceError
 from server.core.ids import SHORT_CHARACTERS, is_id, short_id
 
 MAX_LISTED = 5  # matches that an error names
+_DIGEST = re.compile("[0-9a-f]{64}")
 _MIN_BEGINNING = 4  # characters of an id's beginning or end; of fewer nearly everything matches
 
 
@@ -33,6 +36,21 @@ class Numbered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stead:
+    """Things of another kind, each of which may be named in place of one thing, as a supernet for its newest version.
+
+    Attributes:
+        kind: of the thing that is named.
+        id: column of its id.
+        meant: column beside it, with the id of what is meant.
+    """
+
+    kind: str
+    id: sa.Column[Any]
+    meant: sa.Column[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Referent:
     """Things of one kind, and by what they can be named.
 
@@ -42,6 +60,7 @@ class Referent:
         names: what gives their names.
         digests: columns of which a beginning names one too.
         numbered: how they are counted, where they are: ``OWNER.NUMBER`` names one.
+        stead: what may be named instead.
     """
 
     noun: str
@@ -49,6 +68,13 @@ class Referent:
     names: tuple[sa.ColumnElement[Any], ...] = ()
     digests: tuple[sa.Column[Any], ...] = ()
     numbered: Numbered | None = None
+    stead: Stead | None = None
+
+    def is_whole(self, reference: str) -> bool:
+        """Whether a reference is an id in full already, so that nothing is looked up."""
+        if self.id.type is Digest:
+            return _DIGEST.fullmatch(reference) is not None
+        return is_id(reference) and self.stead is None
 
     @classmethod
     def with_spec(cls, noun: str, table: sa.Table) -> Referent:
@@ -63,7 +89,7 @@ class References:
     Args:
         referents: by kind.
         parameters: kind of what each parameter of a path or query names.
-        members: kind of what each member of a request's document names, by its place.
+        members: kinds of what each member of a request's document may name, by its place; the first that fits is meant.
     """
 
     def __init__(
@@ -71,7 +97,7 @@ class References:
         uow: UnitOfWork,
         referents: Mapping[str, Referent],
         parameters: Mapping[str, str],
-        members: Mapping[tuple[str, ...], str],
+        members: Mapping[tuple[str, ...], tuple[str, ...]],
     ) -> None:
         self._uow = uow
         self._referents = referents
@@ -85,7 +111,7 @@ class References:
             AmbiguousReferenceError: it means several things.
         """
         kind = self._parameters.get(parameter)
-        return reference if kind is None else self._of_kind(kind, reference)
+        return reference if kind is None else self._of_kinds((kind,), reference)
 
     def resolved_document(self, document: JsonValue) -> JsonValue:
         """Give a document with ids in place of what names them; what names nothing stays.
@@ -93,25 +119,30 @@ class References:
         Raises:
             AmbiguousReferenceError: a reference means several things.
         """
-        for place, kind in self._members.items():
-            document = self._resolved_at(document, place, kind)
+        for place, kinds in self._members.items():
+            document = self._resolved_at(document, place, kinds)
         return document
 
-    def _resolved_at(self, document: JsonValue, place: tuple[str, ...], kind: str) -> JsonValue:
+    def _resolved_at(self, document: JsonValue, place: tuple[str, ...], kinds: tuple[str, ...]) -> JsonValue:
         if not place:
-            return self._of_kind(kind, document) if isinstance(document, str) else document
+            return self._of_kinds(kinds, document) if isinstance(document, str) else document
         name, *rest = place
         if not isinstance(document, Mapping) or name not in document:
             return document
-        return {**document, name: self._resolved_at(document[name], tuple(rest), kind)}
+        return {**document, name: self._resolved_at(document[name], tuple(rest), kinds)}
 
-    def _of_kind(self, kind: str, reference: str) -> str:
-        if is_id(reference):
+    def _of_kinds(self, kinds: tuple[str, ...], reference: str) -> str:
+        if any(self._referents[kind].is_whole(reference) for kind in kinds):
             return reference
-        return self._uow.read(lambda tx: self._resolved(tx, kind, reference))
 
-    def _resolved(self, tx: Transaction, kind: str, reference: str) -> str:
-        referent = self._referents[kind]
+        def look(tx: Transaction) -> str:
+            meant = (self._meant(tx, self._referents[kind], reference) for kind in kinds)
+            return next((id for id in meant if id is not None), reference)
+
+        return self._uow.read(look)
+
+    def _meant(self, tx: Transaction, referent: Referent, reference: str) -> str | None:
+        """The id that a reference means; None where it names nothing."""
         exact = [referent.id == reference]
         named = [name == reference for name in referent.names]
         for conditions in (exact, named, self._numbered(tx, referent, reference), _beginnings(referent, reference)):
@@ -123,13 +154,17 @@ class References:
                 return found[0]
             if found:
                 raise AmbiguousReferenceError(referent.noun, reference, self._listed(tx, referent, found))
-        return reference
+        if (stead := referent.stead) is None:
+            return None
+        instead = self._meant(tx, self._referents[stead.kind], reference)
+        meant = tx.connection.execute(sa.select(stead.meant).where(stead.id == instead)).scalar_one_or_none()
+        return None if meant is None else str(meant)
 
     def _numbered(self, tx: Transaction, referent: Referent, reference: str) -> list[sa.ColumnElement[bool]]:
         owner, dot, rest = reference.rpartition(".")
         if referent.numbered is None or not dot:
             return []
-        owner_id = self._resolved(tx, referent.numbered.within, owner)
+        owner_id = self._meant(tx, self._referents[referent.numbered.within], owner)
         within = referent.numbered.owner_id == owner_id
         if rest.isdecimal() and len(rest) <= SHORT_CHARACTERS:
             return [sa.and_(within, referent.numbered.number == int(rest))]

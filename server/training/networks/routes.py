@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.settings.training import NetworkSpec
-from server.access.auth import LABELS_FIT, Permitted
+from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
@@ -23,7 +23,6 @@ from server.core.http.problem_types import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from server.core.http.provide import provided
-from server.core.http.requests import JsonDocument
 from server.core.http.resources import Listing
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
@@ -54,7 +53,7 @@ CandidateId = Annotated[str, Path(examples=["cand_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     openapi_extra=json_body(NetworkSpec),
     responses=problems(*COMMON, *ONCE, INVALID_NETWORK_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def create_network(document: JsonDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
+def create_network(document: ReferringDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
     """Train one architecture by itself. The answer names the network at once; follow its events."""
 
     def action() -> StoredResponse:
@@ -70,7 +69,7 @@ def create_network(document: JsonDocument, networks: NetworksDep, once: Permitte
     openapi_extra=json_body(NetworkRegistrationBody),
     responses=problems(*COMMON, *ONCE, INVALID_NETWORK_SPEC, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE),
 )
-def register_network(document: JsonDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
+def register_network(document: ReferringDocument, networks: NetworksDep, once: PermittedOnce) -> Response:
     """Take in a network that was trained elsewhere; its weights are an artifact already."""
 
     def action() -> StoredResponse:
@@ -89,7 +88,7 @@ def register_network(document: JsonDocument, networks: NetworksDep, once: Permit
     responses=problems(*COMMON, *ONCE, NOT_FOUND, INVALID_NETWORK_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
 def retrain_candidate(
-    candidate_id: CandidateId, document: JsonDocument, retraining: CandidateRetrainingDep, once: PermittedOnce
+    candidate_id: CandidateId, document: ReferringDocument, retraining: CandidateRetrainingDep, once: PermittedOnce
 ) -> Response:
     """Train a candidate's architecture by itself. The answer is the network, to be followed as any other."""
 

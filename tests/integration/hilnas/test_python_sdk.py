@@ -13,9 +13,7 @@ import pytest
 
 import hilnas
 from hilnas.client.search_resources import Search
-from server.access.permissions import Kind
 from tests.support.worlds.api_world import ADMIN, World, latency_spec
-from tests.support.worlds.owned_things import OwnedThings
 from tests.support.worlds.served_world import served
 
 _ARCHITECTURES = ([0, 0, 0, 0], [1, 1, 1, 1], [3, 3, 3, 3])
@@ -104,44 +102,6 @@ def test_what_does_not_end_is_waited_for_no_longer_than_wanted_and_what_failed_i
     assert isinstance(caught.value.ended, Search)
     assert search.wait(check=False).state.value == "cancelled"
     assert search.refresh().state.value == "cancelled"
-
-
-@pytest.fixture
-def things(tmp_path: Path) -> Iterator[OwnedThings]:
-    """A farm of their own: none of its boards takes work."""
-    world = World.open(tmp_path)
-    yield OwnedThings(world)
-    world.close()
-
-
-def test_whatever_ends_is_waited_for_alike(things: OwnedThings) -> None:
-    table_id = things.make(Kind.TABLE, "root")["table_id"]
-    report = things.make(Kind.REPORT, "root")
-    with served(things.world) as url, hilnas.connect(url, ADMIN) as nas:
-        ending = (
-            nas.supernets.get(things.make(Kind.SUPERNET, "root")["supernet_id"]),
-            nas.networks.get(things.make(Kind.NETWORK, "root")["network_id"]),
-            nas.ranking_studies.get(things.make(Kind.STUDY, "root")["study_id"]),
-            nas.latency_tables.get(table_id),
-            nas.latency_tables.report(report["table_id"], report["report_id"]),
-            nas.jobs.get(things.make(Kind.JOB, "root")["job_id"]),
-        )
-        for one in ending:
-            with pytest.raises(hilnas.WaitTimeoutError, match=r"after 0.1 s.*it goes on"):
-                one.wait(0.1, poll_s=0.05)
-            assert one.cancel().id == one.id
-            with pytest.raises(hilnas.UnsuccessfulError, match="is cancelled") as caught:
-                one.wait(60, poll_s=0.05)
-            assert type(caught.value.ended) is type(one)
-            assert one.refresh().state.value == "cancelled"
-            assert one.id in one._repr_html_()
-
-        async def awaited() -> list[str]:
-            async with hilnas.connect_async(url, ADMIN) as other:
-                table, job = await other.latency_tables.get(table_id), await other.jobs.get(ending[-1].id)
-                return [(await table.wait(check=False)).state.value, (await job.wait(check=False)).state.value]
-
-        assert anyio.run(awaited) == ["cancelled", "cancelled"]
 
 
 def test_tables_of_pandas_hold_values_with_their_intervals(nas: hilnas.Hilnas, search_id: str) -> None:

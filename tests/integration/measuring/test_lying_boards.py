@@ -355,7 +355,11 @@ def test_layers_are_kept_where_they_were_asked_for_and_ignored_elsewhere(liar: L
         stored = liar.world.uow.read(lambda tx, id=record.id: MeasurementStore(tx).layers_of_measurement(id))  # type: ignore[misc]
         assert stored == (PROFILE if asked else None)
         timed = liar.world.uow.read(
-            lambda tx, key=record.latency_key: MeasurementStore(tx).newest_with_layers(key, KEY.digest)  # type: ignore[misc]
+            lambda tx, key=record.latency_key: MeasurementStore(tx).newest_measurement(
+                key,
+                KEY.digest,
+                with_layers=True,  # type: ignore[misc]
+            )  # type: ignore[misc]
         )
         assert timed == (record if asked else None)
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from device_agent.child.process import ChildMeasurer
 from device_agent.failures import JobFailedError
+from device_agent.measuring.device import MeasuringSettings
 from device_agent.measuring.procedure import MeasureRequest, run_measurement
 from device_agent.runtime.base import LayerTimer, SessionSettings
 from device_agent.runtime.golden import golden_onnx
 from device_agent.runtime.onnx_profile import read_profile
 from device_agent.runtime.onnxruntime import OnnxRuntime
+from device_agent.runtime.select import RuntimeName, RuntimeOptions
+from device_agent.stop import StopToken
 from nas_engine.domain.errors import InvalidMeasurementError
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.measurement import Dtype, Measurement
+from nas_engine.domain.measurement import Dtype, Measurement, MeasurementProfile
 from nas_engine.domain.measuring.layer_times import LayerProfile, ProfiledLayer
 from tests.support.fakes.board import COOL, STANDARD, CountingLock, ScriptedRuntime, ScriptedTelemetry, setup_of
 from tests.support.samples.model_files import ONNX, write
@@ -116,3 +121,26 @@ def test_a_profiler_that_breaks_costs_no_measurement() -> None:
     found = measured(ProfilingRuntime(broken=True), layer_times=True)
     assert found.layers is None
     assert found.blocks
+    assert found.environment.layers_trouble == "JobFailedError: the profiler broke"
+
+
+def test_nor_does_one_that_takes_the_process_with_it(tmp_path: Path) -> None:
+    # The engine of the child is as it is, but for its profiler, which ends the process where it should write its file.
+    broken = "import os, onnxruntime; onnxruntime.InferenceSession.end_profiling = lambda self: os.abort()"
+    code = f"{broken}; from device_agent.child.main import main; raise SystemExit(main())"
+    settings = MeasuringSettings(runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "lock")
+    request = MeasureRequest(
+        model=write(tmp_path, golden_onnx()),
+        settings=SessionSettings(format="onnx"),
+        profile=MeasurementProfile.named("quick"),
+        dtype=Dtype.FP32,
+        layer_times=True,
+    )
+    measurer = ChildMeasurer(settings, (sys.executable, "-c", code))
+    try:
+        found = measurer.measure(request, StopToken(), lambda _: None, 60.0)
+    finally:
+        measurer.close()
+    assert found.layers is None
+    assert found.blocks
+    assert "SIGABRT" in (found.environment.layers_trouble or "")
