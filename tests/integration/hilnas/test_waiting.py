@@ -59,7 +59,7 @@ def test_it_is_waited_for_in_time_until_it_ends(url: str, things: OwnedThings, k
         assert isinstance(ended.value.ended, type(found))
         assert found.wait(30.0, check=False).state.value == "cancelled"
         assert found.refresh().state.value == "cancelled"
-        assert found.id in found._repr_html_()
+        assert found._repr_html_().startswith("<")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.value)
