@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from functools import lru_cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 from nas_engine.domain import layer_graph, search_space
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.json_value import JsonValue
+
+
+def _is_enum(kind: type[Any]) -> bool:
+    return issubclass(kind, Enum)
+
 
 _CLASS, _OWN = "=", "json"
 _VALUES: dict[str, Any] = {
@@ -23,56 +27,58 @@ _VALUES: dict[str, Any] = {
         Architecture,
         *(vars(module)[name] for module in (layer_graph, search_space) for name in vars(module)),
     )
-    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or (issubclass(kind, Enum) and kind is not Enum))
+    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or (_is_enum(kind) and kind is not Enum))
 }
 
 
-@lru_cache(maxsize=256)
-def _names(kind: type[Any]) -> tuple[str, ...] | None:
-    """Fields of a class that is known here; None of every other, subclasses of known ones too."""
-    if _VALUES.get(kind.__name__) is not kind:
-        return None
-    return () if issubclass(kind, Enum) else tuple(field.name for field in dataclasses.fields(kind))
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in _VALUES.values() if not _is_enum(kind)
+}
+_PLAIN = frozenset((int, float, str, bool, type(None)))
 
 
 def to_document(value: object) -> JsonValue:
-    """Write a value.
+    """Write a value. By exact classes: graphs have thousands of values, and a subclass is another class.
 
     Raises:
         TypeError: it holds something that is none of the values of hilnas.
     """
+    kind = type(value)
+    if kind in _PLAIN:
+        return cast(JsonValue, value)
+    if kind is tuple:
+        return [to_document(one) for one in cast("tuple[object, ...]", value)]
+    if kind in _FIELDS:
+        return {_CLASS: kind.__name__, "value": [to_document(getattr(value, name)) for name in _FIELDS[kind]]}
+    if _VALUES.get(kind.__name__) is kind:
+        return {_CLASS: kind.__name__, "value": cast(Enum, value).value}
     match value:
-        case None | bool() | str():
-            return value
-        case tuple():
-            return [to_document(one) for one in value]
         case list() | dict():
             return {_CLASS: _OWN, "value": value}
-        case Enum():
-            if _names(type(value)) is not None:
-                return {_CLASS: type(value).__name__, "value": value.value}
-        case Integral():  # numpy's too
+        case Integral():  # numpy's
             return int(value)
         case Real():
             return float(value)
-        case _:
-            names = _names(type(value))
-            if names is not None:
-                members = {name: to_document(getattr(value, name)) for name in names}
-                return {_CLASS: type(value).__name__, **members}
-    raise TypeError(f"{type(value).__module__}.{type(value).__name__} is none of the values of hilnas")
+        case str():
+            return str(value)
+        case tuple():  # a named one
+            return [to_document(one) for one in value]
+    raise TypeError(f"{kind.__module__}.{kind.__name__} is none of the values of hilnas")
 
 
 def from_document(document: JsonValue) -> Any:
     """Read what `to_document` wrote."""
-    if isinstance(document, list):
-        return tuple(from_document(one) for one in document)
-    if not isinstance(document, dict):
+    kind = type(document)
+    if kind in _PLAIN:
         return document
-    name = document[_CLASS]
+    if kind is list:
+        return tuple([from_document(one) for one in cast("list[JsonValue]", document)])
+    read = cast("dict[str, Any]", document)
+    name, held = read[_CLASS], read["value"]
     if name == _OWN:
-        return document["value"]
-    kind = _VALUES[str(name)]
-    if issubclass(kind, Enum):
-        return kind(document["value"])
-    return kind(**{key: from_document(one) for key, one in document.items() if key != _CLASS})
+        return held
+    made = _VALUES[name]
+    fields = _FIELDS.get(made)
+    if fields is None:
+        return made(held)
+    return made(**dict(zip(fields, [from_document(one) for one in held], strict=True)))

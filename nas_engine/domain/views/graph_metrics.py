@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -18,6 +16,7 @@ from nas_engine.domain.plugins.apart import is_kept_apart, process_of
 from nas_engine.domain.plugins.door_survey import resolved
 from nas_engine.domain.plugins.doors import Brought, Door, PluginError, described
 from nas_engine.domain.plugins.guard import Guard
+from nas_engine.domain.plugins.settings_document import settings_document
 from nas_engine.domain.value_document import to_document
 
 MetricSettings = Mapping[str, Any]
@@ -64,27 +63,6 @@ def _value_apart(brought: Brought[MetricDeclaration], graph: LayerGraph, setting
         return float(cast(float, process.ask("computing it", _COMPUTE, argument, GRAPH_TIMEOUT_S)))
 
     return _guard(brought.declaration).call("computing it", compute)
-
-
-def settings_document(settings: Any) -> JsonValue:
-    """Write settings as a package's dataclass or pydantic model holds them; none as an empty document."""
-    if settings is None:
-        return {}
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return _plain(dataclasses.asdict(settings))
-    return cast(JsonValue, settings.model_dump(mode="json"))
-
-
-def _plain(value: Any) -> JsonValue:
-    match value:
-        case dict():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [_plain(one) for one in value]
-        case Enum():
-            return _plain(value.value)
-        case _:
-            return cast(JsonValue, value)
 
 
 def graph_values(graph: LayerGraph, wanted: Iterable[Metric], settings: MetricSettings) -> dict[Metric, float]:
