@@ -68,7 +68,8 @@ def evaluate_metric(
 
     def evaluate() -> Any:
         with torch.no_grad():  # it is a thread's own
-            return function(network, batches(), settings)
+            given = (network, batches()) if declaration.settings is None else (network, batches(), settings)
+            return function(*given)
 
     who = metric_with_package(declaration)
     match called(declaration, evaluate, timeout_s):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, cast
 
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.json_value import JsonValue
@@ -10,6 +11,7 @@ from nas_engine.domain.layer_graph import ZEROS, ActivationKind, Init, InitKind,
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.plugins.door_survey import HEAVY_MODULES
 from nas_engine.domain.plugins.doors import PluginError, described
+from nas_engine.domain.value_document import from_document
 from nas_engine.domain.views.graph_metrics import within_bounds
 from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
 
@@ -25,6 +27,18 @@ def describe_metric(declaration: MetricDeclaration, argument: JsonValue) -> Json
     if declaration.is_cheap:
         _try_out(declaration)
     return schema
+
+
+def compute_metric(declaration: MetricDeclaration, argument: JsonValue) -> JsonValue:
+    """Compute a metric of one layer graph; in the process of its package.
+
+    Raises:
+        SettingsError: the settings are none that it takes.
+    """
+    asked = cast("dict[str, Any]", argument)
+    settings, function = read_settings(declaration, asked["settings"]), declaration.resolve()
+    graph = from_document(asked["graph"])
+    return float(function(graph) if declaration.settings is None else function(graph, settings))
 
 
 def _try_out(declaration: MetricDeclaration) -> None:

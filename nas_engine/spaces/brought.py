@@ -29,7 +29,7 @@ class BroughtSpace:
         self._space = space
         self._guard = guard
         self.space_id = space_id
-        guard.call("describing itself", lambda: _check(space, space_id))
+        guard.call("describing itself", lambda: check_space(space, space_id))
         self.parameters: Mapping[str, JsonValue] = guard.call("parameters", lambda: dict(space.parameters))
         self.genes: tuple[Gene, ...] = guard.call("genes", lambda: tuple(space.genes))
         self.size: int = guard.call("size", lambda: space.size)
@@ -91,7 +91,7 @@ def probe(space: SearchSpace, space_id: str) -> None:
         PluginError: it answers nonsense.
         EngineError: it refuses what is its own.
     """
-    _check(space, space_id)
+    check_space(space, space_id)
     for genotype in (tuple(0 for _ in space.genes), tuple(gene.num_choices - 1 for gene in space.genes)):
         canonical = tuple(space.canonical(genotype))
         if tuple(space.canonical(canonical)) != canonical:
@@ -112,7 +112,7 @@ def probe(space: SearchSpace, space_id: str) -> None:
             raise PluginError(f"it does not read the architecture that it publishes as {name!r}: {error}") from error
 
 
-def _check(space: SearchSpace, space_id: str) -> None:
+def check_space(space: SearchSpace, space_id: str) -> None:
     """Check what is the same for all architectures of a space; raise PluginError for nonsense."""
     if space.space_id != space_id:
         raise PluginError(f"its space_id is {space.space_id!r}: it is declared as {space_id!r}")

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, cast
 from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.plugins.settings_document import settings_document
 from nas_engine.domain.text import did_you_mean
 
 # What a document may ask for at most, so that no request makes a network that cannot be built in time.
@@ -56,9 +57,8 @@ def read_parameters(kind: type[_P], document: Mapping[str, JsonValue]) -> _P:
 
 
 def document_of(parameters: object) -> Mapping[str, JsonValue]:
-    """The parameters as a JSON object, defaults included, tuples as lists."""
-    plain = {f.name: getattr(parameters, f.name) for f in dataclasses.fields(cast(Any, parameters))}
-    return {name: _as_json(value) for name, value in plain.items()}
+    """The parameters as a JSON object, defaults included: what a space publishes as its own."""
+    return settings_document(parameters)
 
 
 def require_own(space: _Identified, architecture: Architecture) -> None:
@@ -74,12 +74,6 @@ def require_own(space: _Identified, architecture: Architecture) -> None:
         raise InvalidArchitectureError(
             f"architecture was made with parameters {architecture.parameters}, this {space.space_id} has {own}"
         )
-
-
-def _as_json(value: object) -> JsonValue:
-    if isinstance(value, tuple):
-        return [_as_json(item) for item in value]
-    return cast(JsonValue, value)
 
 
 def _like(default: object, value: JsonValue, name: str) -> object:

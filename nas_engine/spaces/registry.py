@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.plugins.apart import is_kept_apart, process_of
 from nas_engine.domain.plugins.declarations import SpaceDeclaration
 from nas_engine.domain.plugins.doors import Brought, Declared, Door, DoorProblem, Provider, declared
 from nas_engine.domain.plugins.guard import Guard
@@ -18,6 +19,7 @@ from nas_engine.domain.plugins.survey import surveyed_door
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.declared import read_settings, settings_schema
+from nas_engine.spaces.apart import SpaceApart
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.brought import BroughtSpace, probe
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseResNetParameters
@@ -147,7 +149,11 @@ def create_space(space_id: str, parameters: Mapping[str, JsonValue] | None = Non
         values = read_parameters(cast("type[Any]", found.declaration.settings), given)
         return cast(SearchSpace, found.declaration.resolve()(values))
     guard = _guard(found)
-    return BroughtSpace(guard.call("making it", lambda: _make(found.declaration, given)), space_id, guard)
+    if not is_kept_apart():
+        return BroughtSpace(guard.call("making it", lambda: _make(found.declaration, given)), space_id, guard)
+    guard.call("reading its parameters", lambda: read_settings(found.declaration, given))  # each fault in its place
+    process = process_of(Door.SPACES, SpaceDeclaration, found)
+    return BroughtSpace(guard.call("making it", lambda: SpaceApart(process, given)), space_id, guard)
 
 
 @cache

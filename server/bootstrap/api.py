@@ -29,6 +29,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
+from nas_engine.domain.plugins.apart import keep_apart
 from server.access.quotas import Quotas
 from server.access.sessions import Sessions
 from server.access.tokens import EnrolmentTokens, Principals, Tokens, new_secret
@@ -122,6 +123,7 @@ def build(settings: Settings) -> ApiProcess:
     Raises:
         OSError, sqlalchemy.exc.SQLAlchemyError: the home folder or the database cannot be used.
     """
+    keep_apart()
     engine = open_database(settings)
     wakeups = Wakeups(engine)
     uow, kinds = UnitOfWork(engine, wakeups), all_job_kinds()

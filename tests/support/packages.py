@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas_engine.domain import metrics
-from nas_engine.domain.plugins import door_survey
+from nas_engine.domain.plugins import apart, door_survey
 from nas_engine.domain.plugins import survey as plugin_survey
 from nas_engine.domain.views import graph_metrics
 from nas_engine.settings import algorithm_kinds, dataset_kinds
@@ -39,6 +39,7 @@ def forget() -> None:
     for remembered in (
         plugin_survey.surveyed,
         door_survey.resolved,
+        apart.process_of,
         metrics.all_metrics,
         graph_metrics.metric_function,
         graph_metrics._guard,

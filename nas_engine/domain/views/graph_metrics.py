@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.metric import Metric, MetricDeclaration
 from nas_engine.domain.metrics import all_metrics, declaration_of, graph_metrics
+from nas_engine.domain.plugins.apart import is_kept_apart, process_of
 from nas_engine.domain.plugins.door_survey import resolved
-from nas_engine.domain.plugins.doors import Door, PluginError, described
+from nas_engine.domain.plugins.doors import Brought, Door, PluginError, described
 from nas_engine.domain.plugins.guard import Guard
+from nas_engine.domain.plugins.settings_document import settings_document
+from nas_engine.domain.value_document import to_document
 
 MetricSettings = Mapping[str, Any]
 """Settings of metrics by the metric's name, as their declarations type them; absent ones take the defaults."""
@@ -22,6 +26,8 @@ NO_SETTINGS: MetricSettings = {}
 
 GRAPH_TIMEOUT_S = 10.0
 """Longest time a metric may take for one layer graph: ten thousand times what those that ship take."""
+
+_COMPUTE = "nas_engine.settings.metric_kinds:compute_metric"  # run in the process of the package
 
 T = TypeVar("T")
 
@@ -33,6 +39,9 @@ def graph_value(metric: Metric, graph: LayerGraph, settings: Any = None) -> floa
         PluginError: it cannot be imported, raised, hung, or gave no finite number within its bounds.
     """
     declaration = declaration_of(metric)
+    brought = all_metrics().get(metric.name)
+    if is_kept_apart() and not brought.is_built_in:
+        return checked_value(declaration, _value_apart(brought, graph, settings))
     function = metric_function(declaration)
     if settings is None and declaration.settings is not None:
         settings = declaration.settings()
@@ -40,9 +49,20 @@ def graph_value(metric: Metric, graph: LayerGraph, settings: Any = None) -> floa
     def compute() -> float:
         return float(function(graph) if declaration.settings is None else function(graph, settings))
 
-    if all_metrics().get(metric.name).is_built_in:
+    if brought.is_built_in:
         return checked_value(declaration, compute())
     return checked_value(declaration, called(declaration, compute, GRAPH_TIMEOUT_S))
+
+
+def _value_apart(brought: Brought[MetricDeclaration], graph: LayerGraph, settings: Any) -> float:
+    """Have a metric computed in the process of its package."""
+    argument: JsonValue = {"graph": to_document(graph), "settings": settings_document(settings)}
+    process = process_of(Door.METRICS, MetricDeclaration, brought)
+
+    def compute() -> float:
+        return float(cast(float, process.ask("computing it", _COMPUTE, argument, GRAPH_TIMEOUT_S)))
+
+    return _guard(brought.declaration).call("computing it", compute)
 
 
 def graph_values(graph: LayerGraph, wanted: Iterable[Metric], settings: MetricSettings) -> dict[Metric, float]:

@@ -67,20 +67,20 @@ def stuck(graph):
     return 1
 
 
-def spread(subnet, batches, settings):
+def spread(subnet, batches):
     found = [float(subnet(images).std()) for images, labels in batches]
     return sum(found) / len(found), None
 
 
-def nan(subnet, batches, settings):
+def nan(subnet, batches):
     return float("nan"), None
 
 
-def raises(subnet, batches, settings):
+def raises(subnet, batches):
     raise RuntimeError("no such thing")
 
 
-def hangs(subnet, batches, settings):
+def hangs(subnet, batches):
     while True:
         time.sleep(0.05)
 """

@@ -62,7 +62,7 @@ def test_the_next_link_keeps_the_filters_and_swaps_the_token() -> None:
 
 
 def test_equal_content_has_an_equal_tag() -> None:
-    assert etag_of({"a": 1, "b": 2}) == etag_of({"b": 2, "a": 1}) != etag_of({"a": 1, "b": 3})
+    assert etag_of('{"a":1}') == etag_of('{"a":1}') != etag_of('{"a":2}')
 
 
 @pytest.mark.parametrize(("header", "expected"), [('"x"', True), ('"y", W/"x"', True), ("*", True), ('"y"', False)])
