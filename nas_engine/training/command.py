@@ -109,7 +109,8 @@ def _run(options: argparse.Namespace) -> None:
         return
     rng = Randomness(recipe.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     num_processes = share_of_this_process().num_processes
-    recipe = fitted(recipe, training_step_memory(recipe, space), device, num_processes=num_processes)
+    fit = fitted(recipe, training_step_memory(recipe, space), device, num_processes=num_processes)
+    recipe = fit.settings
     result = train(
         create_strategy(space, recipe.strategy, label_smoothing=recipe.label_smoothing),
         WeightStore.create(space.supernet_graphs(), rng),
@@ -119,6 +120,7 @@ def _run(options: argparse.Namespace) -> None:
         hooks=Hooks(on_progress=_tell),
         checkpoint=_checkpoint(options.out),
         share=share_of_this_process(),
+        recomputed=fit.recomputed,
     )
     if share_of_this_process().rank == 0:
         result.weights.save(options.out, {"recipe": recipe.model_dump_json()})
@@ -136,7 +138,8 @@ def _retrain(
     if graph is None:
         raise TrainingError(f"space {space.space_id!r} is a table of results: there is no network to train")
     num_processes = share_of_this_process().num_processes
-    recipe = fitted(recipe, network_step_memory(graph), device, num_processes=num_processes)
+    fit = fitted(recipe, network_step_memory(graph), device, num_processes=num_processes)
+    recipe = fit.settings
     found = retrain(
         graph,
         dataset,
@@ -147,6 +150,7 @@ def _retrain(
         hooks=Hooks(on_progress=_tell),
         checkpoint=_checkpoint(options.out),
         share=share_of_this_process(),
+        recomputed=fit.recomputed,
     )
     if share_of_this_process().rank or found.test is None:
         return

@@ -88,7 +88,7 @@ def plan(
         typer.echo(json.dumps({**asdict(found), "fits": found.fits}))
     else:
         for title, text in rows_of(found):
-            typer.echo(f"{title:34}{text}")
+            typer.echo(f"{title:38}{text}")
     if not found.fits:
         raise typer.Exit(ExitStatus.FAILED)
 

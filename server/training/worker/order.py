@@ -27,6 +27,7 @@ class TrainingOrder(BaseModel):
         inherited: safetensors file of the weights a network starts from.
         rendezvous: file by which the processes find each other; must not exist yet.
         num_threads: of each process.
+        recomputed: blocks that the backward pass computes again.
         host_lock: timing lock shared with agents on this host.
     """
 
@@ -41,6 +42,7 @@ class TrainingOrder(BaseModel):
     rendezvous: Path
     device: Literal["cpu", "cuda"]
     num_threads: int
+    recomputed: tuple[str, ...] = ()
     host_lock: Path | None
 
     def run(self) -> TrainingRun:
@@ -58,4 +60,5 @@ class TrainingOrder(BaseModel):
             inherited=inherited,
             checkpoint=self.checkpoint,
             folder=self.folder,
+            recomputed=self.recomputed,
         )

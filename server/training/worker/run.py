@@ -36,6 +36,7 @@ class TrainingRun:
         inherited: stored tensors of the DEPLOYED graph that a network starts from; None from scratch.
         checkpoint: file it is resumed from, rewritten as it goes on.
         folder: exists; weights and, of a network, the ONNX model are written there.
+        recomputed: blocks that the backward pass computes again, so that a pass fits the device.
     """
 
     spec: TrainingSpec | NetworkSpec
@@ -44,6 +45,7 @@ class TrainingRun:
     inherited: Mapping[str, NDArray[np.float32]] | None
     checkpoint: Path
     folder: Path
+    recomputed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
         hooks=hooks,
         checkpoint=run.checkpoint,
         share=share,
+        recomputed=run.recomputed,
     )
     if result.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(result.ending, result.steps, {})
@@ -115,6 +118,7 @@ def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, ho
         hooks=hooks,
         checkpoint=run.checkpoint,
         share=share,
+        recomputed=run.recomputed,
     )
     if found.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(found.ending, found.steps, {})

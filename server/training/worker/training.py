@@ -100,7 +100,8 @@ class TrainHandler:
         device = training_device(spec, self._resources.device)
         num_processes = _num_processes(spec, device)
         step = training_step_memory(spec, run.space)
-        run = replace(run, spec=fitted(spec, step, device, num_processes=num_processes))
+        fit = fitted(spec, step, device, num_processes=num_processes)
+        run = replace(run, spec=fit.settings, recomputed=fit.recomputed)
         if num_processes > 1:
             order = self._order(run, device, num_processes)
             return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
@@ -125,6 +126,7 @@ class TrainHandler:
             rendezvous=folder / "rendezvous",
             device="cuda" if device.type == "cuda" else "cpu",
             num_threads=spec.num_threads or max(torch.get_num_threads() // num_processes, 1),
+            recomputed=run.recomputed,
             host_lock=self._resources.host_lock,
         )
 
