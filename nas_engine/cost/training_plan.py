@@ -119,10 +119,10 @@ class TrainingPlan:
             if self.largest_micro_batch
             else "not even one image at a time fits: take a smaller resolution or space, or a larger device"
         )
+        kept = f"{self.micro_batch} images at {self.image_bytes / 2**20:.1f} MiB each{again}"
         raise DeviceMemoryError(
-            f"{self.micro_batch} images at {self.image_bytes / 2**20:.1f} MiB each{again}, "
-            f"{self.fixed_bytes / GIB:.2f} GiB for weights and what libraries take make {self.total_bytes / GIB:.1f} GiB; the device has "
-            f"{self.memory_bytes / GIB:.1f} GiB: {what}"
+            f"{kept}, {self.fixed_bytes / GIB:.2f} GiB for weights and what libraries take make "
+            f"{self.total_bytes / GIB:.1f} GiB; the device has {self.memory_bytes / GIB:.1f} GiB: {what}"
         )
 
 

@@ -122,4 +122,4 @@ def test_both_steps_of_a_differentiable_search_keep_what_is_counted(
     less = training_memory(graph, trained, recomputed=recomputed).saved_bytes
     kept = kept_bytes_per_image(graph, moved, parameters.coefficients(leaf, selection, 1.0), recomputed)
     assert less == pytest.approx(kept, rel=TOLERANCE)
-    assert less < 0.6 * counted
+    assert less < 0.9 * counted
