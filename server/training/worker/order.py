@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from nas_engine.settings.training import AnyTrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
+from nas_engine.training.data.dataset import limited
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.spaces.catalog import SpaceCatalog
-from server.training.worker.run import TrainingRun, limited
+from server.training.worker.run import TrainingRun
 
 CANCEL_LINE = b"cancel\n"
 """Written to a process's standard input; the end of that input means that the worker is gone."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -95,15 +94,6 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
         "dataset_fingerprint": run.dataset.fingerprint,
     }
     return RunEnd(result.ending, result.steps, statistics)
-
-
-def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset:
-    """The data set with at most so many training images, spread evenly over them; another one by its fingerprint."""
-    if max_train_images is None or max_train_images >= len(dataset.train):
-        return dataset
-    chosen = np.linspace(0, len(dataset.train) - 1, max_train_images).astype(np.int64)
-    fingerprint = hashlib.sha256(f"{dataset.fingerprint}:{max_train_images}".encode()).hexdigest()
-    return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)
 
 
 def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
