@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ SPACE, DATASET = tiny_space(), striped_dataset()
 
 @pytest.fixture(autouse=True)
 def _say_the_device() -> None:
-    print(torch.cuda.get_device_name())
+    sys.stdout.write(f"{torch.cuda.get_device_name()}\n")
 
 
 def _train(precision: Precision, checkpoint: Path | None = None, num_steps: int = 12) -> TrainResult:

@@ -81,6 +81,7 @@ def kill_one_rank(started: subprocess.Popen[bytes], checkpoint: Path) -> None:
     os.kill(ranks[1], signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_one_of_two_processes_is_killed_and_the_run_goes_on_to_the_same_weights(tmp_path: Path, data: str) -> None:
     spec = spec_file(tmp_path, NUM_STEPS)
     disturbed, undisturbed = tmp_path / "disturbed.safetensors", tmp_path / "undisturbed.safetensors"
