@@ -1,14 +1,16 @@
 """What a training asks of a device's memory, before it starts: bytes an image, micro-batches, does it fit. No torch.
 
 What a backward pass keeps is counted from the layer graph (`nas_engine.domain.views.training_memory`); weights,
-gradients and the optimiser's state are as large as the supernet. What libraries take for themselves is allowed for, not
-counted.
+gradients and the optimiser's state are as large as the supernet. Where the images of one pass, over which batch
+normalisation takes its statistics, do not fit, the fewest blocks that make them fit are computed again. What libraries
+take for themselves is allowed for, not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,16 +37,42 @@ _STATE = {OptimizerKind.SGD: 1, OptimizerKind.ADAMW: 2}
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward and backward pass: its graph, and what it makes gradients of."""
+
+    graph: LayerGraph
+    trained: Trained = Trained.WEIGHTS
+
+
+@dataclass(frozen=True, slots=True)
 class StepMemory:
     """What the passes of one step need.
 
     Attributes:
         image_bytes: kept for one image between the forward and the backward pass of the largest pass, float32.
         num_weights: of the supernet, or of the network.
+        passes: what they execute; without any, no block can be chosen to be computed again.
     """
 
     image_bytes: int
     num_weights: int
+    passes: tuple[Pass, ...] = field(default=(), repr=False)
+
+    def image_bytes_with(self, recomputed: Collection[str]) -> int:
+        """`image_bytes` where the backward pass computes these blocks again."""
+        if not recomputed:
+            return self.image_bytes
+        return max(training_memory(one.graph, one.trained, recomputed=recomputed).peak_bytes for one in self.passes)
+
+    def blocks(self) -> tuple[str, ...]:
+        """Blocks by what computing each of them again would free, most first."""
+        freed: dict[str, int] = {}
+        for one in self.passes:
+            kept = training_memory(one.graph, one.trained).saved_bytes
+            for block in {node.block for node in one.graph.nodes[1:]}:
+                left = training_memory(one.graph, one.trained, recomputed=(block,)).saved_bytes
+                freed[block] = max(freed.get(block, 0), kept - left)
+        return tuple(sorted((block for block in freed if freed[block] > 0), key=lambda block: (-freed[block], block)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +84,13 @@ class TrainingPlan:
         num_processes: each with a device of its own.
         micro_batch: images of one pass.
         num_passes: micro-batches of a process in one step.
-        image_bytes: kept for one image.
+        image_bytes: kept for one image, with these blocks computed again.
         fixed_bytes: weights, gradients and the optimiser's state.
         total_bytes: of a process at its worst, with what libraries take.
         memory_bytes: of the device.
-        largest_micro_batch: the largest that divides a process's part of the batch and fits; 0 where no image does.
+        largest_micro_batch: the largest that divides a process's part of the batch and fits without computing anything
+            again; 0 where no image does.
+        recomputed: blocks that the backward pass computes again, so that the images of one pass fit.
     """
 
     batch_size: int
@@ -72,6 +102,7 @@ class TrainingPlan:
     total_bytes: int
     memory_bytes: int
     largest_micro_batch: int
+    recomputed: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -82,15 +113,16 @@ class TrainingPlan:
         """Raise DeviceMemoryError where it does not fit, with the numbers and what would."""
         if self.fits:
             return
+        again = ", with all blocks that it helps computed again" if self.recomputed else ""
         what = (
             f"micro_batch {self.largest_micro_batch} would fit, with batch statistics over as many images"
             if self.largest_micro_batch
             else "not even one image at a time fits: take a smaller resolution or space, or a larger device"
         )
+        kept = f"{self.micro_batch} images at {self.image_bytes / 2**20:.1f} MiB each{again}"
         raise DeviceMemoryError(
-            f"{self.micro_batch} images at {self.image_bytes / 2**20:.1f} MiB each, {self.fixed_bytes / GIB:.2f} GiB "
-            f"for weights and what libraries take make {self.total_bytes / GIB:.1f} GiB; the device has "
-            f"{self.memory_bytes / GIB:.1f} GiB: {what}"
+            f"{kept}, {self.fixed_bytes / GIB:.2f} GiB for weights and what libraries take make "
+            f"{self.total_bytes / GIB:.1f} GiB; the device has {self.memory_bytes / GIB:.1f} GiB: {what}"
         )
 
 
@@ -112,29 +144,35 @@ def plan_training(
     if settings.batch_size % num_processes:
         raise TrainingError(f"batch_size {settings.batch_size} does not divide over {num_processes} processes")
     part = settings.batch_size // num_processes
-    image_bytes = (
-        step.image_bytes // 2 if is_mixed and settings.precision is not Precision.FLOAT32 else step.image_bytes
-    )
+    halved = 2 if is_mixed and settings.precision is not Precision.FLOAT32 else 1
     fixed_bytes = step.num_weights * FLOAT_BYTES * (2 + _STATE[settings.optimizer.kind])
 
-    def total(num_images: int) -> int:
-        return int((num_images * image_bytes + fixed_bytes) * (1 + WORKSPACE_SHARE)) + RESERVED_BYTES
+    def total(num_images: int, recomputed: Collection[str] = ()) -> int:
+        kept = num_images * step.image_bytes_with(recomputed) // halved
+        return int((kept + fixed_bytes) * (1 + WORKSPACE_SHARE)) + RESERVED_BYTES
 
     fitting = [size for size in range(1, part + 1) if part % size == 0 and total(size) <= memory_bytes]
     largest = max(fitting, default=0)
     micro_batch = largest or 1 if settings.micro_batch == "auto" else settings.micro_batch or part
     if part % micro_batch:
         raise TrainingError(f"micro_batch {micro_batch} does not divide the {part} images of a process")
+    recomputed: tuple[str, ...] = ()
+    if total(micro_batch) > memory_bytes:
+        blocks = step.blocks()
+        numbers = range(1, len(blocks) + 1)  # the more blocks the less is kept, since the largest comes first
+        fewest = bisect_left(numbers, True, key=lambda number: total(micro_batch, blocks[:number]) <= memory_bytes)
+        recomputed = blocks[: fewest + 1]
     return TrainingPlan(
         batch_size=settings.batch_size,
         num_processes=num_processes,
         micro_batch=micro_batch,
         num_passes=part // micro_batch,
-        image_bytes=image_bytes,
+        image_bytes=step.image_bytes_with(recomputed) // halved,
         fixed_bytes=fixed_bytes,
-        total_bytes=total(micro_batch),
+        total_bytes=total(micro_batch, recomputed),
         memory_bytes=memory_bytes,
         largest_micro_batch=largest,
+        recomputed=recomputed,
     )
 
 
@@ -149,13 +187,13 @@ def training_step_memory(spec: TrainingSpec | NetworkSpec, space: SearchSpace) -
             raise TrainingError("which architecture? The spec of a network names one")
         return network_step_memory(_graph(space, space.parse(spec.strategy.architecture), Form.DEPLOYED))
     genotype = _largest(space) if isinstance(spec.strategy, SandwichSettings) else _heaviest_path(space)
-    memory = training_memory(_graph(space, space.decode(genotype), Form.SUPERNET))
-    return StepMemory(memory.peak_bytes, _num_weights(space.supernet_graphs()))
+    graph = _graph(space, space.decode(genotype), Form.SUPERNET)
+    return StepMemory(training_memory(graph).peak_bytes, _num_weights(space.supernet_graphs()), (Pass(graph),))
 
 
 def network_step_memory(graph: LayerGraph) -> StepMemory:
     """What a step of training one network needs."""
-    return StepMemory(training_memory(graph).peak_bytes, _num_weights([graph]))
+    return StepMemory(training_memory(graph).peak_bytes, _num_weights([graph]), (Pass(graph),))
 
 
 def search_step_memory(settings: DenseNasSettings, space: DenseSpace) -> StepMemory:
@@ -165,13 +203,15 @@ def search_step_memory(settings: DenseNasSettings, space: DenseSpace) -> StepMem
         (Trained.WEIGHTS, settings.operators_per_weight_step),
         (Trained.COEFFICIENTS, settings.operators_per_architecture_step),
     )
-    image_bytes = 0
-    for trained, num_operators in kinds:
-        for _ in range(NUM_DRAWS):
-            selection = sample_operators(space.routing, rng, num_operators=num_operators)
-            memory = training_memory(space.supernet_graph(selection), trained)
-            image_bytes = max(image_bytes, memory.peak_bytes)
-    return StepMemory(image_bytes, _num_weights(space.supernet_graphs()))
+    passes = [
+        Pass(space.supernet_graph(sample_operators(space.routing, rng, num_operators=num_operators)), trained)
+        for trained, num_operators in kinds
+        for _ in range(NUM_DRAWS)
+    ]
+    kept = [training_memory(one.graph, one.trained).peak_bytes for one in passes]
+    # What is computed again is chosen for the worst draw of each kind: all draws have the same blocks.
+    worst = [max(range(start, start + NUM_DRAWS), key=kept.__getitem__) for start in range(0, len(passes), NUM_DRAWS)]
+    return StepMemory(max(kept), _num_weights(space.supernet_graphs()), tuple(passes[index] for index in worst))
 
 
 def _graph(space: SearchSpace, architecture: Architecture, form: Form) -> LayerGraph:

@@ -91,9 +91,10 @@ def search_architecture(
             another run.
     """
     _check_classes(space, dataset)
-    training = fitted(
+    fit = fitted(
         settings.weight_training(seed), search_step_memory(settings, space), device, num_processes=share.num_processes
     )
+    training = fit.settings
     randomness = Randomness(seed)
     stream = architecture_stream(
         dataset, training, device=device, share=share, augmented=settings.augment_architecture_images
@@ -120,7 +121,15 @@ def search_architecture(
     watched = replace(hooks, on_progress=report_progress)
     with contextlib.closing(stream):
         result = train(
-            strategy, weights, dataset, training, device=device, hooks=watched, checkpoint=checkpoint, share=share
+            strategy,
+            weights,
+            dataset,
+            training,
+            device=device,
+            hooks=watched,
+            checkpoint=checkpoint,
+            share=share,
+            recomputed=fit.recomputed,
         )
     if result.ending is StopReason.FINISHED:
         norm = Batch(synchronised=settings.synchronised_norm)

@@ -9,12 +9,13 @@ format; channels_last is the fast one (a depthwise 5x5 forward + backward is abo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Union
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
+from torch.utils.checkpoint import checkpoint
 
 from nas_engine.domain.errors import InvalidGraphError, WeightsError
 from nas_engine.domain.layer_graph import (
@@ -38,6 +39,7 @@ from nas_engine.domain.layer_graph import (
     WeightedSum,
     WeightRef,
 )
+from nas_engine.domain.views.recomputation import Segment, runs_in_place, segments_of
 from nas_engine.supernet.norm_statistics import CalibratedStatistics, RunningStatistics, StatisticsAccumulator
 from nas_engine.supernet.synchronised_norm import synchronised_batch_norm
 
@@ -96,6 +98,7 @@ class _Execution:
     norm: Norm
     training: bool
     rng: torch.Generator | None
+    again: bool = False  # a backward pass computes it once more: what the first time changed stays
 
 
 def forward(
@@ -107,6 +110,7 @@ def forward(
     norm: Norm = BATCH,
     training: bool = False,
     rng: torch.Generator | None = None,
+    recomputed: Collection[str] = (),
 ) -> torch.Tensor:
     """Run the graph on a batch of images; values are freed after their last use.
 
@@ -118,6 +122,7 @@ def forward(
         norm: what batch normalisation does.
         training: whether Dropout and DropConnect act (batch normalisation follows `norm` alone).
         rng: generator of the dropout masks, on the device of the images; needed when they act.
+        recomputed: blocks that keep their inputs alone for the backward pass, which computes them once more.
 
     Returns:
         The output node's value, logits_NK for a classifier.
@@ -133,7 +138,22 @@ def forward(
     execution = _Execution(graph, weights, coefficients or NO_COEFFICIENTS, norm, training, rng)
     values: list[torch.Tensor | None] = [None] * len(graph.nodes)
     values[0] = x_NCHW
-    for index, node in enumerate(graph.nodes[1:], start=1):
+    is_needed = torch.is_grad_enabled() and not isinstance(norm, Accumulate)  # calibration has no backward pass
+    segments = segments_of(graph, recomputed) if is_needed else ()
+    done = 1
+    for segment in segments:
+        _run_range(done, segment.start, values, execution)
+        _run_segment(segment, values, execution)
+        done = segment.stop
+    _run_range(done, len(graph.nodes), values, execution)
+    return _alive(values[graph.output], graph.nodes[graph.output])
+
+
+def _run_range(start: int, stop: int, values: list[torch.Tensor | None], execution: _Execution) -> None:
+    """Execute the nodes from `start` to before `stop`; values are freed after their last use."""
+    graph = execution.graph
+    for index in range(start, stop):
+        node = graph.nodes[index]
         if graph.last_use[index] == index:
             continue  # nobody reads it
         inputs = [_alive(values[source], node) for source in node.inputs]
@@ -141,7 +161,42 @@ def forward(
         for source in node.inputs:
             if graph.last_use[source] == index:
                 values[source] = None
-    return _alive(values[graph.output], graph.nodes[graph.output])
+
+
+def _run_segment(segment: Segment, values: list[torch.Tensor | None], execution: _Execution) -> None:
+    """Execute a part of the graph so that its inputs alone are kept for the backward pass."""
+    graph, rng = execution.graph, execution.rng
+    first = graph.nodes[segment.start]
+    state = None if rng is None else rng.get_state()
+    is_again = False
+
+    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        nonlocal is_again
+        own: list[torch.Tensor | None] = [None] * len(graph.nodes)
+        for source, value in zip(segment.inputs, inputs, strict=True):
+            own[source] = value
+        if not is_again:
+            is_again = True
+            _run_range(segment.start, segment.stop, own, execution)
+        else:
+            now = None if rng is None else rng.get_state()
+            if rng is not None and state is not None:
+                rng.set_state(state)  # the masks of the first time
+            try:
+                _run_range(segment.start, segment.stop, own, replace(execution, again=True))
+            finally:
+                if rng is not None and now is not None:
+                    rng.set_state(now)
+        return tuple(_alive(own[index], graph.nodes[index]) for index in segment.outputs)
+
+    inputs = [_alive(values[source], first) for source in segment.inputs]
+    # No library draws from torch's global generators here: dropout has the one that was passed.
+    found = checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
+    for index, value in zip(segment.outputs, found, strict=True):
+        values[index] = value
+    for source in segment.inputs:
+        if graph.last_use[source] < segment.stop:
+            values[source] = None
 
 
 def used_weight(weights: Mapping[str, torch.Tensor], ref: WeightRef) -> torch.Tensor:
@@ -214,11 +269,9 @@ def _run(node: Node, index: int, inputs: list[torch.Tensor], execution: _Executi
             return F.conv2d(x, used_weight(weights, weight), bias_O, stride, padding, 1, groups)
         case BatchNorm():
             return _normalise(x, node, execution)
-        case Activation(kind=kind, inputs=(source,)):
-            graph = execution.graph
-            free = isinstance(graph.nodes[source], BatchNorm) and graph.last_use[source] == index
-            # Its backward needs nothing but its output; every other one would copy its input first.
-            return activate(x, kind, in_place=free and kind is ActivationKind.RELU)
+        case Activation(kind=kind):
+            # A ReLU's backward needs nothing but its output; every other one would copy its input first.
+            return activate(x, kind, in_place=runs_in_place(execution.graph, index))
         case Linear(weight=weight, bias=bias):
             bias_O = None if bias is None else used_weight(weights, bias)
             return F.linear(x, used_weight(weights, weight), bias_O)
@@ -242,6 +295,8 @@ def _normalise(x: torch.Tensor, node: BatchNorm, execution: _Execution) -> torch
             return F.batch_norm(x, None, None, gamma_C, beta_C, True, 0.0, node.eps)
         case Running(statistics=running, update=update):
             mean_C, variance_C = running.used(node)
+            if update and execution.again:
+                mean_C, variance_C = mean_C.clone(), variance_C.clone()
             return F.batch_norm(x, mean_C, variance_C, gamma_C, beta_C, update, node.momentum, node.eps)
         case Calibrated(statistics=calibrated):
             mean_C, variance_C = calibrated.of(node)

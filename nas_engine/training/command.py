@@ -3,6 +3,8 @@
     python -m nas_engine.training.command spos-imagenet --data /data/imagenet --out supernet.safetensors
     torchrun --nproc-per-node 8 -m nas_engine.training.command alphanet-imagenet --data ... --out ...
 
+``hilnas supernets train --local`` does the same with a spec as a server takes it.
+
 The recipe is a preset's name or a JSON file (``--show NAME`` writes one): a training spec, as a server takes it, and
 how images are prepared. The run goes on from its
 checkpoint (OUT.checkpoint) when it is started again. Progress is one JSON line per report on stderr.
@@ -15,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ from nas_engine.spaces.els import inherited_weights
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.dataset import ImageDataset, limited
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, Progress, train
@@ -44,6 +46,7 @@ from nas_engine.training.processes import share_of_this_process
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.factory import create_strategy
 from nas_engine.training.strategies.retrain import retrain
+from nas_engine.training.threads import threads
 
 
 class _Images(SpecPart):
@@ -62,6 +65,26 @@ class NetworkRecipe(NetworkSpec, _Images):
 Recipe = SupernetRecipe | NetworkRecipe
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRun:
+    """What a training without a server is told beside its recipe.
+
+    Attributes:
+        kind, data: of the data set on this machine.
+        out: file of the trained weights; the checkpoint lies beside it.
+        device: `auto`, `cpu` or `cuda`.
+        architecture: of one network, instead of the recipe's: published name, or genotype as JSON.
+        inherit: supernet weights that one network starts from.
+    """
+
+    kind: SourceKind
+    data: str | None
+    out: Path
+    device: str = "auto"
+    architecture: str | None = None
+    inherit: Path | None = None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -71,13 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.recipe is None or options.out is None:
             raise TrainingError(f"give a recipe and --out; presets are {', '.join(TRAINING_PRESETS)}")
-        _run(options)
+        train_here(
+            _read_recipe(options.recipe),
+            LocalRun(
+                kind=SourceKind(options.format),
+                data=options.data,
+                out=options.out,
+                device=options.device,
+                architecture=options.architecture,
+                inherit=options.inherit,
+            ),
+        )
     except EngineError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
     return 0
 
 
@@ -94,63 +124,78 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
-    recipe = _read_recipe(options.recipe)
+def train_here(recipe: Recipe, run: LocalRun) -> None:
+    """Train a recipe in this process, or with the others that torchrun started, and write what came of it.
+
+    Goes on from its checkpoint where there is one.
+
+    Raises:
+        EngineError: of the recipe, the data set, the device's memory, or the training.
+    """
     space = create_space(recipe.space.id, recipe.space.parameters)
-    dataset = _open(recipe, options)
+    dataset = limited(_open(recipe, run), recipe.max_train_images)
     if dataset.num_classes != space.num_classes:
         raise TrainingError(
             f"the data set has {dataset.num_classes} classes, the recipe's space {space.num_classes}: "
             "set num_classes in its parameters"
         )
-    device = _join_processes(options.device)
-    if isinstance(recipe, NetworkRecipe):
-        _retrain(recipe, space, dataset, options, device)
-        return
+    device = _join_processes(run.device)
+    try:
+        with threads(recipe.num_threads):
+            if isinstance(recipe, NetworkRecipe):
+                _retrain(recipe, space, dataset, run, device)
+            else:
+                _train(recipe, space, dataset, run, device)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _train(
+    recipe: SupernetRecipe, space: SearchSpace, dataset: ImageDataset, run: LocalRun, device: torch.device
+) -> None:
     rng = Randomness(recipe.seed).torch(Stream.INITIAL_WEIGHTS, 0)
     num_processes = share_of_this_process().num_processes
-    recipe = fitted(recipe, training_step_memory(recipe, space), device, num_processes=num_processes)
+    fit = fitted(recipe, training_step_memory(recipe, space), device, num_processes=num_processes)
     result = train(
         create_strategy(space, recipe.strategy, label_smoothing=recipe.label_smoothing),
         WeightStore.create(space.supernet_graphs(), rng),
         dataset,
-        recipe,
+        fit.settings,
         device=device,
         hooks=Hooks(on_progress=_tell),
-        checkpoint=_checkpoint(options.out),
+        checkpoint=_checkpoint(run.out),
         share=share_of_this_process(),
+        recomputed=fit.recomputed,
     )
     if share_of_this_process().rank == 0:
-        result.weights.save(options.out, {"recipe": recipe.model_dump_json()})
+        result.weights.save(run.out, {"recipe": fit.settings.model_dump_json()})
 
 
 def _retrain(
-    recipe: NetworkRecipe,
-    space: SearchSpace,
-    dataset: ImageDataset,
-    options: argparse.Namespace,
-    device: torch.device,
+    recipe: NetworkRecipe, space: SearchSpace, dataset: ImageDataset, run: LocalRun, device: torch.device
 ) -> None:
-    architecture = _architecture(space, options.architecture)
+    architecture = _architecture(space, recipe, run.architecture)
     graph = space.graph(architecture, Form.DEPLOYED)
     if graph is None:
         raise TrainingError(f"space {space.space_id!r} is a table of results: there is no network to train")
     num_processes = share_of_this_process().num_processes
-    recipe = fitted(recipe, network_step_memory(graph), device, num_processes=num_processes)
+    fit = fitted(recipe, network_step_memory(graph), device, num_processes=num_processes)
     found = retrain(
         graph,
         dataset,
-        recipe,
+        fit.settings,
         recipe.strategy,
         device=device,
-        inherited=None if options.inherit is None else _inherit(space, architecture, options.inherit),
+        inherited=None if run.inherit is None else _inherit(space, architecture, run.inherit),
         hooks=Hooks(on_progress=_tell),
-        checkpoint=_checkpoint(options.out),
+        checkpoint=_checkpoint(run.out),
         share=share_of_this_process(),
+        recomputed=fit.recomputed,
     )
     if share_of_this_process().rank or found.test is None:
         return
-    found.weights.save(options.out, {"recipe": recipe.model_dump_json()})
+    found.weights.save(run.out, {"recipe": fit.settings.model_dump_json()})
     report = {"arch_id": architecture.arch_id, "test": found.test.figures()}
     if found.validation is not None:  # they were not trained on
         report["validation"] = found.validation.figures()
@@ -162,7 +207,7 @@ def _read_recipe(name: str) -> Recipe:
     if path.suffix != ".json":
         return _preset(name)
     try:
-        return _recipe(parse_json(path.read_text()))
+        return recipe_of(parse_json(path.read_text()))
     except OSError as error:
         raise TrainingError(f"recipe {path} cannot be read: {error}") from error
     except ValueError as error:  # no JSON, or no recipe
@@ -173,20 +218,21 @@ def _preset(name: str) -> Recipe:
     if name not in TRAINING_PRESETS:
         raise TrainingError(f"unknown preset {name!r}: known are {', '.join(TRAINING_PRESETS)}")
     preset = TRAINING_PRESETS[name]
-    return _recipe({**dict(preset.spec), "images": preset.images})
+    return recipe_of({**dict(preset.spec), "images": preset.images})
 
 
-def _recipe(document: object) -> Recipe:
+def recipe_of(document: object) -> Recipe:
+    """The recipe that a document describes. Raises pydantic's ValidationError."""
     kind = NetworkRecipe if trains_network(document) else SupernetRecipe
     return kind.model_validate(document)
 
 
-def _open(recipe: Recipe, options: argparse.Namespace) -> ImageDataset:
+def _open(recipe: Recipe, run: LocalRun) -> ImageDataset:
     images = recipe.images
     return open_dataset(
         DatasetSource(
-            kind=SourceKind(options.format),
-            path=options.data,
+            kind=run.kind,
+            path=run.data,
             image_size=recipe.resolution or images.image_size,
             channels=images.channels,
             validation_fraction=images.validation_fraction,
@@ -209,7 +255,9 @@ def _join_processes(wish: str) -> torch.device:
     return device
 
 
-def _architecture(space: SearchSpace, text: str | None) -> Architecture:
+def _architecture(space: SearchSpace, recipe: NetworkRecipe, text: str | None) -> Architecture:
+    if text is None and recipe.strategy.architecture is not None:
+        return space.parse(recipe.strategy.architecture)
     if text is None:
         raise TrainingError("a retraining recipe needs --architecture: a published name, or a genotype as JSON")
     try:

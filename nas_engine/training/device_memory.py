@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
@@ -20,8 +21,16 @@ def device_memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def fitted(settings: S, step: StepMemory, device: torch.device, *, num_processes: int = 1) -> S:
-    """Choose the micro-batch of settings that ask for `auto`, and check that the training fits the device.
+@dataclass(frozen=True, slots=True)
+class Fitted(Generic[S]):
+    """Settings that fit a device, and blocks that the backward pass computes again so that they do."""
+
+    settings: S
+    recomputed: tuple[str, ...]
+
+
+def fitted(settings: S, step: StepMemory, device: torch.device, *, num_processes: int = 1) -> Fitted[S]:
+    """Choose the micro-batch of settings that ask for `auto`, and what is computed again where a pass does not fit.
 
     Args:
         step: what its passes need.
@@ -37,4 +46,5 @@ def fitted(settings: S, step: StepMemory, device: torch.device, *, num_processes
         settings, step, memory_bytes, num_processes=num_processes, is_mixed=device.type == "cuda"
     )  # fmt: skip
     plan.require()
-    return settings.model_copy(update={"micro_batch": plan.micro_batch}) if settings.micro_batch == "auto" else settings
+    chosen = {"micro_batch": plan.micro_batch} if settings.micro_batch == "auto" else {}
+    return Fitted(settings.model_copy(update=chosen), plan.recomputed)

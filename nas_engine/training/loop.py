@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
@@ -150,6 +150,7 @@ def train(
     hooks: Hooks = NO_HOOKS,
     checkpoint: Path | None = None,
     share: Share = ALONE,
+    recomputed: Collection[str] = (),
 ) -> TrainResult:
     """Train until the updates that `settings` asks for are made, or until cancelled.
 
@@ -162,11 +163,12 @@ def train(
         hooks: progress, cancellation, pauses.
         checkpoint: file that the run is resumed from, and that is rewritten as it goes on.
         share: rank and number of processes; all call `train` with the same arguments otherwise.
+        recomputed: blocks that keep less and are computed twice; the numbers stay the same.
 
     Raises:
         TrainingError: the loss is not finite, or the checkpoint is of another run.
     """
-    return _Run(strategy, weights, dataset, settings, device, hooks, checkpoint, share).run()
+    return _Run(strategy, weights, dataset, settings, device, hooks, checkpoint, share, recomputed).run()
 
 
 class _Run:
@@ -180,7 +182,9 @@ class _Run:
         hooks: Hooks,
         checkpoint: Path | None,
         share: Share,
+        recomputed: Collection[str],
     ) -> None:
+        self._recomputed = recomputed
         self._strategy, self._settings, self._device = strategy, settings, device
         self._num_steps = settings.num_steps(len(dataset.train))
         self._update_rule = settings.optimizer_on(len(dataset.train))
@@ -246,6 +250,7 @@ class _Run:
                 norm=Batch(synchronised=settings.synchronised_norm),
                 autocast=self._arithmetic.autocast,
                 backward=partial(self._backward, len(parts)),
+                recomputed=self._recomputed,
             )
             outcomes.append(self._strategy.step(part, context))
         average_gradients(self._weights, self._share)

@@ -10,7 +10,7 @@ from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.evaluation.ranking import RankCorrelation, order_preservation
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.evaluation import SharedEvaluationSettings
-from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.dataset import ImageDataset, limited
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import RankedArchitecture, study_architecture
@@ -21,7 +21,6 @@ from server.spaces.worker import WorkerResources
 from server.studies.rank_jobs import RankJobs, RankOrder
 from server.studies.study import Correlation, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
-from server.training.worker.run import limited
 from server.training.worker.supernets import LoadedSupernets
 from server.training.worker.training import training_device
 

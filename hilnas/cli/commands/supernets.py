@@ -13,6 +13,7 @@ import typer
 from hilnas.cli import listings
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
+from hilnas.cli.local_options import DataOption, DeviceOption, FormatOption, LocalOption, OutOption
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
@@ -53,6 +54,11 @@ def train(
     iterations: Annotated[int | None, typer.Option(min=1, help="Update steps, instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights and sampling.")] = None,
+    local: LocalOption = False,
+    data: DataOption = None,
+    data_format: FormatOption = None,
+    out: OutOption = None,
+    device: DeviceOption = "auto",
     follow: FollowOption = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -77,6 +83,11 @@ def train(
         seed=seed,
     )
     spec = training_document(file, preset, options)
+    if local:
+        from hilnas.cli.specs.local_trainings import LocalOptions, train_locally
+
+        train_locally(spec, preset, LocalOptions(data=data, kind=data_format, out=out, device=device))
+        return
     train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
 
 
@@ -96,7 +107,7 @@ def plan(
         typer.echo(json.dumps({**asdict(found), "fits": found.fits}))
     else:
         for title, text in rows_of(found):
-            typer.echo(f"{title:34}{text}")
+            typer.echo(f"{title:38}{text}")
     if not found.fits:
         raise typer.Exit(ExitStatus.FAILED)
 

@@ -47,7 +47,11 @@ def retrain(
     token: TokenOption = None,
 ) -> None:
     """Train a candidate's architecture by itself: settings of a preset, a file, options; the later ones win."""
+    from hilnas.cli.models.model_files import fetch_all
+    from hilnas.cli.specs.trainings import follow_to_the_end, say_deviations
+
     spec = _preset(preset)
+    say_deviations(preset)
     spec.update({} if file is None else read_spec_file(file))
     if epochs is not None or iterations is not None:
         spec.update({"epochs": epochs, "iterations": iterations})
@@ -55,9 +59,6 @@ def retrain(
     spec.update({name: value for name, value in given.items() if value is not None})
     if rknn is not None:
         spec.update({"formats": ["onnx", "rknn"], "rknn_dtype": rknn.value})
-    from hilnas.cli.models.model_files import fetch_all
-    from hilnas.cli.specs.trainings import follow_to_the_end
-
     with connect(server, token) as nas:
         found = nas.searches.candidate(candidate)  # that there is one is said before what its training lacks
         network = nas.candidates.retrain(found.id, spec)

@@ -48,6 +48,7 @@ def rows_of(plan: TrainingPlan) -> tuple[tuple[str, str], ...]:
         ("kept for an image", f"{plan.image_bytes / 2**20:.1f} MiB"),
         ("weights, gradients, optimiser", f"{plan.fixed_bytes / GIB:.2f} GiB"),
         ("in all, with what libraries take", f"{plan.total_bytes / GIB:.1f} of {plan.memory_bytes / GIB:.1f} GiB"),
+        ("computed again in the backward pass", ", ".join(plan.recomputed) or "nothing"),
         ("largest micro_batch that fits", str(plan.largest_micro_batch or "none")),
         ("fits", "yes" if plan.fits else "NO"),
     )

@@ -57,8 +57,7 @@ def training_document(file: Path | None, preset: str | None, options: TrainingOp
         SpecFileError: the file cannot be read, there is no such preset, or there is nothing to train.
     """
     spec = _preset(preset)
-    for deviation in () if preset is None else TRAINING_PRESETS[preset].deviations:
-        typer.echo(f"differs from the paper: {deviation}", err=True)
+    say_deviations(preset)
     spec.update({} if file is None else read_spec_file(file))
     given: dict[str, JsonValue] = {
         "name": options.name,
@@ -123,6 +122,12 @@ def follow_to_the_end(nas: Hilnas, training: SupernetResource | NetworkResource)
         reason = ended.reason or "no reason was given"
         raise HilnasError(f"{'network' if of_network else 'supernet'} {ended.id} is {ended.state.value}: {reason}")
     return ended
+
+
+def say_deviations(preset: str | None) -> None:
+    """Print what of a recipe is not the paper's, for who launches it."""
+    for deviation in () if preset is None else TRAINING_PRESETS[preset].deviations:
+        typer.echo(f"differs from the paper: {deviation}", err=True)
 
 
 def list_presets() -> None:

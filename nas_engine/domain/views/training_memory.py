@@ -7,6 +7,7 @@ pass: an update's own memory does not grow with the batch.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
@@ -29,6 +30,7 @@ from nas_engine.domain.layer_graph import (
     WeightedSum,
     num_elements,
 )
+from nas_engine.domain.views.recomputation import runs_in_place, segments_of
 
 FLOAT_BYTES = 4
 _INDEX_BYTES = 8  # of a maximum's place
@@ -48,31 +50,59 @@ class TrainingMemory:
 
     Attributes:
         saved_bytes: of tensors that the backward pass reads, the image itself included.
-        peak_bytes: the most that is there at once: those, and what is alive besides at the forward pass's worst node.
+        peak_bytes: the most that is there at once: those, and what is alive besides at the forward pass's worst node,
+            or what the largest recomputed block keeps while the backward pass goes through it.
     """
 
     saved_bytes: int
     peak_bytes: int
 
 
-def training_memory(graph: LayerGraph, trained: Trained = Trained.WEIGHTS, *, dropout: bool = True) -> TrainingMemory:
+def training_memory(
+    graph: LayerGraph,
+    trained: Trained = Trained.WEIGHTS,
+    *,
+    dropout: bool = True,
+    recomputed: Collection[str] = (),
+) -> TrainingMemory:
     """Count what one image keeps between the forward and the backward pass of a network.
 
     Args:
         graph: SUPERNET form of what one pass executes.
         trained: whether weights get gradients, or the coefficients of weighted sums alone.
         dropout: whether Dropout and DropConnect act, each of which keeps its mask.
+        recomputed: blocks of which the inputs alone are kept.
     """
     home = _homes(graph)
     wanted = _with_gradient(graph, trained)
-    kept: set[int] = set()
+    segments = segments_of(graph, recomputed)
+    segment_of = {index: number for number, one in enumerate(segments) for index in range(one.start, one.stop)}
+    kept = {home[one] for segment in segments for one in segment.inputs}
     extra = 0
+    again: list[set[int]] = [set() for _ in segments]  # what each recomputed block keeps while it is gone through
+    again_extra = [0] * len(segments)
     for index, node in enumerate(graph.nodes):
         if graph.last_use[index] == index or not wanted[index]:
             continue
-        kept |= {home[one] for one in _reads(node, index, trained)}
-        extra += _own_bytes(node, dropout=dropout)
+        read = {home[one] for one in _reads(node, index, trained)}
+        number = segment_of.get(index)
+        if number is None:
+            kept |= read
+            extra += _own_bytes(node, dropout=dropout)
+        else:
+            again[number] |= read
+            again_extra[number] += _own_bytes(node, dropout=dropout)
     saved = extra + sum(_bytes(graph.nodes[one]) for one in kept)
+    at_once = (
+        more + sum(_bytes(graph.nodes[one]) for one in read - kept)
+        for read, more in zip(again, again_extra, strict=True)
+    )
+    forward = _forward_peak(graph, home, kept) + extra
+    return TrainingMemory(saved, max(saved + max(at_once, default=0), forward))
+
+
+def _forward_peak(graph: LayerGraph, home: list[int], kept: set[int]) -> int:
+    """The most bytes of values that are there at once in the forward pass, `kept` until its end."""
     last_use: dict[int, int] = {}
     for index, one in enumerate(home):
         last_use[one] = max(last_use.get(one, -1), graph.last_use[index])
@@ -81,7 +111,7 @@ def training_memory(graph: LayerGraph, trained: Trained = Trained.WEIGHTS, *, dr
     for one, last in last_use.items():
         growth[one] += _bytes(graph.nodes[one])
         growth[num_nodes if one in kept else last + 1] -= _bytes(graph.nodes[one])
-    return TrainingMemory(saved, max(saved, max(accumulate(growth[:num_nodes])) + extra))
+    return max(accumulate(growth[:num_nodes]))
 
 
 def _homes(graph: LayerGraph) -> list[int]:
@@ -92,16 +122,11 @@ def _homes(graph: LayerGraph) -> list[int]:
         match node:
             case Slice() | Flatten():
                 home.append(home[source])
-            # Overwrites the output of a batch normalisation that nobody else reads.
-            case Activation(kind=ActivationKind.RELU) if _is_free(graph, source, index):
+            case Activation() if runs_in_place(graph, index):
                 home.append(home[source])
             case _:
                 home.append(index)
     return home
-
-
-def _is_free(graph: LayerGraph, source: int, index: int) -> bool:
-    return isinstance(graph.nodes[source], BatchNorm) and graph.last_use[source] == index
 
 
 def _with_gradient(graph: LayerGraph, trained: Trained) -> list[bool]:

@@ -294,3 +294,12 @@ def _normalisation(train: Split) -> Normalisation:
     # One grey level everywhere has no spread: leave it as it is instead of dividing by zero.
     std = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
     return Normalisation(tuple(float(m) for m in mean), tuple(float(s) for s in std))
+
+
+def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset:
+    """The data set with at most so many training images, spread evenly over them; another one by its fingerprint."""
+    if max_train_images is None or max_train_images >= len(dataset.train):
+        return dataset
+    chosen = np.linspace(0, len(dataset.train) - 1, max_train_images).astype(np.int64)
+    fingerprint = hashlib.sha256(f"{dataset.fingerprint}:{max_train_images}".encode()).hexdigest()
+    return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)

@@ -299,6 +299,7 @@ class DifferentiableStrategy:
                 coefficients=coefficients,
                 norm=context.norm,
                 training=True,
+                recomputed=context.recomputed,
             )
         loss = F.cross_entropy(logits_NK.float(), batch.labels_N)
         context.backward(loss)
@@ -325,6 +326,7 @@ class DifferentiableStrategy:
                 coefficients=coefficients,
                 norm=context.norm,
                 training=True,
+                recomputed=context.recomputed,
             )
             loss = F.cross_entropy(logits_NK, part.labels_N)
             if self._cost_factor:

@@ -8,7 +8,7 @@ the same in 1,250 extra iterations), which is what the exporter folds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -108,6 +108,7 @@ def retrain(
     hooks: Hooks = NO_HOOKS,
     checkpoint: Path | None = None,
     share: Share = ALONE,
+    recomputed: Collection[str] = (),
 ) -> Retrained:
     """Train one architecture and report its accuracy on validation and test images.
 
@@ -119,7 +120,7 @@ def retrain(
         device: CPU or CUDA.
         inherited: stored tensors of the DEPLOYED graph, e.g. from `spaces.els.inherited_weights`;
             None to start from scratch.
-        hooks, checkpoint, share: as in `loop.train`; a run can be cancelled until its report is done.
+        hooks, checkpoint, share, recomputed: as in `loop.train`; a run can be cancelled until its report is done.
 
     Raises:
         TrainingError: training diverges, or the checkpoint is of another run.
@@ -137,6 +138,7 @@ def retrain(
         hooks=hooks,
         checkpoint=checkpoint,
         share=share,
+        recomputed=recomputed,
     )
     if result.ending is StopReason.CANCELLED:
         return _outcome(result, {}, None, None)

@@ -7,7 +7,7 @@ the loop then makes one optimiser step. Shapes: N images, C channels, H height, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,6 +51,7 @@ class StepContext:
         autocast: context manager around forward passes (mixed precision on CUDA, else nothing).
         backward: accumulates the gradients of a loss (scaled for mixed precision). Losses are means
             over this micro-batch; the loop averages gradients over micro-batches and processes.
+        recomputed: blocks that the backward pass computes again, given to every forward pass.
     """
 
     step: int
@@ -62,6 +63,7 @@ class StepContext:
     norm: BatchNormByBatch
     autocast: Callable[[], AbstractContextManager[None]]
     backward: Callable[[torch.Tensor], None]
+    recomputed: Collection[str] = ()
 
     def dropout_rng(self) -> torch.Generator:
         """A fresh generator of dropout masks for this step and micro-batch, on the weights' device."""

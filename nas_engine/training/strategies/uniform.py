@@ -92,6 +92,7 @@ def path_logits(
             norm=context.norm,
             training=dropout_rng is not None,
             rng=dropout_rng,
+            recomputed=context.recomputed,
         )
     return logits_NK.to(torch.promote_types(logits_NK.dtype, torch.float32))
 

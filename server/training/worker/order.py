@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from nas_engine.settings.training import AnyTrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
+from nas_engine.training.data.dataset import limited
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.spaces.catalog import SpaceCatalog
-from server.training.worker.run import TrainingRun, limited
+from server.training.worker.run import TrainingRun
 
 CANCEL_LINE = b"cancel\n"
 """Written to a process's standard input; the end of that input means that the worker is gone."""
@@ -27,6 +28,7 @@ class TrainingOrder(BaseModel):
         inherited: safetensors file of the weights a network starts from.
         rendezvous: file by which the processes find each other; must not exist yet.
         num_threads: of each process.
+        recomputed: blocks that the backward pass computes again.
         host_lock: timing lock shared with agents on this host.
     """
 
@@ -41,6 +43,7 @@ class TrainingOrder(BaseModel):
     rendezvous: Path
     device: Literal["cpu", "cuda"]
     num_threads: int
+    recomputed: tuple[str, ...] = ()
     host_lock: Path | None
 
     def run(self) -> TrainingRun:
@@ -58,4 +61,5 @@ class TrainingOrder(BaseModel):
             inherited=inherited,
             checkpoint=self.checkpoint,
             folder=self.folder,
+            recomputed=self.recomputed,
         )

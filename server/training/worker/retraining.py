@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ def retrain_architecture(
     hooks: Hooks,
     checkpoint: Path,
     share: Share = ALONE,
+    recomputed: Collection[str] = (),
 ) -> Retrained:
     """Train one architecture, from scratch or from inherited weights.
 
@@ -56,6 +57,7 @@ def retrain_architecture(
         hooks=hooks,
         checkpoint=checkpoint,
         share=share,
+        recomputed=recomputed,
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,7 @@ class TrainingRun:
         inherited: stored tensors of the DEPLOYED graph that a network starts from; None from scratch.
         checkpoint: file it is resumed from, rewritten as it goes on.
         folder: exists; weights and, of a network, the ONNX model are written there.
+        recomputed: blocks that the backward pass computes again, so that a pass fits the device.
     """
 
     spec: TrainingSpec | NetworkSpec
@@ -44,6 +44,7 @@ class TrainingRun:
     inherited: Mapping[str, NDArray[np.float32]] | None
     checkpoint: Path
     folder: Path
+    recomputed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
         hooks=hooks,
         checkpoint=run.checkpoint,
         share=share,
+        recomputed=run.recomputed,
     )
     if result.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(result.ending, result.steps, {})
@@ -94,15 +96,6 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
     return RunEnd(result.ending, result.steps, statistics)
 
 
-def limited(dataset: ImageDataset, max_train_images: int | None) -> ImageDataset:
-    """The data set with at most so many training images, spread evenly over them; another one by its fingerprint."""
-    if max_train_images is None or max_train_images >= len(dataset.train):
-        return dataset
-    chosen = np.linspace(0, len(dataset.train) - 1, max_train_images).astype(np.int64)
-    fingerprint = hashlib.sha256(f"{dataset.fingerprint}:{max_train_images}".encode()).hexdigest()
-    return replace(dataset, train=dataset.train.subset(chosen), fingerprint=fingerprint)
-
-
 def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
     architecture = run.space.parse(spec.strategy.architecture)
     found = retrain_architecture(
@@ -115,6 +108,7 @@ def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, ho
         hooks=hooks,
         checkpoint=run.checkpoint,
         share=share,
+        recomputed=run.recomputed,
     )
     if found.ending is StopReason.CANCELLED or share.rank:
         return RunEnd(found.ending, found.steps, {})

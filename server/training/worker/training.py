@@ -16,7 +16,7 @@ from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.settings.training import NetworkSpec, TrainingSettings, TrainingSpec
 from nas_engine.supernet.tensor_file import encode_tensors, write_atomically
-from nas_engine.training.data.dataset import require_batch
+from nas_engine.training.data.dataset import limited, require_batch
 from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, StopReason
 from nas_engine.training.threads import threads
@@ -34,7 +34,7 @@ from server.training.worker.checkpoints import SAFETENSORS, CheckpointUploads, l
 from server.training.worker.order import TrainingOrder
 from server.training.worker.processes import perform_in_processes
 from server.training.worker.retraining import graph_of, weights_to_inherit
-from server.training.worker.run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, limited, perform
+from server.training.worker.run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, perform
 from server.training.worker.supernets import LoadedSupernets
 
 ONNX_MEDIA_TYPE = "application/onnx"
@@ -100,7 +100,8 @@ class TrainHandler:
         device = training_device(spec, self._resources.device)
         num_processes = _num_processes(spec, device)
         step = training_step_memory(spec, run.space)
-        run = replace(run, spec=fitted(spec, step, device, num_processes=num_processes))
+        fit = fitted(spec, step, device, num_processes=num_processes)
+        run = replace(run, spec=fit.settings, recomputed=fit.recomputed)
         if num_processes > 1:
             order = self._order(run, device, num_processes)
             return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
@@ -125,6 +126,7 @@ class TrainHandler:
             rendezvous=folder / "rendezvous",
             device="cuda" if device.type == "cuda" else "cpu",
             num_threads=spec.num_threads or max(torch.get_num_threads() // num_processes, 1),
+            recomputed=run.recomputed,
             host_lock=self._resources.host_lock,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
 ]
 SPACE, DATASET = tiny_space(), striped_dataset()
+
+
+@pytest.fixture(autouse=True)
+def _say_the_device() -> None:
+    sys.stdout.write(f"{torch.cuda.get_device_name()}\n")
 
 
 def _train(precision: Precision, checkpoint: Path | None = None, num_steps: int = 12) -> TrainResult:
@@ -70,3 +76,26 @@ def test_kornia_augmentation_evaluation_and_shifting_run_on_the_gpu() -> None:
     shifter.begin_generation(1)
     shifter.visit(graph_of(space, (0, 1), Form.SUPERNET))
     assert shifter.end_generation() == 1
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less() -> None:
+    device = torch.device("cuda")
+    space = create_space("spos", {"input_size": 64})
+    graph = graph_of(space, tuple(1 for _ in space.genes), Form.SUPERNET)
+    made = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
+    x_NCHW = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def found(recomputed: set[str]) -> tuple[torch.Tensor, int]:
+        weights = made.to(device, channels_last=True)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        rng = torch.Generator(device).manual_seed(2)
+        logits_NK = forward(x_NCHW, graph, weights=weights, training=True, rng=rng, recomputed=recomputed)
+        logits_NK.square().mean().backward()
+        gradient = weights["stem.conv.weight"].grad
+        assert gradient is not None
+        return gradient, torch.cuda.max_memory_allocated() - before
+
+    (plain, much), (again, less) = found(set()), found({node.block for node in graph.nodes})
+    torch.testing.assert_close(again, plain, rtol=1e-3, atol=1e-5)
+    assert less < much

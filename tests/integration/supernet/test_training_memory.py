@@ -1,8 +1,11 @@
-"""Bytes kept for the backward pass, counted from the layer graph, against those that PyTorch keeps."""
+"""Bytes kept for the backward pass, counted from the layer graph, against those that PyTorch keeps.
+
+With blocks that are computed again too: what the forward pass keeps, and what a block keeps once more on its way back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pytest
@@ -29,7 +32,13 @@ TOLERANCE = 0.02
 Tensors = Mapping[str, torch.Tensor]
 
 
-def kept_bytes(graph: LayerGraph, weights: Tensors, num_images: int, coefficients: Tensors | None) -> int:
+def kept_bytes(
+    graph: LayerGraph,
+    weights: Tensors,
+    num_images: int,
+    coefficients: Tensors | None,
+    recomputed: Collection[str] = (),
+) -> int:
     """Bytes of the tensors that autograd saved, each memory once, the weights' own left out."""
     own = {tensor.untyped_storage().data_ptr() for tensor in weights.values()}
     own |= {tensor.untyped_storage().data_ptr() for tensor in (coefficients or {}).values()}
@@ -46,13 +55,28 @@ def kept_bytes(graph: LayerGraph, weights: Tensors, num_images: int, coefficient
     rng = torch.Generator().manual_seed(0)
     x_NCHW = torch.randn((num_images, *graph.input_shape), generator=rng)
     with torch.autograd.graph.saved_tensors_hooks(packed, lambda tensor: tensor):
-        alive.append(forward(x_NCHW, graph, weights=weights, coefficients=coefficients, training=True, rng=rng))
+        found_NK = forward(
+            x_NCHW,
+            graph,
+            weights=weights,
+            coefficients=coefficients,
+            training=True,
+            rng=rng,
+            recomputed=recomputed,
+        )
+        alive.append(found_NK)
     return sum(found.values())
 
 
-def kept_bytes_per_image(graph: LayerGraph, weights: Tensors, coefficients: Tensors | None = None) -> float:
+def kept_bytes_per_image(
+    graph: LayerGraph,
+    weights: Tensors,
+    coefficients: Tensors | None = None,
+    recomputed: Collection[str] = (),
+) -> float:
     """What one more image adds: statistics of batch normalisation are kept once for all."""
-    return (kept_bytes(graph, weights, 6, coefficients) - kept_bytes(graph, weights, 2, coefficients)) / 4
+    many, few = (kept_bytes(graph, weights, number, coefficients, recomputed) for number in (6, 2))
+    return (many - few) / 4
 
 
 @pytest.mark.parametrize("space_id", SPACES)
@@ -65,6 +89,11 @@ def test_a_path_keeps_what_is_counted(space_id: str) -> None:
         memory = training_memory(graph)
         assert memory.saved_bytes == pytest.approx(kept_bytes_per_image(graph, weights), rel=TOLERANCE)
         assert memory.peak_bytes >= memory.saved_bytes
+        recomputed = sorted({node.block for node in graph.nodes[1:]})[seed::2]
+        less = training_memory(graph, recomputed=recomputed)
+        kept = kept_bytes_per_image(graph, weights, recomputed=recomputed)
+        assert less.saved_bytes == pytest.approx(kept, rel=TOLERANCE)
+        assert less.saved_bytes < memory.saved_bytes
 
 
 @pytest.mark.parametrize(("trained", "num_operators"), [(Trained.WEIGHTS, 1), (Trained.COEFFICIENTS, 2)])
@@ -89,3 +118,8 @@ def test_both_steps_of_a_differentiable_search_keep_what_is_counted(
     counted = training_memory(graph, trained).saved_bytes
     kept = kept_bytes_per_image(graph, moved, parameters.coefficients(leaf, selection, 1.0))
     assert counted == pytest.approx(kept, rel=TOLERANCE)
+    recomputed = {node.block for node in graph.nodes if ".layer" in node.block}
+    less = training_memory(graph, trained, recomputed=recomputed).saved_bytes
+    kept = kept_bytes_per_image(graph, moved, parameters.coefficients(leaf, selection, 1.0), recomputed)
+    assert less == pytest.approx(kept, rel=TOLERANCE)
+    assert less < 0.9 * counted

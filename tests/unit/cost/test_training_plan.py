@@ -60,6 +60,20 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
         plan_training(settings, step, 1 * GIB).require()
 
 
+def test_where_a_pass_does_not_fit_the_fewest_blocks_are_computed_again() -> None:
+    spec = TRAINING_PRESETS["alphanet-imagenet"].spec
+    step = training_step_memory(spec, create_space("attentivenas", {}))  # type: ignore[arg-type]
+    plan = plan_training(spec, step, 12 * GIB)
+    assert (plan.micro_batch, plan.fits) == (32, True)  # the paper's images of a batch normalisation, all the same
+    assert plan.recomputed == step.blocks()[: len(plan.recomputed)]
+    assert plan.image_bytes < step.image_bytes
+    fewer = step.image_bytes_with(plan.recomputed[:-1])
+    assert (32 * fewer + plan.fixed_bytes) * 1.1 + 1.5 * GIB > 12 * GIB
+    assert plan_training(spec, step, 80 * GIB).recomputed == ()
+    with pytest.raises(TrainingError, match="with all blocks that it helps computed again"):
+        plan_training(spec, step, 3 * GIB).require()
+
+
 def test_the_command_prints_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert hilnas(["train", "plan", "alphanet-imagenet", "--memory-gib", "80"]) == 0
     assert "32, 64 passes a step" in capsys.readouterr().out
