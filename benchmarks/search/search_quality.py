@@ -273,9 +273,7 @@ def main() -> int:
     missing = runs.missing(wanted, num_marks)
     with ProcessPoolExecutor(arguments.processes) as pool:
         for run in (
-            pool.map(search, *zip(*((*one, arguments.budget) for one in missing), strict=True), chunksize=5)
-            if missing
-            else ()
+            pool.map(search, *zip(*((*one, arguments.budget) for one in missing), strict=True)) if missing else ()
         ):
             runs.add(run)
     print(f"hypervolume as a share of the best, mean +- standard error, after {', '.join(map(str, MARKS))} evaluations")
