@@ -30,8 +30,9 @@ class Encoding(Enum):
 
     `choices`: none. `ordered`: neighbours in the order of the options (depths, widths, kernel sizes). `operators`:
     those whose labels share words, as k3_e6 and k3_e3 do, and by the ratio of their numbers, as k3 and k5; that counts
-    for how often and where operators are used too. `cell`: genes are the edges of a cell, one operator breaks
-    an edge, and edges on no path from input to output have no effect (`nas_engine.cost.cells`).
+    for how often and where operators are used too, and genes of one group (a stage) are near to one another there.
+    `cell`: genes are the edges of a cell, one operator breaks an edge, and edges on no path from input to output have
+    no effect (`nas_engine.cost.cells`).
     """
 
     CHOICES = "choices"
@@ -48,7 +49,7 @@ class Features:
         choices: one block of columns per gene; the product of two rows within a block is the likeness of two choices.
         counts: share of the genes that hold each option label.
         smooth: the same, weighted by how near a gene is, once per gene: products are high where two genotypes use an
-            operator at about the same place; genes of one group are near to one another.
+            operator at about the same place.
         coarse: share of the genes that lie in each group and hold each label; of all groups where each gene is one.
     """
 
@@ -75,11 +76,12 @@ class GenotypeFeatures:
         labels = sorted({label for _, _, label in pairs})
         groups = sorted({group for _, group, _ in pairs})
         column = np.asarray([labels.index(label) for _, _, label in pairs])
-        by_label = _mixed(_shared_words(labels) if encoding is Encoding.OPERATORS else np.eye(len(labels)))
+        are_operators = encoding is Encoding.OPERATORS
+        by_label = _mixed(_shared_words(labels)) if are_operators else np.eye(len(labels))
         self._to_label = by_label[column]
         distance = np.abs(np.subtract.outer(np.arange(len(genes)), np.arange(len(genes))))
         near = np.exp(-distance / SMOOTHING_GENES)
-        if len(groups) < len(genes):
+        if are_operators and len(groups) < len(genes):
             group_of = np.asarray([groups.index(gene.group) for gene in genes])
             near = 0.5 * near + 0.5 * np.equal.outer(group_of, group_of)
         nearness = _mixed(near)
