@@ -143,7 +143,8 @@ def main() -> None:
     noise = tuple(float(share) for share in arguments.noise.split(","))
     worlds = arguments.worlds.split(",")
     lines = arguments.runs.read_text().splitlines() if arguments.runs is not None and arguments.runs.is_file() else []
-    stored = [Run(*(tuple(v) if isinstance(v, list) else v for v in json.loads(line).values())) for line in lines]
+    tuples = ("noise", "figures")
+    stored = [Run(**{k: tuple(v) if k in tuples else v for k, v in json.loads(line).items()}) for line in lines]
     runs = [run for run in stored if run.noise == noise and run.budget == arguments.budget]
     known = {(run.world, run.remeasured, run.seed) for run in runs}
     missing = [
