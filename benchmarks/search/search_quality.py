@@ -135,10 +135,11 @@ def print_table(runs: Runs, worlds: Sequence[Family], algorithms: Sequence[str])
         )
         for algorithm in algorithms:
             seeds = runs.seeds(family.name, algorithm)
-            if len(seeds) < 2:
+            if not seeds:
                 continue
             shares = runs.shares(family.name, algorithm, seeds)
-            cells = [f"{column.mean():9.4f} +-{standard_error(column):.4f}" for column in shares.T]
+            errors = [f"+-{standard_error(column):.4f}" if len(seeds) > 1 else " " * 8 for column in shares.T]
+            cells = [f"{column.mean():9.4f} {error}" for column, error in zip(shares.T, errors, strict=True)]
             cells += [" " * 18] * (len(MARKS) - len(cells))
             spent = runs.milliseconds(family.name, algorithm, seeds)
             print(f"  {algorithm:20}" + "".join(cells) + f"{spent:8.1f} ms/candidate  {len(seeds)} seeds")
@@ -273,22 +274,25 @@ def main() -> int:
     missing = runs.missing(wanted, num_marks)
     with ProcessPoolExecutor(arguments.processes) as pool:
         for run in (
-            pool.map(search, *zip(*((*one, arguments.budget) for one in missing), strict=True), chunksize=5)
-            if missing
-            else ()
+            pool.map(search, *zip(*((*one, arguments.budget) for one in missing), strict=True)) if missing else ()
         ):
             runs.add(run)
     print(f"hypervolume as a share of the best, mean +- standard error, after {', '.join(map(str, MARKS))} evaluations")
     print_table(runs, worlds, arguments.algorithms)
     print("", *held_out_errors(), sep="\n")
-    misses = []
+    misses, is_judged = [], False
     if PREDICTOR in arguments.algorithms and PEER in arguments.algorithms:
         print("\nthe predictor-assisted search and " + PEER)
         misses += predictor_misses(runs, worlds)
+        is_judged = True
     if arguments.budget >= MARKS[-1] and NSGA2 in arguments.algorithms:
         ranks = print_ranks(runs, worlds, arguments.algorithms)
         misses += nsga2_misses(runs, worlds, ranks)
-    print("the claims " + ("hold" if not misses else "DO NOT HOLD"), *misses, sep="\n    ")
+        is_judged = True
+    if is_judged:
+        print("the claims " + ("hold" if not misses else "DO NOT HOLD"), *misses, sep="\n    ")
+    else:
+        print("no claim is about these algorithms and this budget")
     return 1 if misses else 0
 
 

@@ -22,14 +22,17 @@ SMOOTHING_GENES = 3.0
 """Genes over which the cost of an operator is taken to stay alike (`Features.smooth`)."""
 
 _WORDS = re.compile(r"[A-Za-z]+\d*|\d+")
+_NUMBERED = re.compile(r"([A-Za-z]+)([1-9]\d*)")
 
 
 class Encoding(Enum):
     """Which choices of one gene are taken to be alike.
 
     `choices`: none. `ordered`: neighbours in the order of the options (depths, widths, kernel sizes). `operators`:
-    those whose labels share words, as k3_e6 and k3_e3 do. `cell`: genes are the edges of a cell, one operator breaks
-    an edge, and edges on no path from input to output have no effect (`nas_engine.cost.cells`).
+    those whose labels share words, as k3_e6 and k3_e3 do, and by the ratio of their numbers, as k3 and k5; that counts
+    for how often and where operators are used too, and genes of one group (a stage) are near to one another there.
+    `cell`: genes are the edges of a cell, one operator breaks an edge, and edges on no path from input to output have
+    no effect (`nas_engine.cost.cells`).
     """
 
     CHOICES = "choices"
@@ -68,20 +71,27 @@ class GenotypeFeatures:
         self.blocks = tuple(slice(int(a), int(b)) for a, b in zip(self._offsets, self._offsets[1:], strict=False))
         self._mix = np.zeros((int(self._offsets[-1]),) * 2)
         for gene, block in zip(genes, self.blocks, strict=True):
-            self._mix[block, block] = np.linalg.cholesky(_likeness(gene, encoding) + 1e-9 * np.eye(gene.num_choices))
+            self._mix[block, block] = _mixed(_likeness(gene, encoding))
         pairs = [(position, gene.group, label) for position, gene in enumerate(genes) for label in gene.options]
         labels = sorted({label for _, _, label in pairs})
         groups = sorted({group for _, group, _ in pairs})
         column = np.asarray([labels.index(label) for _, _, label in pairs])
-        self._to_label = np.eye(len(labels))[column]
+        are_operators = encoding is Encoding.OPERATORS
+        by_label = _mixed(_shared_words(labels)) if are_operators else np.eye(len(labels))
+        self._to_label = by_label[column]
         distance = np.abs(np.subtract.outer(np.arange(len(genes)), np.arange(len(genes))))
-        nearness = np.linalg.cholesky(np.exp(-distance / SMOOTHING_GENES) + 1e-9 * np.eye(len(genes)))
+        near = np.exp(-distance / SMOOTHING_GENES)
+        if are_operators and len(groups) < len(genes):
+            group_of = np.asarray([groups.index(gene.group) for gene in genes])
+            near = 0.5 * near + 0.5 * np.equal.outer(group_of, group_of)
+        nearness = _mixed(near)
         self._to_smooth = (
             nearness[[position for position, _, _ in pairs]][:, :, None] * self._to_label[:, None, :]
         ).reshape(len(pairs), -1)
         if len(groups) < len(genes):
             group = np.asarray([groups.index(name) for _, name, _ in pairs])
-            self._to_coarse = np.eye(len(groups) * len(labels))[group * len(labels) + column] * math.sqrt(len(groups))
+            by_place = np.kron(np.eye(len(groups)), by_label)
+            self._to_coarse = by_place[group * len(labels) + column] * math.sqrt(len(groups))
         else:
             self._to_coarse = self._to_label
         self._num_genes = len(genes)
@@ -140,15 +150,36 @@ def _likeness(gene: Gene, encoding: Encoding) -> Floats:
         places = np.arange(num) / (num - 1)
         return np.asarray(0.2 * same + 0.8 * np.exp(-2.0 * np.abs(np.subtract.outer(places, places))))
     if encoding is Encoding.OPERATORS and num > 2:
-        words = [_words(label) for label in gene.options]
-        every = sorted(set().union(*words))
-        table = np.asarray([[word in have for word in every] for have in words], dtype=np.float64)
-        table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
-        shared = table @ table.T
-        if np.allclose(shared[~same.astype(bool)], 0.0):
-            return same
-        return np.asarray(0.4 * same + 0.6 * shared)
+        return _shared_words(gene.options)
     return same
+
+
+def _shared_words(labels: Sequence[str]) -> Floats:
+    """Likeness of labels by the words in them; the identity where no two share any."""
+    same = np.eye(len(labels))
+    words = [_words(label) for label in labels]
+    every = sorted(set().union(*words))
+    alike = np.asarray([[_alike(a, b) for b in every] for a in every])
+    table = np.asarray([[word in have for word in every] for have in words], dtype=np.float64)
+    shared = table @ alike @ table.T
+    shared /= np.sqrt(np.outer(np.diag(shared), np.diag(shared)))
+    if np.allclose(shared[~same.astype(bool)], 0.0):
+        return same
+    return np.asarray(0.4 * same + 0.6 * shared)
+
+
+def _mixed(likeness: Floats) -> Floats:
+    """Rows whose products are these likenesses."""
+    return np.asarray(np.linalg.cholesky(likeness + 1e-9 * np.eye(len(likeness))))
+
+
+def _alike(a: str, b: str) -> float:
+    """1 for equal words, the ratio of their numbers where only those differ (k3, k5), else 0."""
+    first, second = _NUMBERED.fullmatch(a), _NUMBERED.fullmatch(b)
+    if a == b or first is None or second is None or first[1] != second[1]:
+        return float(a == b)
+    numbers = sorted((int(first[2]), int(second[2])))
+    return numbers[0] / numbers[1]
 
 
 def _words(label: str) -> set[str]:

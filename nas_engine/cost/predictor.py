@@ -1,8 +1,8 @@
 """Predictors of a metric (latency, accuracy) from the genotype, learned from few evaluations, with uncertainty.
 
 A prediction is an estimate and never stands where a measurement is asked for. Which family of models and which
-encoding of the genotypes predict best is found by leaving samples out; the spread of the left-out errors is what the
-intervals are made of, so that they hold as often as they say.
+encoding of the genotypes predict best is found by leaving samples out; the left-out errors are what the intervals are
+made of, so that they hold as often as they say.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_engine.cost.choice_kernel import Covariance
 from nas_engine.cost.encodings import Encoding, Floats, Genotypes, distinct_encodings
@@ -40,6 +41,10 @@ BOOSTING_WITHIN = 1.3
 """Boosted trees are tried where random trees come this near to the error that is to be undercut."""
 
 MIN_TREE_SAMPLES = 20
+
+NUM_INTERVAL_FOLDS = 16
+"""Parts in which samples are left out for intervals: models that lack a quarter of them err more than the one that
+lacks none, and intervals of their errors hold too often."""
 
 
 class PredictorModel(Enum):
@@ -153,6 +158,7 @@ class MetricPredictor:
         self._samples: _Samples | None = None
         self._choice: ModelChoice | None = None
         self._regressor: GaussianProcess | Trees | None = None
+        self._without_folds: list[tuple[NDArray[np.int64], GaussianProcess | Trees]] | None = None
 
     @property
     def num_samples(self) -> int:
@@ -189,7 +195,7 @@ class MetricPredictor:
         """
         self._samples = self._checked(genotypes, values, standard_errors)
         self._choice = choice or self._chosen(self._samples, near)
-        self._regressor = None
+        self._regressor = self._without_folds = None
 
     def predict(self, genotypes: Sequence[Sequence[int]] | Genotypes) -> Prediction:
         """Mean and standard deviation per genotype.
@@ -229,39 +235,46 @@ class MetricPredictor:
         return samples.scale.backward(regressor.mean(genotypes))
 
     def intervals(self, genotypes: Sequence[Sequence[int]], coverage: float = 0.9) -> tuple[Floats, Floats]:
-        """Lower and upper bounds that hold for this share of new evaluations: by the quantile of left-out errors.
+        """Lower and upper bounds that hold for this share of new evaluations, whatever the errors are like.
+
+        They are those of cross-validation (CV+, Barber et al. 2021, "Predictive inference with the jackknife+"): every
+        sample says how far a model that did not see it was off, and that model says what it predicts here.
 
         Raises:
             EngineError: as predict; too few samples for this coverage.
         """
-        samples, regressor = self._fitted()
-        left_out = self._cross_fitted()
+        samples, _ = self._fitted()
         num = len(samples.values)
         place = math.ceil((num + 1) * coverage)
         if place > num:
             raise EngineError(f"predictor: intervals of {coverage:.0%} need more than the {num} samples there are")
-        # Not in units of the predicted deviations: those of models that saw all samples are smaller.
-        reach = float(np.sort(np.abs(left_out - samples.targets))[place - 1])
-        mean, _ = regressor.predict(self._valid(genotypes))
-        ends = samples.scale.backward(mean - reach), samples.scale.backward(mean + reach)
+        valid = self._valid(genotypes)
+        lower, upper = np.empty((num, len(valid))), np.empty((num, len(valid)))
+        for fold, model in self._models_without_folds():
+            error = np.abs(samples.targets[fold] - model.predict(samples.genotypes[fold])[0])[:, None]
+            predicted = model.predict(valid)[0]
+            lower[fold], upper[fold] = predicted - error, predicted + error
+        ends = (
+            samples.scale.backward(np.partition(lower, num - place, axis=0)[num - place]),
+            samples.scale.backward(np.partition(upper, place - 1, axis=0)[place - 1]),
+        )
         return np.minimum(*ends), np.maximum(*ends)
 
-    def _cross_fitted(self) -> Floats:
-        """The samples as predicted from other folds, by hyper-parameters that did not see them either."""
-        samples, regressor = self._fitted()
-        if isinstance(regressor, Trees):
-            return regressor.left_out().mean
-        num = len(samples.values)
-        mean = np.zeros(num)
-        for fold in folds(num):
-            rest = np.setdiff1d(np.arange(num), fold)
-            data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
-            process = self._made(self.choice)
-            assert isinstance(process, GaussianProcess)
-            process.learn_covariance(*data)
-            process.fit(*data)
-            mean[fold], _ = process.predict(samples.genotypes[fold])
-        return mean
+    def _models_without_folds(self) -> list[tuple[NDArray[np.int64], GaussianProcess | Trees]]:
+        """Each fold of the samples, and a model whose hyper-parameters did not see it either; made once per fit."""
+        if self._without_folds is None:
+            samples, _ = self._fitted()
+            every = np.arange(len(samples.values))
+            self._without_folds = []
+            for fold in folds(len(every), NUM_INTERVAL_FOLDS):
+                rest = np.setdiff1d(every, fold)
+                data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
+                model = self._made(self.choice)
+                if isinstance(model, GaussianProcess):
+                    model.learn_covariance(*data)
+                model.fit(*data)
+                self._without_folds.append((fold, model))
+        return self._without_folds
 
     def believed(self) -> Floats:
         """Values of the samples after what the others say of each: told errors are weighed against predictions."""
@@ -319,13 +332,13 @@ class MetricPredictor:
             self._regressor = self._made(self.choice)
             samples = self._samples
             self._regressor.fit(samples.genotypes, samples.targets, samples.error_variance)
-            if isinstance(self._regressor, Trees):
-                self._regressor.assume_variance(self.choice.left_out_error**2)
         return self._samples, self._regressor
 
     def _made(self, choice: ModelChoice) -> GaussianProcess | Trees:
         if choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
-            return Trees(self._genes, choice.family, choice.encoding)
+            trees = Trees(self._genes, choice.family, choice.encoding)
+            trees.assume_variance(choice.left_out_error**2)
+            return trees
         process = GaussianProcess(self._genes, choice.encoding, interactions=choice.family is not Family.RIDGE)
         process.covariance = Covariance.of(choice.covariance)
         return process

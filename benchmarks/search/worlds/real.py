@@ -174,14 +174,16 @@ def _ofa_surrogates(num_held_out: int):  # type: ignore[no-untyped-def]  # two f
     final = GaussianProcessRegressor(process.kernel_, optimizer=None).fit(scaled[fitted], 100 * (top1[fitted] - usual))
     amplitude, length = final.kernel_.k1.k1.constant_value, final.kernel_.k1.k2.length_scale
     known = scaled[fitted] / length
+    known_squared, coefficients, intercept = (known**2).sum(axis=1), linear.coef_, linear.intercept_
 
+    # Searches ask for one genotype at a time, which is why neither goes through scikit-learn's checks of its input.
     def accuracy(genotypes: Ints) -> Floats:
         asked = (_ofa_features(genotypes) - mean) / deviation / length
-        squared = (asked**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2.0 * asked @ known.T
+        squared = (asked**2).sum(axis=1)[:, None] + known_squared - 2.0 * asked @ known.T
         return np.asarray(amplitude * np.exp(-0.5 * squared) @ final.alpha_) / 100 + usual
 
     def cost(genotypes: Ints) -> Floats:
-        return np.round(np.asarray(linear.predict(_ofa_features(genotypes))))
+        return np.asarray(np.round(_ofa_features(genotypes) @ coefficients + intercept))
 
     return accuracy, cost
 

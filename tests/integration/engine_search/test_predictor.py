@@ -176,6 +176,46 @@ def test_intervals_hold_about_as_often_as_they_say() -> None:
         predictor.intervals(unseen.tolist(), 0.999)
 
 
+def test_intervals_of_models_that_still_learn_fast_do_not_hold_too_often() -> None:
+    """Errors of models that lack a part of the samples are larger than those of the model that has them all."""
+    held = []
+    for draw in range(8):
+        noise = np.random.default_rng((40, draw)).normal(0.0, 10.0, 540)
+        known, unseen = sample(40, 50 + draw), sample(500, 160 + draw)
+        predictor = MetricPredictor(GENES, LATENCY_US)
+        predictor.fit(known.tolist(), (additive(known) + noise[:40]).tolist())
+        lower, upper = predictor.intervals(unseen.tolist(), 0.9)
+        found = additive(unseen) + noise[40:]
+        held.append(float(((lower <= found) & (found <= upper)).mean()))
+    assert 0.86 < np.mean(held) < 0.945
+
+
+def test_operators_are_alike_by_the_words_and_the_numbers_in_their_names() -> None:
+    genes = tuple(Gene(f"layer{i}", ("k3_e3", "k3_e6", "k5_e6", "skip"), f"stage{i // 3}") for i in range(6))
+    features = GenotypeFeatures(genes, Encoding.OPERATORS)
+    k3_e3, k3_e6, k5_e6, skip = (features.of(np.full((1, 6), choice)).counts[0] for choice in range(4))
+    assert k3_e6 @ k3_e3 > k5_e6 @ k3_e3 > skip @ k3_e3 == pytest.approx(0.0, abs=1e-6)
+    assert k3_e6 @ k5_e6 > k3_e3 @ k5_e6
+    plain = GenotypeFeatures(genes, Encoding.CHOICES)
+    apart = [plain.of(np.full((1, 6), choice)).counts[0] for choice in range(2)]
+    assert apart[0] @ apart[1] == 0.0
+
+
+def test_an_operator_measured_in_a_stage_tells_most_of_that_stage() -> None:
+    genes = tuple(Gene(f"layer{i}", ("k3", "k5", "skip"), f"stage{i // 3}") for i in range(6))
+    features = GenotypeFeatures(genes, Encoding.OPERATORS)
+
+    def used_at(layer: int) -> np.ndarray:  # type: ignore[type-arg]
+        """What using k5 in one layer changes."""
+        genotype = np.full((1, 6), 2)
+        without = features.of(genotype).smooth[0]
+        genotype[0, layer] = 1
+        return features.of(genotype).smooth[0] - without
+
+    # Layers 2 and 3 are neighbours in different stages; 3 and 4 are neighbours in one.
+    assert used_at(3) @ used_at(4) > used_at(3) @ used_at(2) > 0.0
+
+
 def test_a_predictor_round_trips_through_json_exactly() -> None:
     known, unseen = sample(40, 12), sample(20, 13)
     predictor = MetricPredictor(GENES, LATENCY_US)
