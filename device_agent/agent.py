@@ -73,14 +73,17 @@ _Event = _Order | _SyncDone | _JobDone
 class Agent:
     """One agent process. Make it, then `run` it in the main thread.
 
+    Args:
+        measurer: measures in place of the processes that the settings describe; None starts those.
+
     Raises:
         AgentError: the state directory is taken or cannot be written, or the runtime does not work here.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, measurer: Measurer | None = None) -> None:
         self._settings = settings
         device = MeasuringDevice(settings.measuring)
-        if not settings.isolate and not device.simulated:
+        if measurer is None and not settings.isolate and not device.simulated:
             raise AgentError("only simulated runtimes may measure without a process of their own")
         self._link = Link(settings.link)
         self._state = StateDirectory(settings.state_dir)
@@ -90,7 +93,7 @@ class Agent:
             self._session = ServerSession(settings, self._state, self._link, device, spool, cache)
         except OSError as error:
             raise AgentError(f"state directory {settings.state_dir} cannot be written: {error}") from error
-        self._measurer: Measurer = (
+        self._measurer: Measurer = measurer or (
             ChildMeasurer(settings.measuring) if settings.isolate else InProcessMeasurer(settings.measuring)
         )
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)

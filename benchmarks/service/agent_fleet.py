@@ -1,4 +1,4 @@
-"""Many fake agents in one process, for `soak.py` beside it: each is a whole agent with its own channel and threads."""
+"""Many fake agents in one process, for `soak.py` and `dispatch.py`: each a whole agent with its channel and threads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import signal
 import threading
 from pathlib import Path
 
+import timed_board
+
 from device_agent.agent import Agent
 from device_agent.measuring.device import MeasuringSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
 from device_agent.server_link.tls import LinkSettings
 from device_agent.settings import AgentSettings
+from nas_engine.domain.measuring.environment import PINNED_CLOCKS
 
 
 def main() -> None:
@@ -22,9 +25,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="state directories go here")
     parser.add_argument("--first", type=int, required=True, help="number of the first agent")
     parser.add_argument("--agents", type=int, required=True)
+    parser.add_argument("--service-ms", type=float, help="be boards that take so long for a job (timed_board.py)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    agents = [Agent(_settings(arguments, arguments.first + n)) for n in range(arguments.agents)]
+    numbers = range(arguments.first, arguments.first + arguments.agents)
+    if arguments.service_ms is None:
+        agents = [Agent(_settings(arguments, n, RuntimeName.FAKE)) for n in numbers]
+    else:
+        log = timed_board.StayLog(arguments.folder / f"stays-{arguments.first:03d}.jsonl")
+        agents = [_timed(_settings(arguments, n, timed_board.NAME), arguments.service_ms / 1e3, log) for n in numbers]
     threads = [threading.Thread(target=agent.run, name=f"agent-{n}") for n, agent in enumerate(agents)]
 
     def stop(*_: object) -> None:
@@ -39,7 +48,11 @@ def main() -> None:
             thread.join(0.5)
 
 
-def _settings(arguments: argparse.Namespace, number: int) -> AgentSettings:
+def _timed(settings: AgentSettings, service_s: float, log: timed_board.StayLog) -> Agent:
+    return Agent(settings, timed_board.TimedMeasurer(settings.name, settings.measuring, service_s, log))
+
+
+def _settings(arguments: argparse.Namespace, number: int, runtime: str) -> AgentSettings:
     return AgentSettings(
         link=LinkSettings(server=arguments.server, insecure=True),
         name=f"soak-{number:03d}",
@@ -47,7 +60,10 @@ def _settings(arguments: argparse.Namespace, number: int) -> AgentSettings:
         state_dir=arguments.folder / f"agent-{number:03d}",
         enrolment_token=os.environ["HILNAS_ENROLMENT_TOKEN"],
         measuring=MeasuringSettings(
-            runtime=RuntimeName.FAKE, options=RuntimeOptions(), lock_path=arguments.folder / "timing.lock"
+            runtime=runtime,
+            options=RuntimeOptions(),
+            clocks_profile="unpinned" if runtime == RuntimeName.FAKE else PINNED_CLOCKS,
+            lock_path=arguments.folder / "timing.lock",
         ),
         isolate=False,
     )

@@ -29,8 +29,8 @@ from server.artifacts.artifact import Artifact, ModelFormat
 from server.artifacts.files import FileByteStore
 from server.artifacts.store import ArtifactStore
 from server.core.database.engine import open_engine
-from server.core.database.transaction import UnitOfWork
-from server.core.database.wakeups import Wakeups
+from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.wakeups import Topic, Wakeups
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
 from server.fleet.store import DeviceStore
@@ -63,16 +63,27 @@ class Outcome:
 class Farm:
     """The server's process, the agents' processes, and the database they share."""
 
+    fleet_arguments: Sequence[str] = ()
+    """What the agents' processes are told besides."""
+
+    fleet_path: Sequence[Path] = ()
+    """Where these find packages besides."""
+
     def __init__(self, folder: Path, database_url: str, num_agents: int, num_processes: int) -> None:
         self._folder = folder
         self._home = folder / "home"
         self._home.mkdir()
         self._database_url = database_url or f"sqlite:///{self._home / 'hilnas.sqlite3'}"
         self._shares = [num_agents // num_processes + (n < num_agents % num_processes) for n in range(num_processes)]
-        self._port = 0
+        self._port = self._num_queued = 0
         self.url = ""
         self._spent_s = 0.0
         self._server = self._start_server()
+        try:
+            self._token = self._admit()
+        except BaseException:
+            self._server.kill()
+            raise
         self._agents = [self._start_agents(n) for n in range(num_processes)]
         engine = open_engine(self._database_url)
         self.uow = UnitOfWork(engine, Wakeups(engine))
@@ -95,6 +106,10 @@ class Farm:
         process.kill()
         raise RuntimeError("the server did not start within 60 s")
 
+    def _admit(self) -> str:
+        """The secret of the token that the agents enrol with."""
+        return TOKEN
+
     def _start_agents(self, number: int) -> subprocess.Popen[bytes]:
         first = sum(self._shares[:number])
         command = [
@@ -104,7 +119,9 @@ class Farm:
             f"127.0.0.1:{self._port}",
         ]
         command += ["--folder", str(self._folder), "--first", str(first), "--agents", str(self._shares[number])]
-        environment = os.environ | {"HILNAS_ENROLMENT_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command += self.fleet_arguments
+        path = os.pathsep.join(map(str, (ROOT, *self.fleet_path)))
+        environment = os.environ | {"HILNAS_ENROLMENT_TOKEN": self._token, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, env=environment)
 
     @property
@@ -149,15 +166,25 @@ class Farm:
             time.sleep(0.1)
         raise RuntimeError("no agent enrolled within 60 s")
 
+    def wait_for_boards(self, number: int) -> None:
+        """Wait until so many agents have enrolled."""
+        for _ in range(600):
+            if len(self.uow.read(lambda tx: DeviceStore(tx).devices_of_type("soak"))) >= number:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{number} agents did not enrol within 60 s")
+
     def queue(self, num_jobs: int) -> None:
         """Put the jobs into the queue."""
         store = FileByteStore(self._home / "artifacts")
         models = [self._model(store, n) for n in range(NUM_MODELS)]
         key = HardwareKey(identity=self.identity(), dtype=Dtype.FP32)
-        jobs = [_job(models[n % NUM_MODELS], key, n) for n in range(num_jobs)]
+        numbers = range(self._num_queued, self._num_queued + num_jobs)
+        jobs = [_job(models[n % NUM_MODELS], key, n) for n in numbers]
+        self._num_queued += num_jobs
         for start in range(0, num_jobs, 500):
             batch = jobs[start : start + 500]
-            self.uow.write(lambda tx, batch=batch: JobStore(tx).add_jobs(batch))  # type: ignore[misc]
+            self.uow.write(lambda tx, batch=batch: _add(tx, batch))  # type: ignore[misc]
 
     def _model(self, store: FileByteStore, number: int) -> str:
         data = json.dumps({"hilnas_fake": 1, "latency_us": 500.0 + number}).encode()
@@ -195,6 +222,11 @@ class Farm:
             seconds=seconds,
             server_processor_s=server_processor_s,
         )
+
+
+def _add(tx: Transaction, jobs: Sequence[NewJob]) -> None:
+    JobStore(tx).add_jobs(jobs)
+    tx.wake(Topic.DEVICE_JOBS)
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
