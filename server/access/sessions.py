@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from server.access.page_session import PageSession, SessionSettings
+from server.access.page_session import PageSession, PageSessionSettings
 from server.access.store import SessionStore, TokenStore
 from server.access.token import ApiToken
 from server.access.tokens import Tokens, digest, new_secret
@@ -20,10 +20,10 @@ KEEP_ENDED = timedelta(days=30)
 class Sessions:
     """Use cases of sessions."""
 
-    def __init__(self, uow: UnitOfWork, tokens: Tokens, settings: SessionSettings | None = None) -> None:
+    def __init__(self, uow: UnitOfWork, tokens: Tokens, settings: PageSessionSettings | None = None) -> None:
         self._uow = uow
         self._tokens = tokens
-        self.settings = settings or SessionSettings()
+        self.settings = settings or PageSessionSettings()
         self._uses = Uses()
 
     def start(self, token_secret: str) -> str:
