@@ -33,7 +33,7 @@ from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn.converter import RknnConverter, find_converter
 from nas_engine.export.rknn.process import PoolSettings
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings
 
 FILE = "rknn_zoo_fps.json"
 COLUMN = "RK3588/@single_core"
@@ -91,7 +91,7 @@ def _simulate(converter: RknnConverter, name: str, published_ms: float) -> Simul
     shape = inspect_onnx(onnx).inputs[0].shape
     image = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     start = time.perf_counter()
-    conversion = converter.convert(onnx, RknnSettings(dtype=Dtype.W8A8), calibration=CalibrationImages(image))
+    conversion = converter.convert(onnx, RknnSettings(dtype=Dtype.W8A8), calibration=CalibrationBatch(image))
     seconds = time.perf_counter() - start
     simulated = simulate_latency(conversion.table)
     fallbacks = len(conversion.table.cpu_fallbacks)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from typing import TextIO
 
-from device_agent.doctor.finding import Finding, Verdict, can_measure, findings_to_json
+from device_agent.doctor.finding import Finding, FindingLevel, can_measure, findings_to_json
 from device_agent.doctor.npu import examine_npu
 from device_agent.failures import RuntimeUnavailableError
 from device_agent.measuring.clocks import PINNED, ClockPinner
@@ -37,7 +37,10 @@ def examine(settings: MeasuringSettings, may_use: MayUse = os.access) -> list[Fi
     """Everything the doctor looks at. The host's state has no influence on simulated devices: it is left out there."""
     board = BoardTelemetry(settings.root)
     device = _device(settings)
-    findings = [Finding(Verdict.OK, "board", settings.board_model or board.board_model()), _runtime(settings, device)]
+    findings = [
+        Finding(FindingLevel.OK, "board", settings.board_model or board.board_model()),
+        _runtime(settings, device),
+    ]
     if not (isinstance(device, MeasuringDevice) and device.runtime.facts.device_class is DeviceClass.SIMULATED):
         findings += [
             _timer(device),
@@ -61,73 +64,77 @@ def _device(settings: MeasuringSettings) -> MeasuringDevice | RuntimeUnavailable
 
 def _runtime(settings: MeasuringSettings, device: MeasuringDevice | RuntimeUnavailableError) -> Finding:
     if isinstance(device, RuntimeUnavailableError):
-        return Finding(Verdict.FAIL, "runtime", settings.runtime, str(device))
+        return Finding(FindingLevel.FAIL, "runtime", settings.runtime, str(device))
     facts = device.runtime.facts
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions) or "version not known"
-    return Finding(Verdict.OK, "runtime", f"{facts.name} ({versions}), {facts.device_class.value}")
+    return Finding(FindingLevel.OK, "runtime", f"{facts.name} ({versions}), {facts.device_class.value}")
 
 
 def _timer(device: MeasuringDevice | RuntimeUnavailableError) -> Finding:
     if isinstance(device, RuntimeUnavailableError):
-        return Finding(Verdict.WARN, "timer", "not looked at: the runtime does not load")
+        return Finding(FindingLevel.WARN, "timer", "not looked at: the runtime does not load")
     resolution_ns = device.environment().timer_resolution_ns or 0
     if resolution_ns > _MAX_TIMER_NS:
         remedy = "choose a better clocksource: /sys/devices/system/clocksource/clocksource0/available_clocksource"
-        return Finding(Verdict.WARN, "timer", f"resolution {resolution_ns} ns", remedy)
-    return Finding(Verdict.OK, "timer", f"resolution {resolution_ns} ns")
+        return Finding(FindingLevel.WARN, "timer", f"resolution {resolution_ns} ns", remedy)
+    return Finding(FindingLevel.OK, "timer", f"resolution {resolution_ns} ns")
 
 
 def _lock(settings: MeasuringSettings) -> Finding:
     try:
         with HostLock(settings.lock_path).timing(timeout_s=5.0):
-            return Finding(Verdict.OK, "timing lock", str(settings.lock_path))
+            return Finding(FindingLevel.OK, "timing lock", str(settings.lock_path))
     except HostBusyError as error:
-        return Finding(Verdict.WARN, "timing lock", "held by another process", str(error))
+        return Finding(FindingLevel.WARN, "timing lock", "held by another process", str(error))
     except OSError as error:
-        return Finding(Verdict.FAIL, "timing lock", str(error), "pass a path this user may write: --host-lock")
+        return Finding(FindingLevel.FAIL, "timing lock", str(error), "pass a path this user may write: --host-lock")
 
 
 def _clocks(settings: MeasuringSettings, may_use: MayUse) -> Finding:
     clocks = BoardTelemetry(settings.root).state().clocks
     if not clocks:
-        return Finding(Verdict.WARN, "clocks", "cannot be read here", "results carry no proof of the clock they ran at")
+        return Finding(
+            FindingLevel.WARN, "clocks", "cannot be read here", "results carry no proof of the clock they ran at"
+        )
     text = ", ".join(f"{c.name} {c.effective_khz} kHz ({c.governor})" for c in clocks)
     pinner = ClockPinner(settings.root)
     standing = pinner.standing()
     if standing.profile == PINNED:
-        return Finding(Verdict.OK, "clocks", text)
+        return Finding(FindingLevel.OK, "clocks", text)
     who = (
         "start the agent with --pin-clocks" if pinner.may_pin(may_use) else "start the agent as root with --pin-clocks"
     )
-    return Finding(Verdict.WARN, "clocks", text, f"{who} ({'; '.join(standing.complaints)})")
+    return Finding(FindingLevel.WARN, "clocks", text, f"{who} ({'; '.join(standing.complaints)})")
 
 
 def _temperatures(board: BoardTelemetry) -> Finding:
     hottest = board.state().hottest_c
     if hottest is None:
         return Finding(
-            Verdict.WARN, "temperatures", "cannot be read here", "throttling cannot be seen, only its effect"
+            FindingLevel.WARN, "temperatures", "cannot be read here", "throttling cannot be seen, only its effect"
         )
     text = f"hottest zone {hottest:.1f} C"
     start_c, max_c = _PROFILE.temperature_start_c, _PROFILE.temperature_max_c
     if hottest > max_c:
         remedy = f"nothing is measured above {max_c:.0f} C: cool the board"
-        return Finding(Verdict.FAIL, "temperatures", text, remedy)
+        return Finding(FindingLevel.FAIL, "temperatures", text, remedy)
     if hottest > start_c:
         remedy = f"each measurement waits for {start_c:.0f} C, or until it cools no more: a fan saves that time"
-        return Finding(Verdict.WARN, "temperatures", text, remedy)
-    return Finding(Verdict.OK, "temperatures", text)
+        return Finding(FindingLevel.WARN, "temperatures", text, remedy)
+    return Finding(FindingLevel.OK, "temperatures", text)
 
 
 def _load(board: BoardTelemetry) -> Finding:
     load = board.state().load_average_1m
     if load is None:
-        return Finding(Verdict.WARN, "load", "cannot be read here")
+        return Finding(FindingLevel.WARN, "load", "cannot be read here")
     num_cpus = len(os.sched_getaffinity(0))
     text = f"{load:.2f} over {num_cpus} processors"
     if load / num_cpus > _BUSY_SHARE:
-        return Finding(Verdict.WARN, "load", text, "other work runs here: expect INTERFERED and NOISY measurements")
-    return Finding(Verdict.OK, "load", text)
+        return Finding(
+            FindingLevel.WARN, "load", text, "other work runs here: expect INTERFERED and NOISY measurements"
+        )
+    return Finding(FindingLevel.OK, "load", text)
 
 
 def _disk() -> Finding:
@@ -135,5 +142,7 @@ def _disk() -> Finding:
     free_bytes = stat.f_bavail * stat.f_frsize
     text = f"{free_bytes / 2**30:.1f} GiB free"
     if free_bytes < _MIN_FREE_BYTES:
-        return Finding(Verdict.WARN, "disk", text, "models and results need room: free some, or lower --cache-bytes")
-    return Finding(Verdict.OK, "disk", text)
+        return Finding(
+            FindingLevel.WARN, "disk", text, "models and results need room: free some, or lower --cache-bytes"
+        )
+    return Finding(FindingLevel.OK, "disk", text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(Enum):
+class FindingLevel(Enum):
     """Whether a finding stands in the way of measuring (FAIL), weakens it (WARN) or is fine."""
 
     OK = "ok"
@@ -20,14 +20,14 @@ class Verdict(Enum):
 class Finding:
     """One thing looked at: what it is, what was found, and what to do about it (empty when nothing)."""
 
-    verdict: Verdict
+    verdict: FindingLevel
     what: str
     found: str
     remedy: str = ""
 
     def text(self) -> str:
         """One line, and one more for the remedy."""
-        mark = "FAIL" if self.verdict is Verdict.FAIL else self.verdict.value
+        mark = "FAIL" if self.verdict is FindingLevel.FAIL else self.verdict.value
         line = f"{mark:>4}  {self.what:<18} {self.found}\n"
         return line + (f"      {'':<18} -> {self.remedy}\n" if self.remedy else "")
 
@@ -40,4 +40,4 @@ def findings_to_json(findings: Sequence[Finding]) -> str:
 
 def can_measure(findings: Sequence[Finding]) -> bool:
     """Whether nothing stands in the way of measuring here."""
-    return all(f.verdict is not Verdict.FAIL for f in findings)
+    return all(f.verdict is not FindingLevel.FAIL for f in findings)

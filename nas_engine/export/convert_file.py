@@ -17,7 +17,7 @@ from nas_engine.export.model_metadata import ARCH_ID_KEY
 from nas_engine.export.onnx_check import inspect_onnx
 from nas_engine.export.rknn.converter import RknnConverter, find_converter
 from nas_engine.export.rknn.process import PoolSettings
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings
 
 CALIBRATION_KEY = "images"  # array of an .npz file that holds calibration images
 
@@ -95,7 +95,7 @@ def convert_file(
     )
 
 
-def read_calibration(file: Path) -> CalibrationImages:
+def read_calibration(file: Path) -> CalibrationBatch:
     """Calibration images of a .npy or .npz file.
 
     Raises:
@@ -108,11 +108,11 @@ def read_calibration(file: Path) -> CalibrationImages:
         raise ExportError(f"{file} has no array {CALIBRATION_KEY!r}: store the images under that name") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ExportError(f"cannot read calibration images from {file}: {error}") from error
-    return CalibrationImages(images)
+    return CalibrationBatch(images)
 
 
 def _check_images(
-    calibration: CalibrationImages, file: Path, settings: RknnSettings, input_shape: tuple[int, ...]
+    calibration: CalibrationBatch, file: Path, settings: RknnSettings, input_shape: tuple[int, ...]
 ) -> None:
     """Raise where the images are not for this conversion: the toolkit's own words name a file that nobody knows."""
     if not settings.is_quantised:

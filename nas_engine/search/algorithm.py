@@ -203,7 +203,7 @@ class SearchAlgorithm(Protocol):
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """Told candidates that what is asked next is compared with; () where the algorithm compares nothing."""
+        """Observed candidates that what is asked next is compared with; () where the algorithm compares nothing."""
 
     def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search, in the order told."""

@@ -105,7 +105,7 @@ class BaseSearchAlgorithm(ABC):
 
     @property
     def survivors(self) -> tuple[Genotype, ...]:
-        """Told candidates that what is asked next is compared with."""
+        """Observed candidates that what is asked next is compared with."""
         return ()
 
     def front(self) -> tuple[Observation, ...]:

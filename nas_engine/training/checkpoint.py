@@ -33,7 +33,7 @@ class CurvePoint:
     Attributes:
         step: updates made so far.
         loss: finite.
-        top1: share of right answers on the (augmented) training batches.
+        top1: share of correct predictions on the (augmented) training batches.
     """
 
     step: int
@@ -49,7 +49,7 @@ class Checkpoint:
         step: updates made.
         identity: digest of what may not change between the parts of a run (config, data, strategy).
         curve: progress so far.
-        pending: sums since the last curve point: loss, right answers, images, steps.
+        pending: sums since the last curve point: loss, correct predictions, images, steps.
         tensors: weights, running statistics, optimiser and strategy tensors, by file name.
         strategy_state: the strategy's JSON state.
         scaler: state of the mixed-precision loss scaler; empty without one.

@@ -101,7 +101,7 @@ class SupernetEvaluator:
         self._weights = weights.to(self._device, channels_last=True)
 
     def evaluate(self, architecture: Architecture) -> Evaluated:
-        """Calibrate on training images and count right answers on validation images.
+        """Calibrate on training images and count correct predictions on validation images.
 
         Raises:
             WeightsError: the weights are of another space, or activations are not finite.

@@ -24,7 +24,7 @@ class PageSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
+class PageSessionSettings:
     """How long sessions last.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from server.access.page_session import PageSession, SessionSettings
+from server.access.page_session import PageSession, PageSessionSettings
 from server.access.quotas import QuotaSettings
 from server.access.store import SessionStore, TokenStore
 from server.access.token import ApiToken
@@ -25,12 +25,12 @@ class Sessions:
         self,
         uow: UnitOfWork,
         tokens: Tokens,
-        settings: SessionSettings | None = None,
+        settings: PageSessionSettings | None = None,
         quotas: QuotaSettings | None = None,
     ) -> None:
         self._uow = uow
         self._tokens = tokens
-        self.settings = settings or SessionSettings()
+        self.settings = settings or PageSessionSettings()
         self._quotas = quotas or QuotaSettings()
         self._uses = Uses()
 

@@ -14,13 +14,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.training import TorchDevice
 from server.access.enrolment_token import EnrolmentDefaults
-from server.access.page_session import SessionSettings
+from server.access.page_session import PageSessionSettings
 from server.access.quotas import QuotaSettings
 from server.core.home import ENROLMENT_TOKEN_FILE, default_home
 from server.core.http.patience import Patience
 from server.jobs.settings import LeaseSettings
 
-_QUOTAS, _SESSIONS, _PATIENCE = QuotaSettings(), SessionSettings(), Patience()
+_QUOTAS, _SESSIONS, _PATIENCE = QuotaSettings(), PageSessionSettings(), Patience()
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -218,9 +218,9 @@ class Settings(BaseSettings):
         return QuotaSettings(**{name: getattr(self, f"quota_{name}") for name in names})
 
     @property
-    def sessions(self) -> SessionSettings:
+    def sessions(self) -> PageSessionSettings:
         """How long sessions of the pages last."""
-        return SessionSettings(idle_s=self.session_idle_s, max_s=self.session_max_s)
+        return PageSessionSettings(idle_s=self.session_idle_s, max_s=self.session_max_s)
 
     @property
     def patience(self) -> Patience:

@@ -154,7 +154,7 @@ def main() -> int:
 
 
 def _threads_of_lanes(wanted: int | None) -> Callable[[Executor], None]:
-    """Every lane computes on one core, and so does this thread, except the one that is there for heavy work."""
+    """Every lane computes on one core, and so does this thread, except the one that is there for long-running jobs."""
     heavy = torch.get_num_threads() if wanted is None else wanted
     use_threads(1)
     return lambda lane: use_threads(heavy if lane is HEAVY_LANE else 1)

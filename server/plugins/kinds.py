@@ -19,7 +19,7 @@ from nas_engine.spaces.registry import declared_spaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class PluginKind:
     """One thing that specs may name.
 
     Attributes:
@@ -47,13 +47,13 @@ class InstalledPlugin:
 
 
 @cache
-def algorithms() -> tuple[Kind, ...]:
+def algorithms() -> tuple[PluginKind, ...]:
     """List the algorithms, in the order they are documented, what others bring last."""
     return _kinds(algorithm_kinds.BUILT_IN, algorithm_kinds.surveyed_algorithms(), ("max_objectives", "shifts"))
 
 
 @cache
-def dataset_kinds_known() -> tuple[Kind, ...]:
+def dataset_kinds_known() -> tuple[PluginKind, ...]:
     """List the kinds of data sets, in the order they are documented, what others bring last."""
     return _kinds(dataset_kinds.BUILT_IN, dataset_kinds.surveyed_datasets(), ("num_classes",))
 
@@ -75,9 +75,9 @@ def installed_plugins() -> tuple[InstalledPlugin, ...]:
     return tuple(found)
 
 
-def _kinds(shipped: Sequence[Declaration], brought: Survey, facts: tuple[str, ...]) -> tuple[Kind, ...]:
+def _kinds(shipped: Sequence[Declaration], brought: Survey, facts: tuple[str, ...]) -> tuple[PluginKind, ...]:
     kinds = [
-        Kind(
+        PluginKind(
             name=declaration.name,
             title=declaration.title,
             provider=own_provider(),
@@ -89,7 +89,7 @@ def _kinds(shipped: Sequence[Declaration], brought: Survey, facts: tuple[str, ..
     for found in brought.found.values():
         said: Any = found.description
         kinds.append(
-            Kind(
+            PluginKind(
                 name=found.name,
                 title=said["title"],
                 provider=found.provider,

@@ -16,7 +16,7 @@ from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory
 from server.core.http.problem_types import INVALID_PAGE_TOKEN
 from server.core.http.resources import Listing, ListQuery
-from server.plugins.kinds import Kind, algorithms, dataset_kinds_known, installed_plugins
+from server.plugins.kinds import PluginKind, algorithms, dataset_kinds_known, installed_plugins
 from server.plugins.schemas import (
     AlgorithmResource,
     DatasetKindResource,
@@ -67,7 +67,7 @@ def list_plugins(paging: PagingDep, _: Permitted, query: Annotated[ListQuery, Qu
     return paging.listing(page, items)
 
 
-def _resource(resource: type[R], kind: Kind) -> R:
+def _resource(resource: type[R], kind: PluginKind) -> R:
     return resource.of(kind, kind.provider, **kind.facts)
 
 

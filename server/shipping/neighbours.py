@@ -48,7 +48,7 @@ class LatencySource(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class NeighbourDifference:
     """A neighbour's value less the candidate's.
 
     Attributes:
@@ -75,10 +75,10 @@ class Neighbour:
     genotype: Genotype
     record: ArchitectureRecord
     candidate: Candidate | None = None
-    latency: Difference | None = None
+    latency: NeighbourDifference | None = None
     source: LatencySource | None = None
-    top1: Difference | None = None
-    test_top1: Difference | None = None
+    top1: NeighbourDifference | None = None
+    test_top1: NeighbourDifference | None = None
     macs: int | None = None
     params: int | None = None
 
@@ -156,7 +156,7 @@ class Neighbourhoods:
         ids = [candidate.id, *(one.candidate.id for one in found if one.candidate is not None)]
         answers = self._uow.read(lambda tx: EvaluationStore(tx).current_answers(ids, (TOP1, TEST_TOP1)))
 
-        def difference(metric: Metric, other: Candidate | None) -> Difference | None:
+        def difference(metric: Metric, other: Candidate | None) -> NeighbourDifference | None:
             own = candidate.current.get(metric)
             others = None if other is None else other.current.get(metric)
             if own is None or other is None or others is None:
@@ -165,7 +165,7 @@ class Neighbourhoods:
             if paired is None:
                 return _difference(own, others)
             interval = paired.interval
-            return Difference(value=interval.value, interval=interval.half_width, is_paired=True)
+            return NeighbourDifference(value=interval.value, interval=interval.half_width, is_paired=True)
 
         return [
             replace(one, top1=difference(TOP1, one.candidate), test_top1=difference(TEST_TOP1, one.candidate))
@@ -196,7 +196,7 @@ class Neighbourhoods:
                     value = table.estimate_us(other) - table.estimate_us(graph)  # type: ignore[arg-type]
                 except EngineError:  # it lacks an operator
                     continue
-                return replace(one, latency=Difference(value=value, interval=None), source=LatencySource.TABLE)
+                return replace(one, latency=NeighbourDifference(value=value, interval=None), source=LatencySource.TABLE)
             return one
 
         return [estimated(one) for one in found]
@@ -259,10 +259,10 @@ def _counted(candidate: Candidate, one: Neighbour) -> Neighbour:
     return replace(one, macs=counted(MACS), params=counted(PARAMS))
 
 
-def _difference(own: MetricValue, other: MetricValue) -> Difference:
+def _difference(own: MetricValue, other: MetricValue) -> NeighbourDifference:
     errors = (own.uncertainty, other.uncertainty)
     interval = None if None in errors else _NORMAL_95 * math.hypot(*(error or 0.0 for error in errors))
-    return Difference(value=other.value - own.value, interval=interval)
+    return NeighbourDifference(value=other.value - own.value, interval=interval)
 
 
 def _predicted(
@@ -289,8 +289,8 @@ def _predicted(
         said = predictor.predict([candidate.genotype, *(one.genotype for one in missing)])
     except EngineError as error:
         return list(found), (f"the rest is not predicted: {error}",)
-    differences: Mapping[str, Difference] = {
-        one.record.arch_id: Difference(
+    differences: Mapping[str, NeighbourDifference] = {
+        one.record.arch_id: NeighbourDifference(
             value=float(said.mean[number] - said.mean[0]),
             interval=_NORMAL_95 * math.hypot(said.standard_deviation[number], said.standard_deviation[0]),
         )

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from server.access.page_session import SessionSettings
+from server.access.page_session import PageSessionSettings
 from server.access.sessions import Sessions
 from server.access.token import Role
 from server.access.tokens import Tokens
@@ -57,7 +57,7 @@ class Doors:
         self._sessions(1800.0).end(self.long_session)
 
     def _sessions(self, idle_s: float) -> Sessions:
-        return Sessions(self._database.uow, Tokens(self._database.uow), SessionSettings(idle_s=idle_s))
+        return Sessions(self._database.uow, Tokens(self._database.uow), PageSessionSettings(idle_s=idle_s))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import typer
 
 from hilnas.cli.completions import names_of
 from hilnas.cli.exit_status import ExitStatus
-from hilnas.cli.models.again import Again, Comparison, measure_again
+from hilnas.cli.models.again import Again, Remeasured, measure_again
 from hilnas.cli.models.model_files import fetch_bundle
 from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect
 from hilnas.cli.runner import new_app
@@ -90,7 +90,7 @@ def verify(
         raise typer.Exit(ExitStatus.UNKNOWN_SIGNER)
 
 
-def _print(found: VerifiedBundle, compared: Comparison | None, as_json: bool) -> None:
+def _print(found: VerifiedBundle, compared: Remeasured | None, as_json: bool) -> None:
     if as_json:
         document = {
             "intact": True,

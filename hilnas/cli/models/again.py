@@ -28,7 +28,7 @@ class Again(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Remeasured:
     """Two measurements of one network.
 
     Attributes:
@@ -84,7 +84,7 @@ class Comparison:
 
 def measure_again(
     nas: Hilnas, bundle: Path, manifest: Manifest, device_type: str, within_percent: float, folder: Path
-) -> Comparison:
+) -> Remeasured:
     """Measure a verified bundle's network on a board of a type, and compare.
 
     Raises:
@@ -116,7 +116,7 @@ def measure_again(
     return compare(before, after, within_percent)
 
 
-def compare(before: MeasurementDetail, after: MeasurementDetail, within_percent: float) -> Comparison:
+def compare(before: MeasurementDetail, after: MeasurementDetail, within_percent: float) -> Remeasured:
     """Compare two medians by their 95 % intervals."""
     halves = [(one.stats.ci95_high_us - one.stats.ci95_low_us) / 2 for one in (before, after)]
     was, now = before.hardware.model_dump(mode="json"), after.hardware.model_dump(mode="json")
@@ -124,7 +124,7 @@ def compare(before: MeasurementDetail, after: MeasurementDetail, within_percent:
     if before.device_type != after.device_type:
         remarks.append(f"device type: {before.device_type} in the bundle, {after.device_type} now")
     remarks += [f"{flag.validity} now: {flag.reason}" for flag in after.flags]
-    return Comparison(
+    return Remeasured(
         before_us=before.stats.p50_us,
         after_us=after.stats.p50_us,
         difference_us=after.stats.p50_us - before.stats.p50_us,

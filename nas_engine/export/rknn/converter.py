@@ -26,7 +26,7 @@ from nas_engine.export.rknn import converter_main as converter
 from nas_engine.export.rknn.cache import Conversion, ConversionCache
 from nas_engine.export.rknn.cycle_table import parse_cycle_table
 from nas_engine.export.rknn.process import ConverterPool, PoolSettings, converter_command, toolkit_version
-from nas_engine.export.rknn.settings import CalibrationImages, ConversionKey, RknnSettings, make_key
+from nas_engine.export.rknn.settings import CalibrationBatch, ConversionKey, RknnSettings, make_key
 
 PYTHON_VARIABLE = "HILNAS_RKNN_PYTHON"
 _MADE_PYTHON = Path(".venv-rknn/bin/python")  # what `make rknn` makes, in the repository's root
@@ -55,7 +55,7 @@ class RknnConverter:
         onnx: bytes,
         settings: RknnSettings,
         *,
-        calibration: CalibrationImages | None = None,
+        calibration: CalibrationBatch | None = None,
         arch_id: str | None = None,
     ) -> Conversion:
         """The model for the board and its cycle table, from the cache where it was converted before.
@@ -90,7 +90,7 @@ class RknnConverter:
         settings: RknnSettings,
         image_NCHW: NDArray[np.float32],
         *,
-        calibration: CalibrationImages | None = None,
+        calibration: CalibrationBatch | None = None,
     ) -> NDArray[np.float32]:
         """The converted model's first output for one image, by the toolkit's simulator: what quantisation costs.
 
@@ -112,7 +112,7 @@ class RknnConverter:
         self,
         onnx: bytes,
         key: ConversionKey,
-        calibration: CalibrationImages | None,
+        calibration: CalibrationBatch | None,
         probe_NCHW: NDArray[np.float32] | None,
     ) -> tuple[Conversion, NDArray[np.float32] | None]:
         key = replace(key, provenance=_provenance(onnx))

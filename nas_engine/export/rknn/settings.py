@@ -92,7 +92,7 @@ class RknnSettings:
         return options
 
 
-class CalibrationImages:
+class CalibrationBatch:
     """Images that show a quantised conversion the ranges of its activations. Immutable.
 
     Attributes:
@@ -163,7 +163,7 @@ class ConversionKey:
 def make_key(
     onnx: bytes,
     settings: RknnSettings,
-    calibration: CalibrationImages | None,
+    calibration: CalibrationBatch | None,
     *,
     toolkit_version: str,
     arch_id: str | None,

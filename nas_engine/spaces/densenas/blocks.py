@@ -17,7 +17,7 @@ from nas_engine.domain.search_space import Form
 from nas_engine.spaces.densenas.net_config import BASIC_BLOCK, BOTTLENECK, BOTTLENECK_EXPANSION, mbconv_of
 
 
-class Family(Enum):
+class DenseFamily(Enum):
     """The two backbones of the paper."""
 
     MBV2 = "mbv2"
@@ -44,14 +44,14 @@ class FamilyRules:
 
 
 RULES = {
-    Family.MBV2: FamilyRules(
+    DenseFamily.MBV2: FamilyRules(
         bn_eps=1e-3,
         stem_activation={Form.SUPERNET: ActivationKind.RELU6, Form.DEPLOYED: ActivationKind.RELU6},
         stem_affine_in_search=False,
         has_ending=True,
         zero_classifier_bias=True,
     ),
-    Family.RESNET: FamilyRules(
+    DenseFamily.RESNET: FamilyRules(
         bn_eps=1e-5,
         stem_activation={Form.SUPERNET: ActivationKind.RELU, Form.DEPLOYED: ActivationKind.RELU6},
         stem_affine_in_search=True,
@@ -64,7 +64,7 @@ RULES = {
 class BlockWriter:
     """Writes operators of one family in one form into a graph; names are prefixes of weight names."""
 
-    def __init__(self, graph: GraphBuilder, family: Family, form: Form) -> None:
+    def __init__(self, graph: GraphBuilder, family: DenseFamily, form: Form) -> None:
         self.graph = graph
         self._rules = RULES[family]
         self._form = form

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import CoefficientRef, LayerGraph
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.densenas.blocks import RULES, BlockWriter, Family
+from nas_engine.spaces.densenas.blocks import RULES, BlockWriter, DenseFamily
 from nas_engine.spaces.densenas.net_config import NetConfig
 from nas_engine.spaces.densenas.parameters import HEAD_BLOCK_OPERATOR, DenseMbv2Parameters, DenseParameters
 from nas_engine.spaces.densenas.routing import SKIP, Edge, Routing, RoutingPath, beta_name, head_name, stack_name
@@ -30,7 +30,7 @@ DERIVED_CLASSIFIER = "derived.classifier"
 
 
 def supernet_graph(
-    parameters: DenseParameters, family: Family, routing: Routing, selection: OperatorSelection | None = None
+    parameters: DenseParameters, family: DenseFamily, routing: Routing, selection: OperatorSelection | None = None
 ) -> LayerGraph:
     """All paths at once, SUPERNET form; `selection` keeps only the sampled operators of a layer.
 
@@ -40,7 +40,7 @@ def supernet_graph(
 
 
 def path_graph(
-    parameters: DenseParameters, family: Family, routing: Routing, path: RoutingPath, form: Form
+    parameters: DenseParameters, family: DenseFamily, routing: Routing, path: RoutingPath, form: Form
 ) -> LayerGraph:
     """One network of the routing, with the supernet's weight names."""
     writer = _NetworkWriter(parameters, family, form)
@@ -57,7 +57,7 @@ def path_graph(
     return writer.classify(x, CLASSIFIER if ending else DERIVED_CLASSIFIER)
 
 
-def outside_graph(parameters: DenseParameters, family: Family, network: NetConfig) -> LayerGraph:
+def outside_graph(parameters: DenseParameters, family: DenseFamily, network: NetConfig) -> LayerGraph:
     """A derived network that is no path of the space, DEPLOYED form."""
     g = GraphBuilder(image_shape(parameters))
     writer = BlockWriter(g, family, Form.DEPLOYED)
@@ -85,7 +85,7 @@ def image_shape(parameters: DenseParameters) -> tuple[int, int, int]:
 class _NetworkWriter:
     """Writes the parts of a network with the space's names."""
 
-    def __init__(self, parameters: DenseParameters, family: Family, form: Form) -> None:
+    def __init__(self, parameters: DenseParameters, family: DenseFamily, form: Form) -> None:
         self.p = parameters
         self.g = GraphBuilder(image_shape(parameters))
         self._blocks = BlockWriter(self.g, family, form)
@@ -130,7 +130,7 @@ class _SupernetWriter:
     """Writes every block, edge and selected operator with its coefficients."""
 
     def __init__(
-        self, parameters: DenseParameters, family: Family, routing: Routing, selection: OperatorSelection
+        self, parameters: DenseParameters, family: DenseFamily, routing: Routing, selection: OperatorSelection
     ) -> None:
         self._parts = _NetworkWriter(parameters, family, Form.SUPERNET)
         self._routing = routing

@@ -13,7 +13,7 @@ from enum import Enum
 from nas_engine.domain.graph_builder import GraphBuilder
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form
-from nas_engine.spaces.densenas.blocks import BlockWriter, Family
+from nas_engine.spaces.densenas.blocks import BlockWriter, DenseFamily
 from nas_engine.spaces.densenas.parameters import HEAD_BLOCK_OPERATOR, DenseMbv2Parameters, DenseParameters
 from nas_engine.spaces.densenas.routing import SKIP, Edge, Routing
 
@@ -60,7 +60,7 @@ def ending_place(edge: Edge) -> str:
     return f"ending.{edge.label}"
 
 
-def operator_sites(parameters: DenseParameters, family: Family, routing: Routing) -> Iterator[OperatorSite]:
+def operator_sites(parameters: DenseParameters, family: DenseFamily, routing: Routing) -> Iterator[OperatorSite]:
     """All sites in depth order."""
     p, sites = parameters, _SiteWriter(parameters, family)
     image = (p.input_channels, p.input_size)
@@ -99,7 +99,7 @@ def _output_shape(parameters: DenseParameters, routing: Routing, block: int) -> 
 class _SiteWriter:
     """Writes one operator on an input of (channels, size)."""
 
-    def __init__(self, parameters: DenseParameters, family: Family) -> None:
+    def __init__(self, parameters: DenseParameters, family: DenseFamily) -> None:
         self._p = parameters
         self._family = family
 

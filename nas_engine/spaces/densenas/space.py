@@ -20,7 +20,7 @@ from nas_engine.domain.errors import InvalidArchitectureError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, Gene, GeneKind, NamedArchitecture, validate_genotype
-from nas_engine.spaces.densenas.blocks import RULES, Family
+from nas_engine.spaces.densenas.blocks import RULES, DenseFamily
 from nas_engine.spaces.densenas.graphs import image_shape, outside_graph, path_graph, supernet_graph
 from nas_engine.spaces.densenas.net_config import Ending, NetConfig, parse_net_config, read_net_config
 from nas_engine.spaces.densenas.parameters import DenseMbv2Parameters, DenseParameters, DenseResNetParameters
@@ -40,13 +40,13 @@ class DenseSpace:
 
     def __init__(self, parameters: DenseParameters | None = None) -> None:
         self._p = parameters or DenseMbv2Parameters()
-        self._family = Family.MBV2 if isinstance(self._p, DenseMbv2Parameters) else Family.RESNET
+        self._family = DenseFamily.MBV2 if isinstance(self._p, DenseMbv2Parameters) else DenseFamily.RESNET
         self.routing: Routing = self._p.routing()
 
     @property
     def space_id(self) -> str:
         """``densenas-mbv2`` or ``densenas-resnet``."""
-        return MBV2_ID if self._family is Family.MBV2 else RESNET_ID
+        return MBV2_ID if self._family is DenseFamily.MBV2 else RESNET_ID
 
     @cached_property
     def parameters(self) -> Mapping[str, JsonValue]:
@@ -76,8 +76,10 @@ class DenseSpace:
     @cached_property
     def named(self) -> Mapping[str, NamedArchitecture]:
         """Published models, where only the number of classes differs from the published space."""
-        published: DenseParameters = DenseMbv2Parameters() if self._family is Family.MBV2 else DenseResNetParameters()
-        models = MBV2_MODELS if self._family is Family.MBV2 else RESNET_MODELS
+        published: DenseParameters = (
+            DenseMbv2Parameters() if self._family is DenseFamily.MBV2 else DenseResNetParameters()
+        )
+        models = MBV2_MODELS if self._family is DenseFamily.MBV2 else RESNET_MODELS
         same = self._p == replace(published, num_classes=self._p.num_classes)
         return {model.name: model for model in models} if same else {}
 

@@ -138,7 +138,7 @@ class _Unpickler(pickle.Unpickler):
                 return Inert()
 
 
-class Checkpoint:
+class PublishedCheckpoint:
     """Tensors by name, of which each is read when it is asked for.
 
     Attributes:
@@ -173,7 +173,7 @@ class Checkpoint:
         return array
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> PublishedCheckpoint:
     """Read which tensors a checkpoint holds; the file must stay where it is while they are read.
 
     Taken are the tensors under ``state_dict``, or all of a file that is a dictionary of tensors itself.
@@ -192,7 +192,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise
     except Exception as error:  # a malformed pickle raises almost anything
         raise WeightsError(f"{path} is no readable PyTorch checkpoint: {type(error).__name__}: {error}") from error
-    return Checkpoint(path, _views(path, saved), read)
+    return PublishedCheckpoint(path, _views(path, saved), read)
 
 
 def _views(path: Path, saved: object) -> dict[str, _View]:

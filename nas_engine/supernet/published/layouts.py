@@ -20,7 +20,7 @@ from nas_engine.spaces.attentive.space import SPACE_ID as ATTENTIVE
 from nas_engine.spaces.registry import create_space
 from nas_engine.spaces.shufflenet import SPACE_ID as SPOS
 from nas_engine.supernet.norm_statistics import RunningStatistics
-from nas_engine.supernet.published.checkpoint import Checkpoint
+from nas_engine.supernet.published.checkpoint import PublishedCheckpoint
 from nas_engine.supernet.weights import RUNNING_MEAN, RUNNING_VARIANCE, WeightStore, collect_weight_refs
 
 Names = Mapping[str, tuple[int, ...]]
@@ -28,7 +28,7 @@ Names = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedTensors:
     """Tensors of a file that are no weights of the supernet.
 
     Attributes:
@@ -51,7 +51,7 @@ class PublishedWeights:
     """
 
     weights: WeightStore
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[SkippedTensors, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class PublishedLayout:
         """The search space, with its published parameters."""
         return create_space(self.space_id, {})
 
-    def read(self, checkpoint: Checkpoint) -> PublishedWeights:
+    def read(self, checkpoint: PublishedCheckpoint) -> PublishedWeights:
         """Take the weights out of a file.
 
         Raises:
@@ -127,7 +127,7 @@ class PublishedLayout:
         tensors = {target: torch.from_numpy(checkpoint.array(name)) for target, name in taken.items()}
         if self.takes_bgr:
             tensors[_STEM] = tensors[_STEM].flip(1).contiguous()
-        left_out = tuple(LeftOut(rule, *count) for rule, count in counts.items() if count[0])
+        left_out = tuple(SkippedTensors(rule, *count) for rule, count in counts.items() if count[0])
         return PublishedWeights(WeightStore.from_tensors(tensors, graphs, source=self.name), left_out)
 
     def _rule(self, name: str, shape: tuple[int, ...]) -> str | None:

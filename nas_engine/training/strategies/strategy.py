@@ -76,7 +76,7 @@ class StepOutcome:
 
     Attributes:
         loss: detached scalar, mean over this micro-batch.
-        num_correct: detached scalar count of right answers of the step's reported path.
+        num_correct: detached scalar count of correct predictions of the step's reported path.
     """
 
     loss: torch.Tensor

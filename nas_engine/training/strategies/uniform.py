@@ -68,7 +68,7 @@ class UniformStrategy(Stateless):
 def train_paths(
     graphs: Iterable[LayerGraph], batch: ImageBatch, context: StepContext, label_smoothing: float, share: float
 ) -> StepOutcome:
-    """Backward of each path's cross entropy times `share`; reports mean loss and mean count of right answers."""
+    """Backward of each path's cross entropy times `share`; reports mean loss and mean count of correct predictions."""
     losses, correct = [], []
     dropout_rng = context.dropout_rng()
     for graph in graphs:

@@ -10,7 +10,7 @@ from nas_engine.domain.errors import ExportError, InvalidArchitectureError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.measuring.image_set import ImageSetFile
 from nas_engine.export.onnx_check import inspect_onnx
-from nas_engine.export.rknn.settings import CalibrationImages
+from nas_engine.export.rknn.settings import CalibrationBatch
 from nas_engine.settings.images import ImageForm
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.core.errors import InvalidValueError
@@ -98,7 +98,7 @@ class ConvertHandler:
         architecture = payload.architecture.architecture()
         return self._resources.spaces.export_onnx(architecture, batch=payload.batch, seed=LATENCY_SEED)
 
-    def _calibration(self, payload: ConvertPayload, onnx: bytes) -> CalibrationImages:
+    def _calibration(self, payload: ConvertPayload, onnx: bytes) -> CalibrationBatch:
         """The first images of an uploaded set, or of the search's data set in the size the network takes."""
         if payload.batch != 1:
             raise ExportError(f"w8a8 is calibrated image by image: batch is {payload.batch}, make it 1")
@@ -110,7 +110,7 @@ class ConvertHandler:
             wanted, shape = tuple(inputs[0].shape), uploaded.header.input_shape(1)
             if shape != wanted:
                 raise ExportError(f"the model takes {wanted}, the calibration images are {shape}: pack them so")
-            return CalibrationImages(uploaded.inputs(0, min(CALIBRATION_IMAGES, uploaded.header.num_images)))
+            return CalibrationBatch(uploaded.inputs(0, min(CALIBRATION_IMAGES, uploaded.header.num_images)))
         _, channels, height, width = inputs[0].shape
         name, form = self._calibration_dataset(payload)
         dataset = self._resources.images(name, channels, height, form)

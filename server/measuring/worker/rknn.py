@@ -9,7 +9,7 @@ import numpy as np
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.rknn.converter import RknnConverter
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings
 from nas_engine.training.data.dataset import ImageDataset
 from server.artifacts.artifacts import Artifacts
 
@@ -50,7 +50,7 @@ class RknnMaker:
         onnx: bytes,
         dtype: Dtype,
         *,
-        calibration: CalibrationImages | None,
+        calibration: CalibrationBatch | None,
         arch_id: str | None,
         target_platform: str = DEFAULT_TARGET,
     ) -> RknnFiles:
@@ -73,7 +73,7 @@ class RknnMaker:
         self._converter.close()
 
 
-def calibration_images(dataset: ImageDataset, shape_CHW: tuple[int, int, int]) -> CalibrationImages:
+def calibration_images(dataset: ImageDataset, shape_CHW: tuple[int, int, int]) -> CalibrationBatch:
     """Training images as the network takes them: always the same ones of a data set, normalised.
 
     Raises:
@@ -87,4 +87,4 @@ def calibration_images(dataset: ImageDataset, shape_CHW: tuple[int, int, int]) -
     chosen = np.sort(rng.choice(len(split), size=min(CALIBRATION_IMAGES, len(split)), replace=False))
     pixels_NHWC = split.load(chosen).astype(np.float32) / 255.0
     mean, std = (np.asarray(values, dtype=np.float32) for values in (normalisation.mean, normalisation.std))
-    return CalibrationImages(np.ascontiguousarray(((pixels_NHWC - mean) / std).transpose(0, 3, 1, 2)))
+    return CalibrationBatch(np.ascontiguousarray(((pixels_NHWC - mean) / std).transpose(0, 3, 1, 2)))

@@ -63,7 +63,7 @@ class Procedure(Protocol):
         """What to measure next, at most `num_left` (>= 1) candidates."""
 
     def order(self, given: StepInput, proposal: Proposal, front: Front, shift_state: str | None) -> LongJobOrder | None:
-        """The heavy work that goes with a proposal; `shift_state` is what the last shift of the supernet ended with."""
+        """The long-running job of a proposal; `shift_state` is what the last shift of the supernet ended with."""
 
     def report(self, given: StepInput) -> Mapping[str, JsonValue]:
         """What it says of itself, by topic; topics replace those of earlier steps."""

@@ -33,7 +33,7 @@ class BundleError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class ArchiveMember:
     """One file of a bundle.
 
     Attributes:
@@ -64,9 +64,9 @@ class ArchiveWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._members: list[Member] = []
+        self._members: list[ArchiveMember] = []
 
-    def add(self, name: str, chunks: Iterable[bytes]) -> Member:
+    def add(self, name: str, chunks: Iterable[bytes]) -> ArchiveMember:
         """Write one member. Raises BundleError: its name, or the size of the whole, does not fit."""
         if not _is_name(name) or any(name == member.name for member in self._members):
             raise BundleError(f"{_shown(name)} is no name for a file of a bundle, or stands in it already")
@@ -83,7 +83,7 @@ class ArchiveWriter:
         self._file.seek(offset)
         self._file.write(_local_header(name, crc, size_bytes))
         self._file.seek(end)
-        member = Member(name=name, size_bytes=size_bytes, sha256=digest.hexdigest(), crc=crc, offset=offset)
+        member = ArchiveMember(name=name, size_bytes=size_bytes, sha256=digest.hexdigest(), crc=crc, offset=offset)
         self._members.append(member)
         return member
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nas_engine.domain.json_value import JsonValue, canonical_json, parse_json
 from nas_engine.export.model_metadata import product_version
-from server.shipping.bundle.archive import ArchiveWriter, BundleError, Member
+from server.shipping.bundle.archive import ArchiveMember, ArchiveWriter, BundleError
 from server.shipping.bundle.signing import SigningKey
 
 FORMAT = "hilnas-evidence-bundle/1"
@@ -56,17 +56,17 @@ class BundleWriter:
         self._key = key
         self._listed: list[JsonValue] = []
 
-    def add(self, path: str, what: str, chunks: Iterable[bytes]) -> Member:
+    def add(self, path: str, what: str, chunks: Iterable[bytes]) -> ArchiveMember:
         """Write one file. Raises BundleError."""
         member = self._archive.add(path, chunks)
         self._listed.append({"path": path, "size_bytes": member.size_bytes, "sha256": member.sha256, "what": what})
         return member
 
-    def add_document(self, path: str, what: str, document: JsonValue) -> Member:
+    def add_document(self, path: str, what: str, document: JsonValue) -> ArchiveMember:
         """Write one JSON document, canonically. Raises ValueError: a number in it is not finite."""
         return self.add(path, what, [canonical_json(document).encode()])
 
-    def finish(self, subject: Mapping[str, JsonValue]) -> Member:
+    def finish(self, subject: Mapping[str, JsonValue]) -> ArchiveMember:
         """List, sign and close; returns the manifest, whose digest stands for the whole bundle."""
         document: dict[str, JsonValue] = {
             "format": FORMAT,

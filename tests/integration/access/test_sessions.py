@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from server.access.auth import SESSION_COOKIE
-from server.access.page_session import SessionSettings
+from server.access.page_session import PageSessionSettings
 from server.access.sessions import Sessions
 from server.access.tokens import Tokens
 from server.bootstrap.settings import Settings
@@ -58,7 +58,7 @@ def test_a_session_ends_with_its_token(world: World) -> None:
 
 def test_a_session_lasts_while_it_is_used_and_no_longer_than_its_bound(world: World) -> None:
     tokens = world.process.get(Tokens)
-    sessions = Sessions(world.process.uow, tokens, SessionSettings(idle_s=0.6, max_s=1.6))
+    sessions = Sessions(world.process.uow, tokens, PageSessionSettings(idle_s=0.6, max_s=1.6))
     secret = sessions.start(ADMIN)
     for _ in range(3):  # longer than it would last unused
         time.sleep(0.4)

@@ -12,7 +12,7 @@ import pytest
 
 from device_agent.cli import main
 from device_agent.doctor.doctor import doctor, examine
-from device_agent.doctor.finding import Finding, Verdict
+from device_agent.doctor.finding import Finding, FindingLevel
 from device_agent.doctor.selftest import SelfTest, selftest
 from device_agent.measuring.device import MeasuringSettings
 from device_agent.runtime.select import RuntimeName, RuntimeOptions
@@ -35,7 +35,7 @@ def good(tmp_path: Path) -> Path:
 
 def test_a_board_in_order_lacks_only_what_this_machine_cannot_have(good: Path) -> None:
     findings = found(good)
-    wrong = {what for what, finding in findings.items() if finding.verdict is not Verdict.OK}
+    wrong = {what for what, finding in findings.items() if finding.verdict is not FindingLevel.OK}
     assert wrong <= {"runtime", "timer", "disk"}  # there is no wheel of the NPU's library for this machine
     assert findings["board"].found == "Radxa ROCK 5B"
     assert "pip install" in findings["runtime"].remedy
@@ -47,7 +47,7 @@ def test_a_board_in_order_lacks_only_what_this_machine_cannot_have(good: Path) -
 def test_a_wandering_governor_is_named_with_the_way_to_pin_it(good: Path) -> None:
     write_nodes(good, {f"{NPU}/governor": "rknpu_ondemand"})
     clocks = found(good)["clocks"]
-    assert clocks.verdict is Verdict.WARN
+    assert clocks.verdict is FindingLevel.WARN
     assert clocks.remedy.startswith("start the agent with --pin-clocks")
     assert "npu: governor rknpu_ondemand" in clocks.remedy
 
@@ -65,15 +65,19 @@ def test_without_permission_the_doctor_says_who_may(good: Path) -> None:
 
     findings = found(good, may_use=may_use)
     assert findings["clocks"].remedy.startswith("start the agent as root with --pin-clocks")
-    assert findings["NPU device"].verdict is Verdict.FAIL
+    assert findings["NPU device"].verdict is FindingLevel.FAIL
     assert "render" in findings["NPU device"].remedy
 
 
 @pytest.mark.parametrize(
     ("celsius", "verdict", "words"),
-    [(59, Verdict.OK, ""), (71, Verdict.WARN, "waits for 60 C"), (91, Verdict.FAIL, "nothing is measured above 80 C")],
+    [
+        (59, FindingLevel.OK, ""),
+        (71, FindingLevel.WARN, "waits for 60 C"),
+        (91, FindingLevel.FAIL, "nothing is measured above 80 C"),
+    ],
 )
-def test_a_hot_board_is_told_what_its_heat_means(good: Path, celsius: int, verdict: Verdict, words: str) -> None:
+def test_a_hot_board_is_told_what_its_heat_means(good: Path, celsius: int, verdict: FindingLevel, words: str) -> None:
     write_nodes(good, {"sys/class/thermal/thermal_zone0/temp": f"{celsius}000"})
     temperatures = found(good)["temperatures"]
     assert temperatures.verdict is verdict
@@ -83,21 +87,27 @@ def test_a_hot_board_is_told_what_its_heat_means(good: Path, celsius: int, verdi
 @pytest.mark.parametrize(
     ("node", "content", "what", "verdict", "words"),
     [
-        ("usr/lib/librknnrt.so", None, "NPU library", Verdict.FAIL, "copy librknnrt.so"),
-        ("usr/lib/librknnrt.so", "librknnrt version: 1.4.0", "NPU library", Verdict.WARN, "older than the converter"),
-        ("usr/lib/librknnrt.so", "stripped", "NPU library", Verdict.WARN, ""),
-        ("dev/dri/renderD129", None, "NPU device", Verdict.FAIL, "--device /dev/dri/renderD129"),
-        ("proc/device-tree/compatible", None, "chip", Verdict.FAIL, "mount"),
-        ("proc/device-tree/compatible", "radxa,zero3\0rockchip,rk3566\0", "chip", Verdict.FAIL, "for rk3588"),
-        ("sys/kernel/debug/rknpu/version", None, "NPU driver", Verdict.WARN, "debugfs"),
-        ("sys/kernel/debug/rknpu/load", None, "NPU load", Verdict.WARN, "only root"),
-        ("sys/kernel/debug/rknpu/load", "NPU load: Core0: 35%", "NPU load", Verdict.WARN, "INTERFERED"),
-        ("proc/loadavg", None, "load", Verdict.WARN, ""),
-        ("proc/loadavg", "999.0 1 1 1/2 3", "load", Verdict.WARN, "other work"),
+        ("usr/lib/librknnrt.so", None, "NPU library", FindingLevel.FAIL, "copy librknnrt.so"),
+        (
+            "usr/lib/librknnrt.so",
+            "librknnrt version: 1.4.0",
+            "NPU library",
+            FindingLevel.WARN,
+            "older than the converter",
+        ),
+        ("usr/lib/librknnrt.so", "stripped", "NPU library", FindingLevel.WARN, ""),
+        ("dev/dri/renderD129", None, "NPU device", FindingLevel.FAIL, "--device /dev/dri/renderD129"),
+        ("proc/device-tree/compatible", None, "chip", FindingLevel.FAIL, "mount"),
+        ("proc/device-tree/compatible", "radxa,zero3\0rockchip,rk3566\0", "chip", FindingLevel.FAIL, "for rk3588"),
+        ("sys/kernel/debug/rknpu/version", None, "NPU driver", FindingLevel.WARN, "debugfs"),
+        ("sys/kernel/debug/rknpu/load", None, "NPU load", FindingLevel.WARN, "only root"),
+        ("sys/kernel/debug/rknpu/load", "NPU load: Core0: 35%", "NPU load", FindingLevel.WARN, "INTERFERED"),
+        ("proc/loadavg", None, "load", FindingLevel.WARN, ""),
+        ("proc/loadavg", "999.0 1 1 1/2 3", "load", FindingLevel.WARN, "other work"),
     ],
 )
 def test_every_fault_of_a_board_has_its_finding(
-    good: Path, node: str, content: str | None, what: str, verdict: Verdict, words: str
+    good: Path, node: str, content: str | None, what: str, verdict: FindingLevel, words: str
 ) -> None:
     if content is None:
         (good / node).unlink()
@@ -110,7 +120,7 @@ def test_every_fault_of_a_board_has_its_finding(
 
 def test_a_machine_that_tells_nothing_is_warned_of_and_not_refused(tmp_path: Path) -> None:
     findings = {f.what: f for f in examine(settings(tmp_path, RuntimeName.ONNXRUNTIME))}
-    assert {findings[what].verdict for what in ("clocks", "temperatures", "load")} == {Verdict.WARN}
+    assert {findings[what].verdict for what in ("clocks", "temperatures", "load")} == {FindingLevel.WARN}
     assert doctor(settings(tmp_path, RuntimeName.ONNXRUNTIME), io.StringIO()) == 0
 
 
@@ -137,7 +147,7 @@ def test_a_lock_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
         runtime=RuntimeName.ONNXRUNTIME, options=RuntimeOptions(), lock_path=tmp_path / "file" / "lock", root=tmp_path
     )
     lock = next(f for f in examine(wrong) if f.what == "timing lock")
-    assert lock.verdict is Verdict.FAIL
+    assert lock.verdict is FindingLevel.FAIL
     assert "--host-lock" in lock.remedy
 
 

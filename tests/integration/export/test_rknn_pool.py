@@ -17,7 +17,7 @@ from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.rknn.cache import ConversionCache
 from nas_engine.export.rknn.converter import RknnConverter
 from nas_engine.export.rknn.process import PoolSettings
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings
 from tests.support.fakes import converter as fake_converter
 
 FP16 = RknnSettings(dtype=Dtype.FP16)
@@ -177,7 +177,7 @@ def test_only_failures_that_repeat_themselves_are_remembered(
 
 def test_other_settings_images_and_architectures_are_other_conversions(make: MakeConverter, counter: Path) -> None:
     converter = make(cached=True)
-    images = [CalibrationImages(np.full((1, 3, 8, 8), value, np.uint8)) for value in (0, 1)]
+    images = [CalibrationBatch(np.full((1, 3, 8, 8), value, np.uint8)) for value in (0, 1)]
     int8 = RknnSettings(dtype=Dtype.W8A8)
     converter.convert(b"ok", FP16)
     converter.convert(b"ok", FP16, calibration=images[0])  # unused by FP16: the same conversion

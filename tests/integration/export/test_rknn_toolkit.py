@@ -24,7 +24,7 @@ from nas_engine.export.random_weights import random_weights
 from nas_engine.export.rknn.cache import ConversionCache
 from nas_engine.export.rknn.converter import RknnConverter, find_converter
 from nas_engine.export.rknn.process import PoolSettings
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings
 from nas_engine.spaces.registry import create_space, space_ids
 from tests.support.samples.rknn_files import NEEDS_CONVERTER, RKNN_PYTHON
 from tests.support.samples.sample_graphs import INIT, every_node_graph, small_shufflenet
@@ -109,14 +109,14 @@ def test_the_simulator_gives_the_answers_of_onnx_runtime(converter: RknnConverte
     expected = run_onnx(data, image)
     fp16 = converter.simulate_output(data, FP16, image)
     assert np.corrcoef(expected.ravel(), fp16.ravel())[0, 1] > 0.9999
-    int8 = converter.simulate_output(data, W8A8, image, calibration=CalibrationImages(_images(graph, 4, 2)))
+    int8 = converter.simulate_output(data, W8A8, image, calibration=CalibrationBatch(_images(graph, 4, 2)))
     assert 0.95 < np.corrcoef(expected.ravel(), int8.ravel())[0, 1] < 0.999999
 
 
 def test_a_quantised_conversion_runs_in_integers_and_needs_less_weight_memory(converter: RknnConverter) -> None:
     graph = small_shufflenet()
     fp16 = converter.convert(_export(graph), FP16)
-    int8 = converter.convert(_export(graph), W8A8, calibration=CalibrationImages(_images(graph, 2, 3)))
+    int8 = converter.convert(_export(graph), W8A8, calibration=CalibrationBatch(_images(graph, 2, 3)))
     assert int8.table.weight_memory_bytes < fp16.table.weight_memory_bytes
     assert {layer.dtype for layer in fp16.table.layers} == {"FLOAT16"}
     assert "INT8" in {layer.dtype for layer in int8.table.layers}
@@ -126,7 +126,7 @@ def test_raw_images_are_normalised_on_the_board_where_the_settings_say_so(conver
     graph = small_shufflenet()
     settings = RknnSettings(dtype=Dtype.W8A8, mean=(127.5,) * 3, std=(63.0,) * 3)
     raw = np.random.default_rng(4).integers(0, 256, (2, *graph.input_shape), dtype=np.uint8)
-    conversion = converter.convert(_export(graph), settings, calibration=CalibrationImages(raw))
+    conversion = converter.convert(_export(graph), settings, calibration=CalibrationBatch(raw))
     assert conversion.table.npu_only
 
 
@@ -169,7 +169,7 @@ def test_a_refusal_has_a_one_line_cause(
 
 
 def test_calibration_images_of_another_shape_are_refused_with_the_cause(converter: RknnConverter) -> None:
-    images = CalibrationImages(np.zeros((1, 3, 5, 5), np.float32))
+    images = CalibrationBatch(np.zeros((1, 3, 5, 5), np.float32))
     with pytest.raises(ConversionError) as caught:
         converter.convert(_export(small_shufflenet()), W8A8, calibration=images)
     assert caught.value.failure is ConversionFailure.CONVERT_FAILED

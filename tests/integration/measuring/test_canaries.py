@@ -15,7 +15,7 @@ import pytest
 from nas_engine.domain.errors import ConversionError, ConversionFailure
 from nas_engine.domain.measurement import CanaryReading, DeviceClass
 from nas_engine.domain.measuring.environment import Dtype
-from nas_engine.export.rknn.settings import CalibrationImages
+from nas_engine.export.rknn.settings import CalibrationBatch
 from server.access.tokens import EnrolmentTokens
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
@@ -63,7 +63,7 @@ class FakeRknnMaker(RknnMaker):
         onnx: bytes,
         dtype: Dtype,
         *,
-        calibration: CalibrationImages | None,
+        calibration: CalibrationBatch | None,
         arch_id: str | None,
         target_platform: str = "rk3588",
     ) -> RknnFiles:

@@ -18,7 +18,7 @@ from nas_engine.domain.measurement import HardwareKey
 from nas_engine.domain.measuring.cycle_table import CycleTable
 from nas_engine.domain.measuring.environment import DeviceIdentity, Dtype
 from nas_engine.export.rknn.cycle_table import parse_cycle_table
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings
 from server.access.tokens import Tokens
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
@@ -70,10 +70,10 @@ class FakeConverter:
 
     def __init__(self) -> None:
         self.refuses = ""
-        self.calibrations: list[CalibrationImages | None] = []
+        self.calibrations: list[CalibrationBatch | None] = []
 
     def convert(
-        self, onnx: bytes, settings: RknnSettings, *, calibration: CalibrationImages | None, arch_id: str | None
+        self, onnx: bytes, settings: RknnSettings, *, calibration: CalibrationBatch | None, arch_id: str | None
     ) -> Converted:
         if self.refuses:
             raise ConversionError(ConversionFailure.CONVERT_FAILED, self.refuses)

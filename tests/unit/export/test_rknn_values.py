@@ -10,7 +10,7 @@ from nas_engine.domain.measuring.cycle_table import CycleTable, Target, simulate
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.rknn.converter import one_line_cause
 from nas_engine.export.rknn.cycle_table import parse_cycle_table
-from nas_engine.export.rknn.settings import CalibrationImages, RknnSettings, make_key
+from nas_engine.export.rknn.settings import CalibrationBatch, RknnSettings, make_key
 
 # Printed by rknn-toolkit2 2.5.0 (columns as they are, some rows left out and renumbered).
 LOG = """\
@@ -129,11 +129,11 @@ def test_settings_that_mean_nothing_are_refused(change: dict[str, object], messa
 )
 def test_calibration_images_of_another_form_are_refused(images: np.ndarray, message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        CalibrationImages(images)
+        CalibrationBatch(images)
 
 
 def test_calibration_images_with_equal_bytes_and_other_shapes_have_other_digests() -> None:
-    first, second = (CalibrationImages(np.zeros(shape, np.uint8)) for shape in ((1, 3, 4, 8), (1, 3, 8, 4)))
+    first, second = (CalibrationBatch(np.zeros(shape, np.uint8)) for shape in ((1, 3, 4, 8), (1, 3, 8, 4)))
     assert first.digest != second.digest
 
 
@@ -143,7 +143,7 @@ def test_w8a8_without_images_is_refused() -> None:
 
 
 def test_the_key_depends_on_everything_that_a_conversion_depends_on() -> None:
-    images = [CalibrationImages(np.full((1, 3, 8, 8), value, np.uint8)) for value in (0, 1)]
+    images = [CalibrationBatch(np.full((1, 3, 8, 8), value, np.uint8)) for value in (0, 1)]
     int8 = RknnSettings(dtype=Dtype.W8A8)
 
     def key(onnx: bytes, settings: RknnSettings, image: int, version: str, arch_id: str | None) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hilnas.cli.models.again import Again, Comparison
+from hilnas.cli.models.again import Again, Remeasured
 
 
-def comparison(difference_us: float, interval_us: float) -> Comparison:
-    return Comparison(
+def comparison(difference_us: float, interval_us: float) -> Remeasured:
+    return Remeasured(
         before_us=1000.0,
         after_us=1000.0 + difference_us,
         difference_us=difference_us,
