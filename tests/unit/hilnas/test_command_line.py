@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
 
 from hilnas.cli.exit_status import MEANINGS, ExitStatus
 from hilnas.cli.main import main
@@ -80,6 +82,19 @@ def test_a_command_without_a_server_says_where_it_looked(argv: list[str], capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert "no answer from http://127.0.0.1:1 (from HILNAS_URL)" in line
     assert "hilnas server" in line
+
+
+def test_every_verb_prints_json_but_those_that_run_or_export() -> None:
+    without = set()
+    for name, noun in NOUNS.items():
+        module = importlib.import_module(noun.module)
+        if not hasattr(module, "app"):  # `agent` and `version`, which do without typer
+            continue
+        for verb, command in get_group(module.app).commands.items():
+            if not command.hidden and all("--json" not in option.opts for option in command.params):
+                without.add(f"{name} {verb}")
+    exports = {"search export", "measurements export", "tables export"}  # CSV or lines of JSON, by --format
+    assert without == {"server run", "worker run", "demo run", *exports}
 
 
 def test_every_exit_status_has_a_meaning() -> None:
