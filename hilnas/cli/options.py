@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -59,6 +62,10 @@ class ExportFormat(StrEnum):
         return "text/csv" if self is ExportFormat.CSV else "application/x-ndjson"
 
 
+_LOADED_S = time.monotonic()
+_LONGEST_S = 1.4  # from then on, for reaching a server that has not answered yet: a command ends within two seconds
+_LEAST_S = 0.5  # in any case: servers are far away
+
 FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to write.")]
 
 
@@ -66,9 +73,13 @@ FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to wr
 def connect(server: str | None, token: str | None) -> Iterator[Hilnas]:
     """The SDK's client of the server that the options and the environment mean."""
     from hilnas.client.client import Hilnas
+    from hilnas.client.transport import RetryPolicy
 
     place = locate(server, token)
-    with _explained(place), Hilnas(place.url, place.token, found=place.url_from) as nas:
+    # Loading the SDK takes most of a second, in which a server that is being started gets ready as well.
+    left_s = _LONGEST_S - (time.monotonic() - _LOADED_S)
+    patience = RetryPolicy(first_s=min(max(left_s, _LEAST_S), RetryPolicy().first_s))
+    with _explained(place), Hilnas(place.url, place.token, found=place.url_from, retry=patience) as nas:
         yield nas
 
 
@@ -105,6 +116,16 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
+
+
+def print_file(path: Path | str, *, as_json: bool) -> None:
+    """Say where a file was written; as JSON with its digest and size too."""
+    if not as_json:
+        typer.echo(path)
+        return
+    with Path(path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    print_json({"path": str(path), "sha256": digest, "size_bytes": Path(path).stat().st_size})
 
 
 def print_json(value: BaseModel | Iterable[BaseModel] | Any) -> None:

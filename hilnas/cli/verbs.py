@@ -126,13 +126,15 @@ def add_training_verbs(
         reference: Annotated[
             str, typer.Argument(metavar=about.metavar, help=about.help, autocompletion=about.complete)
         ],
+        as_json: JsonOption = False,
         server: ServerOption = None,
         token: TokenOption = None,
     ) -> None:
         from hilnas.cli.specs.trainings import follow_to_the_end
 
         with connect(server, token) as nas:
-            typer.echo(follow_to_the_end(nas, read(nas, reference)).id)
+            ended = follow_to_the_end(nas, read(nas, reference), as_json=as_json)
+        print_json(ended) if as_json else typer.echo(ended.id)
 
     @app.command("cancel", help="Stop trainings; they cannot be resumed.")
     def cancel(

@@ -165,6 +165,7 @@ class ArtifactFiles(Group[M]):
         """Fetch a content into a file, which appears whole and verified or not at all.
 
         Args:
+            sha256: its digest, or the first digits of that.
             on_bytes: is told how many more bytes came.
 
         Raises:
@@ -178,7 +179,7 @@ class ArtifactFiles(Group[M]):
                 digest.update(chunk)
                 file.write(chunk)
                 on_bytes(len(chunk))
-        if digest.hexdigest() != sha256:
+        if not digest.hexdigest().startswith(sha256.lower()):
             partial.unlink()
             raise ProtocolError(f"artifact {sha256} came with sha256 {digest.hexdigest()}: fetch it again")
         os.replace(partial, path)

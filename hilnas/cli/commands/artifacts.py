@@ -18,6 +18,7 @@ from hilnas.cli.options import (
     TokenOption,
     connect,
     documents,
+    print_file,
     print_json,
 )
 from hilnas.cli.runner import new_app
@@ -67,8 +68,9 @@ def upload(
 
 @app.command()
 def download(
-    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="Digest of the file, all 64 digits.")],
+    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="Digest of the file, or its first digits.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write to [the digest, here].")] = None,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
@@ -76,7 +78,7 @@ def download(
     path = out or Path(sha256)
     with connect(server, token) as nas:
         fetch(nas, sha256, path)
-    typer.echo(path)
+    print_file(path, as_json=as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from hilnas.cli.completions import names_of
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.models.again import Again, Remeasured, measure_again
 from hilnas.cli.models.model_files import fetch_bundle
-from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect
+from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, print_file
 from hilnas.cli.runner import new_app
 from hilnas.client.errors import HilnasError
 from server.shipping.bundle.archive import BundleError
@@ -29,12 +29,13 @@ def download(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File or folder to write to [the file's own name, here].")
     ] = None,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Fetch the signed evidence behind a candidate: models, raw samples, circumstances, spec."""
     with connect(server, token) as nas:
-        typer.echo(fetch_bundle(nas, candidate, out))
+        print_file(fetch_bundle(nas, candidate, out), as_json=as_json)
 
 
 @app.command()

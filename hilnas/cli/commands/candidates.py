@@ -14,7 +14,16 @@ from hilnas.cli import listings
 from hilnas.cli.models.explanations import explanation_view, measure_neighbours
 from hilnas.cli.models.model_files import ModelFormat, fetch, fetch_bundle, fetch_retrained_bundle, model_of, target
 from hilnas.cli.models.retraining import retrain
-from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, documents, print_json
+from hilnas.cli.options import (
+    CandidateArgument,
+    JsonOption,
+    ServerOption,
+    TokenOption,
+    connect,
+    documents,
+    print_file,
+    print_json,
+)
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 
@@ -83,6 +92,7 @@ def download(
     candidate: CandidateArgument,
     format: Annotated[ModelFormat, typer.Option("--format", help="Which file.")] = ModelFormat.ONNX,
     out: OutOption = None,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
@@ -91,7 +101,7 @@ def download(
         model = model_of(nas, candidate, format)
         path = target(out, model.file_name or f"{candidate}-{model.dtype}.{model.format}")
         fetch(nas, model.sha256 or "", path)
-    typer.echo(path)
+    print_file(path, as_json=as_json)
 
 
 @app.command()
@@ -101,13 +111,14 @@ def bundle(
     retrained: Annotated[
         bool, typer.Option("--retrained", help="Of the network that `candidates retrain` made of it last.")
     ] = False,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Fetch the signed evidence behind a candidate: models, raw samples, circumstances, spec."""
     with connect(server, token) as nas:
         fetched = fetch_retrained_bundle if retrained else fetch_bundle
-        typer.echo(fetched(nas, candidate, out))
+        print_file(fetched(nas, candidate, out), as_json=as_json)
 
 
 @app.command("signing-key")

@@ -74,13 +74,15 @@ def get(job_id: JobArgument, _: JsonOption = True, server: ServerOption = None, 
 
 
 @app.command()
-def follow(job_id: JobArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def follow(
+    job_id: JobArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Show what a job waits for until it ends."""
     from hilnas.cli.models.own_models import ended
 
     with connect(server, token) as nas:
-        done = ended(nas, nas.jobs.get(job_id), make_console())
-    typer.echo(done.id)
+        done = ended(nas, nas.jobs.get(job_id), make_console(stderr=as_json))
+    print_json(done) if as_json else typer.echo(done.id)
 
 
 @app.command()

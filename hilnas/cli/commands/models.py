@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from hilnas.cli.options import JsonOption, print_json
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import working
 from nas_engine.domain.errors import ExportError
+from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.export.convert_file import ConvertedFile, convert_file
 from nas_engine.export.rknn.settings import RknnSettings
@@ -35,6 +37,7 @@ def convert(
         Path | None, typer.Option(help="Python of the converter's environment (HILNAS_RKNN_PYTHON, .venv-rknn).")
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds the conversion may take.")] = 600.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Write MODEL.rknn and MODEL.cycles.json, and say what the compiler makes of the model."""
     try:
@@ -52,9 +55,24 @@ def convert(
             python=python,
             timeout_s=timeout_s,
         )
-    _print(made, target)
+    print_json(_document(made, target)) if as_json else _print(made, target)
     if npu_only and not made.cycles.npu_only:
         raise ExportError(f"{len(made.cycles.cpu_fallbacks)} operators are left to the CPU, and --npu-only allows none")
+
+
+def _document(made: ConvertedFile, target: str) -> dict[str, JsonValue]:
+    cycles = made.cycles
+    return {
+        "model": str(made.model),
+        "cycle_table": str(made.table),
+        "toolkit_version": made.toolkit_version,
+        "num_layers": len(cycles.layers),
+        "total_cycles": cycles.total_cycles,
+        "simulated_latency_us": made.simulated.latency_us if target == "rk3588" else None,
+        "weight_bytes": cycles.weight_memory_bytes,
+        "activation_bytes": cycles.internal_memory_bytes,
+        "left_to_the_cpu": [{"operator": one.operator, "layer": one.name} for one in cycles.cpu_fallbacks],
+    }
 
 
 def _print(made: ConvertedFile, target: str) -> None:

@@ -17,6 +17,7 @@ from hilnas.cli.options import (
     TokenOption,
     connect,
     documents,
+    print_json,
 )
 from hilnas.cli.runner import new_app
 from hilnas.cli.verbs import About, add_training_verbs
@@ -95,6 +96,7 @@ def models(
 def download(
     network_id: NetworkArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(),
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
@@ -102,4 +104,6 @@ def download(
     from hilnas.cli.models.model_files import fetch_all
 
     with connect(server, token) as nas:
-        fetch_all(nas, nas.networks.get(network_id).id, out)
+        fetched = fetch_all(nas, nas.networks.get(network_id).id, out, as_json=as_json)
+    if as_json:
+        print_json(fetched)

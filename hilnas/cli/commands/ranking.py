@@ -52,14 +52,16 @@ def create(
         if not follow:
             print_json(study) if as_json else typer.echo(study.id)
             return
-        _follow(nas, study.id)
+        _follow(nas, study.id, as_json)
 
 
 @app.command("follow")
-def follow_study(study_id: StudyArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def follow_study(
+    study_id: StudyArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Show a study until it ends, then its architectures."""
     with connect(server, token) as nas:
-        _follow(nas, nas.ranking_studies.get(study_id).id)
+        _follow(nas, nas.ranking_studies.get(study_id).id, as_json)
 
 
 @app.command("list")
@@ -116,13 +118,13 @@ def cancel(
         _print_study(study)
 
 
-def _follow(nas: Hilnas, study_id: str) -> None:
+def _follow(nas: Hilnas, study_id: str, as_json: bool) -> None:
     """Show a study until it ends. Raises HilnasError: it was not completed."""
     from hilnas.cli.progress import entries_table, follow_study
     from server.studies.states import StudyState
 
-    ended = follow_study(nas, study_id, _console)
-    _console.print(entries_table(nas.ranking_studies.entries(study_id)))
+    ended = follow_study(nas, study_id, make_console(stderr=as_json))
+    print_json(ended) if as_json else _console.print(entries_table(nas.ranking_studies.entries(study_id)))
     if ended.state is not StudyState.COMPLETED:
         raise HilnasError(f"study {ended.id} is {ended.state.value}: {ended.reason or 'no reason was given'}")
 

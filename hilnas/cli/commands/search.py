@@ -115,8 +115,8 @@ def create(
         if not follow:
             print_json(search) if as_json else typer.echo(search.id)
             return
-        ended = follow_search(nas, search.id, _console)
-        _console.print(front_table(nas.searches.front(search.id)))
+        ended = follow_search(nas, search.id, make_console(stderr=as_json))
+        print_json(ended) if as_json else _console.print(front_table(nas.searches.front(search.id)))
     _fail_unless_completed(ended)
 
 
@@ -155,15 +155,17 @@ get = add_get(app, ABOUT)
 
 
 @app.command()
-def follow(search_id: SearchArgument, server: ServerOption = None, token: TokenOption = None) -> None:
+def follow(
+    search_id: SearchArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Show a search until it ends."""
     from hilnas.cli.fronts import front_table
     from hilnas.cli.progress import follow_search
 
     with connect(server, token) as nas:
         found = nas.searches.get(search_id).id  # a name may be given to another search meanwhile
-        ended = follow_search(nas, found, _console)
-        _console.print(front_table(nas.searches.front(found)))
+        ended = follow_search(nas, found, make_console(stderr=as_json))
+        print_json(ended) if as_json else _console.print(front_table(nas.searches.front(found)))
     _fail_unless_completed(ended)
 
 
@@ -312,6 +314,7 @@ def answer(
 def events(
     search_id: SearchArgument,
     after: Annotated[int, typer.Option(min=0, help="Only events with a larger id.")] = 0,
+    _: JsonOption = True,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:

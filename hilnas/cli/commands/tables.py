@@ -110,7 +110,7 @@ def create(
         if not follow:
             print_json(table) if as_json else typer.echo(table.id)
             return
-        shown = _follow_table(nas, table.id)
+        shown = _follow_table(nas, table.id, as_json=as_json)
     print_json(shown) if as_json else _print_table(shown)
     _fail_unless_completed("latency table", shown.id, shown.state, shown.reason)
 
@@ -164,15 +164,23 @@ get = add_get(app, ABOUT)
 
 @app.command()
 def follow(
-    table_id: TableArgument, report: SteeredOption = None, server: ServerOption = None, token: TokenOption = None
+    table_id: TableArgument,
+    report: SteeredOption = None,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Show a table, or one of its reports, until it ends, then its figures."""
     with connect(server, token) as nas:
         if report is None:
-            _print_table(_follow_table(nas, nas.latency_tables.get(table_id).id))
+            table = _follow_table(nas, nas.latency_tables.get(table_id).id, as_json=as_json)
+            print_json(table) if as_json else _print_table(table)
+            _fail_unless_completed("latency table", table.id, table.state, table.reason)
         else:
             found = nas.latency_tables.report(table_id, report)
-            _print_report(_follow_report(nas, found.table_id, found.id))
+            ended = _follow_report(nas, found.table_id, found.id, as_json=as_json)
+            print_json(ended) if as_json else _print_report(ended)
+            _fail_unless_completed("report", ended.id, ended.state, ended.reason)
 
 
 @app.command()
@@ -248,7 +256,7 @@ def report(
         if not follow:
             print_json(made) if as_json else typer.echo(made.id)
             return
-        shown = _follow_report(nas, made.table_id, made.id)
+        shown = _follow_report(nas, made.table_id, made.id, as_json=as_json)
     print_json(shown) if as_json else _print_report(shown)
     _fail_unless_completed("report", shown.id, shown.state, shown.reason)
 
@@ -323,22 +331,25 @@ def _steer(table_id: str, report: str | None, verb: str, as_json: bool, server: 
     print_json(found) if as_json else typer.echo(f"{found['id']}  {found['state']}")
 
 
-def _follow_table(nas: Hilnas, table_id: str) -> LatencyTableDetail:
+def _follow_table(nas: Hilnas, table_id: str, *, as_json: bool = False) -> LatencyTableDetail:
     return _follow(
-        lambda: nas.latency_tables.get(table_id), lambda one: f"{one.num_measured} of {one.num_operators} operators"
+        lambda: nas.latency_tables.get(table_id),
+        lambda one: f"{one.num_measured} of {one.num_operators} operators",
+        as_json,
     )
 
 
-def _follow_report(nas: Hilnas, table_id: str, report_id: str) -> CostReportDetail:
+def _follow_report(nas: Hilnas, table_id: str, report_id: str, *, as_json: bool = False) -> CostReportDetail:
     return _follow(
         lambda: nas.latency_tables.report(table_id, report_id),
         lambda one: f"{one.num_measured} of {one.num_networks} networks",
+        as_json,
     )
 
 
-def _follow(read: Callable[[], T], progress: Callable[[T], str]) -> T:
+def _follow(read: Callable[[], T], progress: Callable[[T], str], as_json: bool) -> T:
     """Show a table or report until it ends; returns how it ended."""
-    with working(_console) as say:
+    with working(make_console(stderr=as_json)) as say:
         while True:  # ends with what it follows
             current = read()
             waiting = f"; {current.waiting_for}" if current.waiting_for else ""

@@ -118,12 +118,15 @@ def enrolment(
 def revoke(
     token_id: TokenArgument,
     enrolment: Annotated[bool, typer.Option("--enrolment", help="It is an enrolment token.")] = False,
+    as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
     """Let a token be used no more."""
     with documents(server, token) as nas:
         nas.delete("enrolment-tokens" if enrolment else "tokens", token_id)
+    if as_json:
+        print_json({"revoked": token_id})
 
 
 _COLUMNS: tuple[listings.Column, ...] = (

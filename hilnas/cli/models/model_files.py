@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import Say, transferring, working
 from hilnas.client.errors import HilnasError
+from nas_engine.domain.json_value import JsonValue
 from server.jobs.states import JobState
 from server.training.training import TrainingState
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from server.training.schemas import DeployableModelResource
 
 POLL_S = 1.0
-_console = make_console()
 _progress = make_console(stderr=True)
 
 
@@ -35,26 +35,38 @@ def fetch(nas: Hilnas, sha256: str, path: Path) -> None:
         nas.artifacts.download(sha256, path, on_bytes=on_bytes)
 
 
-def fetch_all(nas: Hilnas, network_id: str, folder: Path | None) -> None:
+def fetch_all(
+    nas: Hilnas, network_id: str, folder: Path | None, *, as_json: bool = False
+) -> list[dict[str, JsonValue]]:
     """Print every model file of a network once none is being converted any more, fetched where a folder is given.
+
+    Args:
+        as_json: print nothing to standard output.
+
+    Returns:
+        The files as documents, each with the ``path`` where it lies now.
 
     Raises:
         HilnasError: one could not be made.
     """
     models = _finished(nas, network_id)
+    fetched: list[dict[str, JsonValue]] = []
+    console = make_console(stderr=as_json)
     for model in models:
         if model.sha256 is None:
             continue
-        place = model.sha256
+        place, path = model.sha256, None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{network_id}-{model.dtype}.{model.format}"
             fetch(nas, model.sha256, path)
             place = str(path)
         left = f", left to the CPU: {', '.join(model.cpu_operators)}" if model.cpu_operators else ""
-        _console.print(f"{model.format} {model.dtype}: {place}{left}", highlight=False, soft_wrap=True)
+        console.print(f"{model.format} {model.dtype}: {place}{left}", highlight=False, soft_wrap=True)
+        fetched.append({**model.model_dump(mode="json"), "path": None if path is None else str(path)})
     if failed := [model for model in models if model.sha256 is None]:
         raise HilnasError(f"{failed[0].format} file: {failed[0].reason or failed[0].state}")
+    return fetched
 
 
 def fetch_bundle(nas: Hilnas, candidate: str, out: Path | None) -> str:

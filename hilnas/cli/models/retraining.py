@@ -65,9 +65,9 @@ def retrain(
         if not follow and output is None:
             print_json(network) if as_json else typer.echo(network.id)
             return
-        follow_to_the_end(nas, network)
-        fetch_all(nas, network.id, output)
-    typer.echo(network.id)
+        ended = follow_to_the_end(nas, network, as_json=as_json)
+        fetch_all(nas, ended.id, output, as_json=as_json)
+    print_json(ended) if as_json else typer.echo(ended.id)
 
 
 def _preset(name: str | None) -> dict[str, JsonValue]:

@@ -106,18 +106,20 @@ def train(spec: dict[str, JsonValue], *, follow: bool, as_json: bool, server: st
         if not follow:
             print_json(made) if as_json else typer.echo(made.id)
             return
-        ended = follow_to_the_end(nas, made)
+        ended = follow_to_the_end(nas, made, as_json=as_json)
     print_json(ended) if as_json else typer.echo(ended.id)
 
 
-def follow_to_the_end(nas: Hilnas, training: SupernetResource | NetworkResource) -> SupernetResource | NetworkResource:
-    """Show a training until it is ready.
+def follow_to_the_end(
+    nas: Hilnas, training: SupernetResource | NetworkResource, *, as_json: bool = False
+) -> SupernetResource | NetworkResource:
+    """Show a training until it is ready; on standard error where JSON goes to standard output.
 
     Raises:
         HilnasError: it ended otherwise.
     """
     of_network = isinstance(training, NetworkResource)
-    ended = (follow_network if of_network else follow_supernet)(nas, training.id, make_console())
+    ended = (follow_network if of_network else follow_supernet)(nas, training.id, make_console(stderr=as_json))
     if ended.state is not TrainingState.READY:
         reason = ended.reason or "no reason was given"
         raise HilnasError(f"{'network' if of_network else 'supernet'} {ended.id} is {ended.state.value}: {reason}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
 
 from hilnas.cli.exit_status import MEANINGS, ExitStatus
 from hilnas.cli.main import main
@@ -92,6 +94,19 @@ def test_a_wait_that_is_none_is_refused(
         assert main(argv) == ExitStatus.FAILED
         (line,) = capsys.readouterr().err.splitlines()
         assert f"HILNAS_CONNECT_S is '{wait}': give seconds, 0 or more" in line
+
+
+def test_every_verb_prints_json_but_those_that_run_or_export() -> None:
+    without = set()
+    for name, noun in NOUNS.items():
+        module = importlib.import_module(noun.module)
+        if not hasattr(module, "app"):  # `agent` and `version`, which do without typer
+            continue
+        for verb, command in get_group(module.app).commands.items():
+            if not command.hidden and all("--json" not in option.opts for option in command.params):
+                without.add(f"{name} {verb}")
+    exports = {"search export", "measurements export", "tables export"}  # CSV or lines of JSON, by --format
+    assert without == {"server run", "worker run", "demo run", *exports}
 
 
 def test_every_exit_status_has_a_meaning() -> None:
